@@ -1,0 +1,1 @@
+"""Mail corpora of exact sizes, the same bytes for the same seed."""
