@@ -1,0 +1,59 @@
+"""What can go wrong on our side, and the exit code that says so.
+
+    TrafficgenError            1    we could not do what was asked
+    ├── PlanError              2    the plan makes no sense; names the field and its flag
+    ├── SetupError             1    the plan is sound but this machine or target cannot carry it out
+    ├── ResultsError           122  a results file is missing, damaged, or not comparable
+    └── LocalProtocolError     1    we would have broken SMTP ourselves: our bug
+
+Not here  what a server answers: a refusal or a dead connection is a measurement, see `outcomes`.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """One table for every command; all below 126, which shells keep for themselves."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    VERDICT_FAILED = 99
+    INTERRUPTED = 105
+    INCONCLUSIVE = 120
+    NOT_VALID = 121
+    NOT_COMPARABLE = 122
+
+
+class TrafficgenError(Exception):
+    """We could not do the job; the text says what was expected, what was found, what to try."""
+
+    exit_code = ExitCode.FAILED
+
+
+class PlanError(TrafficgenError):
+    """A value in the plan is wrong.
+
+    `field` is the plan's own name for it, `flag` the option that sets it; the flag ends the text.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, text: str, *, field: str, flag: str) -> None:
+        super().__init__(f"{text} ({flag})")
+        self.field = field
+        self.flag = flag
+
+
+class SetupError(TrafficgenError):
+    """The run could not be set up: unreachable target, too few file descriptors, no free port."""
+
+
+class ResultsError(TrafficgenError):
+    """A results file could not be read, or two of them cannot be compared."""
+
+    exit_code = ExitCode.NOT_COMPARABLE
+
+
+class LocalProtocolError(TrafficgenError):
+    """We were about to break the protocol. Always a bug of ours."""

@@ -1,0 +1,42 @@
+"""What became of a message, and where in a session it was decided.
+
+A bad answer is a measurement, never an exception. Every started message ends as exactly one `Outcome`, so that
+
+    planned = started + not_started
+    started = accepted + rejected_temporary + rejected_permanent + failed + in_doubt
+
+hold at every snapshot, also after an interruption.
+"""
+
+from enum import Enum, IntEnum
+
+
+class Outcome(IntEnum):
+    """The end of one message. The values are the codes in recorded rows: never renumber."""
+
+    ACCEPTED = 0
+    """A 2xx answered the end of data: the server took the message over (RFC 5321 section 6.1)."""
+    REJECTED_TEMPORARY = 1
+    """A 4xx to the envelope or the data."""
+    REJECTED_PERMANENT = 2
+    """A 5xx to the envelope or the data."""
+    FAILED = 3
+    """Never handed over: no connection, no TLS, time-out or disconnect before the end of data was sent."""
+    IN_DOUBT = 4
+    """The end of data was sent and no reply came: it may or may not have been delivered."""
+
+
+class Phase(Enum):
+    """A stretch of a session, in the order of events."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    GREETING = "greeting"
+    EHLO = "ehlo"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    END_OF_DATA = "end_of_data"
+    RSET = "rset"
+    QUIT = "quit"

@@ -1,0 +1,63 @@
+"""Durations and rates: text to number, and number to text for people.
+
+Takes     "90", "90s", "5m", "1h30m", "250ms"; "100/s", "6000/m", "50/10s"
+Gives     integer nanoseconds; messages per second
+Refuses   anything else with a ValueError that says what was expected; the caller names the flag
+Not here  sizes in octets: `mboxgen.sizes`
+"""
+
+import math
+import re
+from typing import Final
+
+_NS: Final = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+    "d": 86_400_000_000_000,
+}
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds in `text`; a bare number counts seconds. Zero is a duration, a negative one is not."""
+    word = text.strip().lower()
+    if _NUMBER.fullmatch(word):
+        return round(float(word) * _NS["s"])
+    if word and not _DURATION_PART.sub("", word):
+        return sum(round(float(number) * _NS[unit]) for number, unit in _DURATION_PART.findall(word))
+    raise ValueError(f'expected a duration such as 90, 90s, 5m or 1h30m, got "{text}"')
+
+
+def parse_rate(text: str) -> float:
+    """Messages per second in `text`: "100/s", "6000/m", "1/h", "50/10s"; a bare number is per second."""
+    number, slash, per = text.strip().lower().partition("/")
+    if not _NUMBER.fullmatch(number.strip()):
+        raise ValueError(f'expected a rate above zero such as 100/s, 6000/m or 50/10s, got "{text}"')
+    unit = per.strip()
+    try:
+        span_ns = parse_duration(unit if unit[:1].isdigit() else f"1{unit}") if slash else _NS["s"]
+    except ValueError:
+        span_ns = 0
+    rate_per_s = float(number) * _NS["s"] / span_ns if span_ns else 0.0
+    if not (0.0 < rate_per_s < math.inf):
+        raise ValueError(f'expected a rate above zero such as 100/s, 6000/m or 50/10s, got "{text}"')
+    return rate_per_s
+
+
+def format_duration(ns: float) -> str:
+    """`ns` for people, three digits at most: "850 ns", "12.3 µs", "4.56 ms", "1.20 s", "12m 05s", "1h 02m"."""
+    for limit, unit, word in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms"), (1e11, 1e9, "s")):
+        if ns < limit * 0.9995:
+            value = ns / unit
+            if unit == 1:
+                return f"{value:.0f} ns"
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {word}"
+    seconds = round(ns / 1e9)
+    if seconds < 3600:
+        return f"{seconds // 60}m {seconds % 60:02d}s"
+    return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
