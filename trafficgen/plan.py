@@ -139,9 +139,7 @@ class Users:
         if self.count > 10_000_000:
             raise _wrong("users", f"expected at most 10000000 users a domain, got {self.count}", "--users")
         if self.zipf is not None and not (0.0 < self.zipf <= 10.0):
-            raise _wrong(
-                "users", f"expected a Zipf exponent above 0 and up to 10, got {self.zipf}", "--users"
-            )
+            raise _wrong("users", f"expected a Zipf exponent above 0 and up to 10, got {self.zipf}", "--users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +151,12 @@ class Header:
 
     def __post_init__(self) -> None:
         if not _HEADER_NAME.fullmatch(self.name):
-            raise _wrong(
-                "headers", f'expected a header name (RFC 5322 2.2), got "{_shown(self.name)}"', "--header"
-            )
+            raise _wrong("headers", f'expected a header name (RFC 5322 2.2), got "{_shown(self.name)}"', "--header")
         for value, weight in self.values:
             if any(c in value for c in "\r\n\0"):
-                raise _wrong(
-                    "headers", f'a header must not contain CR, LF or NUL, got "{_shown(value)}"', "--header"
-                )
+                raise _wrong("headers", f'a header must not contain CR, LF or NUL, got "{_shown(value)}"', "--header")
             if len(self.name) + 2 + len(value.encode()) > 998:
-                raise _wrong(
-                    "headers", f'header "{self.name}" is over 998 octets (RFC 5322 2.1.1)', "--header"
-                )
+                raise _wrong("headers", f'header "{self.name}" is over 998 octets (RFC 5322 2.1.1)', "--header")
             _check_weight(weight, f'the weight of header "{self.name}"', "--header")
 
 
@@ -226,9 +218,7 @@ class Workload:
         for count, weight in self.recipients_per_message:
             _check_count(count, "recipients_per_message", "the number of recipients", "--recipients")
             if count > 1000:
-                raise _wrong(
-                    "recipients_per_message", f"expected at most 1000 recipients, got {count}", "--recipients"
-                )
+                raise _wrong("recipients_per_message", f"expected at most 1000 recipients, got {count}", "--recipients")
             _check_weight(weight, f"the weight of {count} recipients", "--recipients")
         _check_count(self.senders, "senders", "the number of senders", "--senders")
 
@@ -238,7 +228,7 @@ class Workload:
 
     @property
     def real_domains(self) -> tuple[str, ...]:
-        """Recipient domains that may belong to real people: not under a reserved name, and no suffix hides them."""
+        """Recipient domains that may belong to real people: no reserved name, no suffix."""
         if self.domain_suffix:
             return ()
         return tuple(domain.name for domain in self.domains if not is_reserved(domain.name))
@@ -276,9 +266,7 @@ class OpenLoop:
     def __post_init__(self) -> None:
         if self.stages:
             if not 0.0 <= self.rate_per_s < math.inf:
-                raise _wrong(
-                    "rate", f"expected a starting rate of zero or more, got {self.rate_per_s}", "--rate"
-                )
+                raise _wrong("rate", f"expected a starting rate of zero or more, got {self.rate_per_s}", "--rate")
             if any(s.duration_ns <= 0 or not 0.0 <= s.rate_per_s < math.inf for s in self.stages):
                 raise _wrong(
                     "stages",

@@ -1,0 +1,32 @@
+"""The mark that every message of ours carries: which run, which message, and whether the body is whole.
+
+    X-Traffic-Gen: 9f3a6c1e02b4d857 000000000123 1c291ca3
+                   run id           number       CRC-32 of the body
+
+All three have a fixed width, so a sink reads them by slicing, thousands at a time. The body is everything after the
+first empty line, in canonical form: CRLF line ends, dot-stuffing undone. CRC-32 is the one of RFC 1952 section 8; it
+finds every burst of damage up to 32 bits and misses other damage once in 2^32, at 3 GB/s.
+"""
+
+from typing import Final
+
+HEADER: Final = b"X-Traffic-Gen: "
+VALUE_OCTETS: Final = 16 + 1 + 12 + 1 + 8
+MAX_NUMBER: Final = 10**12 - 1
+
+
+def render(run_id: str, number: int, body_crc32: int) -> bytes:
+    """The whole header line, CRLF included. `run_id` is 16 hexadecimal digits."""
+    return b"%s%s %012d %08x\r\n" % (HEADER, run_id.encode("ascii"), number, body_crc32)
+
+
+def parse(value: bytes) -> tuple[str, int, int] | None:
+    """(run id, number, CRC-32) from the header's value; None when it is not a mark of ours."""
+    run_id, number, crc = value[:16], value[17:29], value[30:38]
+    if len(value) != VALUE_OCTETS or value[16:17] != b" " or value[29:30] != b" " or not number.isdigit():
+        return None
+    try:
+        int(run_id, 16)
+        return run_id.decode("ascii"), int(number), int(crc, 16)
+    except ValueError:
+        return None
