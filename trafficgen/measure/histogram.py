@@ -1,0 +1,220 @@
+"""Count latencies so that every percentile is known to 0.1 %, in memory that does not grow with their number.
+
+Takes     integer nanoseconds from 0 to 2^63 - 1 (292 years), in bulk
+Gives     exact count, sum, minimum and maximum; quantiles that are never low and high by at most `ERROR_BOUND`
+Merges    with `+=`, in any order: the sum of two histograms is the histogram of all their values
+Fails     ValueError on a negative value or on a stored form that no histogram has
+Not here  which stretch of time a value measures (recorder), words and tables (report)
+
+Values below 2^11 have a bucket of their own. Above, each power of two is cut into 2^10 buckets of equal width, the
+layout of HdrHistogram. A value v in a bucket of width 2^s is at least 2^(10+s); the bucket's highest value is above v
+by at most 2^s - 1; so the relative error is below 2^s / 2^(10+s) = 2^-10.
+"""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import ceil
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUB_BITS: Final = 10
+
+ERROR_BOUND: Final = 2.0**-SUB_BITS
+"""How far, as a share of the value, a quantile may lie above the recorded value it stands for: 0.098 %."""
+
+_MAX_NS: Final = 2**63 - 1
+_MAX_BUCKETS: Final = (63 - SUB_BITS + 1) << SUB_BITS
+
+
+def bucket_of(values: NDArray[np.int64], sub_bits: int = SUB_BITS) -> NDArray[np.int64]:
+    """The bucket each value falls into, each power of two cut into 2^`sub_bits`; values must not be negative."""
+    # frexp gives the bit length. From 2^53 on a value may round up to the next power of two and so get a shift of one
+    # too many; the sum below then names the last bucket of the power before, which is where the value belongs.
+    shift = np.maximum(np.frexp(values)[1] - (sub_bits + 1), 0).astype(np.int64)
+    buckets: NDArray[np.int64] = (shift << sub_bits) + (values >> shift)
+    return buckets
+
+
+def highest_of(bucket: int, sub_bits: int = SUB_BITS) -> int:
+    """The largest value that falls into `bucket`."""
+    shift = max((bucket >> sub_bits) - 1, 0)
+    return ((bucket - (shift << sub_bits) + 1) << shift) - 1
+
+
+def rank_of(q: float, count: int) -> int:
+    """Which of `count` sorted values, from 1, is the first that a share `q` of all does not exceed."""
+    if not 0.0 <= q <= 1.0:
+        raise ValueError(f"expected a share from 0 to 1, got {q}")
+    # In floats 0.07 * 100 is above 7, and the rank would be one too high; as the decimal it was written as, it is 7.
+    return max(1, ceil(Fraction(repr(float(q))) * count))
+
+
+class Histogram:
+    """Latencies of one kind."""
+
+    __slots__ = ("_counts", "count", "max_ns", "min_ns", "sum_ns")
+
+    count: int
+    """Recorded values."""
+    sum_ns: int
+    """Their exact sum."""
+    min_ns: int | None
+    """The exact smallest; None when nothing was recorded."""
+    max_ns: int | None
+    """The exact largest; None when nothing was recorded."""
+
+    error_bound: Final = ERROR_BOUND
+
+    def __init__(self) -> None:
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.count = 0
+        self.sum_ns = 0
+        self.min_ns = None
+        self.max_ns = None
+
+    def record_many(self, values_ns: NDArray[np.int64]) -> None:
+        """Count all `values_ns`."""
+        if not values_ns.size:
+            return
+        low, high = int(values_ns.min()), int(values_ns.max())
+        if low < 0:
+            raise ValueError(f"a latency cannot be negative, got {low} ns")
+        self._add_counts(np.bincount(bucket_of(values_ns)))
+        fits = high <= _MAX_NS // values_ns.size
+        self._add_totals(values_ns.size, int(values_ns.sum()) if fits else sum(values_ns.tolist()), low, high)
+
+    def record(self, value_ns: int) -> None:
+        """Count one value; a hundred times dearer than its place in `record_many`."""
+        self.record_many(np.array([value_ns], np.int64))
+
+    def quantile_ns(self, q: float) -> int | None:
+        """Latency in ns that a share `q` (0 to 1) of recorded values does not exceed.
+
+        Never low; high by at most `error_bound` of the value. None when nothing was recorded.
+        """
+        return self.quantiles_ns((q,))[0]
+
+    def quantiles_ns(self, qs: Sequence[float]) -> tuple[int | None, ...]:
+        """`quantile_ns` for several shares in one pass."""
+        if self.max_ns is None:
+            return (None,) * len(qs)
+        ranks = [rank_of(q, self.count) for q in qs]
+        buckets = np.searchsorted(np.cumsum(self._counts), ranks)
+        return tuple(min(highest_of(int(bucket)), self.max_ns) for bucket in buckets)
+
+    @property
+    def mean_ns(self) -> float | None:
+        """The exact mean; None when nothing was recorded."""
+        return self.sum_ns / self.count if self.count else None
+
+    def __iadd__(self, other: "Histogram") -> Self:
+        if other.min_ns is not None and other.max_ns is not None:
+            self._add_counts(other._counts)
+            self._add_totals(other.count, other.sum_ns, other.min_ns, other.max_ns)
+        return self
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        merged = self.copy()
+        merged += other
+        return merged
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Histogram) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes with every value
+
+    def __repr__(self) -> str:
+        return f"<Histogram of {self.count} values, {self.min_ns} to {self.max_ns} ns>"
+
+    def copy(self) -> "Histogram":
+        """An independent copy."""
+        twin = Histogram()
+        twin._counts = self._counts.copy()
+        twin.count, twin.sum_ns, twin.min_ns, twin.max_ns = self.count, self.sum_ns, self.min_ns, self.max_ns
+        return twin
+
+    def buckets(self) -> list[tuple[int, int]]:
+        """(highest value in ns, count) of every bucket that is not empty, in ascending order."""
+        used = np.flatnonzero(self._counts)
+        return [(highest_of(int(bucket)), int(self._counts[bucket])) for bucket in used]
+
+    # -- stored forms: only the buckets that hold something -----------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the totals, and two lists of the same length, `buckets` and their `counts`."""
+        used = np.flatnonzero(self._counts)
+        return {
+            "sub_bits": SUB_BITS,
+            "count": self.count,
+            "sum": self.sum_ns,
+            "min": self.min_ns,
+            "max": self.max_ns,
+            "buckets": used.tolist(),
+            "counts": self._counts[used].tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Histogram":
+        """What `to_dict` gave. ValueError when it cannot have come from there."""
+        try:
+            made = cls._restore(
+                np.array(plain["buckets"], np.int64),
+                np.array(plain["counts"], np.int64),
+                (plain["count"], plain["sum"], plain["min"], plain["max"]),
+            )
+            sound = plain["sub_bits"] == SUB_BITS and made._is_sound()
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise ValueError(f"not a stored histogram: {error!r}") from error
+        if not sound:
+            raise ValueError("not a stored histogram: its totals and its buckets do not agree")
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        used = np.flatnonzero(self._counts)
+        counts = self._counts[used]
+        narrow = counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
+        totals = (self.count, self.sum_ns, self.min_ns, self.max_ns)
+        return (Histogram._restore, (used.astype(np.uint16), narrow, totals))
+
+    @classmethod
+    def _restore(
+        cls, used: NDArray[Any], counts: NDArray[Any], totals: tuple[int, int, int | None, int | None]
+    ) -> "Histogram":
+        if used.shape != counts.shape or used.ndim != 1:
+            raise ValueError("buckets and counts differ in length")
+        if used.size and not (used[0] >= 0 and used[-1] < _MAX_BUCKETS and np.all(used[1:] > used[:-1])):
+            raise ValueError("buckets do not ascend within the layout")
+        made = cls()
+        made._counts = np.zeros(int(used[-1]) + 1 if used.size else 0, np.int64)
+        made._counts[used] = counts
+        made.count, made.sum_ns, made.min_ns, made.max_ns = totals
+        return made
+
+    def _is_sound(self) -> bool:
+        used = np.flatnonzero(self._counts)
+        if not used.size:
+            return (self.count, self.sum_ns, self.min_ns, self.max_ns) == (0, 0, None, None)
+        if self.min_ns is None or self.max_ns is None or int(self._counts.min()) < 0:
+            return False
+        ends = bucket_of(np.array([self.min_ns, self.max_ns], np.int64))
+        return (
+            int(self._counts.sum()) == self.count
+            and ends.tolist() == [used[0], used[-1]]
+            and self.min_ns * self.count <= self.sum_ns <= self.max_ns * self.count
+        )
+
+    def _add_counts(self, counts: NDArray[np.int64]) -> None:
+        if counts.size > self._counts.size:
+            grown = counts.astype(np.int64)
+            grown[: self._counts.size] += self._counts
+            self._counts = grown
+        else:
+            self._counts[: counts.size] += counts
+
+    def _add_totals(self, count: int, sum_ns: int, min_ns: int, max_ns: int) -> None:
+        self.count += count
+        self.sum_ns += sum_ns
+        self.min_ns = min_ns if self.min_ns is None else min(self.min_ns, min_ns)
+        self.max_ns = max_ns if self.max_ns is None else max(self.max_ns, max_ns)

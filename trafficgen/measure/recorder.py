@@ -1,0 +1,204 @@
+"""Keep one worker's account.
+
+Takes     one row of nine integers a finished message, and what sessions met on the way
+Gives     a `Snapshot` of everything since the run began; the numbers of accepted and doubtful messages
+Costs     an `array.extend` a message in the hot path; `fold` does the rest in bulk, about 0.2 µs a row
+Limits    rows wait in memory (72 octets each) until `fold`; all else is bounded whatever a peer sends
+Not here  clocks and CPU time, which the engine reads and passes in
+
+A row:  number, outcome, domain, due_ns, start_ns, ready_ns, sent_ns, end_ns, octets
+
+number      of the message, 0 or more
+outcome     `Outcome` code
+domain      index of the first recipient's domain
+due_ns      intended start; -1 in the closed loop
+start_ns    when a session turned to this message
+ready_ns    when the 354 came; -1 when it never came, or when the envelope went out together with the message before,
+            so that its time cannot be told from that message's
+sent_ns     when the last octet was handed to the transport; -1 if never
+end_ns      when the outcome was decided
+octets      of the message: CRLF line ends, no dot-stuffing
+"""
+
+import array
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.numbers import NumberSet
+from trafficgen.measure.snapshot import STRETCHES, FailureKey, ReplyKey, Snapshot, Tally, Worker
+from trafficgen.measure.timeline import Timeline
+from trafficgen.outcomes import Outcome, Phase
+
+COLUMNS: Final = 9
+
+MAX_KINDS: Final = 1_000
+"""Different replies, and different failures, told apart: a server that invents codes must not fill our memory."""
+
+MAX_EXAMPLE: Final = 200
+
+_OPENING: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
+
+
+class Recorder:
+    """What one worker has seen of a run.
+
+    `domains`: how many there are. `started_ns`: the run's start on `trafficgen.clock`, the same for all workers, where
+    second 0 of the timeline begins. `worker`: its number, for the report.
+    """
+
+    def __init__(self, domains: int, started_ns: int, open_loop: bool, worker: int = 0) -> None:
+        self.rows: array.array[int] = array.array("q")
+        """The hot path extends it by a row a message. It stays the same object: its `extend` may be kept."""
+        self.accepted = NumberSet()
+        """Numbers of accepted messages, up to the last fold."""
+        self.in_doubt = NumberSet()
+        """Numbers of messages in doubt, up to the last fold."""
+        self._started_ns = started_ns
+        self._open_loop = open_loop
+        self._worker = worker
+        self._phases = {phase: array.array("q") for phase in _OPENING}
+        self._lags: array.array[int] = array.array("q")
+        self._loop_lag = Histogram()
+        self._outcomes = np.zeros(len(Outcome), np.int64)
+        self._octets = 0
+        self._first_start_ns: int | None = None
+        self._last_end_ns: int | None = None
+        self._histograms = {name: Histogram() for name in STRETCHES}
+        self._replies: dict[ReplyKey, Tally] = {}
+        self._failures: dict[FailureKey, Tally] = {}
+        self._domains_started = np.zeros(domains, np.int64)
+        self._domains_accepted = np.zeros(domains, np.int64)
+        self._timeline = Timeline()
+
+    def phase(self, phase: Phase, elapsed_ns: int) -> None:
+        """One step of opening a session took `elapsed_ns`: connect, TLS, greeting, EHLO or AUTH."""
+        self._phases[phase].append(elapsed_ns)
+
+    def reply(self, phase: Phase, code: int, enhanced: str, text: str, count: int = 1) -> None:
+        """`count` replies of this kind; the first one's text is kept, made printable."""
+        key = (phase, code, enhanced)
+        if key not in self._replies and len(self._replies) >= MAX_KINDS:
+            key = (phase, code, "")
+        seen = self._replies.get(key)
+        self._replies[key] = Tally(seen.count + count, seen.example) if seen else Tally(count, printable(text))
+
+    def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
+        """`count` times something other than a reply came: "timed out", "connection refused", "malformed reply"…"""
+        key = (phase, reason)
+        if key not in self._failures and len(self._failures) >= MAX_KINDS:
+            key = (phase, "other")
+        seen = self._failures.get(key)
+        self._failures[key] = Tally(seen.count + count, seen.example) if seen else Tally(count, printable(example))
+
+    def loop_lag(self, lag_ns: int) -> None:
+        """One sample of how late the event loop woke up."""
+        self._lags.append(max(lag_ns, 0))
+
+    def fold(self) -> None:
+        """Count all waiting rows and forget them. Call it a few times a second."""
+        for phase, elapsed in self._phases.items():
+            self._histograms[phase.value].record_many(_drain(elapsed))
+        self._loop_lag.record_many(_drain(self._lags))
+        if self.rows:
+            self._fold_rows(np.ascontiguousarray(_drain(self.rows).reshape(-1, COLUMNS).T))
+
+    def snapshot(
+        self, *, now_ns: int, cpu_ns: int, wall_ns: int, sessions_open: int, sessions_opened: int, in_flight: int
+    ) -> Snapshot:
+        """Everything since the run began, independent of what is recorded later. Folds first."""
+        self.fold()
+        histograms = {name: histogram.copy() for name, histogram in self._histograms.items()}
+        worker = Worker(
+            worker=self._worker,
+            cpu_ns=cpu_ns,
+            wall_ns=wall_ns,
+            loop_lag=self._loop_lag.copy(),
+            lateness=histograms["lateness"],
+            sessions_open=sessions_open,
+            sessions_opened=sessions_opened,
+            in_flight=in_flight,
+        )
+        return Snapshot(
+            taken_ns=now_ns,
+            open_loop=self._open_loop,
+            outcomes=tuple(self._outcomes.tolist()),
+            octets=self._octets,
+            first_start_ns=self._first_start_ns,
+            last_end_ns=self._last_end_ns,
+            histograms=histograms,
+            replies=dict(self._replies),
+            failures=dict(self._failures),
+            domains_started=self._domains_started.copy(),
+            domains_accepted=self._domains_accepted.copy(),
+            timeline=self._timeline.copy(),
+            workers=(worker,),
+        )
+
+    def accepted_numbers(self) -> NDArray[np.int64]:
+        """Numbers of all accepted messages, ascending. Folds first."""
+        self.fold()
+        return self.accepted.to_array()
+
+    def in_doubt_numbers(self) -> NDArray[np.int64]:
+        """Numbers of all messages in doubt, ascending. Folds first."""
+        self.fold()
+        return self.in_doubt.to_array()
+
+    def _fold_rows(self, columns: NDArray[np.int64]) -> None:
+        number, outcome, domain, due, start, ready, sent, end, octets = columns
+        accepted = outcome == Outcome.ACCEPTED
+        self._outcomes += np.bincount(outcome, minlength=len(Outcome))
+        self._octets += int(octets[accepted].sum())
+        self._domains_started += np.bincount(domain, minlength=self._domains_started.size)
+        self._domains_accepted += np.bincount(domain[accepted], minlength=self._domains_accepted.size)
+        self.accepted.add_many(number[accepted])
+        self.in_doubt.add_many(number[outcome == Outcome.IN_DOUBT])
+        first, last = int(start.min()), int(end.max())
+        self._first_start_ns = first if self._first_start_ns is None else min(first, self._first_start_ns)
+        self._last_end_ns = last if self._last_end_ns is None else max(last, self._last_end_ns)
+        rejected = (outcome == Outcome.REJECTED_TEMPORARY) | (outcome == Outcome.REJECTED_PERMANENT)
+        latency = self._fold_latencies(accepted, rejected, due, start, end)
+        self._record("envelope", (ready - start)[ready >= 0])
+        self._record("end_of_data", (end - sent)[(sent >= 0) & (accepted | rejected)])
+        self._timeline.record(start - self._started_ns, end - self._started_ns, outcome, octets, latency)
+
+    def _fold_latencies(
+        self,
+        accepted: NDArray[np.bool_],
+        rejected: NDArray[np.bool_],
+        due: NDArray[np.int64],
+        start: NDArray[np.int64],
+        end: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The latency the timeline shows: response time in the open loop, service time in the closed one."""
+        service = end - start
+        self._record("service", service[accepted])
+        self._record("service_rejected", service[rejected])
+        if not self._open_loop:
+            return service
+        # A timer may fire up to its granularity early. Such a message counts from its real start, so that response
+        # time is never below service time and lateness never below zero.
+        lateness = np.maximum(start - due, 0)
+        response = service + lateness
+        self._record("lateness", lateness)
+        self._record("response", response[accepted])
+        self._record("response_rejected", response[rejected])
+        return response
+
+    def _record(self, name: str, values_ns: NDArray[np.int64]) -> None:
+        self._histograms[name].record_many(values_ns)
+
+
+def printable(text: str) -> str:
+    """`text` on one line of at most `MAX_EXAMPLE` characters, anything a terminal could act on shown as "?"."""
+    masked = "".join(c if c.isprintable() else "?" for c in text[: MAX_EXAMPLE + 1])
+    return masked if len(masked) <= MAX_EXAMPLE else masked[: MAX_EXAMPLE - 1] + "…"
+
+
+def _drain(buffer: "array.array[int]") -> NDArray[np.int64]:
+    values = np.frombuffer(buffer.tobytes(), np.int64)
+    del buffer[:]
+    return values

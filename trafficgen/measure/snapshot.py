@@ -1,0 +1,210 @@
+"""All numbers of a run at one moment.
+
+Takes     what each worker has recorded since the run began: a snapshot is cumulative, never a difference
+Gives     the same for the whole run: `a + b` in any order, `merge` for many; cheap to pickle
+Promises  started is the sum of all outcomes; what is still on its way is `in_flight` and counted nowhere else
+Not here  what the numbers mean for a reader (results), how they came in (recorder)
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.timeline import Timeline
+from trafficgen.outcomes import Outcome, Phase
+
+STRETCHES: Final = (
+    "service", "response", "service_rejected", "response_rejected", "lateness",
+    "connect", "tls", "greeting", "ehlo", "auth", "envelope", "end_of_data",
+)  # fmt: skip
+"""Every stretch of time that has a histogram, in the order in which reports show them:
+
+service            real start to the reply that accepted the message
+response           the same from the intended start; open loop only
+service_rejected   real start to the reply that rejected it
+response_rejected  the same from the intended start; open loop only
+lateness           intended start to real start; open loop only
+connect … auth     the steps of opening a session
+envelope           start to the 354 that lets the data go
+end_of_data        last octet handed to the transport to the reply
+"""
+
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often something was seen, and its text the first time."""
+
+    count: int
+    example: str
+
+    def __add__(self, other: "Tally") -> "Tally":
+        # Whichever was seen more often lends its text; the text itself breaks a tie, so that any order gives the same.
+        spoken = max(self, other, key=lambda tally: (tally.example != "", tally.count, tally.example))
+        return Tally(self.count + other.count, spoken.example)
+
+
+ReplyKey = tuple[Phase, int, str]
+"""Phase, reply code, enhanced status code ("" when the reply had none)."""
+
+FailureKey = tuple[Phase, str]
+"""Phase, and what happened there in a word or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """How one generator process fared: CPU and wall time in ns since it began, and how promptly it acted."""
+
+    worker: int
+    cpu_ns: int
+    wall_ns: int
+    loop_lag: Histogram
+    lateness: Histogram
+    sessions_open: int
+    sessions_opened: int
+    in_flight: int
+
+    @property
+    def cpu_share(self) -> float:
+        """Share of one core that this worker used, 0 to 1 (a little above when the clocks are coarse)."""
+        return self.cpu_ns / self.wall_ns if self.wall_ns else 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The state of a run, or of one worker's part of it, at `taken_ns`. Treat what it holds as read-only."""
+
+    taken_ns: int
+    open_loop: bool
+    outcomes: tuple[int, ...]
+    """Messages by `Outcome`, in the order of its codes."""
+    octets: int
+    """Octets of accepted messages."""
+    first_start_ns: int | None
+    last_end_ns: int | None
+    histograms: Mapping[str, Histogram]
+    """By the names in `STRETCHES`; every name is there."""
+    replies: Mapping[ReplyKey, Tally]
+    failures: Mapping[FailureKey, Tally]
+    domains_started: NDArray[np.int64]
+    domains_accepted: NDArray[np.int64]
+    timeline: Timeline
+    workers: tuple[Worker, ...]
+
+    @classmethod
+    def empty(cls, *, open_loop: bool = False) -> "Snapshot":
+        """A run that has not begun; adding it to another changes nothing."""
+        return cls(
+            taken_ns=0,
+            open_loop=open_loop,
+            outcomes=(0,) * len(Outcome),
+            octets=0,
+            first_start_ns=None,
+            last_end_ns=None,
+            histograms={name: Histogram() for name in STRETCHES},
+            replies={},
+            failures={},
+            domains_started=np.zeros(0, np.int64),
+            domains_accepted=np.zeros(0, np.int64),
+            timeline=Timeline(),
+            workers=(),
+        )
+
+    @property
+    def started(self) -> int:
+        """Messages that have an outcome."""
+        return sum(self.outcomes)
+
+    @property
+    def accepted(self) -> int:
+        return self.outcomes[Outcome.ACCEPTED]
+
+    @property
+    def rejected(self) -> int:
+        """Refused for now or for good."""
+        return self.outcomes[Outcome.REJECTED_TEMPORARY] + self.outcomes[Outcome.REJECTED_PERMANENT]
+
+    @property
+    def failed(self) -> int:
+        return self.outcomes[Outcome.FAILED]
+
+    @property
+    def in_doubt(self) -> int:
+        return self.outcomes[Outcome.IN_DOUBT]
+
+    @property
+    def in_flight(self) -> int:
+        """Messages a session has turned to that have no outcome yet."""
+        return sum(worker.in_flight for worker in self.workers)
+
+    @property
+    def sessions_open(self) -> int:
+        return sum(worker.sessions_open for worker in self.workers)
+
+    @property
+    def sessions_opened(self) -> int:
+        """Sessions opened since the run began."""
+        return sum(worker.sessions_opened for worker in self.workers)
+
+    @property
+    def latency(self) -> Histogram:
+        """What a user of the server feels: response time in the open loop, service time in the closed one."""
+        return self.histograms["response" if self.open_loop else "service"]
+
+    def with_lost(self, in_doubt: int) -> "Snapshot":
+        """The same with `in_doubt` more messages in doubt: what a worker that died still had in hand."""
+        outcomes = list(self.outcomes)
+        outcomes[Outcome.IN_DOUBT] += in_doubt
+        return replace(self, outcomes=tuple(outcomes))
+
+    def __add__(self, other: "Snapshot") -> "Snapshot":
+        timeline = self.timeline.copy()
+        timeline += other.timeline
+        return Snapshot(
+            taken_ns=max(self.taken_ns, other.taken_ns),
+            open_loop=self.open_loop or other.open_loop,
+            outcomes=tuple(a + b for a, b in zip(self.outcomes, other.outcomes, strict=True)),
+            octets=self.octets + other.octets,
+            first_start_ns=_earliest(self.first_start_ns, other.first_start_ns),
+            last_end_ns=_latest(self.last_end_ns, other.last_end_ns),
+            histograms={name: self.histograms[name] + other.histograms[name] for name in STRETCHES},
+            replies=_merged_tallies(self.replies, other.replies),
+            failures=_merged_tallies(self.failures, other.failures),
+            domains_started=_padded_sum(self.domains_started, other.domains_started),
+            domains_accepted=_padded_sum(self.domains_accepted, other.domains_accepted),
+            timeline=timeline,
+            workers=tuple(sorted(self.workers + other.workers, key=lambda worker: worker.worker)),
+        )
+
+
+def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """One snapshot of all; the empty one when there are none."""
+    return reduce(Snapshot.__add__, snapshots, Snapshot.empty())
+
+
+def _earliest(a: int | None, b: int | None) -> int | None:
+    return min((value for value in (a, b) if value is not None), default=None)
+
+
+def _latest(a: int | None, b: int | None) -> int | None:
+    return max((value for value in (a, b) if value is not None), default=None)
+
+
+def _merged_tallies(a: Mapping[_Key, Tally], b: Mapping[_Key, Tally]) -> dict[_Key, Tally]:
+    merged = dict(a)
+    for key, tally in b.items():
+        merged[key] = merged[key] + tally if key in merged else tally
+    return merged
+
+
+def _padded_sum(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    longer, shorter = (a, b) if a.size >= b.size else (b, a)
+    total = longer.copy()
+    total[: shorter.size] += shorter
+    return total
