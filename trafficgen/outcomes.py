@@ -33,6 +33,7 @@ class Phase(Enum):
     TLS = "tls"
     GREETING = "greeting"
     EHLO = "ehlo"
+    HELO = "helo"
     AUTH = "auth"
     MAIL = "mail"
     RCPT = "rcpt"
@@ -40,3 +41,5 @@ class Phase(Enum):
     END_OF_DATA = "end_of_data"
     RSET = "rset"
     QUIT = "quit"
+    IDLE = "idle"
+    """Between two messages, when a server has nothing to answer."""

@@ -1,0 +1,94 @@
+"""SMTP replies: the careful parser (RFC 5321 section 4.2, enhanced codes RFC 3463).
+
+Takes     bytes in any chunking
+Gives     complete replies, multi-line ones as one
+Limits    `MAX_LINE_OCTETS` a line and `MAX_LINES` a reply: a peer cannot make us buffer without end
+Fails     never: what is no reply sets `fault` to a plain sentence, and nothing more is read
+Not here  what a reply means: `client`
+"""
+
+import re
+from typing import Final, NamedTuple
+
+MAX_LINE_OCTETS: Final = 2048
+"""RFC 5321 section 4.5.3.1.5 asks for 512 at least; servers that explain themselves with URLs send more."""
+
+MAX_LINES: Final = 100
+
+_LINE: Final = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)", re.DOTALL)
+_ENHANCED: Final = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|$)")
+
+
+class Reply(NamedTuple):
+    """One complete reply. `enhanced` is empty when the server gave none; `lines` are the texts after the codes."""
+
+    code: int
+    enhanced: str
+    lines: tuple[bytes, ...]
+
+    @property
+    def text(self) -> str:
+        """All lines as one, for people; octets outside ASCII are escaped."""
+        return " / ".join(line.decode("ascii", "backslashreplace") for line in self.lines)
+
+
+class ReplyReader:
+    """Turns a stream of octets into replies."""
+
+    __slots__ = ("_lines", "_rest", "fault")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._lines: list[bytes] = []
+        self.fault: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no part of an unfinished reply is held."""
+        return not self._rest and not self._lines
+
+    @property
+    def held(self) -> bytes:
+        """The start of the unfinished reply, for error messages."""
+        return (b"\r\n".join([*self._lines, self._rest]))[:200]
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """The replies that `data` completes, in order."""
+        if self.fault:
+            return []
+        replies: list[Reply] = []
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if not self._take_line(line.removesuffix(b"\r"), replies):
+                return replies
+        if len(self._rest) > MAX_LINE_OCTETS:
+            self.fault = f"reply line over {MAX_LINE_OCTETS} octets"
+        return replies
+
+    def _take_line(self, line: bytes, replies: list[Reply]) -> bool:
+        match = _LINE.fullmatch(line) if len(line) <= MAX_LINE_OCTETS else None
+        if match is None or (not match[2] and match[3]):
+            shown = line[:80].decode("ascii", "backslashreplace")
+            self.fault = f'expected a reply, got "{shown}"'
+            return False
+        self._lines.append(match[3])
+        if match[2] != b"-":
+            replies.append(_reply(match[1], self._lines))
+            self._lines = []
+        elif len(self._lines) >= MAX_LINES:
+            self.fault = f"reply of over {MAX_LINES} lines"
+            return False
+        return True
+
+
+def _reply(code: bytes, lines: list[bytes]) -> Reply:
+    # The last line's code counts, as in Postfix: RFC 5321 section 4.2.1 has all lines carry the same one.
+    enhanced = b""
+    texts = []
+    for line in lines:
+        match = _ENHANCED.match(line)
+        if match and match[1][:1] == code[:1]:
+            enhanced = enhanced or match[1]
+            line = line[match.end() :]
+        texts.append(line)
+    return Reply(int(code), enhanced.decode("ascii"), tuple(texts))
