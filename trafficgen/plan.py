@@ -44,6 +44,27 @@ def is_reserved(domain: str) -> bool:
     return any(lowered == name or lowered.endswith("." + name) for name in RESERVED_SUFFIXES)
 
 
+# -- refusing (before the defaults below, which are checked while this module loads) ---------------------
+
+
+def _wrong(field_name: str, text: str, flag: str) -> PlanError:
+    return PlanError(text, field=field_name, flag=flag)
+
+
+def _shown(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")[:80]
+
+
+def _check_weight(weight: float, whose: str, flag: str) -> None:
+    if not 0.0 < weight < math.inf:
+        raise _wrong("weight", f"{whose} must be a number above zero, got {weight:g}", flag)
+
+
+def _check_count(count: int, field_name: str, whose: str, flag: str) -> None:
+    if count < 1:
+        raise _wrong(field_name, f"{whose} must be at least 1, got {count}", flag)
+
+
 # -- where ----------------------------------------------------------------------------------------------
 
 
@@ -119,6 +140,8 @@ class LongTail:
 
     def __post_init__(self) -> None:
         _check_count(self.domains, "long_tail", "the number of domains in the tail", "--long-tail")
+        if self.domains > 1_000_000:
+            raise _wrong("long_tail", f"expected at most 1000000 domains, got {self.domains}", "--long-tail")
         _check_weight(self.weight, "the weight of the tail", "--long-tail")
 
 
@@ -186,8 +209,8 @@ class Corpus:
 class Workload:
     """What is sent: to which domains and users, from whom, how large.
 
-    `recipients_per_message` and `sender_domains`: (value, weight) pairs; no sender domains means that
-    senders are drawn like recipients, as KumoMTA's traffic-gen does.
+    `recipients_per_message`: (count, weight) pairs. `senders` addresses are drawn once, on the same weighted
+    domains as the recipients, as KumoMTA's traffic-gen does.
     """
 
     domains: tuple[WeightedDomain, ...] = tuple(WeightedDomain(name) for name in DEFAULT_DOMAINS)
@@ -221,6 +244,8 @@ class Workload:
                 raise _wrong("recipients_per_message", f"expected at most 1000 recipients, got {count}", "--recipients")
             _check_weight(weight, f"the weight of {count} recipients", "--recipients")
         _check_count(self.senders, "senders", "the number of senders", "--senders")
+        if self.senders > 100_000:
+            raise _wrong("senders", f"expected at most 100000 senders, got {self.senders}", "--senders")
 
     def with_suffix(self, domain: str) -> str:
         """`domain` as it goes on the wire."""
@@ -393,21 +418,3 @@ def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         name: value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
         for name, value in pairs
     }
-
-
-def _wrong(field_name: str, text: str, flag: str) -> PlanError:
-    return PlanError(text, field=field_name, flag=flag)
-
-
-def _shown(text: str) -> str:
-    return text.encode("unicode_escape").decode("ascii")[:80]
-
-
-def _check_weight(weight: float, whose: str, flag: str) -> None:
-    if not 0.0 < weight < math.inf:
-        raise _wrong("weight", f"{whose} must be a number above zero, got {weight:g}", flag)
-
-
-def _check_count(count: int, field_name: str, whose: str, flag: str) -> None:
-    if count < 1:
-        raise _wrong(field_name, f"{whose} must be at least 1, got {count}", flag)
