@@ -271,7 +271,7 @@ class Arrivals(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Go in a straight line to `rate_per_s` within `duration_ns` (k6's stages)."""
+    """Go in a straight line to `rate_per_s` within `duration_ns`; a duration of zero jumps there (k6's stages)."""
 
     duration_ns: int
     rate_per_s: float
@@ -292,14 +292,13 @@ class OpenLoop:
         if self.stages:
             if not 0.0 <= self.rate_per_s < math.inf:
                 raise _wrong("rate", f"expected a starting rate of zero or more, got {self.rate_per_s}", "--rate")
-            if any(s.duration_ns <= 0 or not 0.0 <= s.rate_per_s < math.inf for s in self.stages):
-                raise _wrong(
-                    "stages",
-                    "expected stages with a duration above zero and a rate of zero or more",
-                    "--stage",
-                )
-            if self.rate_per_s == 0 and all(s.rate_per_s == 0 for s in self.stages):
-                raise _wrong("stages", "expected a stage with a rate above zero", "--stage")
+            if any(s.duration_ns < 0 or not 0.0 <= s.rate_per_s < math.inf for s in self.stages):
+                text = "expected stages with a duration and a rate of zero or more"
+                raise _wrong("stages", text, "--stage")
+            starts = (self.rate_per_s, *(stage.rate_per_s for stage in self.stages))
+            if not any(s.duration_ns and start + s.rate_per_s for start, s in zip(starts, self.stages, strict=False)):
+                text = "expected a stage with a duration and a rate above zero: nothing would ever start"
+                raise _wrong("stages", text, "--stage")
         elif not 0.0 < self.rate_per_s < math.inf:
             raise _wrong("rate", f"expected a rate above zero, got {self.rate_per_s}", "--rate")
 
