@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.numbers import NumberSet
-from trafficgen.measure.snapshot import STRETCHES, FailureKey, ReplyKey, Snapshot, Tally, Worker
+from trafficgen.measure.snapshot import STRETCHES, FailureKey, ReplyKey, Snapshot, Tally, Worker, earliest, latest
 from trafficgen.measure.timeline import Timeline
 from trafficgen.outcomes import Outcome, Phase
 
@@ -65,6 +65,7 @@ class Recorder:
         self._outcomes = np.zeros(len(Outcome), np.int64)
         self._octets = 0
         self._first_start_ns: int | None = None
+        self._last_start_ns: int | None = None
         self._last_end_ns: int | None = None
         self._histograms = {name: Histogram() for name in STRETCHES}
         self._replies: dict[ReplyKey, Tally] = {}
@@ -127,6 +128,7 @@ class Recorder:
             outcomes=tuple(self._outcomes.tolist()),
             octets=self._octets,
             first_start_ns=self._first_start_ns,
+            last_start_ns=self._last_start_ns,
             last_end_ns=self._last_end_ns,
             histograms=histograms,
             replies=dict(self._replies),
@@ -156,13 +158,14 @@ class Recorder:
         self._domains_accepted += np.bincount(domain[accepted], minlength=self._domains_accepted.size)
         self.accepted.add_many(number[accepted])
         self.in_doubt.add_many(number[outcome == Outcome.IN_DOUBT])
-        first, last = int(start.min()), int(end.max())
-        self._first_start_ns = first if self._first_start_ns is None else min(first, self._first_start_ns)
-        self._last_end_ns = last if self._last_end_ns is None else max(last, self._last_end_ns)
+        self._first_start_ns = earliest(self._first_start_ns, int(start.min()))
+        self._last_start_ns = latest(self._last_start_ns, int(start.max()))
+        self._last_end_ns = latest(self._last_end_ns, int(end.max()))
         rejected = (outcome == Outcome.REJECTED_TEMPORARY) | (outcome == Outcome.REJECTED_PERMANENT)
         latency = self._fold_latencies(accepted, rejected, due, start, end)
         self._record("envelope", (ready - start)[ready >= 0])
-        self._record("end_of_data", (end - sent)[(sent >= 0) & (accepted | rejected)])
+        # A server may answer before the last octet left us: that took it no time at all.
+        self._record("end_of_data", np.maximum(end - sent, 0)[(sent >= 0) & (accepted | rejected)])
         self._timeline.record(start - self._started_ns, end - self._started_ns, outcome, octets, latency)
 
     def _fold_latencies(
@@ -174,7 +177,7 @@ class Recorder:
         end: NDArray[np.int64],
     ) -> NDArray[np.int64]:
         """The latency the timeline shows: response time in the open loop, service time in the closed one."""
-        service = end - start
+        service: NDArray[np.int64] = end - start
         self._record("service", service[accepted])
         self._record("service_rejected", service[rejected])
         if not self._open_loop:
@@ -182,7 +185,7 @@ class Recorder:
         # A timer may fire up to its granularity early. Such a message counts from its real start, so that response
         # time is never below service time and lateness never below zero.
         lateness = np.maximum(start - due, 0)
-        response = service + lateness
+        response: NDArray[np.int64] = service + lateness
         self._record("lateness", lateness)
         self._record("response", response[accepted])
         self._record("response_rejected", response[rejected])

@@ -87,6 +87,7 @@ class Snapshot:
     octets: int
     """Octets of accepted messages."""
     first_start_ns: int | None
+    last_start_ns: int | None
     last_end_ns: int | None
     histograms: Mapping[str, Histogram]
     """By the names in `STRETCHES`; every name is there."""
@@ -106,6 +107,7 @@ class Snapshot:
             outcomes=(0,) * len(Outcome),
             octets=0,
             first_start_ns=None,
+            last_start_ns=None,
             last_end_ns=None,
             histograms={name: Histogram() for name in STRETCHES},
             replies={},
@@ -171,8 +173,9 @@ class Snapshot:
             open_loop=self.open_loop or other.open_loop,
             outcomes=tuple(a + b for a, b in zip(self.outcomes, other.outcomes, strict=True)),
             octets=self.octets + other.octets,
-            first_start_ns=_earliest(self.first_start_ns, other.first_start_ns),
-            last_end_ns=_latest(self.last_end_ns, other.last_end_ns),
+            first_start_ns=earliest(self.first_start_ns, other.first_start_ns),
+            last_start_ns=latest(self.last_start_ns, other.last_start_ns),
+            last_end_ns=latest(self.last_end_ns, other.last_end_ns),
             histograms={name: self.histograms[name] + other.histograms[name] for name in STRETCHES},
             replies=_merged_tallies(self.replies, other.replies),
             failures=_merged_tallies(self.failures, other.failures),
@@ -188,11 +191,13 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     return reduce(Snapshot.__add__, snapshots, Snapshot.empty())
 
 
-def _earliest(a: int | None, b: int | None) -> int | None:
+def earliest(a: int | None, b: int | None) -> int | None:
+    """The smaller of two times; None is no time at all."""
     return min((value for value in (a, b) if value is not None), default=None)
 
 
-def _latest(a: int | None, b: int | None) -> int | None:
+def latest(a: int | None, b: int | None) -> int | None:
+    """The larger of two times; None is no time at all."""
     return max((value for value in (a, b) if value is not None), default=None)
 
 

@@ -33,7 +33,7 @@ _COLUMNS: Final = 2 + len(Outcome)
 class Interval:
     """One stretch of the run. A message counts as started where it started, and with its outcome where it ended.
 
-    `octets` are those of accepted messages. The quantiles are of accepted messages that ended here: service time in
+    `bytes` are those of accepted messages. The quantiles are of accepted messages that ended here: service time in
     the closed loop, response time in the open one; None when there was none.
     """
 
@@ -45,7 +45,7 @@ class Interval:
     rejected_permanent: int
     failed: int
     in_doubt: int
-    octets: int
+    bytes: int
     p50_ns: int | None
     p99_ns: int | None
 
@@ -113,7 +113,7 @@ class Timeline:
                     rejected_permanent=permanent,
                     failed=failed,
                     in_doubt=in_doubt,
-                    octets=octets,
+                    bytes=octets,
                     p50_ns=p50,
                     p99_ns=p99,
                 )

@@ -1,0 +1,142 @@
+"""Say whether the generator, not the server, was the limit.
+
+Takes     each worker's CPU share, loop lag and send lateness; the wanted and the achieved rate; workers that died
+Gives     caveats from a closed list, each one sentence with its advice, and whether the generator was the limit
+Not here  what to do about it: the run's results carry the caveats, a verdict may refuse to judge them
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import sqrt
+from typing import Final
+
+from trafficgen.clock import NS_PER_MS, NS_PER_S
+from trafficgen.measure.snapshot import Snapshot, Worker
+from trafficgen.units import format_duration
+
+MAX_CPU_SHARE: Final = 0.85
+"""Above this share of its core a worker queues behind itself: at 0.85 a single server's queue holds 5.7 jobs on
+average (M/M/1: ρ/(1 - ρ)), and what it measures is its own waiting line."""
+
+MAX_LOOP_LAG_NS: Final = 10 * NS_PER_MS
+"""Loop lag adds itself to every latency; 10 ms is what a mail server's own disk sync takes."""
+
+MAX_LATENESS_NS: Final = 10 * NS_PER_MS
+"""Twice what an idle generator promises at 5,000 messages/s (5 ms)."""
+
+MIN_RATE_SHARE: Final = 0.99
+
+
+class CaveatKind(Enum):
+    """Everything that may have to be said about a run, in the order in which it is said."""
+
+    WORKER_LOST = "worker_lost"
+    WORKER_CPU = "worker_cpu"
+    LOOP_LAG = "loop_lag"
+    SESSIONS_BUSY = "sessions_busy"
+    RATE_MISSED = "rate_missed"
+
+
+ADVICE: Final = {
+    CaveatKind.WORKER_LOST: "run it again; look for the worker's own words above, and for the kernel's (out of memory)",
+    CaveatKind.WORKER_CPU: "use more workers or machines, or ask for less",
+    CaveatKind.LOOP_LAG: "leave the generator a core of its own: another process, or a virtual machine's host, took it",
+    CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
+    CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
+}
+
+_GENERATOR_LIMITS: Final = frozenset({CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG})
+
+
+@dataclass(frozen=True, slots=True)
+class Caveat:
+    """One thing a reader must know before believing the numbers."""
+
+    kind: CaveatKind
+    text: str
+    advice: str
+
+    @property
+    def limits_generator(self) -> bool:
+        """Whether it means that the generator, not the server, was the limit."""
+        return self.kind in _GENERATOR_LIMITS
+
+
+def assess(
+    snapshot: Snapshot, *, wanted_per_s: float | None = None, lost_workers: Sequence[int] = ()
+) -> tuple[Caveat, ...]:
+    """What is to be said about the run that `snapshot` closes; nothing when it is sound.
+
+    `wanted_per_s`: the rate the plan asked for over the whole run; None in the closed loop or with stages.
+    """
+    texts = {
+        CaveatKind.WORKER_LOST: _lost(lost_workers),
+        CaveatKind.WORKER_CPU: _busiest(snapshot.workers),
+        CaveatKind.LOOP_LAG: _laggard(snapshot.workers),
+        CaveatKind.SESSIONS_BUSY: None,
+        CaveatKind.RATE_MISSED: _missed(snapshot, wanted_per_s),
+    }
+    if not any(texts[kind] for kind in _GENERATOR_LIMITS):
+        texts[CaveatKind.SESSIONS_BUSY] = _late(snapshot)
+    return tuple(Caveat(kind, text, ADVICE[kind]) for kind, text in texts.items() if text)
+
+
+def started_per_s(snapshot: Snapshot) -> float:
+    """Messages started a second, from the first start to the last; 0 when there were not two."""
+    if snapshot.first_start_ns is None or snapshot.last_start_ns is None:
+        return 0.0
+    span_ns = snapshot.last_start_ns - snapshot.first_start_ns
+    return (snapshot.started - 1) * NS_PER_S / span_ns if span_ns > 0 else 0.0
+
+
+def _lost(workers: Sequence[int]) -> str | None:
+    if not workers:
+        return None
+    names = ", ".join(str(worker) for worker in workers)
+    what = f"worker {names} died" if len(workers) == 1 else f"workers {names} died"
+    return f"the measurement is not valid: {what} before the end"
+
+
+def _busiest(workers: Sequence[Worker]) -> str | None:
+    over = [worker for worker in workers if worker.cpu_share > MAX_CPU_SHARE]
+    if not over:
+        return None
+    worst = max(over, key=lambda worker: worker.cpu_share)
+    others = f" ({len(over)} of {len(workers)} workers above {MAX_CPU_SHARE:.0%})" if len(workers) > 1 else ""
+    return (
+        "the generator, not the server, was the limit: "
+        f"worker {worst.worker} used {worst.cpu_share:.0%} of its core{others}"
+    )
+
+
+def _laggard(workers: Sequence[Worker]) -> str | None:
+    lags = [(worker.loop_lag.quantile_ns(0.99) or 0, worker.worker) for worker in workers]
+    worst_ns, worker = max(lags, default=(0, 0))
+    if worst_ns <= MAX_LOOP_LAG_NS:
+        return None
+    return (
+        f"the generator, not the server, was the limit: the event loop of worker {worker} "
+        f"woke up late by {format_duration(worst_ns)} at p99"
+    )
+
+
+def _late(snapshot: Snapshot) -> str | None:
+    lateness_ns = snapshot.histograms["lateness"].quantile_ns(0.99) or 0
+    if lateness_ns <= MAX_LATENESS_NS:
+        return None
+    return (
+        f"all sessions were busy when messages were due: they started {format_duration(lateness_ns)} late at p99, "
+        "though the generator had time to spare"
+    )
+
+
+def _missed(snapshot: Snapshot, wanted_per_s: float | None) -> str | None:
+    if wanted_per_s is None or snapshot.started < 2:
+        return None
+    achieved = started_per_s(snapshot)
+    # The count of random arrivals strays by its square root; three of those happen by chance once in 700 runs.
+    chance = 3 / sqrt(snapshot.started)
+    if achieved >= wanted_per_s * (MIN_RATE_SHARE - chance):
+        return None
+    return f"the wanted rate was missed: {achieved:,.0f} messages/s started of {wanted_per_s:,.0f} asked for"

@@ -1,0 +1,268 @@
+"""One run, for good: the document that every report, comparison and verdict is made from.
+
+Takes     the plan, the last snapshot, and what only the caller knows (names, dates, the sink's ledger)
+Gives     a frozen `Results`; one JSON file, schema version 1 (`report/schema/results-1.json`, docs/results.md)
+Promises  planned = started + not_started and started = the sum of all outcomes, or there are no results
+Fails     AccountingError when our own sums do not add up; ResultsError when a file is missing or damaged
+Not here  words for people (report), the comparison of two runs
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from trafficgen.clock import NS_PER_S
+from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
+from trafficgen.measure.document import from_plain, to_plain
+from trafficgen.measure.health import Caveat, assess, started_per_s
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import (
+    Domain,
+    Failure,
+    Generator,
+    Host,
+    Latency,
+    Ledger,
+    Messages,
+    Rate,
+    Reply,
+    Run,
+    WorkerHealth,
+)
+from trafficgen.measure.snapshot import STRETCHES, Snapshot
+from trafficgen.measure.timeline import Interval
+from trafficgen.outcomes import Outcome
+from trafficgen.plan import Plan
+
+SCHEMA_VERSION: Final = 1
+
+
+class AccountingError(TrafficgenError):
+    """Our own sums do not add up. Always a bug of ours."""
+
+
+class StoppedBy(Enum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    """All planned messages have an outcome."""
+    DEADLINE = "deadline"
+    """Its time was up."""
+    INTERRUPTED = "interrupted"
+    """Somebody stopped it."""
+    FIRST_ERROR = "first_error"
+    """A message was not accepted, and the run was not to go on after errors."""
+    WORKER_LOST = "worker_lost"
+    """A generator process died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One run. Times in ns, sizes in octets, rates per second unless a name says otherwise; docs/results.md."""
+
+    schema_version: int
+    complete: bool
+    """False while the run goes on, and in the file of a run that was killed."""
+    valid: bool
+    """False when part of the measurement was lost: then no number here may be judged."""
+    stopped_by: StoppedBy
+    run: Run
+    plan: Mapping[str, Any]
+    host: Host
+    messages: Messages
+    rate: Rate
+    latency_ns: Mapping[str, Latency | None]
+    replies: tuple[Reply, ...]
+    failures: tuple[Failure, ...]
+    domains: Mapping[str, Domain]
+    ledger: Ledger | None
+    generator: Generator
+    caveats: tuple[Caveat, ...]
+    timeline: tuple[Interval, ...]
+    histograms: Mapping[str, Histogram]
+
+    @classmethod
+    def build(
+        cls,
+        plan: Plan,
+        snapshot: Snapshot,
+        *,
+        domains: Sequence[tuple[str, float]],
+        planned: int,
+        not_started: int,
+        started_at: datetime,
+        duration_ns: int,
+        host: Host,
+        tool_version: str,
+        stopped_by: StoppedBy = StoppedBy.FINISHED,
+        addresses: Sequence[str] = (),
+        command: Sequence[str] | None = None,
+        ledger: Ledger | None = None,
+        lost_workers: Sequence[int] = (),
+        complete: bool = True,
+    ) -> "Results":
+        """Close the account of a run.
+
+        `domains`: (name on the wire, wanted share 0 to 1) by domain index. `planned` and `not_started` count messages.
+        `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
+        that died. AccountingError when the equations do not hold.
+        """
+        _check_account(snapshot, planned, not_started, len(domains))
+        wanted_per_s = float(plan.load.rate_per_s) if plan.load and not plan.load.stages else None
+        caveats = assess(snapshot, wanted_per_s=wanted_per_s, lost_workers=lost_workers)
+        return cls(
+            schema_version=SCHEMA_VERSION,
+            complete=complete,
+            valid=not lost_workers,
+            stopped_by=stopped_by,
+            run=Run(
+                id=plan.run_id,
+                seed=plan.seed,
+                started_at=started_at.astimezone(UTC).isoformat(timespec="milliseconds"),
+                duration_s=duration_ns / NS_PER_S,
+                tool_version=tool_version,
+                target=str(plan.target) if plan.target else None,
+                addresses=tuple(addresses),
+                model="open" if snapshot.open_loop else "closed",
+                command=tuple(command) if command is not None else None,
+            ),
+            plan=to_plain(plan.to_dict()),
+            host=host,
+            messages=_messages(snapshot, planned, not_started),
+            rate=_rate(snapshot, wanted_per_s),
+            latency_ns={name: Latency.of(snapshot.histograms[name]) for name in STRETCHES},
+            replies=tuple(
+                Reply(phase.value, code, enhanced, tally.count, tally.example)
+                for (phase, code, enhanced), tally in snapshot.replies.items()
+            ),
+            failures=tuple(
+                Failure(phase.value, reason, tally.count, tally.example)
+                for (phase, reason), tally in snapshot.failures.items()
+            ),
+            domains=_domains(snapshot, domains),
+            ledger=ledger,
+            generator=_generator(snapshot, caveats, lost_workers),
+            caveats=caveats,
+            timeline=tuple(snapshot.timeline.intervals()),
+            histograms={name: snapshot.histograms[name] for name in STRETCHES if snapshot.histograms[name].count},
+        )
+
+    def exit_code(self, *, keep_going: bool) -> ExitCode:
+        """What the process that made this run ends with.
+
+        A message that the sink should have and has not, has twice, or has damaged weighs most; then a measurement that
+        is not valid; then an interruption; then, without `keep_going`, any message that was not accepted.
+        """
+        if self.ledger and not self.ledger.clean:
+            return ExitCode.VERDICT_FAILED
+        if not self.valid:
+            return ExitCode.NOT_VALID
+        if self.stopped_by is StoppedBy.INTERRUPTED:
+            return ExitCode.INTERRUPTED
+        if self.stopped_by is StoppedBy.FIRST_ERROR or not (keep_going or self.messages.unsuccessful == 0):
+            return ExitCode.FAILED
+        return ExitCode.DONE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` makes the same results of them."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Any) -> "Results":
+        """What `to_dict` gave. ResultsError that names the first wrong value."""
+        version = plain.get("schema_version") if isinstance(plain, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ResultsError(f"expected results of schema version {SCHEMA_VERSION}, got {str(version)[:60]!r}")
+        try:
+            results = from_plain(cls, plain)
+        except ValueError as error:
+            raise ResultsError(f"damaged results: {error}") from error
+        if not results.messages.add_up:
+            raise ResultsError("damaged results: messages do not add up")
+        return results
+
+    def to_json(self) -> str:
+        """JSON text: a line for each key, and one for each entry of the long lists, so that `grep` and `diff` work."""
+        lines = [f"{json.dumps(key)}: {_one_line_each(value)}" for key, value in self.to_dict().items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_results(path: Path) -> Results:
+    """The results in the file at `path`. ResultsError in one line when it is missing, damaged or of another version."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        plain = json.loads(text)
+    except OSError as error:
+        raise ResultsError(f'cannot read results from "{path}": {error.strerror}') from error
+    except ValueError as error:
+        raise ResultsError(f'expected a results file, got "{path}" which is not JSON: {error}') from error
+    try:
+        return Results.from_dict(plain)
+    except ResultsError as error:
+        raise ResultsError(f'"{path}": {error}') from error
+
+
+def _one_line_each(value: Any) -> str:
+    if isinstance(value, list) and value:
+        return "[\n  " + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "\n]"
+    if isinstance(value, dict) and value:
+        items = (f"{json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items())
+        return "{\n  " + ",\n  ".join(items) + "\n}"
+    return json.dumps(value, allow_nan=False)
+
+
+def _check_account(snapshot: Snapshot, planned: int, not_started: int, domains: int) -> None:
+    if planned != snapshot.started + not_started or min(planned, not_started, *snapshot.outcomes) < 0:
+        raise AccountingError(
+            f"expected planned = started + not_started, got {planned} = {snapshot.started} + {not_started}"
+        )
+    if snapshot.domains_started.size > domains:
+        raise AccountingError(f"expected {domains} domains, got messages to {snapshot.domains_started.size}")
+
+
+def _messages(snapshot: Snapshot, planned: int, not_started: int) -> Messages:
+    return Messages(
+        planned=planned,
+        started=snapshot.started,
+        accepted=snapshot.accepted,
+        rejected_temporary=snapshot.outcomes[Outcome.REJECTED_TEMPORARY],
+        rejected_permanent=snapshot.outcomes[Outcome.REJECTED_PERMANENT],
+        failed=snapshot.failed,
+        in_doubt=snapshot.in_doubt,
+        not_started=not_started,
+        bytes=snapshot.octets,
+    )
+
+
+def _rate(snapshot: Snapshot, wanted_per_s: float | None) -> Rate:
+    span_ns = (snapshot.last_end_ns or 0) - (snapshot.first_start_ns or 0)
+    per_s = NS_PER_S / span_ns if span_ns > 0 else 0.0
+    return Rate(
+        messages_per_s=snapshot.accepted * per_s,
+        messages_per_hour=snapshot.accepted * per_s * 3600,
+        bytes_per_s=snapshot.octets * per_s,
+        started_per_s=started_per_s(snapshot),
+        wanted_per_s=wanted_per_s,
+    )
+
+
+def _domains(snapshot: Snapshot, domains: Sequence[tuple[str, float]]) -> dict[str, Domain]:
+    started, accepted = snapshot.domains_started.tolist(), snapshot.domains_accepted.tolist()
+    missing = [0] * (len(domains) - len(started))
+    counts = zip(domains, started + missing, accepted + missing, strict=True)
+    return {name: Domain(share, begun, taken) for (name, share), begun, taken in counts}
+
+
+def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Sequence[int]) -> Generator:
+    return Generator(
+        limited=any(caveat.limits_generator for caveat in caveats),
+        sentences=tuple(caveat.text for caveat in caveats if caveat.limits_generator),
+        workers=tuple(WorkerHealth.of(worker) for worker in snapshot.workers),
+        lost_workers=tuple(lost_workers),
+        sessions_opened=snapshot.sessions_opened,
+    )
