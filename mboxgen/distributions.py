@@ -174,7 +174,8 @@ class QuantileTable:
         steps = np.maximum(widths >> np.uint64(24), np.uint64(1))
         way = ((raw - thresholds[knot]) // steps[knot]).astype(np.int64)
         low, high = octets[knot], octets[knot + 1]
-        return np.minimum(low + (((high - low) * way) >> 24), high)
+        sizes: NDArray[np.int64] = np.minimum(low + (((high - low) * way) >> 24), high)
+        return sizes
 
 
 def between_quantiles(quantiles: Iterable[tuple[str, int]]) -> list[Knot]:
@@ -223,7 +224,25 @@ def lognormal(name: str, median: int, sigma: Decimal, least: int, cap: int) -> Q
     return QuantileTable(name, (*knots, *pareto_tail(knots[-1], cap)))
 
 
-LOGNORMAL_PERCENT = ("0.1", "0.5", "1", "2", "5", "10", "20", "30", "40", "50", "60", "70", "80", "90", "95", "98", "99")
+LOGNORMAL_PERCENT = (
+    "0.1",
+    "0.5",
+    "1",
+    "2",
+    "5",
+    "10",
+    "20",
+    "30",
+    "40",
+    "50",
+    "60",
+    "70",
+    "80",
+    "90",
+    "95",
+    "98",
+    "99",
+)
 
 
 def _normal(percent: str) -> Decimal:

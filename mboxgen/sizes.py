@@ -31,6 +31,7 @@ _UNITS = {"": 1, "b": 1} | {
 }
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-z]*)", re.IGNORECASE | re.ASCII)
 _LEAST_LOGNORMAL = 512  # a curve has no end below; a message has headers
+_NAMES = ("kB", "MB", "GB", "TB", "PB", "EB")
 _EXAMPLES = 'such as "60kb", "10KiB" or "1.5MB"'
 
 
@@ -56,12 +57,11 @@ def format_size(octets: int) -> str:
     """Give a size for people, decimal, with at most two decimals: 60000 is "60 kB"."""
     if octets < 1000:
         return f"{octets} B"
-    for power, unit in enumerate(("kB", "MB", "GB", "TB", "PB", "EB"), start=1):
-        value = Decimal(octets) / 1000**power
-        if round(value, 2) < 1000:
-            break
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return f"{text} {unit}"
+    power = 1
+    while power < len(_NAMES) and round(Decimal(octets) / 1000**power, 2) >= 1000:
+        power += 1
+    text = f"{Decimal(octets) / 1000**power:.2f}".rstrip("0").rstrip(".")
+    return f"{text} {_NAMES[power - 1]}"
 
 
 def parse_sizes(specs: Sequence[str]) -> Sizes:

@@ -1,0 +1,159 @@
+"""The sidecar index of an mbox: where every message lies and what it should sum to.
+
+Takes     an mbox and its records
+Gives     `<mbox>.idx`: a header of 128 octets and one record of 32 octets per message, mmap-able as a numpy array
+Refuses   an index that does not belong to the file: `load` gives None and the caller scans instead
+Not here  finding messages by reading (scan), access to them (mbox)
+
+An index belongs to a file of the same size whose time of change is the one noted, or (a copy has a new time) whose
+first and last 4,096 octets sum to the value noted. What lies between is checked by `mboxgen verify` only.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+RECORD = np.dtype(
+    [
+        ("offset", "<u8"),  # first octet of the message, after its From_ line
+        ("length", "<u4"),  # octets in the file, without the blank line before the next From_ line
+        ("header_length", "<u4"),  # octets in the file up to and with the blank line after the header
+        ("crc32", "<u4"),  # of the whole message in CRLF form
+        ("body_crc32", "<u4"),  # of what follows the header's blank line, in CRLF form
+        ("flags", "<u4"),
+        ("delivered", "<u4"),  # octets in CRLF form, what a server receives
+    ]
+)
+_MAGIC = b"MBOXIDX\n"
+_HEADER = struct.Struct("<8sIIQQQII")  # magic, version, header octets, records, file octets, mtime, edges, records crc
+VERSION = 1
+HEADER_OCTETS = 128
+_EDGE_OCTETS = 4096
+
+
+class Flag(enum.IntFlag):
+    """What a reader or a sender must know of a message before it touches its octets."""
+
+    LF_ONLY = 1  # its lines end in LF in the file
+    LEADING_DOT = 2  # a line begins with ".": SMTP has to stuff it (RFC 5321 section 4.5.2)
+    EIGHT_BIT = 4  # octets above 127 in the body: wants BODY=8BITMIME
+    SMTPUTF8 = 8  # octets above 127 in the header: wants SMTPUTF8
+    LONG_LINE = 16  # a line above 998 octets (RFC 5322 section 2.1.1)
+    NUL = 32
+    BARE_LF = 64  # in CRLF form there is an LF without CR
+    FROM_LINE = 128  # a line of the body begins with "From "
+    UNTERMINATED = 256  # the last line has no end in the file; in CRLF form it has
+    CHECKSUMS_KNOWN = 1 << 31  # checksums, header length, delivered and the flags above are filled in
+
+
+def path_of(mbox: os.PathLike[str] | str) -> Path:
+    """Give the name of the index of an mbox."""
+    path = Path(mbox)
+    return path.with_name(path.name + ".idx")
+
+
+def write(path: Path, mbox: Path, records: NDArray[np.void]) -> None:
+    """Write an index for an mbox that is complete; records may be given in pieces with `Writer` instead."""
+    with Writer(path) as writer:
+        writer.add(records)
+        writer.finish(mbox)
+
+
+class Writer:
+    """An index that grows block by block; `finish` writes the header last, so a half index is never valid."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._file.write(bytes(HEADER_OCTETS))
+        self._count = 0
+        self._crc = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def records_crc32(self) -> int:
+        """CRC-32 of all records so far."""
+        return self._crc
+
+    def add(self, records: NDArray[np.void]) -> None:
+        """Append records."""
+        octets = records.tobytes()
+        self._file.write(octets)
+        self._crc = zlib.crc32(octets, self._crc)
+        self._count += len(records)
+
+    def finish(self, mbox: Path) -> None:
+        """Write the header for this mbox as it is now, and flush to the disk."""
+        import os
+
+        found = mbox.stat()
+        header = _HEADER.pack(
+            _MAGIC, VERSION, HEADER_OCTETS, self._count, found.st_size, found.st_mtime_ns, _edges(mbox), self._crc
+        )
+        self._file.seek(0)
+        self._file.write(header)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def load(mbox: Path) -> NDArray[np.void] | None:
+    """Give the records of an mbox's index, mapped read-only; None when there is none that belongs to it."""
+    path = path_of(mbox)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER.size)
+        magic, version, start, count, octets, mtime_ns, edges, _ = _HEADER.unpack(head)
+        found = mbox.stat()
+        fits = path.stat().st_size == start + count * RECORD.itemsize
+    except (OSError, struct.error):
+        return None
+    if (magic, version, octets) != (_MAGIC, VERSION, found.st_size) or not fits or count == 0:
+        return None
+    if mtime_ns != found.st_mtime_ns and edges != _edges(mbox):
+        return None
+    records: NDArray[np.void] = np.memmap(path, dtype=RECORD, mode="r", offset=start, shape=(count,))
+    return records if _plausible(mbox, records, octets) else None
+
+
+def records_crc32(mbox: Path) -> int:
+    """Give the checksum over the records that the index's own header notes."""
+    with path_of(mbox).open("rb") as file:
+        return int(_HEADER.unpack(file.read(_HEADER.size))[7])
+
+
+def _plausible(mbox: Path, records: NDArray[np.void], octets: int) -> bool:
+    """Check that a From_ line ends where the first and the last message begin."""
+    with mbox.open("rb") as file:
+        for record in (records[0], records[-1]):
+            offset = int(record["offset"])
+            if offset + int(record["length"]) > octets:
+                return False
+            back = min(offset, 1024)
+            file.seek(offset - back)
+            before = file.read(back)
+            line = before[:-1].rpartition(b"\n")[2]
+            if not before.endswith(b"\n") or not line.startswith(b"From "):
+                return False
+    return True
+
+
+def _edges(mbox: Path) -> int:
+    with mbox.open("rb") as file:
+        crc = zlib.crc32(file.read(_EDGE_OCTETS))
+        file.seek(-min(_EDGE_OCTETS, mbox.stat().st_size), 2)
+        return zlib.crc32(file.read(), crc)

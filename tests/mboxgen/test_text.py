@@ -1,0 +1,79 @@
+"""Text of an exact size, and checksums of joined pieces."""
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mboxgen import checksums, pools, streams, text
+
+
+@settings(deadline=None)
+@given(st.integers(2, 3_000) | st.integers(262_000, 800_000), st.integers(0, 10**6))
+def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> None:
+    prose = text.prose(1, octets, variant)
+    assert len(prose) == octets
+    assert prose.isascii()
+    assert prose.endswith(b"\r\n")
+    assert prose.count(b"\n") == prose.count(b"\r") == prose.count(b"\r\n")
+    for line in prose.split(b"\r\n"):
+        assert len(line) <= 76
+        assert not line.startswith((b".", b"From "))
+        assert not line.endswith(b" ")
+
+
+def test_prose_deflates_like_real_mail() -> None:
+    for octets in (20_000, 100_000, 1_000_000):
+        prose = text.prose(2, octets)
+        assert 0.5 < len(zlib.compress(prose, 6)) / octets < 0.6
+
+
+def test_prose_is_a_function_of_seed_size_and_variant() -> None:
+    assert text.prose(1, 5_000, 3) == text.prose(1, 5_000, 3)
+    assert len({text.prose(1, 5_000, variant) for variant in range(100)}) == 100
+    assert text.prose(1, 5_000) != text.prose(2, 5_000)
+
+
+@pytest.mark.parametrize("octets", [1, 0, -5])
+def test_prose_of_less_than_a_line_end_is_refused(octets: int) -> None:
+    with pytest.raises(ValueError, match="two octets or more"):
+        text.prose(1, octets)
+
+
+@pytest.mark.parametrize("octets", [0, 1, 80, 5_000, 2_500_000])
+def test_lines_can_be_cut_at_every_end(octets: int) -> None:
+    whole, ends = text.lines(1, octets, 9)
+    assert octets - 78 < len(whole) <= octets
+    assert all(whole[end - 2 : end] == b"\r\n" for end in ends[:2_000].tolist())
+    assert (int(ends[-1]) if len(ends) else 0) == len(whole)
+
+
+def test_runs_of_a_block_are_exact_and_their_checksums_are_true() -> None:
+    pool = text.english(1)
+    octets = np.array([0, 2, 3, 78, 79, 1_000, 5_001, 250_000] * 40)
+    runs = pools.cut(pool, octets, streams.raw(1, "test", 0, len(octets)))
+    for number, wanted in enumerate(octets.tolist()):
+        piece = pool.octets[runs.begins[number] : runs.ends[number]]
+        fill = pool.fills[runs.tails[number]]
+        assert len(piece) + len(fill) == wanted
+        assert (zlib.crc32(piece), zlib.crc32(fill)) == (runs.slice_crcs[number], runs.tail_crcs[number])
+
+
+@given(st.integers(2, 10**7))
+def test_run_lengths_add_up(octets: int) -> None:
+    pool = text.english(1)
+    lengths = pools.run_lengths(pool, octets)
+    assert sum(lengths) == octets
+    assert all(2 <= length <= pool.run_octets for length in lengths)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_joined_checksums_are_those_of_the_joined_octets(a: bytes, b: bytes) -> None:
+    assert checksums.join(zlib.crc32(a), zlib.crc32(b), len(b)) == zlib.crc32(a + b)
+
+
+def test_checksums_join_over_lengths_of_every_digit() -> None:
+    zeros = bytes(20_000_001)
+    assert checksums.join(zlib.crc32(b"a"), zlib.crc32(zeros), len(zeros)) == zlib.crc32(b"a" + zeros)
