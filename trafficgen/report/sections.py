@@ -1,0 +1,282 @@
+"""What the summary of a run says, before anyone decides how it looks.
+
+Takes     `Results`
+Gives     sections: a title, columns, rows of text, notes
+Not here  widths, colours, terminals (to_text)
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from trafficgen.measure.parts import Domain, Latency, WorkerHealth
+from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.report import words
+from trafficgen.units import format_duration
+
+MAX_ROWS: Final = 10
+"""Rows of a long list; the rest is summed in one more."""
+
+_QUANTILES: Final = (
+    ("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999),
+)  # fmt: skip
+
+_ENDED: Final = {
+    StoppedBy.FINISHED: "finished",
+    StoppedBy.DEADLINE: "time was up",
+    StoppedBy.INTERRUPTED: "interrupted",
+    StoppedBy.FIRST_ERROR: "stopped at the first error",
+    StoppedBy.WORKER_LOST: "stopped: a worker died",
+}
+
+
+class Tone(Enum):
+    """How a row is meant."""
+
+    PLAIN = "plain"
+    GOOD = "good"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a section: as many cells as the section has columns."""
+
+    cells: tuple[str, ...]
+    tone: Tone = Tone.PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A titled table. `aligned`: "l" or "r" a column. Without a header the rows speak for themselves."""
+
+    title: str
+    aligned: str
+    rows: tuple[Row, ...]
+    header: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def sections(results: Results) -> tuple[Section, ...]:
+    """All that is worth saying about `results`, most important numbers first; empty sections are left out."""
+    made = (
+        _head(results),
+        _messages(results),
+        _rates(results),
+        _latencies(results),
+        _phases(results),
+        _replies(results),
+        _failures(results),
+        _domains(results.domains),
+        _ledger(results),
+        _generator(results),
+    )
+    return tuple(section for section in made if section.rows or section.notes)
+
+
+# -- which run ------------------------------------------------------------------------------------------
+
+
+def _head(results: Results) -> Section:
+    run = results.run
+    target = run.target or "the embedded sink"
+    addresses = ", ".join(run.addresses)
+    ended = f"{_ENDED[results.stopped_by]} after {format_duration(run.duration_s * 1e9)}"
+    if not results.complete:
+        ended = f"not complete: this is the state after {format_duration(run.duration_s * 1e9)}"
+    facts = (
+        ("run", f"{run.id}, seed {run.seed}, {run.started_at}, traffic-gen {run.tool_version}"),
+        ("target", f"{target} ({addresses})" if addresses and addresses != target else target),
+        ("load", _load(results.plan)),
+        ("content", _content(results.plan, len(results.domains))),
+        ("end", ended),
+    )
+    return Section("", "ll", tuple(Row(fact) for fact in facts))
+
+
+def _load(plan: Mapping[str, Any]) -> str:
+    load, sessions = plan.get("load"), plan.get("sessions", 0)
+    where = f"{words.count(sessions)} session{'s' if sessions != 1 else ''}"
+    if not load:
+        return f"closed model, {where}: each sends its next message when the one before is answered"
+    stages = load.get("stages") or ()
+    rate = f"{words.rate(load['rate_per_s'])}/s"
+    how = f"{load.get('arrivals', 'constant')} arrivals"
+    return f"open model, {rate}{f' and {len(stages)} stages' if stages else ''}, {how} onto {where}"
+
+
+def _content(plan: Mapping[str, Any], domains: int) -> str:
+    workload = plan.get("workload") or {}
+    content = workload.get("content") or {}
+    what = f"bodies of {' '.join(content['sizes'])}" if "sizes" in content else str(content.get("path", "?"))
+    return f"{what}, to {words.count(domains)} domain{'s' if domains != 1 else ''}"
+
+
+# -- what became of the messages ------------------------------------------------------------------------
+
+
+def _messages(results: Results) -> Section:
+    messages = results.messages
+    unwanted = (
+        ("rejected, temporary", messages.rejected_temporary),
+        ("rejected, permanent", messages.rejected_permanent),
+        ("failed", messages.failed),
+        ("in doubt", messages.in_doubt),
+    )
+    rows = [
+        Row(("planned", words.count(messages.planned), "")),
+        Row(("started", words.count(messages.started), "")),
+        _outcome("accepted", messages.accepted, messages.started, Tone.GOOD),
+        *(_outcome(name, number, messages.started, Tone.BAD) for name, number in unwanted),
+        Row(("not started", words.count(messages.not_started), "")),
+    ]
+    return Section("messages", "lrr", tuple(rows), header=("", "count", "of started"))
+
+
+def _outcome(name: str, number: int, started: int, tone: Tone) -> Row:
+    return Row((name, words.count(number), words.share(number, started)), tone if number else Tone.PLAIN)
+
+
+def _rates(results: Results) -> Section:
+    rate = results.rate
+    rows = [
+        _rate("accepted", rate.messages_per_s, words.rate),
+        _rate("data", rate.bytes_per_s, words.size),
+    ]
+    if rate.wanted_per_s is not None:
+        rows.append(_rate("started", rate.started_per_s, words.rate))
+        rows.append(_rate("wanted", rate.wanted_per_s, words.rate))
+    return Section("rate", "lrrr", tuple(rows), header=("", "per second", "per minute", "per hour"))
+
+
+def _rate(name: str, per_s: float, form: Any) -> Row:
+    return Row((name, form(per_s), form(per_s * 60), form(per_s * 3600)))
+
+
+# -- how long it took -----------------------------------------------------------------------------------
+
+
+def _latencies(results: Results) -> Section:
+    names = {
+        "service": "service",
+        "response": "response",
+        "service_rejected": "service, rejected",
+        "response_rejected": "response, rejected",
+    }
+    notes: tuple[str, ...] = ()
+    if results.run.model == "closed":
+        notes = ("closed model: messages have no intended start, so there is no response time",)
+    return _latency_section("latency", names, results.latency_ns, notes)
+
+
+def _phases(results: Results) -> Section:
+    names = {name: words.PHASES[name] for name in ("connect", "tls", "greeting", "ehlo", "auth")}
+    names |= {name: words.PHASES[name] for name in ("envelope", "end_of_data")}
+    return _latency_section("phases", names, results.latency_ns)
+
+
+def _latency_section(
+    title: str, names: Mapping[str, str], latency_ns: Mapping[str, Latency | None], notes: tuple[str, ...] = ()
+) -> Section:
+    rows = tuple(_latency(names[name], found) for name in names if (found := latency_ns.get(name)))
+    if any("–" in row.cells for row in rows):
+        notes = (*notes, "–  too few values to tell this percentile from the maximum")
+    header = ("", "count", "", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
+    return Section(title, "lrl" + 9 * "r", rows, header, notes if rows else ())
+
+
+def _latency(name: str, latency: Latency) -> Row:
+    unit, ns_per_unit = words.unit_for(latency.p50)
+    # With fewer than 1/(1-q) values, none lies above the percentile q: it would only repeat the maximum.
+    supported = [getattr(latency, field) if latency.count * (1 - q) >= 1 - 1e-9 else None for field, q in _QUANTILES]
+    values = [latency.mean, latency.min, *supported, latency.max]
+    cells = ("–" if value is None else words.three_digits(value / ns_per_unit) for value in values)
+    return Row((name, words.count(latency.count), unit, *cells))
+
+
+# -- what was answered ----------------------------------------------------------------------------------
+
+
+def _replies(results: Results) -> Section:
+    ranked = sorted(results.replies, key=lambda reply: -reply.count)
+    rows = [
+        Row(
+            (words.PHASES[reply.phase], str(reply.code), reply.enhanced, words.count(reply.count), reply.example),
+            Tone.BAD if reply.code >= 400 else Tone.PLAIN,
+        )
+        for reply in ranked[:MAX_ROWS]
+    ]
+    rows += _rest(ranked[MAX_ROWS:], lambda rest: ("others", "", "", words.count(rest), ""))
+    return Section("replies", "lllrl", tuple(rows), header=("phase", "code", "enhanced", "count", "for example"))
+
+
+def _failures(results: Results) -> Section:
+    ranked = sorted(results.failures, key=lambda failure: -failure.count)
+    rows = [
+        Row(
+            (words.PHASES[failure.phase], failure.reason, words.count(failure.count), failure.example),
+            Tone.BAD,
+        )
+        for failure in ranked[:MAX_ROWS]
+    ]
+    rows += _rest(ranked[MAX_ROWS:], lambda rest: ("others", "", words.count(rest), ""))
+    return Section("failures", "llrl", tuple(rows), header=("phase", "what", "count", "for example"))
+
+
+def _rest(rest: Sequence[Any], form: Any) -> list[Row]:
+    return [Row(form(sum(kind.count for kind in rest)))] if rest else []
+
+
+def _domains(domains: Mapping[str, Domain]) -> Section:
+    ranked = sorted(domains.items(), key=lambda item: -item[1].weight)
+    started = sum(domain.started for domain in domains.values())
+    rows = [_domain(name, (domain,), started) for name, domain in ranked[:MAX_ROWS]]
+    rest = [domain for _, domain in ranked[MAX_ROWS:]]
+    if rest:
+        rows.append(_domain(f"{words.count(len(rest))} others", rest, started))
+    return Section("domains", "lrrrr", tuple(rows), header=("", "wanted", "got", "started", "accepted"))
+
+
+def _domain(name: str, domains: Iterable[Domain], all_started: int) -> Row:
+    together = tuple(domains)
+    started = sum(domain.started for domain in together)
+    accepted = sum(domain.accepted for domain in together)
+    wanted = sum(domain.weight for domain in together)
+    cells = (words.share(wanted, 1), words.share(started, all_started), words.count(started), words.count(accepted))
+    return Row((words.shorten(name, 40), *cells))
+
+
+# -- whether to believe it ------------------------------------------------------------------------------
+
+
+def _ledger(results: Results) -> Section:
+    ledger = results.ledger
+    if not ledger:
+        return Section("ledger", "l", ())
+    counts = ("expected", "received", "missing", "duplicated", "corrupted")
+    line = ", ".join(f"{words.count(getattr(ledger, name))} {name}" for name in counts)
+    return Section("ledger", "l", (Row((line,), Tone.GOOD if ledger.clean else Tone.BAD),))
+
+
+def _generator(results: Results) -> Section:
+    generator = results.generator
+    busiest = sorted(generator.workers, key=lambda worker: -worker.cpu_share)
+    shown = sorted(busiest[:MAX_ROWS], key=lambda worker: worker.worker)
+    rows = [Row(tuple(_worker(worker))) for worker in shown]
+    notes = [f"{len(busiest) - MAX_ROWS} less busy workers not shown"] if len(busiest) > MAX_ROWS else []
+    if not generator.limited and busiest:
+        share = f"{busiest[0].cpu_share:.0%}"
+        notes.append(f"the generator had room to spare: its busiest worker used {share} of a core")
+    notes += [f"{caveat.text}; {caveat.advice}" for caveat in results.caveats]
+    header = ("", "CPU", "loop lag p50", "p99", "max", "lateness p99", "sessions opened")
+    return Section("generator", "lrrrrrr", tuple(rows), header, tuple(notes))
+
+
+def _worker(worker: WorkerHealth) -> Iterator[str]:
+    yield f"worker {worker.worker}"
+    yield f"{worker.cpu_share:.0%}"
+    lag, late = worker.loop_lag_ns, worker.lateness_ns
+    yield from (format_duration(ns) for ns in (lag.p50, lag.p99, lag.max)) if lag else ("–", "–", "–")
+    yield format_duration(late.p99) if late else "–"
+    yield words.count(worker.sessions_opened)

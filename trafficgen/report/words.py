@@ -1,0 +1,73 @@
+"""Numbers as people read them: counts, shares, rates and stretches of time, three digits where three will do.
+
+Not here  durations with their unit (`trafficgen.units.format_duration`)
+"""
+
+from typing import Final
+
+PHASES: Final = {
+    "connect": "connect",
+    "tls": "TLS",
+    "greeting": "greeting",
+    "ehlo": "EHLO",
+    "auth": "AUTH",
+    "mail": "MAIL",
+    "rcpt": "RCPT",
+    "data": "DATA",
+    "end_of_data": "end of data",
+    "rset": "RSET",
+    "quit": "QUIT",
+    "envelope": "envelope",
+}
+"""Phases and stretches of a session as they stand in reports."""
+
+_UNITS: Final = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6))
+
+
+def count(number: float) -> str:
+    """ "1,234,567"; fractions are rounded."""
+    return f"{number:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    """ "98.00%"; nothing of nothing is "–". Never "100.00%" or "0.00%" unless it is exactly that."""
+    if not whole:
+        return "–"
+    percent = 100 * part / whole
+    text = f"{percent:.2f}%"
+    if text == "100.00%" and part < whole:
+        return "99.99%"
+    return "0.01%" if text == "0.00%" and part > 0 else text
+
+
+def three_digits(value: float) -> str:
+    """ "0.123", "1.23", "12.3", "123", "1,234"."""
+    if value < 0.9995:
+        return f"{value:.3f}" if value else "0"
+    return f"{value:,.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def unit_for(ns: float) -> tuple[str, float]:
+    """The unit that suits a duration, and how many ns it has: ("ms", 1e6)."""
+    for limit, name, ns_per_unit in _UNITS:
+        if ns < limit:
+            return name, ns_per_unit
+    return "s", 1e9
+
+
+def size(octets: float) -> str:
+    """ "512 B", "24.5 MB", "1.20 GB": decimal units, as disks and networks count."""
+    for limit, unit, octets_per_unit in ((1e3, "B", 1.0), (1e6, "kB", 1e3), (1e9, "MB", 1e6), (1e12, "GB", 1e9)):
+        if octets < limit * 0.9995:
+            return f"{octets:.0f} B" if unit == "B" else f"{three_digits(octets / octets_per_unit)} {unit}"
+    return f"{three_digits(octets / 1e12)} TB"
+
+
+def rate(per_s: float) -> str:
+    """ "4,897", "12.3": whole numbers from 100 on."""
+    return count(per_s) if per_s >= 99.95 else three_digits(per_s)
+
+
+def shorten(text: str, width: int) -> str:
+    """`text` in at most `width` characters."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
