@@ -49,7 +49,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A titled table. `aligned`: "l" or "r" a column. Without a header the rows speak for themselves."""
+    """A titled table. `aligned`: "l" or "r" a column; `header`: words over all columns but the first, over which
+    the title stands. Without a header the rows speak for themselves."""
 
     title: str
     aligned: str
@@ -86,13 +87,19 @@ def _head(results: Results) -> Section:
     if not results.complete:
         ended = f"not complete: this is the state after {format_duration(run.duration_s * 1e9)}"
     facts = (
-        ("run", f"{run.id}, seed {run.seed}, {run.started_at}, traffic-gen {run.tool_version}"),
+        ("run", f"{run.id}, seed {run.seed}"),
+        ("begun", f"{_date(run.started_at)} with traffic-gen {run.tool_version}"),
         ("target", f"{target} ({addresses})" if addresses and addresses != target else target),
         ("load", _load(results.plan)),
         ("content", _content(results.plan, len(results.domains))),
         ("end", ended),
     )
     return Section("", "ll", tuple(Row(fact) for fact in facts))
+
+
+def _date(iso: str) -> str:
+    """ "2026-11-22 00:24:36 UTC" from "2026-11-22T00:24:36.484+00:00"."""
+    return f"{iso[:10]} {iso[11:19]} UTC"
 
 
 def _load(plan: Mapping[str, Any]) -> str:
@@ -131,7 +138,7 @@ def _messages(results: Results) -> Section:
         *(_outcome(name, number, messages.started, Tone.BAD) for name, number in unwanted),
         Row(("not started", words.count(messages.not_started), "")),
     ]
-    return Section("messages", "lrr", tuple(rows), header=("", "count", "of started"))
+    return Section("messages", "lrr", tuple(rows), header=("count", "of started"))
 
 
 def _outcome(name: str, number: int, started: int, tone: Tone) -> Row:
@@ -147,7 +154,7 @@ def _rates(results: Results) -> Section:
     if rate.wanted_per_s is not None:
         rows.append(_rate("started", rate.started_per_s, words.rate))
         rows.append(_rate("wanted", rate.wanted_per_s, words.rate))
-    return Section("rate", "lrrr", tuple(rows), header=("", "per second", "per minute", "per hour"))
+    return Section("rate", "lrrr", tuple(rows), header=("per second", "per minute", "per hour"))
 
 
 def _rate(name: str, per_s: float, form: Any) -> Row:
@@ -182,7 +189,7 @@ def _latency_section(
     rows = tuple(_latency(names[name], found) for name in names if (found := latency_ns.get(name)))
     if any("–" in row.cells for row in rows):
         notes = (*notes, "–  too few values to tell this percentile from the maximum")
-    header = ("", "count", "", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
+    header = ("count", "", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
     return Section(title, "lrl" + 9 * "r", rows, header, notes if rows else ())
 
 
@@ -208,7 +215,7 @@ def _replies(results: Results) -> Section:
         for reply in ranked[:MAX_ROWS]
     ]
     rows += _rest(ranked[MAX_ROWS:], lambda rest: ("others", "", "", words.count(rest), ""))
-    return Section("replies", "lllrl", tuple(rows), header=("phase", "code", "enhanced", "count", "for example"))
+    return Section("replies", "lllrl", tuple(rows), header=("code", "enhanced", "count", "for example"))
 
 
 def _failures(results: Results) -> Section:
@@ -221,7 +228,7 @@ def _failures(results: Results) -> Section:
         for failure in ranked[:MAX_ROWS]
     ]
     rows += _rest(ranked[MAX_ROWS:], lambda rest: ("others", "", words.count(rest), ""))
-    return Section("failures", "llrl", tuple(rows), header=("phase", "what", "count", "for example"))
+    return Section("failures", "llrl", tuple(rows), header=("what", "count", "for example"))
 
 
 def _rest(rest: Sequence[Any], form: Any) -> list[Row]:
@@ -235,7 +242,7 @@ def _domains(domains: Mapping[str, Domain]) -> Section:
     rest = [domain for _, domain in ranked[MAX_ROWS:]]
     if rest:
         rows.append(_domain(f"{words.count(len(rest))} others", rest, started))
-    return Section("domains", "lrrrr", tuple(rows), header=("", "wanted", "got", "started", "accepted"))
+    return Section("domains", "lrrrr", tuple(rows), header=("wanted", "got", "started", "accepted"))
 
 
 def _domain(name: str, domains: Iterable[Domain], all_started: int) -> Row:
@@ -269,7 +276,7 @@ def _generator(results: Results) -> Section:
         share = f"{busiest[0].cpu_share:.0%}"
         notes.append(f"the generator had room to spare: its busiest worker used {share} of a core")
     notes += [f"{caveat.text}; {caveat.advice}" for caveat in results.caveats]
-    header = ("", "CPU", "loop lag p50", "p99", "max", "lateness p99", "sessions opened")
+    header = ("CPU", "loop lag p50", "p99", "max", "lateness p99", "sessions opened")
     return Section("generator", "lrrrrrr", tuple(rows), header, tuple(notes))
 
 

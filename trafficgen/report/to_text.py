@@ -7,17 +7,16 @@ Not here  what is said (sections)
 """
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
 from trafficgen.measure.results import Results
-from trafficgen.report.sections import Row, Section, Tone, sections
+from trafficgen.report.sections import Section, Tone, sections
 from trafficgen.report.words import shorten
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
 MAX_WIDTH: Final = 100
+MIN_WIDTH: Final = 60
 INDENT: Final = "  "
 
 _ASCII: Final = str.maketrans({"µ": "u", "–": "-", "…": "~", "→": ">"})
@@ -55,47 +54,61 @@ def encodable(text: str, stream: TextIO) -> str:
 
 
 def _plain(section: Section, width: int) -> list[str]:
-    lines = [section.title] if section.title else []
+    return [line for line, _ in _lines(section, width)]
+
+
+def _lines(section: Section, width: int) -> list[tuple[str, Tone | None]]:
+    """Each line of a section and how it is meant; None for titles and notes."""
+    widths, gap = _layout(section, width)
     indent = INDENT if section.title else ""
-    table = [Row(section.header), *section.rows] if section.header and section.rows else list(section.rows)
-    lines += [_line(row, section, _widths(section), indent, width) for row in table]
-    lines += [indent + note for note in section.notes]
-    return [line.rstrip() for line in lines]
+    lines: list[tuple[str, Tone | None]] = []
+    if section.header and section.rows:
+        titles = (section.title, *section.header)
+        first = len(indent) + widths[0]
+        lines.append((_line(titles, section.aligned, (first, *widths[1:]), gap, width), None))
+    elif section.title:
+        lines.append((section.title, None))
+    for row in section.rows:
+        line = _line(row.cells, section.aligned, widths, gap, width - len(indent))
+        lines.append((indent + line, row.tone))
+    for note in section.notes:
+        wrapped = textwrap.wrap(note, width, initial_indent=indent, subsequent_indent=indent + INDENT)
+        lines += [(line, None) for line in wrapped]
+    return lines
 
 
-def _line(row: Row, section: Section, widths: Sequence[int], indent: str, width: int) -> str:
-    cells = (
-        cell.rjust(wide) if side == "r" else cell.ljust(wide)
-        for cell, wide, side in zip(row.cells, widths, section.aligned, strict=True)
-    )
-    return shorten((indent + "  ".join(cells)).rstrip(), width)
-
-
-def _widths(section: Section) -> list[int]:
+def _layout(section: Section, width: int) -> tuple[tuple[int, ...], str]:
+    """How wide each column is, and what stands between two: less where the table would not fit otherwise."""
     table = [row.cells for row in section.rows]
     if section.header:
-        table.append(section.header)
-    return [max(map(len, column)) for column in zip(*table, strict=True)]
+        table.append((section.title[len(INDENT) :], *section.header))
+    widths = tuple(max(map(len, column)) for column in zip(*table, strict=True))
+    fits = len(INDENT) + sum(widths) + 2 * (len(widths) - 1) <= width
+    # Where the last column is text it is cut short instead: a number never is.
+    return widths, "  " if fits or section.aligned.endswith("l") else " "
+
+
+def _line(cells: Sequence[str], aligned: str, widths: Sequence[int], gap: str, width: int) -> str:
+    set_cells = (
+        cell.rjust(wide) if side == "r" else cell.ljust(wide)
+        for cell, wide, side in zip(cells, widths, aligned, strict=True)
+    )
+    line = gap.join(set_cells).rstrip()
+    return shorten(line, width) if aligned.endswith("l") else line
 
 
 def _write_coloured(results: Results, stream: TextIO) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    width = max(console.width, 40)
     for section in sections(results):
-        for line in _coloured(section, width):
-            console.print(line)
+        for line, tone in _lines(section, max(console.width - 1, MIN_WIDTH)):
+            console.print(Text(encodable(line, stream), _style(line, tone)))
         console.print()
 
 
-def _coloured(section: Section, width: int) -> "list[Text]":
-    from rich.text import Text
-
-    indent = INDENT if section.title else ""
-    widths = _widths(section)
-    lines = [Text(section.title, "bold")] if section.title else []
-    if section.header and section.rows:
-        lines.append(Text(_line(Row(section.header), section, widths, indent, width), "dim"))
-    lines += [Text(_line(row, section, widths, indent, width), _STYLES[row.tone]) for row in section.rows]
-    return lines + [Text(indent + note, "italic") for note in section.notes]
+def _style(line: str, tone: Tone | None) -> str:
+    if tone is None:
+        return "italic" if line.startswith(INDENT) else "bold"
+    return _STYLES[tone]

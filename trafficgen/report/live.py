@@ -1,0 +1,174 @@
+"""One line about a run while it goes on.
+
+Takes     the merged snapshot and the elapsed time, some four times a second
+Gives     two live lines with a bar on a terminal, else one plain line a second
+Never     throws because its stream went away: it falls silent and the run goes on
+Not here  clocks, threads; the summary at the end (to_text)
+"""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TextIO
+
+from trafficgen.clock import NS_PER_S
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.report import words
+from trafficgen.report.to_text import encodable
+from trafficgen.units import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live as RichLive
+
+_WINDOW_NS: Final = NS_PER_S
+_BAR_WIDTH: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is said at one moment. `done` is the share of the run that is over, 0 to 1."""
+
+    elapsed: str
+    numbers: tuple[str, ...]
+    done: float
+    left: str
+
+    def __str__(self) -> str:
+        return "  ".join((self.elapsed, *self.numbers, f"{self.done:.0%}", self.left)).rstrip()
+
+
+class Progress:
+    """Snapshots in, `Status` out. `planned` messages, `duration_ns` of time, whichever comes first; None: no limit."""
+
+    def __init__(self, *, planned: int | None, duration_ns: int | None) -> None:
+        self._planned = planned
+        self._duration_ns = duration_ns
+        self._recent: deque[tuple[int, int, int]] = deque([(0, 0, 0)])
+
+    def advance(self, snapshot: Snapshot, elapsed_ns: int) -> Status:
+        """The state after `elapsed_ns`; rates are those of the last second."""
+        self._recent.append((elapsed_ns, snapshot.accepted, snapshot.octets))
+        while len(self._recent) > 2 and self._recent[1][0] <= elapsed_ns - _WINDOW_NS:
+            self._recent.popleft()
+        (since_ns, accepted, octets), (now_ns, accepted_now, octets_now) = self._recent[0], self._recent[-1]
+        per_s = NS_PER_S / max(now_ns - since_ns, 1)
+        return Status(
+            elapsed=format_duration(elapsed_ns // NS_PER_S * NS_PER_S) if elapsed_ns >= NS_PER_S else "0 s",
+            numbers=tuple(_numbers(snapshot, (accepted_now - accepted) * per_s, (octets_now - octets) * per_s)),
+            done=self._done(snapshot, elapsed_ns),
+            left=self._left(snapshot, elapsed_ns),
+        )
+
+    def _done(self, snapshot: Snapshot, elapsed_ns: int) -> float:
+        by_count = snapshot.started / self._planned if self._planned else 0.0
+        by_time = elapsed_ns / self._duration_ns if self._duration_ns else 0.0
+        return min(max(by_count, by_time), 1.0)
+
+    def _left(self, snapshot: Snapshot, elapsed_ns: int) -> str:
+        left = []
+        if self._planned is not None:
+            left.append(f"{words.count(max(self._planned - snapshot.started, 0))} messages")
+        if self._duration_ns is not None:
+            seconds = max(self._duration_ns - elapsed_ns, 0) / NS_PER_S
+            left.append(format_duration(round(seconds) * NS_PER_S) if seconds >= 0.5 else "0 s")
+        return f"{' or '.join(left)} left" if left else ""
+
+
+class Live:
+    """A context manager that shows how a run goes.
+
+    `stream` is usually stderr. `planned` and `duration_ns` as in `Progress`.
+    """
+
+    def __init__(
+        self,
+        *,
+        planned: int | None,
+        duration_ns: int | None,
+        stream: TextIO | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._on_terminal = self._stream.isatty() and environment.get("TERM") != "dumb"
+        self._progress = Progress(planned=planned, duration_ns=duration_ns)
+        self._seconds_shown = 0
+        self._display: RichLive | None = None
+        self._gone = False
+
+    def __enter__(self) -> Self:
+        if self._on_terminal:
+            self._start()
+        return self
+
+    def update(self, snapshot: Snapshot, elapsed_ns: int) -> None:
+        """Show the run as it is after `elapsed_ns`. In plain mode, what comes within the same second is passed over."""
+        status = self._progress.advance(snapshot, elapsed_ns)
+        if self._gone:
+            return
+        try:
+            if self._display:
+                self._display.update(_drawn(status), refresh=True)
+            elif not self._on_terminal and elapsed_ns // NS_PER_S > self._seconds_shown:
+                self._seconds_shown = elapsed_ns // NS_PER_S
+                self._stream.write(encodable(f"{status}\n", self._stream))
+                self._stream.flush()
+        except (OSError, ValueError):  # the terminal or pipe went away, or the stream was closed
+            self._gone = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._display:
+            try:
+                self._display.stop()
+            except (OSError, ValueError):
+                self._gone = True
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        # Without auto_refresh there is no thread. stdout is left alone: it may carry JSON.
+        console = Console(file=self._stream, highlight=False)
+        self._display = RichLive(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+        try:
+            self._display.start()
+        except (OSError, ValueError):
+            self._gone = True
+
+
+def _numbers(snapshot: Snapshot, messages_per_s: float, octets_per_s: float) -> list[str]:
+    numbers = [
+        f"{words.rate(messages_per_s)}/s",
+        f"{words.size(octets_per_s)}/s",
+        f"accepted {words.count(snapshot.accepted)}",
+        f"rejected {words.count(snapshot.rejected)}",
+        f"failed {words.count(snapshot.failed)}",
+    ]
+    if snapshot.in_doubt:
+        numbers.append(f"in doubt {words.count(snapshot.in_doubt)}")
+    numbers.append(f"sessions {words.count(snapshot.sessions_open)}")
+    p50, p99 = snapshot.latency.quantiles_ns((0.5, 0.99))
+    if p50 is not None and p99 is not None:
+        numbers += [f"p50 {format_duration(p50)}", f"p99 {format_duration(p99)}"]
+    return numbers
+
+
+def _drawn(status: Status) -> "RenderableType":
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        Text(status.elapsed.rjust(7)),
+        ProgressBar(total=1.0, completed=status.done, width=_BAR_WIDTH),
+        Text(f"{status.done:.0%}"),
+        Text(status.left, "dim"),
+    )
+    return Group(Text("  ".join(status.numbers), overflow="ellipsis", no_wrap=True), bar)
