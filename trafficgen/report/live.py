@@ -1,7 +1,7 @@
 """One line about a run while it goes on.
 
 Takes     the merged snapshot and the elapsed time, some four times a second
-Gives     two live lines with a bar on a terminal, else one plain line a second
+Gives     three live lines with a bar on a terminal, else one plain line a second
 Never     throws because its stream went away: it falls silent and the run goes on
 Not here  clocks, threads; the summary at the end (to_text)
 """
@@ -33,12 +33,13 @@ class Status:
     """What is said at one moment. `done` is the share of the run that is over, 0 to 1."""
 
     elapsed: str
-    numbers: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    speeds: tuple[str, ...]
     done: float
     left: str
 
     def __str__(self) -> str:
-        return "  ".join((self.elapsed, *self.numbers, f"{self.done:.0%}", self.left)).rstrip()
+        return "  ".join((self.elapsed, *self.outcomes, *self.speeds, f"{self.done:.0%}", self.left)).rstrip()
 
 
 class Progress:
@@ -57,8 +58,9 @@ class Progress:
         (since_ns, accepted, octets), (now_ns, accepted_now, octets_now) = self._recent[0], self._recent[-1]
         per_s = NS_PER_S / max(now_ns - since_ns, 1)
         return Status(
-            elapsed=format_duration(elapsed_ns // NS_PER_S * NS_PER_S) if elapsed_ns >= NS_PER_S else "0 s",
-            numbers=tuple(_numbers(snapshot, (accepted_now - accepted) * per_s, (octets_now - octets) * per_s)),
+            elapsed=_seconds(elapsed_ns // NS_PER_S),
+            outcomes=_outcomes(snapshot, (accepted_now - accepted) * per_s, (octets_now - octets) * per_s),
+            speeds=_speeds(snapshot),
             done=self._done(snapshot, elapsed_ns),
             left=self._left(snapshot, elapsed_ns),
         )
@@ -73,8 +75,7 @@ class Progress:
         if self._planned is not None:
             left.append(f"{words.count(max(self._planned - snapshot.started, 0))} messages")
         if self._duration_ns is not None:
-            seconds = max(self._duration_ns - elapsed_ns, 0) / NS_PER_S
-            left.append(format_duration(round(seconds) * NS_PER_S) if seconds >= 0.5 else "0 s")
+            left.append(_seconds(-(min(elapsed_ns - self._duration_ns, 0) // NS_PER_S)))
         return f"{' or '.join(left)} left" if left else ""
 
 
@@ -141,8 +142,12 @@ class Live:
             self._gone = True
 
 
-def _numbers(snapshot: Snapshot, messages_per_s: float, octets_per_s: float) -> list[str]:
-    numbers = [
+def _seconds(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 100 else format_duration(seconds * NS_PER_S)
+
+
+def _outcomes(snapshot: Snapshot, messages_per_s: float, octets_per_s: float) -> tuple[str, ...]:
+    outcomes = [
         f"{words.rate(messages_per_s)}/s",
         f"{words.size(octets_per_s)}/s",
         f"accepted {words.count(snapshot.accepted)}",
@@ -150,12 +155,16 @@ def _numbers(snapshot: Snapshot, messages_per_s: float, octets_per_s: float) -> 
         f"failed {words.count(snapshot.failed)}",
     ]
     if snapshot.in_doubt:
-        numbers.append(f"in doubt {words.count(snapshot.in_doubt)}")
-    numbers.append(f"sessions {words.count(snapshot.sessions_open)}")
+        outcomes.append(f"in doubt {words.count(snapshot.in_doubt)}")
+    return tuple(outcomes)
+
+
+def _speeds(snapshot: Snapshot) -> tuple[str, ...]:
+    sessions = f"sessions {words.count(snapshot.sessions_open)}"
     p50, p99 = snapshot.latency.quantiles_ns((0.5, 0.99))
-    if p50 is not None and p99 is not None:
-        numbers += [f"p50 {format_duration(p50)}", f"p99 {format_duration(p99)}"]
-    return numbers
+    if p50 is None or p99 is None:
+        return (sessions,)
+    return sessions, f"p50 {format_duration(p50)}", f"p99 {format_duration(p99)}"
 
 
 def _drawn(status: Status) -> "RenderableType":
@@ -171,4 +180,7 @@ def _drawn(status: Status) -> "RenderableType":
         Text(f"{status.done:.0%}"),
         Text(status.left, "dim"),
     )
-    return Group(Text("  ".join(status.numbers), overflow="ellipsis", no_wrap=True), bar)
+    lines = (
+        Text("  ".join(numbers), overflow="ellipsis", no_wrap=True) for numbers in (status.outcomes, status.speeds)
+    )
+    return Group(*lines, bar)
