@@ -1,0 +1,100 @@
+"""The generator says when it, and not the server, was the limit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trafficgen.clock import NS_PER_MS, NS_PER_S
+from trafficgen.measure.health import ADVICE, CaveatKind, assess, started_per_s
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.snapshot import Snapshot, Worker
+
+
+def histogram_of(*values: int) -> Histogram:
+    made = Histogram()
+    made.record_many(np.array(values, np.int64))
+    return made
+
+
+def worker(number: int, cpu: int, lag_ns: int = 1_000) -> Worker:
+    return Worker(number, cpu, 100, histogram_of(lag_ns), Histogram(), 1, 1, 0)
+
+
+def run_of(*workers: Worker, started: int = 0, span_ns: int = NS_PER_S, lateness_ns: int = 0) -> Snapshot:
+    empty = Snapshot.empty(open_loop=True)
+    return replace(
+        empty,
+        workers=workers,
+        outcomes=(started, 0, 0, 0, 0),
+        first_start_ns=0,
+        last_start_ns=span_ns,
+        histograms={**empty.histograms, "lateness": histogram_of(lateness_ns)},
+    )
+
+
+def said(snapshot: Snapshot, **facts: float | None) -> list[tuple[CaveatKind, str]]:
+    return [(caveat.kind, caveat.text) for caveat in assess(snapshot, **facts)]
+
+
+def test_an_idle_generator_has_nothing_to_say() -> None:
+    assert assess(run_of(worker(0, 85), worker(1, 20))) == ()
+
+
+def test_a_busy_worker_was_the_limit() -> None:
+    (caveat,) = assess(run_of(worker(0, 40), worker(1, 97)))
+    assert caveat.text == (
+        "the generator, not the server, was the limit: worker 1 used 97% of its core (1 of 2 workers above 85%)"
+    )
+    assert caveat.advice == "use more workers or machines, or ask for less"
+    assert caveat.limits_generator
+
+
+def test_a_lagging_loop_was_the_limit() -> None:
+    assert said(run_of(worker(0, 40, 10 * NS_PER_MS), worker(1, 40, 30 * NS_PER_MS))) == [
+        (
+            CaveatKind.LOOP_LAG,
+            "the generator, not the server, was the limit: the event loop of worker 1 woke up late by 30.0 ms at p99",
+        )
+    ]
+
+
+def test_late_starts_of_an_idle_generator_mean_busy_sessions() -> None:
+    (caveat,) = assess(run_of(worker(0, 40), lateness_ns=20 * NS_PER_MS))
+    assert caveat.kind is CaveatKind.SESSIONS_BUSY
+    assert not caveat.limits_generator
+
+
+def test_late_starts_of_a_busy_generator_are_its_own() -> None:
+    assert [kind for kind, _ in said(run_of(worker(0, 99), lateness_ns=NS_PER_S))] == [CaveatKind.WORKER_CPU]
+
+
+def test_a_missed_rate_is_named() -> None:
+    assert said(run_of(worker(0, 40), started=1_000_001, span_ns=250 * NS_PER_S), wanted_per_s=5_000.0) == [
+        (CaveatKind.RATE_MISSED, "the wanted rate was missed: 4,000 messages/s started of 5,000 asked for")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("started", "wanted_per_s"),
+    [(100_001, 100_500.0), (101, 120.0), (1, 5_000.0), (0, 5_000.0), (100_001, None)],
+)
+def test_a_rate_within_one_percent_and_chance_is_not_missed(started: int, wanted_per_s: float | None) -> None:
+    assert said(run_of(worker(0, 40), started=started), wanted_per_s=wanted_per_s) == []
+
+
+def test_lost_workers_come_first() -> None:
+    kinds = [caveat.kind for caveat in assess(run_of(worker(0, 99)), lost_workers=(1, 2))]
+    assert kinds == [CaveatKind.WORKER_LOST, CaveatKind.WORKER_CPU]
+    (lost,) = assess(run_of(worker(0, 9)), lost_workers=(1,))
+    assert lost.text == "the measurement is not valid: worker 1 died before the end"
+
+
+def test_start_rate_counts_intervals_between_starts() -> None:
+    assert started_per_s(run_of(started=5_001)) == 5_000.0
+    assert started_per_s(run_of(started=1, span_ns=0)) == 0.0
+    assert started_per_s(Snapshot.empty()) == 0.0
+
+
+def test_every_kind_has_advice() -> None:
+    assert set(ADVICE) == set(CaveatKind)

@@ -1,0 +1,99 @@
+"""What happened in each second, whatever the length of the run and the order of merging."""
+
+import pickle
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trafficgen.clock import NS_PER_MS, NS_PER_S
+from trafficgen.measure.timeline import MAX_INTERVALS, Interval, Timeline
+from trafficgen.outcomes import Outcome
+
+Message = tuple[int, int, int, int]  # start and end in ms, outcome, octets
+
+messages = st.lists(
+    st.tuples(st.integers(-5, 9_000), st.integers(0, 4_000), st.sampled_from(Outcome), st.integers(0, 10_000)).map(
+        lambda m: (m[0], m[0] + m[1], int(m[2]), m[3])
+    ),
+    max_size=30,
+)
+
+
+def record(timeline: Timeline, told: list[Message]) -> Timeline:
+    starts, ends, outcomes, octets = np.array(told, np.int64).reshape(-1, 4).T
+    timeline.record(starts * NS_PER_MS, ends * NS_PER_MS, outcomes, octets, (ends - starts) * NS_PER_MS)
+    return timeline
+
+
+def timeline_of(told: list[Message]) -> Timeline:
+    return record(Timeline(), told)
+
+
+def test_a_message_starts_and_ends_in_the_seconds_where_it_did() -> None:
+    told = [(100, 300, 0, 5_000), (900, 2_100, 0, 6_000), (950, 990, 2, 7_000), (2_000, 2_500, 4, 8_000)]
+    first, second, third = timeline_of(told).intervals()
+    assert first == Interval(0, 1, 3, 1, 0, 1, 0, 0, 5_000, 201_326_591, 201_326_591)
+    assert second == Interval(1, 1, 0, 0, 0, 0, 0, 0, 0, None, None)
+    assert third == Interval(2, 1, 1, 1, 0, 0, 0, 1, 6_000, 1_207_959_551, 1_207_959_551)
+
+
+def test_nothing_recorded_has_no_intervals() -> None:
+    assert Timeline().intervals() == []
+    assert timeline_of([]).intervals() == []
+
+
+def test_times_before_the_start_count_into_the_first_second() -> None:
+    (first,) = timeline_of([(-3, -1, 0, 1)]).intervals()
+    assert (first.at_s, first.started, first.accepted) == (0, 1, 1)
+
+
+@given(messages)
+def test_sums_over_all_seconds_are_those_of_the_run(told: list[Message]) -> None:
+    seconds = timeline_of(told).intervals()
+    assert sum(second.started for second in seconds) == len(told)
+    assert sum(second.accepted for second in seconds) == sum(m[2] == Outcome.ACCEPTED for m in told)
+    assert sum(second.in_doubt for second in seconds) == sum(m[2] == Outcome.IN_DOUBT for m in told)
+    assert sum(second.bytes for second in seconds) == sum(m[3] for m in told if m[2] == Outcome.ACCEPTED)
+
+
+@given(messages, messages)
+def test_merging_equals_recording_all_in_one(a: list[Message], b: list[Message]) -> None:
+    whole = timeline_of(a + b)
+    forwards, backwards, bit_by_bit = timeline_of(a), timeline_of(b), timeline_of(a)
+    forwards += timeline_of(b)
+    backwards += timeline_of(a)
+    assert forwards == backwards == record(bit_by_bit, b) == whole
+
+
+@given(messages)
+def test_pickling_changes_nothing(told: list[Message]) -> None:
+    made = timeline_of(told)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_a_long_run_gets_longer_intervals_and_loses_no_message() -> None:
+    hours = [(second * 1_000, second * 1_000 + 20, 0, 10) for second in range(3 * 3600)]
+    made = timeline_of(hours)
+    assert made.span_s == 8
+    assert len(made) == 1350 <= MAX_INTERVALS
+    assert made.intervals()[-1] == Interval(10_792, 8, 8, 8, 0, 0, 0, 0, 80, 20_447_231, 20_447_231)
+    assert sum(interval.started for interval in made.intervals()) == 10_800
+
+
+def test_timelines_of_different_spans_merge() -> None:
+    long, short = timeline_of([(3_000_000, 3_000_010, 0, 1)]), timeline_of([(1_000, 1_010, 0, 1), (3_500, 3_600, 3, 1)])
+    a, b = long.copy(), short.copy()
+    a += short
+    b += long
+    assert a == b == timeline_of([(3_000_000, 3_000_010, 0, 1), (1_000, 1_010, 0, 1), (3_500, 3_600, 3, 1)])
+    assert [i.started for i in a.intervals() if i.started] == [1, 1, 1]
+    assert short.span_s == 1
+
+
+def test_an_absurdly_late_end_needs_no_absurd_memory() -> None:
+    made = Timeline()
+    one = np.array([1], np.int64)
+    made.record(one, one * 10_000_000 * NS_PER_S, one * 0, one, one)
+    assert len(made) <= MAX_INTERVALS
+    assert sum(interval.accepted for interval in made.intervals()) == 1
