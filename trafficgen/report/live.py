@@ -133,8 +133,14 @@ class Live:
         from rich.console import Console
         from rich.live import Live as RichLive
 
+        class OpenEndedConsole(Console):
+            """A console that leaves it to us what a broken pipe means; rich would end the process."""
+
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError
+
         # Without auto_refresh there is no thread. stdout is left alone: it may carry JSON.
-        console = Console(file=self._stream, highlight=False)
+        console = OpenEndedConsole(file=self._stream, highlight=False)
         self._display = RichLive(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
         try:
             self._display.start()

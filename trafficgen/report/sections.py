@@ -109,8 +109,8 @@ def _load(plan: Mapping[str, Any]) -> str:
         return f"closed model, {where}: each sends its next message when the one before is answered"
     stages = load.get("stages") or ()
     rate = f"{words.rate(load['rate_per_s'])}/s"
-    how = f"{load.get('arrivals', 'constant')} arrivals"
-    return f"open model, {rate}{f' and {len(stages)} stages' if stages else ''}, {how} onto {where}"
+    how = {"poisson": "Poisson arrivals"}.get(load.get("arrivals"), "evenly spaced")
+    return f"open model, {rate}{f' and {len(stages)} stages' if stages else ''}, {how}, onto {where}"
 
 
 def _content(plan: Mapping[str, Any], domains: int) -> str:

@@ -32,7 +32,7 @@ def to_text(results: Results, width: int = MAX_WIDTH) -> str:
 def write_summary(results: Results, stream: TextIO) -> None:
     """Write the summary to `stream`: in colour when it is a terminal that wants it, else in plain text."""
     if has_colour(stream):
-        _write_coloured(results, stream)
+        stream.write(_coloured(results, stream))
     else:
         stream.write(encodable(to_text(results), stream))
     stream.flush()
@@ -97,15 +97,18 @@ def _line(cells: Sequence[str], aligned: str, widths: Sequence[int], gap: str, w
     return shorten(line, width) if aligned.endswith("l") else line
 
 
-def _write_coloured(results: Results, stream: TextIO) -> None:
+def _coloured(results: Results, stream: TextIO) -> str:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    for section in sections(results):
-        for line, tone in _lines(section, max(console.width - 1, MIN_WIDTH)):
-            console.print(Text(encodable(line, stream), _style(line, tone)))
-        console.print()
+    # Captured, not written: on a broken pipe rich would end the process, and the caller has files yet to close.
+    with console.capture() as captured:
+        for section in sections(results):
+            for line, tone in _lines(section, max(console.width - 1, MIN_WIDTH)):
+                console.print(Text(encodable(line, stream), _style(line, tone)))
+            console.print()
+    return captured.get()
 
 
 def _style(line: str, tone: Tone | None) -> str:

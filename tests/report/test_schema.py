@@ -1,0 +1,90 @@
+"""The shipped JSON Schema and the results are the same thing."""
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+
+from trafficgen.measure import health, parts, timeline
+from trafficgen.measure.parts import Host
+from trafficgen.measure.recorder import Recorder
+from trafficgen.measure.results import Results
+from trafficgen.outcomes import Outcome, Phase
+from trafficgen.plan import Plan
+
+SCHEMA: dict[str, Any] = json.loads(files("trafficgen.report").joinpath("schema/results-1.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+PIECES = {
+    "run": parts.Run,
+    "host": parts.Host,
+    "messages": parts.Messages,
+    "rate": parts.Rate,
+    "latency": parts.Latency,
+    "reply": parts.Reply,
+    "failure": parts.Failure,
+    "domain": parts.Domain,
+    "ledger": parts.Ledger,
+    "workerhealth": parts.WorkerHealth,
+    "generator": parts.Generator,
+    "caveat": health.Caveat,
+    "interval": timeline.Interval,
+}
+
+
+def recorded() -> Results:
+    """Results by the way that real ones take."""
+    recorder = Recorder(1, 0, True)
+    for number, outcome in enumerate(Outcome):
+        recorder.rows.extend((number, outcome, 0, 0, 5, 10, 15, 2_000_000_000, 700))
+    recorder.reply(Phase.RCPT, 550, "5.1.1", "no")
+    recorder.failure(Phase.TLS, "TLS handshake failed", "bad certificate")
+    recorder.phase(Phase.CONNECT, 80_000)
+    recorder.loop_lag(1)
+    snapshot = recorder.snapshot(now_ns=1, cpu_ns=95, wall_ns=100, sessions_open=1, sessions_opened=1, in_flight=0)
+    return Results.build(
+        Plan(max_messages=6),
+        snapshot,
+        domains=[("gmail.com.test", 1.0)],
+        planned=6,
+        not_started=1,
+        started_at=datetime(2026, 11, 22, tzinfo=UTC),
+        duration_ns=1,
+        host=Host.here(),
+        tool_version="0.1.0",
+    )
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_recorded_results_fit_the_schema() -> None:
+    VALIDATOR.validate(json.loads(recorded().to_json()))
+
+
+def test_results_with_all_that_is_optional_fit_the_schema(results: Results) -> None:
+    VALIDATOR.validate(json.loads(results.to_json()))
+
+
+@pytest.mark.parametrize("name", sorted(PIECES))
+def test_every_field_is_in_the_schema_and_nothing_else(name: str) -> None:
+    definition = SCHEMA["$defs"][name]
+    names = [field.name for field in dataclasses.fields(PIECES[name])]
+    assert list(definition["properties"]) == definition["required"] == names
+
+
+def test_the_top_level_is_that_of_results() -> None:
+    names = [field.name for field in dataclasses.fields(Results)]
+    assert list(SCHEMA["properties"]) == SCHEMA["required"] == names
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("stopped_by", "boredom"), ("messages", {}), ("latency_ns", {}), ("ledger", 1), ("schema_version", 2)],
+)
+def test_the_schema_refuses_what_is_not_results(key: str, value: object, results: Results) -> None:
+    assert not VALIDATOR.is_valid(results.to_dict() | {key: value})

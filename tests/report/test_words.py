@@ -1,0 +1,56 @@
+"""Numbers as people read them."""
+
+import pytest
+
+from trafficgen.report import words
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (0.1234, "0.123"),
+        (0.9996, "1.00"),
+        (9.994, "9.99"),
+        (9.996, "10.0"),
+        (99.96, "100"),
+        (1234.5, "1,234"),
+    ],
+)
+def test_three_digits(number: float, text: str) -> None:
+    assert words.three_digits(number) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [(0, "0 B"), (999, "999 B"), (999.9, "1.00 kB"), (24_500_000, "24.5 MB"), (1.2e9, "1.20 GB"), (3e15, "3,000 TB")],
+)
+def test_size(octets: float, text: str) -> None:
+    assert words.size(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (0, 0, "–"),
+        (0, 5, "0.00%"),
+        (5, 5, "100.00%"),
+        (1, 3, "33.33%"),
+        (1, 1_000_000, "0.01%"),
+        (999_999, 1_000_000, "99.99%"),
+    ],
+)
+def test_share(part: int, whole: int, text: str) -> None:
+    assert words.share(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("ns", "unit"), [(1, ("ns", 1.0)), (1_000, ("µs", 1e3)), (5e6, ("ms", 1e6)), (1e9, ("s", 1e9)), (1e13, ("s", 1e9))]
+)
+def test_unit_for(ns: float, unit: tuple[str, float]) -> None:
+    assert words.unit_for(ns) == unit
+
+
+def test_shorten() -> None:
+    assert words.shorten("abc", 3) == "abc"
+    assert words.shorten("abcd", 3) == "ab…"
