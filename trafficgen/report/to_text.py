@@ -6,6 +6,7 @@ Honours   NO_COLOR (https://no-color.org) and TERM=dumb; an encoding without "µ
 Not here  what is said (sections)
 """
 
+import io
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -101,14 +102,15 @@ def _coloured(results: Results, stream: TextIO) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=stream, highlight=False, soft_wrap=True)
-    # Captured, not written: on a broken pipe rich would end the process, and the caller has files yet to close.
-    with console.capture() as captured:
-        for section in sections(results):
-            for line, tone in _lines(section, max(console.width - 1, MIN_WIDTH)):
-                console.print(Text(encodable(line, stream), _style(line, tone)))
-            console.print()
-    return captured.get()
+    # rich must not write to the stream itself: on a broken pipe it would end the process, and the caller has files
+    # yet to close.
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, highlight=False, soft_wrap=True)
+    for section in sections(results):
+        for line, tone in _lines(section, max(console.width - 1, MIN_WIDTH)):
+            console.print(Text(encodable(line, stream), _style(line, tone)))
+        console.print()
+    return drawn.getvalue()
 
 
 def _style(line: str, tone: Tone | None) -> str:
