@@ -1,0 +1,186 @@
+"""The bodies of generated messages.
+
+Takes     a number of octets for each message; or one file for all of them
+Gives     a shared part that is never copied, a last line of each message's own, and the CRC-32 of both together
+Refuses   a file that is missing, unreadable, empty, or that SMTP cannot carry
+Not here  how many octets (contents), corpora (corpus)
+
+A text body is the beginning of one of up to 64 pools of prose, cut at the end of a line, and a last line with the
+message's number that makes the size exact. The CRC-32 of every pool up to every line's end is known beforehand, so
+that of a body costs one short line, whatever its size.
+"""
+
+from itertools import repeat
+from operator import add
+from pathlib import Path
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mboxgen import text
+from trafficgen.errors import PlanError
+from trafficgen.plan import BodyFile
+
+MAX_POOL_OCTETS: Final = 64 * 1024 * 1024
+MAX_POOLS: Final = 64
+MIN_BODY: Final = 2
+"""A body that is not empty ends in CRLF (RFC 5321 section 4.1.1.4)."""
+
+END_OF_DATA: Final = b".\r\n"
+MAX_LINE: Final = 998  # RFC 5321 section 4.5.3.1.6, without the CRLF
+
+_NUMBER: Final = 12 + 2  # the message's number and CRLF
+_LAST_LINES: Final = 22  # octets kept free for the last line where there is room: the number and a word before it
+_LONGEST_LINE: Final = 78 + 2
+_FILLING: Final = b"this line gives the body its exact size, and its number is its own,"
+
+
+class Cut(NamedTuple):
+    """Bodies by column; the checksum is of body and tail together, without the end of data."""
+
+    bodies: list[memoryview]
+    tails: list[bytes]
+    crc32: NDArray[np.uint32]
+
+
+class TextBodies:
+    """Prose of any size up to `max_octets`."""
+
+    content: Final = ("MIME-Version: 1.0", "Content-Type: text/plain; charset=us-ascii")
+
+    def __init__(self, seed: int, max_octets: int) -> None:
+        self.pools = max(1, min(MAX_POOLS, MAX_POOL_OCTETS // max_octets))
+        made = [text.lines(seed, max_octets, variant) for variant in range(self.pools)]
+        # All ends of lines of all pools in one rising array, so that one search serves a whole block of messages.
+        self._stride = max_octets + 1
+        ends = [np.concatenate(([0], ends)) + pool * self._stride for pool, (_, ends) in enumerate(made)]
+        self._ends = np.concatenate(ends).astype(np.int64)
+        self._crc32 = np.concatenate([_crc32_at(octets, ends) for octets, ends in made])
+        self._last_lines = [_last_line(octets) for octets in range(_LAST_LINES + _LONGEST_LINE)]
+        self._cuts = _Cuts(self._ends, [memoryview(octets) for octets, _ in made], self._stride)
+
+    def cut(self, pools: NDArray[np.int64], octets: NDArray[np.int64], numbers: list[bytes]) -> Cut:
+        """Bodies of exactly `octets` each (0, or 2 and more); `numbers` make their last lines unique."""
+        starts = pools * self._stride
+        places = np.searchsorted(self._ends, starts + np.maximum(octets - _LAST_LINES, 0), side="right") - 1
+        rest = octets - (self._ends[places] - starts)
+        if int(rest.min()) >= _NUMBER:
+            # No step of a Python loop a message: benchmarks/workload.py.
+            begins = map(self._last_lines.__getitem__, rest.tolist())
+            tails = list(map(b"".join, zip(begins, numbers, repeat(b"\r\n"), strict=False)))
+        else:
+            tails = [self._short(length, number) for length, number in zip(rest.tolist(), numbers, strict=True)]
+        crcs = np.fromiter(map(crc32, tails, self._crc32[places].tolist()), np.uint32, count=len(tails))
+        bodies = list(map(self._cuts.__getitem__, places.tolist()))
+        return Cut(bodies, list(map(add, tails, repeat(END_OF_DATA))), crcs)
+
+    def _short(self, octets: int, number: bytes) -> bytes:
+        if octets >= _NUMBER:
+            return self._last_lines[octets] + number + b"\r\n"
+        return (number + b"\r\n")[_NUMBER - octets :]
+
+
+class _Cuts(dict[int, memoryview]):
+    """Pools up to an end of a line, each cut when first asked for."""
+
+    _MAX: Final = 65_536  # a view takes 200 octets; sizes of a curve could otherwise fill a dictionary of millions
+
+    def __init__(self, ends: NDArray[np.int64], views: list[memoryview], stride: int) -> None:
+        self._ends, self._views, self._stride = ends, views, stride
+
+    def __missing__(self, place: int) -> memoryview:
+        if len(self) >= self._MAX:
+            self.clear()
+        pool, end = divmod(int(self._ends[place]), self._stride)
+        cut = self[place] = self._views[pool][:end]
+        return cut
+
+
+class FileBody:
+    """One body for all messages, from a file."""
+
+    def __init__(self, plan: BodyFile) -> None:
+        octets = canonical(_read(plan.path))
+        _check_lines(octets, plan.path)
+        self.octets = len(octets)
+        self.crc32 = crc32(octets)
+        self.eight_bit = not octets.isascii()
+        self.body = stuffed(octets)
+        self.content = _content(octets, plan.path)
+
+
+def canonical(octets: bytes) -> bytes:
+    """`octets` with every line end, also a bare CR or LF, made CRLF, and one at the end."""
+    lines = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return (lines if lines.endswith(b"\n") else lines + b"\n").replace(b"\n", b"\r\n")
+
+
+def stuffed(octets: bytes) -> bytes:
+    """`octets` (canonical) with a dot before each leading dot (RFC 5321 section 4.5.2)."""
+    more = octets.replace(b"\r\n.", b"\r\n..")
+    return b"." + more if more.startswith(b".") else more
+
+
+def _crc32_at(octets: bytes, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """CRC-32 of nothing, and of `octets` up to each of `ends`."""
+    view, crcs, crc, begin = memoryview(octets), [0], 0, 0
+    for end in ends.tolist():
+        crc = crc32(view[begin:end], crc)
+        crcs.append(crc)
+        begin = end
+    return np.array(crcs, dtype=np.uint32)
+
+
+def _last_line(octets: int) -> bytes:
+    """What stands before number and CRLF so that all is `octets` long, in two lines when one would be too long."""
+    filling = octets - _NUMBER
+    if filling <= 0:
+        return b""
+    if octets > _LONGEST_LINE:
+        half = octets // 2
+        return _cut_filling(half - 2)[:-1] + b"-\r\n" + _cut_filling(filling - half)
+    return _cut_filling(filling)
+
+
+def _cut_filling(octets: int) -> bytes:
+    """The end of the filling, so that it leads up to the number; never a space at either end of the line."""
+    words = _FILLING[-octets + 1 :] if octets > 1 else b""
+    return b"-" * (octets - 1 - len(words.lstrip())) + words.lstrip() + (b" " if octets else b"")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        octets = path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise _unfit(f'cannot read the body file "{path}": {reason}') from error
+    if not octets:
+        raise _unfit(f'the body file "{path}" is empty')
+    return octets
+
+
+def _check_lines(octets: bytes, path: Path) -> None:
+    if b"\0" in octets:
+        raise _unfit(f'the body file "{path}" has a NUL octet, which mail cannot carry (RFC 5321 section 4.5.2)')
+    longest = max(map(len, octets.split(b"\r\n")))
+    if longest > MAX_LINE:
+        text = f'the body file "{path}" has a line of {longest} octets, SMTP carries at most {MAX_LINE}; wrap its lines'
+        raise _unfit(text)
+
+
+def _content(octets: bytes, path: Path) -> tuple[str, ...]:
+    kind = "text/html" if path.suffix.lower() in (".html", ".htm") else "text/plain"
+    if octets.isascii():
+        return ("MIME-Version: 1.0", f"Content-Type: {kind}; charset=us-ascii")
+    try:
+        octets.decode("utf-8")
+        charset = "utf-8"
+    except UnicodeDecodeError:
+        charset = "iso-8859-1"
+    return ("MIME-Version: 1.0", f"Content-Type: {kind}; charset={charset}", "Content-Transfer-Encoding: 8bit")
+
+
+def _unfit(text: str) -> PlanError:
+    return PlanError(text, field="content", flag="--body-file")

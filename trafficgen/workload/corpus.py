@@ -1,0 +1,103 @@
+"""Whole messages from an mbox, as they are, behind a mark and the user's headers.
+
+Takes     an mbox of any size, mapped and never loaded; its index when there is one (mboxgen)
+Gives     heads, bodies and tails of a span: in the file's order or shuffled, again from the start at its end
+Limits    a message with CRLF line ends and no leading dot is not copied; any other is converted for each block
+Refuses   what is not an mbox, cannot be read, or is empty
+Not here  envelopes: recipients and senders are the plan's, not those in the corpus
+
+Without an index every message is read once more before it is first sent, for its checksum; `mboxgen` writes one.
+"""
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mboxgen import mbox, streams
+from mboxgen.mbox import Flag
+from trafficgen.errors import PlanError
+from trafficgen.plan import Corpus, Plan
+from trafficgen.workload.bodies import END_OF_DATA, canonical, stuffed
+from trafficgen.workload.contents import Filled
+from trafficgen.workload.envelopes import Addressed
+from trafficgen.workload.grid import Span
+from trafficgen.workload.headers import UserHeaders
+
+CONVERTED: Final = Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.UNTERMINATED
+"""What keeps a message from going over the wire as it lies in the file."""
+
+
+class _Entry(NamedTuple):
+    """A message of the corpus, wire-ready but for the mark. `octets` counts before dots were stuffed."""
+
+    head: bytes
+    body: bytes | memoryview
+    crc32: int
+    octets: int
+    eight_bit: bool
+
+
+class CorpusContents:
+    """The messages of an mbox, for ever."""
+
+    def __init__(self, plan: Plan, content: Corpus) -> None:
+        self._plan = plan
+        self._shuffle = content.shuffle
+        try:
+            self._mbox = mbox.open_mbox(content.path)
+        except mbox.MboxError as error:
+            raise PlanError(str(error), field="content", flag="--mbox") from error
+        self._front = UserHeaders(plan)
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    def fill(self, span: Span, addressed: Addressed) -> Filled:
+        """Heads, bodies and tails of a span."""
+        entries = [self._entry(place) for place in self._places(span.numbers)]
+        crcs = np.array([entry.crc32 for entry in entries], dtype=np.uint32)
+        fronts = self._front.rows(span, crcs)
+        lengths = map(len, fronts)
+        return Filled(
+            heads=[front + entry.head for front, entry in zip(fronts, entries, strict=True)],
+            bodies=[entry.body for entry in entries],
+            tails=[END_OF_DATA] * len(entries),
+            octets=[length + entry.octets for length, entry in zip(lengths, entries, strict=True)],
+            eight_bit=[entry.eight_bit for entry in entries],
+        )
+
+    def _places(self, numbers: range) -> list[int]:
+        """Where in the file each message of the run is taken from."""
+        rounds, places = np.divmod(np.arange(numbers.start, numbers.stop), len(self._mbox))
+        if self._shuffle:
+            for turn in np.unique(rounds).tolist():
+                chosen = rounds == turn
+                places[chosen] = self._order(turn)[places[chosen]]
+        listed: list[int] = places.tolist()
+        return listed
+
+    def _permutation(self, turn: int) -> NDArray[np.int64]:
+        """The order of one round through the file: another in every round."""
+        return streams.permutation(self._plan.seed, f"workload/corpus-order/{turn}", len(self._mbox))
+
+    def _entry(self, place: int) -> _Entry:
+        record = self._mbox.fill(place)
+        flags = int(record["flags"])
+        eight_bit = bool(flags & (Flag.EIGHT_BIT | Flag.SMTPUTF8))
+        split, length = int(record["header_length"]), int(record["length"])
+        if flags & CONVERTED or split == length:
+            return _convert(bytes(self._mbox.octets(place)), eight_bit)
+        message = self._mbox.octets(place)
+        return _Entry(bytes(message[:split]), message[split:], int(record["body_crc32"]), length, eight_bit)
+
+
+def _convert(message: bytes, eight_bit: bool) -> _Entry:
+    """Line ends made CRLF, dots stuffed, and an empty line after headers that have none."""
+    octets = canonical(message)
+    if octets.startswith(b"\r\n"):
+        head, body = octets[:2], octets[2:]
+    else:
+        lines, empty, body = octets.partition(b"\r\n\r\n")
+        head = lines + empty if empty else octets + b"\r\n"
+    return _Entry(stuffed(head), stuffed(body), crc32(body), len(head) + len(body), eight_bit)

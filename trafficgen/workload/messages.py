@@ -1,0 +1,106 @@
+"""The messages of a run, by number.
+
+Takes     a plan and the run's date
+Gives     blocks of messages whose bytes are ready for the wire; their domains and recipients without building them
+Refuses   what only shows when files and sizes are looked at: `PlanError`
+Not here  when they start (schedule), how they are handed over (engine)
+"""
+
+from collections.abc import Iterable
+from itertools import repeat
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
+from trafficgen.workload.contents import Contents, FileContents, SizedContents
+from trafficgen.workload.corpus import CorpusContents
+from trafficgen.workload.envelopes import Envelopes
+from trafficgen.workload.grid import Span, spans
+
+
+class Message(NamedTuple):
+    """One message. `head + body + tail` is what follows the 354: CRLF, dots stuffed, the end of data at its end."""
+
+    number: int
+    """Message number within the run, from 0."""
+    domain: int
+    """Index into `Messages.domains` of the first recipient's domain."""
+    recipients: int
+    """How many RCPT lines the envelope has."""
+    envelope: bytes
+    """MAIL, RCPT and DATA lines."""
+    head: bytes
+    """Header block with its empty line; the mark is its first line."""
+    body: bytes | memoryview
+    """Shared between messages, never copied; may be empty."""
+    tail: bytes
+    """What of the body is this message's own, and the end of data."""
+    octets: int
+    """Delivered size: header block and body, dots not stuffed, without the end of data (RFC 1870 section 5)."""
+    eight_bit: bool
+    """Whether an octet is 0x80 or above, so that MAIL wants BODY=8BITMIME (RFC 6152)."""
+
+
+class Messages:
+    """Every message of a run, as a pure function of seed, run id, date and number."""
+
+    def __init__(self, plan: Plan, *, date: str) -> None:
+        """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run."""
+        self._envelopes = Envelopes(plan)
+        self.domains: tuple[str, ...] = self._envelopes.domains
+        """Recipient domains as given, without the suffix; the long tail's after them."""
+        self.shares: NDArray[np.float64] = self._envelopes.shares
+        """The wanted share of each domain; they sum to 1."""
+        self._contents = _contents(plan, date, self._envelopes)
+
+    def block(self, first: int, last: int) -> list[Message]:
+        """Messages `first` … `last`-1, in order. Cheapest in multiples of 4,096 (benchmarks/workload.py)."""
+        _check(first, last)
+        found: list[Message] = []
+        for grid, low, high in spans(first, last):
+            found += self._span(Span.of(grid, low, high))
+        return found
+
+    def domain_of(self, first: int, last: int) -> NDArray[np.int64]:
+        """`Message.domain` of messages `first` … `last`-1, without building them."""
+        return self._columns(
+            first, last, [self._envelopes.domain_of(g)[low:high] for g, low, high in spans(first, last)]
+        )
+
+    def recipients_of(self, first: int, last: int) -> NDArray[np.int64]:
+        """`Message.recipients` of messages `first` … `last`-1, without building them."""
+        return self._columns(
+            first, last, [self._envelopes.recipients_of(g)[low:high] for g, low, high in spans(first, last)]
+        )
+
+    @staticmethod
+    def _columns(first: int, last: int, parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+        _check(first, last)
+        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+    def _span(self, span: Span) -> Iterable[Message]:
+        addressed = self._envelopes.address(span)
+        filled = self._contents.fill(span, addressed)
+        rows = zip(
+            span.numbers, addressed.domains.tolist(), addressed.recipients.tolist(), addressed.envelopes,
+            filled.heads, filled.bodies, filled.tails, filled.octets, filled.eight_bit, strict=False,
+        )  # fmt: skip
+        # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
+        return cast("Iterable[Message]", map(tuple.__new__, repeat(Message), rows))
+
+
+def _contents(plan: Plan, date: str, envelopes: Envelopes) -> Contents:
+    match plan.workload.content:
+        case SizedBodies() as content:
+            return SizedContents(plan, content, date, envelopes)
+        case BodyFile() as content:
+            return FileContents(plan, content, date, envelopes)
+        case Corpus() as content:
+            return CorpusContents(plan, content)
+
+
+def _check(first: int, last: int) -> None:
+    if not 0 <= first <= last:
+        raise ValueError(f"expected 0 <= first <= last, got {first} and {last}")
