@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from decimal import Context, Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Sizes(Protocol):
         """Map uniform 64-bit draws to sizes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mix:
     """Fixed sizes, each with a weight; one size alone is a mix of one."""
 
@@ -96,8 +97,13 @@ class Mix:
 
         if len(self.sizes) == 1:
             return np.full(len(raw), self.sizes[0], dtype=np.int64)
-        chosen = streams.choose(raw, streams.cumulative(self.weights))
-        return np.array(self.sizes, dtype=np.int64)[chosen]
+        return np.array(self.sizes, dtype=np.int64)[streams.choose(raw, self._thresholds)]
+
+    @cached_property
+    def _thresholds(self) -> NDArray[np.uint64]:
+        from mboxgen import streams
+
+        return streams.cumulative(self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class Knot:
     octets: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QuantileTable:
     """A curve given by knots, straight between two of them; the first has chance 0, the last 1,000,000."""
 
@@ -165,17 +171,24 @@ class QuantileTable:
     def draw(self, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
         import numpy as np
 
-        octets = np.array([knot.octets for knot in self.knots], dtype=np.int64)
-        starts = [int(knot.chance * (1 << 64) / MILLION) for knot in self.knots[:-1]]
-        thresholds = np.array(starts, dtype=np.uint64)
+        octets, thresholds, steps = self._arrays
         knot = np.searchsorted(thresholds, raw, side="right") - 1
-        # Each interval is measured in 2**24 steps, so that step × difference stays inside 63 bits.
-        widths = np.array([b - a for a, b in itertools.pairwise([*starts, 1 << 64])], dtype=np.uint64)
-        steps = np.maximum(widths >> np.uint64(24), np.uint64(1))
         way = ((raw - thresholds[knot]) // steps[knot]).astype(np.int64)
         low, high = octets[knot], octets[knot + 1]
         sizes: NDArray[np.int64] = np.minimum(low + (((high - low) * way) >> 24), high)
         return sizes
+
+    @cached_property
+    def _arrays(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
+        """Knots' octets, the draws at which their intervals begin, and what 2**-24 of each interval is."""
+        import numpy as np
+
+        starts = [int(knot.chance * (1 << 64) / MILLION) for knot in self.knots[:-1]]
+        # Steps of 2**-24, so that step × difference stays inside 63 bits.
+        widths = np.array([b - a for a, b in itertools.pairwise([*starts, 1 << 64])], dtype=np.uint64)
+        octets = np.array([knot.octets for knot in self.knots], dtype=np.int64)
+        steps = np.maximum(widths >> np.uint64(24), np.uint64(1))
+        return octets, np.array(starts, dtype=np.uint64), steps
 
 
 def between_quantiles(quantiles: Iterable[tuple[str, int]]) -> list[Knot]:

@@ -11,7 +11,6 @@ first and last 4,096 octets sum to the value noted. What lies between is checked
 
 from __future__ import annotations
 
-import enum
 import struct
 import zlib
 from pathlib import Path
@@ -40,21 +39,6 @@ _HEADER = struct.Struct("<8sIIQQQII")  # magic, version, header octets, records,
 VERSION = 1
 HEADER_OCTETS = 128
 _EDGE_OCTETS = 4096
-
-
-class Flag(enum.IntFlag):
-    """What a reader or a sender must know of a message before it touches its octets."""
-
-    LF_ONLY = 1  # its lines end in LF in the file
-    LEADING_DOT = 2  # a line begins with ".": SMTP has to stuff it (RFC 5321 section 4.5.2)
-    EIGHT_BIT = 4  # octets above 127 in the body: wants BODY=8BITMIME
-    SMTPUTF8 = 8  # octets above 127 in the header: wants SMTPUTF8
-    LONG_LINE = 16  # a line above 998 octets (RFC 5322 section 2.1.1)
-    NUL = 32
-    BARE_LF = 64  # in CRLF form there is an LF without CR
-    FROM_LINE = 128  # a line of the body begins with "From "
-    UNTERMINATED = 256  # the last line has no end in the file; in CRLF form it has
-    CHECKSUMS_KNOWN = 1 << 31  # checksums, header length, delivered and the flags above are filled in
 
 
 def path_of(mbox: os.PathLike[str] | str) -> Path:

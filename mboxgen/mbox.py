@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 
 from mboxgen import index, scan
-from mboxgen.index import RECORD, Flag
+from mboxgen.flags import Flag
+from mboxgen.index import RECORD
 from mboxgen.scan import MboxError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ __all__ = ["MAX_MESSAGE_OCTETS", "PRESETS", "Preset", "SizeError", "Sizes", "for
 MAX_MESSAGE_OCTETS = (1 << 31) - 1  # RFC 1870 allows more, no server does; the index counts in 32 bits
 _UNITS = {"": 1, "b": 1} | {
     prefix + unit: base**power
-    for power, prefix in enumerate("kmgt", start=1)
+    for power, prefix in enumerate("kmgtpe", start=1)
     for unit, base in (("", 1000), ("b", 1000), ("ib", 1024))
 }
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-z]*)", re.IGNORECASE | re.ASCII)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 4096  # draws per block of the streams that number single things, part of the format
+_ROUNDS = 6
 
 
 def raw(seed: int, stream: str, block: int, count: int) -> NDArray[np.uint64]:
@@ -86,3 +87,29 @@ def permutation(seed: int, stream: str, n: int) -> NDArray[np.int64]:
     blocks = [raw(seed, stream, block, min(BLOCK, n - block * BLOCK)) for block in range(-(-n // BLOCK))]
     keys = np.concatenate(blocks) if blocks else np.empty(0, dtype=np.uint64)
     return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def shuffled(seed: int, stream: str, n: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give what stands at some positions of a shuffled 0..n-1 without making the rest: no memory grows with n.
+
+    A Feistel network of six rounds over the next power of four; what falls outside n goes round again.
+    """
+    half = np.uint64(max(1, (max(n - 1, 1).bit_length() + 1) // 2))
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    keys = raw(seed, stream, 0, _ROUNDS)
+    found = positions.astype(np.uint64)
+    outside = np.ones(len(found), dtype=bool)
+    while outside.any():
+        left, right = found[outside] >> half, found[outside] & mask
+        for key in keys:
+            left, right = right, left ^ (_mixed(right + key) & mask)
+        found[outside] = (left << half) | right
+        outside = found >= np.uint64(n)
+    return found.astype(np.int64)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Spread every bit of a 64-bit value over all others (the finaliser of SplitMix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

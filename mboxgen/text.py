@@ -110,8 +110,11 @@ def tokens(seed: int, locales: str, octets: int, encode: Callable[[str], bytes])
         if capital:
             word = word[:1].upper() + word[1:]
         capital = mark < 16
-        found.append(encode(word + ("." if capital else "," if mark < 32 else "")))
-        length += len(found[-1]) + 1
+        octets_of_word = encode(word + ("." if capital else "," if mark < 32 else ""))
+        if len(octets_of_word) > pools.LINE_OCTETS:
+            continue
+        found.append(octets_of_word)
+        length += len(octets_of_word) + 1
         if length > octets + pools.LINE_OCTETS:
             break
     return found
@@ -123,13 +126,13 @@ def _odd(number: int, names: Sequence[str]) -> str:
     return f"{number:x}" if number % 3 == 1 else f"{number % 1_000_000}"
 
 
-def wrap(words: Sequence[bytes], octets: int) -> list[bytes]:
-    """Fill lines with words, until `octets` octets are used; every line stays below the limit."""
+def wrap(words: Sequence[bytes], octets: int, limit: int = pools.LINE_OCTETS) -> list[bytes]:
+    """Fill lines of at most `limit` octets with words, until `octets` octets are used."""
     ends = list(accumulate(len(word) + 1 for word in words))
     found, first, used = [], 0, 0
     while first < len(words) and used < octets:
         begin = ends[first - 1] if first else 0
-        after = max(bisect_right(ends, begin + pools.LINE_OCTETS + 1), first + 1)
+        after = max(bisect_right(ends, begin + limit + 1), first + 1)
         line = b" ".join(words[first:after])
         if not line.startswith((b"From ", b".")):
             found.append(line)
