@@ -137,14 +137,14 @@ class Histogram:
 
     def buckets(self) -> list[tuple[int, int]]:
         """(highest value in ns, count) of every bucket that is not empty, in ascending order."""
-        used = np.flatnonzero(self._counts)
+        used = np.flatnonzero(self._counts != 0)
         return [(highest_of(int(bucket)), int(self._counts[bucket])) for bucket in used]
 
     # -- stored forms: only the buckets that hold something -----------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the totals, and two lists of the same length, `buckets` and their `counts`."""
-        used = np.flatnonzero(self._counts)
+        used = np.flatnonzero(self._counts != 0)
         return {
             "sub_bits": SUB_BITS,
             "count": self.count,
@@ -172,7 +172,7 @@ class Histogram:
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        used = np.flatnonzero(self._counts)
+        used = np.flatnonzero(self._counts != 0)
         counts = self._counts[used]
         narrow = counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
         totals = (self.count, self.sum_ns, self.min_ns, self.max_ns)
@@ -193,7 +193,7 @@ class Histogram:
         return made
 
     def _is_sound(self) -> bool:
-        used = np.flatnonzero(self._counts)
+        used = np.flatnonzero(self._counts != 0)
         if not used.size:
             return (self.count, self.sum_ns, self.min_ns, self.max_ns) == (0, 0, None, None)
         if self.min_ns is None or self.max_ns is None or int(self._counts.min()) < 0:

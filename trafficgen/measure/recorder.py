@@ -2,7 +2,8 @@
 
 Takes     one row of nine integers a finished message, and what sessions met on the way
 Gives     a `Snapshot` of everything since the run began; the numbers of accepted and doubtful messages
-Costs     an `array.extend` a message in the hot path; `fold` does the rest in bulk, about 0.2 µs a row
+Costs     an `array.extend` a message in the hot path; `fold` does the rest in bulk: 0.2 µs a row when it finds
+          15,000 of them, 0.8 µs when only 1,000 (2 cores, Python 3.11, numpy 2.4, 2026-11-22)
 Limits    rows wait in memory (72 octets each) until `fold`; all else is bounded whatever a peer sends
 Not here  clocks and CPU time, which the engine reads and passes in
 
@@ -42,6 +43,16 @@ MAX_EXAMPLE: Final = 200
 _OPENING: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
 
 
+class _Count:
+    """A tally under way."""
+
+    __slots__ = ("count", "example")
+
+    def __init__(self, example: str) -> None:
+        self.count = 0
+        self.example = example
+
+
 class Recorder:
     """What one worker has seen of a run.
 
@@ -68,8 +79,8 @@ class Recorder:
         self._last_start_ns: int | None = None
         self._last_end_ns: int | None = None
         self._histograms = {name: Histogram() for name in STRETCHES}
-        self._replies: dict[ReplyKey, Tally] = {}
-        self._failures: dict[FailureKey, Tally] = {}
+        self._replies: dict[ReplyKey, _Count] = {}
+        self._failures: dict[FailureKey, _Count] = {}
         self._domains_started = np.zeros(domains, np.int64)
         self._domains_accepted = np.zeros(domains, np.int64)
         self._timeline = Timeline()
@@ -80,19 +91,19 @@ class Recorder:
 
     def reply(self, phase: Phase, code: int, enhanced: str, text: str, count: int = 1) -> None:
         """`count` replies of this kind; the first one's text is kept, made printable."""
-        key = (phase, code, enhanced)
-        if key not in self._replies and len(self._replies) >= MAX_KINDS:
-            key = (phase, code, "")
-        seen = self._replies.get(key)
-        self._replies[key] = Tally(seen.count + count, seen.example) if seen else Tally(count, printable(text))
+        seen = self._replies.get((phase, code, enhanced))
+        if seen is None:
+            key = (phase, code, enhanced if len(self._replies) < MAX_KINDS else "")
+            seen = self._replies.setdefault(key, _Count(printable(text)))
+        seen.count += count
 
     def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
         """`count` times something other than a reply came: "timed out", "connection refused", "malformed reply"…"""
-        key = (phase, reason)
-        if key not in self._failures and len(self._failures) >= MAX_KINDS:
-            key = (phase, "other")
-        seen = self._failures.get(key)
-        self._failures[key] = Tally(seen.count + count, seen.example) if seen else Tally(count, printable(example))
+        seen = self._failures.get((phase, reason))
+        if seen is None:
+            key = (phase, reason if len(self._failures) < MAX_KINDS else "other")
+            seen = self._failures.setdefault(key, _Count(printable(example)))
+        seen.count += count
 
     def loop_lag(self, lag_ns: int) -> None:
         """One sample of how late the event loop woke up."""
@@ -131,8 +142,8 @@ class Recorder:
             last_start_ns=self._last_start_ns,
             last_end_ns=self._last_end_ns,
             histograms=histograms,
-            replies=dict(self._replies),
-            failures=dict(self._failures),
+            replies={key: Tally(seen.count, seen.example) for key, seen in self._replies.items()},
+            failures={key: Tally(seen.count, seen.example) for key, seen in self._failures.items()},
             domains_started=self._domains_started.copy(),
             domains_accepted=self._domains_accepted.copy(),
             timeline=self._timeline.copy(),
