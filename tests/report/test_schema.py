@@ -4,6 +4,7 @@ import dataclasses
 import json
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -88,3 +89,9 @@ def test_the_top_level_is_that_of_results() -> None:
 )
 def test_the_schema_refuses_what_is_not_results(key: str, value: object, results: Results) -> None:
     assert not VALIDATOR.is_valid(results.to_dict() | {key: value})
+
+
+def test_every_key_is_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    keys = [*SCHEMA["properties"]] + [key for piece in SCHEMA["$defs"].values() for key in piece["properties"]]
+    assert [key for key in keys if f"`{key}`" not in manual] == []

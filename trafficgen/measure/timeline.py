@@ -144,7 +144,7 @@ class Timeline:
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A bitmap of the buckets in use, and their counts: a third of the octets of indexes and counts, in half the time.
+        # A bitmap of the buckets in use, and their counts: a third of the size of indexes and counts, in half the time.
         used = self._latencies != 0
         counts = self._latencies.ravel()[np.flatnonzero(used)]
         narrow = counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
