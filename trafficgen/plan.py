@@ -338,10 +338,12 @@ class Auth:
 class SessionPlan:
     """How one session talks.
 
+    `ehlo_name` is what EHLO says; an address literal needs no DNS (RFC 5321 section 4.1.3).
     `max_messages` 0 = as many as the run has. Time limits are for one wait each: `connect` for TCP and TLS,
     `reply` for the answer to any command or to the end of data.
     """
 
+    ehlo_name: str = "[127.0.0.1]"
     max_messages: int = 0
     pipelining: Pipelining = Pipelining.AUTO
     security: Security = Security.PLAIN
@@ -351,6 +353,10 @@ class SessionPlan:
     reply_timeout_ns: int = 60 * NS_PER_S
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[!-~]{1,255}", self.ehlo_name):
+            raise _wrong(
+                "ehlo_name", f'expected a host name or [address], got "{_shown(self.ehlo_name)}"', "--ehlo-name"
+            )
         if self.max_messages < 0:
             text = f"expected 0 (no limit) or more messages a session, got {self.max_messages}"
             raise _wrong("max_messages", text, "--messages-per-session")

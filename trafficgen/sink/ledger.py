@@ -112,7 +112,10 @@ class SessionReceiver:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.whole = ledger.whole
-        self.dropped()
+        self._header = b""
+        self._crc = 0
+        self._octets = 0
+        self._in_body = False
 
     def piece(self, octets: bytes) -> None:
         """The next piece, dot-stuffing undone."""

@@ -9,7 +9,7 @@ Not here  the conversation (smtp.server), what arrived (ledger)
 import asyncio
 import socket
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Self, cast
 
 from trafficgen.errors import SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
@@ -22,12 +22,11 @@ _BACKLOG: Final = 4096
 class Counter:
     """A receiver that only counts: the sink without its ledger."""
 
-    __slots__ = ("_octets", "octets", "received")
+    __slots__ = ("octets", "received")
 
     def __init__(self) -> None:
         self.received = 0
         self.octets = 0
-        self._octets = 0
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
         self.received += 1
@@ -54,7 +53,7 @@ class _Link(asyncio.Protocol):
         self._feed = self._session.feed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         self._sink.links.add(self)
         self._transport.write(GREETING)
 
@@ -101,7 +100,7 @@ class Sink:
         """Octets of all messages taken so far."""
         return (self.ledger or self.counter).octets
 
-    async def __aenter__(self) -> "Sink":
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         listener = _listener(self.listen)
         factory = lambda: _Link(self)  # noqa: E731  (a factory is what the loop asks for)
@@ -118,7 +117,11 @@ class Sink:
         for link in list(self.links):
             link.abort()
         if isinstance(self.listen, UnixTarget):
-            Path(self.listen.path).unlink(missing_ok=True)
+            _unlink(self.listen.path)
+
+
+def _unlink(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
 
 
 def _listener(listen: Target) -> socket.socket:

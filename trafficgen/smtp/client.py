@@ -33,13 +33,16 @@ _OPENING: Final = (Phase.GREETING, Phase.EHLO, Phase.HELO)
 
 
 class ClientSession:
-    """One session. `busy`: it has something to wait for. `closed`: it is over, hang up."""
+    """One session.
+
+    `busy`: it has something to wait for. `closed`: it is over, hang up. `served`: it took at least one message.
+    """
 
     __slots__ = (
         "_account", "_due_ns", "_extensions", "_group", "_left", "_manners", "_next", "_pending", "_reader",
         "_ready_ns", "_recipients", "_refusal", "_rode_along", "_sent_ns", "_source", "_start_ns", "_steady",
         "_unsent", "_void",
-        "busy", "closed", "message", "waiting_since_ns",
+        "busy", "closed", "message", "served", "waiting_since_ns",
     )  # fmt: skip
 
     def __init__(self, source: Source, account: Account, manners: Manners, steady: Steady) -> None:
@@ -62,20 +65,27 @@ class ClientSession:
         self._due_ns = self._start_ns = self._ready_ns = self._sent_ns = self.waiting_since_ns = -1
         self.busy = False
         self.closed = False
+        self.served = False
 
     # -- the session opens ------------------------------------------------------------------------------
 
     def greet(self, work: Work, now_ns: int) -> None:
-        """The connection is up and the server speaks first; `work` is what the session is opened for."""
+        """A connection is being made for `work`, and the server will speak first."""
         self._assign(work, now_ns)
         self._pending.append(Phase.GREETING)
         self.busy = True
+
+    def connected(self, now_ns: int) -> None:
+        """The connection is up."""
         self.waiting_since_ns = now_ns
 
-    def adopt(self, extensions: Extensions, work: Work, now_ns: int) -> list[Buffer]:
+    def adopt(self, extensions: Extensions, now_ns: int) -> list[Buffer]:
         """Greeting, EHLO and whatever else are done already: go on with the first envelope."""
+        out: list[Buffer] = []
         self._extensions = extensions
-        return self.start(work, now_ns)
+        self._pending.clear()
+        self._open_transaction(now_ns, out)
+        return out
 
     def _on_greeting(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         self._account.phase(Phase.GREETING, now_ns - self.waiting_since_ns)
@@ -178,6 +188,7 @@ class ClientSession:
         message = self.message
         assert message is not None
         self._sent_ns = self.waiting_since_ns = now_ns
+        self.served = True
         pending = self._pending
         pending.append(Phase.END_OF_DATA)
         tail = message.tail
@@ -269,14 +280,16 @@ class ClientSession:
     def _on_quit(self, _reply: Reply, _now_ns: int, _out: list[Buffer]) -> None:
         self._close()
 
-    def lost(self, reason: str, example: str, now_ns: int, *, unsent: bool = False) -> None:
+    def lost(self, reason: str, example: str, now_ns: int, *, phase: Phase | None = None, unsent: bool = False) -> None:
         """The connection is gone or given up. `unsent`: octets of the message never left this machine.
+
+        `phase` is where it happened, if not where the next reply was due.
 
         The message at work is in doubt when its end of data was sent, and failed before that.
         """
         if self.closed:
             return
-        phase = self._pending[0] if self._pending else None
+        phase = phase or (self._pending[0] if self._pending else None)
         self._close()
         if self.message is None:
             if phase not in (None, Phase.QUIT):

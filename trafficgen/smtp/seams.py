@@ -5,9 +5,12 @@ Not here  how a session uses them: `client`
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from trafficgen.outcomes import Phase
+
+if TYPE_CHECKING:
+    from array import array
 
 Buffer = bytes | memoryview
 
@@ -49,16 +52,11 @@ class Source(Protocol):
         """Return a message that was taken but never started."""
 
 
-class Rows(Protocol):
-    """A flat array of integers, nine for each finished message."""
-
-    def extend(self, row: tuple[int, ...], /) -> None: ...
-
-
 class Account(Protocol):
     """Where a session writes down what happened."""
 
-    rows: Rows
+    rows: "array[int]"
+    """Nine integers for each finished message: number, outcome, domain, due, start, ready, sent, end (ns), octets."""
 
     def phase(self, phase: Phase, elapsed_ns: int) -> None: ...
     def reply(self, phase: Phase, code: int, enhanced: str, text: str, count: int = 1) -> None: ...

@@ -1,0 +1,127 @@
+"""The course of a run, from a plan to its results: guard, sink, engine, proof.
+
+Takes     a `Plan`; optionally who wants to see how it goes
+Gives     `Results`
+Fails     PlanError when the guard refuses, SetupError when it cannot begin; what servers do is in the results
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import trafficgen
+from trafficgen.clock import now_ns
+from trafficgen.engine.address import Route, check, resolve
+from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.measure.parts import Host, Ledger
+from trafficgen.measure.proof import compare
+from trafficgen.measure.results import Results
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.plan import Plan
+from trafficgen.sink.embedded import EmbeddedSink
+from trafficgen.workload import Messages
+
+
+class Progress(NamedTuple):
+    """How a run is going: everything so far, and the time since it began."""
+
+    snapshot: Snapshot
+    elapsed_ns: int
+
+
+def run(
+    plan: Plan,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Results:
+    """Send what the plan says and account for every message.
+
+    `progress` is called a few times a second; `notice` with one line about things worth knowing before the start,
+    such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
+    the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
+    """
+    say = notice or (lambda _line: None)
+    embedded = plan.target is None
+    with EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger) if embedded else nullcontext() as sink:
+        if sink is not None:
+            route = resolve(sink.address)
+            say(f"no --target given: sending to the embedded sink at {route}")
+        else:
+            assert plan.target is not None
+            route = resolve(plan.target)
+            check(plan, route)
+            say(f"target {plan.target} is at {route}")
+        started_at = datetime.now(UTC)
+        supervisor = Supervisor(
+            plan,
+            route,
+            workers=plan.workers or default_workers(embedded=embedded),
+            date=format_datetime(started_at),
+            on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
+        )
+        account = supervisor.run()
+        ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
+    return _results(plan, route, account, started_at, ledger)
+
+
+def default_workers(*, embedded: bool) -> int:
+    """The cores this process may use, one of them left for the embedded sink."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores - embedded, 1)
+
+
+def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
+    # The sink enters a message before it answers: whatever was accepted is in its ledger by now.
+    arrivals = sink.arrivals(plan.run_id)
+    recipients = _recipients(plan, account, account.accepted)
+    return compare(
+        accepted=account.accepted,
+        recipients=recipients,
+        in_doubt=account.in_doubt,
+        in_doubt_recipients=_recipients(plan, account, account.in_doubt),
+        arrived=arrivals.recipients,
+        damaged=arrivals.damaged,
+    )
+
+
+def _recipients(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many recipients the server took each of these messages for."""
+    counts = plan.workload.recipients_per_message
+    if len(counts) == 1:
+        recipients = np.full(numbers.size, counts[0][0], np.int64)
+    else:
+        top = int(numbers.max()) + 1 if numbers.size else 0
+        recipients = Messages(plan, date="").recipients_of(0, top)[numbers]
+    if account.partial:
+        partial = np.array(sorted(account.partial.items()), np.int64)
+        where = np.searchsorted(partial[:, 0], numbers).clip(max=len(partial) - 1)
+        recipients = np.where(partial[where, 0] == numbers, partial[where, 1], recipients)
+    return recipients
+
+
+def _results(plan: Plan, route: Route, account: Account, started_at: datetime, ledger: Ledger | None) -> Results:
+    snapshot = account.snapshot
+    first_ns = snapshot.first_start_ns or account.began_ns
+    last_ns = snapshot.last_end_ns or now_ns()
+    return Results.build(
+        plan,
+        snapshot,
+        domains=list(zip(account.domains, account.shares, strict=True)),
+        planned=max(account.planned, snapshot.started),
+        not_started=max(account.planned - snapshot.started, 0),
+        started_at=started_at,
+        duration_ns=last_ns - first_ns,
+        host=Host.here(),
+        tool_version=trafficgen.__version__,
+        stopped_by=account.stopped_by,
+        addresses=[str(address) for address in route.addresses],
+        ledger=ledger,
+        lost_workers=account.lost_workers,
+    )

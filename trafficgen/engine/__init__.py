@@ -1,0 +1,1 @@
+"""How messages get from the workload to the target: addresses, sessions, workers, processes."""

@@ -1,0 +1,90 @@
+"""What a supervisor and its workers say to each other, over one pipe each.
+
+worker: Ready            supervisor: Begin, Grant…
+worker: RangeBegun…      supervisor: Grant…            (closed loop: a new range for each one begun)
+worker: Progress, Trouble…
+                         supervisor: Stop               (deadline, interruption, first error)
+worker: Finished
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trafficgen.engine.address import Route
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What one worker is started with. `slots` is its share of the plan's sessions."""
+
+    plan: Plan
+    route: Route
+    date: str
+    index: int
+    workers: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker has built its messages and can begin. `domains` and `shares` are the workload's."""
+
+    domains: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The run's time zero."""
+
+    began_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Send the messages `first` … `last`-1; an empty range means that no more will be granted."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Start no more messages; those at work have this long to finish."""
+
+    grace_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeBegun:
+    """The worker has begun the range that starts at `first`."""
+
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The first refusal or failure this worker met, in words."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The worker's account so far."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The worker's final account. `partial`: recipients that took a message which others of it were refused."""
+
+    snapshot: Snapshot
+    accepted: NDArray[np.int64]
+    in_doubt: NDArray[np.int64]
+    partial: dict[int, int]

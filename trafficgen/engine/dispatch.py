@@ -1,0 +1,128 @@
+"""Hand out messages when they are due.
+
+Takes     in the closed loop: ranges of message numbers as the supervisor grants them;
+          in the open loop: a schedule, of which this worker has every `step`-th arrival
+Gives     work to whichever session asks, at once or when its intended start has come
+Limits    builds `_PIECE` messages at a time, so that no session waits long behind the building
+Not here  which session gets it (worker), what a message holds (workload), when it is due (schedule)
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from trafficgen.schedule import Schedule
+from trafficgen.smtp.seams import Work
+from trafficgen.workload import Message, Messages
+
+_PIECE: Final = 64
+"""Some 0.1 ms of building (benchmarks/workload.py): less than a round trip, and the cost a piece is spread well."""
+
+
+class ClosedLoop:
+    """Every session takes its next message as soon as it is free. Implements `smtp.seams.Source`."""
+
+    next_due_ns: int | None = None
+
+    def __init__(self, messages: Messages, on_range_begun: Callable[[int], None]) -> None:
+        self._messages = messages
+        self._on_range_begun = on_range_begun
+        self._ranges: deque[tuple[int, int]] = deque()
+        self._first = self._last = 0  # of the range at work, what is not built yet
+        self._built: list[Message] = []  # in reverse order
+        self._returned: list[Work] = []
+        self._granting = True
+        self.stopped = False
+
+    def grant(self, first: int, last: int) -> None:
+        """One more range to send; an empty one means that there will be no more."""
+        if first == last:
+            self._granting = False
+        else:
+            self._ranges.append((first, last))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no session will ever get another message."""
+        more = self._built or self._returned or self._first < self._last or self._ranges or self._granting
+        return self.stopped or not more
+
+    def take(self, now_ns: int) -> Work | None:
+        if self.stopped:
+            return None
+        if self._returned:
+            return self._returned.pop()
+        if self._built or self._build():
+            return self._built.pop(), -1
+        return None
+
+    def give_back(self, work: Work) -> None:
+        self._returned.append(work)
+
+    def _build(self) -> bool:
+        if self._first >= self._last:
+            if not self._ranges:
+                return False
+            self._first, self._last = self._ranges.popleft()
+            self._on_range_begun(self._first)
+        first, self._first = self._first, min(self._first + _PIECE, self._last)
+        self._built = self._messages.block(first, self._first)[::-1]
+        return True
+
+
+class OpenLoop:
+    """Messages start when the schedule says. Implements `smtp.seams.Source`.
+
+    Arrivals that are due while every session is busy wait: no list of them is kept, only the number of the next one.
+    """
+
+    def __init__(self, messages: Messages, schedule: Schedule, *, began_ns: int, index: int, step: int) -> None:
+        self._messages = messages
+        self._schedule = schedule
+        self._began_ns = began_ns
+        self._next = index  # number of the first arrival that is not built yet
+        self._step = step
+        self._planned = schedule.planned
+        self._built: list[Work] = []  # in reverse order
+        self._returned: list[Work] = []
+        self.stopped = False
+        self.next_due_ns: int | None = None
+        self._build()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no session will ever get another message."""
+        return self.stopped or (not self._built and not self._returned)
+
+    def take(self, now_ns: int) -> Work | None:
+        if self.stopped:
+            return None
+        if self._returned:
+            return self._returned.pop()
+        if self.next_due_ns is None or self.next_due_ns > now_ns:
+            return None
+        work = self._built.pop()
+        if self._built:
+            self.next_due_ns = self._built[-1][1]
+        else:
+            self._build()
+        return work
+
+    def give_back(self, work: Work) -> None:
+        self._returned.append(work)
+
+    def _build(self) -> None:
+        last = self._next + _PIECE * self._step
+        if self._planned is not None:
+            last = min(last, self._planned)
+        due = (
+            self._schedule.due_ns(self._next, max(last, self._next))[:: self._step].tolist()
+            if last > self._next
+            else []
+        )
+        messages = self._messages.block(self._next, self._next + len(due) * self._step)[:: self._step] if due else []
+        messages = messages[: len(due)]
+        self._built = [(message, self._began_ns + at_ns) for message, at_ns in zip(messages, due, strict=True)]
+        self._built.reverse()
+        self._next += len(due) * self._step
+        self.next_due_ns = self._built[-1][1] if self._built else None

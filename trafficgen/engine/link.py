@@ -1,0 +1,86 @@
+"""Between a transport and a session: octets in, buffers out.
+
+Takes     what the event loop reports of one connection
+Gives     it to the session with the time; writes what comes back; says when the session is free or over
+Fails     never: every way a connection can end is told to the session
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final, cast
+
+from trafficgen.clock import now_ns
+from trafficgen.outcomes import Phase
+from trafficgen.smtp.client import ClientSession
+from trafficgen.smtp.seams import Buffer
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class Link(asyncio.Protocol):
+    """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
+
+    __slots__ = ("_feed", "_unsent", "churns", "on_free", "session", "transport")
+
+    def __init__(self, session: ClientSession, on_free: Callable[["Link"], None], *, churns: bool) -> None:
+        self.session = session
+        self.on_free = on_free
+        self.churns = churns
+        self.transport: asyncio.Transport | None = None
+        self._feed = session.feed
+        self._unsent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.session.connected(now_ns())
+
+    def data_received(self, data: bytes) -> None:
+        if buffers := self._feed(data, now_ns()):
+            self.transport.writelines(buffers)  # type: ignore[union-attr]
+        if not self.session.busy:
+            self._free()
+
+    def write(self, buffers: list[Buffer]) -> None:
+        """Send the first octets of a message or a command."""
+        assert self.transport is not None
+        if not self.transport.is_closing():
+            self.transport.writelines(buffers)
+
+    def pause_writing(self) -> None:
+        self._unsent = True
+
+    def resume_writing(self) -> None:
+        self._unsent = False
+
+    def eof_received(self) -> bool:
+        self._lost("closed by the server", "")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reason = "connection reset" if isinstance(exc, ConnectionError) else "closed by the server"
+        self._lost(reason, str(exc or ""))
+
+    def give_up(self, reason: str, example: str = "", *, phase: Phase | None = None) -> None:
+        """End the session from our side, whatever it is doing."""
+        if self.transport is not None:
+            self.transport.abort()
+        self._lost(reason, example, phase)
+
+    def _lost(self, reason: str, example: str, phase: Phase | None = None) -> None:
+        if not self.session.closed:
+            self.session.lost(reason, example, now_ns(), phase=phase, unsent=self._unsent)
+            self._free()
+
+    def _free(self) -> None:
+        if self.session.closed and self.transport is not None and not self.transport.is_closing():
+            self._hang_up(self.transport)
+        self.on_free(self)
+
+    def _hang_up(self, transport: asyncio.Transport) -> None:
+        if self.churns and (peer := transport.get_extra_info("socket")) is not None and peer.family != socket.AF_UNIX:
+            # A session a message would leave a port in TIME_WAIT for a minute, and there are 28,000 of them. The
+            # server has said 221: nothing is lost by a reset, as smtp-source does it (Postfix HISTORY, 20030414).
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.close()

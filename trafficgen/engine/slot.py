@@ -1,0 +1,124 @@
+"""One of the N places for a session: opens it, feeds it, opens the next.
+
+Takes     work from the worker, one message at a time; an open session takes the following ones by itself
+Gives     `Surroundings.on_free` when it has nothing to do, `on_closed` when its connection is gone
+Limits    `MAX_OPENING` connections a worker are opened at the same time, so that no listen queue overflows: a lost SYN
+          is sent again after a second and would look like a slow server (Postfix's smtp-source opens one at a time);
+          a slot whose sessions come to nothing rests longer and longer, `MAX_REST_NS` at most
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
+from trafficgen.engine.link import Link
+from trafficgen.engine.opening import Opener, Refused
+from trafficgen.outcomes import Phase
+from trafficgen.smtp.client import ClientSession
+from trafficgen.smtp.seams import Account, Manners, Source, Work
+from trafficgen.smtp.steady import Steady
+
+MAX_OPENING: Final = 64
+FIRST_REST_NS: Final = 50 * NS_PER_MS
+MAX_REST_NS: Final = NS_PER_S
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all slots of a worker share."""
+
+    source: Source
+    account: Account
+    opener: Opener
+    manners: Manners
+    on_free: "Callable[[Slot], None]"
+    on_closed: Callable[[], None]
+    steady: Steady = field(default_factory=Steady)
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_OPENING))
+
+
+class Slot:
+    """`working`: it has a message, or is about to have a session for one. `opened`: sessions so far."""
+
+    __slots__ = ("_failures", "_link", "_opening", "_surroundings", "opened", "working")
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._link: Link | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._failures = 0  # sessions in a row that came to nothing
+        self.opened = 0
+        self.working = False
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection."""
+        return self._link is not None and self._link.transport is not None
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a message is at work here."""
+        return self._link is not None and self._link.session.message is not None
+
+    @property
+    def waiting_since_ns(self) -> int | None:
+        """Since when the server has owed an answer; None when it owes none."""
+        if not self.working or self._link is None or self._link.transport is None:
+            return None
+        return self._link.session.waiting_since_ns
+
+    @property
+    def rest_ns(self) -> int:
+        """How long to wait before the next session; 0 unless the last ones came to nothing."""
+        return min(FIRST_REST_NS << min(self._failures - 1, 10), MAX_REST_NS) if self._failures else 0
+
+    def give(self, work: Work, now: int) -> None:
+        """Send this message, in a new session if there is none."""
+        self.working = True
+        if self._link is not None:
+            self._link.write(self._link.session.start(work, now))
+            return
+        around = self._surroundings
+        session = ClientSession(around.source, around.account, around.manners, around.steady)
+        session.greet(work, now)
+        self._link = Link(session, self._on_free, churns=around.manners.max_messages > 0)
+        self._opening = asyncio.get_running_loop().create_task(self._open(self._link))
+
+    async def _open(self, link: Link) -> None:
+        try:
+            async with self._surroundings.gate:
+                extensions = await self._surroundings.opener.open(link)
+        except Refused as refused:
+            link.give_up(refused.reason, refused.example, phase=refused.phase)
+            return
+        except asyncio.CancelledError:
+            link.give_up("stopped", "", phase=Phase.CONNECT)
+            raise
+        finally:
+            self._opening = None
+        self.opened += 1
+        if extensions is not None:
+            link.write(link.session.adopt(extensions, now_ns()))
+
+    def _on_free(self, link: Link) -> None:
+        if link.session.closed:
+            self._link = None
+            self._failures = 0 if link.session.served else self._failures + 1
+            self._surroundings.on_closed()
+        if self.working:
+            self.working = False
+            self._surroundings.on_free(self)
+
+    def say_goodbye(self) -> None:
+        """End an idle session in good order."""
+        if self._link is not None and self._link.transport is not None:
+            self._link.write(self._link.session.quit(now_ns()))
+
+    def give_up(self, reason: str, example: str) -> None:
+        """End whatever goes on here, now."""
+        if self._opening is not None:
+            self._opening.cancel()
+        elif self._link is not None:
+            self._link.give_up(reason, example)

@@ -1,0 +1,219 @@
+"""One worker: an event loop, its slots, and the messages they send.
+
+Takes     its part of the plan, and over a pipe what the supervisor says (see `control`)
+Gives     over the same pipe snapshots while it runs, and its final account
+Fails     never because of a peer. A bug here ends the process, which the supervisor sees and counts
+Not here  processes and totals (supervisor), who is next (dispatch), a connection's life (slot)
+"""
+
+import asyncio
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Final
+
+import uvloop
+
+from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
+from trafficgen.engine import control
+from trafficgen.engine.account import WorkerAccount
+from trafficgen.engine.dispatch import ClosedLoop, OpenLoop
+from trafficgen.engine.opening import Opener
+from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.measure.recorder import Recorder
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.open_files import raise_open_files
+from trafficgen.pipes import listen
+from trafficgen.plan import Pipelining
+from trafficgen.schedule import Schedule
+from trafficgen.smtp.seams import Manners
+from trafficgen.workload import Messages
+
+_FOLD_NS: Final = 50 * NS_PER_MS
+_PROGRESS_NS: Final = 250 * NS_PER_MS
+_GOODBYE_NS: Final = NS_PER_S
+
+
+def main(pipe: Connection, orders: control.Orders) -> None:
+    """A worker process from beginning to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    raise_open_files(orders.slots)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_Worker(pipe, orders).run())
+
+
+class _Worker:
+    def __init__(self, pipe: Connection, orders: control.Orders) -> None:
+        self._pipe = pipe
+        self._orders = orders
+        self._messages = Messages(orders.plan, date=orders.date)
+        self._idle: deque[Slot] = deque()
+        self._working = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stop_ns: int | None = None  # when the grace period is over
+        self._leaving: int | None = None  # connections still open, once goodbye has been said
+        self._finished = asyncio.Event()
+
+    async def run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        listen(self._pipe, self._hear, self._finished.set)  # without a supervisor there is no reason to send
+        self._pipe.send(control.Ready(self._messages.domains, tuple(self._messages.shares.tolist())))
+        await self._finished.wait()
+
+    # -- the supervisor speaks --------------------------------------------------------------------------
+
+    def _hear(self, word: object) -> None:
+        match word:
+            case control.Begin():
+                self._begin(word.began_ns)
+            case control.Grant():
+                assert isinstance(self._source, ClosedLoop)
+                self._source.grant(word.first, word.last)
+                self._dispatch()
+                self._settle()
+            case control.Stop():
+                self._source.stopped = True
+                self._stop_ns = now_ns() + word.grace_ns
+                self._sweep()
+                self._settle()
+
+    def _begin(self, began_ns: int) -> None:
+        plan, orders = self._orders.plan, self._orders
+        self._began_ns = began_ns
+        self._cpu_ns = time.process_time_ns()
+        self._recorder = Recorder(len(self._messages.domains), began_ns, plan.load is not None, orders.index)
+        self._account = WorkerAccount(self._recorder, lambda words: self._pipe.send(control.Trouble(words)))
+        self._source: ClosedLoop | OpenLoop
+        if plan.load is None:
+            self._source = ClosedLoop(self._messages, lambda first: self._pipe.send(control.RangeBegun(first)))
+        else:
+            self._source = OpenLoop(
+                self._messages, Schedule(plan), began_ns=began_ns, index=orders.index, step=orders.workers
+            )
+        self._surroundings = Surroundings(
+            source=self._source,
+            account=self._account,
+            opener=Opener(orders.route, plan.session, self._recorder.phase),
+            manners=Manners(
+                ehlo_name=plan.session.ehlo_name.encode("ascii"),
+                max_messages=plan.session.max_messages,
+                pipelining=plan.session.pipelining is Pipelining.AUTO,
+            ),
+            on_free=self._on_free,
+            on_closed=self._on_closed,
+        )
+        self._slots = [Slot(self._surroundings) for _ in range(orders.slots)]
+        self._idle.extend(self._slots)
+        self._every(_FOLD_NS, self._fold)
+        self._every(_PROGRESS_NS, self._progress)
+        self._dispatch()
+
+    # -- work for idle slots ----------------------------------------------------------------------------
+
+    def _on_free(self, slot: Slot) -> None:
+        """A slot's session has nothing to do, or is over: give it the next message or let it rest."""
+        self._working -= 1
+        rest_ns = slot.rest_ns
+        if rest_ns and not self._source.stopped:
+            self._loop.call_later(rest_ns / NS_PER_S, self._rested, slot)
+        else:
+            self._rested(slot)
+
+    def _rested(self, slot: Slot) -> None:
+        self._idle.append(slot)
+        if self._timer is None:
+            self._dispatch()
+        self._settle()
+
+    def _dispatch(self) -> None:
+        """Give what is due to the slots that have been idle longest."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = now_ns()
+        while self._idle and (work := self._source.take(now)) is not None:
+            self._working += 1
+            self._idle.popleft().give(work, now)
+        due_ns = self._source.next_due_ns
+        if self._idle and due_ns is not None:
+            self._timer = self._loop.call_later(max(due_ns - now, 0) / NS_PER_S, self._dispatch)
+
+    def _on_closed(self) -> None:
+        """A connection is gone."""
+        if self._leaving is not None:
+            self._leaving -= 1
+            if self._leaving <= 0:
+                self._hand_in()
+
+    # -- once in a while --------------------------------------------------------------------------------
+
+    def _every(self, period_ns: int, act: Callable[[int], None]) -> None:
+        """Call `act` with how late it is called, again and again until the end."""
+        due_ns = now_ns() + period_ns
+
+        def tick() -> None:
+            nonlocal due_ns
+            if self._finished.is_set():
+                return
+            now = now_ns()
+            act(max(now - due_ns, 0))
+            due_ns = max(due_ns + period_ns, now)
+            self._loop.call_later(max(due_ns - now_ns(), 0) / NS_PER_S, tick)
+
+        self._loop.call_later(period_ns / NS_PER_S, tick)
+
+    def _fold(self, lag_ns: int) -> None:
+        self._recorder.loop_lag(lag_ns)
+        self._recorder.fold()
+
+    def _progress(self, _lag_ns: int) -> None:
+        self._sweep()
+        self._pipe.send(control.Progress(self._snapshot()))
+
+    def _snapshot(self) -> Snapshot:
+        self._surroundings.steady.tally(self._account)
+        now = now_ns()
+        return self._recorder.snapshot(
+            now_ns=now,
+            cpu_ns=time.process_time_ns() - self._cpu_ns,
+            wall_ns=now - self._began_ns,
+            sessions_open=sum(slot.open for slot in self._slots),
+            sessions_opened=sum(slot.opened for slot in self._slots),
+            in_flight=sum(slot.in_flight for slot in self._slots),
+        )
+
+    def _sweep(self) -> None:
+        """One look at every session, in place of a timer for each message."""
+        now = now_ns()
+        if self._stop_ns is not None and now >= self._stop_ns:
+            for slot in self._slots:
+                slot.give_up("stopped", "the grace period was over")
+            return
+        limit_ns = self._orders.plan.session.reply_timeout_ns
+        for slot in self._slots:
+            since_ns = slot.waiting_since_ns
+            if since_ns is not None and now - since_ns > limit_ns:
+                slot.give_up("timed out", f"no reply within {limit_ns / NS_PER_S:g} s")
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """When no slot has work and none will come: say goodbye on all sessions, then hand in the account."""
+        if self._leaving is not None or self._working or not self._source.exhausted:
+            return
+        self._leaving = sum(slot.open for slot in self._slots)
+        for slot in self._slots:
+            slot.say_goodbye()
+        self._loop.call_later(_GOODBYE_NS / NS_PER_S if self._leaving else 0, self._hand_in)
+
+    def _hand_in(self) -> None:
+        if self._finished.is_set():
+            return
+        self._finished.set()
+        snapshot = self._snapshot()
+        accepted, in_doubt = self._recorder.accepted_numbers(), self._recorder.in_doubt_numbers()
+        self._pipe.send(control.Finished(snapshot, accepted, in_doubt, self._account.partial))
+        for slot in self._slots:
+            slot.give_up("stopped", "")
