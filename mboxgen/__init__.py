@@ -1,1 +1,43 @@
-"""Mail corpora of exact sizes, the same bytes for the same seed."""
+"""Mail corpora of exact sizes, the same octets for the same seed.
+
+    from mboxgen import Recipe, generate, read_mbox
+
+    generate(Recipe(("spec2001",), count=10_000, seed=7), "corpus.mbox")
+    for message in read_mbox("corpus.mbox"):
+        ...
+
+Takes     recipes (Recipe), paths
+Gives     corpora (corpus), messages of any mbox (read_mbox, open_mbox)
+Not here  sending them: traffic-gen does
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mboxgen.corpus import GenerateError, Made, Progress, generate
+    from mboxgen.mbox import Mbox, open_mbox, read_mbox
+    from mboxgen.recipe import Recipe, RecipeError
+    from mboxgen.scan import MboxError
+
+__all__ = [
+    "GenerateError", "Made", "Mbox", "MboxError", "Progress", "Recipe", "RecipeError",
+    "generate", "open_mbox", "read_mbox",
+]  # fmt: skip
+
+_ROOMS = {
+    "GenerateError": "corpus", "Made": "corpus", "Progress": "corpus", "generate": "corpus",
+    "Mbox": "mbox", "open_mbox": "mbox", "read_mbox": "mbox",
+    "Recipe": "recipe", "RecipeError": "recipe", "MboxError": "scan",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `mboxgen --help` needs no numpy."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'mboxgen' has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = found = getattr(import_module(f"mboxgen.{_ROOMS[name]}"), name)
+    return found

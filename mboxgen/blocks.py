@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
+_EIGHT_BIT = int(Flag.EIGHT_BIT)  # arithmetic on enum members would cost more than making the header
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Renderer:
         self._pools = Pools(recipe.seed, look.locales)
         self._traces = headers.Traces(recipe.seed, self._people, look.list_mail)
         self._header_sizes = with_tail(look.name, look.headers[:-1], look.headers[-1][1])
+        self._noise = recipe.body is Body.NOISE
         start = (recipe.start - _EPOCH).days * _SECONDS_PER_DAY
         self._start, self._span = start, recipe.days * _SECONDS_PER_DAY
         self._check_sizes()
@@ -92,7 +94,7 @@ class Renderer:
         broken = any(fault.name == "broken-mime" for fault in faults)
         content = mime.BROKEN_FIELDS if broken else b""
         lead = sum(len(fault.body) for fault in faults)
-        return len(headers.short(longest, longest, date, identity, content)) + lead + mime.LEAST_BODY[Shape.PLAIN]
+        return len(headers.short(longest, longest, date, identity, content)) + lead + Shape.PLAIN.least_body
 
     def _check_sizes(self) -> None:
         least, sizes = self.smallest, self._recipe.distribution
@@ -118,7 +120,7 @@ class Renderer:
 
     def _drawn(self, block: int, numbers: range) -> list[tuple[_Message, Letter]]:
         """Draw everything about the messages of a block."""
-        draws, look, recipe = Draws(self._recipe.seed, block), self._look, self._recipe
+        draws, look, recipe = Draws(self._recipe.seed, block, self._plan.block_messages), self._look, self._recipe
         persons, subjects = self._people.persons, self._people
         shapes = [look.shapes[n][0] for n in draws.choose("shape", [weight for _, weight in look.shapes])]
         charsets = [look.charsets[n][0] for n in draws.choose("charset", [weight for _, weight in look.charsets])]
@@ -147,7 +149,7 @@ class Renderer:
             token = b"%010x-%08x" % (number, self._identities.run)
             greeting = b"Dear %b,\r\n\r\n" % recipients[0].first_name
             lead = b"".join(fault.body for fault in message.faults)
-            made.append((message, Letter(shapes[at], charsets[at], "", token, greeting, lead, attachments[at])))
+            made.append((message, Letter(shapes[at], charsets[at], "", "", token, greeting, lead, attachments[at])))
         return made
 
     def _epochs(self, draws: Draws, numbers: range) -> list[int]:
@@ -172,14 +174,14 @@ class Renderer:
             letter.shape, letter.charset = Shape.PLAIN, Charset.UNDECLARED
             content = mime.BROKEN_FIELDS if broken else b""
             header = headers.short(message.sender.address, message.recipients[0].address, date, identity, content)
-        letter.pool = "noise" if self._recipe.body is Body.NOISE else letter.charset.pool
+        letter.pool, letter.html_pool = letter.charset.pool, letter.charset.html_pool
+        if self._noise:
+            letter.pool = letter.html_pool = "noise"
         draft.begin(header)
         mime.put_body(draft, letter, message.octets - len(header))
-        flags = 0
+        flags = _EIGHT_BIT if letter.charset.eight_bit else 0
         for fault in message.faults:
             flags |= fault.flags
-        if letter.charset.eight_bit:
-            flags |= Flag.EIGHT_BIT
         return flags if header.isascii() else flags | Flag.SMTPUTF8
 
     def _full_header(
@@ -198,11 +200,11 @@ class Renderer:
         )
         content = mime.content_fields(letter, broken)
         room = message.octets - len(core) - len(content) - 2 - len(letter.lead)
-        if room < mime.LEAST_BODY[letter.shape] and letter.shape is not Shape.PLAIN:
+        if room < letter.shape.least_body and letter.shape is not Shape.PLAIN:
             letter.shape = Shape.PLAIN
             content = mime.content_fields(letter, broken)
             room = message.octets - len(core) - len(content) - 2 - len(letter.lead)
-        room -= mime.LEAST_BODY[letter.shape]
+        room -= letter.shape.least_body
         if room < 0:
             return None
         wanted = min(message.header_octets - len(core) - len(content), room - message.octets // 4)
@@ -213,8 +215,8 @@ class Renderer:
 def _flags(finished: Finished, flags: list[int]) -> NDArray[np.uint32]:
     """Add what is known now: whether text that may have octets above 127 really has."""
     for at, flag in enumerate(flags):
-        if flag & Flag.EIGHT_BIT:
+        if flag & _EIGHT_BIT:
             body = finished.pieces[int(finished.starts[at]) + 1 : int(finished.starts[at + 1])]
             if all(bytes(piece).isascii() for piece in body):
-                flags[at] &= ~Flag.EIGHT_BIT
+                flags[at] &= ~_EIGHT_BIT
     return np.array(flags, dtype=np.uint32) | np.uint32(Flag.CHECKSUMS_KNOWN)

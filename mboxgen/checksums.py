@@ -69,6 +69,16 @@ def join(crc: int, other: int, length: int) -> int:
     return crc ^ other
 
 
+def fold(crcs: NDArray[np.uint32], lengths: NDArray[np.int64]) -> int:
+    """Give the checksum of all pieces joined, pair by pair; their sum stays below 2**32."""
+    while len(crcs) > 1:
+        if len(crcs) % 2:
+            crcs, lengths = np.append(crcs, np.uint32(0)), np.append(lengths, 0)
+        crcs = shift(crcs[::2], lengths[1::2]) ^ crcs[1::2]
+        lengths = lengths[::2] + lengths[1::2]
+    return int(crcs[0]) if len(crcs) else 0
+
+
 @lru_cache(maxsize=1)
 def _tables() -> NDArray[np.uint32]:
     """tables[digit, value, octet, byte]: a CRC's octet shifted by value × 256**digit octets of zeros."""

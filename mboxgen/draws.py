@@ -18,7 +18,6 @@ import numpy as np
 
 from mboxgen import streams
 from mboxgen.mime import ATTACHMENTS, MAX_ATTACHMENTS, Attachment
-from mboxgen.plan import BLOCK_MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +41,11 @@ class Draws:
 
     seed: int
     block: int
+    messages: int
 
     def raw(self, stream: str, columns: int = 1) -> NDArray[np.uint64]:
         """Give one draw per message, or several one after the other."""
-        return streams.raw(self.seed, stream, self.block, BLOCK_MESSAGES * columns)
+        return streams.raw(self.seed, stream, self.block, self.messages * columns)
 
     def below(self, stream: str, bound: int, columns: int = 1) -> list[int]:
         """Give integers in [0, bound)."""
@@ -54,13 +54,13 @@ class Draws:
     def choose(self, stream: str, weights: Sequence[float], columns: int = 1) -> list[int]:
         """Give numbers of weights."""
         if len(weights) == 1:
-            return [0] * (BLOCK_MESSAGES * columns)
+            return [0] * (self.messages * columns)
         return list(map(int, streams.choose(self.raw(stream, columns), streams.cumulative(weights))))
 
     def hits(self, stream: str, share: float) -> list[bool]:
         """Tell for each message whether it belongs to a share of them."""
         if share in (0, 1):
-            return [share == 1] * BLOCK_MESSAGES
+            return [share == 1] * self.messages
         return [bool(hit) for hit in streams.choose(self.raw(stream), streams.cumulative((1 - share, share)))]
 
     def recipients(self, people: int) -> list[list[int]]:
@@ -68,16 +68,16 @@ class Draws:
         counts = self.choose("recipients", _RECIPIENT_WEIGHTS)
         width = len(_RECIPIENT_WEIGHTS)
         chosen = self.below("recipient", people, width)
-        return [chosen[at * width : at * width + counts[at] + 1] for at in range(BLOCK_MESSAGES)]
+        return [chosen[at * width : at * width + counts[at] + 1] for at in range(self.messages)]
 
     def threads(self, look: Look, first: int) -> tuple[list[int], list[list[int]]]:
         """Give each message's thread, and the numbers of the thread's earlier messages, oldest first."""
         if not look.threads:
-            return list(range(BLOCK_MESSAGES)), [[] for _ in range(BLOCK_MESSAGES)]
+            return list(range(self.messages)), [[] for _ in range(self.messages)]
         chosen = self.choose("thread", _THREAD_WEIGHTS)
-        members = np.repeat(np.arange(BLOCK_MESSAGES), [_THREAD_LENGTHS[choice] for choice in chosen])
+        members = np.repeat(np.arange(self.messages), [_THREAD_LENGTHS[choice] for choice in chosen])
         order = np.argsort(self.raw("thread order"), kind="stable")
-        threads = list(map(int, members[:BLOCK_MESSAGES][order]))
+        threads = list(map(int, members[: self.messages][order]))
         seen: dict[int, list[int]] = {}
         earlier = []
         for at, thread in enumerate(threads):

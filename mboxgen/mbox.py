@@ -3,7 +3,7 @@
 Takes     a path, and the sidecar index beside it when there is a valid one
 Gives     the messages by number, as the file has them (octets) or as a server receives them (crlf)
 Refuses   what is missing, empty, a folder, packed, or no mbox: MboxError
-Not here  where messages begin (scan), the sidecar's form (index), making a corpus (generate)
+Not here  where messages begin (scan), the sidecar's form (index), making a corpus (corpus)
 
 A message whose From_ line ends in CRLF is handed over as it is. One whose From_ line ends in LF gets CRLF line ends.
 Quoting (`>From `) is left alone: no reader used in load tests undoes it, and what is measured is what is in the file.

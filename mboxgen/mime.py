@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mboxgen import parts
@@ -22,15 +21,6 @@ from mboxgen.looks import Charset, Shape
 if TYPE_CHECKING:
     from mboxgen.draft import Draft
 
-# The least body a shape is made for; a smaller message becomes text/plain.
-LEAST_BODY = {
-    Shape.PLAIN: 2,
-    Shape.HTML: 200,
-    Shape.ALTERNATIVE: 700,
-    Shape.MIXED: 1_600,
-    Shape.NESTED: 2_200,
-    Shape.SIGNED: 1_000,
-}
 BROKEN_FIELDS = b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="=_never"\r\n'
 MAX_ATTACHMENTS = 3
 _MAX_TEXT = 6_000  # beside attachments: measured bodies end there, attachments have the rest
@@ -68,6 +58,7 @@ class Letter:
     shape: Shape
     charset: Charset
     pool: str
+    html_pool: str
     token: bytes  # unique in the corpus
     greeting: bytes
     lead: bytes  # what faults put before the text
@@ -79,34 +70,32 @@ class Letter:
         return b"=_" + self.token
 
 
-@lru_cache(maxsize=64)
-def _text_fields(subtype: str, charset: Charset) -> bytes:
-    declared = charset.declared or "us-ascii"
-    fields = f"Content-Type: text/{subtype}; charset={declared}\r\n"
-    return (fields + f"Content-Transfer-Encoding: {charset.encoding or '7bit'}\r\n").encode()
-
-
-@lru_cache(maxsize=16)
-def _multipart_fields(shape: Shape) -> bytes:
-    kind = {Shape.ALTERNATIVE: b"alternative", Shape.SIGNED: b"signed"}.get(shape, b"mixed")
-    extra = b'micalg=pgp-sha256;\r\n\tprotocol="application/pgp-signature"; ' if shape is Shape.SIGNED else b""
+def _multipart_fields(kind: bytes, extra: bytes = b"") -> bytes:
     return b"MIME-Version: 1.0\r\nContent-Type: multipart/" + kind + b"; " + extra + b'boundary="%b"\r\n'
+
+
+_FIELDS = {
+    Shape.ALTERNATIVE: _multipart_fields(b"alternative"),
+    Shape.MIXED: _multipart_fields(b"mixed"),
+    Shape.NESTED: _multipart_fields(b"mixed"),
+    Shape.SIGNED: _multipart_fields(b"signed", b'micalg=pgp-sha256;\r\n\tprotocol="application/pgp-signature"; '),
+}
 
 
 def content_fields(letter: Letter, broken: bool) -> bytes:
     """Give MIME-Version and the Content-… fields of a message."""
     if broken:
         return BROKEN_FIELDS
-    if letter.shape in (Shape.PLAIN, Shape.HTML):
-        if letter.charset is Charset.UNDECLARED and letter.shape is Shape.PLAIN:
-            return b""
-        subtype = "plain" if letter.shape is Shape.PLAIN else "html"
-        return b"MIME-Version: 1.0\r\n" + _text_fields(subtype, letter.charset)
-    return _multipart_fields(letter.shape) % letter.boundary
+    if letter.shape is Shape.PLAIN:
+        undeclared = letter.charset is Charset.UNDECLARED
+        return b"" if undeclared else b"MIME-Version: 1.0\r\n" + letter.charset.plain_fields
+    if letter.shape is Shape.HTML:
+        return b"MIME-Version: 1.0\r\n" + letter.charset.html_fields
+    return _FIELDS[letter.shape] % letter.boundary
 
 
 def put_body(draft: Draft, letter: Letter, octets: int) -> None:
-    """Put a body of exactly `octets` octets, at least LEAST_BODY of its shape and the lead, into the draft."""
+    """Put a body of exactly `octets` octets, at least its shape's least and the lead, into the draft."""
     match letter.shape:
         case Shape.PLAIN:
             _put_plain(draft, letter, octets)
@@ -136,14 +125,13 @@ def _put_plain(draft: Draft, letter: Letter, octets: int) -> None:
 def _put_html(draft: Draft, letter: Letter, octets: int, lead: bytes = b"") -> None:
     head = _HTML_HEAD + lead
     draft.fixed(head)
-    pool = letter.pool if letter.pool == "noise" else f"html {letter.pool}"
-    draft.run(pool, octets - len(head) - len(_HTML_TAIL))
+    draft.run(letter.html_pool, octets - len(head) - len(_HTML_TAIL))
     draft.fixed(_HTML_TAIL)
 
 
 def _put_alternative(draft: Draft, letter: Letter, octets: int, boundary: bytes) -> None:
-    plain = b"--%b\r\n%b\r\n" % (boundary, _text_fields("plain", letter.charset))
-    html = b"\r\n--%b\r\n%b\r\n" % (boundary, _text_fields("html", letter.charset))
+    plain = b"--%b\r\n%b\r\n" % (boundary, letter.charset.plain_fields)
+    html = b"\r\n--%b\r\n%b\r\n" % (boundary, letter.charset.html_fields)
     end = b"\r\n--%b--\r\n" % boundary
     room = octets - len(plain) - len(html) - len(end)
     in_plain = max(len(letter.lead) + 2, room * 3 // 10)
@@ -156,7 +144,7 @@ def _put_alternative(draft: Draft, letter: Letter, octets: int, boundary: bytes)
 
 def _put_signed(draft: Draft, letter: Letter, octets: int) -> None:
     boundary = letter.boundary
-    head = b"--%b\r\n%b\r\n" % (boundary, _text_fields("plain", letter.charset))
+    head = b"--%b\r\n%b\r\n" % (boundary, letter.charset.plain_fields)
     middle = (
         b"\r\n--%b\r\nContent-Type: application/pgp-signature; name=signature.asc\r\n\r\n"
         b"-----BEGIN PGP SIGNATURE-----\r\n\r\n"
@@ -176,9 +164,9 @@ def _put_mixed(draft: Draft, letter: Letter, octets: int) -> None:
     if letter.shape is Shape.NESTED:
         inner = b"=_a" + letter.token
         head = b'--%b\r\nContent-Type: multipart/alternative; boundary="%b"\r\n\r\n' % (boundary, inner)
-        least = LEAST_BODY[Shape.ALTERNATIVE] + len(letter.lead)
+        least = Shape.ALTERNATIVE.least_body + len(letter.lead)
     else:
-        head = b"--%b\r\n%b\r\n" % (boundary, _text_fields("plain", letter.charset))
+        head = b"--%b\r\n%b\r\n" % (boundary, letter.charset.plain_fields)
         least = 2 + len(letter.lead)
     room = octets - len(head) - len(end)
     attached = _fit(letter, room - max(least, min(_MAX_TEXT, room // 3)))

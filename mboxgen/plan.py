@@ -1,7 +1,7 @@
 """How many messages a corpus has and how large each one is, without keeping a list.
 
 Takes     a Recipe
-Gives     the number of messages, the sizes of any block of 512, the octets in all
+Gives     the number of messages, the sizes of any block, the octets in all
 Refuses   a total that not even one message fits into
 Not here  what is in the messages (blocks), the smallest size that can be made (blocks)
 
@@ -25,7 +25,8 @@ from mboxgen.sizes import format_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK_MESSAGES = 512  # part of the format: another number gives other octets
+MAX_BLOCK_MESSAGES = 512  # these two are part of the format: other numbers give other octets
+MAX_BLOCK_OCTETS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,19 @@ class Plan:
     messages: int
 
     @property
+    def block_messages(self) -> int:
+        """How many messages a block has: 512, fewer when they are very large."""
+        return _block_messages(self.recipe)
+
+    @property
     def blocks(self) -> int:
         """How many blocks; the last may be short."""
-        return -(-self.messages // BLOCK_MESSAGES)
+        return -(-self.messages // self.block_messages)
 
     def numbers(self, block: int) -> range:
         """Give the numbers of the messages in a block."""
-        return range(block * BLOCK_MESSAGES, min((block + 1) * BLOCK_MESSAGES, self.messages))
+        many = self.block_messages
+        return range(block * many, min((block + 1) * many, self.messages))
 
     def sizes(self, block: int) -> NDArray[np.int64]:
         """Give the octets of every message of a block, as a server receives them."""
@@ -77,8 +84,12 @@ def make(recipe: Recipe) -> Plan:
     return Plan(recipe, _fitting(recipe, recipe.total_octets))
 
 
+def _block_messages(recipe: Recipe) -> int:
+    return min(max(MAX_BLOCK_OCTETS // int(recipe.distribution.mean_octets), 1), MAX_BLOCK_MESSAGES)
+
+
 def _drawn(recipe: Recipe, block: int) -> NDArray[np.int64]:
-    return recipe.distribution.draw(streams.raw(recipe.seed, "sizes", block, BLOCK_MESSAGES))
+    return recipe.distribution.draw(streams.raw(recipe.seed, "sizes", block, _block_messages(recipe)))
 
 
 def _fitting(recipe: Recipe, total: int) -> int:

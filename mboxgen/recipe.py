@@ -3,7 +3,7 @@
 Takes     fields from a program or the command line, or a TOML file
 Gives     a checked Recipe
 Refuses   what contradicts itself or is not known: RecipeError names the field, what was found, and what to try
-Not here  sizes message by message (plan), making the file (generate)
+Not here  sizes message by message (plan), making the file (corpus)
 """
 
 from __future__ import annotations

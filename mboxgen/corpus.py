@@ -1,0 +1,253 @@
+"""From a recipe to a corpus on the disk, whole or not at all.
+
+Takes     a Recipe, a path, a number of workers
+Gives     the corpus, its index (mbox only) and its manifest; the same octets for any number of workers
+Refuses   to overwrite without `force`, or to replace a folder that is no corpus of ours
+Fails     GenerateError when the disk is full, a worker dies, the place cannot be written; nothing half-made stays
+Not here  what a block holds (blocks), how it is written (writer), the conversation with workers (crew)
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mboxgen import checksums, crew, index, plan
+from mboxgen.recipe import Format, Recipe
+from mboxgen.sizes import format_size
+from mboxgen.worker import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mboxgen.plan import Plan
+    from mboxgen.writer import Written
+
+FORMAT_VERSION = 1  # the same recipe gives the same octets as long as this number is the same
+_MORE_THAN_FREE = 0.97  # an expected size is a mean; below this share of it a corpus surely does not fit
+
+
+class GenerateError(RuntimeError):
+    """A corpus that could not be made; the text says why, and that nothing was left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is."""
+
+    messages: int
+    of_messages: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished corpus."""
+
+    path: Path
+    messages: int
+    delivered_octets: int
+    octets: int
+    seconds: float
+
+
+def generate(
+    recipe: Recipe,
+    path: os.PathLike[str] | str,
+    *,
+    workers: int = 1,
+    force: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Made:
+    """Make the corpus that `recipe` describes at `path`.
+
+    RecipeError when the recipe cannot be carried out, GenerateError when the system does not let us. On these, and on
+    KeyboardInterrupt, what was half made is removed.
+    """
+    path = Path(path)
+    if workers < 1:
+        raise ValueError(f"at least one worker is needed, got {workers}")
+    begun = time.monotonic()
+    _check_place(path, recipe.format, force)
+    counted = plan.make(recipe)
+    _check_room(path, counted)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with _sigxfsz_ignored():
+            total = _fill(counted, partial, workers, progress)
+            _publish(path, partial, counted, total)
+    except OSError as error:
+        raise GenerateError(_words(error, path)) from error
+    except crew.CrewError as error:
+        raise GenerateError(f'{error}; nothing was left at "{path}"') from None
+    finally:
+        for leftover in _partials(partial):
+            _remove(leftover)
+    return Made(path, counted.messages, total.delivered, total.octets, time.monotonic() - begun)
+
+
+def manifest_of(path: Path) -> Path:
+    """Give the name of a corpus's manifest."""
+    return path.with_name(path.name + ".manifest.json")
+
+
+@dataclass(slots=True)
+class _Total:
+    """Sums over the blocks so far, in order."""
+
+    messages: int = 0
+    octets: int = 0
+    delivered: int = 0
+    crc32: int = 0
+
+    def add(self, written: Written) -> None:
+        self.messages += len(written.records)
+        self.octets += written.octets
+        self.delivered += int(written.records["delivered"].sum(dtype="u8"))
+        self.crc32 = checksums.join(self.crc32, written.crc32, written.octets)
+
+
+def _fill(counted: Plan, partial: Path, workers: int, progress: Callable[[Progress], None] | None) -> _Total:
+    """Make every block; the index grows with them, in order."""
+    total = _Total()
+    one_file = counted.recipe.format is Format.MBOX
+    _create(partial, counted.recipe.format)
+    with index.Writer(_partial_index(partial)) as writer:
+        for written in crew.blocks(Job(counted, partial), min(workers, counted.blocks)):
+            total.add(written)
+            if one_file:
+                writer.add(written.records)
+            if progress:
+                progress(Progress(total.messages, counted.messages, total.octets))
+        if one_file:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            writer.finish(partial)
+    return total
+
+
+def _create(partial: Path, kind: Format) -> None:
+    if kind is Format.MBOX:
+        partial.touch(exist_ok=False)
+        return
+    partial.mkdir()
+    if kind is Format.MAILDIR:
+        for name in ("cur", "new", "tmp"):
+            (partial / name).mkdir()
+
+
+def _publish(path: Path, partial: Path, counted: Plan, total: _Total) -> None:
+    """Give the finished corpus its names; an index that belongs to an older file is gone before."""
+    manifest = _partial_manifest(partial)
+    with manifest.open("w", encoding="utf-8") as file:
+        json.dump(_manifest(counted, total), file, indent=2)
+        file.write("\n")
+        os.fsync(file.fileno())
+    index.path_of(path).unlink(missing_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+    partial.replace(path)
+    if counted.recipe.format is Format.MBOX:
+        _partial_index(partial).replace(index.path_of(path))
+    manifest.replace(manifest_of(path))
+
+
+def _manifest(counted: Plan, total: _Total) -> dict[str, Any]:
+    import faker
+    import numpy as np
+
+    from mboxgen.text import fingerprint
+
+    recipe = counted.recipe
+    file: dict[str, Any] = {"octets": total.octets}
+    if recipe.format is Format.MBOX:
+        file["crc32"] = f"{total.crc32:08x}"
+    return {
+        "made_by": "mboxgen",
+        "format_version": FORMAT_VERSION,
+        "messages": total.messages,
+        "delivered_octets": total.delivered,
+        "file": file,
+        "recipe": recipe.as_fields(),
+        "words": fingerprint(recipe.chosen_look.locales),
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "faker": faker.VERSION},
+    }
+
+
+def _check_place(path: Path, kind: Format, force: bool) -> None:
+    folder = path.parent
+    if not folder.is_dir():
+        raise GenerateError(f'cannot write "{path}": the folder "{folder}" does not exist; make it first')
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise GenerateError(f'cannot write "{path}": no permission to write in "{folder}"')
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_dir() and (kind is Format.MBOX or (any(path.iterdir()) and not manifest_of(path).exists())):
+        raise GenerateError(f'"{path}" is a folder that mboxgen did not make; give another name')
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise GenerateError(f'"{path}" is not a regular file; give another name')
+    if not force:
+        raise GenerateError(f'"{path}" exists; give another name, or --force to replace it')
+    if path.is_file() and kind is not Format.MBOX:
+        raise GenerateError(f'"{path}" is a file, --format {kind.value} makes a folder; give another name')
+
+
+def _check_room(path: Path, counted: Plan) -> None:
+    free, needed = shutil.disk_usage(path.parent).free, counted.expected_octets
+    if needed * _MORE_THAN_FREE > free:
+        raise GenerateError(
+            f'no room for {format_size(needed)} in "{path.parent}": {format_size(free)} is free; '
+            "write elsewhere or ask for less"
+        )
+
+
+def _words(error: OSError, path: Path) -> str:
+    reasons = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EFBIG: "the file grew beyond the largest size allowed here (ulimit -f)",
+    }
+    reason = reasons.get(error.errno or 0, error.strerror or str(error))
+    return f'cannot write "{path}": {reason}; nothing was left behind'
+
+
+def _partial_index(partial: Path) -> Path:
+    return partial.with_name(partial.name + ".idx")
+
+
+def _partial_manifest(partial: Path) -> Path:
+    return partial.with_name(partial.name + ".json")
+
+
+def _partials(partial: Path) -> Iterator[Path]:
+    yield from (partial, _partial_index(partial), _partial_manifest(partial))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _sigxfsz_ignored() -> Iterator[None]:
+    """Meet a limit on file sizes as an error that can be told; its signal would end the process with a half corpus."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGXFSZ"):
+        yield
+        return
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGXFSZ, before)

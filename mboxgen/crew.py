@@ -1,0 +1,173 @@
+"""Share the blocks of a corpus among processes, and hand the results back in order.
+
+Takes     a job and a number of workers
+Gives     what was written of each block, in the order of the blocks
+Fails     CrewError when a worker dies or errs; OSError when the system refused it something
+Not here  what a worker does (worker), the files around it (corpus)
+
+A block's place in the file is known when all blocks before it have said how many octets they have. Workers make blocks
+at the same time and wait for their offset only then, so nobody writes a file twice or in the wrong order.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import TYPE_CHECKING, Any
+
+from mboxgen.worker import Failed, Job, Maker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mboxgen.writer import Written
+
+_PATIENCE_S = 10.0
+
+
+class CrewError(RuntimeError):
+    """A worker that died or failed on its own account."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    pipe: Connection[Any, Any]
+    block: int = -1
+    placed: bool = False
+
+
+@dataclass(slots=True)
+class _Course:
+    """Which blocks are where: `octets` counted but not placed, `written` but not handed back."""
+
+    blocks: int
+    started: int = 0
+    placed: int = 0
+    offset: int = 0
+    octets: dict[int, int] = field(default_factory=dict)
+    written: dict[int, Written] = field(default_factory=dict)
+
+
+def blocks(job: Job, workers: int) -> Iterator[Written]:
+    """Make all blocks and yield what was written of each, in order."""
+    if workers == 1:
+        yield from _alone(job)
+        return
+    with _crew(job, workers) as crew:
+        course = _Course(job.plan.blocks)
+        for worker in crew:
+            _start(worker, course)
+        for number in range(job.plan.blocks):
+            while number not in course.written:
+                _listen(crew, course)
+            yield course.written.pop(number)
+
+
+def _alone(job: Job) -> Iterator[Written]:
+    maker, offset = Maker(job), 0
+    try:
+        for number in range(job.plan.blocks):
+            block = maker.make(number)
+            yield maker.write(number, block, offset)
+            offset += block.octets
+    finally:
+        maker.close()
+
+
+def _start(worker: _Worker, course: _Course) -> None:
+    """Give a worker the next block, when there is one."""
+    worker.block = course.started if course.started < course.blocks else -1
+    if worker.block >= 0:
+        course.started += 1
+        worker.placed = False
+        _send(worker, worker.block)
+
+
+def _listen(crew: list[_Worker], course: _Course) -> None:
+    """Take one message from each worker that has one."""
+    by_pipe = {worker.pipe: worker for worker in crew if worker.block >= 0}
+    for pipe in wait(list(by_pipe)):
+        worker = by_pipe[pipe]  # type: ignore[index]
+        said = _receive(worker)
+        if not worker.placed and isinstance(said, int):
+            course.octets[worker.block] = said
+            _place(crew, course)
+        else:
+            course.written[worker.block] = said
+            _start(worker, course)
+
+
+def _place(crew: list[_Worker], course: _Course) -> None:
+    """Tell every worker whose block's offset is now known."""
+    while course.placed in course.octets:
+        worker = next(worker for worker in crew if worker.block == course.placed)
+        worker.placed = True
+        _send(worker, course.offset)
+        course.offset += course.octets.pop(course.placed)
+        course.placed += 1
+
+
+def _send(worker: _Worker, what: object) -> None:
+    try:
+        worker.pipe.send(what)
+    except OSError:
+        raise CrewError(_death(worker)) from None
+
+
+def _receive(worker: _Worker) -> Any:
+    try:
+        said = worker.pipe.recv()
+    except (EOFError, OSError):
+        raise CrewError(_death(worker)) from None
+    if isinstance(said, Failed):
+        if said.errno:
+            raise OSError(said.errno, said.words)
+        raise CrewError(f"worker {worker.process.pid} failed:\n{said.words}")
+    return said
+
+
+def _death(worker: _Worker) -> str:
+    try:
+        code = worker.process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return f"worker {worker.process.pid} does not answer"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"worker {worker.process.pid} {how}"
+
+
+@contextmanager
+def _crew(job: Job, workers: int) -> Iterator[list[_Worker]]:
+    """Start the workers; stop them whatever happens."""
+    crew: list[_Worker] = []
+    try:
+        for _ in range(workers):
+            crew.append(_started())
+            _send(crew[-1], job)
+        yield crew
+        for worker in crew:
+            _send(worker, None)
+            worker.process.wait(_PATIENCE_S)
+    finally:
+        for worker in crew:
+            worker.pipe.close()
+            worker.process.kill()
+            worker.process.wait()
+
+
+def _started() -> _Worker:
+    ours, theirs = Pipe()
+    command = [sys.executable, "-m", "mboxgen.worker", str(theirs.fileno())]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    process = subprocess.Popen(
+        command,
+        pass_fds=(theirs.fileno(),),
+        start_new_session=True,  # Ctrl-C is for us
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    theirs.close()
+    return _Worker(process, ours)
