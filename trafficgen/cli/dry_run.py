@@ -1,0 +1,133 @@
+"""A plan in words, and its first messages as they would go over the wire.
+
+Takes     a `Plan`
+Gives     text for people; connects to nothing and resolves no name
+Refuses   what a run would refuse once it opens its files
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Final
+
+from mboxgen.sizes import format_size, parse_sizes
+from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
+from trafficgen.schedule import Schedule
+from trafficgen.units import format_duration
+from trafficgen.workload import Message, Messages
+from trafficgen.workload.contents import is_preset
+
+SHOWN_MESSAGES: Final = 2
+SHOWN_DOMAINS: Final = 15
+SHOWN_BODY_OCTETS: Final = 600
+
+
+def describe(plan: Plan) -> str:
+    """The whole text of `--dry-run`."""
+    messages = Messages(plan, date=format_datetime(datetime.now(UTC)))
+    shown = min(SHOWN_MESSAGES, plan.max_messages or SHOWN_MESSAGES)
+    parts = [
+        "dry run: nothing is sent, no name is resolved",
+        "\n".join(f"{title:<12}{words}" for title, words in _plan_in_words(plan)),
+        "\n".join(_domains(plan, messages)),
+        *(f"-- message {message.number} --\n{_wire(message)}" for message in messages.block(0, shown)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _plan_in_words(plan: Plan) -> Iterator[tuple[str, str]]:
+    yield "target", str(plan.target) if plan.target else "the embedded sink, on a free loopback port"
+    yield "sessions", _sessions(plan)
+    yield "load", _load(plan)
+    yield "ends", _ends(plan)
+    yield "recipients", _recipients(plan)
+    yield "senders", f"{plan.workload.senders:,} addresses on the recipient domains"
+    yield "content", _content(plan)
+    for header in plan.workload.headers:
+        total = sum(weight for _, weight in header.values)
+        values = (
+            f"{value} ({weight / total:.1%})" if len(header.values) > 1 else value for value, weight in header.values
+        )
+        yield "header", f"{header.name}: {' | '.join(values)}"
+    yield "errors", "counted, the run carries on" if plan.keep_going else "the first one ends the run"
+    yield "seed", f"{plan.seed}, run id {plan.run_id}"
+    if plan.workload.real_domains and plan.target and not plan.allow_real_domains:
+        yield "refused", "mail for real domains may reach real people: this run needs --allow-real-domains"
+
+
+def _sessions(plan: Plan) -> str:
+    session = plan.session
+    each = f"{session.max_messages:,} messages each" if session.max_messages else "kept open"
+    pipelining = "pipelining if offered" if session.pipelining is Pipelining.AUTO else "no pipelining"
+    security = {Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.TLS: "TLS"}[session.security]
+    words = [f"{plan.sessions:,}", each, pipelining, security]
+    if session.security is not Security.PLAIN:
+        words.append("certificate checked" if session.verify_certificate else "any certificate")
+    if session.auth:
+        words.append(f"logged in as {session.auth.user}")
+    return ", ".join(words)
+
+
+def _load(plan: Plan) -> str:
+    if plan.load is None:
+        return "as fast as the server answers (closed model)"
+    spacing = "at random (Poisson)" if plan.load.arrivals is Arrivals.POISSON else "evenly spaced"
+    if not plan.load.stages:
+        return f"{plan.load.rate_per_s:g} messages/s, {spacing} (open model)"
+    steps = (f"{stage.rate_per_s:g}/s in {format_duration(stage.duration_ns)}" for stage in plan.load.stages)
+    return f"from {plan.load.rate_per_s:g}/s to {', '.join(steps)}, {spacing} (open model)"
+
+
+def _ends(plan: Plan) -> str:
+    duration_ns, planned = plan.duration_ns, plan.max_messages
+    if plan.load is not None:
+        schedule = Schedule(plan)
+        duration_ns, planned = schedule.duration_ns, schedule.planned
+    limits = [f"{planned:,} messages"] if planned is not None else []
+    limits += [format_duration(duration_ns)] if duration_ns is not None else []
+    return f"after {' or '.join(limits)}; then up to {format_duration(plan.grace_ns)} for what is on its way"
+
+
+def _recipients(plan: Plan) -> str:
+    counts, users = plan.workload.recipients_per_message, plan.workload.users
+    total = sum(weight for _, weight in counts)
+    mean = sum(count * weight for count, weight in counts) / total
+    each = f"{counts[0][0]} per message" if len(counts) == 1 else f"{mean:.2f} per message on average"
+    popularity = "all alike" if users.zipf is None else f"popular by Zipf's law, exponent {users.zipf:g}"
+    tagged = ", a new +tag every time" if users.tagged else ""
+    return f"{each}; {users.count:,} users a domain, {popularity}{tagged}"
+
+
+def _content(plan: Plan) -> str:
+    match plan.workload.content:
+        case SizedBodies() as content:
+            sizes = parse_sizes(content.sizes)
+            whole = "messages with headers" if is_preset(content) else "bodies"
+            if sizes.min_octets == sizes.max_octets:
+                return f"{whole} of {format_size(sizes.min_octets)}"
+            span = f"{format_size(sizes.min_octets)} to {format_size(sizes.max_octets)}"
+            return f"{whole} of {span}, {format_size(round(sizes.mean_octets))} on average ({', '.join(content.sizes)})"
+        case BodyFile(path):
+            return f"the body in {path}"
+        case Corpus(path, shuffle):
+            return f"the messages of {path}, {'shuffled' if shuffle else 'in their order'}"
+
+
+def _domains(plan: Plan, messages: Messages) -> Iterator[str]:
+    yield f"{len(messages.domains):,} recipient domain{'s' if len(messages.domains) > 1 else ''}"
+    order = messages.shares.argsort(kind="stable")[::-1]
+    for place in order[:SHOWN_DOMAINS].tolist():
+        yield f"  {messages.shares[place]:7.2%}  {plan.workload.with_suffix(messages.domains[place])}"
+    if len(order) > SHOWN_DOMAINS:
+        yield f"  {messages.shares[order[SHOWN_DOMAINS:]].sum():7.2%}  {len(order) - SHOWN_DOMAINS:,} more"
+
+
+def _wire(message: Message) -> str:
+    """Envelope and content, a long body cut in its middle; what a terminal would obey is written as an escape."""
+    body = bytes(message.body[:SHOWN_BODY_OCTETS])
+    body = body[: body.rfind(b"\n") + 1] if len(body) < len(message.body) else body
+    left_out = len(message.body) - len(body)
+    cut = f"[… {left_out:,} octets not shown …]\r\n".encode() if left_out else b""
+    text = (message.envelope + message.head + body + cut + message.tail).decode("utf-8", "backslashreplace")
+    lines = text.replace("\r\n", "\n").rstrip("\n")
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in lines)

@@ -1,0 +1,157 @@
+"""One option's text to one piece of a plan.
+
+Takes     "gmail.com:67.4", "5000,zipf:1.2,tag", "1:85,2:10", "30s:200", "1000:10.2", "X-Tenant: {a:3|b:1}"
+Gives     the plan's own types, which check themselves
+Refuses   anything else with a `PlanError` that names the flag and shows what was expected
+Not here  how options go together (planning); sizes (`mboxgen.sizes`), durations and rates (`units`)
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from trafficgen import units
+from trafficgen.errors import PlanError
+from trafficgen.plan import Header, LongTail, Stage, Users, WeightedDomain
+
+T = TypeVar("T")
+
+
+def parse_domain(text: str, flag: str = "--domain") -> WeightedDomain:
+    """ "NAME" or "NAME:WEIGHT", weight 1 if none is given."""
+    name, colon, weight = text.strip().partition(":")
+    return WeightedDomain(name, _number(weight, text, flag, "NAME[:WEIGHT]") if colon else 1.0)
+
+
+def read_domains(path: Path) -> list[WeightedDomain]:
+    """One "name[:weight]" a line; what follows a # is a comment, empty lines count for nothing."""
+    flag = "--domains-from"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
+        raise _wrong(f'cannot read "{path}": {reason}', "domains", flag) from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not (entry := line.partition("#")[0].strip()):
+            continue
+        try:
+            found.append(parse_domain(entry, flag))
+        except PlanError as error:
+            reason = str(error).rpartition(" (--")[0]
+            raise _wrong(f"{path}, line {number}: {reason}", "domains", flag) from error
+    if not found:
+        raise _wrong(f'"{path}" names no domain', "domains", flag)
+    return found
+
+
+def parse_long_tail(text: str) -> LongTail:
+    """ "DOMAINS:WEIGHT"."""
+    domains, colon, weight = text.partition(":")
+    if not colon:
+        raise _wrong(f'expected DOMAINS:WEIGHT such as 1000:10.2, got "{text}"', "long_tail", "--long-tail")
+    count = _whole(domains, text, "--long-tail", "DOMAINS:WEIGHT")
+    return LongTail(count, _number(weight, text, "--long-tail", "DOMAINS:WEIGHT"))
+
+
+def parse_users(text: str) -> Users:
+    """ "COUNT[,zipf[:EXPONENT]][,tag]"."""
+    form = "COUNT[,zipf[:EXPONENT]][,tag]"
+    count, *words = text.split(",")
+    zipf, tagged = None, False
+    for word in (word.strip().lower() for word in words):
+        name, colon, exponent = word.partition(":")
+        if name == "zipf":
+            zipf = _number(exponent, text, "--users", form) if colon else 1.0
+        elif word == "tag":
+            tagged = True
+        else:
+            raise _wrong(f'expected {form}, got "{text}"', "users", "--users")
+    return Users(_whole(count, text, "--users", form), zipf, tagged)
+
+
+def parse_recipients(text: str) -> tuple[tuple[int, float], ...]:
+    """ "COUNT", "COUNT:WEIGHT,COUNT:WEIGHT…", or the name of a preset."""
+    form = "a number, COUNT:WEIGHT,COUNT:WEIGHT… or a preset"
+    if text.strip()[:1].isalpha():
+        from trafficgen.workload.presets import RECIPIENTS
+
+        return _preset(text, RECIPIENTS, "recipients_per_message", "--recipients").counts
+    pairs: dict[int, float] = {}
+    for part in text.split(","):
+        count, colon, weight = part.partition(":")
+        number = _whole(count, text, "--recipients", form)
+        pairs[number] = pairs.get(number, 0.0) + (_number(weight, text, "--recipients", form) if colon else 1.0)
+    return tuple(pairs.items())
+
+
+def parse_domain_preset(text: str) -> tuple[list[WeightedDomain], float]:
+    """A preset's domains, and the weight of those that it does not name."""
+    from trafficgen.workload.presets import DOMAINS
+
+    preset = _preset(text, DOMAINS, "domains", "--domain-preset")
+    return [WeightedDomain(name, weight) for name, weight in preset.domains], preset.rest
+
+
+def parse_header(text: str) -> Header:
+    """ "Name: value", or "Name: {value[:WEIGHT]|value[:WEIGHT]…}" for one of several values in each message."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise _wrong(f'expected "Name: value", got "{text}"', "headers", "--header")
+    value = value.strip(" \t")
+    if value.startswith("{") and value.endswith("}") and "|" in value:
+        return Header(name.strip(), tuple(_alternative(part.strip()) for part in value[1:-1].split("|")))
+    return Header(name.strip(), ((value, 1.0),))
+
+
+def parse_stage(text: str) -> Stage:
+    """ "DURATION:RATE", such as "30s:200" or "1m:6000/m"; a rate of 0 is one."""
+    duration, colon, rate = text.partition(":")
+    if not colon:
+        raise _wrong(f'expected DURATION:RATE such as 30s:200, got "{text}"', "stages", "--stage")
+    rate_per_s = (
+        0.0
+        if rate.strip().partition("/")[0] in ("0", "0.0")
+        else parse_with(units.parse_rate, rate, "stages", "--stage")
+    )
+    return Stage(parse_with(units.parse_duration, duration, "stages", "--stage"), rate_per_s)
+
+
+def parse_with(parser: Callable[[str], T], text: str, field: str, flag: str) -> T:
+    """`parser(text)`, its ValueError turned into a PlanError that names `flag`."""
+    try:
+        return parser(text)
+    except ValueError as error:
+        raise _wrong(str(error), field, flag) from error
+
+
+def _alternative(text: str) -> tuple[str, float]:
+    value, colon, weight = text.rpartition(":")
+    try:
+        return (value.strip(), float(weight)) if colon else (text, 1.0)
+    except ValueError:
+        return text, 1.0
+
+
+def _preset(text: str, presets: Mapping[str, T], field: str, flag: str) -> T:
+    preset = presets.get(text.strip().lower())
+    if preset is None:
+        raise _wrong(f'expected one of {", ".join(presets)}, got "{text}"', field, flag)
+    return preset
+
+
+def _number(text: str, whole: str, flag: str, form: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise _wrong(f'expected {form}, got "{whole}"', "weight", flag) from None
+
+
+def _whole(text: str, whole: str, flag: str, form: str) -> int:
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise _wrong(f'expected {form}, got "{whole}"', "count", flag)
+    return int(text)
+
+
+def _wrong(text: str, field: str, flag: str) -> PlanError:
+    return PlanError(text, field=field, flag=flag)

@@ -1,0 +1,262 @@
+"""All options of `send` together: a plan, and what people should be told about it.
+
+Takes     the options as they were typed or found in the environment, not yet understood
+Gives     a checked `Plan` with every default decided, and notices, a line each
+Refuses   options that do not go together, with a `PlanError` that names one of them
+Not here  what the options are called and how help describes them (options)
+"""
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from trafficgen import units
+from trafficgen.cli import parsing
+from trafficgen.errors import PlanError
+from trafficgen.plan import (
+    DEFAULT_DOMAINS,
+    DEFAULT_DURATION_NS,
+    Arrivals,
+    Auth,
+    BodyFile,
+    Corpus,
+    LongTail,
+    OpenLoop,
+    Pipelining,
+    Plan,
+    Security,
+    SessionPlan,
+    SizedBodies,
+    WeightedDomain,
+    Workload,
+    is_reserved,
+    parse_target,
+)
+
+SESSIONS_PER_CORE: Final = 10
+"""As KumoMTA's traffic-gen without --concurrency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOptions:
+    """What `traffic-gen send` was told, by parameter name. None or empty: not given."""
+
+    target: str | None
+    allow_public_target: bool
+    allow_real_domains: bool
+    message_count: int | None
+    duration: str | None
+    concurrency: int | None
+    messages_per_session: int
+    workers: int | None
+    grace: str
+    rate: str | None
+    arrivals: str
+    stage: tuple[str, ...]
+    domain: tuple[str, ...]
+    domains_from: tuple[str, ...]
+    domain_preset: tuple[str, ...]
+    long_tail: str | None
+    domain_suffix: str
+    users: str
+    recipients: str
+    senders: int
+    body_size: tuple[str, ...]
+    body_file: str | None
+    mbox: str | None
+    shuffle: bool
+    header: tuple[str, ...]
+    pipelining: str
+    starttls: bool
+    tls: bool
+    insecure: bool
+    ehlo_name: str
+    auth_user: str | None
+    auth_password_file: str | None
+    connect_timeout: str
+    timeout: str
+    keep_going: bool
+    seed: int | None
+    run_id: str | None
+    no_ledger: bool
+    json: str | None
+    quiet: bool
+    dry_run: bool
+
+
+class Planned(NamedTuple):
+    """A plan, and lines for people."""
+
+    plan: Plan
+    notices: list[str]
+
+
+def make_plan(options: SendOptions) -> Planned:
+    """Every option understood and every default decided. Reads the file of --domains-from and no other."""
+    notices: list[str] = []
+    seed = options.seed
+    if seed is None:
+        seed = secrets.randbits(32)
+        notices.append(f"seed {seed}: repeat this run's messages with --seed {seed}")
+    load = _load(options)
+    plan = Plan(
+        target=parse_target(options.target) if options.target is not None else None,
+        sessions=SESSIONS_PER_CORE * cores() if options.concurrency is None else options.concurrency,
+        max_messages=options.message_count,
+        duration_ns=_duration_ns(options, load),
+        workload=_workload(options, notices),
+        load=load,
+        session=_session(options),
+        keep_going=options.keep_going,
+        grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
+        workers=options.workers,
+        seed=seed,
+        run_id=secrets.token_hex(8) if options.run_id is None else options.run_id.lower(),
+        allow_public_target=options.allow_public_target,
+        allow_real_domains=options.allow_real_domains,
+        ledger=not options.no_ledger,
+    )
+    suffix = plan.workload.domain_suffix
+    if suffix and not is_reserved(suffix):
+        notices.append(f'"{suffix}" is not reserved for tests: make sure that mail for it cannot leave your network')
+    return Planned(plan, notices)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _duration_ns(options: SendOptions, load: OpenLoop | None) -> int | None:
+    if options.duration is not None:
+        return parsing.parse_with(units.parse_duration, options.duration, "duration_ns", "--duration")
+    if options.message_count is not None:
+        return None
+    return (load.stages_duration_ns if load else None) or DEFAULT_DURATION_NS
+
+
+def _load(options: SendOptions) -> OpenLoop | None:
+    arrivals = Arrivals(options.arrivals)
+    if options.rate is None and not options.stage:
+        if arrivals is not Arrivals.CONSTANT:
+            raise _wrong("expected a rate or stages for arrivals to follow: add --rate", "load", "--arrivals")
+        return None
+    stages = tuple(parsing.parse_stage(text) for text in options.stage)
+    rate_per_s = 0.0
+    if options.rate is not None:
+        rate_per_s = parsing.parse_with(units.parse_rate, options.rate, "rate", "--rate")
+    return OpenLoop(rate_per_s, stages, arrivals)
+
+
+def _workload(options: SendOptions, notices: list[str]) -> Workload:
+    domains, long_tail = _domains(options, notices)
+    return Workload(
+        domains=domains,
+        long_tail=long_tail,
+        domain_suffix=options.domain_suffix.strip("."),
+        users=parsing.parse_users(options.users),
+        recipients_per_message=parsing.parse_recipients(options.recipients),
+        senders=options.senders,
+        headers=tuple(parsing.parse_header(text) for text in options.header),
+        content=_content(options),
+    )
+
+
+def _domains(options: SendOptions, notices: list[str]) -> tuple[tuple[WeightedDomain, ...], LongTail | None]:
+    named = [parsing.parse_domain(text) for text in options.domain]
+    for path in options.domains_from:
+        named += parsing.read_domains(Path(path))
+    rest = 0.0
+    for preset in options.domain_preset:
+        domains, unnamed = parsing.parse_domain_preset(preset)
+        named += domains
+        rest += unnamed
+    long_tail = parsing.parse_long_tail(options.long_tail) if options.long_tail is not None else None
+    if long_tail is None and rest:
+        from trafficgen.workload.presets import REST_DOMAINS
+
+        long_tail = LongTail(REST_DOMAINS, rest)
+    if not named and long_tail is None:
+        named = [WeightedDomain(name) for name in DEFAULT_DOMAINS]
+    return merge_domains(named, notices), long_tail
+
+
+def merge_domains(named: Sequence[WeightedDomain], notices: list[str]) -> tuple[WeightedDomain, ...]:
+    """Every domain once, in the order and the spelling of its first mention; weights of repeated ones add up."""
+    first: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    for domain in named:
+        key = domain.name.lower()
+        first.setdefault(key, domain.name)
+        weights[key] = weights.get(key, 0.0) + domain.weight
+    if repeated := len(named) - len(weights):
+        mentions = Counter(domain.name.lower() for domain in named)
+        again = [f"{name} {weights[name]:g}" for name, count in mentions.items() if count > 1]
+        words = ", ".join(again[:5]) + (", …" if len(again) > 5 else "")
+        notices.append(f"{repeated} of {len(named)} domains are named again; their weights add up: {words}")
+    return tuple(WeightedDomain(first[key], weight) for key, weight in weights.items())
+
+
+def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
+    given = [
+        flag
+        for flag, value in (
+            ("--body-size", options.body_size), ("--body-file", options.body_file), ("--mbox", options.mbox),
+        )
+        if value
+    ]  # fmt: skip
+    if len(given) > 1:
+        raise _wrong(f"expected one source of bodies, got {' and '.join(given)}", "content", given[1])
+    if options.shuffle and options.mbox is None:
+        raise _wrong("expected a corpus to shuffle: add --mbox FILE", "content", "--shuffle")
+    if options.body_file is not None:
+        return BodyFile(_path(options.body_file, "--body-file"))
+    if options.mbox is not None:
+        return Corpus(_path(options.mbox, "--mbox"), options.shuffle)
+    return SizedBodies(options.body_size) if options.body_size else SizedBodies()
+
+
+def _session(options: SendOptions) -> SessionPlan:
+    if options.starttls and options.tls:
+        raise _wrong(
+            "expected one of --starttls (TLS after EHLO) and --tls (TLS from the first octet)", "security", "--tls"
+        )
+    security = Security.STARTTLS if options.starttls else Security.TLS if options.tls else Security.PLAIN
+    if options.insecure and security is Security.PLAIN:
+        raise _wrong(
+            "expected a session with a certificate to accept: add --starttls or --tls", "security", "--insecure"
+        )
+    if (options.auth_user is None) != (options.auth_password_file is None):
+        missing = "--auth-password-file" if options.auth_password_file is None else "--auth-user"
+        raise _wrong(f"expected a user and a password file together: add {missing}", "auth", "--auth-user")
+    auth = None
+    if options.auth_user is not None and options.auth_password_file is not None:
+        if not options.auth_user or not options.auth_user.isprintable():
+            raise _wrong("expected a user name without control characters", "auth", "--auth-user")
+        auth = Auth(options.auth_user, _path(options.auth_password_file, "--auth-password-file"))
+    return SessionPlan(
+        max_messages=options.messages_per_session,
+        pipelining=Pipelining(options.pipelining),
+        security=security,
+        verify_certificate=not options.insecure,
+        auth=auth,
+        ehlo_name=options.ehlo_name,
+        connect_timeout_ns=parsing.parse_with(
+            units.parse_duration, options.connect_timeout, "connect_timeout_ns", "--connect-timeout"
+        ),
+        reply_timeout_ns=parsing.parse_with(units.parse_duration, options.timeout, "reply_timeout_ns", "--timeout"),
+    )
+
+
+def _path(text: str, flag: str) -> Path:
+    if not text or "\0" in text:
+        raise _wrong("expected the path of a file", "content", flag)
+    return Path(text)
+
+
+def _wrong(text: str, field: str, flag: str) -> PlanError:
+    return PlanError(text, field=field, flag=flag)

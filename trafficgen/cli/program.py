@@ -1,0 +1,129 @@
+"""The program: which commands there are, and what its exit code says.
+
+Takes     the arguments; without a command they are those of `send`
+Gives     one exit code (`errors.ExitCode`); errors that were foreseen as one line, without a traceback
+Not here  what a command does; adding one is a line in `COMMANDS` and a module with a click command called `command`
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NamedTuple, NoReturn
+
+import click
+
+from trafficgen import __version__
+from trafficgen.cli.options import GroupedCommand
+from trafficgen.errors import ExitCode, TrafficgenError
+
+NAME: Final = "traffic-gen"
+DEFAULT_COMMAND: Final = "send"
+
+
+class Entry(NamedTuple):
+    """Where a command is, and the line that help says of it without importing it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "send": Entry("trafficgen.cli.send", "Send weighted mail and account for every message (the default)."),
+    "sink": Entry("trafficgen.cli.sink", "Receive mail for a server under test to deliver to, and count it."),
+}
+
+
+class Program(click.Group):
+    """A group whose commands are imported when called, and whose options are those of `send`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name].module).command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = args[:1] in (["--help"], ["--version"])
+        named = bool(args) and not args[0].startswith("-")
+        # While a shell asks for completions, an empty line could still become any command.
+        if not own and not named and not (ctx.resilient_parsing and not args):
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(NAME, "[COMMAND] [OPTIONS]")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+        self._send(ctx).format_options(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self._send(ctx).format_epilog(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[click.shell_completion.CompletionItem]":
+        found = super().shell_complete(ctx, incomplete)
+        return found + (self._send(ctx).shell_complete(ctx, incomplete) if incomplete.startswith("-") else [])
+
+    def _send(self, ctx: click.Context) -> GroupedCommand:
+        command = self.get_command(ctx, DEFAULT_COMMAND)
+        assert isinstance(command, GroupedCommand)
+        return command
+
+
+@click.group(cls=Program)
+@click.version_option(__version__, prog_name=NAME)
+def program() -> None:
+    """Send weighted mail traffic at a server, at the highest speed or at an exact rate, and account for every message.
+
+    Without --target the mail goes to a sink of our own, and the summary proves that all of it arrived. A server must
+    be at a loopback or private address, and recipients end in a name reserved for tests, unless you say otherwise.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and end the process with its exit code."""
+    sys.exit(int(call(arguments)))
+
+
+def call(arguments: Sequence[str] | None = None) -> ExitCode:
+    """Run the program; the one place where errors become exit codes."""
+    try:
+        code = program.main(arguments, prog_name=NAME, standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else NAME
+        return _fail(ExitCode.USAGE, f"{_sentence(error.format_message())}; see {command} --help")
+    except click.ClickException as error:
+        return _fail(ExitCode.USAGE, _sentence(error.format_message()))
+    except TrafficgenError as error:
+        return _fail(error.exit_code, str(error))
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(ExitCode.INTERRUPTED, "interrupted")
+    except BrokenPipeError:
+        # Whoever read our output has gone. Point stdout elsewhere, or Python complains again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except OSError as error:
+        return _fail(ExitCode.FAILED, _described(error))
+    return ExitCode(code or 0)
+
+
+def _fail(code: ExitCode, text: str) -> ExitCode:
+    click.echo(f"{NAME}: {text}", err=True)
+    return code
+
+
+def _sentence(text: str) -> str:
+    """click's own words in our style: one line, lower case, no full stop."""
+    line = " ".join(text.split()).rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def _described(error: OSError) -> str:
+    reason = (error.strerror or str(error)).lower()
+    return f'"{error.filename}": {reason}' if error.filename else reason

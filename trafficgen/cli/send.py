@@ -1,0 +1,118 @@
+"""`traffic-gen send`: options to a plan, one run, its summary, an exit code.
+
+Takes     the options of `options`
+Gives     summary to stdout, notices and the live line to stderr, results as JSON where asked
+Not here  the run itself (`trafficgen.run`), the words of the summary (report)
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import click
+
+from trafficgen.cli.options import GroupedCommand, send_options
+from trafficgen.errors import ExitCode, PlanError
+
+if TYPE_CHECKING:
+    from trafficgen.cli.planning import SendOptions
+    from trafficgen.measure.results import Results
+    from trafficgen.plan import Plan
+
+EPILOG: Final = """\
+Examples:
+
+\b
+  traffic-gen --message-count 100000 --domain gmail.com:67.4 --domain yahoo.com:5.9
+  traffic-gen --target localhost:2025 --keep-going --concurrency 400 --body-size 60kb --duration 25m
+  traffic-gen --target 10.0.0.7 --stage 30s:200 --stage 5m:1000 --domain-preset mapp2019-us --json run.json
+  traffic-gen --mbox corpus.mbox --shuffle --rate 100/s --header 'X-Tenant: {a:3|b:1}' --dry-run
+
+Every option is also read from the environment: --message-count from TRAFFIC_GEN_MESSAGE_COUNT and so on; several
+values of one option are separated by spaces, several headers by line ends.
+
+Exit codes: 0 done, 1 not possible or a message failed without --keep-going, 2 wrong usage, 99 the sink misses a message
+or has one twice or damaged, 105 interrupted, 121 the measurement is not valid.
+"""
+
+
+@click.command("send", cls=GroupedCommand, epilog=EPILOG)
+@send_options
+@click.option(
+    "--list-presets",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, wanted: _list_presets(context, wanted),
+    help="Show all presets of domains, recipients and sizes, with their sources.",
+)
+def command(**given: Any) -> ExitCode:
+    """Send weighted mail at a server, or at a sink of our own, and account for every message.
+
+    Every message ends as accepted (the server answered 2xx), rejected, failed, or in doubt; the summary adds up.
+    """
+    from trafficgen.cli.planning import SendOptions, make_plan
+
+    options = SendOptions(**given)
+    plan, notices = make_plan(options)
+    if not options.quiet:
+        for notice in notices:
+            _say(notice)
+    if options.dry_run:
+        from trafficgen.cli.dry_run import describe
+
+        click.echo(describe(plan))
+        return ExitCode.DONE
+    with _json_file(options.json) as json:
+        results = _run(plan, options)
+        _write(results, options, json)
+    return results.exit_code(keep_going=plan.keep_going)
+
+
+def _run(plan: "Plan", options: "SendOptions") -> "Results":
+    from trafficgen.course import run
+    from trafficgen.report.live import Live
+    from trafficgen.schedule import Schedule
+
+    schedule = Schedule(plan) if plan.load else None
+    planned = schedule.planned if schedule else plan.max_messages
+    duration_ns = schedule.duration_ns if schedule else plan.duration_ns
+    if options.quiet:
+        return run(plan)
+    with Live(planned=planned, duration_ns=duration_ns) as live:
+        return run(plan, progress=lambda now: live.update(now.snapshot, now.elapsed_ns), notice=_say)
+
+
+def _write(results: "Results", options: "SendOptions", json: TextIO | None) -> None:
+    from trafficgen.report.to_text import write_summary
+
+    if json is not None:
+        json.write(results.to_json())
+        json.flush()
+    write_summary(results, sys.stderr if options.json == "-" else sys.stdout)
+
+
+def _json_file(name: str | None) -> AbstractContextManager[TextIO | None]:
+    """Opened before the run, so that a wrong path costs nothing."""
+    if name is None:
+        return nullcontext()
+    if name == "-":
+        return nullcontext(sys.stdout)
+    try:
+        return Path(name).open("w", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PlanError(f'cannot write "{name}": {reason.lower()}', field="json", flag="--json") from error
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _list_presets(context: click.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from trafficgen.cli.presets import describe_presets
+
+        click.echo(describe_presets())
+        context.exit()
