@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -95,29 +96,40 @@ class Writer:
         os.fsync(self._file.fileno())
 
 
-def load(mbox: Path) -> NDArray[np.void] | None:
-    """Give the records of an mbox's index, mapped read-only; None when there is none that belongs to it."""
-    path = path_of(mbox)
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an index says of itself and of its mbox."""
+
+    messages: int
+    octets: int
+    mtime_ns: int
+    edges_crc32: int
+    records_crc32: int
+
+
+def read_header(mbox: Path) -> Header | None:
+    """Give the header of an mbox's index; None when there is no index that we can read."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEADER.size)
-        magic, version, start, count, octets, mtime_ns, edges, _ = _HEADER.unpack(head)
-        found = mbox.stat()
-        fits = path.stat().st_size == start + count * RECORD.itemsize
+        with path_of(mbox).open("rb") as file:
+            magic, version, start, *rest = _HEADER.unpack(file.read(_HEADER.size))
     except (OSError, struct.error):
         return None
-    if (magic, version, octets) != (_MAGIC, VERSION, found.st_size) or not fits or count == 0:
-        return None
-    if mtime_ns != found.st_mtime_ns and edges != _edges(mbox):
-        return None
-    records: NDArray[np.void] = np.memmap(path, dtype=RECORD, mode="r", offset=start, shape=(count,))
-    return records if _plausible(mbox, records, octets) else None
+    return Header(*rest) if (magic, version, start) == (_MAGIC, VERSION, HEADER_OCTETS) else None
 
 
-def records_crc32(mbox: Path) -> int:
-    """Give the checksum over the records that the index's own header notes."""
-    with path_of(mbox).open("rb") as file:
-        return int(_HEADER.unpack(file.read(_HEADER.size))[7])
+def load(mbox: Path) -> NDArray[np.void] | None:
+    """Give the records of an mbox's index, mapped read-only; None when there is none that belongs to it."""
+    header = read_header(mbox)
+    if header is None or header.messages == 0:
+        return None
+    path, found = path_of(mbox), mbox.stat()
+    if path.stat().st_size != HEADER_OCTETS + header.messages * RECORD.itemsize or header.octets != found.st_size:
+        return None
+    if header.mtime_ns != found.st_mtime_ns and header.edges_crc32 != _edges(mbox):
+        return None
+    shape = (header.messages,)
+    records: NDArray[np.void] = np.memmap(path, dtype=RECORD, mode="r", offset=HEADER_OCTETS, shape=shape)
+    return records if _plausible(mbox, records, header.octets) else None
 
 
 def _plausible(mbox: Path, records: NDArray[np.void], octets: int) -> bool:

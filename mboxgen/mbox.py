@@ -101,6 +101,15 @@ class Mbox:
         self._view.release()
         self._octets.close()
 
+    @property
+    def size(self) -> int:
+        """Octets of the file."""
+        return len(self._octets)
+
+    def release(self, number: int) -> None:
+        """Give mapped pages before message `number` back to the system; they stay in the page cache."""
+        scan.release(self._octets, 0, int(self.records[number]["offset"]))
+
     def octets(self, number: int) -> memoryview:
         """Give message `number` (from 0) as the file has it, without a copy."""
         record = self.records[number]

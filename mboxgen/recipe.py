@@ -208,12 +208,38 @@ def from_fields(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
         try:
             target, made_value = read(value)
         except (TypeError, ValueError) as error:
-            said = str(error) if isinstance(error, (SizeError, FaultError)) else f"expected {wanted}, got {value!r}"
+            said = (
+                str(error)
+                if isinstance(error, (SizeError, FaultError, RecipeError))
+                else f"expected {wanted}, got {value!r}"
+            )
             raise RecipeError(f'field "{key}" in "{name}": {said}') from None
         if target in made:
             raise RecipeError(f'"{name}" says the sizes twice; give "sizes" or "preset"')
         made[target] = made_value
     return made
+
+
+def merged(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Let what was given on the command line win over a recipe's fields; a limit replaces the other limit."""
+    kept = dict(fields)
+    if "count" in given or "total_octets" in given:
+        kept.pop("count", None)
+        kept.pop("total_octets", None)
+    return {**kept, **given}
+
+
+def unknown_preset(name: str) -> str:
+    """Say that there is no such preset, and which is near."""
+    near = difflib.get_close_matches(name, PRESETS, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"presets are {', '.join(PRESETS)}"
+    return f'unknown preset "{name}"; {hint}'
+
+
+def _preset(value: object) -> str:
+    if value not in PRESETS:
+        raise RecipeError(unknown_preset(str(value)))
+    return str(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -248,7 +274,7 @@ def _size(value: object) -> int:
 
 _FIELDS: Mapping[str, tuple[str, Any]] = {
     "sizes": ('sizes such as ["10kb:5", "80kb:5"]', lambda value: ("sizes", _texts(value))),
-    "preset": (f"a preset ({', '.join(PRESETS)})", lambda value: ("sizes", (str(value),))),
+    "preset": (f"a preset ({', '.join(PRESETS)})", lambda value: ("sizes", (_preset(value),))),
     "count": ("a whole number", lambda value: ("count", _whole(value))),
     "total_size": (f"a size such as {format_size(10**10)!r}", lambda value: ("total_octets", _size(value))),
     "seed": ("a whole number", lambda value: ("seed", _whole(value))),

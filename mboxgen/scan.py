@@ -67,7 +67,7 @@ def messages(octets: mmap.mmap, name: str) -> Iterator[tuple[int, int, bool]]:
         yield start, _without_blank(octets, end) - start, octets[start - 2] != 13
         start = following
         if start - released > _WINDOW:
-            released = _release(octets, released, start)
+            released = release(octets, released, start)
 
 
 def _boundaries(octets: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
@@ -127,12 +127,14 @@ def _without_blank(octets: mmap.mmap, end: int) -> int:
     return end - 2 if octets[end - 2] == 13 and octets[end - 3] == 10 else end
 
 
-def _release(octets: mmap.mmap, begin: int, end: int) -> int:
+def release(octets: mmap.mmap, begin: int, end: int) -> int:
     """Drop mapped pages that were read, so that resident memory stays bounded; the page cache keeps them."""
     import mmap
 
     if hasattr(mmap, "MADV_DONTNEED"):
         begin -= begin % mmap.PAGESIZE
+        if end <= begin:
+            return end
         octets.madvise(mmap.MADV_DONTNEED, begin, end - begin)
     return end
 

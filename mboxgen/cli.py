@@ -1,0 +1,258 @@
+"""The command `mboxgen`.
+
+Takes     arguments
+Gives     a corpus, a picture of an mbox, or a verdict; as exit code 0 done, 1 could not, 2 usage, 99 broken, 105 interrupted
+Not here  everything else: options become a Recipe, one call does the work, one renderer shows it (display)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mboxgen.faults import FAULTS, FaultError, parse_fault
+from mboxgen.looks import LOOKS
+from mboxgen.sizes import PRESETS, SizeError, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXIT_FAILED = 1
+EXIT_BROKEN = 99
+EXIT_INTERRUPTED = 105
+
+_EXAMPLES = """\b
+Examples:
+  mboxgen testmbox --size 10kb:5 --size 80kb:5 --size 150kb:5 --size 250kb:5
+  mboxgen corpus.mbox --preset spec2001 --count 100000 --seed 7 --workers 2
+  mboxgen corpus.mbox --preset list-2017 --total-size 10GB
+  mboxgen corpus.mbox --size 4kb:3 --size 60kb:1 --count 1000 --look personal
+  mboxgen corpus.mbox --recipe corpus.toml
+  mboxgen info corpus.mbox
+  mboxgen verify corpus.mbox"""
+
+
+class _Size(click.ParamType):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except SizeError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Fault(click.ParamType):
+    name = "fault:rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        try:
+            return value if isinstance(value, tuple) else parse_fault(value)
+        except FaultError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Commands(click.Group):
+    """`mboxgen PATH …` makes a corpus; info and verify are commands. A corpus may be called ./info."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            args = ["--help"]
+        elif args[0] not in self.commands and args[0] not in ("--help", "--version"):
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "PATH [OPTIONS]")
+        formatter.write_usage(ctx.command_path, "info|verify PATH")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        make = self.commands["make"]
+        make.format_options(click.Context(make, ctx, "make"), formatter)
+        sections = (
+            ("Presets", [(preset.name, f"{preset.words} ({preset.source})") for preset in PRESETS.values()]),
+            ("Looks", [(look.name, f"{look.words} ({look.source})") for look in LOOKS.values()]),
+            ("Faults", [(fault.name, fault.words) for fault in FAULTS.values()]),
+        )
+        for title, rows in sections:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        self.format_commands(ctx, formatter)
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"mboxgen {version('traffic-gen')}")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, epilog=_EXAMPLES)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it.")
+def commands() -> None:
+    """Make a mail corpus of exact sizes, or look at one.
+
+    A size is what a server receives: octets with CRLF, headers included. The same options give the same octets on any
+    machine with any number of workers. Domains are reserved ones, so no such mail reaches anybody.
+    """
+
+
+@commands.command(hidden=True)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="SIZE[:N]",
+    help="60kb, 10KiB; with :N that many of them, or with --count that weight. Also uniform:1kb-10kb "
+    "or lognormal:MEDIAN,SIGMA[,CAP]. Repeat for a mix.",
+)
+@click.option("--preset", metavar="NAME", help="Sizes and look measured elsewhere, see below.")
+@click.option("--count", type=int, help="How many messages.")
+@click.option("--total-size", type=_Size(), help="As many messages as fit, such as 10GB.")
+@click.option("--seed", type=int, help="Another seed is another corpus.  [default: 0]")
+@click.option(
+    "--look", type=click.Choice(list(LOOKS)), help="What the mail looks like.  [default: the preset's, or plain]"
+)
+@click.option(
+    "--body",
+    type=click.Choice(["prose", "noise"]),
+    help="Text that deflates to about 0.55, or noise.  [default: prose]",
+)
+@click.option("--unique-share", type=float, help="Share of attachments that occur once.  [default: the look's]")
+@click.option("--smtputf8", type=float, help="Share of messages with addresses in UTF-8 (RFC 6532).  [default: 0]")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=_Fault(),
+    help="A fault and the share of messages with it, such as leading-dot:0.03.",
+)
+@click.option("--format", type=click.Choice(["mbox", "eml-dir", "maildir"]), help="[default: mbox]")
+@click.option(
+    "--eol", type=click.Choice(["crlf", "lf"]), help="Line ends in the file.  [default: crlf, lf in a Maildir]"
+)
+@click.option(
+    "--order",
+    type=click.Choice(["shuffled", "as-given"]),
+    help="Order of sizes given with counts.  [default: shuffled]",
+)
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: 2025-11-01]")
+@click.option("--days", type=int, help="Span of the dates.  [default: 30]")
+@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file with these options; those given here win.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
+@click.option("--force", is_flag=True, help="Replace a corpus that is there.")
+@click.option("--quiet", is_flag=True, help="No progress, no summary.")
+def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool, **options: Any) -> None:
+    """Make a corpus."""
+    from mboxgen import display
+    from mboxgen.corpus import generate
+
+    made_from = _recipe(recipe, options)
+    with display.progress("messages", quiet) as update:
+        made = generate(
+            made_from,
+            path,
+            workers=workers,
+            force=force,
+            progress=lambda p: update(p.messages, p.of_messages, p.octets),
+        )
+    if not quiet:
+        display.show_made(made)
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def info(path: Path) -> None:
+    """Show count, sizes, MIME shapes and faults of any mbox.
+
+    Example: mboxgen info corpus.mbox
+    """
+    from mboxgen import display
+    from mboxgen.mbox import open_mbox
+    from mboxgen.survey import survey
+
+    with open_mbox(path) as mbox:
+        with display.progress("messages", False) as update:
+            found = survey(mbox, lambda number: update(number, len(mbox), int(mbox.records[number]["offset"])))
+        display.show_survey(path, mbox.indexed, found)
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def verify(path: Path) -> int:
+    """Check every message of a corpus against its index.
+
+    Example: mboxgen verify corpus.mbox
+    """
+    from mboxgen import display
+    from mboxgen.verify import verify as verified
+
+    with display.progress("messages", False) as update:
+        verdict = verified(path, update)
+    display.show_verdict(path, verdict)
+    return 0 if verdict.sound else EXIT_BROKEN
+
+
+def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
+    """Turn options into a Recipe; what the recipe file says holds where no option was given."""
+    from mboxgen import recipe as recipes
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if "preset" in given:
+        if "sizes" in given:
+            raise click.UsageError("--preset and --size both say the sizes; give one of them")
+        name = given.pop("preset")
+        if name not in PRESETS:
+            raise recipes.RecipeError(recipes.unknown_preset(name))
+        given["sizes"] = (name,)
+    choices: dict[str, Callable[[str], object]] = {
+        "body": recipes.Body, "format": recipes.Format, "eol": recipes.Eol, "order": recipes.Order,
+    }  # fmt: skip
+    fields: dict[str, Any] = {name: choices[name](value) if name in choices else value for name, value in given.items()}
+    if "start" in fields:
+        fields["start"] = dt.datetime.date(fields["start"])
+    if "total_size" in fields:
+        fields["total_octets"] = fields.pop("total_size")
+    if path is not None:
+        fields = recipes.merged(recipes.load(path), fields)
+    if "sizes" not in fields:
+        raise click.UsageError("which sizes? give --size 60kb, --preset spec2001 or --recipe FILE")
+    return recipes.Recipe(**fields)
+
+
+def main() -> None:
+    """Run the command line; the only place that maps what happened to an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after Ctrl-C: clean up, say so
+    try:
+        code = commands.main(standalone_mode=False, prog_name="mboxgen")
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("mboxgen: interrupted; nothing half-made was left behind", err=True)
+        code = EXIT_INTERRUPTED
+    except (ValueError, RuntimeError, OSError) as error:
+        code = _failure(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failure(error: Exception) -> int:
+    """Say in one line what could not be done; our own bugs keep their traceback."""
+    from mboxgen.corpus import GenerateError
+    from mboxgen.recipe import RecipeError
+    from mboxgen.scan import MboxError
+
+    if isinstance(error, (RecipeError, SizeError, FaultError)):
+        click.echo(f"mboxgen: {error}", err=True)
+        return 2
+    if isinstance(error, (GenerateError, MboxError, OSError)):
+        click.echo(f"mboxgen: {error}", err=True)
+        return EXIT_FAILED
+    raise error

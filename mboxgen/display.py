@@ -1,0 +1,113 @@
+"""What `mboxgen` shows on the terminal.
+
+Takes     what was made, surveyed or verified
+Gives     numbers on stdout, progress and talk on stderr
+Not here  the numbers themselves (corpus, survey, verify)
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mboxgen.sizes import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mboxgen.corpus import Made
+    from mboxgen.survey import Survey
+    from mboxgen.verify import Verdict
+
+_BAR = 40
+
+
+@contextmanager
+def progress(unit: str, quiet: bool) -> Iterator[Callable[..., None]]:
+    """Show a bar with rate and time left on stderr while something is made; nothing when stderr is no terminal."""
+    from rich import progress as bars
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda *_: None
+        return
+    columns = (
+        bars.BarColumn(), bars.TaskProgressColumn(), bars.TextColumn("{task.completed:,.0f} " + unit),
+        bars.TextColumn("{task.fields[octets]}"), bars.TextColumn("{task.fields[rate]}/s"), bars.TimeRemainingColumn(),
+    )  # fmt: skip
+    with bars.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, octets="", rate="–")
+
+        def update(done: int, total: int | None = None, octets: int = 0) -> None:
+            elapsed = bar.tasks[0].elapsed or 0
+            rate = format_size(round(octets / elapsed)) if elapsed > 0 and octets else "–"
+            bar.update(task, completed=done, total=total, octets=format_size(octets), rate=rate)
+
+        yield update
+
+
+def show_made(made: Made) -> None:
+    """Say what was made, and how fast."""
+    rate = format_size(round(made.octets / max(made.seconds, 1e-9)))
+    console = Console(stderr=True, highlight=False)
+    console.print(
+        f"{escape(_shown(made.path))}: {made.messages:,} messages, {format_size(made.delivered_octets)} delivered, "
+        f"{made.seconds:.1f} s, {rate}/s",
+        soft_wrap=True,
+    )
+
+
+def show_survey(path: Path, indexed: bool, found: Survey) -> None:
+    """Show an mbox in numbers, with a histogram of its sizes."""
+    console = Console(highlight=False)
+    total, count = int(found.sizes.sum()), len(found.sizes)
+    console.print(f"{escape(_shown(path))}: {count:,} messages, {format_size(total)} delivered", soft_wrap=True)
+    ends = "LF" if found.lf_messages == count else "CRLF" if not found.lf_messages else "CRLF and LF"
+    console.print(f"line ends {ends}, index {'used' if indexed else 'none, scanned'}")
+    quantiles = ", ".join(f"p{p} {found.quantile(p):,}" for p in (1, 25, 50, 75, 95, 99))
+    console.print(f"octets: mean {total / count:,.0f}, {quantiles}, max {found.quantile(100):,}", soft_wrap=True)
+    console.print(f"header octets: mean {found.header_sizes.mean():,.0f}")
+    _show_histogram(console, found)
+    _show_counts(console, "MIME shape", found.shapes.most_common(12), count)
+    _show_counts(console, "found", sorted(found.findings.items()), count)
+
+
+def show_verdict(path: Path, verdict: Verdict) -> None:
+    """Say whether a corpus is as it was made."""
+    console = Console(highlight=False)
+    for finding in verdict.findings:
+        console.print(escape(finding), soft_wrap=True)
+    if verdict.sound:
+        words = f"{verdict.messages:,} messages, all as they were made"
+    else:
+        words = f"{verdict.broken:,} of {verdict.messages:,} messages broken" if verdict.broken else "broken"
+    console.print(f"{escape(_shown(path))}: {words}", soft_wrap=True)
+
+
+def _show_histogram(console: Console, found: Survey) -> None:
+    table = Table("size", "messages", "", box=None, pad_edge=False, show_header=False)
+    buckets = found.histogram
+    most = max(count for _, count in buckets)
+    for end, count in buckets:
+        bar = "█" * (count * _BAR // most) or ("▏" if count else "")
+        table.add_row(f"< {format_size(end)}", f"{count:,}", bar)
+    console.print(table)
+
+
+def _show_counts(console: Console, title: str, rows: list[tuple[str, int]], messages: int) -> None:
+    if not rows:
+        return
+    table = Table(title, "messages", "share", box=None, pad_edge=False)
+    for words, count in rows:
+        table.add_row(escape(words), f"{count:,}", f"{100 * count / messages:.2f} %")
+    console.print(table)
+
+
+def _shown(path: Path) -> str:
+    """Give a path as text even when its octets are not UTF-8."""
+    return str(path).encode("utf-8", "replace").decode()
