@@ -28,8 +28,10 @@ def read_domains(path: Path) -> list[WeightedDomain]:
     flag = "--domains-from"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
+    except UnicodeDecodeError as error:
+        raise _wrong(f'cannot read "{path}": it is not UTF-8 text', "domains", flag) from error
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise _wrong(f'cannot read "{path}": {reason}', "domains", flag) from error
     found = []
     for number, line in enumerate(lines, start=1):
@@ -100,8 +102,8 @@ def parse_header(text: str) -> Header:
         raise _wrong(f'expected "Name: value", got "{text}"', "headers", "--header")
     value = value.strip(" \t")
     if value.startswith("{") and value.endswith("}") and "|" in value:
-        return Header(name.strip(), tuple(_alternative(part.strip()) for part in value[1:-1].split("|")))
-    return Header(name.strip(), ((value, 1.0),))
+        return Header(name.strip(" \t"), tuple(_alternative(part.strip()) for part in value[1:-1].split("|")))
+    return Header(name.strip(" \t"), ((value, 1.0),))
 
 
 def parse_stage(text: str) -> Stage:

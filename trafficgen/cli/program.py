@@ -114,7 +114,9 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
 
 
 def _fail(code: ExitCode, text: str) -> ExitCode:
-    click.echo(f"{NAME}: {text}", err=True)
+    # What was typed is quoted in errors: nothing in it may break the line or command the terminal.
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    click.echo(f"{NAME}: {line}", err=True)
     return code
 
 

@@ -1,0 +1,279 @@
+"""The program: which command runs, what goes where, and the exit code."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import trafficgen
+from trafficgen.cli import program, send, sink
+from trafficgen.cli.program import call
+from trafficgen.errors import ExitCode, LocalProtocolError, PlanError, ResultsError, SetupError
+from trafficgen.plan import TcpTarget, UnixTarget
+
+
+class FakeResults:
+    """As much of `Results` as the command touches."""
+
+    code = ExitCode.DONE
+
+    def exit_code(self, *, keep_going):
+        return self.code
+
+    def to_json(self):
+        return '{"run": 1}\n'
+
+
+@pytest.fixture
+def fake_run(monkeypatch):
+    """Replace the run and its summary; gives the plans that were run."""
+    plans = []
+
+    def run(plan, options):
+        plans.append(plan)
+        return FakeResults()
+
+    monkeypatch.setattr(send, "_run", run)
+    monkeypatch.setattr(
+        "trafficgen.report.to_text.write_summary", lambda results, stream: stream.write("the summary\n")
+    )
+    return plans
+
+
+def test_no_command_means_send(fake_run):
+    assert call(["--message-count", "5"]) is ExitCode.DONE
+    assert call(["send", "--message-count", "6"]) is ExitCode.DONE
+    assert call([]) is ExitCode.DONE
+    assert [plan.max_messages for plan in fake_run] == [5, 6, None]
+
+
+def test_summary_goes_to_stdout_and_notices_to_stderr(fake_run, capsys):
+    call(["--message-count", "5", "--seed", "1", "--domain", "a.com", "--domain", "a.com"])
+    out, err = capsys.readouterr()
+    assert out == "the summary\n"
+    assert err == "1 of 2 domains are named again; their weights add up: a.com 2\n"
+
+
+def test_quiet_leaves_notices_out(fake_run, capsys):
+    call(["--message-count", "5", "--quiet"])
+    assert capsys.readouterr().err == ""
+
+
+def test_json_to_stdout_sends_the_summary_to_stderr(fake_run, capsys):
+    call(["--message-count", "5", "--seed", "1", "--json", "-"])
+    assert capsys.readouterr() == ('{"run": 1}\n', "the summary\n")
+
+
+def test_json_to_a_file(fake_run, capsys, tmp_path):
+    call(["--message-count", "5", "--json", str(tmp_path / "r.json")])
+    assert (tmp_path / "r.json").read_text() == '{"run": 1}\n'
+    assert capsys.readouterr().out == "the summary\n"
+
+
+def test_json_file_that_cannot_be_written_stops_before_the_run(fake_run, capsys, tmp_path):
+    assert call(["--message-count", "5", "--seed", "1", "--json", str(tmp_path / "no" / "r.json")]) is ExitCode.USAGE
+    assert fake_run == []
+    assert re.search(r"no such file or directory \(--json\)\n$", capsys.readouterr().err)
+
+
+def test_wrong_plan_leaves_an_older_json_file_alone(fake_run, tmp_path):
+    (tmp_path / "r.json").write_text("old")
+    assert call(["--message-count", "0", "--json", str(tmp_path / "r.json")]) is ExitCode.USAGE
+    assert (tmp_path / "r.json").read_text() == "old"
+
+
+def test_exit_code_is_that_of_the_results(fake_run, monkeypatch):
+    monkeypatch.setattr(FakeResults, "code", ExitCode.VERDICT_FAILED)
+    assert call(["--message-count", "5"]) is ExitCode.VERDICT_FAILED
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (PlanError("bad", field="rate", flag="--rate"), 2, "bad (--rate)"),
+        (SetupError("cannot resolve it"), 1, "cannot resolve it"),
+        (ResultsError("damaged"), 122, "damaged"),
+        (LocalProtocolError("ours"), 1, "ours"),
+        (KeyboardInterrupt(), 105, "interrupted"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, '"/x": permission denied'),
+    ],
+)
+def test_foreseen_errors_are_one_line_and_a_code(monkeypatch, capsys, error, code, words):
+    def run(plan, options):
+        raise error
+
+    monkeypatch.setattr(send, "_run", run)
+    assert call(["--message-count", "5", "--quiet"]) == code
+    assert capsys.readouterr().err.strip() == f"traffic-gen: {words}"
+
+
+def test_bug_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(send, "_run", lambda plan, options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        call(["--message-count", "5"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sned"], "no such command 'sned'; see traffic-gen --help"),
+        (["--wat"], "no such option"),
+        (["send", "extra"], "unexpected extra argument"),
+        (["--concurrency", "x"], "not a valid integer"),
+        (["--duration"], "requires an argument"),
+        (["--pipelining", "maybe"], "'maybe' is not one of 'auto', 'off'"),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, arguments, words):
+    assert call(arguments) is ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_version(capsys):
+    assert call(["--version"]) is ExitCode.DONE
+    assert capsys.readouterr().out == f"traffic-gen, version {trafficgen.__version__}\n"
+
+
+@pytest.mark.parametrize("name", program.COMMANDS)
+def test_every_command_has_help_with_an_example(capsys, name):
+    assert call([name, "--help"]) is ExitCode.DONE
+    out = capsys.readouterr().out
+    assert re.search(rf"^    traffic-gen ({name} )?[^\n]+$", out.partition("Example")[2], re.MULTILINE)
+
+
+def test_help_of_the_program_shows_commands_and_options_of_send(capsys):
+    assert call(["--help"]) is ExitCode.DONE
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in program.COMMANDS)
+    for option in send.command.params:
+        assert option.opts[0] in out
+
+
+def test_presets_are_listed_with_their_sources(capsys):
+    assert call(["--list-presets"]) is ExitCode.DONE
+    out = capsys.readouterr().out
+    assert "mapp2019-us" in out
+    assert "Mapp Global Provider Report 2019" in out
+    assert "SPECmail2001 Architecture White Paper" in out
+
+
+# -- as a process ---------------------------------------------------------------------------------------
+
+
+def process(*arguments, **settings):
+    command = [sys.executable, "-m", "trafficgen", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+
+
+def test_module_is_the_program():
+    done = process("--version")
+    assert (done.returncode, done.stdout) == (0, f"traffic-gen, version {trafficgen.__version__}\n")
+
+
+def test_reader_that_goes_away_is_boring():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "trafficgen", "--list-presets"]
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("line", "wanted"), [("", "sink"), ("si", "sink"), ("--dom", "--domain-suffix")])
+def test_shell_completion(line, wanted):
+    environment = os.environ | {
+        "_TRAFFIC_GEN_COMPLETE": "bash_complete", "COMP_WORDS": f"traffic-gen {line}", "COMP_CWORD": "1",
+    }  # fmt: skip
+    assert f"plain,{wanted}" in process(env=environment).stdout.split()
+
+
+# -- dry run --------------------------------------------------------------------------------------------
+
+
+def test_dry_run_shows_plan_and_two_messages(capsys):
+    arguments = [
+        "--dry-run",
+        "--seed",
+        "42",
+        "--run-id",
+        "9f3a6c1e02b4d857",
+        "--domain",
+        "gmail.com:3",
+        "--domain",
+        "b.com",
+    ]
+    assert (
+        call([*arguments, "--target", "no.such.host.test:2025", "--rate", "100/s", "--message-count", "500"])
+        is ExitCode.DONE
+    )
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "target      no.such.host.test:2025\n" in out
+    assert "load        100 messages/s, evenly spaced (open model)\n" in out
+    assert "ends        after 500 messages; then up to 10.0 s for what is on its way\n" in out
+    assert "   75.00%  gmail.com.traffic-gen.test\n" in out
+    assert out.count("MAIL FROM:<") == out.count("\n.\n") == 2
+    assert "X-Traffic-Gen: 9f3a6c1e02b4d857 000000000001 " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "as fast as the server answers (closed model)"),
+        (["--stage", "30s:200", "--stage", "1m:1000"], "after 39,000 messages or 90.0 s"),
+        (["--arrivals", "poisson", "--rate", "5/s"], "5 messages/s, at random (Poisson) (open model)"),
+        (
+            ["--starttls", "--auth-user", "me", "--auth-password-file", "f"],
+            "STARTTLS, certificate checked, logged in as me",
+        ),
+        (["--body-size", "spec2001"], "messages with headers of 1 kB to 2.68 MB"),
+        (["--body-size", "10kb", "--body-size", "80kb"], "bodies of 10 kB to 80 kB, 45 kB on average (10kb, 80kb)"),
+        (["--users", "50,zipf,tag"], "50 users a domain, popular by Zipf's law, exponent 1, a new +tag every time"),
+        (["--recipients", "spec2001"], "2.00 per message on average"),
+        (["--header", "X-T: {a:3|b:1}"], "header      X-T: a (75.0%) | b (25.0%)"),
+        (["--domain-preset", "mapp2019-us"], "recipient domains"),
+        (["--target", "::1", "--domain-suffix", ""], "this run needs --allow-real-domains"),
+        (["--messages-per-session", "1", "--pipelining", "off"], "1 messages each, no pipelining"),
+        (["--keep-going"], "counted, the run carries on"),
+    ],
+)
+def test_dry_run_says_what_would_happen(capsys, arguments, words):
+    assert call([*arguments, "--dry-run"]) is ExitCode.DONE
+    assert words in capsys.readouterr().out
+
+
+def test_dry_run_writes_no_terminal_codes(capsys, tmp_path):
+    (tmp_path / "body").write_bytes(b"\x1b[31mred\x07 gr\xfcn\n.dot\n")
+    assert call(["--dry-run", "--body-file", str(tmp_path / "body")]) is ExitCode.DONE
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\\x1b[31mred\\x07 gr\\xfcn\n..dot\n.\n" in out
+
+
+# -- sink -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2526", TcpTarget("127.0.0.1", 2526)),
+        ("127.0.0.1:2526", TcpTarget("127.0.0.1", 2526)),
+        ("[::1]:2526", TcpTarget("::1", 2526)),
+        ("unix:/tmp/s", UnixTarget("/tmp/s")),
+    ],
+)
+def test_where_a_sink_listens(text, expected):
+    assert sink.parse_listen(text) == expected
+
+
+@pytest.mark.parametrize("text", ["99999", "0:0", "localhost:", "a:x"])
+def test_where_a_sink_cannot_listen(text):
+    with pytest.raises(PlanError):
+        sink.parse_listen(text)

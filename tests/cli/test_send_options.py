@@ -1,0 +1,321 @@
+"""The options of send together: plans, defaults, environment, refusals."""
+
+import dataclasses
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from trafficgen.cli import planning
+from trafficgen.cli.options import GroupedOption
+from trafficgen.cli.program import call
+from trafficgen.cli.send import EPILOG
+from trafficgen.cli.send import command as send
+from trafficgen.errors import ExitCode, PlanError
+from trafficgen.plan import (
+    Arrivals,
+    Auth,
+    BodyFile,
+    Corpus,
+    LongTail,
+    OpenLoop,
+    Pipelining,
+    Security,
+    SizedBodies,
+    Stage,
+    TcpTarget,
+    UnixTarget,
+    Users,
+    WeightedDomain,
+)  # fmt: skip
+from trafficgen.workload import Messages
+
+S = 1_000_000_000
+
+
+def planned(*arguments, environment=None):
+    """The plan and notices of a command line."""
+    context = send.make_context("send", list(arguments)) if environment is None else _with(environment, arguments)
+    return planning.make_plan(planning.SendOptions(**context.params))
+
+
+def _with(environment, arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return send.make_context("send", list(arguments))
+
+
+def plan_of(*arguments, environment=None):
+    return planned(*arguments, environment=environment).plan
+
+
+# -- KumoMTA's commands, word for word ------------------------------------------------------------------
+
+
+def test_kumomta_performance_command():
+    plan = plan_of(
+        "--target", "localhost:2025", "--keep-going", "--concurrency", "400", "--body-size", "60kb",
+        "--duration", "1500", "--domain-suffix", "testingdomain.tld", "--domain", "aol.com:1.5",
+        "--domain", "gmail.com:67.4", "--domain", "yahoo.com:5.9", "--domain", "me.com:0.2",
+    )  # fmt: skip
+    assert plan.target == TcpTarget("localhost", 2025)
+    assert plan.keep_going
+    assert plan.sessions == 400
+    assert plan.duration_ns == 1500 * S
+    assert plan.max_messages is None
+    assert plan.workload.content == SizedBodies(("60kb",))
+    assert plan.workload.domain_suffix == "testingdomain.tld"
+    assert plan.workload.domains[1] == WeightedDomain("gmail.com", 67.4)
+    assert plan.load is None
+
+
+def test_kumomta_count_command_has_no_hidden_deadline():
+    plan = plan_of(
+        "--target", "127.0.0.1:2025", "--concurrency", "20000", "--message-count", "100000", "--body-size", "100000"
+    )
+    assert (plan.max_messages, plan.duration_ns, plan.sessions) == (100_000, None, 20_000)
+
+
+def test_kumomta_throttle_and_header():
+    plan = plan_of("--throttle", "1000/s", "--header", "X-Tenant: a", "--starttls")
+    assert plan.load == OpenLoop(1000.0)
+    assert plan.workload.headers[0].values == (("a", 1.0),)
+    assert plan.session.security is Security.STARTTLS
+
+
+# -- defaults -------------------------------------------------------------------------------------------
+
+
+def test_defaults():
+    plan, notices = planned()
+    assert plan.target is None
+    assert plan.sessions == 10 * planning.cores()
+    assert (plan.max_messages, plan.duration_ns) == (None, 60 * S)
+    assert [d.name for d in plan.workload.domains] == ["aol.com", "gmail.com", "hotmail.com", "yahoo.com"]
+    assert plan.workload.domain_suffix == "traffic-gen.test"
+    assert plan.workload.content == SizedBodies(("5kb",))
+    assert plan.ledger
+    assert notices == [f"seed {plan.seed}: repeat this run's messages with --seed {plan.seed}"]
+
+
+def test_seed_and_run_id_are_new_each_time_unless_given():
+    assert plan_of().seed != plan_of().seed
+    assert plan_of().run_id != plan_of().run_id
+    plan, notices = planned("--seed", "7", "--run-id", "9F3A6C1E02B4D857")
+    assert (plan.seed, plan.run_id, notices) == (7, "9f3a6c1e02b4d857", [])
+
+
+def test_run_of_stages_lasts_as_long_as_they_do():
+    plan = plan_of("--stage", "30s:200", "--stage", "1m:1000", "--arrivals", "poisson")
+    assert plan.duration_ns == 90 * S
+    assert plan.load == OpenLoop(0.0, (Stage(30 * S, 200.0), Stage(60 * S, 1000.0)), Arrivals.POISSON)
+    assert plan_of("--stage", "30s:200", "--rate", "50/s").load.rate_per_s == 50.0
+    assert plan_of("--stage", "30s:200", "--message-count", "5").duration_ns is None
+
+
+def test_every_option_reaches_the_plan(tmp_path):
+    plan = plan_of(
+        "--target", "unix:/tmp/sink", "--message-count", "5", "--duration", "1h30m", "--messages-per-session", "3",
+        "--workers", "2", "--grace", "500ms", "--users", "50,zipf:1.5,tag", "--recipients", "spec2001",
+        "--senders", "9", "--long-tail", "100:5", "--domain", "a.com", "--body-file", "b.txt",
+        "--pipelining", "off", "--tls", "--insecure",
+        "--ehlo-name", "mx.example", "--auth-user", "me", "--auth-password-file", "pw", "--connect-timeout", "3s",
+        "--timeout", "4s", "--no-ledger", "--allow-public-target", "--allow-real-domains",
+    )  # fmt: skip
+    assert plan.target == UnixTarget("/tmp/sink")
+    assert (plan.max_messages, plan.duration_ns, plan.workers, plan.grace_ns) == (5, 5400 * S, 2, S // 2)
+    assert plan.workload.users == Users(50, 1.5, tagged=True)
+    assert plan.workload.recipients_per_message[0] == (1, 85.73)
+    assert plan.workload.senders == 9
+    assert plan.workload.long_tail == LongTail(100, 5.0)
+    assert plan.workload.content == BodyFile(Path("b.txt"))
+    session = plan.session
+    assert (session.max_messages, session.pipelining, session.security) == (3, Pipelining.OFF, Security.TLS)
+    assert (session.verify_certificate, session.ehlo_name) == (False, "mx.example")
+    assert session.auth == Auth("me", Path("pw"))
+    assert (session.connect_timeout_ns, session.reply_timeout_ns) == (3 * S, 4 * S)
+    assert (plan.ledger, plan.allow_public_target, plan.allow_real_domains) == (False, True, True)
+
+
+def test_corpus():
+    assert plan_of("--mbox", "a.mbox", "--shuffle").workload.content == Corpus(Path("a.mbox"), True)
+
+
+def test_preset_sends_its_rest_to_a_long_tail():
+    plan = plan_of("--domain-preset", "mapp2019-us")
+    assert plan.workload.domains[0] == WeightedDomain("gmail.com", 50.1)
+    assert plan.workload.long_tail == LongTail(1000, 10.2)
+    assert plan_of("--domain-preset", "mapp2019-us", "--long-tail", "7:1").workload.long_tail == LongTail(7, 1.0)
+    assert plan_of("--domain-preset", "kumo-doc").workload.long_tail is None
+
+
+def test_presets_and_domains_add_up():
+    plan, notices = planned("--domain-preset", "kumo-doc", "--domain", "gmail.com:10", "--seed", "1")
+    assert plan.workload.domains[0].weight == pytest.approx(77.4)
+    assert len(notices) == 1
+
+
+def test_long_tail_alone_leaves_the_default_domains_out():
+    assert plan_of("--long-tail", "10:1").workload.domains == ()
+
+
+def test_suffix_that_is_not_reserved_is_told():
+    assert '"example.com"' not in str(planned("--domain-suffix", "example.com").notices)
+    assert planned("--domain-suffix", "corp.net", "--seed", "1").notices == [
+        '"corp.net" is not reserved for tests: make sure that mail for it cannot leave your network'
+    ]
+    assert plan_of("--domain-suffix", "").workload.domain_suffix == ""
+
+
+# -- the environment ------------------------------------------------------------------------------------
+
+
+def test_every_option_has_an_environment_variable_after_its_name():
+    for option in send.params:
+        if isinstance(option, GroupedOption):
+            assert option.envvar == ["TRAFFIC_GEN_" + n[2:].replace("-", "_").upper() for n in option.opts]
+
+
+def test_options_come_from_the_environment():
+    plan = plan_of(
+        environment={
+            "TRAFFIC_GEN_TARGET": "localhost:2025",
+            "TRAFFIC_GEN_DOMAIN": "gmail.com:67.4 yahoo.com:5.9",
+            "TRAFFIC_GEN_BODY_SIZE": "10kb:5 80kb:5",
+            "TRAFFIC_GEN_HEADER": "X-A: one two; three\nX-B: four\n",
+            "TRAFFIC_GEN_STAGE": "30s:200\n1m:1000",
+            "TRAFFIC_GEN_KEEP_GOING": "1",
+            "TRAFFIC_GEN_THROTTLE": "5/s",
+        }
+    )
+    assert plan.target == TcpTarget("localhost", 2025)
+    assert [d.weight for d in plan.workload.domains] == [67.4, 5.9]
+    assert plan.workload.content == SizedBodies(("10kb:5", "80kb:5"))
+    assert [h.values[0][0] for h in plan.workload.headers] == ["one two; three", "four"]
+    assert len(plan.load.stages) == 2
+    assert plan.load.rate_per_s == 5.0
+    assert plan.keep_going
+
+
+def test_command_line_wins_over_the_environment():
+    environment = {"TRAFFIC_GEN_RATE": "5/s", "TRAFFIC_GEN_DOMAIN": "a.com"}
+    plan = plan_of("--rate", "7/s", "--domain", "b.com", environment=environment)
+    assert plan.load.rate_per_s == 7.0
+    assert [d.name for d in plan.workload.domains] == ["b.com"]
+
+
+# -- refusals -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--starttls", "--tls"], "--tls"),
+        (["--insecure"], "--insecure"),
+        (["--auth-user", "a", "--starttls"], "add --auth-password-file"),
+        (["--auth-password-file", "a", "--starttls"], "add --auth-user"),
+        (["--auth-user", "a", "--auth-password-file", "b"], "never goes over a plain session"),
+        (["--auth-user", "a\r\nb", "--auth-password-file", "b", "--tls"], "--auth-user"),
+        (["--body-size", "1kb", "--mbox", "a"], "--mbox"),
+        (["--body-file", "a", "--mbox", "b"], "--mbox"),
+        (["--shuffle"], "--shuffle"),
+        (["--arrivals", "poisson"], "--arrivals"),
+        (["--rate", "-5/s"], 'got "-5/s" (--rate)'),
+        (["--rate", "0/s"], "--rate"),
+        (["--duration", "0"], "--duration"),
+        (["--duration", "soon"], "--duration"),
+        (["--message-count", "0"], "--message-count"),
+        (["--concurrency", "0"], "--concurrency"),
+        (["--workers", "0"], "--workers"),
+        (["--senders", "0"], "--senders"),
+        (["--senders", "1000000"], "--senders"),
+        (["--messages-per-session", "-1"], "--messages-per-session"),
+        (["--seed", "-1"], "--seed"),
+        (["--run-id", "xyz"], "--run-id"),
+        (["--grace", "-1s"], "--grace"),
+        (["--timeout", "0"], "--timeout"),
+        (["--connect-timeout", "0"], "--connect-timeout"),
+        (["--target", ""], "--target"),
+        (["--target", "a:99999"], "--target"),
+        (["--target", "a\r\nb:25"], "--target"),
+        (["--target", "unix:/a\0b"], "--target"),
+        (["--domain-suffix", "a b"], "--domain-suffix"),
+        (["--domain-suffix", "a\r\nDATA"], "--domain-suffix"),
+        (["--ehlo-name", "a\r\nRSET"], "--ehlo-name"),
+        (["--body-file", "a\0b"], "--body-file"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_exit_code_2(capsys, arguments, words):
+    assert call([*arguments, "--dry-run"]) is ExitCode.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert err.startswith("traffic-gen: ")
+    assert err.count("\n") == 1
+
+
+PATHS = {"--mbox", "--body-file", "--auth-password-file", "--domains-from", "--json"}
+TEXTS = [o.opts[0] for o in send.params if isinstance(o, GroupedOption) and not o.is_flag and o.opts[0] not in PATHS]
+BESIDE = {"--auth-user": ("--tls", "--auth-password-file", "x"), "--auth-password-file": ("--tls", "--auth-user", "x")}
+
+
+def messages_of(*arguments):
+    return Messages(plan_of(*arguments), date="Fri, 21 Nov 2025 22:55:00 +0000")
+
+
+@pytest.mark.parametrize("injection", ["a\r\nRSET", "a\nb", "a\rb", "a\0b"])
+@pytest.mark.parametrize("flag", TEXTS)
+def test_line_ends_and_nul_are_refused_in_every_option(flag, injection):
+    value = {"--header": f"X-A: {injection}", "--domain": f"{injection}.com:1"}.get(flag, injection)
+    with pytest.raises((PlanError, click.UsageError)):
+        messages_of(flag, value, *BESIDE.get(flag, ()))
+
+
+@pytest.mark.parametrize("flag", sorted(PATHS - {"--json"}))
+def test_nul_is_refused_in_every_path(flag):
+    with pytest.raises(PlanError):
+        messages_of(flag, "a\0b", *BESIDE.get(flag, ()))
+
+
+# -- the definitions ------------------------------------------------------------------------------------
+
+
+def test_parameters_are_the_fields_of_send_options():
+    fields = {field.name for field in dataclasses.fields(planning.SendOptions)}
+    exposed = {p.name for p in send.params if p.expose_value}
+    assert fields == exposed
+
+
+def test_defaults_that_help_tells_are_those_of_the_options():
+    for option in send.params:
+        told = re.search(r"\[default: (\S+\])$", option.help or "")
+        if told and isinstance(option.default, str | int):
+            assert told[1] == f"{option.default}]"
+
+
+@pytest.mark.parametrize("example", re.findall(r"^  (traffic-gen .*)$", EPILOG, re.MULTILINE))
+def test_examples_in_help_run(example, tmp_path, monkeypatch, capsys):
+    (tmp_path / "corpus.mbox").write_bytes(b"From a@b.test Fri Nov 21 22:55:00 2025\nSubject: one\n\nhello\n\n")
+    monkeypatch.chdir(tmp_path)
+    assert call([*shlex.split(example)[1:], "--dry-run", "--seed", "1"]) is ExitCode.DONE
+    assert capsys.readouterr().out.startswith("dry run: nothing is sent")
+
+
+def test_help_imports_nothing_heavy():
+    code = inspect.cleandoc("""
+        import sys
+        from trafficgen.cli.program import call
+        call(["--help"])
+        heavy = {"numpy", "rich", "aiosmtplib", "faker", "asyncio", "uvloop", "ssl"} & set(sys.modules)
+        sys.exit(f"imported {heavy}" if heavy else 0)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--body-size" in done.stdout
+    assert re.search(r"^  sink\s", done.stdout, re.MULTILINE)
