@@ -1,7 +1,7 @@
 """`traffic-gen sink`: receive mail and count it, until stopped.
 
 Takes     where to listen
-Gives     the call of `trafficgen.sink.serve`, and its exit code
+Gives     the call of `trafficgen.sink.serve`; a line a second to stderr while mail comes
 Not here  the sink itself (`trafficgen.sink`)
 """
 
@@ -11,7 +11,7 @@ import click
 
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode
-from trafficgen.plan import Target, TcpTarget, parse_target
+from trafficgen.plan import Target, parse_target
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -30,19 +30,13 @@ def command(listen: str) -> ExitCode:
 
     Takes everything and relays nothing. A port alone listens on 127.0.0.1; unix:/path listens on a UNIX socket.
     """
-    from trafficgen import sink
+    address = parse_listen(listen)
+    from trafficgen.sink.serve import serve
 
-    code: ExitCode = sink.serve(parse_listen(listen))
-    return code
+    serve(address, say=lambda line: click.echo(line, err=True))
+    return ExitCode.DONE
 
 
 def parse_listen(text: str) -> Target:
     """A target; a bare number is a port on the loopback address."""
-    return TcpTarget(LOOPBACK, parse_port(text)) if text.isascii() and text.isdigit() else parse_target(text)
-
-
-def parse_port(text: str) -> int:
-    """A port from the number alone, checked as every target's is."""
-    target = parse_target(f"{LOOPBACK}:{text}")
-    assert isinstance(target, TcpTarget)
-    return target.port
+    return parse_target(f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text)

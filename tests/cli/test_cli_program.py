@@ -273,7 +273,21 @@ def test_where_a_sink_listens(text, expected):
     assert sink.parse_listen(text) == expected
 
 
-@pytest.mark.parametrize("text", ["99999", "0:0", "localhost:", "a:x"])
-def test_where_a_sink_cannot_listen(text):
-    with pytest.raises(PlanError):
-        sink.parse_listen(text)
+@pytest.mark.parametrize("text", ["99999", "0", "localhost:", "a:x"])
+def test_where_a_sink_cannot_listen(capsys, text):
+    assert call(["sink", text]) is ExitCode.USAGE
+    assert "expected a port" in capsys.readouterr().err
+
+
+def test_sink_serves_where_it_was_told_and_talks_to_stderr(monkeypatch, capsys):
+    asked = []
+
+    def serve(listen, *, say):
+        asked.append(listen)
+        say("listening")
+        return 5
+
+    monkeypatch.setattr("trafficgen.sink.serve.serve", serve)
+    assert call(["sink", "2526"]) is ExitCode.DONE
+    assert asked == [TcpTarget("127.0.0.1", 2526)]
+    assert capsys.readouterr() == ("", "listening\n")
