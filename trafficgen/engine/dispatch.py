@@ -15,8 +15,9 @@ from trafficgen.schedule import Schedule
 from trafficgen.smtp.seams import Work
 from trafficgen.workload import Message, Messages
 
-_PIECE: Final = 64
-"""Some 0.1 ms of building (benchmarks/workload.py): less than a round trip, and the cost a piece is spread well."""
+_PIECE: Final = 256
+"""Some 0.5 ms of building (benchmarks/workload.py): half of it costs a third more a message, twice of it keeps sessions
+waiting for a millisecond."""
 
 
 class ClosedLoop:

@@ -97,11 +97,13 @@ class Ledger:
         octets, crcs, recipients = octets[ours], crcs[ours], recipients[ours]
         numbers = (octets[:, 17:29] - np.int64(48)) @ (10 ** np.arange(11, -1, -1, dtype=np.int64))
         claimed = _hexadecimal(octets[:, 30:38])
-        run_ids, which = np.unique(octets[:, :16], axis=0, return_inverse=True)
-        for index, run_id in enumerate(run_ids):
-            rows = which.reshape(-1) == index
+        damaged = claimed != crcs
+        while octets.size:  # one turn for each run, so nearly always one
+            run_id = octets[0, :16]
+            rows = (octets[:, :16] == run_id).all(axis=1)
             arrivals = self._runs.setdefault(run_id.tobytes().decode("ascii"), Arrivals())
-            _add(arrivals, numbers[rows], recipients[rows], claimed[rows] != crcs[rows])
+            _add(arrivals, numbers[rows], recipients[rows], damaged[rows])
+            octets, numbers, recipients, damaged = octets[~rows], numbers[~rows], recipients[~rows], damaged[~rows]
 
 
 class SessionReceiver:

@@ -15,6 +15,8 @@ MAX_LINE_OCTETS: Final = 2048
 
 MAX_LINES: Final = 100
 
+_TOO_LONG: Final = f"reply line over {MAX_LINE_OCTETS} octets"
+
 _LINE: Final = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)", re.DOTALL)
 _ENHANCED: Final = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|$)")
 
@@ -61,12 +63,15 @@ class ReplyReader:
         for line in lines:
             if not self._take_line(line.removesuffix(b"\r"), replies):
                 return replies
-        if len(self._rest) > MAX_LINE_OCTETS:
-            self.fault = f"reply line over {MAX_LINE_OCTETS} octets"
+        if len(self._rest) > MAX_LINE_OCTETS + 1:  # the last one may be the CR
+            self.fault = _TOO_LONG
         return replies
 
     def _take_line(self, line: bytes, replies: list[Reply]) -> bool:
-        match = _LINE.fullmatch(line) if len(line) <= MAX_LINE_OCTETS else None
+        if len(line) > MAX_LINE_OCTETS:
+            self.fault = _TOO_LONG
+            return False
+        match = _LINE.fullmatch(line)
         if match is None or (not match[2] and match[3]):
             shown = line[:80].decode("ascii", "backslashreplace")
             self.fault = f'expected a reply, got "{shown}"'
