@@ -22,7 +22,7 @@ from mboxgen.faults import FAULTS
 from mboxgen.flags import Flag
 from mboxgen.looks import Charset, Shape
 from mboxgen.mime import Letter
-from mboxgen.parts import Pools
+from mboxgen.parts import pools_of
 from mboxgen.recipe import Body, RecipeError
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class Renderer:
         self._people = people.gather(recipe.seed, locales)
         self._wide_people = [p for p in self._people.persons if not p.utf8_address.isascii()]
         self._identities = headers.Identities(recipe.seed, self._people)
-        self._pools = Pools(recipe.seed, look.locales)
-        self._traces = headers.Traces(recipe.seed, self._people, look.list_mail)
+        self._pools = pools_of(recipe.seed, look.locales)
+        self._traces = headers.traces_of(recipe.seed, locales, look.list_mail)
         self._header_sizes = with_tail(look.name, look.headers[:-1], look.headers[-1][1])
         self._noise = recipe.body is Body.NOISE
         start = (recipe.start - _EPOCH).days * _SECONDS_PER_DAY

@@ -1,7 +1,8 @@
 """The command `mboxgen`.
 
 Takes     arguments
-Gives     a corpus, a picture of an mbox, or a verdict; as exit code 0 done, 1 could not, 2 usage, 99 broken, 105 interrupted
+Gives     a corpus, a picture of an mbox, or a verdict
+Exits     0 done, 1 could not, 2 usage, 99 broken, 105 interrupted
 Not here  everything else: options become a Recipe, one call does the work, one renderer shows it (display)
 """
 
@@ -37,7 +38,7 @@ Examples:
   mboxgen verify corpus.mbox"""
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -47,7 +48,7 @@ class _Size(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class _Fault(click.ParamType):
+class _Fault(click.ParamType[tuple[str, float]]):
     name = "fault:rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:

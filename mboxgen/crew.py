@@ -161,7 +161,7 @@ def _crew(job: Job, workers: int) -> Iterator[list[_Worker]]:
 
 def _started() -> _Worker:
     ours, theirs = Pipe()
-    command = [sys.executable, "-m", "mboxgen.worker", str(theirs.fileno())]
+    command = [sys.executable, "-c", "from mboxgen.worker import main; main()", str(theirs.fileno())]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     process = subprocess.Popen(
         command,

@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mboxgen import streams
+from mboxgen.people import gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +109,12 @@ def short(sender: bytes, recipient: bytes, date: bytes, identity: bytes, content
     return b"From: %b\r\nTo: %b\r\nSubject: note\r\n%bMessage-ID: %b\r\n%b\r\n" % (
         sender, recipient, date, identity, content,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def traces_of(seed: int, locales: str, list_mail: bool) -> Traces:
+    """Give the traces of a seed; the same ones again while they are remembered."""
+    return Traces(seed, gather(seed, locales), list_mail)
 
 
 class Traces:

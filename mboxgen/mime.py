@@ -203,8 +203,8 @@ def _fit(letter: Letter, room: int) -> list[tuple[bytes, list[bytes], int, int]]
 
 
 def _copy_octets(copy: int) -> int:
-    """Give the size of attachment number `copy` of those that occur again: 1 kB to 1 MB."""
-    return (1_000 << copy % 10) + 37 * copy
+    """Give the size of attachment number `copy` of those that occur again: 1 to 130 kB."""
+    return (1_000 << copy % 8) + 37 * copy
 
 
 def _line(octets: bytes) -> bytes:

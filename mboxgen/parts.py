@@ -8,6 +8,7 @@ Not here  how runs are cut (pools), the words (text), which part uses which kind
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
     from mboxgen.pools import Pool
 
-_POOL_OCTETS = 512 << 10
+_POOL_OCTETS = 256 << 10
 _LATIN1_LOCALES = "de_DE fr_FR es_ES"
 _TAGS = (b"p", b"td", b"li", b"div", b"span")
 _LONGEST_TAG = len(b"<span></span>")
 _BASE64_LINES = 8192  # a multiple of four: runs then end at a line's end
 _BASE64_LINE = 57  # octets that make 76 characters
 _NOISE_LINES = 32_768
+_QUOTED = [b"=%02X" % octet if octet > 126 else b"%c" % octet for octet in range(256)]
 
 
 class Pools:
@@ -74,6 +76,12 @@ class Pools:
         return locales, lambda word: word.encode(charset, "ignore")
 
 
+@lru_cache(maxsize=4)
+def pools_of(seed: int, locales: str) -> Pools:
+    """Give the pools of a seed and locales; the same ones again while they are remembered."""
+    return Pools(seed, locales)
+
+
 def noise(seed: int) -> Pool:
     """Lines of 76 out of 64 symbols, '0' to 'o': nothing in them compresses beyond their six bits, or is quoted."""
     raw = streams.raw(seed, "noise", 0, _NOISE_LINES * 10).astype("<u8")
@@ -103,6 +111,6 @@ def base64_octets(octets: int) -> int:
 
 
 def _quoted_printable(word: str, charset: str) -> bytes:
-    """Quote every octet above 127 (RFC 2045 section 6.7); words have no "=" and no spaces."""
+    """Quote every octet above 127 (RFC 2045 section 6.7); words have no "=" and no spaces at their ends."""
     octets = word.encode(charset, "ignore")
-    return octets if octets.isascii() else b"".join(b"=%02X" % o if o > 126 else b"%c" % o for o in octets)
+    return octets if octets.isascii() else b"".join([_QUOTED[octet] for octet in octets])

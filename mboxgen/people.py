@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mboxgen import streams, text
 
@@ -50,6 +51,7 @@ class People:
     hosts: tuple[bytes, ...]
 
 
+@lru_cache(maxsize=4)
 def gather(seed: int, locales: str) -> People:
     """Build the pools for locales such as "en_US de_DE"."""
     domains = _domains(seed)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import lru_cache
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
 POOL_OCTETS = 1 << 20
 _STRIDE = 7919  # primes: neighbouring variants, and the runs of one text, start far apart
 _LEAP = 104_729
-_ODD_PER_256 = 62
+_TABLE_WORDS = 1 << 15
+_PICKS = 8_192
+_ODD_PER_256 = 80
 _COINED_PER_256 = 160
 
 
@@ -90,34 +91,43 @@ def filling_lines(seed: int) -> tuple[bytes, ...]:
 
 def tokens(seed: int, locales: str, octets: int, encode: Callable[[str], bytes]) -> list[bytes]:
     """Give words enough for `octets` octets of text: real, spliced, and now and then a name or a number."""
-    words, names = vocabulary(locales)
-    count = octets // 4 + 64
-    draws = streams.raw(seed, f"words {locales}", 0, count)
-    kinds, marks = (draws & 0xFF).tolist(), ((draws >> 8) & 0xFF).tolist()
-    numbers = ((draws >> 16) & 0xFFFFFF).tolist()
-    ones = ((((draws >> 40) & 0xFFF) * len(words)) >> 12).tolist()
-    others = (((draws >> 52) * len(words)) >> 12).tolist()
+    table = _table(seed, locales, encode)
     found: list[bytes] = []
-    length, capital = 0, True
-    for kind, mark, number, one, other in zip(kinds, marks, numbers, ones, others, strict=True):
-        if kind < _ODD_PER_256:
-            word = _odd(number, names)
-        elif kind < _ODD_PER_256 + _COINED_PER_256:
-            a, b = words[one], words[other]
-            word = a[: (len(a) + 2) // 2] + b[len(b) // 2 :]
-        else:
-            word = words[one]
-        if capital:
-            word = word[:1].upper() + word[1:]
-        capital = mark < 16
-        octets_of_word = encode(word + ("." if capital else "," if mark < 32 else ""))
-        if len(octets_of_word) > pools.LINE_OCTETS:
-            continue
-        found.append(octets_of_word)
-        length += len(octets_of_word) + 1
-        if length > octets + pools.LINE_OCTETS:
+    for block in range(octets // _PICKS + 1):  # a pick is never below one octet; small blocks keep memory small
+        picks = streams.below(streams.raw(seed, f"text {locales}", block, _PICKS), len(table))
+        found += [table[pick] for pick in picks]
+        if sum(map(len, found)) + len(found) > octets + pools.LINE_OCTETS:
             break
     return found
+
+
+def _table(seed: int, locales: str, encode: Callable[[str], bytes]) -> list[bytes]:
+    written = map(encode, _words(seed, locales))
+    return [word for word in written if len(word) <= pools.LINE_OCTETS // 2]
+
+
+@lru_cache(maxsize=8)
+def _words(seed: int, locales: str) -> list[str]:
+    """Make the words that all text of these locales is picked from; one in 16 ends a sentence and begins the next."""
+    words, names = vocabulary(locales)
+    draws = streams.raw(seed, f"words {locales}", 0, _TABLE_WORDS)
+    kinds, marks = draws & 0xFF, (draws >> 8) & 0xFF
+    plain = []
+    picks = ((draws >> 16) & 0xFFFFFF, ((draws >> 40) & 0xFFF) * len(words) >> 12, (draws >> 52) * len(words) >> 12)
+    for kind, number, one, other in zip(*(column.tolist() for column in (kinds, *picks)), strict=True):
+        if kind < _ODD_PER_256:
+            plain.append(_odd(number, names))
+        elif kind < _ODD_PER_256 + _COINED_PER_256:
+            a, b = words[one], words[other]
+            plain.append(a[: (len(a) + 2) // 2] + b[len(b) // 2 :])
+        else:
+            plain.append(words[one])
+    written = []
+    for word, mark, after in zip(plain, marks.tolist(), plain[1:] + plain[:1], strict=True):
+        if mark < 16:
+            word = f"{word}. {after[:1].upper()}{after[1:]}"
+        written.append(word + ("," if 16 <= mark < 32 else ""))
+    return written
 
 
 def _odd(number: int, names: Sequence[str]) -> str:
@@ -128,7 +138,7 @@ def _odd(number: int, names: Sequence[str]) -> str:
 
 def wrap(words: Sequence[bytes], octets: int, limit: int = pools.LINE_OCTETS) -> list[bytes]:
     """Fill lines of at most `limit` octets with words, until `octets` octets are used."""
-    ends = list(accumulate(len(word) + 1 for word in words))
+    ends = np.cumsum(np.fromiter(map(len, words), dtype=np.int64, count=len(words)) + 1).tolist()
     found, first, used = [], 0, 0
     while first < len(words) and used < octets:
         begin = ends[first - 1] if first else 0

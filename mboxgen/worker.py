@@ -5,7 +5,7 @@ Gives     over the pipe, per block: its octets, then (once told its offset) what
 Fails     an error of the system goes over the pipe; when the pipe closes, the process ends
 Not here  order and names (corpus)
 
-Started by `corpus` as `python -m mboxgen.worker`, not through multiprocessing: so a script that calls `generate`
+Started by `crew` as a program, not through multiprocessing: so a script that calls `generate`
 needs no main guard, and nothing is forked from a process that may have threads.
 """
 
@@ -99,7 +99,3 @@ def main() -> None:
         pipe.send(Failed(error.errno or 5, error.strerror or str(error)))
     except Exception:
         pipe.send(Failed(0, traceback.format_exc()))
-
-
-if __name__ == "__main__":
-    main()

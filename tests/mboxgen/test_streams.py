@@ -54,3 +54,17 @@ def test_a_permutation_has_every_number_once_and_is_the_same_again() -> None:
     assert np.array_equal(order, streams.permutation(3, "order", 10_000))
     assert not np.array_equal(order, streams.permutation(4, "order", 10_000))
     assert len(streams.permutation(3, "order", 0)) == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 17, 1_000, 65_537])
+def test_a_shuffle_by_position_has_every_number_once(n: int) -> None:
+    found = streams.shuffled(3, "order", n, np.arange(n))
+    assert np.array_equal(np.sort(found), np.arange(n))
+    some = np.arange(0, n, 3)
+    assert np.array_equal(found[some], streams.shuffled(3, "order", n, some))
+
+
+def test_a_shuffle_by_position_leaves_no_order() -> None:
+    found = streams.shuffled(3, "order", 50_000, np.arange(50_000))
+    assert abs(np.corrcoef(found, np.arange(50_000))[0, 1]) < 0.02
+    assert 0.49 < (np.diff(found) > 0).mean() < 0.51

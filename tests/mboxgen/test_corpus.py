@@ -1,0 +1,414 @@
+"""A corpus is exact, the same for any number of workers, and whole or not there."""
+
+import email
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from email import policy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from mboxgen import GenerateError, Recipe, RecipeError, crew, generate, open_mbox, plan, read_mbox, text
+from mboxgen.faults import FAULTS
+from mboxgen.flags import Flag
+from mboxgen.looks import LOOKS
+from mboxgen.mbox import details_of
+from mboxgen.recipe import Body, Eol, Format, Order
+from mboxgen.sizes import PRESETS
+from mboxgen.verify import verify
+
+
+def planned(recipe: Recipe) -> list[int]:
+    counted = plan.make(recipe)
+    return [size for block in range(counted.blocks) for size in counted.sizes(block).tolist()]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# The first 16 digits of the sha256 of 600 messages of seed 7: they pin FORMAT_VERSION. The words come from faker; when
+# its lists change, so do the corpora, the manifest's "words" tells which, and these lines and the version change.
+WORDS = "22c9499e82a34249"
+GOLDEN = {
+    "spec2001": "f5367418eadc92e9",
+    "dovecot-sample": "1927834249449ade",
+    "kumo-60k": "041da2fe843191ab",
+    "kumo-100k": "14d1455e05c1acd6",
+    "loadsim-mmb": "1ae130fe147aeaa4",
+    "loadsim-light": "0c39ede5c2a062e7",
+    "loadsim-medium": "8ee1daf1f6402c7f",
+    "loadsim-heavy": "bad47f9c227ea0ab",
+    "sa-ham": "52519830c216910b",
+    "sa-hardham": "36561864911c9210",
+    "sa-spam": "89769ff02babff44",
+    "list-all": "6df7adac2cb98212",
+    "list-2017": "116142df6f0a8d92",
+    "corp": "11628b541f3fb60e",
+    "freebsdnet-2002": "f2448e57151ae4d7",
+    "b2c-html": "8c0a1585c6138be5",
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_delivers_the_planned_octets_and_never_changes(tmp_path: Path, name: str) -> None:
+    recipe = Recipe((name,), count=600, seed=7)
+    path = tmp_path / "a.mbox"
+    generate(recipe, path)
+    assert [len(message) for message in read_mbox(path)] == planned(recipe)
+    assert text.fingerprint("en_US") == WORDS, "faker's word lists changed: raise FORMAT_VERSION, renew these hashes"
+    assert sha256(path)[:16] == GOLDEN[name]
+
+
+@pytest.mark.parametrize("options", [{}, {"eol": Eol.LF}])
+def test_the_octets_are_the_same_for_any_number_of_workers(tmp_path: Path, options: dict[str, Eol]) -> None:
+    recipe = Recipe(("uniform:2kb-30kb",), count=1_500, seed=3, look="personal", **options)
+    sums = set()
+    for number, workers in enumerate((1, 2, 7, 2)):
+        path = tmp_path / f"{number}.mbox"
+        generate(recipe, path, workers=workers)
+        index = path.with_name(path.name + ".idx").read_bytes()[128:]
+        sums.add((sha256(path), hashlib.sha256(index).hexdigest()))
+    assert len(sums) == 1
+
+
+def test_the_manifest_tells_how_to_make_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.mbox"
+    generate(Recipe(("10kb:3", "20kb:1"), seed=5, faults=(("nul", 0.5),), eol=Eol.CRLF), path)
+    manifest = json.loads((tmp_path / "a.mbox.manifest.json").read_text())
+    assert manifest["messages"] == 4
+    assert manifest["delivered_octets"] == 50_000
+    assert manifest["file"] == {"octets": path.stat().st_size, "crc32": f"{zlib.crc32(path.read_bytes()):08x}"}
+    from mboxgen import recipe as recipes
+
+    again = Recipe(**recipes.from_fields(manifest["recipe"], "manifest"))
+    generate(again, tmp_path / "b.mbox")
+    assert sha256(path) == sha256(tmp_path / "b.mbox")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("body", Body)
+def test_every_look_is_clean_mail_and_its_index_is_true(tmp_path: Path, look: str, body: Body) -> None:
+    path = tmp_path / "a.mbox"
+    recipe = Recipe(("uniform:220-9000",), count=400, seed=5, look=look, body=body, smtputf8=0.1)
+    generate(recipe, path)
+    identities = set()
+    with open_mbox(path) as mbox:
+        assert mbox.indexed
+        for number in range(len(mbox)):
+            message = bytes(mbox.crlf(number))
+            found = details_of(message)
+            record = mbox.records[number]
+            assert [int(field) for field in record][1:] == [
+                len(message), found.header_length, found.crc32, found.body_crc32, int(found.flags), found.delivered,
+            ]  # fmt: skip
+            assert not found.flags & ~(Flag.CHECKSUMS_KNOWN | Flag.EIGHT_BIT | Flag.SMTPUTF8)
+            identities.add(check_mail(message, bool(found.flags & Flag.SMTPUTF8)))
+    assert len(identities) == 400
+
+
+def check_mail(message: bytes, utf8: bool) -> str:
+    """Everything RFC 5322 and MIME want of a message; its Message-ID comes back."""
+    parsed = email.message_from_bytes(message, policy=policy.SMTPUTF8 if utf8 else policy.SMTP)
+    for part in parsed.walk():
+        assert not part.defects
+        if not part.is_multipart():
+            part.get_content()
+    for name in ("Date", "From", "To", "Subject", "Message-ID"):
+        assert len(parsed.get_all(name, [])) == 1, name
+    # The parser calls raw UTF-8 a defect when it parses octets, whatever the policy.
+    assert utf8 or not any(value.defects for value in parsed.values())
+    assert parsed["Date"].datetime.utcoffset() is not None
+    assert len(parsed.get_all("Received", [])) <= 20
+    header = message[: message.index(b"\r\n\r\n")]
+    assert all(len(line) <= 100 for line in header.split(b"\r\n"))
+    assert all(line.strip() for line in header.split(b"\r\n"))
+    return str(parsed["Message-ID"])
+
+
+def test_lists_have_threads_whose_parents_are_earlier_messages(tmp_path: Path) -> None:
+    path = tmp_path / "a.mbox"
+    generate(Recipe(("list-2017",), count=600, seed=1), path)
+    seen: set[str] = set()
+    replies = 0
+    for message in read_mbox(path):
+        parsed = email.message_from_bytes(message)
+        if parsed["In-Reply-To"]:
+            replies += 1
+            assert parsed["In-Reply-To"] in seen
+            assert set(parsed["References"].split()) <= seen
+            assert parsed["Subject"].startswith("Re: ")
+        seen.add(parsed["Message-ID"])
+    assert 150 < replies < 450
+
+
+def test_dates_rise_over_the_span_and_agree_with_the_from_line(tmp_path: Path) -> None:
+    import datetime as dt
+
+    path = tmp_path / "a.mbox"
+    generate(Recipe(("1kb",), count=500, seed=1, start=dt.date(2024, 2, 28), days=3), path)
+    with open_mbox(path) as mbox:
+        dates = []
+        for number in range(len(mbox)):
+            stamp = mbox.from_line(number).split(b" ", 2)[2].decode()
+            at = dt.datetime.strptime(stamp, "%a %b %d %H:%M:%S %Y").replace(tzinfo=dt.UTC)
+            sent = email.message_from_bytes(bytes(mbox.crlf(number)), policy=policy.default)["Date"].datetime
+            assert dt.timedelta(0) < at - sent < dt.timedelta(minutes=1)
+            dates.append(at.replace(second=0))
+    assert dates == sorted(dates)
+    assert dates[0].date() == dt.date(2024, 2, 28)
+    assert dates[-1].date() == dt.date(2024, 3, 1)
+
+
+def test_counts_are_as_given_and_the_order_is_shuffled_unless_asked(tmp_path: Path) -> None:
+    sizes = ("1kb:300", "2kb:200", "3kb:100")
+    shuffled, given = planned(Recipe(sizes, seed=2)), planned(Recipe(sizes, order=Order.AS_GIVEN))
+    assert given == [1_000] * 300 + [2_000] * 200 + [3_000] * 100
+    assert sorted(shuffled) == given
+    assert shuffled != given
+    assert len(set(shuffled[:20])) > 1
+
+
+def test_a_total_size_is_filled_and_not_passed(tmp_path: Path) -> None:
+    recipe = Recipe(("list-2017",), total_octets=5_000_000, seed=4)
+    total = sum(planned(recipe))
+    assert total <= 5_000_000
+    assert total + planned(Recipe(("list-2017",), count=len(planned(recipe)) + 1, seed=4))[-1] > 5_000_000
+    with pytest.raises(RecipeError, match="raise --total-size"):
+        plan.make(Recipe(("60kb",), total_octets=50_000))
+
+
+def test_sizes_follow_the_distribution_through_the_whole_way() -> None:
+    found = np.array(planned(Recipe(("spec2001",), count=20_000, seed=8)))
+    mix = PRESETS["spec2001"].sizes
+    wanted = np.array(mix.weights) / sum(mix.weights) * len(found)  # type: ignore[attr-defined]
+    counts = [(found == size).sum() for size in mix.sizes]  # type: ignore[attr-defined]
+    assert stats.chisquare(counts, wanted).pvalue > 0.01
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_comes_at_its_rate_and_sizes_stay_exact(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.mbox"
+    recipe = Recipe(("uniform:1600-9000",), count=1_000, seed=5, look="personal", faults=((name, 0.25),))
+    generate(recipe, path)
+    messages = list(read_mbox(path))
+    assert [len(message) for message in messages] == planned(recipe)
+    tests = {
+        "leading-dot": lambda m: b"\n.\r\n..\r\n.hidden\r\n" in m,
+        "from-line": lambda m: b"\nFrom here" in m,
+        "long-line": lambda m: max(map(len, m.split(b"\r\n"))) > 998,
+        "bare-lf": lambda m: b"only\n" in m,
+        "nul": lambda m: b"\0" in m,
+        "eight-bit": lambda m: b"undeclared \xe4" in m and b"8bit" not in m,
+        "missing-date": lambda m: b"\r\nDate:" not in m,
+        "broken-mime": lambda m: b'boundary="=_never"' in m and b"--=_never" not in m,
+    }
+    assert 200 < sum(map(tests[name], messages)) < 300
+    assert verify(path).sound
+    with open_mbox(path) as mbox:
+        for number in range(0, len(mbox), 7):
+            assert int(mbox.records[number]["flags"]) == int(mbox.details(number).flags)
+
+
+def test_shared_attachments_occur_again_and_unique_ones_do_not(tmp_path: Path) -> None:
+    shares = {}
+    for wanted in (1.0, 0.3):
+        path = tmp_path / f"{wanted}.mbox"
+        generate(Recipe(("100kb",), count=500, seed=2, look="corporate", unique_share=wanted), path)
+        attached = [
+            (part.get_filename(), part.get_payload())
+            for message in read_mbox(path)
+            for part in email.message_from_bytes(message).walk()
+            if part.get_filename()
+        ]
+        again = [name for name, _ in attached if name.startswith("copy-")]
+        shares[wanted] = len(again) / len(attached)
+        assert len(set(attached)) == len(attached) - len(again) + len(set(again))
+    assert shares[1.0] == 0
+    assert 0.6 < shares[0.3] < 0.8
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(2_000, 4_000), st.integers(0, 300_000)),
+    st.integers(1, 40),
+    st.sampled_from([5, 2**128 - 1]),
+    st.sampled_from(sorted(LOOKS)),
+    st.sampled_from(Eol),
+    st.sampled_from(Body),
+    st.sets(st.sampled_from(sorted(set(FAULTS) - {"bare-lf"}))),
+)
+def test_what_is_generated_is_read_back_exactly(
+    tmp_path: Path, sizes: tuple[int, int], count: int, seed: int, look: str, eol: Eol, body: Body, faults: set[str]
+) -> None:
+    spec = f"uniform:{sizes[0]}-{sizes[0] + sizes[1]}"
+    recipe = Recipe(
+        (spec,), count=count, seed=seed, look=look, eol=eol, body=body, faults=tuple((f, 0.5) for f in sorted(faults))
+    )
+    path = tmp_path / "a.mbox"
+    generate(recipe, path, force=True)
+    assert [len(message) for message in read_mbox(path)] == planned(recipe)
+    verdict = verify(path)
+    assert (verdict.sound, verdict.messages) == (True, count)
+
+
+@pytest.mark.parametrize("kind", [Format.EML_DIR, Format.MAILDIR])
+def test_folders_hold_the_same_messages_as_an_mbox(tmp_path: Path, kind: Format) -> None:
+    options = {"count": 700, "seed": 3, "look": "personal", "eol": Eol.LF}
+    generate(Recipe(("uniform:1kb-9kb",), **options), tmp_path / "a.mbox")  # type: ignore[arg-type]
+    for name, workers in (("one", 1), ("two", 2)):
+        generate(Recipe(("uniform:1kb-9kb",), format=kind, **options), tmp_path / name, workers=workers)  # type: ignore[arg-type]
+        files = sorted((tmp_path / name).rglob("*"), key=number_of)
+        found = [file.read_bytes().replace(b"\n", b"\r\n") for file in files if file.is_file()]
+        assert found == list(read_mbox(tmp_path / "a.mbox"))
+
+
+def number_of(file: Path) -> int:
+    parts = file.name.split(".")
+    return int(parts[1][1:]) if len(parts) > 2 else int(parts[0]) if parts[0].isdigit() else -1
+
+
+def test_a_maildir_names_both_sizes(tmp_path: Path) -> None:
+    generate(Recipe(("5kb",), count=3, format=Format.MAILDIR), tmp_path / "dir")
+    assert {entry.name for entry in (tmp_path / "dir").iterdir()} == {"cur", "new", "tmp"}
+    for file in (tmp_path / "dir" / "new").iterdir():
+        assert f",S={file.stat().st_size},W=5000" in file.name
+        assert b"\r" not in file.read_bytes()
+
+
+class TestNothingHalfMadeStays:
+    def test_when_a_worker_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        started = crew._started
+
+        def doomed() -> object:
+            worker = started()
+            worker.process.kill()
+            worker.process.wait()
+            return worker
+
+        monkeypatch.setattr(crew, "_started", doomed)
+        with pytest.raises(GenerateError, match="was killed by signal 9; nothing was left"):
+            generate(Recipe(("1kb",), count=5_000), tmp_path / "a.mbox", workers=2)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_when_a_worker_is_killed_at_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        workers: list[crew._Worker] = []
+        started = crew._started
+        monkeypatch.setattr(crew, "_started", lambda: workers.append(started()) or workers[-1])
+        with pytest.raises(GenerateError, match="was killed by signal 9"):
+            generate(
+                Recipe(("1kb",), count=50_000), tmp_path / "a.mbox", workers=2,
+                progress=lambda _: workers[1].process.kill(),
+            )  # fmt: skip
+        assert list(tmp_path.iterdir()) == []
+        assert all(worker.process.poll() is not None for worker in workers)
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_when_it_is_interrupted(self, tmp_path: Path, workers: int) -> None:
+        def stop(_: object) -> None:
+            raise KeyboardInterrupt
+
+        (tmp_path / "a.mbox").write_bytes(b"older")
+        with pytest.raises(KeyboardInterrupt):
+            generate(Recipe(("1kb",), count=5_000), tmp_path / "a.mbox", workers=workers, force=True, progress=stop)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.mbox"]
+        assert (tmp_path / "a.mbox").read_bytes() == b"older"
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_when_the_file_may_not_grow(self, tmp_path: Path, workers: int) -> None:
+        script = (
+            "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+            "from mboxgen.cli import main; main()"
+        )
+        arguments = [tmp_path / "a.mbox", "--size", "60kb", "--count", "2000", "--workers", str(workers)]
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 1
+        assert "largest size allowed" in done.stderr
+        assert "nothing was left behind" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert list(tmp_path.iterdir()) == []
+
+    def test_when_the_disk_is_full(self, tmp_path: Path) -> None:
+        with pytest.raises(GenerateError, match="no room for 90 PB"):
+            generate(Recipe(("900MB",), count=10**8), tmp_path / "a.mbox")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_when_the_disk_fills_up_on_the_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import errno
+
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(GenerateError, match="the disk is full; nothing was left behind"):
+            generate(Recipe(("60kb",), count=10), tmp_path / "a.mbox")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_when_the_command_is_told_to_stop(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-c", "from mboxgen.cli import main; main()", "a.mbox", "--size", "1kb"]
+        process = subprocess.Popen([*command, "--count", "2000000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        while not list(tmp_path.glob(".a.mbox.partial-*.idx")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 105
+        assert "interrupted; nothing half-made was left" in said
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestPlace:
+    recipe = Recipe(("1kb",), count=3)
+
+    def test_an_existing_file_is_kept_without_force(self, tmp_path: Path) -> None:
+        (tmp_path / "a.mbox").write_bytes(b"mine")
+        with pytest.raises(GenerateError, match="--force to replace"):
+            generate(self.recipe, tmp_path / "a.mbox")
+        assert (tmp_path / "a.mbox").read_bytes() == b"mine"
+        generate(self.recipe, tmp_path / "a.mbox", force=True)
+        assert verify(tmp_path / "a.mbox").messages == 3
+
+    def test_a_folder_of_others_is_never_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "letter").write_bytes(b"mine")
+        for kind in Format:
+            with pytest.raises(GenerateError, match="did not make"):
+                generate(Recipe(("1kb",), count=3, format=kind), tmp_path / "home", force=True)
+        assert (tmp_path / "home" / "letter").exists()
+
+    def test_a_folder_of_ours_is_replaced_with_force(self, tmp_path: Path) -> None:
+        for count in (5, 3):
+            generate(Recipe(("1kb",), count=count, format=Format.EML_DIR), tmp_path / "dir", force=True)
+        assert len(list((tmp_path / "dir").iterdir())) == 3
+
+    def test_a_missing_folder_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(GenerateError, match="does not exist; make it first"):
+            generate(self.recipe, tmp_path / "nowhere" / "a.mbox")
+
+    def test_any_file_name_will_do(self, tmp_path: Path) -> None:
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mbox"))
+        generate(self.recipe, path)
+        assert verify(path).sound
+
+
+@pytest.mark.parametrize("recipe", ["('400MB',), count=1", "('1kb',), count=60_000", "('300kb',), count=1_200"])
+def test_memory_stays_bounded_whatever_the_corpus(tmp_path: Path, recipe: str) -> None:
+    script = (
+        "import sys; from pathlib import Path; from mboxgen import Recipe, generate\n"
+        f"generate(Recipe({recipe}), sys.argv[1])\n"
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a.mbox"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(done.stdout) < 120_000
