@@ -320,7 +320,6 @@ class ClientSession:
             # The hot path, once for every message of a kept session (benchmarks/wire.py): the message is accepted,
             # and the 354 for the one that rode along is here.
             self._steady.hits += 1
-            self._recipients = 1
             self._finish(Outcome.ACCEPTED, now_ns)
             self._assign(self._next, now_ns, rode_along=True)  # type: ignore[arg-type]
             self._next = None
@@ -339,6 +338,7 @@ class ClientSession:
             if self.closed:
                 return out
             self._answer(reply, now_ns, out)
+            self.waiting_since_ns = now_ns  # the next reply that is due has the whole time limit for itself
         if self._reader.fault and not self.closed:
             self.lost("malformed reply", self._reader.fault, now_ns)
         return out
