@@ -160,7 +160,7 @@ def _put_signed(draft: Draft, letter: Letter, octets: int) -> None:
 
 def _put_mixed(draft: Draft, letter: Letter, octets: int) -> None:
     boundary = letter.boundary
-    end = b"--%b--\r\n" % boundary
+    end = b"\r\n--%b--\r\n" % boundary
     if letter.shape is Shape.NESTED:
         inner = b"=_a" + letter.token
         head = b'--%b\r\nContent-Type: multipart/alternative; boundary="%b"\r\n\r\n' % (boundary, inner)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 POOL_OCTETS = 1 << 20
 _STRIDE = 7919  # primes: neighbouring variants, and the runs of one text, start far apart
 _LEAP = 104_729
-_TABLE_WORDS = 1 << 15
+_MANY_WORDS = 1 << 15  # fewer repeat inside deflate's window, and text would deflate to less than real mail does
+_FEW_WORDS = 1 << 13
 _PICKS = 8_192
 _ODD_PER_256 = 80
 _COINED_PER_256 = 160
@@ -91,7 +92,9 @@ def filling_lines(seed: int) -> tuple[bytes, ...]:
 
 def tokens(seed: int, locales: str, octets: int, encode: Callable[[str], bytes]) -> list[bytes]:
     """Give words enough for `octets` octets of text: real, spliced, and now and then a name or a number."""
-    table = _table(seed, locales, encode)
+    many = _MANY_WORDS if octets >= POOL_OCTETS else _FEW_WORDS
+    written = map(encode, _words(seed, locales, many))
+    table = [word for word in written if len(word) <= pools.LINE_OCTETS // 2]
     found: list[bytes] = []
     for block in range(octets // _PICKS + 1):  # a pick is never below one octet; small blocks keep memory small
         picks = streams.below(streams.raw(seed, f"text {locales}", block, _PICKS), len(table))
@@ -101,16 +104,11 @@ def tokens(seed: int, locales: str, octets: int, encode: Callable[[str], bytes])
     return found
 
 
-def _table(seed: int, locales: str, encode: Callable[[str], bytes]) -> list[bytes]:
-    written = map(encode, _words(seed, locales))
-    return [word for word in written if len(word) <= pools.LINE_OCTETS // 2]
-
-
 @lru_cache(maxsize=8)
-def _words(seed: int, locales: str) -> list[str]:
+def _words(seed: int, locales: str, count: int) -> list[str]:
     """Make the words that all text of these locales is picked from; one in 16 ends a sentence and begins the next."""
     words, names = vocabulary(locales)
-    draws = streams.raw(seed, f"words {locales}", 0, _TABLE_WORDS)
+    draws = streams.raw(seed, f"words {locales}", 0, count)
     kinds, marks = draws & 0xFF, (draws >> 8) & 0xFF
     plain = []
     picks = ((draws >> 16) & 0xFFFFFF, ((draws >> 40) & 0xFFF) * len(words) >> 12, (draws >> 52) * len(words) >> 12)
