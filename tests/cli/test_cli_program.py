@@ -85,6 +85,12 @@ def test_wrong_plan_leaves_an_older_json_file_alone(fake_run, tmp_path):
     assert (tmp_path / "r.json").read_text() == "old"
 
 
+def test_missing_corpus_stops_before_the_run(fake_run, capsys, tmp_path):
+    assert call(["--mbox", str(tmp_path / "none.mbox"), "--quiet"]) is ExitCode.USAGE
+    assert fake_run == []
+    assert capsys.readouterr().err.endswith("(--mbox)\n")
+
+
 def test_exit_code_is_that_of_the_results(fake_run, monkeypatch):
     monkeypatch.setattr(FakeResults, "code", ExitCode.VERDICT_FAILED)
     assert call(["--message-count", "5"]) is ExitCode.VERDICT_FAILED

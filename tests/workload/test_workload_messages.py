@@ -4,6 +4,7 @@ import email
 import email.policy
 import pickle
 import re
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -14,8 +15,8 @@ from scipy import stats
 
 from trafficgen import mark
 from trafficgen.errors import PlanError
-from trafficgen.plan import Header, LongTail, Plan, SizedBodies, Users, WeightedDomain, Workload
-from trafficgen.workload import Message, Messages
+from trafficgen.plan import BodyFile, Corpus, Header, LongTail, Plan, SizedBodies, Users, WeightedDomain, Workload
+from trafficgen.workload import Message, Messages, check
 
 DATE = "Fri, 21 Nov 2025 22:55:00 +0000"
 RUN_ID = "9f3a6c1e02b4d857"
@@ -366,3 +367,26 @@ def test_default_plan_is_four_domains_equally():
     messages = Messages(Plan(max_messages=1, workload=Workload()), date=DATE)
     assert messages.domains == ("aol.com", "gmail.com", "hotmail.com", "yahoo.com")
     assert messages.shares.tolist() == [0.25] * 4
+
+
+# -- refusing early -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workload", "flag"),
+    [
+        ({"content": SizedBodies(("1",))}, "--body-size"),
+        (
+            {"content": SizedBodies(("spec2001",)), "headers": (Header("X-Long", (("word " * 180, 1.0),)),)},
+            "--body-size",
+        ),
+        ({"content": BodyFile(Path("/nonexistent"))}, "--body-file"),
+        ({"content": Corpus(Path("/nonexistent"))}, "--mbox"),
+        ({"headers": (Header("X-Traffic-Gen", (("1", 1.0),)),)}, "--header"),
+        ({"users": Users(1), "recipients_per_message": ((9, 1.0),)}, "--recipients"),
+    ],
+)
+def test_check_refuses_what_messages_would(workload, flag):
+    with pytest.raises(PlanError, match=rf"\({flag}\)$"):
+        check(Plan(max_messages=1, workload=Workload(**workload)))
+    check(Plan(max_messages=1))

@@ -53,6 +53,7 @@ def command(**given: Any) -> ExitCode:
     Every message ends as accepted (the server answered 2xx), rejected, failed, or in doubt; the summary adds up.
     """
     from trafficgen.cli.planning import SendOptions, make_plan
+    from trafficgen.workload import check
 
     options = SendOptions(**given)
     plan, notices = make_plan(options)
@@ -64,6 +65,7 @@ def command(**given: Any) -> ExitCode:
 
         click.echo(describe(plan))
         return ExitCode.DONE
+    check(plan)
     with _json_file(options.json) as json:
         results = _run(plan, options)
         _write(results, options, json)

@@ -10,7 +10,7 @@ are looked up four at a time for a whole block, and a row is one `bytes.join` dr
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,22 @@ Piece = bytes | str | Table
 """A constant, the name of a column of ready texts, or a table to pick from."""
 
 
+class Columns(NamedTuple):
+    """Entries for a layout, one per row: places in its tables, and ready texts."""
+
+    picks: dict[str, list[int]]
+    texts: dict[str, list[bytes]]
+
+    def part(self, low: int, high: int) -> Self:
+        """Rows `low` … `high`-1."""
+        picks = {name: column[low:high] for name, column in self.picks.items()}
+        return self._replace(picks=picks, texts={name: column[low:high] for name, column in self.texts.items()})
+
+    def with_more(self, other: "Columns") -> "Columns":
+        """Both, side by side."""
+        return Columns(self.picks | other.picks, self.texts | other.texts)
+
+
 class Layout:
     """What a row is made of, with constants grown into their neighbours so that little is left to join."""
 
@@ -65,14 +81,14 @@ class Layout:
         self._lengths = list(zip(self._tables(), lengths, strict=True))
         self._constant_octets = sum(len(piece) for piece in self._pieces if isinstance(piece, bytes))
 
-    def rows(self, picks: Mapping[str, Sequence[int]], texts: Mapping[str, Sequence[bytes]]) -> list[bytes]:
-        """One row per entry of the columns; every column named by the layout must be there, all of one length."""
-        return list(map(b"".join, zip(*(self._column(piece, picks, texts) for piece in self._pieces), strict=False)))
+    def rows(self, columns: Columns) -> list[bytes]:
+        """One row per entry of the columns; all that the layout names must be there, all of one length."""
+        return list(map(b"".join, zip(*(self._column(piece, columns) for piece in self._pieces), strict=False)))
 
     def octets(
-        self, picks: Mapping[str, NDArray[np.int64]], texts: Mapping[str, int | NDArray[np.int64]]
+        self, picks: Mapping[str, NDArray[np.int64]], texts: Mapping[str, NDArray[np.int64]]
     ) -> NDArray[np.int64]:
-        """How long each row will be, without joining it. `texts` says how long the ready columns' entries are."""
+        """How long each row will be, without joining it; `texts` has the lengths of the ready texts."""
         total: NDArray[np.int64] = np.array(self._constant_octets)
         for table, lengths in self._lengths:
             total = total + lengths[picks[table.key]]
@@ -84,14 +100,12 @@ class Layout:
         return (piece for piece in self._pieces if isinstance(piece, Table))
 
     @staticmethod
-    def _column(
-        piece: Piece, picks: Mapping[str, Sequence[int]], texts: Mapping[str, Sequence[bytes]]
-    ) -> Iterable[bytes]:
+    def _column(piece: Piece, columns: Columns) -> Iterable[bytes]:
         if isinstance(piece, bytes):
             return repeat(piece)
         if isinstance(piece, str):
-            return texts[piece]
-        return map(piece.texts.__getitem__, picks[piece.key])
+            return columns.texts[piece]
+        return map(piece.texts.__getitem__, columns.picks[piece.key])
 
 
 def _merge(left: Piece, right: Piece) -> Piece | None:

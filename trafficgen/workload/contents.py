@@ -1,6 +1,6 @@
 """Headers and bodies of generated messages, put together for a span at a time.
 
-Takes     the plan's sizes or body file; a span with its addresses
+Takes     the plan's sizes or body file; a span of message numbers
 Gives     heads, bodies and tails by column, wire-ready
 Refuses   sizes that cannot be: below two octets of body, or too small for the header block
 Not here  where a body's octets come from (bodies), whole messages from a file (corpus)
@@ -9,7 +9,7 @@ A size given in figures is the body's. A preset's sizes are those of whole messa
 the body gets what the header block leaves, and none at all when a message has more recipients than its size has room.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import NamedTuple, Protocol
@@ -22,9 +22,9 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Plan, SizedBodies
 from trafficgen.workload import people
 from trafficgen.workload.bodies import END_OF_DATA, MIN_BODY, FileBody, TextBodies
-from trafficgen.workload.columns import hexadecimal
-from trafficgen.workload.envelopes import Addressed, Envelopes
-from trafficgen.workload.grid import GRID, Span
+from trafficgen.workload.columns import Columns, hexadecimal
+from trafficgen.workload.envelopes import Envelopes
+from trafficgen.workload.grid import GRID, Span, digits
 from trafficgen.workload.headers import Alternatives, header_layout
 
 
@@ -39,37 +39,54 @@ class Filled(NamedTuple):
 
 
 class Contents(Protocol):
-    """What `Messages` asks for."""
+    """What `Messages` asks for. Made in a moment and refused then if it cannot be; `prepare` does what takes long."""
 
-    def fill(self, span: Span, addressed: Addressed) -> Filled:
+    def prepare(self) -> None:
+        """Make ready what every message needs, once, before the first `fill`."""
+
+    def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
 
 
 class _Headers:
     """The header blocks of generated messages."""
 
-    def __init__(self, plan: Plan, date: str, envelopes: Envelopes, content: tuple[str, ...]) -> None:
+    def __init__(self, plan: Plan, date: str, envelopes: Envelopes, content: Sequence[str]) -> None:
         self._seed = plan.seed
+        self._envelopes = envelopes
         self._layout = header_layout(plan, date, envelopes, content)
         self._subjects = len(people.subjects(plan.seed))
         self._alternatives = Alternatives(plan)
-        self.picks = lru_cache(maxsize=2)(self._draw)
+        self._picks = lru_cache(maxsize=2)(self._draw)
 
-    def octets(self, span: Span, addressed: Addressed) -> NDArray[np.int64]:
-        """Length of every header block, the empty line included."""
-        to = np.fromiter(map(len, addressed.texts["to"]), np.int64, count=len(span.digits))
-        picks = {name: column[span.part] for name, column in self.picks(span.grid).items()}
-        return self._layout.octets(addressed.picks | picks, {"number": 12, "crc32": 8, "to": to})
+    def octets(self, grid: int) -> NDArray[np.int64]:
+        """Length of every header block of a grid block, the empty line included."""
+        addressed = self._envelopes.addressed(grid)
+        fixed = {"number": np.array(12), "crc32": np.array(8)}
+        return self._layout.octets(addressed.arrays | self._picks(grid), fixed | {"to": addressed.to_octets})
 
-    def rows(self, span: Span, addressed: Addressed, crc32: NDArray[np.uint32]) -> list[bytes]:
-        """Header blocks that carry these checksums."""
-        drawn = {name: column[span.part] for name, column in self.picks(span.grid).items()}
-        picks = {name: column.tolist() for name, column in (addressed.picks | drawn).items()}
-        return self._layout.rows(picks, addressed.texts | {"number": span.digits, "crc32": hexadecimal(crc32)})
+    def columns(self, grid: int, crc32: NDArray[np.uint32]) -> Columns:
+        """What `rows` needs, for a whole grid block whose bodies have these checksums."""
+        picks = {name: column.tolist() for name, column in self._picks(grid).items()}
+        own = Columns(picks, {"number": digits(grid), "crc32": hexadecimal(crc32)})
+        return self._envelopes.addressed(grid).columns.with_more(own)
+
+    def rows(self, columns: Columns) -> list[bytes]:
+        """Header blocks."""
+        return self._layout.rows(columns)
 
     def _draw(self, grid: int) -> dict[str, NDArray[np.int64]]:
         subjects = streams.below(streams.raw(self._seed, "workload/subject", grid, GRID), self._subjects)
         return {"subject": subjects} | self._alternatives.picks(grid)
+
+
+class _Block(NamedTuple):
+    """A grid block, ready but for the joining of its header blocks."""
+
+    columns: Columns
+    bodies: list[memoryview]
+    tails: list[bytes]
+    octets: list[int]
 
 
 class SizedContents:
@@ -87,31 +104,33 @@ class SizedContents:
         self._headers = _Headers(plan, date, envelopes, TextBodies.content)
         if self._whole and self._sizes.values:
             self._check_room(envelopes)
-        self._bodies = TextBodies(plan.seed, self._sizes.max_octets)
-        self._drawn = lru_cache(maxsize=2)(self._draw)
+        self._block = lru_cache(maxsize=2)(self._make_block)
 
-    def fill(self, span: Span, addressed: Addressed) -> Filled:
+    def prepare(self) -> None:
+        """Make the pools of text."""
+        self._bodies = TextBodies(self._seed, self._sizes.max_octets)
+
+    def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
-        drawn, pools = self._drawn(span.grid)
-        head_octets = self._headers.octets(span, addressed)
-        body_octets = drawn[span.part]
+        ready, part = self._block(span.grid), slice(span.low, span.high)
+        heads = self._headers.rows(ready.columns.part(span.low, span.high))
+        return Filled(heads, ready.bodies[part], ready.tails[part], ready.octets[part], repeat(False))
+
+    def _make_block(self, grid: int) -> _Block:
+        head_octets = self._headers.octets(grid)
+        body_octets = self._sizes.draw(streams.raw(self._seed, "workload/size", grid, GRID))
         if self._whole:
             body_octets = np.maximum(body_octets - head_octets, 0)
             body_octets[body_octets == 1] = MIN_BODY
-        cut = self._bodies.cut(pools[span.part], body_octets, span.digits)
-        heads = self._headers.rows(span, addressed, cut.crc32)
-        return Filled(heads, cut.bodies, cut.tails, (head_octets + body_octets).tolist(), repeat(False))
-
-    def _draw(self, grid: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        drawn = self._sizes.draw(streams.raw(self._seed, "workload/size", grid, GRID))
-        return drawn, streams.below(streams.raw(self._seed, "workload/pool", grid, GRID), self._bodies.pools)
+        pools = streams.below(streams.raw(self._seed, "workload/pool", grid, GRID), self._bodies.pools)
+        cut = self._bodies.cut(pools, body_octets, digits(grid))
+        columns = self._headers.columns(grid, cut.crc32)
+        return _Block(columns, cut.bodies, cut.tails, (head_octets + body_octets).tolist())
 
     def _check_room(self, envelopes: Envelopes) -> None:
         """The smallest size of a preset must hold the headers of a message with the fewest recipients."""
-        span = Span.of(0, 0, GRID)
-        addressed = envelopes.address(span)
-        fewest = addressed.recipients == addressed.recipients.min()
-        needed = int(self._headers.octets(span, addressed)[fewest].max())
+        recipients = np.array(envelopes.addressed(0).recipients)
+        needed = int(self._headers.octets(0)[recipients == recipients.min()].max())
         if self._sizes.min_octets < needed:
             least = self._sizes.min_octets
             raise _unfit(f"expected messages of at least {needed} octets, as headers take that much, got {least}")
@@ -123,13 +142,23 @@ class FileContents:
     def __init__(self, plan: Plan, content: BodyFile, date: str, envelopes: Envelopes) -> None:
         self._body = FileBody(content)
         self._headers = _Headers(plan, date, envelopes, self._body.content)
+        self._block = lru_cache(maxsize=2)(self._make_block)
 
-    def fill(self, span: Span, addressed: Addressed) -> Filled:
+    def prepare(self) -> None:
+        """Nothing: the file is read."""
+
+    def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
-        crcs = np.full(len(span.digits), self._body.crc32, dtype=np.uint32)
-        heads = self._headers.rows(span, addressed, crcs)
-        octets = (self._headers.octets(span, addressed) + self._body.octets).tolist()
-        return Filled(heads, repeat(self._body.body), repeat(END_OF_DATA), octets, repeat(self._body.eight_bit))
+        columns, octets = self._block(span.grid)
+        heads = self._headers.rows(columns.part(span.low, span.high))
+        body = self._body
+        return Filled(
+            heads, repeat(body.body), repeat(END_OF_DATA), octets[span.low : span.high], repeat(body.eight_bit)
+        )
+
+    def _make_block(self, grid: int) -> tuple[Columns, list[int]]:
+        crc32 = np.full(GRID, self._body.crc32, dtype=np.uint32)
+        return self._headers.columns(grid, crc32), (self._headers.octets(grid) + self._body.octets).tolist()
 
 
 def is_preset(content: SizedBodies) -> bool:

@@ -9,6 +9,8 @@ Not here  envelopes: recipients and senders are the plan's, not those in the cor
 Without an index every message is read once more before it is first sent, for its checksum; `mboxgen` writes one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -22,12 +24,14 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import Corpus, Plan
 from trafficgen.workload.bodies import END_OF_DATA, canonical, stuffed
 from trafficgen.workload.contents import Filled
-from trafficgen.workload.envelopes import Addressed
 from trafficgen.workload.grid import Span
 from trafficgen.workload.headers import UserHeaders
 
-CONVERTED: Final = Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.UNTERMINATED
+CONVERTED: Final = int(Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.UNTERMINATED)
 """What keeps a message from going over the wire as it lies in the file."""
+
+EIGHT_BIT: Final = int(Flag.EIGHT_BIT | Flag.SMTPUTF8)
+_FIELDS: Final = ["header_length", "length", "body_crc32", "flags"]
 
 
 class _Entry(NamedTuple):
@@ -46,16 +50,21 @@ class CorpusContents:
     def __init__(self, plan: Plan, content: Corpus) -> None:
         self._plan = plan
         self._shuffle = content.shuffle
-        try:
-            self._mbox = mbox.open_mbox(content.path)
-        except mbox.MboxError as error:
-            raise PlanError(str(error), field="content", flag="--mbox") from error
+        self._path = content.path
+        with _refusing():
+            next(mbox.read_mbox(content.path))  # the first message shows whether it is one
         self._front = UserHeaders(plan)
         self._order = lru_cache(maxsize=2)(self._permutation)
 
-    def fill(self, span: Span, addressed: Addressed) -> Filled:
+    def prepare(self) -> None:
+        """Map the file; without an index, find where its messages begin."""
+        with _refusing():
+            self._mbox = mbox.open_mbox(self._path)
+
+    def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
-        entries = [self._entry(place) for place in self._places(span.numbers)]
+        places = self._places(span.numbers)
+        entries = list(map(self._entry, places.tolist(), self._records(places)))
         crcs = np.array([entry.crc32 for entry in entries], dtype=np.uint32)
         fronts = self._front.rows(span, crcs)
         lengths = map(len, fronts)
@@ -67,29 +76,44 @@ class CorpusContents:
             eight_bit=[entry.eight_bit for entry in entries],
         )
 
-    def _places(self, numbers: range) -> list[int]:
+    def _places(self, numbers: range) -> NDArray[np.int64]:
         """Where in the file each message of the run is taken from."""
         rounds, places = np.divmod(np.arange(numbers.start, numbers.stop), len(self._mbox))
         if self._shuffle:
             for turn in np.unique(rounds).tolist():
                 chosen = rounds == turn
                 places[chosen] = self._order(turn)[places[chosen]]
-        listed: list[int] = places.tolist()
-        return listed
+        return places
+
+    def _records(self, places: NDArray[np.int64]) -> list[tuple[int, ...]]:
+        """What the index says of these messages; what it does not know is found by reading them."""
+        unknown = (self._mbox.records["flags"][places] & Flag.CHECKSUMS_KNOWN) == 0
+        for place in np.unique(places[unknown]).tolist():
+            self._mbox.fill(place)
+        # One gather: taking fields of single records costs a microsecond each.
+        records: list[tuple[int, ...]] = self._mbox.records[_FIELDS][places].tolist()
+        return records
 
     def _permutation(self, turn: int) -> NDArray[np.int64]:
         """The order of one round through the file: another in every round."""
         return streams.permutation(self._plan.seed, f"workload/corpus-order/{turn}", len(self._mbox))
 
-    def _entry(self, place: int) -> _Entry:
-        record = self._mbox.fill(place)
-        flags = int(record["flags"])
-        eight_bit = bool(flags & (Flag.EIGHT_BIT | Flag.SMTPUTF8))
-        split, length = int(record["header_length"]), int(record["length"])
-        if flags & CONVERTED or split == length:
-            return _convert(bytes(self._mbox.octets(place)), eight_bit)
+    def _entry(self, place: int, record: tuple[int, ...]) -> _Entry:
+        split, length, body_crc32, flags = record
+        eight_bit = bool(flags & EIGHT_BIT)
         message = self._mbox.octets(place)
-        return _Entry(bytes(message[:split]), message[split:], int(record["body_crc32"]), length, eight_bit)
+        if flags & CONVERTED or split == length:
+            return _convert(bytes(message), eight_bit)
+        return _Entry(bytes(message[:split]), message[split:], body_crc32, length, eight_bit)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What is wrong with the mbox is wrong with the plan."""
+    try:
+        yield
+    except mbox.MboxError as error:
+        raise PlanError(str(error), field="content", flag="--mbox") from error
 
 
 def _convert(message: bytes, eight_bit: bool) -> _Entry:

@@ -9,6 +9,8 @@ A message's recipients are drawn independently of each other; one that it alread
 """
 
 from functools import lru_cache
+from itertools import pairwise
+from operator import add
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,8 +20,8 @@ from mboxgen import streams
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
 from trafficgen.workload import people, shares
-from trafficgen.workload.columns import Layout, Table, decimal
-from trafficgen.workload.grid import GRID, Span
+from trafficgen.workload.columns import Columns, Layout, Table, decimal
+from trafficgen.workload.grid import GRID, Span, digits
 
 LOCAL_PART: Final = b"user-"
 
@@ -33,25 +35,25 @@ class Sender(NamedTuple):
 
 
 class Addressed(NamedTuple):
-    """A span of messages, by column. `picks` and `texts` are what `columns.Layout` takes."""
+    """Whom a grid block's messages go to, by column."""
 
-    domains: NDArray[np.int64]
-    recipients: NDArray[np.int64]
-    envelopes: list[bytes]
-    picks: dict[str, NDArray[np.int64]]
-    texts: dict[str, list[bytes]]
+    domains: list[int]
+    recipients: list[int]
+    columns: Columns
+    """Picks sender and last_domain; texts rcpt and to: what stands between the first `user-` and the last domain."""
+    arrays: dict[str, NDArray[np.int64]]
+    """The same picks as arrays."""
+    to_octets: NDArray[np.int64]
+    """Lengths of the text `to`."""
 
 
-class _Drawn(NamedTuple):
-    """A grid block. Recipients after the first are in `more_…`, those of message i from `more_from[i]` on."""
+class _More(NamedTuple):
+    """Recipients after the first, of a whole grid block: those of message i lie between begins[i] and begins[i + 1]."""
 
+    owners: NDArray[np.int64]
+    begins: NDArray[np.int64]
     domains: NDArray[np.int64]
     users: NDArray[np.int64]
-    recipients: NDArray[np.int64]
-    senders: NDArray[np.int64]
-    more_from: NDArray[np.int64]
-    more_domains: NDArray[np.int64]
-    more_users: NDArray[np.int64]
 
 
 class Envelopes:
@@ -72,7 +74,7 @@ class Envelopes:
         self._at = [b"@" + name.encode("ascii") for name in self._on_wire]
         self.senders = self._make_senders(workload.senders)
         self._layout = self._envelope_layout()
-        self._drawn = lru_cache(maxsize=2)(self._draw)
+        self.addressed = lru_cache(maxsize=2)(self._address)
 
     @property
     def to_pieces(self) -> list[str | bytes | Table]:
@@ -90,20 +92,9 @@ class Envelopes:
         drawn = streams.choose(streams.raw(self._seed, "workload/recipients", grid, GRID), self._count_thresholds)
         return self._counts[drawn]
 
-    def address(self, span: Span) -> Addressed:
-        """Envelopes of a span, and the columns that headers need."""
-        drawn, part = self._drawn(span.grid), span.part
-        first = decimal(drawn.users[part], self._width)
-        if self._users.tagged:
-            first = [user + b"+" + number for user, number in zip(first, span.digits, strict=True)]
-        rcpt = to = first
-        last_domain = drawn.domains[part]
-        if int(drawn.recipients[part].max()) > 1:
-            rcpt, to, last_domain = self._several(drawn, span, first)
-        picks = {"sender": drawn.senders[part], "last_domain": last_domain}
-        texts = {"rcpt": rcpt, "to": to}
-        envelopes = self._layout.rows({name: column.tolist() for name, column in picks.items()}, texts)
-        return Addressed(drawn.domains[part], drawn.recipients[part], envelopes, picks, texts)
+    def envelopes(self, span: Span) -> list[bytes]:
+        """MAIL, RCPT and DATA lines of a span's messages."""
+        return self._layout.rows(self.addressed(span.grid).columns.part(span.low, span.high))
 
     def _envelope_layout(self) -> Layout:
         senders = [f"MAIL FROM:<{sender.address}>\r\nRCPT TO:<".encode("ascii") for sender in self.senders]
@@ -123,21 +114,23 @@ class Envelopes:
             return Sender(f"{last} News", f"noreply-{number}@{domain}", domain)
         return Sender(f"{first} {last}", f"{first}.{last}.{number}@{domain}".lower(), domain)
 
-    def _draw(self, grid: int) -> _Drawn:
-        recipients = self.recipients_of(grid)
-        more_from = np.concatenate(([0], np.cumsum(recipients - 1)))
-        more = int(more_from[-1])
+    def _address(self, grid: int) -> Addressed:
+        domains, recipients = self.domain_of(grid), self.recipients_of(grid)
+        users = self._users_of(streams.raw(self._seed, "workload/user", grid, GRID))
+        last_domain = domains
+        rcpt = to = self._user_texts(users, digits(grid))
+        if len(self._counts) > 1 or int(self._counts[0]) > 1:
+            more = self._draw_more(grid, domains, users, recipients)
+            rcpt, to, last_domain = self._several(more, rcpt, domains, digits(grid))
         senders = streams.below(streams.raw(self._seed, "workload/sender", grid, GRID), len(self.senders))
-        return _Drawn(
-            domains=self.domain_of(grid),
-            users=self._users_of(streams.raw(self._seed, "workload/user", grid, GRID)),
-            recipients=recipients,
-            senders=senders,
-            more_from=more_from,
-            more_domains=streams.choose(
-                streams.raw(self._seed, "workload/more-domains", grid, more), self._domain_thresholds
+        return Addressed(
+            domains=domains.tolist(),
+            recipients=recipients.tolist(),
+            columns=Columns(
+                {"sender": senders.tolist(), "last_domain": last_domain.tolist()}, {"rcpt": rcpt, "to": to}
             ),
-            more_users=self._users_of(streams.raw(self._seed, "workload/more-users", grid, more)),
+            arrays={"sender": senders, "last_domain": last_domain},
+            to_octets=np.fromiter(map(len, to), np.int64, count=GRID),
         )
 
     def _users_of(self, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -145,52 +138,70 @@ class Envelopes:
             return streams.below(raw, self._users.count)
         return streams.choose(raw, self._user_thresholds)
 
+    def _user_texts(self, users: NDArray[np.int64], tags: list[bytes]) -> list[bytes]:
+        texts = decimal(users, self._width)
+        if not self._users.tagged:
+            return texts
+        return [user + b"+" + tag for user, tag in zip(texts, tags, strict=True)]
+
+    def _draw_more(
+        self, grid: int, domains: NDArray[np.int64], users: NDArray[np.int64], recipients: NDArray[np.int64]
+    ) -> _More:
+        begins = np.concatenate(([0], np.cumsum(recipients - 1)))
+        count = int(begins[-1])
+        more = _More(
+            owners=np.repeat(np.arange(GRID), recipients - 1),
+            begins=begins,
+            domains=streams.choose(
+                streams.raw(self._seed, "workload/more-domains", grid, count), self._domain_thresholds
+            ),
+            users=self._users_of(streams.raw(self._seed, "workload/more-users", grid, count)),
+        )
+        if not self._users.tagged:
+            self._make_distinct(more, domains, users)
+        return more
+
+    def _make_distinct(self, more: _More, domains: NDArray[np.int64], users: NDArray[np.int64]) -> None:
+        """A recipient that its message already has moves on to the next user, or to the next domain after the last."""
+        owners = np.concatenate((np.arange(GRID), more.owners))
+        addresses = np.concatenate((domains, more.domains)) * self._users.count + np.concatenate((users, more.users))
+        order = np.lexsort((addresses, owners))
+        same = (np.diff(addresses[order]) == 0) & (np.diff(owners[order]) == 0)
+        everyone = len(self.domains) * self._users.count
+        for owner in np.unique(owners[order][1:][same]).tolist():
+            seen = {int(addresses[owner])}
+            for place in range(int(more.begins[owner]), int(more.begins[owner + 1])):
+                address = int(addresses[GRID + place])
+                while address in seen:
+                    address = (address + 1) % everyone
+                seen.add(address)
+                more.domains[place], more.users[place] = divmod(address, self._users.count)
+
     def _several(
-        self, drawn: _Drawn, span: Span, first: list[bytes]
+        self, more: _More, first: list[bytes], domains: NDArray[np.int64], numbers: list[bytes]
     ) -> tuple[list[bytes], list[bytes], NDArray[np.int64]]:
-        """Columns of all that stands between the first `user-` and the last domain, for RCPT lines and for To."""
-        rcpt, to, last_domain = first.copy(), first.copy(), drawn.domains[span.part].copy()
-        for place in np.flatnonzero(drawn.recipients[span.part] > 1).tolist():
-            pairs = self._distinct(drawn, span.low + place)
-            users = [
-                first[place],
-                *(self._another(user, rank, span.digits[place]) for rank, (_, user) in enumerate(pairs[1:], 1)),
-            ]
-            ends = [self._at[domain] + b">" for domain, _ in pairs[:-1]]
-            rcpt[place] = _joined(users, ends, b"\r\nRCPT TO:<" + LOCAL_PART)
-            to[place] = _joined(users, ends, b",\r\n <" + LOCAL_PART)
-            last_domain[place] = pairs[-1][0]
-        return rcpt, to, last_domain
-
-    def _another(self, user: int, rank: int, number: bytes) -> bytes:
-        """A recipient after the first, without `user-` and domain."""
-        digits = b"%0*d" % (self._width, user)
-        return b"%b+%b.%d" % (digits, number, rank) if self._users.tagged else digits
-
-    def _distinct(self, drawn: _Drawn, place: int) -> list[tuple[int, int]]:
-        """(domain, user) of every recipient of one message; one that is there already moves on to the next user."""
-        span = slice(int(drawn.more_from[place]), int(drawn.more_from[place + 1]))
-        pairs = [(int(drawn.domains[place]), int(drawn.users[place]))]
-        more = list(zip(drawn.more_domains[span].tolist(), drawn.more_users[span].tolist(), strict=True))
-        if self._users.tagged:
-            return pairs + more
-        seen = set(pairs)
-        for domain, user in more:
-            while (domain, user) in seen:
-                user += 1
-                if user == self._users.count:
-                    domain, user = (domain + 1) % len(self.domains), 0
-            seen.add((domain, user))
-            pairs.append((domain, user))
-        return pairs
+        """Columns rcpt, to and last_domain of messages with any number of recipients."""
+        owners = more.owners.tolist()
+        ranks = (np.arange(len(owners)) - more.begins[more.owners]).tolist()
+        tags = [b"%b.%d" % (numbers[owner], rank) for owner, rank in zip(owners, ranks, strict=True)]
+        users = self._user_texts(more.users, tags if self._users.tagged else [])
+        # The domain before each further recipient: the first one's, or that of the one before.
+        starts = np.array(ranks, dtype=np.int64) == 0
+        before = np.where(starts, domains[more.owners], np.roll(more.domains, 1)).tolist()
+        last = domains.copy()
+        chosen = np.diff(more.begins) > 0
+        last[chosen] = more.domains[more.begins[1:][chosen] - 1]
+        bounds = more.begins.tolist()
+        columns = []
+        for between in (b">\r\nRCPT TO:<" + LOCAL_PART, b">,\r\n <" + LOCAL_PART):
+            ends = [at + between for at in self._at]
+            flat = list(map(add, map(ends.__getitem__, before), users))
+            joined = [b"".join(flat[begin:end]) for begin, end in pairwise(bounds)]
+            columns.append(list(map(add, first, joined)))
+        return columns[0], columns[1], last
 
     def _check_enough_addresses(self) -> None:
         most, addresses = int(self._counts.max()), len(self.domains) * self._users.count
         if most > addresses and not self._users.tagged:
             text = f"expected at most {addresses} recipients a message, as there are no more addresses, got {most}"
             raise PlanError(text, field="recipients_per_message", flag="--recipients")
-
-
-def _joined(users: list[bytes], ends: list[bytes], between: bytes) -> bytes:
-    pieces = [user + end + between for user, end in zip(users, ends, strict=False)]
-    return b"".join([*pieces, users[-1]])

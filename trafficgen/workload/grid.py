@@ -8,44 +8,44 @@ worker, on no range asked for and on no other message.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Self
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from trafficgen.workload.columns import decimal
 
-GRID: Final = 4096
-"""Messages per block of the random streams; changing it changes every message."""
+GRID: Final = 1024
+"""Messages per block of the random streams; changing it changes every message.
+
+What a block's messages have in common is worked out when the first of them is asked for. That takes about 1 ms, so that
+a sender which asks for a few messages at a time never waits longer (benchmarks/workload.py).
+"""
 
 
 class Span(NamedTuple):
-    """Messages `low` … `high`-1 of grid block `grid`; `digits` are their numbers, 12 digits each."""
+    """Messages `low` … `high`-1 of grid block `grid`."""
 
     grid: int
     low: int
     high: int
-    digits: list[bytes]
 
     @property
     def numbers(self) -> range:
         """The messages' numbers within the run."""
         return range(self.grid * GRID + self.low, self.grid * GRID + self.high)
 
-    @property
-    def part(self) -> slice:
-        """Where the span lies in the columns of its grid block."""
-        return slice(self.low, self.high)
 
-    @classmethod
-    def of(cls, grid: int, low: int, high: int) -> Self:
-        """The span with its digits."""
-        return cls(grid, low, high, decimal(np.arange(grid * GRID + low, grid * GRID + high), 12))
-
-
-def spans(first: int, last: int) -> Iterator[tuple[int, int, int]]:
-    """(grid, low, high) of the pieces of messages `first` … `last`-1, in order."""
+def spans(first: int, last: int) -> Iterator[Span]:
+    """The pieces of messages `first` … `last`-1, in order."""
     while first < last:
         grid, low = divmod(first, GRID)
         high = min(GRID, low + last - first)
-        yield grid, low, high
+        yield Span(grid, low, high)
         first += high - low
+
+
+@lru_cache(maxsize=4)
+def digits(grid: int) -> list[bytes]:
+    """The numbers of a grid block's messages, 12 digits each."""
+    return decimal(np.arange(grid * GRID, (grid + 1) * GRID), 12)

@@ -13,6 +13,7 @@ Message-ID. Lines are folded to 78 where they have a place to fold (2.1.1). Valu
 import re
 from collections.abc import Sequence
 from email.header import Header as EncodedHeader
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -23,9 +24,9 @@ from trafficgen import mark
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
 from trafficgen.workload import people
-from trafficgen.workload.columns import Layout, Piece, Table, hexadecimal
+from trafficgen.workload.columns import Columns, Layout, Piece, Table, hexadecimal
 from trafficgen.workload.envelopes import Envelopes, Sender
-from trafficgen.workload.grid import GRID, Span
+from trafficgen.workload.grid import GRID, Span, digits
 
 MAX_LINE: Final = 78
 _FOLD: Final = re.compile(r"[ \t]+(?=[^ \t])")
@@ -59,12 +60,13 @@ class UserHeaders:
     def __init__(self, plan: Plan) -> None:
         _refuse_mark(plan)
         self._layout = Layout((*mark_pieces(plan.run_id), *users_own(plan)))
-        self._alternatives = Alternatives(plan)
+        self._alternatives = lru_cache(maxsize=2)(Alternatives(plan).picks)
 
     def rows(self, span: Span, crc32: NDArray[np.uint32]) -> list[bytes]:
         """The first lines of a span's messages."""
-        picks = {name: column[span.part].tolist() for name, column in self._alternatives.picks(span.grid).items()}
-        return self._layout.rows(picks, {"number": span.digits, "crc32": hexadecimal(crc32)})
+        picks = {name: column.tolist() for name, column in self._alternatives(span.grid).items()}
+        columns = Columns(picks, {"number": digits(span.grid)}).part(span.low, span.high)
+        return self._layout.rows(columns.with_more(Columns({}, {"crc32": hexadecimal(crc32)})))
 
 
 class Alternatives:

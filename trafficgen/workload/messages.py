@@ -54,41 +54,47 @@ class Messages:
         self.shares: NDArray[np.float64] = self._envelopes.shares
         """The wanted share of each domain; they sum to 1."""
         self._contents = _contents(plan, date, self._envelopes)
+        self._contents.prepare()
 
     def block(self, first: int, last: int) -> list[Message]:
-        """Messages `first` … `last`-1, in order. Cheapest in multiples of 4,096 (benchmarks/workload.py)."""
-        _check(first, last)
-        found: list[Message] = []
-        for grid, low, high in spans(first, last):
-            found += self._span(Span.of(grid, low, high))
-        return found
+        """Messages `first` … `last`-1, in order."""
+        return [message for span in _spans(first, last) for message in self._span(span)]
 
     def domain_of(self, first: int, last: int) -> NDArray[np.int64]:
         """`Message.domain` of messages `first` … `last`-1, without building them."""
-        return self._columns(
-            first, last, [self._envelopes.domain_of(g)[low:high] for g, low, high in spans(first, last)]
-        )
+        return _joined([self._envelopes.domain_of(span.grid)[span.low : span.high] for span in _spans(first, last)])
 
     def recipients_of(self, first: int, last: int) -> NDArray[np.int64]:
         """`Message.recipients` of messages `first` … `last`-1, without building them."""
-        return self._columns(
-            first, last, [self._envelopes.recipients_of(g)[low:high] for g, low, high in spans(first, last)]
-        )
-
-    @staticmethod
-    def _columns(first: int, last: int, parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-        _check(first, last)
-        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+        return _joined([self._envelopes.recipients_of(span.grid)[span.low : span.high] for span in _spans(first, last)])
 
     def _span(self, span: Span) -> Iterable[Message]:
-        addressed = self._envelopes.address(span)
-        filled = self._contents.fill(span, addressed)
+        filled = self._contents.fill(span)
+        addressed, part = self._envelopes.addressed(span.grid), slice(span.low, span.high)
         rows = zip(
-            span.numbers, addressed.domains.tolist(), addressed.recipients.tolist(), addressed.envelopes,
+            span.numbers, addressed.domains[part], addressed.recipients[part], self._envelopes.envelopes(span),
             filled.heads, filled.bodies, filled.tails, filled.octets, filled.eight_bit, strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
         return cast("Iterable[Message]", map(tuple.__new__, repeat(Message), rows))
+
+
+def check(plan: Plan) -> None:
+    """Refuse now what `Messages` would refuse, without the half second that it takes to build one.
+
+    Reads the body file, and of a corpus the first message. Raises PlanError.
+    """
+    _contents(plan, "", Envelopes(plan))
+
+
+def _spans(first: int, last: int) -> list[Span]:
+    if not 0 <= first <= last:
+        raise ValueError(f"expected 0 <= first <= last, got {first} and {last}")
+    return list(spans(first, last))
+
+
+def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
 def _contents(plan: Plan, date: str, envelopes: Envelopes) -> Contents:
@@ -99,8 +105,3 @@ def _contents(plan: Plan, date: str, envelopes: Envelopes) -> Contents:
             return FileContents(plan, content, date, envelopes)
         case Corpus() as content:
             return CorpusContents(plan, content)
-
-
-def _check(first: int, last: int) -> None:
-    if not 0 <= first <= last:
-        raise ValueError(f"expected 0 <= first <= last, got {first} and {last}")
