@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import trafficgen
 from trafficgen.cli import program, send, sink
 from trafficgen.cli.program import call
+from trafficgen.cli.reference import reference
 from trafficgen.errors import ExitCode, LocalProtocolError, PlanError, ResultsError, SetupError
 from trafficgen.plan import TcpTarget, UnixTarget
 
@@ -158,6 +160,11 @@ def test_help_of_the_program_shows_commands_and_options_of_send(capsys):
     assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in program.COMMANDS)
     for option in send.command.params:
         assert option.opts[0] in out
+
+
+def test_reference_page_is_what_the_program_says():
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert page.read_text(encoding="utf-8") == reference(), "python -m trafficgen.cli.reference > docs/cli.md"
 
 
 def test_presets_are_listed_with_their_sources(capsys):

@@ -1,5 +1,7 @@
 """Presets: they add up to what their sources say."""
 
+from pathlib import Path
+
 import pytest
 
 from trafficgen.plan import WeightedDomain, Workload
@@ -45,3 +47,9 @@ def test_recipient_preset_has_the_mean_of_its_source(name, mean):
     counts = RECIPIENTS[name].counts
     total = sum(weight for _, weight in counts)
     assert sum(count * weight for count, weight in counts) / total == pytest.approx(mean, abs=0.02)
+
+
+@pytest.mark.parametrize("name", [*DOMAINS, *RECIPIENTS])
+def test_every_preset_is_in_the_documentation(name):
+    page = Path(__file__).parents[2] / "docs" / "workload.md"
+    assert f"`{name}`" in page.read_text(encoding="utf-8")

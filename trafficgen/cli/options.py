@@ -50,7 +50,8 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            if (record := parameter.get_help_record(ctx)) is not None:
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):  # click >= 8.3 describes arguments as well
                 names, words = record
                 groups.setdefault(getattr(parameter, "group", "Help"), []).append((f"{names:<{_COLUMN}}", words))
         for title, records in groups.items():

@@ -1,0 +1,99 @@
+"""The reference of all commands, as Markdown, from the commands themselves.
+
+Takes     the commands of `program`
+Gives     the text of docs/cli.md: `python -m trafficgen.cli.reference > docs/cli.md`; a test keeps the two alike
+Not here  explanations (docs/workload.md)
+"""
+
+import re
+from collections.abc import Iterator
+from inspect import cleandoc
+
+import click
+
+from trafficgen.cli.options import ENVIRONMENT_PREFIX, GroupedOption
+from trafficgen.cli.program import COMMANDS, NAME, program
+
+INTRODUCTION = f"""\
+# The command line
+
+Generated from the program (`python -m trafficgen.cli.reference > docs/cli.md`). `{NAME} --help` says the same.
+
+`{NAME}` without a command is `{NAME} send`; `python -m trafficgen` is `{NAME}`.
+
+## Environment
+
+Every option of `send` is also read from an environment variable: its name in capitals, with `_` for `-`, after
+`{ENVIRONMENT_PREFIX}`, as `{ENVIRONMENT_PREFIX}MESSAGE_COUNT` for `--message-count`. Flags take 1 or 0. An option
+that can be repeated takes several values, separated by spaces or line ends; `{ENVIRONMENT_PREFIX}HEADER` by line ends alone. The
+command line wins.
+
+## Shell completion
+
+    eval "$(_TRAFFIC_GEN_COMPLETE=bash_source {NAME})"      # in ~/.bashrc
+    eval "$(_TRAFFIC_GEN_COMPLETE=zsh_source {NAME})"       # in ~/.zshrc
+    _TRAFFIC_GEN_COMPLETE=fish_source {NAME} | source       # in ~/.config/fish/completions/{NAME}.fish
+
+## Where things go
+
+The summary goes to standard output; notices, the live line and errors go to standard error. An error is one line. With
+`--json -` the results go to standard output and the summary to standard error.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | it did what was asked |
+| 1 | it could not: target unreachable, a message failed without `--keep-going`, its reader went away |
+| 2 | wrong usage: an option or the plan makes no sense |
+| 99 | the sink's ledger shows a missing, duplicated or corrupted message |
+| 105 | interrupted; the results were saved |
+| 121 | the measurement is not valid: part of the generator was lost |
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    with click.Context(program, info_name=NAME) as parent:
+        for name in COMMANDS:
+            command = program.get_command(parent, name)
+            assert command is not None
+            parts.append("\n".join(_command(name, command, parent)))
+    return "\n".join(parts)
+
+
+def _command(name: str, command: click.Command, parent: click.Context) -> Iterator[str]:
+    context = click.Context(command, info_name=name, parent=parent)
+    yield f"## {NAME} {name}\n"
+    yield f"    {NAME} {name} {' '.join(command.collect_usage_pieces(context))}\n"
+    yield _paragraphs(command.help or "")
+    title = None
+    for option in command.get_params(context):
+        record = option.get_help_record(context)
+        if record is None or not isinstance(option, click.Option):
+            continue
+        group = option.group if isinstance(option, GroupedOption) else "Help"
+        if group != title:
+            title = group
+            yield f"\n### {title}\n\n| option | meaning |\n|---|---|"
+        yield f"| `{_cell(record[0])}` | {_cell(record[1])} |"
+    yield ""
+    yield _paragraphs(command.epilog or "").rstrip() + "\n"
+
+
+def _paragraphs(text: str) -> str:
+    """click's help text as Markdown: what it keeps as it is (a paragraph after \\b) becomes a code block."""
+
+    def indented(kept: re.Match[str]) -> str:
+        return re.sub(r"^ *(?=.)", "    ", kept[1], flags=re.MULTILINE)
+
+    return re.sub(r"\x08\n((?:.+\n?)+)", indented, cleandoc(text))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
