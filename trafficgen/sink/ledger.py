@@ -20,6 +20,10 @@ from trafficgen.smtp.dots import unstuff
 
 _FOLD: Final = 8192
 _MAX_HEADER_OCTETS: Final = 256 * 1024
+_REACH: Final = 1 << 26
+"""How far beyond all numbers so far the next one may lie: a run's numbers come nearly in order, and one damaged digit
+must not ask for terabytes."""
+
 _NO_MARK: Final = b" " * mark.VALUE_OCTETS
 
 
@@ -71,6 +75,7 @@ class Ledger:
         if b"%08x" % crc != value[30:]:
             # Stuffed dots are rare, so looking for them waits until the CRC asks.
             crc = crc32(unstuff(data[:end]).partition(b"\r\n\r\n")[2])
+            value = value.ljust(mark.VALUE_OCTETS)  # a mark that is cut off ends up here, too
         self._enter(value, crc, end, recipients)
 
     def _enter(self, value: bytes, crc: int, octets: int, recipients: int) -> None:
@@ -102,7 +107,7 @@ class Ledger:
             run_id = octets[0, :16]
             rows = (octets[:, :16] == run_id).all(axis=1)
             arrivals = self._runs.setdefault(run_id.tobytes().decode("ascii"), Arrivals())
-            _add(arrivals, numbers[rows], recipients[rows], damaged[rows])
+            self._unmarked += _add(arrivals, numbers[rows], recipients[rows], damaged[rows])
             octets, numbers, recipients, damaged = octets[~rows], numbers[~rows], recipients[~rows], damaged[~rows]
 
 
@@ -150,13 +155,19 @@ class SessionReceiver:
 
 def _add(
     arrivals: Arrivals, numbers: NDArray[np.int64], recipients: NDArray[np.uint32], damaged: NDArray[np.bool_]
-) -> None:
+) -> int:
+    """Returns how many of the numbers are out of all reach, and so not ours."""
+    near = numbers < arrivals.recipients.size + _REACH
+    strays = int(np.count_nonzero(~near))
+    if strays:
+        numbers, recipients, damaged = numbers[near], recipients[near], damaged[near]
     if numbers.size and (top := int(numbers.max())) >= arrivals.recipients.size:
         grown = np.zeros(max(top + 1, 2 * arrivals.recipients.size), np.uint32)
         grown[: arrivals.recipients.size] = arrivals.recipients
         arrivals.recipients = grown
     np.add.at(arrivals.recipients, numbers, recipients)
     arrivals.damaged.extend(numbers[damaged].tolist())
+    return strays
 
 
 def _well_formed(octets: NDArray[np.uint8]) -> NDArray[np.bool_]:
