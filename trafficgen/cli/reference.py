@@ -25,8 +25,8 @@ Generated from the program (`python -m trafficgen.cli.reference > docs/cli.md`).
 
 Every option of `send` is also read from an environment variable: its name in capitals, with `_` for `-`, after
 `{ENVIRONMENT_PREFIX}`, as `{ENVIRONMENT_PREFIX}MESSAGE_COUNT` for `--message-count`. Flags take 1 or 0. An option
-that can be repeated takes several values, separated by spaces or line ends; `{ENVIRONMENT_PREFIX}HEADER` by line ends alone. The
-command line wins.
+that can be repeated takes several values, separated by spaces or line ends; `{ENVIRONMENT_PREFIX}HEADER` by line ends
+alone. The command line wins.
 
 ## Shell completion
 
