@@ -141,3 +141,17 @@ def test_a_damaged_stored_form_is_refused(damage: dict[str, object]) -> None:
 
 def test_a_pickle_holds_only_what_is_used() -> None:
     assert len(pickle.dumps(histogram_of([10_000_000_000]))) < 600
+
+
+@given(latencies, latencies)
+def test_what_came_since_an_earlier_state_is_the_rest(before: list[int], after: list[int]) -> None:
+    earlier = histogram_of(before)
+    later = earlier + histogram_of(after)
+    rest, exact = later.since(earlier), histogram_of(after)
+    assert (rest.buckets(), rest.count, rest.sum_ns) == (exact.buckets(), exact.count, exact.sum_ns)
+    assert Histogram.from_dict(rest.to_dict()) == rest
+    if exact.min_ns is not None and exact.max_ns is not None:
+        assert rest.min_ns is not None
+        assert rest.max_ns is not None
+        assert rest.min_ns <= exact.min_ns <= rest.min_ns * (1 + ERROR_BOUND)
+        assert exact.max_ns <= rest.max_ns <= exact.max_ns * (1 + ERROR_BOUND)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.measure.recorder import COLUMNS, MAX_KINDS, Recorder, printable
+from trafficgen.measure.recorder import COLUMNS, MAX_KINDS, MAX_TIMED_DOMAINS, Recorder, printable
 from trafficgen.measure.snapshot import STRETCHES, Snapshot, Tally, merge
 from trafficgen.outcomes import Outcome, Phase
 
@@ -254,3 +254,18 @@ def test_merging_nothing_gives_an_empty_run() -> None:
 def test_a_phase_that_is_not_part_of_opening_is_our_bug() -> None:
     with pytest.raises(KeyError):
         Recorder(1, START, False).phase(Phase.QUIT, 1)
+
+
+def test_accepted_messages_are_timed_by_domain() -> None:
+    rows = [row(n, Outcome.ACCEPTED, domain=n % 3, end=1_000 * (n % 3 + 1)) for n in range(9)]
+    rows.append(row(9, Outcome.REJECTED_PERMANENT, domain=0, end=77))
+    made = snapshot_of(recorder_of(rows)) + snapshot_of(recorder_of(rows[:3]))
+    timed = {domain: (histogram.count, histogram.max_ns) for domain, histogram in made.domain_latencies.items()}
+    assert timed == {0: (4, 1_000), 1: (4, 2_000), 2: (4, 3_000)}
+
+
+def test_domains_beyond_the_first_few_are_counted_but_not_timed() -> None:
+    beyond = MAX_TIMED_DOMAINS
+    made = snapshot_of(recorder_of([row(0, Outcome.ACCEPTED, domain=beyond)], domains=beyond + 1))
+    assert made.domain_latencies == {}
+    assert made.domains_accepted.tolist() == [0] * beyond + [1]

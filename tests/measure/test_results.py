@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.measure.document import to_plain
 from trafficgen.measure.parts import Host, Latency, Ledger, Messages, Rate
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import AccountingError, Results, StoppedBy, read_results
@@ -92,9 +93,10 @@ def test_the_document_of_a_small_run() -> None:
     assert made.run.model == "closed"
     assert made.latency_ns["service"] == Latency(2, *[50_000_000] * 2, *[50_000_000] * 7)
     assert made.latency_ns["response"] is None
+    middle = Latency(1, *[50_000_000] * 2, *[50_000_000] * 7)
     assert made.to_dict()["domains"] == {
-        "gmail.com.test": {"weight": 0.75, "started": 2, "accepted": 1},
-        "aol.com.test": {"weight": 0.25, "started": 1, "accepted": 1},
+        "gmail.com.test": {"weight": 0.75, "started": 2, "accepted": 1, "latency_ns": to_plain(middle)},
+        "aol.com.test": {"weight": 0.25, "started": 1, "accepted": 1, "latency_ns": to_plain(middle)},
     }
     assert made.plan["sessions"] == 20
     assert list(made.histograms) == ["service", "service_rejected"]

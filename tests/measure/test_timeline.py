@@ -1,6 +1,7 @@
 """What happened in each second, whatever the length of the run and the order of merging."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -33,9 +34,9 @@ def timeline_of(told: list[Message]) -> Timeline:
 def test_a_message_starts_and_ends_in_the_seconds_where_it_did() -> None:
     told = [(100, 300, 0, 5_000), (900, 2_100, 0, 6_000), (950, 990, 2, 7_000), (2_000, 2_500, 4, 8_000)]
     first, second, third = timeline_of(told).intervals()
-    assert first == Interval(0, 1, 3, 1, 0, 1, 0, 0, 5_000, 201_326_591, 201_326_591)
+    assert first == Interval(0, 1, 3, 1, 0, 1, 0, 0, 5_000, 201_326_591, 201_326_591, (751, 1))
     assert second == Interval(1, 1, 0, 0, 0, 0, 0, 0, 0, None, None)
-    assert third == Interval(2, 1, 1, 1, 0, 0, 0, 1, 6_000, 1_207_959_551, 1_207_959_551)
+    assert third == Interval(2, 1, 1, 1, 0, 0, 0, 1, 6_000, 1_207_959_551, 1_207_959_551, (835, 1))
 
 
 def test_nothing_recorded_has_no_intervals() -> None:
@@ -77,8 +78,17 @@ def test_a_long_run_gets_longer_intervals_and_loses_no_message() -> None:
     made = timeline_of(hours)
     assert made.span_s == 8
     assert len(made) == 1350 <= MAX_INTERVALS
-    assert made.intervals()[-1] == Interval(10_792, 8, 8, 8, 0, 0, 0, 0, 80, 20_447_231, 20_447_231)
+    assert made.intervals()[-1] == Interval(10_792, 8, 8, 8, 0, 0, 0, 0, 80, 20_447_231, 20_447_231, (646, 8))
     assert sum(interval.started for interval in made.intervals()) == 10_800
+
+
+@given(messages, st.integers(0, 5))
+def test_intervals_give_back_their_timeline(told: list[Message], shift_s: int) -> None:
+    intervals = timeline_of(told).intervals()
+    made = Timeline.of(intervals, shift_s=shift_s).intervals()
+    moved = [replace(interval, at_s=interval.at_s + shift_s) for interval in intervals]
+    assert made[shift_s:] == moved
+    assert not any(interval.started or interval.latencies for interval in made[:shift_s])
 
 
 def test_timelines_of_different_spans_merge() -> None:

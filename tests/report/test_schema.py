@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from trafficgen.measure import health, parts, timeline
+from trafficgen.measure import health, parts, timeline, window
 from trafficgen.measure.parts import Host
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results
@@ -33,6 +33,8 @@ PIECES = {
     "generator": parts.Generator,
     "caveat": health.Caveat,
     "interval": timeline.Interval,
+    "thresholdverdict": parts.ThresholdVerdict,
+    "window": window.Window,
 }
 
 

@@ -43,6 +43,11 @@ def highest_of(bucket: int, sub_bits: int = SUB_BITS) -> int:
     return ((bucket - (shift << sub_bits) + 1) << shift) - 1
 
 
+def lowest_of(bucket: int, sub_bits: int = SUB_BITS) -> int:
+    """The smallest value that falls into `bucket`."""
+    return highest_of(bucket - 1, sub_bits) + 1 if bucket else 0
+
+
 def rank_of(q: float, count: int) -> int:
     """Which of `count` sorted values, from 1, is the first that a share `q` of all does not exceed."""
     if not 0.0 <= q <= 1.0:
@@ -119,6 +124,20 @@ class Histogram:
         merged = self.copy()
         merged += other
         return merged
+
+    def since(self, earlier: "Histogram") -> "Histogram":
+        """What was recorded after this histogram was `earlier`: exact but for minimum and maximum, which are those of
+        their buckets."""
+        counts = self._counts.copy()
+        counts[: earlier._counts.size] -= earlier._counts
+        used = np.flatnonzero(counts)
+        made = Histogram()
+        if used.size and self.min_ns is not None and self.max_ns is not None:
+            made._counts = counts[: int(used[-1]) + 1]
+            low, high = lowest_of(int(used[0])), highest_of(int(used[-1]))
+            totals = self.count - earlier.count, self.sum_ns - earlier.sum_ns
+            made._add_totals(*totals, max(low, self.min_ns), min(high, self.max_ns))
+        return made
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Histogram) and self.to_dict() == other.to_dict()

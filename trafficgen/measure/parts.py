@@ -138,6 +138,8 @@ class Domain:
     weight: float
     started: int
     accepted: int
+    latency_ns: Latency | None = None
+    """Response time in the open model, service time in the closed one; None for domains that are not timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,17 @@ class WorkerHealth:
             Latency.of(worker.lateness),
             worker.sessions_opened,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdVerdict:
+    """What became of one threshold: `value` in ns, a share, a rate per second or a count; None when nothing was
+    measured, which is not passing."""
+
+    expression: str
+    value: float | None
+    limit: float
+    passed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ MAX_KINDS: Final = 1_000
 
 MAX_EXAMPLE: Final = 200
 
+MAX_TIMED_DOMAINS: Final = 16
+"""Domains whose latencies are kept apart, the first ones of the plan. Each is a histogram in every snapshot."""
+
 _OPENING: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
 
 
@@ -84,6 +87,8 @@ class Recorder:
         self._domains_started = np.zeros(domains, np.int64)
         self._domains_accepted = np.zeros(domains, np.int64)
         self._timeline = Timeline()
+        self._domain_latencies: dict[int, Histogram] = {}
+        self._untold: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []  # domains and latencies, not yet counted
 
     def phase(self, phase: Phase, elapsed_ns: int) -> None:
         """One step of opening a session took `elapsed_ns`: connect, TLS, greeting, EHLO or AUTH."""
@@ -122,6 +127,7 @@ class Recorder:
     ) -> Snapshot:
         """Everything since the run began, independent of what is recorded later. Folds first."""
         self.fold()
+        self._tell_domains()
         histograms = {name: histogram.copy() for name, histogram in self._histograms.items()}
         worker = Worker(
             worker=self._worker,
@@ -148,6 +154,7 @@ class Recorder:
             domains_accepted=self._domains_accepted.copy(),
             timeline=self._timeline.copy(),
             workers=(worker,),
+            domain_latencies={domain: histogram.copy() for domain, histogram in self._domain_latencies.items()},
         )
 
     def accepted_numbers(self) -> NDArray[np.int64]:
@@ -178,6 +185,17 @@ class Recorder:
         # A server may answer before the last octet left us: that took it no time at all.
         self._record("end_of_data", np.maximum(end - sent, 0)[(sent >= 0) & (accepted | rejected)])
         self._timeline.record(start - self._started_ns, end - self._started_ns, outcome, octets, latency)
+        timed = accepted & (domain < MAX_TIMED_DOMAINS)
+        self._untold.append((domain[timed], latency[timed]))
+
+    def _tell_domains(self) -> None:
+        """Once a snapshot, not once a fold: what it costs goes by the number of domains, not of messages."""
+        if not self._untold:
+            return
+        domains, latencies = map(np.concatenate, zip(*self._untold, strict=True))
+        self._untold.clear()
+        for domain in np.unique(domains).tolist():
+            self._domain_latencies.setdefault(domain, Histogram()).record_many(latencies[domains == domain])
 
     def _fold_latencies(
         self,

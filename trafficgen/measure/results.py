@@ -9,7 +9,7 @@ Not here  words for people (report), the comparison of two runs
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -31,10 +31,12 @@ from trafficgen.measure.parts import (
     Rate,
     Reply,
     Run,
+    ThresholdVerdict,
     WorkerHealth,
 )
 from trafficgen.measure.snapshot import STRETCHES, Snapshot
 from trafficgen.measure.timeline import Interval
+from trafficgen.measure.window import Window
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import Plan
 
@@ -58,6 +60,8 @@ class StoppedBy(Enum):
     """A message was not accepted, and the run was not to go on after errors."""
     WORKER_LOST = "worker_lost"
     """A generator process died."""
+    THRESHOLD = "threshold"
+    """A threshold failed, and the run was to end then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,11 @@ class Results:
     caveats: tuple[Caveat, ...]
     timeline: tuple[Interval, ...]
     histograms: Mapping[str, Histogram]
+    domain_histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    """Latencies of accepted messages by domain, for the first `recorder.MAX_TIMED_DOMAINS` domains of the plan."""
+    window: Window | None = None
+    """The part that verdicts are made from; None: the whole run."""
+    thresholds: tuple[ThresholdVerdict, ...] = ()
 
     @classmethod
     def build(
@@ -149,18 +158,22 @@ class Results:
             caveats=caveats,
             timeline=tuple(snapshot.timeline.intervals()),
             histograms={name: snapshot.histograms[name] for name in STRETCHES if snapshot.histograms[name].count},
+            domain_histograms={domains[index][0]: timed for index, timed in snapshot.domain_latencies.items()},
         )
 
     def exit_code(self, *, keep_going: bool) -> ExitCode:
         """What the process that made this run ends with.
 
         A message that the sink should have and has not, has twice, or has damaged weighs most; then a measurement that
-        is not valid; then an interruption; then, without `keep_going`, any message that was not accepted.
+        is not valid, and thresholds over one that the generator limited; then a threshold that failed; then an
+        interruption; then, without `keep_going`, any message that was not accepted.
         """
         if self.ledger and not self.ledger.clean:
             return ExitCode.VERDICT_FAILED
-        if not self.valid:
+        if not self.valid or (self.thresholds and self.generator.limited):
             return ExitCode.NOT_VALID
+        if not all(threshold.passed for threshold in self.thresholds):
+            return ExitCode.VERDICT_FAILED
         if self.stopped_by is StoppedBy.INTERRUPTED:
             return ExitCode.INTERRUPTED
         if self.stopped_by is StoppedBy.FIRST_ERROR or not (keep_going or self.messages.unsuccessful == 0):
@@ -255,7 +268,11 @@ def _domains(snapshot: Snapshot, domains: Sequence[tuple[str, float]]) -> dict[s
     started, accepted = snapshot.domains_started.tolist(), snapshot.domains_accepted.tolist()
     missing = [0] * (len(domains) - len(started))
     counts = zip(domains, started + missing, accepted + missing, strict=True)
-    return {name: Domain(share, begun, taken) for (name, share), begun, taken in counts}
+    timed = snapshot.domain_latencies
+    return {
+        name: Domain(share, begun, taken, Latency.of(timed[index]) if index in timed else None)
+        for index, ((name, share), begun, taken) in enumerate(counts)
+    }
 
 
 def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Sequence[int]) -> Generator:

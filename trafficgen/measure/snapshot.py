@@ -7,7 +7,7 @@ Not here  what the numbers mean for a reader (results), how they came in (record
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Final, TypeVar
 
@@ -97,6 +97,8 @@ class Snapshot:
     domains_accepted: NDArray[np.int64]
     timeline: Timeline
     workers: tuple[Worker, ...]
+    domain_latencies: Mapping[int, Histogram] = field(default_factory=dict)
+    """Of accepted messages, by domain index; only the first `recorder.MAX_TIMED_DOMAINS` domains are timed."""
 
     @classmethod
     def empty(cls, *, open_loop: bool = False) -> "Snapshot":
@@ -159,6 +161,11 @@ class Snapshot:
         """What a user of the server feels: response time in the open loop, service time in the closed one."""
         return self.histograms["response" if self.open_loop else "service"]
 
+    @property
+    def began_ns(self) -> int:
+        """The run's time zero, which all workers share; meaningless before the first one has reported."""
+        return self.taken_ns - max((worker.wall_ns for worker in self.workers), default=0)
+
     def with_lost(self, in_doubt: int) -> "Snapshot":
         """The same with `in_doubt` more messages in doubt: what a worker that died still had in hand."""
         outcomes = list(self.outcomes)
@@ -183,6 +190,7 @@ class Snapshot:
             domains_accepted=_padded_sum(self.domains_accepted, other.domains_accepted),
             timeline=timeline,
             workers=tuple(sorted(self.workers + other.workers, key=lambda worker: worker.worker)),
+            domain_latencies=_merged_histograms(self.domain_latencies, other.domain_latencies),
         )
 
 
@@ -205,6 +213,13 @@ def _merged_tallies(a: Mapping[_Key, Tally], b: Mapping[_Key, Tally]) -> dict[_K
     merged = dict(a)
     for key, tally in b.items():
         merged[key] = merged[key] + tally if key in merged else tally
+    return merged
+
+
+def _merged_histograms(a: Mapping[int, Histogram], b: Mapping[int, Histogram]) -> dict[int, Histogram]:
+    merged = dict(a)
+    for key, histogram in b.items():
+        merged[key] = merged[key] + histogram if key in merged else histogram
     return merged
 
 

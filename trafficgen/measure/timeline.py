@@ -10,6 +10,7 @@ Not here  the percentiles of the whole run: those come from `histogram`, thirty 
 A latency here is known to 2^-5, 3.1 %: never low, as in `histogram`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -48,6 +49,8 @@ class Interval:
     bytes: int
     p50_ns: int | None
     p99_ns: int | None
+    latencies: tuple[int, ...] = ()
+    """The histogram behind the quantiles: bucket, count, bucket, count… (`SUB_BITS` bits a power of two)."""
 
 
 class Timeline:
@@ -102,6 +105,7 @@ class Timeline:
         latencies = self._latencies
         for index, counts in enumerate(self._counts.tolist()):
             p50, p99 = _quantiles(latencies[index]) if latencies.size else (None, None)
+            used = np.flatnonzero(latencies[index])
             started, accepted, temporary, permanent, failed, in_doubt, octets = counts
             rows.append(
                 Interval(
@@ -116,9 +120,28 @@ class Timeline:
                     bytes=octets,
                     p50_ns=p50,
                     p99_ns=p99,
+                    latencies=tuple(np.column_stack((used, latencies[index][used])).ravel().tolist()),
                 )
             )
         return rows
+
+    @classmethod
+    def of(cls, intervals: Sequence[Interval], *, shift_s: int = 0) -> "Timeline":
+        """The timeline that gave `intervals`, begun `shift_s` later."""
+        made = cls()
+        made.span_s = intervals[0].span_s if intervals else 1
+        empty = -(-shift_s // made.span_s)
+        width = max((bucket + 1 for one in intervals for bucket in one.latencies[::2]), default=0)
+        made._grow(empty + len(intervals), width)
+        for row, one in enumerate(intervals, start=empty):
+            made._counts[row] = (
+                one.started, one.accepted, one.rejected_temporary, one.rejected_permanent, one.failed, one.in_doubt,
+                one.bytes,
+            )  # fmt: skip
+            made._latencies[row, list(one.latencies[::2])] = one.latencies[1::2]
+        while len(made) > MAX_INTERVALS:
+            made._coarsen()
+        return made
 
     def __iadd__(self, other: "Timeline") -> Self:
         while self.span_s < other.span_s:

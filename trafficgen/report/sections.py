@@ -28,6 +28,7 @@ _ENDED: Final = {
     StoppedBy.INTERRUPTED: "interrupted",
     StoppedBy.FIRST_ERROR: "stopped at the first error",
     StoppedBy.WORKER_LOST: "stopped: a worker died",
+    StoppedBy.THRESHOLD: "stopped: a threshold failed",
 }
 
 

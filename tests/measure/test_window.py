@@ -1,0 +1,88 @@
+"""The window of a run: what ended in it, over exactly its length."""
+
+import pytest
+
+from trafficgen.measure.recorder import Recorder
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.measure.window import WindowWatch, difference
+from trafficgen.outcomes import Outcome
+
+S, MS = 1_000_000_000, 1_000_000
+BEGAN = 7 * S
+DOMAINS = ("gmail.com.test", "aol.com.test")
+
+
+def snapshot(recorder: Recorder, wall_ns: int) -> Snapshot:
+    return recorder.snapshot(
+        now_ns=BEGAN + wall_ns, cpu_ns=1, wall_ns=wall_ns, sessions_open=1, sessions_opened=1, in_flight=0
+    )
+
+
+def second(recorder: Recorder, at_s: int, messages: int, took_ns: int, outcome: Outcome = Outcome.ACCEPTED) -> None:
+    """`messages` that ended in second `at_s`."""
+    for number in range(messages):
+        end = BEGAN + at_s * S + (number + 1) * S // messages
+        row = (at_s * 1_000 + number, outcome, number % 2, -1, end - took_ns, -1, end - took_ns, end, 700)
+        recorder.rows.extend(row)
+
+
+def warmed_up() -> tuple[Snapshot, Snapshot, Snapshot]:
+    """A slow first second, two quick ones, a snapshot after each; the last one late, after the goodbyes."""
+    recorder = Recorder(2, BEGAN, open_loop=False)
+    second(recorder, 0, 10, 400 * MS)
+    first = snapshot(recorder, S)
+    second(recorder, 1, 100, 4 * MS)
+    middle = snapshot(recorder, 2 * S)
+    second(recorder, 2, 90, 4 * MS)
+    second(recorder, 2, 10, 4 * MS, Outcome.REJECTED_TEMPORARY)
+    return first, middle, snapshot(recorder, 4 * S)
+
+
+def test_a_warm_up_is_left_out() -> None:
+    watch = WindowWatch(S)
+    for elapsed, seen in enumerate(warmed_up(), start=1):
+        watch.see(seen, elapsed * S)
+    window = watch.window(DOMAINS)
+    assert window is not None
+    assert (window.from_s, window.to_s) == (1.0, 3.0)
+    assert (window.messages.started, window.messages.accepted, window.messages.rejected_temporary) == (200, 190, 10)
+    assert window.messages.add_up
+    assert window.rate.messages_per_s == pytest.approx(95.0)
+    assert window.rate.started_per_s == pytest.approx(100.0)
+    service = window.latency_ns["service"]
+    assert service is not None
+    assert service.count == 190
+    assert service.max <= 4 * MS * 1.001
+    assert window.latency_ns["response"] is None
+    assert {name: histogram.count for name, histogram in window.domain_histograms.items()} == {
+        "gmail.com.test": 95,
+        "aol.com.test": 95,
+    }
+
+
+def test_a_drain_is_left_out() -> None:
+    watch = WindowWatch(S, 2 * S)
+    for elapsed, seen in enumerate(warmed_up(), start=1):
+        watch.see(seen, elapsed * S)
+    window = watch.window(DOMAINS)
+    assert window is not None
+    assert (window.from_s, window.to_s, window.messages.accepted) == (1.0, 2.0, 100)
+
+
+def test_no_window_before_it_has_any_length() -> None:
+    first, middle, _ = warmed_up()
+    watch = WindowWatch(S)
+    assert watch.window(DOMAINS) is None
+    watch.see(first, S // 2)
+    assert watch.window(DOMAINS) is None
+    watch.see(middle, 2 * S)
+    assert watch.window(DOMAINS) is None
+    assert difference(Snapshot.empty(), Snapshot.empty(), ()) is None
+
+
+def test_the_difference_to_nothing_is_the_run() -> None:
+    _, _, last = warmed_up()
+    whole = difference(Snapshot.empty(), last, DOMAINS)
+    assert whole is not None
+    assert (whole.from_s, whole.to_s, whole.messages.started) == (0.0, 3.0, 210)
+    assert whole.histograms["service"] == last.histograms["service"]

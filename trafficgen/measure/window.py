@@ -1,0 +1,112 @@
+"""The part of a run that verdicts are made from: without warm-up and without drain.
+
+Takes     snapshots as they come while the run goes on, and where the window lies
+Gives     what ended within it: the last snapshot less the one at its beginning, so exact whatever the two are
+Limits    a window begins and ends with a snapshot, some 0.25 s after the time asked for; its length is known exactly
+          and its rates are over that length
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from trafficgen.clock import NS_PER_S
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Latency, Messages, Rate
+from trafficgen.measure.snapshot import STRETCHES, Snapshot
+from trafficgen.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What ended between `from_s` and `to_s`, in seconds since the run began. Minima and maxima are those of their
+    histogram's buckets, at most 0.1 % away."""
+
+    from_s: float
+    to_s: float
+    messages: Messages
+    rate: Rate
+    latency_ns: Mapping[str, Latency | None]
+    histograms: Mapping[str, Histogram]
+    domain_histograms: Mapping[str, Histogram]
+
+
+class WindowWatch:
+    """Show it every snapshot of a run. `to_ns` None: the window lasts until the last message has ended."""
+
+    def __init__(self, from_ns: int, to_ns: int | None = None) -> None:
+        self._from_ns = from_ns
+        self._to_ns = to_ns
+        self._first: Snapshot | None = None
+        self._last: Snapshot | None = None
+
+    def see(self, snapshot: Snapshot, elapsed_ns: int) -> None:
+        """A snapshot of the whole run, `elapsed_ns` after its beginning."""
+        if elapsed_ns < self._from_ns:
+            return
+        if self._first is None:
+            self._first = snapshot
+        if self._to_ns is None or elapsed_ns <= self._to_ns or self._last is None:
+            self._last = snapshot
+
+    def window(self, domains: Sequence[str]) -> Window | None:
+        """What has been seen so far; None before the window has any length. `domains`: names by index."""
+        if self._first is None or self._last is None:
+            return None
+        return difference(self._first, self._last, domains)
+
+
+def difference(first: Snapshot, last: Snapshot, domains: Sequence[str]) -> Window | None:
+    """What ended after `first` and up to `last`; None when that is no time."""
+    from_ns, to_ns = _reached_ns(first), _reached_ns(last)
+    if last.last_end_ns is not None:  # a run's last snapshot is taken after the goodbyes, which are no part of it
+        to_ns = min(to_ns, last.last_end_ns - last.began_ns)
+    if to_ns <= from_ns:
+        return None
+    histograms = {name: last.histograms[name].since(first.histograms[name]) for name in STRETCHES}
+    nothing = Histogram()
+    timed = {
+        domains[index]: histogram.since(first.domain_latencies.get(index, nothing))
+        for index, histogram in last.domain_latencies.items()
+    }
+    messages = _messages(first, last)
+    return Window(
+        from_s=from_ns / NS_PER_S,
+        to_s=to_ns / NS_PER_S,
+        messages=messages,
+        rate=_rate(messages, to_ns - from_ns),
+        latency_ns={name: Latency.of(histogram) for name, histogram in histograms.items()},
+        histograms={name: histogram for name, histogram in histograms.items() if histogram.count},
+        domain_histograms={name: histogram for name, histogram in timed.items() if histogram.count},
+    )
+
+
+def _reached_ns(snapshot: Snapshot) -> float:
+    """How long the run had lasted. Workers report in turn, so it is the mean of their times that counts."""
+    return fmean(worker.wall_ns for worker in snapshot.workers) if snapshot.workers else 0.0
+
+
+def _messages(first: Snapshot, last: Snapshot) -> Messages:
+    outcomes = [after - before for before, after in zip(first.outcomes, last.outcomes, strict=True)]
+    started = sum(outcomes)
+    return Messages(
+        planned=started,
+        started=started,
+        accepted=outcomes[Outcome.ACCEPTED],
+        rejected_temporary=outcomes[Outcome.REJECTED_TEMPORARY],
+        rejected_permanent=outcomes[Outcome.REJECTED_PERMANENT],
+        failed=outcomes[Outcome.FAILED],
+        in_doubt=outcomes[Outcome.IN_DOUBT],
+        not_started=0,
+        bytes=last.octets - first.octets,
+    )
+
+
+def _rate(messages: Messages, span_ns: float) -> Rate:
+    per_s = NS_PER_S / span_ns
+    return Rate(
+        messages_per_s=messages.accepted * per_s,
+        messages_per_hour=messages.accepted * per_s * 3600,
+        bytes_per_s=messages.bytes * per_s,
+        started_per_s=messages.started * per_s,
+    )

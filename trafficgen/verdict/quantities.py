@@ -1,0 +1,149 @@
+"""Numbers that can be asked of results, by name.
+
+    p50 p99 p(99.9) avg min med max     response time in the open model, service time in the closed one
+    connect.p95 end_of_data.max …       the same of any stretch of `latency_ns`
+    domain{gmail.com}.p95               the same of one domain, with or without its suffix
+    throughput                          accepted messages a second
+    accepted.rate failed.count …        what became of messages: the share of those started, or how many
+
+Takes     a name; `Results`
+Gives     what it names, whether more of it is better, and its value, read from the window where there is one
+Fails     ValueError on a name that is not known, with the nearest that is; None where nothing was measured
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from typing import Final, Protocol
+
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Messages, Rate
+from trafficgen.measure.results import Results
+from trafficgen.measure.snapshot import STRETCHES
+from trafficgen.verdict.rule import Better
+
+
+class Measured(Protocol):
+    """What numbers are read from: whole results, or a window of them."""
+
+    @property
+    def messages(self) -> Messages: ...
+    @property
+    def rate(self) -> Rate: ...
+    @property
+    def histograms(self) -> Mapping[str, Histogram]: ...
+    @property
+    def domain_histograms(self) -> Mapping[str, Histogram]: ...
+
+
+class Kind(Enum):
+    """In which unit a value is given."""
+
+    DURATION = "ns"
+    SHARE = "share"
+    RATE = "per second"
+    COUNT = "messages"
+
+
+OUTCOMES: Final = (
+    "accepted", "rejected", "rejected_temporary", "rejected_permanent", "failed", "in_doubt", "not_started",
+)  # fmt: skip
+
+_AGGREGATES: Final = ("avg", "min", "med", "max", "p50", "p75", "p90", "p95", "p99", "p99.9")
+_PERCENTILE: Final = re.compile(r"p\(?(\d{1,2}(?:\.\d+)?)\)?")
+_DOMAIN: Final = re.compile(r"domain\{([^{}]+)\}\.(.+)")
+_NAMES: Final = (
+    *_AGGREGATES, "throughput", *(f"{name}.rate" for name in OUTCOMES), *(f"{name}.count" for name in OUTCOMES),
+    *(f"{stretch}.{name}" for stretch in STRETCHES for name in ("p50", "p95", "p99", "max")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number of results. `subject`: a stretch, an outcome, "latency" or "throughput"; `form`: an aggregate such as
+    "p99", or "rate" or "count"."""
+
+    name: str
+    kind: Kind
+    subject: str
+    form: str
+    domain: str | None = None
+
+    @property
+    def better(self) -> Better:
+        """Whether more of it is good."""
+        return Better.HIGHER if self.subject in ("throughput", "accepted") else Better.LOWER
+
+    def read(self, results: Results) -> float | None:
+        """Its value; None when nothing was measured that it could be taken from."""
+        measured: Measured = results.window or results
+        if self.kind is Kind.DURATION:
+            histogram = self._histogram(results, measured)
+            return _aggregate(histogram, self.form) if histogram and histogram.count else None
+        if self.subject == "throughput":
+            return measured.rate.messages_per_s
+        return _outcome(measured.messages, self.subject, share=self.form == "rate")
+
+    def _histogram(self, results: Results, measured: Measured) -> Histogram | None:
+        if self.domain is not None:
+            found = matching_domain(self.domain, tuple(results.domains))
+            return measured.domain_histograms.get(found) if found else None
+        usual = "response" if results.run.model == "open" else "service"
+        return measured.histograms.get(usual if self.subject == "latency" else self.subject)
+
+
+def parse_quantity(text: str) -> Quantity:
+    """The quantity that `text` names. ValueError with the nearest known name when there is none."""
+    name = text.strip()
+    if found := _DOMAIN.fullmatch(name):
+        if _is_aggregate(found[2]):
+            return Quantity(name, Kind.DURATION, "latency", found[2], found[1])
+        raise ValueError(f'expected domain{{NAME}}.p95 or another percentile, avg, min, med or max, got "{name}"')
+    if name == "throughput":
+        return Quantity(name, Kind.RATE, name, "rate")
+    subject, _, form = name.partition(".") if not _is_aggregate(name) else ("latency", ".", name)
+    if subject in ("latency", *STRETCHES) and _is_aggregate(form):
+        return Quantity(name, Kind.DURATION, subject, form)
+    if subject in OUTCOMES and form in ("rate", "count"):
+        return Quantity(name, Kind.SHARE if form == "rate" else Kind.COUNT, subject, form)
+    nearest = get_close_matches(name, _NAMES, 1, 0.5)
+    hint = f'; did you mean "{nearest[0]}"?' if nearest else "; try p99, throughput or accepted.rate"
+    raise ValueError(f'expected a known metric, got "{name}"{hint}')
+
+
+def matching_domain(name: str, domains: tuple[str, ...]) -> str | None:
+    """Which of `domains`, as they stood on the wire, is meant by `name`, with or without its suffix."""
+    lowered = name.lower()
+    return next((domain for domain in domains if f"{domain.lower()}.".startswith(f"{lowered}.")), None)
+
+
+def _is_aggregate(text: str) -> bool:
+    return text in _AGGREGATES or _PERCENTILE.fullmatch(text) is not None
+
+
+def _aggregate(histogram: Histogram, form: str) -> float | None:
+    match form:
+        case "avg":
+            return histogram.mean_ns
+        case "min":
+            return histogram.min_ns
+        case "max":
+            return histogram.max_ns
+        case "med":
+            return histogram.quantile_ns(0.5)
+    found = _PERCENTILE.fullmatch(form)
+    assert found is not None
+    return histogram.quantile_ns(float(f"{found[1]}e-2"))
+
+
+def _outcome(messages: Messages, name: str, *, share: bool) -> float | None:
+    if name == "rejected":
+        number = messages.rejected_temporary + messages.rejected_permanent
+    else:
+        number = getattr(messages, name)
+    whole = messages.planned if name == "not_started" else messages.started
+    if not share:
+        return float(number)
+    return number / whole if whole else None

@@ -1,0 +1,95 @@
+"""Thresholds: what results must keep to.
+
+Takes     "p99<250ms", "accepted.rate>0.999", "throughput>5000", "domain{gmail.com}.p(99.9)<=1s": the grammar of k6's
+          thresholds, with units
+Gives     for each, the value and whether it holds
+Refuses   with ValueError, before a run, what could never be judged after it: unknown metrics, domains that get no
+          mail, durations without a unit
+Not here  whether the measurement is valid at all (results)
+"""
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from trafficgen.measure.parts import ThresholdVerdict
+from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
+from trafficgen.measure.results import Results
+from trafficgen.plan import Plan
+from trafficgen.units import parse_duration, parse_rate
+from trafficgen.verdict.quantities import Kind, Quantity, matching_domain, parse_quantity
+
+_OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
+    "<=": operator.le, ">=": operator.ge, "===": operator.eq, "==": operator.eq, "!=": operator.ne,
+    "<": operator.lt, ">": operator.gt,
+}  # fmt: skip
+_FORM: Final = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|={2,3}|!=|<|>)\s*(\S.*?)\s*")
+_SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)(%?)")
+_COUNT: Final = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One expression. `limit` in the unit of its quantity."""
+
+    expression: str
+    quantity: Quantity
+    operator: str
+    limit: float
+
+    def judge(self, results: Results) -> ThresholdVerdict:
+        """What was not measured does not pass."""
+        value = self.quantity.read(results)
+        passed = value is not None and _OPERATORS[self.operator](value, self.limit)
+        return ThresholdVerdict(self.expression, value, self.limit, passed)
+
+
+def parse_threshold(text: str) -> Threshold:
+    """The threshold that `text` says. ValueError with what was expected."""
+    found = _FORM.fullmatch(text)
+    if not found:
+        raise ValueError(f'expected METRIC<LIMIT such as p99<250ms or throughput>5000, got "{text}"')
+    quantity = parse_quantity(found[1])
+    return Threshold(text.strip(), quantity, found[2], _limit(quantity.kind, found[3], text))
+
+
+def check_threshold(threshold: Threshold, plan: Plan) -> None:
+    """ValueError when `plan` will never measure what the threshold is about."""
+    quantity = threshold.quantity
+    if plan.load is None and quantity.subject in ("response", "response_rejected", "lateness"):
+        raise ValueError(f'"{quantity.name}" needs intended starts, which the closed model has not: add --rate')
+    if quantity.domain is None:
+        return
+    names = tuple(plan.workload.with_suffix(domain.name) for domain in plan.workload.domains)
+    found = matching_domain(quantity.domain, names)
+    if found is None:
+        raise ValueError(f'no mail goes to the domain of "{threshold.expression}"; it is none of those named')
+    if names.index(found) >= MAX_TIMED_DOMAINS:
+        raise ValueError(
+            f'"{threshold.expression}": only the first {MAX_TIMED_DOMAINS} domains are timed; name this one earlier'
+        )
+
+
+def judge_all(thresholds: Sequence[Threshold], results: Results) -> tuple[ThresholdVerdict, ...]:
+    """All verdicts, in their order."""
+    return tuple(threshold.judge(results) for threshold in thresholds)
+
+
+def _limit(kind: Kind, text: str, whole: str) -> float:
+    match kind:
+        case Kind.DURATION:
+            if text[-1:].isdigit():
+                raise ValueError(f'expected a limit with its unit such as 250ms or 1.5s, got "{whole}"')
+            return parse_duration(text)
+        case Kind.RATE:
+            return parse_rate(text)
+        case Kind.SHARE:
+            if not (found := _SHARE.fullmatch(text)):
+                raise ValueError(f'expected a share such as 0.999 or 99.9%, got "{whole}"')
+            return float(found[1]) / (100 if found[2] else 1)
+        case Kind.COUNT:
+            if not _COUNT.fullmatch(text):
+                raise ValueError(f'expected a whole number of messages, got "{whole}"')
+            return int(text)
