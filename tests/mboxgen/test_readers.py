@@ -4,8 +4,10 @@ import hashlib
 import mailbox
 import os
 import shutil
+import smtplib
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,25 +61,22 @@ def test_formail(mixed: Path, wanted: list[bytes], tmp_path: Path, program: Prog
     assert found == wanted
 
 
-def test_mutt(mixed: Path, wanted: list[bytes], tmp_path: Path, program: Program) -> None:
-    mutt = program("mutt")
+def test_mutt(mixed: Path, wanted: list[bytes], room: tuple[Path, int], program: Program) -> None:
+    mutt, (tmp_path, _) = program("mutt"), room
     copy, target = tmp_path / "corpus.mbox", tmp_path / "copied"
     shutil.copy(mixed, copy)
-    keys = f"<tag-pattern>~A<enter><tag-prefix><copy-message>{target}<enter><exit>"
-    settings = [
-        "set mbox_type=maildir", "set confirmcreate=no", "set confirmappend=no", "set delete=no", "set quit=yes",
-        "set mail_check=0", "set sort=mailbox-order", "unset mark_old", "set wait_key=no", f"push '{keys}'",
-    ]  # fmt: skip
-    command = [mutt, "-n", "-F", "/dev/null", "-f", str(copy)]
-    for setting in settings:
-        command += ["-e", setting]
+    keys = f"<tag-pattern>.<enter><tag-prefix><copy-message>{target}<enter><exit>"
+    settings = tmp_path / "settings"
+    settings.write_text(
+        f'set mbox_type=maildir confirmcreate=no confirmappend=no delete=no quit=yes wait_key=no\npush "{keys}"\n'
+    )
     environment = {**os.environ, "TERM": "xterm", "HOME": str(tmp_path)}
-    script = program("script")
-    quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
-    subprocess.run(
-        [script, "-qec", quoted, "/dev/null"], env=environment, stdin=subprocess.DEVNULL, timeout=60,
-        stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+    # A terminal whose keyboard stays silent: at its end mutt would stop in the middle of the keys pushed.
+    command = [program("script"), "-qec", f"{mutt} -n -F {settings} -f {copy}", "/dev/null"]
+    terminal = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert terminal.wait(timeout=60) == 0
+    assert terminal.stdin is not None
+    terminal.stdin.close()
     files = [file for folder in ("cur", "new") for file in (target / folder).iterdir()]
     found = [without(file.read_bytes(), (b"Status:", b"Content-Length:", b"Lines:")) for file in files]
     assert same(found, [without(message, (b"Content-Length:", b"Lines:")) for message in wanted])
@@ -90,39 +89,54 @@ def without(message: bytes, names: tuple[bytes, ...]) -> bytes:
 
 
 @pytest.fixture
-def dovecot(tmp_path: Path, program: Program) -> Path:
-    """A private Dovecot configuration for one user, with nothing running."""
-    program("doveadm")
-    folder = tmp_path / "dovecot"
-    (folder / "mail").mkdir(parents=True)
-    user, group = os.getuid(), os.getgid()
-    configuration = folder / "dovecot.conf"
-    configuration.write_text(
-        f"base_dir = {folder}/run\nlog_path = {folder}/log\nssl = no\nmail_location = maildir:{folder}/mail\n"
-        f"first_valid_uid = 0\nfirst_valid_gid = 0\nmail_uid = {user}\nmail_gid = {group}\n"
-        f"mail_home = {folder}/home\nuserdb {{\n  driver = static\n  args = uid={user} gid={group} home={folder}/home\n}}\n"
-        f"service stats {{\n  unix_listener stats-writer {{\n    mode = 0600\n  }}\n}}\nprotocols =\n"
-    )
-    return configuration
+def room() -> Iterator[tuple[Path, int]]:
+    """A folder for programs that must not be root, and the number of the user they run as."""
+    user = os.getuid() or 65534
+    folder = Path(tempfile.mkdtemp(prefix="mboxgen-room-"))  # below pytest's own folder only root may go
+    if os.getuid() == 0:
+        os.chown(folder, user, user)
+    folder.chmod(0o755)
+    yield folder, user
+    shutil.rmtree(folder)
+
+
+def configured(folder: Path, mail_user: int, more: str = "") -> Path:
+    """Write a private Dovecot configuration; nothing of the system's is read or touched."""
+    lines = f"""
+        base_dir = {folder}/run
+        log_path = {folder}/log
+        mail_location = maildir:{folder}/mail
+        mail_uid = {mail_user}
+        mail_gid = {mail_user}
+        first_valid_uid = 0
+        first_valid_gid = 0
+        ssl = no
+        {more or "protocols ="}
+    """
+    path = folder / "dovecot.conf"
+    path.write_text("\n".join(line.strip() for line in lines.splitlines()))
+    return path
 
 
 @pytest.mark.parametrize("eol", [Eol.LF, Eol.CRLF])
-def test_dovecot_import(tmp_path: Path, dovecot: Path, program: Program, eol: Eol) -> None:
-    corpus = tmp_path / "corpus.mbox"
+def test_dovecot_import(room: tuple[Path, int], program: Program, eol: Eol) -> None:
+    doveadm, (folder, user) = program("doveadm"), room
+    corpus = folder / "corpus.mbox"
     generate(Recipe(("uniform:700-40000",), count=300, seed=5, look="corporate", eol=eol), corpus)
     corpus.chmod(0o444)
     before = corpus.read_bytes()
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    source = f"mbox:{empty}:INBOX={corpus}:INDEX=MEMORY"
-    subprocess.run(
-        [program("doveadm"), "-c", str(dovecot), "-o", "stats_writer_socket_path=", "import", "-u", "tester", source, "", "ALL"],
-        check=True, timeout=60, capture_output=True, env={**os.environ, "HOME": str(tmp_path)},
-    )  # fmt: skip
-    folders = [tmp_path / "dovecot" / "mail" / name for name in ("cur", "new")]
-    found = [file.read_bytes() for folder in folders for file in folder.iterdir()]
+    source = f"mbox:{folder}/empty:INBOX={corpus}:INDEX=MEMORY"
+    command = [doveadm, "-c", str(configured(folder, user)), "-o", "stats_writer_socket_path="]
+    environment = {**os.environ, "HOME": str(folder), "USER": "tester"}
+    root = {"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}
+    subprocess.run([*command, "import", source, "", "ALL"], check=True, timeout=60, env=environment, cwd=folder, **root)  # type: ignore[call-overload]
+    found = stored_in(folder / "mail")
     assert same(found, [message.replace(b"\r\n", b"\n") for message in read_mbox(corpus)])
     assert corpus.read_bytes() == before
+
+
+def stored_in(maildir: Path) -> list[bytes]:
+    return [file.read_bytes() for name in ("cur", "new") for file in (maildir / name).iterdir()]
 
 
 def test_a_maildir_of_ours_is_a_maildir(tmp_path: Path) -> None:
@@ -140,24 +154,38 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def lmtp(tmp_path: Path, dovecot: Path, program: Program) -> Iterator[int]:
-    """A private Dovecot that takes LMTP on a port of the loopback; stopped by its own process."""
+def lmtp(room: tuple[Path, int], program: Program) -> Iterator[tuple[int, Path]]:
+    """A private Dovecot that takes LMTP on a port of the loopback, and its Maildir; stopped by its own process."""
+    dovecot = program("dovecot")
+    program("lmtp")
     if os.getuid() != 0:
         pytest.skip("Dovecot's master process wants to be root")
-    port, folder = free_port(), dovecot.parent
-    program("lmtp")
-    shutil.copy(dovecot, folder / "lmtp.conf")
-    with (folder / "lmtp.conf").open("a") as file:
-        file.write(
-            "protocols = lmtp\npassdb {\n  driver = static\n  args = nopassword=y\n}\n"
-            "default_internal_user = root\ndefault_login_user = nobody\ndefault_internal_group = root\n"
-            f"service lmtp {{\n  chroot =\n  inet_listener lmtp {{\n    address = 127.0.0.1\n    port = {port}\n  }}\n}}\n"
-            "service anvil {\n  chroot =\n}\nprotocol lmtp {\n  mail_plugins =\n}\n"
-        )
-    process = subprocess.Popen([program("dovecot"), "-F", "-c", str(folder / "lmtp.conf")], stderr=subprocess.PIPE)
+    port, (folder, nobody) = free_port(), room
+    more = f"""
+        protocols = lmtp
+        default_internal_user = nobody
+        default_login_user = nobody
+        default_internal_group = nogroup
+        userdb {{
+        driver = static
+        args = uid={nobody} gid={nobody} home={folder}/home allow_all_users=yes
+        }}
+        passdb {{
+        driver = static
+        args = nopassword=y
+        }}
+        service lmtp {{
+        inet_listener lmtp {{
+        address = 127.0.0.1
+        port = {port}
+        }}
+        }}
+    """
+    command = [dovecot, "-F", "-c", str(configured(folder, nobody, more))]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
         wait_until_open(port, process)
-        yield port
+        yield port, folder / "mail"
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -174,21 +202,18 @@ def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
     pytest.fail("dovecot did not open its port")
 
 
-def test_what_an_lmtp_server_stores_has_the_planned_size(tmp_path: Path, lmtp: int) -> None:
-    import smtplib
-
+def test_what_an_lmtp_server_stores_has_the_planned_size(tmp_path: Path, lmtp: tuple[int, Path]) -> None:
+    port, maildir = lmtp
     corpus = tmp_path / "corpus.mbox"
     generate(Recipe(("10kb:5", "80kb:5", "150kb:5", "1kb:5"), seed=5, look="personal"), corpus)
     messages = list(read_mbox(corpus))
-    with smtplib.LMTP("127.0.0.1", lmtp) as client:
+    with smtplib.LMTP("127.0.0.1", port) as client:
         for message in messages:
             assert client.sendmail("a@sender.example", ["tester"], message, ["BODY=8BITMIME"]) == {}
-    mail = tmp_path / "dovecot" / "mail"
-    stored = [file.read_bytes() for name in ("cur", "new") for file in (mail / name).iterdir()]
     # The server puts its own trace before a message and stores LF; the rest is the message, octet by octet.
     tails = {hash_of(message): message.replace(b"\r\n", b"\n") for message in messages}
     sizes = []
-    for message in stored:
+    for message in stored_in(maildir):
         match = [tail for tail in tails.values() if message.endswith(tail)]
         assert len(match) == 1
         sizes.append(len(match[0]) + match[0].count(b"\n"))
