@@ -1,13 +1,18 @@
 """Programs that people use read the same messages out of a corpus as we put in."""
 
+import contextlib
+import fcntl
 import hashlib
 import mailbox
 import os
+import pty
 import shutil
 import smtplib
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,20 +71,31 @@ def test_mutt(mixed: Path, wanted: list[bytes], room: tuple[Path, int], program:
     copy, target = tmp_path / "corpus.mbox", tmp_path / "copied"
     shutil.copy(mixed, copy)
     keys = f"<tag-pattern>.<enter><tag-prefix><copy-message>{target}<enter><exit>"
+    (tmp_path / "Mail").mkdir()  # without it mutt asks, and takes a pushed key for the answer
     settings = tmp_path / "settings"
     settings.write_text(
         f'set mbox_type=maildir confirmcreate=no confirmappend=no delete=no quit=yes wait_key=no\npush "{keys}"\n'
     )
     environment = {**os.environ, "TERM": "xterm", "HOME": str(tmp_path)}
-    # A terminal whose keyboard stays silent: at its end mutt would stop in the middle of the keys pushed.
-    command = [program("script"), "-qec", f"{mutt} -n -F {settings} -f {copy}", "/dev/null"]
-    terminal = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert terminal.wait(timeout=60) == 0
-    assert terminal.stdin is not None
-    terminal.stdin.close()
+    on_a_terminal([mutt, "-n", "-F", str(settings), "-f", str(copy)], environment)
     files = [file for folder in ("cur", "new") for file in (target / folder).iterdir()]
     found = [without(file.read_bytes(), (b"Status:", b"Content-Length:", b"Lines:")) for file in files]
     assert same(found, [without(message, (b"Content-Length:", b"Lines:")) for message in wanted])
+
+
+def on_a_terminal(command: list[str], environment: dict[str, str]) -> None:
+    """Run a program that wants a screen; what it draws is thrown away."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+    process = subprocess.Popen(
+        command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    with contextlib.suppress(OSError):  # EIO: the program closed its terminal
+        while os.read(ours, 1 << 16):
+            pass
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
 
 
 def without(message: bytes, names: tuple[bytes, ...]) -> bytes:
