@@ -77,295 +77,122 @@ def _group(title: str) -> Callable[..., None]:
     return add
 
 
+# One option, one or a few lines: a table, which the formatter would take apart.
+# fmt: off
 def _add_target() -> None:
     add = _group("Target")
-    add(
-        "--target",
-        metavar="HOST[:PORT]",
-        help="""
+    add("--target", metavar="HOST[:PORT]", help="""
         Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. Without it, mail goes to a
-        sink that is started for the run, and the summary proves that every message arrived.""",
-    )
-    add(
-        "--allow-public-target",
-        is_flag=True,
-        help="""
+        sink that is started for the run, and the summary proves that every message arrived.""")
+    add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
-        yours.""",
-    )
-    add(
-        "--allow-real-domains",
-        is_flag=True,
-        help="""
-        Send to real domains (--domain-suffix ''), though the server under test may relay the mail to real people.""",
-    )
+        yours.""")
+    add("--allow-real-domains", is_flag=True, help="""
+        Send to real domains (--domain-suffix ''), though the server under test may relay the mail to real people.""")
 
 
 def _add_amount() -> None:
     add = _group("How much")
-    add(
-        "--message-count",
-        metavar="N",
-        type=int,
-        help="""
-        Send exactly N messages, however long it takes.""",
-    )
-    add(
-        "--duration",
-        metavar="TIME",
-        help="""
+    add("--message-count", metavar="N", type=int, help="Send exactly N messages, however long it takes.")
+    add("--duration", metavar="TIME", help="""
         Send for this long: 90, 90s, 5m, 1h30m. With --message-count, whichever comes first; with neither, 60 s or
-        until the last --stage ends.""",
-    )
-    add(
-        "--concurrency",
-        metavar="N",
-        type=int,
-        help="""
-        Sessions open at a time, over all workers. [default: 10 per core]""",
-    )
-    add(
-        "--messages-per-session",
-        metavar="N",
-        type=int,
-        default=0,
-        help="""
-        Close a session after N messages and open another; 0 keeps it open. [default: 0]""",
-    )
-    add(
-        "--workers",
-        metavar="N",
-        type=int,
-        help="""
-        Processes to send from. [default: one per core, a core left for the embedded sink]""",
-    )
-    add(
-        "--grace",
-        metavar="TIME",
-        default="10s",
-        help="""
-        How long messages on their way may take to finish after the end of the run or Ctrl-C. [default: 10s]""",
-    )
+        until the last --stage ends.""")
+    add("--concurrency", metavar="N", type=int, help="""
+        Sessions open at a time, over all workers. [default: 10 per core]""")
+    add("--messages-per-session", metavar="N", type=int, default=0, help="""
+        Close a session after N messages and open another; 0 keeps it open. [default: 0]""")
+    add("--workers", metavar="N", type=int, help="""
+        Processes to send from. [default: one per core, a core left for the embedded sink]""")
+    add("--grace", metavar="TIME", default="10s", help="""
+        How long messages on their way may take to finish after the end of the run or Ctrl-C. [default: 10s]""")
 
 
 def _add_rate() -> None:
     add = _group("How fast")
-    add(
-        "--rate",
-        "--throttle",
-        "rate",
-        metavar="RATE",
-        help="""
+    add("--rate", "--throttle", "rate", metavar="RATE", help="""
         Start messages at this rate, whether or not the server keeps up: 100/s, 6000/m, 50/10s. Evenly from the first
-        second, without a burst. Without it, each session sends as fast as it is answered.""",
-    )
-    add(
-        "--arrivals",
-        type=click.Choice(["constant", "poisson"]),
-        default="constant",
-        help="""
-        Evenly spaced, or at random as independent senders make them. [default: constant]""",
-    )
-    add(
-        "--stage",
-        multiple=True,
-        metavar="TIME:RATE",
-        help="""
-        Go to this rate in a straight line within this time, starting from --rate or 0; repeat for more:
-        --stage 30s:200 --stage 1m:1000. A time of 0s jumps. The run ends with the last stage.""",
-    )
+        second, without a burst. Without it, each session sends as fast as it is answered.""")
+    add("--arrivals", type=click.Choice(["constant", "poisson"]), default="constant", help="""
+        Evenly spaced, or at random as independent senders make them. [default: constant]""")
+    add("--stage", multiple=True, metavar="TIME:RATE", help="""
+        Go to this rate in a straight line within this time, starting from --rate or 0; repeat for more: --stage
+        30s:200 --stage 1m:1000. A time of 0s jumps. The run ends with the last stage.""")
 
 
 def _add_recipients() -> None:
     add = _group("To whom")
-    add(
-        "--domain",
-        multiple=True,
-        metavar="NAME[:WEIGHT]",
-        help="""
-        Recipient domain and its weight, such as gmail.com:67.4; repeat for more. Weights are relative.
-        [default: aol.com gmail.com hotmail.com yahoo.com, equally]""",
-    )
-    add(
-        "--domains-from",
-        multiple=True,
-        metavar="FILE",
-        help="""
-        Read recipient domains from a file, one NAME[:WEIGHT] a line; # begins a comment.""",
-    )
-    add(
-        "--domain-preset",
-        multiple=True,
-        metavar="NAME",
-        help="""
+    add("--domain", multiple=True, metavar="NAME[:WEIGHT]", help="""
+        Recipient domain and its weight, such as gmail.com:67.4; repeat for more. Weights are relative. [default:
+        aol.com gmail.com hotmail.com yahoo.com, equally]""")
+    add("--domains-from", multiple=True, metavar="FILE", help="""
+        Read recipient domains from a file, one NAME[:WEIGHT] a line; # begins a comment.""")
+    add("--domain-preset", multiple=True, metavar="NAME", help="""
         A published mix of domains, such as kumo-doc or mapp2019-us; --list-presets shows all with their sources. What
-        the source calls "the rest" goes to 1000 synthetic domains.""",
-    )
-    add(
-        "--long-tail",
-        metavar="N:WEIGHT",
-        help="""
+        the source calls "the rest" goes to 1000 synthetic domains.""")
+    add("--long-tail", metavar="N:WEIGHT", help="""
         N synthetic domains that share WEIGHT by Zipf's law, such as 5000:10.2: the many small domains that fill a
-        server's queues.""",
-    )
-    add(
-        "--domain-suffix",
-        metavar="DOMAIN",
-        default="traffic-gen.test",
-        help="""
+        server's queues.""")
+    add("--domain-suffix", metavar="DOMAIN", default="traffic-gen.test", help="""
         Append this to every recipient and sender domain, so that no mail can reach a real mailbox; '' for none.
-        [default: traffic-gen.test, a name reserved for tests]""",
-    )
-    add(
-        "--users",
-        metavar="N[,zipf[:S]][,tag]",
-        default="100000",
-        help="""
+        [default: traffic-gen.test, a name reserved for tests]""")
+    add("--users", metavar="N[,zipf[:S]][,tag]", default="100000", help="""
         Mailboxes per domain, user-000000 and on: all alike, or popular by Zipf's law with exponent S; tag makes every
-        address new (user-000000+1@…) for the same mailboxes. [default: 100000]""",
-    )
-    add(
-        "--recipients",
-        metavar="N|LIST|PRESET",
-        default="1",
-        help="""
-        Recipients per message: a number, weighted numbers such as 1:85,2:10,20:5, or the preset spec2001 or
-        rcpt-cam. [default: 1]""",
-    )
-    add(
-        "--senders",
-        metavar="N",
-        type=int,
-        default=1000,
-        help="""
-        Different sender addresses, spread over the recipient domains. [default: 1000]""",
-    )
+        address new (user-000000+1@…) for the same mailboxes. [default: 100000]""")
+    add("--recipients", metavar="N|LIST|PRESET", default="1", help="""
+        Recipients per message: a number, weighted numbers such as 1:85,2:10,20:5, or the preset spec2001 or rcpt-cam.
+        [default: 1]""")
+    add("--senders", metavar="N", type=int, default=1000, help="""
+        Different sender addresses, spread over the recipient domains. [default: 1000]""")
 
 
 def _add_content() -> None:
     add = _group("What")
-    add(
-        "--body-size",
-        multiple=True,
-        metavar="SIZE[:WEIGHT]",
-        help="""
+    add("--body-size", multiple=True, metavar="SIZE[:WEIGHT]", help="""
         Octets of body: 60kb (60,000), 10KiB (10,240), 100000; repeat with weights for a mix: 10kb:5 80kb:5. Or one
         curve: uniform:1kb-10kb, lognormal:8kb,0.7. Or one preset such as spec2001, whose sizes are those of whole
-        messages with their headers. [default: 5kb]""",
-    )
-    add(
-        "--body-file",
-        metavar="FILE",
-        help="""
-        Use this file as the body of every message, under generated headers. Line ends become CRLF.""",
-    )
-    add(
-        "--mbox",
-        metavar="FILE",
-        help="""
+        messages with their headers. [default: 5kb]""")
+    add("--body-file", metavar="FILE", help="""
+        Use this file as the body of every message, under generated headers. Line ends become CRLF.""")
+    add("--mbox", metavar="FILE", help="""
         Send the messages of an mbox as they are, in their order, again from the start at its end. Any size: the file
-        is mapped, not loaded.""",
-    )
-    add(
-        "--shuffle",
-        is_flag=True,
-        help="""
-        Send the messages of --mbox in random order, another one each time round.""",
-    )
-    add(
-        "--header",
-        multiple=True,
-        type=Lines(),
-        metavar="'NAME: VALUE'",
-        help="""
+        is mapped, not loaded.""")
+    add("--shuffle", is_flag=True, help="Send the messages of --mbox in random order, another one each time round.")
+    add("--header", multiple=True, type=Lines(), metavar="'NAME: VALUE'", help="""
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by
-        weight. Replaces a generated header of the same name.""",
-    )
+        weight. Replaces a generated header of the same name.""")
 
 
 def _add_session() -> None:
     add = _group("Sessions")
-    add(
-        "--pipelining",
-        type=click.Choice(["auto", "off"]),
-        default="auto",
-        help="""
-        Send commands in groups when the server offers it, or wait for every reply. [default: auto]""",
-    )
-    add(
-        "--starttls",
-        is_flag=True,
-        help="""
-        Start TLS after EHLO. A server that does not offer it fails the session: never silently plain.""",
-    )
+    add("--pipelining", type=click.Choice(["auto", "off"]), default="auto", help="""
+        Send commands in groups when the server offers it, or wait for every reply. [default: auto]""")
+    add("--starttls", is_flag=True, help="""
+        Start TLS after EHLO. A server that does not offer it fails the session: never silently plain.""")
     add("--tls", is_flag=True, help="Speak TLS from the first octet.")
     add("--insecure", is_flag=True, help="Accept any certificate.")
-    add(
-        "--ehlo-name",
-        metavar="NAME",
-        default="[127.0.0.1]",
-        help="""
-        What EHLO says. [default: [127.0.0.1]]""",
-    )
+    add("--ehlo-name", metavar="NAME", default="[127.0.0.1]", help="What EHLO says. [default: [127.0.0.1]]")
     add("--auth-user", metavar="NAME", help="Log in to every session as this user; needs TLS.")
-    add(
-        "--auth-password-file",
-        metavar="FILE",
-        help="""
-        File whose first line is the password; a password itself is never typed here.""",
-    )
-    add(
-        "--connect-timeout",
-        metavar="TIME",
-        default="30s",
-        help="""
-        How long TCP and TLS may take to come up. [default: 30s]""",
-    )
-    add(
-        "--timeout",
-        metavar="TIME",
-        default="60s",
-        help="""
-        How long any one reply may take. [default: 60s]""",
-    )
+    add("--auth-password-file", metavar="FILE", help="""
+        File whose first line is the password; a password itself is never typed here.""")
+    add("--connect-timeout", metavar="TIME", default="30s", help="""
+        How long TCP and TLS may take to come up. [default: 30s]""")
+    add("--timeout", metavar="TIME", default="60s", help="How long any one reply may take. [default: 60s]")
 
 
 def _add_run() -> None:
     add = _group("The run")
-    add(
-        "--keep-going",
-        is_flag=True,
-        help="""
+    add("--keep-going", is_flag=True, help="""
         Count errors and carry on, reconnecting with growing pauses. Without it the first error ends the run in good
-        order.""",
-    )
-    add(
-        "--seed",
-        metavar="N",
-        type=int,
-        help="""
-        The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""",
-    )
-    add(
-        "--run-id",
-        metavar="HEX",
-        help="""
-        16 hexadecimal digits that mark this run's messages. [default: random]""",
-    )
-    add(
-        "--no-ledger",
-        is_flag=True,
-        help="""
-        Let the embedded sink count only, without proof of every message: faster.""",
-    )
-    add(
-        "--json",
-        metavar="FILE",
-        help="""
-        Write the results as JSON; - for standard output, the summary then goes to standard error.""",
-    )
+        order.""")
+    add("--seed", metavar="N", type=int, help="""
+        The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
+    add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
+    add("--no-ledger", is_flag=True, help="Let the embedded sink count only, without proof of every message: faster.")
+    add("--json", metavar="FILE", help="""
+        Write the results as JSON; - for standard output, the summary then goes to standard error.""")
     add("--quiet", is_flag=True, help="No live line and no notices; only the summary, and errors.")
     add("--dry-run", is_flag=True, help="Show the plan and the first two messages; connect to nothing.")
+# fmt: on
 
 
 for _add in (_add_target, _add_amount, _add_rate, _add_recipients, _add_content, _add_session, _add_run):
