@@ -1,0 +1,168 @@
+"""The command: what it says, where, and with which exit code."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mboxgen import index
+from mboxgen.cli import commands
+from mboxgen.looks import LOOKS
+from mboxgen.sizes import PRESETS
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_the_examples_of_the_help_work(mboxgen: Run, tmp_path: Path) -> None:
+    assert commands.epilog is not None
+    (tmp_path / "corpus.toml").write_text('preset = "spec2001"\ncount = 30\nfaults = ["leading-dot:0.5"]\n')
+    examples = [line.strip() for line in commands.epilog.splitlines() if line.startswith("  mboxgen")]
+    assert len(examples) == 7
+    for example in examples:
+        small = example.replace("100000", "300").replace("10GB", "2MB").replace("--count 1000", "--count 100")
+        words = small.split()[1:]
+        force = [] if words[0] in ("info", "verify") else ["--force"]
+        done = mboxgen(*words, *force)
+        assert done.returncode == 0, (example, done.stderr)
+
+
+def test_help_names_every_preset_with_its_source_and_needs_no_numpy(mboxgen: Run) -> None:
+    said = " ".join(mboxgen("--help", env={**os.environ, "COLUMNS": "200"}).stdout.split())
+    for preset in PRESETS.values():
+        assert preset.name in said
+        assert preset.source.split(",")[0] in said
+    assert all(look in said for look in LOOKS)
+    script = "import sys; from mboxgen import cli; print([m for m in ('numpy', 'faker', 'rich') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_without_arguments_it_helps(mboxgen: Run) -> None:
+    assert "Usage: mboxgen PATH" in mboxgen().stdout
+    assert re.fullmatch(r"mboxgen \S+\n", mboxgen("--version").stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        (["a.mbox"], "which sizes?"),
+        (["a.mbox", "--size", "60kb"], "how many messages"),
+        (["a.mbox", "--size", "60kb", "--count", "0"], 'count must be 1 to 10000000000, got "0"'),
+        (["a.mbox", "--size", "60kb", "--count", "-1"], 'got "-1"'),
+        (["a.mbox", "--size", "60kb", "--count", "3", "--total-size", "1MB"], "give one of them"),
+        (["a.mbox", "--size", "10", "--count", "3"], "has at least 206 with its header"),
+        (["a.mbox", "--size", "10xb", "--count", "3"], 'got "10xb"'),
+        (["a.mbox", "--size", "10kb:1.5"], "counts must be whole numbers"),
+        (["a.mbox", "--size", "10kb:2", "--size", "5kb"], "how many messages"),
+        (["a.mbox", "--preset", "spec2002", "--count", "3"], 'did you mean "spec2001"'),
+        (["a.mbox", "--preset", "spec2001", "--size", "1kb", "--count", "3"], "give one of them"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--seed", "-1"], 'seed must be 0 to 2^128 - 1, got "-1"'),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--seed", str(2**128)], "seed must be 0 to 2^128 - 1"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--fault", "dots"], "expected FAULT:RATE"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--fault", "nul:2"], "a rate must be from 0 to 1"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--fault", "nul", "--fault", "nul:0.1"], "given twice"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--fault", "bare-lf", "--eol", "lf"], "use --eol crlf"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--smtputf8", "nan"], "smtputf8 must be 0 to 1"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--days", "0"], "days must be 1 to 36525"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--start", "tomorrow"], "tomorrow"),
+        (["a.mbox", "--size", "1kb", "--count", "3", "--workers", "0"], "--workers"),
+        (["a.mbox", "--sise", "1kb"], "--size"),
+        (["a.mbox", "b.mbox", "--size", "1kb:1"], "b.mbox"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line_with_exit_code_2(
+    mboxgen: Run, tmp_path: Path, arguments: list[str], fragment: str
+) -> None:
+    done = mboxgen(*arguments)
+    assert done.returncode == 2
+    assert fragment in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()[-1:]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("toml", "fragment"),
+    [
+        ('preset = "spec2001"\ncout = 3\n', 'unknown field "cout" in "r.toml"; did you mean "count"?'),
+        ('preset = "spec2001"\ncount = "3"\n', 'field "count" in "r.toml": expected a whole number, got \'3\''),
+        ('preset = "spec2002"\ncount = 3\n', 'did you mean "spec2001"?'),
+        ('sizes = ["1kb"]\npreset = "spec2001"\ncount = 3\n', "says the sizes twice"),
+        ("count = ", "expected a TOML file"),
+        ('sizes = ["1kb"]\ncount = 3\neol = "cr"\n', 'expected "crlf" or "lf"'),
+        ('sizes = ["1kb"]\ncount = 3\nbody = 5\n', 'expected "prose" or "noise"'),
+    ],
+)
+def test_a_wrong_recipe_is_told_by_field(mboxgen: Run, tmp_path: Path, toml: str, fragment: str) -> None:
+    (tmp_path / "r.toml").write_text(toml)
+    done = mboxgen("a.mbox", "--recipe", "r.toml")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert fragment in done.stderr
+
+
+def test_options_win_over_the_recipe(mboxgen: Run, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('sizes = ["1kb", "2kb"]\ntotal_size = "1MB"\nseed = 3\nstart = 2025-01-31\n')
+    assert mboxgen("a.mbox", "--recipe", "r.toml", "--count", "7").returncode == 0
+    assert "7 messages" in mboxgen("info", "a.mbox").stdout
+
+
+def test_what_cannot_be_done_is_exit_code_1(mboxgen: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.mbox").write_bytes(b"mine")
+    refused = [
+        mboxgen("a.mbox", "--size", "1kb:3"),
+        mboxgen("nowhere/a.mbox", "--size", "1kb:3"),
+        mboxgen("info", "a.mbox"),
+        mboxgen("info", "missing"),
+        mboxgen("verify", "a.mbox"),
+    ]
+    for done in refused:
+        assert done.returncode == 1
+        assert done.stderr.startswith("mboxgen: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "a.mbox").read_bytes() == b"mine"
+
+
+def test_verify_finds_every_change_with_exit_code_99(mboxgen: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.mbox"
+    assert mboxgen("a.mbox", "--size", "9kb:50").returncode == 0
+    sound, record = path.read_bytes(), index.path_of(path).read_bytes()
+    assert mboxgen("verify", "a.mbox").returncode == 0
+    changes = {
+        "octets were changed": (sound[:200_000] + b"X" + sound[200_001:], record),
+        "no From_ line before it": (sound[:9_064] + sound[9_064:].replace(b"\nFrom ", b"\nfrom ", 1), record),
+        "its index was made for": (sound[:-1], record),
+        "the index itself was changed": (sound, record[:1_000] + bytes([record[1_000] ^ 1]) + record[1_001:]),
+        "cut short": (sound, record[:-32]),
+    }
+    for words, (octets, records) in changes.items():
+        path.write_bytes(octets)
+        index.path_of(path).write_bytes(records)
+        done = mboxgen("verify", "a.mbox")
+        assert done.returncode == 99, words
+        assert words in done.stdout
+
+
+def test_info_reads_foreign_files_and_names_what_is_odd(mboxgen: Run, tmp_path: Path) -> None:
+    line = b"From a@b.example Fri Nov 21 22:55:00 2025\n"
+    first = b"From: a@b\nDate: x\nMessage-ID: <1@a>\n\n.dot\n"
+    second = b'Content-Type: multipart/mixed; boundary="x"\n\n--x\n\nno end\n'
+    (tmp_path / "a.mbox").write_bytes(line + first + b"\n" + line + second)
+    said = mboxgen("info", "a.mbox").stdout
+    for words in (
+        "2 messages", "line ends LF", "none, scanned", "multipart/mixed", "no Content-Type", "no Date field",
+        'lines that begin with "."', "a multipart that never ends",
+    ):  # fmt: skip
+        assert words in said
+
+
+def test_the_same_command_gives_the_same_corpus(mboxgen: Run, tmp_path: Path) -> None:
+    for name, workers in (("a", "1"), ("b", "2")):
+        done = mboxgen(name, "--preset", "list-2017", "--count", "1100", "--seed", "7", "--workers", workers)
+        assert done.returncode == 0
+        assert "1,100 messages" in done.stderr
+        assert done.stdout == ""
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
