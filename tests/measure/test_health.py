@@ -1,14 +1,17 @@
 """The generator says when it, and not the server, was the limit."""
 
+import errno
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S
-from trafficgen.measure.health import ADVICE, CaveatKind, assess, started_per_s
+from trafficgen.measure.health import ADVICE, MIN_LAG_SAMPLES, CaveatKind, assess, started_per_s
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.snapshot import Snapshot, Worker
+from trafficgen.measure.snapshot import Snapshot, Tally, Worker
+from trafficgen.outcomes import Phase
 
 
 def histogram_of(*values: int) -> Histogram:
@@ -17,8 +20,8 @@ def histogram_of(*values: int) -> Histogram:
     return made
 
 
-def worker(number: int, cpu: int, lag_ns: int = 1_000) -> Worker:
-    return Worker(number, cpu, 100, histogram_of(lag_ns), Histogram(), 1, 1, 0)
+def worker(number: int, cpu: int, lag_ns: int = 1_000, samples: int = MIN_LAG_SAMPLES) -> Worker:
+    return Worker(number, cpu, 100, histogram_of(*[lag_ns] * samples), Histogram(), 1, 1, 0)
 
 
 def run_of(*workers: Worker, started: int = 0, span_ns: int = NS_PER_S, lateness_ns: int = 0) -> Snapshot:
@@ -55,6 +58,41 @@ def test_a_lagging_loop_was_the_limit() -> None:
         (
             CaveatKind.LOOP_LAG,
             "the generator, not the server, was the limit: the event loop of worker 1 woke up late by 30.0 ms at p99",
+        )
+    ]
+
+
+def test_one_hiccup_of_a_short_run_is_not_its_limit() -> None:
+    assert assess(run_of(worker(0, 40, 30 * NS_PER_MS, samples=MIN_LAG_SAMPLES - 1))) == ()
+
+
+def test_a_host_that_takes_cpu_time_was_the_limit() -> None:
+    (caveat,) = assess(run_of(worker(0, 40)), stolen_share=0.084)
+    assert caveat.limits_generator
+    assert caveat.text.endswith("its host took 8.4% of this machine's CPU time")
+    assert assess(run_of(worker(0, 40)), stolen_share=0.05) == ()
+
+
+def test_a_run_near_the_ceiling_says_so() -> None:
+    (caveat,) = assess(run_of(worker(0, 40)), ceiling_share=0.91)
+    assert not caveat.limits_generator
+    assert caveat.text == "the run used 91% of the rate that this machine was found capable of"
+    assert assess(run_of(worker(0, 40)), ceiling_share=0.8) == ()
+
+
+def test_a_machine_without_free_ports_was_the_limit() -> None:
+    words = os.strerror(errno.EADDRNOTAVAIL)
+    out = replace(run_of(worker(0, 40)), failures={(Phase.CONNECT, "no connection"): Tally(7, f"10.0.0.7: {words}")})
+    (caveat,) = assess(out)
+    assert caveat.kind is CaveatKind.PORTS_EXHAUSTED
+    assert caveat.limits_generator
+
+
+def test_arrivals_that_never_started_are_named() -> None:
+    assert said(run_of(worker(0, 40)), dropped_arrivals=1_200) == [
+        (
+            CaveatKind.ARRIVALS_DROPPED,
+            "1,200 messages were due and never started: all sessions were busy to the end",
         )
     ]
 

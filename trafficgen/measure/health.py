@@ -5,6 +5,8 @@ Gives     caveats from a closed list, each one sentence with its advice, and whe
 Not here  what to do about it: the run's results carry the caveats, a verdict may refuse to judge them
 """
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +29,16 @@ MAX_LATENESS_NS: Final = 10 * NS_PER_MS
 
 MIN_RATE_SHARE: Final = 0.99
 
+MIN_LAG_SAMPLES: Final = 20
+"""Loop lag is sampled twenty times a second. Below this many, one hiccup would speak for the whole run."""
+
+MAX_STOLEN_SHARE: Final = 0.05
+"""Of all CPU time of the machine. A host takes whole slices of milliseconds: at 5 % one message in twenty may wait for
+one, and p95 is the host's."""
+
+MAX_CEILING_SHARE: Final = 0.8
+"""Of the rate that `traffic-gen calibrate` found this machine to be capable of."""
+
 
 class CaveatKind(Enum):
     """Everything that may have to be said about a run, in the order in which it is said."""
@@ -34,6 +46,10 @@ class CaveatKind(Enum):
     WORKER_LOST = "worker_lost"
     WORKER_CPU = "worker_cpu"
     LOOP_LAG = "loop_lag"
+    CPU_STOLEN = "cpu_stolen"
+    NEAR_CEILING = "near_ceiling"
+    PORTS_EXHAUSTED = "ports_exhausted"
+    ARRIVALS_DROPPED = "arrivals_dropped"
     SESSIONS_BUSY = "sessions_busy"
     RATE_MISSED = "rate_missed"
 
@@ -42,11 +58,19 @@ ADVICE: Final = {
     CaveatKind.WORKER_LOST: "run it again; look for the worker's own words above, and for the kernel's (out of memory)",
     CaveatKind.WORKER_CPU: "use more workers or machines, or ask for less",
     CaveatKind.LOOP_LAG: "leave the generator a core of its own: another process, or a virtual machine's host, took it",
+    CaveatKind.CPU_STOLEN: "use a machine whose cores are its own; a quieter hour may do",
+    CaveatKind.NEAR_CEILING: "use more machines, or ask for less; traffic-gen calibrate measures the ceiling anew",
+    CaveatKind.PORTS_EXHAUSTED: "send more messages a session, or widen net.ipv4.ip_local_port_range",
+    CaveatKind.ARRIVALS_DROPPED: "raise the number of sessions, or ask for a rate that this server takes",
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
 }
 
-_GENERATOR_LIMITS: Final = frozenset({CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG})
+_GENERATOR_LIMITS: Final = frozenset(
+    {CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG, CaveatKind.CPU_STOLEN, CaveatKind.PORTS_EXHAUSTED}
+)
+
+_NO_PORT: Final = os.strerror(errno.EADDRNOTAVAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +88,28 @@ class Caveat:
 
 
 def assess(
-    snapshot: Snapshot, *, wanted_per_s: float | None = None, lost_workers: Sequence[int] = ()
+    snapshot: Snapshot,
+    *,
+    wanted_per_s: float | None = None,
+    lost_workers: Sequence[int] = (),
+    dropped_arrivals: int = 0,
+    stolen_share: float = 0.0,
+    ceiling_share: float | None = None,
 ) -> tuple[Caveat, ...]:
     """What is to be said about the run that `snapshot` closes; nothing when it is sound.
 
     `wanted_per_s`: the rate the plan asked for over the whole run; None in the closed loop or with stages.
+    `dropped_arrivals`: messages that were due and that no session ever turned to. `stolen_share`: of the machine's CPU
+    time, what its host took. `ceiling_share`: of the rate this machine was found capable of; None: not calibrated.
     """
     texts = {
         CaveatKind.WORKER_LOST: _lost(lost_workers),
         CaveatKind.WORKER_CPU: _busiest(snapshot.workers),
         CaveatKind.LOOP_LAG: _laggard(snapshot.workers),
+        CaveatKind.CPU_STOLEN: _stolen(stolen_share),
+        CaveatKind.NEAR_CEILING: _near_ceiling(ceiling_share),
+        CaveatKind.PORTS_EXHAUSTED: _out_of_ports(snapshot),
+        CaveatKind.ARRIVALS_DROPPED: _dropped(dropped_arrivals),
         CaveatKind.SESSIONS_BUSY: None,
         CaveatKind.RATE_MISSED: _missed(snapshot, wanted_per_s),
     }
@@ -111,7 +147,11 @@ def _busiest(workers: Sequence[Worker]) -> str | None:
 
 
 def _laggard(workers: Sequence[Worker]) -> str | None:
-    lags = [(worker.loop_lag.quantile_ns(0.99) or 0, worker.worker) for worker in workers]
+    lags = [
+        (worker.loop_lag.quantile_ns(0.99) or 0, worker.worker)
+        for worker in workers
+        if worker.loop_lag.count >= MIN_LAG_SAMPLES
+    ]
     worst_ns, worker = max(lags, default=(0, 0))
     if worst_ns <= MAX_LOOP_LAG_NS:
         return None
@@ -119,6 +159,29 @@ def _laggard(workers: Sequence[Worker]) -> str | None:
         f"the generator, not the server, was the limit: the event loop of worker {worker} "
         f"woke up late by {format_duration(worst_ns)} at p99"
     )
+
+
+def _stolen(share: float) -> str | None:
+    if share <= MAX_STOLEN_SHARE:
+        return None
+    return f"the generator, not the server, was the limit: its host took {share:.1%} of this machine's CPU time"
+
+
+def _near_ceiling(share: float | None) -> str | None:
+    if share is None or share <= MAX_CEILING_SHARE:
+        return None
+    return f"the run used {share:.0%} of the rate that this machine was found capable of"
+
+
+def _out_of_ports(snapshot: Snapshot) -> str | None:
+    count = sum(tally.count for tally in snapshot.failures.values() if _NO_PORT in tally.example)
+    if not count:
+        return None
+    return f"the generator, not the server, was the limit: {count:,} connections found no free local port"
+
+
+def _dropped(arrivals: int) -> str | None:
+    return f"{arrivals:,} messages were due and never started: all sessions were busy to the end" if arrivals else None
 
 
 def _late(snapshot: Snapshot) -> str | None:

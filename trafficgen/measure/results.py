@@ -64,6 +64,9 @@ class StoppedBy(Enum):
     """A threshold failed, and the run was to end then."""
 
 
+_OF_ITSELF: Final = (StoppedBy.FINISHED, StoppedBy.DEADLINE)
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """One run. Times in ns, sizes in octets, rates per second unless a name says otherwise; docs/results.md."""
@@ -113,6 +116,8 @@ class Results:
         ledger: Ledger | None = None,
         lost_workers: Sequence[int] = (),
         complete: bool = True,
+        stolen_share: float = 0.0,
+        ceiling_share: float | None = None,
     ) -> "Results":
         """Close the account of a run.
 
@@ -122,7 +127,14 @@ class Results:
         """
         _check_account(snapshot, planned, not_started, len(domains))
         wanted_per_s = float(plan.load.rate_per_s) if plan.load and not plan.load.stages else None
-        caveats = assess(snapshot, wanted_per_s=wanted_per_s, lost_workers=lost_workers)
+        caveats = assess(
+            snapshot,
+            wanted_per_s=wanted_per_s,
+            lost_workers=lost_workers,
+            dropped_arrivals=not_started if plan.load and stopped_by in _OF_ITSELF else 0,
+            stolen_share=stolen_share,
+            ceiling_share=ceiling_share,
+        )
         return cls(
             schema_version=SCHEMA_VERSION,
             complete=complete,

@@ -1,0 +1,161 @@
+"""A run that is watched while it goes: its file kept, its window cut out, its thresholds judged.
+
+Takes     a plan, and a `Watch`: where results go, what they must keep to, which part of the run counts
+Gives     `Results` with their window and the verdict of each threshold
+Ends      the run early when it was asked to abort and a threshold fails
+Not here  the run (course), what thresholds mean (verdict), who looks on (report, observers)
+"""
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trafficgen
+from trafficgen.clock import NS_PER_S
+from trafficgen.course import Progress, run
+from trafficgen.measure.health import assess
+from trafficgen.measure.host import CpuTime
+from trafficgen.measure.journal import Journal
+from trafficgen.measure.parts import Host
+from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.measure.window import WindowWatch
+from trafficgen.plan import Plan
+from trafficgen.verdict.ceiling import Ceiling
+from trafficgen.verdict.thresholds import Threshold, judge_all
+from trafficgen.workload.shares import domain_names, domain_shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What to look for. Times in ns since the run began.
+
+    `from_ns`, `to_ns`: the window that verdicts are made from; 0 and None: the whole run. `abort_after_ns`: from then
+    on, a threshold that fails ends the run; None: never. `ceiling`: what this machine was found capable of.
+    """
+
+    thresholds: Sequence[Threshold] = ()
+    from_ns: int = 0
+    to_ns: int | None = None
+    abort_after_ns: int | None = None
+    ceiling: Ceiling | None = None
+    command: tuple[str, ...] | None = None
+
+
+Observer = Callable[[Results], None]
+"""Sees the results so far about once a second, and the whole ones at the end."""
+
+
+def run_watched(
+    plan: Plan,
+    watch: Watch,
+    *,
+    file: Path | None = None,
+    observers: Sequence[Observer] = (),
+    progress: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Results:
+    """Run `plan` as `trafficgen.run` does, under watch. `file` holds the results so far at every moment."""
+    watcher = _Watcher(plan, watch, Journal(file) if file else None, observers)
+
+    def see(now: Progress) -> None:
+        watcher.see(now)
+        if progress:
+            progress(now)
+
+    cpu_before = CpuTime.now()
+    results = watcher.close(run(plan, progress=see, notice=notice), cpu_before)
+    for observer in observers:
+        observer(results)
+    return results
+
+
+class _Watcher:
+    def __init__(self, plan: Plan, watch: Watch, journal: Journal | None, observers: Sequence[Observer]) -> None:
+        self._plan = plan
+        self._watch = watch
+        self._journal = journal
+        self._observers = observers
+        self._started_at = datetime.now(UTC)
+        self._names = domain_names(plan.workload)
+        self._shares = domain_shares(plan.workload).tolist()
+        whole = watch.from_ns == 0 and watch.to_ns is None
+        self._window = None if whole else WindowWatch(watch.from_ns, watch.to_ns)
+        self._seen_s = 0
+        self._last: Progress | None = None
+        self._aborted = False
+
+    def see(self, now: Progress) -> None:
+        self._last = now
+        if self._window:
+            self._window.see(now.snapshot, now.elapsed_ns)
+        if self._journal:
+            self._journal.keep(self._so_far)
+        if now.elapsed_ns // NS_PER_S > self._seen_s:
+            self._seen_s = now.elapsed_ns // NS_PER_S
+            for observer in self._observers:
+                observer(self._so_far())
+            self._abort_if_failed(now)
+
+    def close(self, results: Results, cpu_before: CpuTime) -> Results:
+        """The whole results, with all that only a watcher knows."""
+        if self._aborted and results.stopped_by is StoppedBy.INTERRUPTED:
+            results = replace(results, stopped_by=StoppedBy.THRESHOLD)
+        ceiling = self._watch.ceiling
+        results = _with_caveats(
+            results,
+            self._last.snapshot if self._last else Snapshot.empty(),
+            stolen_share=CpuTime.now().stolen_share_since(cpu_before),
+            ceiling_share=ceiling.share_used(results) if ceiling else None,
+        )
+        results = self._judged(replace(results, run=replace(results.run, command=self._watch.command)))
+        if self._journal:
+            self._journal.close(results)
+        return results
+
+    def _judged(self, results: Results) -> Results:
+        if self._window:
+            results = replace(results, window=self._window.window(tuple(results.domains)))
+        return replace(results, thresholds=judge_all(self._watch.thresholds, results))
+
+    def _so_far(self) -> Results:
+        assert self._last is not None
+        snapshot = self._last.snapshot
+        return self._judged(
+            Results.build(
+                self._plan,
+                snapshot,
+                domains=list(zip(self._names, self._shares, strict=True)),
+                planned=snapshot.started,
+                not_started=0,
+                started_at=self._started_at,
+                duration_ns=self._last.elapsed_ns,
+                host=Host.here(),
+                tool_version=trafficgen.__version__,
+                command=self._watch.command,
+                complete=False,
+            )
+        )
+
+    def _abort_if_failed(self, now: Progress) -> None:
+        after_ns = self._watch.abort_after_ns
+        if after_ns is None or self._aborted or now.elapsed_ns < self._watch.from_ns + after_ns:
+            return
+        if not all(verdict.passed for verdict in self._so_far().thresholds):
+            self._aborted = True
+            signal.raise_signal(signal.SIGINT)  # the order to end in good order, as if from the keyboard
+
+
+def _with_caveats(results: Results, snapshot: Snapshot, *, stolen_share: float, ceiling_share: float | None) -> Results:
+    """`results` with what the machine around the run has to say; its other caveats stay as they are."""
+    known = {caveat.kind for caveat in results.caveats}
+    every = assess(snapshot, stolen_share=stolen_share, ceiling_share=ceiling_share)
+    added = tuple(caveat for caveat in every if caveat.kind not in known)
+    if not added:
+        return results
+    caveats = (*results.caveats, *added)
+    limits = tuple(caveat.text for caveat in caveats if caveat.limits_generator)
+    generator = replace(results.generator, limited=bool(limits), sentences=limits)
+    return replace(results, caveats=caveats, generator=generator)
