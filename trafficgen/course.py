@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import trafficgen
 from trafficgen.clock import now_ns
 from trafficgen.engine.address import Route, check, resolve
+from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
 from trafficgen.measure.parts import Host, Ledger
 from trafficgen.measure.proof import compare
@@ -49,6 +50,8 @@ def run(
     """
     say = notice or (lambda _line: None)
     embedded = plan.target is None
+    if plan.session.auth is not None:
+        read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
     with EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger) if embedded else nullcontext() as sink:
         if sink is not None:
             route = resolve(sink.address)

@@ -9,7 +9,9 @@
 Not here  what a server answers: a refusal or a dead connection is a measurement, see `outcomes`.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 
 
 class ExitCode(IntEnum):
@@ -41,8 +43,13 @@ class PlanError(TrafficgenError):
 
     def __init__(self, text: str, *, field: str, flag: str) -> None:
         super().__init__(f"{text} ({flag})")
+        self.text = text
         self.field = field
         self.flag = flag
+
+    def __reduce__(self) -> tuple[Callable[..., "PlanError"], tuple[()], dict[str, str]]:
+        # A worker process that finds a file unreadable sends this error home.
+        return partial(type(self), self.text, field=self.field, flag=self.flag), (), {}
 
 
 class SetupError(TrafficgenError):

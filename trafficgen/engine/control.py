@@ -1,6 +1,6 @@
 """What a supervisor and its workers say to each other, over one pipe each.
 
-worker: Ready            supervisor: Begin, Grant…
+worker: Ready | Unable   supervisor: Begin, Grant…
 worker: RangeBegun…      supervisor: Grant…            (closed loop: a new range for each one begun)
 worker: Progress, Trouble…
                          supervisor: Stop               (deadline, interruption, first error)
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trafficgen.engine.address import Route
+from trafficgen.errors import TrafficgenError
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan
 
@@ -35,6 +36,13 @@ class Ready:
 
     domains: tuple[str, ...]
     shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """The worker cannot build its messages: a file that is no mbox, sizes that make no sense."""
+
+    error: TrafficgenError
 
 
 @dataclass(frozen=True, slots=True)

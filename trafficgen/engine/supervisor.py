@@ -2,8 +2,8 @@
 
 Takes     a plan that has passed the guard, and the route to its target
 Gives     `Account`: one snapshot of the whole run, which messages were accepted, why the run ended
-Fails     with SetupError when a worker cannot be set up. A worker that dies later is counted, not raised: what it had
-          begun is in doubt, the run stops and is not valid
+Fails     with PlanError or SetupError when a worker cannot be set up. A worker that dies later is counted, not raised:
+          what it had begun is in doubt, the run stops and is not valid
 Interrupt the first SIGINT or SIGTERM lets messages at work finish within the plan's grace period, the second does not
 """
 
@@ -127,15 +127,14 @@ class Supervisor:
             for worker in self._listen():
                 if worker.lost:
                     raise SetupError(f"a worker could not start: it ended with code {worker.process.exitcode}")
-            if self._signals:
-                self._stopped_by = StoppedBy.INTERRUPTED
+            if self._signals > 1:
                 raise KeyboardInterrupt
 
     def _begin(self) -> None:
         self._began_ns = now_ns() + _LEAD_NS
         for worker in self._workers:
             self._say(worker, control.Begin(self._began_ns))
-        if self._plan.load is None:
+        if self._plan.load is None and not self._signals:  # interrupted by now: hand out nothing, and stop in order
             for worker in self._workers * 2:  # one to send, and one to go on with
                 self._grant(worker)
 
@@ -188,6 +187,8 @@ class Supervisor:
         match word:
             case control.Ready():
                 worker.ready = word
+            case control.Unable():
+                raise word.error
             case control.RangeBegun():
                 worker.begun += 1
                 self._grant(worker)

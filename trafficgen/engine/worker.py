@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -22,6 +22,7 @@ from trafficgen.engine.account import WorkerAccount
 from trafficgen.engine.dispatch import ClosedLoop, OpenLoop
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.errors import TrafficgenError
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.open_files import raise_open_files
@@ -40,8 +41,13 @@ def main(pipe: Connection, orders: control.Orders) -> None:
     """A worker process from beginning to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     raise_open_files(orders.slots)
+    try:
+        worker = _Worker(pipe, orders)
+    except TrafficgenError as error:
+        pipe.send(control.Unable(error))
+        return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Worker(pipe, orders).run())
+        runner.run(worker.run())
 
 
 class _Worker:
@@ -54,13 +60,25 @@ class _Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._stop_ns: int | None = None  # when the grace period is over
         self._leaving: int | None = None  # connections still open, once goodbye has been said
-        self._finished = asyncio.Event()
+        self._finished = asyncio.Event()  # binds itself to the loop that first waits for it
+        self._bug: BaseException | None = None
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._on_bug)
         listen(self._pipe, self._hear, self._finished.set)  # without a supervisor there is no reason to send
         self._pipe.send(control.Ready(self._messages.domains, tuple(self._messages.shares.tolist())))
         await self._finished.wait()
+        if self._bug is not None:
+            raise self._bug
+
+    def _on_bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An event loop only reports what a callback raised, and the run would wait for ever."""
+        error = context.get("exception")
+        if error is None or isinstance(error, OSError):  # a connection's own trouble, which its link has been told
+            return
+        self._bug = self._bug or error
+        self._finished.set()
 
     # -- the supervisor speaks --------------------------------------------------------------------------
 
@@ -74,7 +92,7 @@ class _Worker:
                 self._dispatch()
                 self._settle()
             case control.Stop():
-                self._source.stopped = True
+                self._source.stop()
                 self._stop_ns = now_ns() + word.grace_ns
                 self._sweep()
                 self._settle()
@@ -84,7 +102,7 @@ class _Worker:
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
         self._recorder = Recorder(len(self._messages.domains), began_ns, plan.load is not None, orders.index)
-        self._account = WorkerAccount(self._recorder, lambda words: self._pipe.send(control.Trouble(words)))
+        self._account = WorkerAccount(self._recorder, self._on_trouble)
         self._source: ClosedLoop | OpenLoop
         if plan.load is None:
             self._source = ClosedLoop(self._messages, lambda first: self._pipe.send(control.RangeBegun(first)))
@@ -110,13 +128,19 @@ class _Worker:
         self._every(_PROGRESS_NS, self._progress)
         self._dispatch()
 
+    def _on_trouble(self, words: str) -> None:
+        """The first error: without keep-going nothing more starts here, though the supervisor has yet to hear of it."""
+        self._pipe.send(control.Trouble(words))
+        if not self._orders.plan.keep_going:
+            self._source.stop()
+
     # -- work for idle slots ----------------------------------------------------------------------------
 
     def _on_free(self, slot: Slot) -> None:
         """A slot's session has nothing to do, or is over: give it the next message or let it rest."""
         self._working -= 1
         rest_ns = slot.rest_ns
-        if rest_ns and not self._source.stopped:
+        if rest_ns and not self._source.exhausted:
             self._loop.call_later(rest_ns / NS_PER_S, self._rested, slot)
         else:
             self._rested(slot)
