@@ -9,11 +9,12 @@ Not here  which session gets it (worker), what a message holds (workload), when 
 
 from collections import deque
 from collections.abc import Callable
+from itertools import repeat
 from typing import Final
 
 from trafficgen.schedule import Schedule
 from trafficgen.smtp.seams import Work
-from trafficgen.workload import Message, Messages
+from trafficgen.workload import Messages
 
 _PIECE: Final = 256
 """Some 0.5 ms of building (benchmarks/workload.py): half of it costs a third more a message, twice of it keeps sessions
@@ -30,10 +31,9 @@ class ClosedLoop:
         self._on_range_begun = on_range_begun
         self._ranges: deque[tuple[int, int]] = deque()
         self._first = self._last = 0  # of the range at work, what is not built yet
-        self._built: list[Message] = []  # in reverse order
-        self._returned: list[Work] = []
+        self._built: list[Work] = []  # in reverse order; what is given back comes first
         self._granting = True
-        self.stopped = False
+        self._stopped = False
 
     def grant(self, first: int, last: int) -> None:
         """One more range to send; an empty one means that there will be no more."""
@@ -42,33 +42,35 @@ class ClosedLoop:
         else:
             self._ranges.append((first, last))
 
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        self._stopped = True
+        self._built.clear()
+
     @property
     def exhausted(self) -> bool:
         """Whether no session will ever get another message."""
-        more = self._built or self._returned or self._first < self._last or self._ranges or self._granting
-        return self.stopped or not more
+        return self._stopped or not (self._built or self._first < self._last or self._ranges or self._granting)
 
     def take(self, now_ns: int) -> Work | None:
-        if self.stopped:
-            return None
-        if self._returned:
-            return self._returned.pop()
-        if self._built or self._build():
-            return self._built.pop(), -1
-        return None
+        if self._built:
+            return self._built.pop()
+        return None if self._stopped else self._build()
 
     def give_back(self, work: Work) -> None:
-        self._returned.append(work)
+        if not self._stopped:
+            self._built.append(work)
 
-    def _build(self) -> bool:
+    def _build(self) -> Work | None:
         if self._first >= self._last:
             if not self._ranges:
-                return False
+                return None
             self._first, self._last = self._ranges.popleft()
             self._on_range_begun(self._first)
         first, self._first = self._first, min(self._first + _PIECE, self._last)
-        self._built = self._messages.block(first, self._first)[::-1]
-        return True
+        self._built = list(zip(self._messages.block(first, self._first), repeat(-1)))
+        self._built.reverse()
+        return self._built.pop()
 
 
 class OpenLoop:
@@ -86,18 +88,22 @@ class OpenLoop:
         self._planned = schedule.planned
         self._built: list[Work] = []  # in reverse order
         self._returned: list[Work] = []
-        self.stopped = False
+        self._stopped = False
         self.next_due_ns: int | None = None
         self._build()
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        self._stopped = True
+        self.next_due_ns = None
+        self._returned.clear()
 
     @property
     def exhausted(self) -> bool:
         """Whether no session will ever get another message."""
-        return self.stopped or (not self._built and not self._returned)
+        return self._stopped or (not self._built and not self._returned)
 
     def take(self, now_ns: int) -> Work | None:
-        if self.stopped:
-            return None
         if self._returned:
             return self._returned.pop()
         if self.next_due_ns is None or self.next_due_ns > now_ns:
@@ -110,7 +116,8 @@ class OpenLoop:
         return work
 
     def give_back(self, work: Work) -> None:
-        self._returned.append(work)
+        if not self._stopped:
+            self._returned.append(work)
 
     def _build(self) -> None:
         last = self._next + _PIECE * self._step
