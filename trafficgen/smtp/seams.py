@@ -4,7 +4,7 @@ Gives     the structural types that `client` speaks to; workload, engine and mea
 Not here  how a session uses them: `client`
 """
 
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from trafficgen.outcomes import Phase
@@ -72,9 +72,10 @@ class Extensions(NamedTuple):
     eight_bit: bool = False
 
     @classmethod
-    def offered(cls, lines: Iterable[bytes]) -> "Extensions":
+    @lru_cache(maxsize=64)
+    def offered(cls, lines: tuple[bytes, ...]) -> "Extensions":
         """From the text lines of an EHLO reply, the first of which is the server's name."""
-        words = {line.split(b" ", 1)[0].upper() for line in list(lines)[1:]}
+        words = {line.split(b" ", 1)[0].upper() for line in lines[1:]}
         return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words)
 
 
