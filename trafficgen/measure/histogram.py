@@ -37,6 +37,11 @@ def bucket_of(values: NDArray[np.int64], sub_bits: int = SUB_BITS) -> NDArray[np
     return buckets
 
 
+def bucket_index(value: int) -> int:
+    """`bucket_of` for one value."""
+    return int(bucket_of(np.array([value], np.int64))[0])
+
+
 def highest_of(bucket: int, sub_bits: int = SUB_BITS) -> int:
     """The largest value that falls into `bucket`."""
     shift = max((bucket >> sub_bits) - 1, 0)

@@ -1,17 +1,24 @@
 """Hold what arrived against what was accepted.
 
-Takes     the numbers of accepted and doubtful messages, how many recipients each has; arrivals by number
-Gives     a `Ledger`: expected, received, missing, duplicated, corrupted
+Takes     the numbers of accepted and doubtful messages, how many recipients each has; arrivals by number or by copy
+Gives     a `Ledger` for a sink that is sent to directly: expected, received, missing, duplicated, corrupted
+          a `Delivery` for mail that goes through servers: the same, duplicates explained or not, latencies
 
 A message is missing when fewer of its recipients got it than the server accepted, duplicated when more did. One in
 doubt may have arrived or not, but not twice. What was refused or failed must not have arrived at all: if it did,
 somebody has mail of which we were told that it was not taken, and it counts as duplicated.
 """
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from trafficgen.measure.parts import Ledger
+
+_SHOWN: Final = 10
+"""Numbers shown of messages that are missing, for people to look for in their server's log."""
 
 
 def compare(
@@ -38,3 +45,110 @@ def compare(
         duplicated=int(np.count_nonzero(got > most)),
         corrupted=len(set(damaged)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of every message that was handed over, at the places where it should have arrived.
+
+    `expected` accepted messages, of which `delivered` reached all their recipients and `missing` did not.
+    `in_doubt` messages whose sender never heard, of which `in_doubt_delivered` arrived.
+    `duplicated` messages reached a recipient more than once: `explained` when a reply to an earlier copy was lost, so
+    that sending again was right (RFC 5321 section 4.5.4.1), `unexplained` otherwise.
+    `corrupted` messages have a copy with a wrong checksum. `unexpected` ones arrived though nobody took them over.
+    `late` ones took longer than was allowed. `latencies_ns`: from the (intended) start to the first arrival, of each
+    message both of whose times are known; None when they are from different clocks.
+    """
+
+    expected: int
+    delivered: int
+    missing: int
+    in_doubt: int
+    in_doubt_delivered: int
+    explained: int
+    unexplained: int
+    corrupted: int
+    unexpected: int
+    late: int
+    latencies_ns: NDArray[np.int64] | None
+    missing_numbers: tuple[int, ...]
+    """The first few."""
+    unexplained_numbers: tuple[int, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is missing, corrupted, or there without a reason."""
+        return not (self.missing or self.unexplained or self.corrupted or self.unexpected)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sent:
+    """Messages of the sender: number, recipients, when each began (0: not known); arrays of one length."""
+
+    numbers: NDArray[np.int64]
+    recipients: NDArray[np.int64]
+    began_ns: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Got:
+    """Copies that arrived, arrays of one length. `unanswered`: recipients whose sender may not have been told."""
+
+    numbers: NDArray[np.int64]
+    recipients: NDArray[np.int64]
+    taken_ns: NDArray[np.int64]
+    damaged: NDArray[np.bool_]
+    unanswered: NDArray[np.int64]
+
+
+def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_after_ns: int | None = None) -> Delivery:
+    """Hold copies against what was handed over. `one_clock`: began and taken are times of the same clock."""
+    # Numbers may be any; everything below is in places of this sorted list.
+    numbers = np.unique(np.concatenate([accepted.numbers, in_doubt.numbers, got.numbers]))
+    here, doubt, copy = (np.searchsorted(numbers, part.numbers) for part in (accepted, in_doubt, got))
+    least = _sums(here, accepted.recipients, numbers.size)
+    most = np.maximum(least, _sums(doubt, in_doubt.recipients, numbers.size))
+    arrived = _sums(copy, got.recipients, numbers.size)
+    excused = _sums(copy, got.unanswered, numbers.size)
+    unexpected = (most == 0) & (arrived > 0)
+    double = (arrived > most) & ~unexpected
+    unexplained = double & (arrived - excused > most)
+    missing = arrived < least
+    latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, got))
+    return Delivery(
+        expected=int(accepted.numbers.size),
+        delivered=int(np.count_nonzero(arrived[here] >= accepted.recipients)),
+        missing=int(np.count_nonzero(missing)),
+        in_doubt=int(in_doubt.numbers.size),
+        in_doubt_delivered=int(np.count_nonzero(arrived[doubt])),
+        explained=int(np.count_nonzero(double & ~unexplained)),
+        unexplained=int(np.count_nonzero(unexplained)),
+        corrupted=int(np.unique(got.numbers[got.damaged]).size),
+        unexpected=int(np.count_nonzero(unexpected)),
+        late=int(np.count_nonzero(latencies > late_after_ns)) if one_clock and late_after_ns is not None else 0,
+        latencies_ns=latencies if one_clock else None,
+        missing_numbers=tuple(numbers[missing][:_SHOWN].tolist()),
+        unexplained_numbers=tuple(numbers[unexplained][:_SHOWN].tolist()),
+    )
+
+
+def _sums(places: NDArray[np.int64], weights: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    sums = np.zeros(size, np.int64)
+    np.add.at(sums, places, weights)
+    return sums
+
+
+def _latencies(
+    size: int,
+    accepted: tuple[NDArray[np.int64], Sent],
+    in_doubt: tuple[NDArray[np.int64], Sent],
+    got: tuple[NDArray[np.int64], Got],
+) -> NDArray[np.int64]:
+    began, first = np.zeros(size, np.int64), np.full(size, np.iinfo(np.int64).max)
+    for places, sent in (accepted, in_doubt):
+        began[places] = sent.began_ns
+    np.minimum.at(first, got[0], got[1].taken_ns)
+    arrived = np.zeros(size, np.bool_)
+    arrived[got[0]] = True
+    known = arrived & (began > 0) & (first > 0)
+    return np.maximum(first[known] - began[known], 0)

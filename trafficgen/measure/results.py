@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from trafficgen.measure.parts import (
     ThresholdVerdict,
     WorkerHealth,
 )
+from trafficgen.measure.parts import StoppedBy as StoppedBy
 from trafficgen.measure.snapshot import STRETCHES, Snapshot
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
@@ -45,23 +45,6 @@ SCHEMA_VERSION: Final = 1
 
 class AccountingError(TrafficgenError):
     """Our own sums do not add up. Always a bug of ours."""
-
-
-class StoppedBy(Enum):
-    """Why a run ended."""
-
-    FINISHED = "finished"
-    """All planned messages have an outcome."""
-    DEADLINE = "deadline"
-    """Its time was up."""
-    INTERRUPTED = "interrupted"
-    """Somebody stopped it."""
-    FIRST_ERROR = "first_error"
-    """A message was not accepted, and the run was not to go on after errors."""
-    WORKER_LOST = "worker_lost"
-    """A generator process died."""
-    THRESHOLD = "threshold"
-    """A threshold failed, and the run was to end then."""
 
 
 _OF_ITSELF: Final = (StoppedBy.FINISHED, StoppedBy.DEADLINE)
@@ -182,15 +165,20 @@ class Results:
         """
         if self.ledger and not self.ledger.clean:
             return ExitCode.VERDICT_FAILED
-        if not self.valid or (self.thresholds and self.generator.limited):
-            return ExitCode.NOT_VALID
-        if not all(threshold.passed for threshold in self.thresholds):
-            return ExitCode.VERDICT_FAILED
+        if self.verdict_code is not ExitCode.DONE:
+            return self.verdict_code
         if self.stopped_by is StoppedBy.INTERRUPTED:
             return ExitCode.INTERRUPTED
         if self.stopped_by is StoppedBy.FIRST_ERROR or not (keep_going or self.messages.unsuccessful == 0):
             return ExitCode.FAILED
         return ExitCode.DONE
+
+    @property
+    def verdict_code(self) -> ExitCode:
+        """What its thresholds alone come to: 0, 99, or 121 when the measurement is not valid."""
+        if not self.valid or (self.thresholds and self.generator.limited):
+            return ExitCode.NOT_VALID
+        return ExitCode.DONE if all(one.passed for one in self.thresholds) else ExitCode.VERDICT_FAILED
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` makes the same results of them."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
 from trafficgen.measure.results import Results
+from trafficgen.report.judged import threshold_section, window_section
 from trafficgen.report.sections import Section, Tone, sections
 from trafficgen.report.words import shorten
 
@@ -26,16 +27,26 @@ _STYLES: Final = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red"}
 
 def to_text(results: Results, width: int = MAX_WIDTH) -> str:
     """The summary in plain text, at most `width` columns wide."""
-    blocks = (_plain(section, width) for section in sections(results))
+    return sections_to_text(_summary(results), width)
+
+
+def sections_to_text(shown: Sequence[Section], width: int = MAX_WIDTH) -> str:
+    """Any sections in plain text."""
+    blocks = (_plain(section, width) for section in shown)
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 
 
 def write_summary(results: Results, stream: TextIO) -> None:
     """Write the summary to `stream`: in colour when it is a terminal that wants it, else in plain text."""
+    write_sections(_summary(results), stream)
+
+
+def write_sections(shown: Sequence[Section], stream: TextIO) -> None:
+    """The same for any sections."""
     if has_colour(stream):
-        stream.write(_coloured(results, stream))
+        stream.write(_coloured(shown, stream))
     else:
-        stream.write(encodable(to_text(results), stream))
+        stream.write(encodable(sections_to_text(shown), stream))
     stream.flush()
 
 
@@ -52,6 +63,11 @@ def encodable(text: str, stream: TextIO) -> str:
     except UnicodeEncodeError:
         return text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
     return text
+
+
+def _summary(results: Results) -> tuple[Section, ...]:
+    judged = (window_section(results), threshold_section(results))
+    return sections(results) + tuple(section for section in judged if section.rows)
 
 
 def _plain(section: Section, width: int) -> list[str]:
@@ -98,7 +114,7 @@ def _line(cells: Sequence[str], aligned: str, widths: Sequence[int], gap: str, w
     return shorten(line, width) if aligned.endswith("l") else line
 
 
-def _coloured(results: Results, stream: TextIO) -> str:
+def _coloured(shown: Sequence[Section], stream: TextIO) -> str:
     from rich.console import Console
     from rich.text import Text
 
@@ -106,7 +122,7 @@ def _coloured(results: Results, stream: TextIO) -> str:
     # yet to close.
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=True, highlight=False, soft_wrap=True)
-    for section in sections(results):
+    for section in shown:
         for line, tone in _lines(section, max(console.width - 1, MIN_WIDTH)):
             console.print(Text(encodable(line, stream), _style(line, tone)))
         console.print()

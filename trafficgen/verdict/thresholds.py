@@ -11,7 +11,7 @@ Not here  whether the measurement is valid at all (results)
 import operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from trafficgen.measure.parts import ThresholdVerdict
@@ -75,6 +75,11 @@ def check_threshold(threshold: Threshold, plan: Plan) -> None:
 def judge_all(thresholds: Sequence[Threshold], results: Results) -> tuple[ThresholdVerdict, ...]:
     """All verdicts, in their order."""
     return tuple(threshold.judge(results) for threshold in thresholds)
+
+
+def rejudge(thresholds: Sequence[Threshold], results: Results) -> Results:
+    """`results` held to other thresholds than those of its run."""
+    return replace(results, thresholds=judge_all(thresholds, results))
 
 
 def _limit(kind: Kind, text: str, whole: str) -> float:

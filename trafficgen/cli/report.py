@@ -1,0 +1,84 @@
+"""`traffic-gen report`: results files to something to read.
+
+Takes     results files; one format; thresholds to hold them to, also long after the run
+Gives     the report; the exit code of the thresholds
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.parsing import parse_with
+from trafficgen.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trafficgen.measure.results import Results
+
+EPILOG: Final = """\
+Examples:
+
+\b
+  traffic-gen report run.json
+  traffic-gen report monday.json tuesday.json --csv -o runs.csv
+  traffic-gen report run.json --threshold 'p99<250ms' --junit -o run.xml
+
+Exit codes: 0 done, 99 a threshold given here failed, 121 it cannot be judged because the measurement is not valid, 122
+a file is missing or damaged.
+"""
+
+
+@click.command("report", cls=GroupedCommand, epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
+@click.option("--text", "form", flag_value="text", default=True, help="The summary. [default]")
+@click.option("--json", "form", flag_value="json", help="The results; of several files, a list.")
+@click.option("--csv", "form", flag_value="csv", help="One row a run, for spreadsheets.")
+@click.option("--junit", "form", flag_value="junit", help="JUnit XML, for CI systems.")
+@click.option("--markdown", "form", flag_value="markdown", help="A table for a pull request or a job's summary.")
+@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout.")
+@click.option("--threshold", multiple=True, metavar="EXPR", help="Hold the runs to this, such as 'p99<250ms'.")
+def command(files: tuple[Path, ...], form: str, output: Path | None, threshold: tuple[str, ...]) -> ExitCode:
+    """Show the results in FILE again, or several beside each other, in another form or against other thresholds."""
+    from trafficgen.measure.results import read_results
+    from trafficgen.verdict.thresholds import parse_threshold, rejudge
+
+    asked = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in threshold]
+    runs = [read_results(path) for path in files]
+    if asked:
+        runs = [rejudge(asked, run) for run in runs]
+    write(_renderer(form)(runs), output)
+    return max((run.verdict_code for run in runs), default=ExitCode.DONE) if asked else ExitCode.DONE
+
+
+def write(text: str, output: Path | None) -> None:
+    """To the file, or to stdout with nothing in it that stdout could not show."""
+    from trafficgen.report.to_text import encodable
+
+    if output is None:
+        click.echo(encodable(text, sys.stdout), nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _renderer(form: str) -> "Callable[[Sequence[Results]], str]":
+    from trafficgen.report import tables
+    from trafficgen.report.to_text import to_text
+
+    renderers: dict[str, Callable[[Sequence[Results]], str]] = {
+        "text": lambda runs: "\n\n".join(to_text(run) for run in runs),
+        "json": _as_json,
+        "csv": tables.to_csv,
+        "junit": tables.to_junit,
+        "markdown": tables.to_markdown,
+    }
+    return renderers[form]
+
+
+def _as_json(runs: "Sequence[Results]") -> str:
+    if len(runs) == 1:
+        return runs[0].to_json()
+    return "[\n" + ",\n".join(run.to_json().rstrip("\n") for run in runs) + "\n]\n"

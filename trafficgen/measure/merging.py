@@ -1,0 +1,197 @@
+"""One account of several generators that sent at the same time.
+
+Takes     results of runs that overlap in time and sent the same kind of mail
+Gives     one `Results`: every count and histogram added up, seconds aligned by the wall clock
+Refuses   with ResultsError runs that did not overlap, or that did different things: their sum would describe no run
+Exact     counts, histograms, and the timeline's; percentiles are computed anew from the sums, never averaged
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, replace
+from datetime import datetime, timedelta
+from functools import reduce
+from typing import Any, Final
+
+from trafficgen.errors import ResultsError
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Domain, Failure, Generator, Latency, Ledger, Messages, Rate, Reply
+from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.timeline import Interval, Timeline
+
+_SHARED: Final = ("workload", "session")
+"""What runs have in common when they are parts of one load."""
+
+
+def merge_results(parts: Sequence[Results]) -> Results:
+    """The results of one run by all generators together."""
+    if not parts:
+        raise ResultsError("expected results to merge, got none")
+    ordered = sorted(parts, key=lambda part: part.run.started_at)
+    _check(ordered)
+    first = ordered[0]
+    begun = _begun(first)
+    span_s = max((_ended(part) - begun).total_seconds() for part in ordered)
+    messages = _messages(part.messages for part in ordered)
+    histograms = _histograms(part.histograms for part in ordered)
+    timed = _histograms(part.domain_histograms for part in ordered)
+    return replace(
+        first,
+        complete=all(part.complete for part in ordered),
+        valid=all(part.valid for part in ordered),
+        stopped_by=next((part.stopped_by for part in ordered if part.stopped_by is not StoppedBy.FINISHED),
+                        StoppedBy.FINISHED),
+        run=replace(
+            first.run,
+            duration_s=span_s,
+            addresses=tuple(dict.fromkeys(address for part in ordered for address in part.run.addresses)),
+        ),
+        plan=_plan(ordered),
+        messages=messages,
+        rate=_rate(messages, span_s, ordered),
+        latency_ns={name: Latency.of(histograms[name]) if name in histograms else None for name in first.latency_ns},
+        replies=_replies(ordered),
+        failures=_failures(ordered),
+        domains=_domains(ordered, messages.started, timed),
+        ledger=_ledger(ordered),
+        generator=_generator(ordered),
+        caveats=tuple(caveat for part in ordered for caveat in part.caveats),
+        timeline=_timeline(ordered),
+        histograms=histograms,
+        domain_histograms=timed,
+        window=None,
+        thresholds=(),
+    )  # fmt: skip
+
+
+def _check(ordered: Sequence[Results]) -> None:
+    first = ordered[0]
+    ids = [part.run.id for part in ordered]
+    if len({(part.run.id, part.run.started_at) for part in ordered}) != len(ids):
+        raise ResultsError(f"expected different runs, got one twice: {', '.join(sorted(ids))}")
+    ended = _ended(first)
+    for part in ordered[1:]:
+        if _begun(part) >= ended:
+            raise ResultsError(
+                f"expected runs that overlap in time, but {part.run.id} began after the others had ended; "
+                "compare such runs instead"
+            )
+        ended = max(ended, _ended(part))
+        if part.run.model != first.run.model:
+            raise ResultsError(f"cannot merge a run of the {first.run.model} model with one of the {part.run.model}")
+        differing = [key for key in _SHARED if part.plan.get(key) != first.plan.get(key)]
+        if differing:
+            raise ResultsError(f"cannot merge runs with a different {' and '.join(differing)}")
+
+
+def _begun(part: Results) -> datetime:
+    return datetime.fromisoformat(part.run.started_at)
+
+
+def _ended(part: Results) -> datetime:
+    return _begun(part) + timedelta(seconds=part.run.duration_s)
+
+
+def _plan(parts: Sequence[Results]) -> Mapping[str, Any]:
+    """The first's, with what adds up added up."""
+    plan: dict[str, Any] = dict(parts[0].plan)
+    for key in ("sessions", "max_messages"):
+        numbers = [part.plan.get(key) for part in parts]
+        plan[key] = sum(number for number in numbers if number) if all(numbers) else plan.get(key)
+    if plan.get("load"):
+        plan["load"] = dict(plan["load"]) | {"rate_per_s": sum(part.plan["load"]["rate_per_s"] for part in parts)}
+    return plan
+
+
+def _messages(parts: Iterable[Messages]) -> Messages:
+    columns = zip(*map(astuple, parts), strict=True)
+    return Messages(*map(sum, columns))
+
+
+def _rate(messages: Messages, span_s: float, parts: Sequence[Results]) -> Rate:
+    per_s = 1 / span_s if span_s > 0 else 0.0
+    wanted = [part.rate.wanted_per_s for part in parts]
+    return Rate(
+        messages_per_s=messages.accepted * per_s,
+        messages_per_hour=messages.accepted * per_s * 3600,
+        bytes_per_s=messages.bytes * per_s,
+        started_per_s=sum(part.rate.started_per_s for part in parts),
+        wanted_per_s=None if None in wanted else sum(rate or 0.0 for rate in wanted),
+    )
+
+
+def _histograms(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
+    merged: dict[str, Histogram] = {}
+    for part in parts:
+        for name, histogram in part.items():
+            merged[name] = merged[name] + histogram if name in merged else histogram
+    return merged
+
+
+def _replies(parts: Sequence[Results]) -> tuple[Reply, ...]:
+    merged: dict[tuple[str, int, str], Reply] = {}
+    for reply in (reply for part in parts for reply in part.replies):
+        key = reply.phase, reply.code, reply.enhanced
+        merged[key] = replace(reply, count=reply.count + (merged[key].count if key in merged else 0))
+    return tuple(merged.values())
+
+
+def _failures(parts: Sequence[Results]) -> tuple[Failure, ...]:
+    merged: dict[tuple[str, str], Failure] = {}
+    for failure in (failure for part in parts for failure in part.failures):
+        key = failure.phase, failure.reason
+        merged[key] = replace(failure, count=failure.count + (merged[key].count if key in merged else 0))
+    return tuple(merged.values())
+
+
+def _domains(parts: Sequence[Results], started: int, timed: Mapping[str, Histogram]) -> dict[str, Domain]:
+    """The wanted share of the whole is that of each part, by its part of all messages."""
+    merged: dict[str, Domain] = {}
+    for part in parts:
+        part_share = part.messages.started / started if started else 1 / len(parts)
+        for name, domain in part.domains.items():
+            so_far = merged.get(name, Domain(0.0, 0, 0))
+            merged[name] = Domain(
+                so_far.weight + domain.weight * part_share,
+                so_far.started + domain.started,
+                so_far.accepted + domain.accepted,
+                Latency.of(timed[name]) if name in timed else None,
+            )
+    return merged
+
+
+def _ledger(parts: Sequence[Results]) -> Ledger | None:
+    """None unless every part has one: half a proof is none."""
+    ledgers = [part.ledger for part in parts if part.ledger]
+    if len(ledgers) < len(parts):
+        return None
+    columns = zip(*map(astuple, ledgers), strict=True)
+    return Ledger(*map(sum, columns))
+
+
+def _generator(parts: Sequence[Results]) -> Generator:
+    """Workers are numbered through."""
+    generators = [part.generator for part in parts]
+    workers = [worker for generator in generators for worker in generator.workers]
+    offsets = [sum(len(before.workers) for before in generators[:index]) for index in range(len(generators))]
+    return Generator(
+        limited=any(generator.limited for generator in generators),
+        sentences=tuple(sentence for generator in generators for sentence in generator.sentences),
+        workers=tuple(replace(worker, worker=number) for number, worker in enumerate(workers)),
+        lost_workers=tuple(
+            worker + offset
+            for generator, offset in zip(generators, offsets, strict=True)
+            for worker in generator.lost_workers
+        ),
+        sessions_opened=sum(generator.sessions_opened for generator in generators),
+    )
+
+
+def _timeline(parts: Sequence[Results]) -> tuple[Interval, ...]:
+    begun = _begun(parts[0])
+    moved = (Timeline.of(part.timeline, shift_s=round((_begun(part) - begun).total_seconds())) for part in parts)
+
+    def add(whole: Timeline, other: Timeline) -> Timeline:
+        whole += other
+        return whole
+
+    return tuple(reduce(add, moved).intervals())

@@ -1,0 +1,38 @@
+"""A comparison, in words.
+
+Takes     `RunsCompared`
+Gives     a table for people, or the same as JSON
+"""
+
+import json
+
+from trafficgen.measure.document import to_plain
+from trafficgen.report.judged import quantity_in_words
+from trafficgen.report.sections import Row, Section
+from trafficgen.verdict.comparing import ALPHA, Compared, RunsCompared
+
+
+def comparison_section(compared: RunsCompared) -> Section:
+    """One row a quantity."""
+    rows = tuple(Row(_cells(one)) for one in compared.quantities)
+    return Section("B / A", "lrrrl", rows, ("A", "B", "ratio", "interval"), (_note(compared),))
+
+
+def comparison_json(compared: RunsCompared) -> str:
+    return json.dumps(to_plain(compared), indent=1) + "\n"
+
+
+def _cells(one: Compared) -> tuple[str, ...]:
+    ratio = f"{one.ratio:.3f}×" if one.ratio is not None else "–"
+    interval = f"[{one.interval.low:.3f}, {one.interval.high:.3f}]" if one.interval else ""
+    return one.name, quantity_in_words(one.a, one.kind), quantity_in_words(one.b, one.kind), ratio, interval
+
+
+def _note(compared: RunsCompared) -> str:
+    runs = f"{compared.runs_a} run{'s' if compared.runs_a > 1 else ''} of A, {compared.runs_b} of B"
+    if any(one.interval for one in compared.quantities):
+        return (
+            f"{runs}, paired in their order; intervals at {1 - ALPHA:.0%}, which hold if A and B took turns at random: "
+            "traffic-gen gate sees to that"
+        )
+    return f"{runs}: too few for an interval, so a difference may be chance; traffic-gen gate tells the two apart"

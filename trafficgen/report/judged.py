@@ -1,0 +1,62 @@
+"""What a run had to keep to, in words.
+
+Takes     `Results`
+Gives     sections for the summary: the window that verdicts are made from, and each threshold with its value
+"""
+
+from trafficgen.measure.parts import ThresholdVerdict
+from trafficgen.measure.results import Results
+from trafficgen.report import words
+from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.units import format_duration
+from trafficgen.verdict.quantities import Kind
+from trafficgen.verdict.thresholds import parse_threshold
+
+
+def window_section(results: Results) -> Section:
+    """Empty when verdicts are made from the whole run."""
+    window = results.window
+    if window is None:
+        return Section("window", "ll", ())
+    latency = window.latency_ns["response" if results.run.model == "open" else "service"]
+    rows = [
+        Row(("judged", f"from {format_duration(window.from_s * 1e9)} to {format_duration(window.to_s * 1e9)}")),
+        Row(("accepted", f"{words.count(window.messages.accepted)}, {words.rate(window.rate.messages_per_s)}/s")),
+    ]
+    if latency:
+        numbers = (("p50", latency.p50), ("p95", latency.p95), ("p99", latency.p99), ("max", latency.max))
+        rows.append(Row(("latency", ", ".join(f"{name} {format_duration(ns)}" for name, ns in numbers))))
+    return Section("window", "ll", tuple(rows))
+
+
+def threshold_section(results: Results) -> Section:
+    """Empty when there are none."""
+    rows = tuple(
+        Row(
+            (verdict.expression, value_in_words(verdict), "passed" if verdict.passed else "failed"),
+            Tone.GOOD if verdict.passed else Tone.BAD,
+        )
+        for verdict in results.thresholds
+    )
+    spoiled = ("the generator was the limit, so these verdicts are not valid",) if results.generator.limited else ()
+    return Section("thresholds", "lrl", rows, ("measured", ""), spoiled if rows else ())
+
+
+def value_in_words(verdict: ThresholdVerdict) -> str:
+    """What was measured, in the unit that suits it."""
+    if verdict.value is None:
+        return "nothing was measured"
+    return quantity_in_words(verdict.value, parse_threshold(verdict.expression).quantity.kind)
+
+
+def quantity_in_words(value: float, kind: Kind) -> str:
+    """`value` in the unit that suits it."""
+    match kind:
+        case Kind.DURATION:
+            return format_duration(value)
+        case Kind.SHARE:
+            return words.share(value, 1)
+        case Kind.RATE:
+            return f"{words.rate(value)}/s"
+        case Kind.COUNT:
+            return words.count(value)

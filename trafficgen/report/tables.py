@@ -1,0 +1,149 @@
+"""Results as tables for other programs: CSV, Markdown, JUnit XML.
+
+Takes     one or more `Results`
+Gives     to_csv        a row a run, a column a number, units in the column's name
+          to_markdown   the key numbers and verdicts, for a pull request or a job's summary page
+          to_junit      a test case for each thing that a run had to keep to
+Not here  the whole summary in words (to_text), pictures (to_html), the gate's verdict (of_gate)
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from trafficgen.measure.results import Results
+from trafficgen.report import words
+from trafficgen.report.judged import value_in_words
+from trafficgen.units import format_duration
+
+_PERCENTILES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99_9", "max")
+
+
+def to_csv(runs: Sequence[Results]) -> str:
+    """A header and a row for each run."""
+    rows = [dict(_columns(run)) for run in runs]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _columns(results: Results) -> Iterator[tuple[str, object]]:
+    run, rate = results.run, results.rate
+    yield from (("id", run.id), ("started_at", run.started_at), ("duration_s", run.duration_s), ("seed", run.seed))
+    yield from (("target", run.target or ""), ("model", run.model), ("tool_version", run.tool_version))
+    yield from (("complete", results.complete), ("valid", results.valid), ("stopped_by", results.stopped_by.value))
+    for name in type(results.messages).__slots__:
+        yield name, getattr(results.messages, name)
+    yield from (("messages_per_s", rate.messages_per_s), ("bytes_per_s", rate.bytes_per_s))
+    yield from (("started_per_s", rate.started_per_s), ("wanted_per_s", rate.wanted_per_s))
+    for stretch, latency in results.latency_ns.items():
+        if latency:
+            yield f"{stretch}_count", latency.count
+            yield from ((f"{stretch}_{name}_ns", getattr(latency, name)) for name in _PERCENTILES)
+    if results.ledger:
+        yield from ((name, getattr(results.ledger, name)) for name in ("missing", "duplicated", "corrupted"))
+    yield "generator_limited", results.generator.limited
+
+
+# -- Markdown -------------------------------------------------------------------------------------------
+
+
+def to_markdown(runs: Sequence[Results]) -> str:
+    """A table with a column for each run, then what each had to keep to."""
+    table = [
+        ("run", [f"`{run.run.id}`" for run in runs]),
+        ("target", [_cell(run.run.target or "embedded sink") for run in runs]),
+        ("accepted", [_accepted(run) for run in runs]),
+        ("messages/s", [words.rate(run.rate.messages_per_s) for run in runs]),
+        *((name, [_latency(run, name) for run in runs]) for name in ("p50", "p95", "p99")),
+        ("ledger", [_ledger(run) for run in runs]),
+    ]
+    (head, first), *rest = table
+    lines = [_row(head, first), _row("---", ["---:"] * len(runs)), *(_row(name, cells) for name, cells in rest)]
+    for run in runs:
+        lines += _judged(run)
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"| {' | '.join((name, *cells))} |"
+
+
+def _cell(text: str) -> str:
+    """`text` with nothing in it that Markdown or HTML could act on."""
+    return text.translate({ord(c): f"&#{ord(c)};" for c in "|<>&`*_[]\\"})
+
+
+def _accepted(run: Results) -> str:
+    return f"{words.count(run.messages.accepted)} of {words.count(run.messages.started)}"
+
+
+def _latency(run: Results, name: str) -> str:
+    latency = (run.window or run).latency_ns["response" if run.run.model == "open" else "service"]
+    return format_duration(getattr(latency, name)) if latency else "–"
+
+
+def _ledger(run: Results) -> str:
+    if run.ledger is None:
+        return "–"
+    counts = (run.ledger.missing, run.ledger.duplicated, run.ledger.corrupted)
+    return "clean" if run.ledger.clean else f"**{counts[0]} missing, {counts[1]} duplicated, {counts[2]} corrupted**"
+
+
+def _judged(run: Results) -> list[str]:
+    if not (run.thresholds or run.caveats):
+        return []
+    lines = ["", f"**`{run.run.id}`**", ""]
+    for one in run.thresholds:
+        mark = "✅" if one.passed else "❌"
+        lines.append(f"- {mark} {_cell(one.expression)}: {value_in_words(one)}")
+    return lines + [f"- ⚠️ {_cell(caveat.text)}; {_cell(caveat.advice)}" for caveat in run.caveats]
+
+
+# -- JUnit ----------------------------------------------------------------------------------------------
+
+
+def to_junit(runs: Sequence[Results]) -> str:
+    """One suite a run: it is valid, its ledger is clean, each threshold holds."""
+    suites = ET.Element("testsuites", name="traffic-gen")
+    for run in runs:
+        add_suite(suites, f"run {run.run.id}", run.run.started_at, run.run.duration_s, tuple(_cases(run)))
+    return write_xml(suites)
+
+
+def _cases(run: Results) -> Iterator[tuple[str, str | None]]:
+    """Name, and what is wrong with it."""
+    limited = "; ".join(run.generator.sentences) if run.thresholds and run.generator.limited else None
+    lost = "; ".join(caveat.text for caveat in run.caveats) or "part of the measurement was lost"
+    yield "the measurement is valid", limited if run.valid else lost
+    yield "the run is complete", None if run.complete else "it was cut off"
+    if run.ledger:
+        yield "every accepted message arrived once and whole", None if run.ledger.clean else _ledger(run).strip("*")
+    for verdict in run.thresholds:
+        yield verdict.expression, None if verdict.passed else f"measured: {value_in_words(verdict)}"
+
+
+def add_suite(
+    parent: ET.Element, name: str, started_at: str, duration_s: float, cases: Sequence[tuple[str, str | None]]
+) -> None:
+    """A suite of (name, failure) under `parent`; a failure of None is a success."""
+    failures = sum(failure is not None for _, failure in cases)
+    suite = ET.SubElement(
+        parent, "testsuite", name=name, timestamp=started_at, time=f"{duration_s:.3f}", tests=str(len(cases)),
+        failures=str(failures), errors="0", skipped="0",
+    )  # fmt: skip
+    for title, failure in cases:
+        case = ET.SubElement(suite, "testcase", classname=f"traffic-gen.{name}", name=title, time="0")
+        if failure is not None:
+            ET.SubElement(case, "failure", message=failure).text = failure
+
+
+def write_xml(root: ET.Element) -> str:
+    """The document, indented."""
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
