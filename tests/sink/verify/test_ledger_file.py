@@ -1,0 +1,140 @@
+"""The ledger on disk: every message is there before it is answered, and a killed sink loses none."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sink.verify.conftest import RUN_ID, message, take
+from trafficgen.errors import ResultsError, SetupError
+from trafficgen.sink import ledger_reader
+from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.sink.ledger_file import LINE_OCTETS
+
+
+def test_every_message_is_a_line_of_text(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    receiver = SessionReceiver(ledger)
+    take(receiver, message(7), recipients=3)
+    take(receiver, message(8, claimed=b"another body"))
+    take(receiver, b"Subject: not ours\r\n\r\nhello\r\n")
+    ledger.close()
+    lines = (tmp_path / "ledger").read_text("ascii").splitlines()
+    assert {len(line) for line in lines} == {LINE_OCTETS - 1}
+    assert lines[0].startswith("# traffic-gen ledger 1 ")
+    assert lines[1].startswith(f"{RUN_ID} 000000000007 46ce8aac + 00000001 0003 ")
+    assert lines[2].startswith(f"{RUN_ID} 000000000008 ")
+    assert lines[2][38:55] == " ! 00000001 0001 "
+    assert lines[3].startswith(" " * 38 + " + 00000001 0001 ")
+    assert lines[4].startswith("# closed ")
+
+
+def test_lines_are_on_disk_before_the_ledger_is_closed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    take(SessionReceiver(ledger), message(7))
+    log = ledger_reader.read([tmp_path / "ledger"], RUN_ID)
+    assert log.copies.numbers.tolist() == [7]
+    assert (log.sinks, log.killed) == (1, 1)
+    ledger.close()
+
+
+def test_more_messages_than_a_window_holds_are_all_kept(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    receiver = SessionReceiver(ledger)
+    for number in range(30_000):
+        take(receiver, message(number))
+    ledger.close()
+    log = ledger_reader.read([tmp_path / "ledger"], RUN_ID)
+    assert log.copies.numbers.tolist() == list(range(30_000))
+    assert (tmp_path / "ledger").stat().st_size == 30_002 * LINE_OCTETS
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.sink.verify.conftest import message, take
+from trafficgen.sink.ledger import Ledger, SessionReceiver
+ledger = Ledger(Path(sys.argv[1]))
+first, second = SessionReceiver(ledger), SessionReceiver(ledger)
+for number in range(20_000):
+    take(first if number % 2 else second, message(number))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(path: Path) -> None:
+    """A process that takes 20,000 messages in two sessions and is killed."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_a_killed_sink_loses_no_line_and_only_each_sessions_last_may_be_unanswered(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    killed(path)
+    log = ledger_reader.read([path], RUN_ID)
+    assert log.copies.numbers.tolist() == list(range(20_000))
+    assert log.copies.numbers[log.copies.unanswered > 0].tolist() == [19_998, 19_999]
+    assert (log.sinks, log.killed, log.torn) == (1, 1, 0)
+
+
+def test_a_sink_started_again_goes_on_behind_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    killed(path)
+    ledger = Ledger(path)
+    take(SessionReceiver(ledger), message(20_000))
+    ledger.close()
+    log = ledger_reader.read([path], RUN_ID)
+    assert log.copies.numbers.tolist() == list(range(20_001))
+    assert (log.sinks, log.killed) == (2, 1)
+    assert not log.copies.unanswered[-1]
+
+
+def test_a_torn_line_is_counted_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger = Ledger(path)
+    take(SessionReceiver(ledger), message(1))
+    ledger.close()
+    octets = path.read_bytes()[: -LINE_OCTETS - 20]
+    path.write_bytes(octets + bytes(1000))
+    ledger = Ledger(path)
+    take(SessionReceiver(ledger), message(2))
+    ledger.close()
+    log = ledger_reader.read([path], RUN_ID)
+    assert log.copies.numbers.tolist() == [2]
+    assert (log.torn, log.killed) == (1, 1)
+
+
+def test_two_sinks_cannot_write_one_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    with pytest.raises(SetupError, match="another sink writes the ledger"):
+        Ledger(tmp_path / "ledger")
+    ledger.close()
+
+
+def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("Dear Sir,\n")
+    with pytest.raises(SetupError, match="is there and is no ledger"):
+        Ledger(tmp_path / "letter")
+    assert (tmp_path / "letter").read_text() == "Dear Sir,\n"
+    with pytest.raises(ResultsError, match='expected a ledger of "sink --ledger"'):
+        ledger_reader.read([tmp_path / "letter"], RUN_ID)
+
+
+@pytest.mark.parametrize("value", [b"\x1b[31m" + b"x" * 33, b"a\r\nb" + b"0" * 34, b"\0" * 38])
+def test_nothing_of_a_strangers_mark_gets_into_the_file(tmp_path: Path, value: bytes) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    take(SessionReceiver(ledger), b"X-Traffic-Gen: " + value + b"\r\n\r\nhello\r\n")
+    ledger.close()
+    assert all(line.isprintable() for line in (tmp_path / "ledger").read_text("ascii").splitlines())
+    assert ledger_reader.read([tmp_path / "ledger"], RUN_ID).unmarked == 1
+
+
+def test_ledgers_of_several_processes_are_found_by_the_first(tmp_path: Path) -> None:
+    for name, number in (("ledger", 1), ("ledger.1", 2), ("ledger.2", 3), ("ledger.txt", 4)):
+        ledger = Ledger(tmp_path / name)
+        take(SessionReceiver(ledger), message(number))
+        ledger.close()
+    assert ledger_reader.read([tmp_path / "ledger"], RUN_ID).copies.numbers.tolist() == [1, 2, 3]

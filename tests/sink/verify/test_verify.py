@@ -1,0 +1,167 @@
+"""The verdict on what arrived: missing, double with and without a reason, damaged, late."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.sink.verify.conftest import RUN_ID, handed, message, take
+from trafficgen.cli.program import call
+from trafficgen.clock import now_ns
+from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.manifest import Handed, Manifest, read
+from trafficgen.measure.proof import Got, Sent, verify
+from trafficgen.sink.ledger import Ledger, SessionReceiver
+
+Write = Callable[..., Path]
+
+
+def test_everything_there_once_is_clean(
+    manifest_file: Write, ledger_file: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = manifest_file([0, 1, 2], began_ns=now_ns())
+    ledger = ledger_file(message(2), message(0), message(1))
+    assert call(["verify", str(manifest), str(ledger)]) is ExitCode.DONE
+    out = capsys.readouterr().out
+    assert "3 accepted: 3 delivered, 0 missing" in out
+    assert "from start to arrival: min" in out
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([0], "1 delivered, 1 missing"),
+        ([0, 1, 1], "1 duplicated: 0 explained by a lost reply, 1 not"),
+        ([0, 1, 5], "1 arrived that nobody took over"),
+    ],
+)
+def test_anything_else_fails(
+    manifest_file: Write,
+    ledger_file: Write,
+    capsys: pytest.CaptureFixture[str],
+    messages: list[int],
+    words: str,
+) -> None:
+    ledger = ledger_file(*map(message, messages))
+    assert call(["verify", str(manifest_file([0, 1])), str(ledger)]) is ExitCode.VERDICT_FAILED
+    assert words in capsys.readouterr().out
+
+
+def test_a_damaged_body_fails(manifest_file: Write, ledger_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = ledger_file(message(0, b"hullo\r\n", claimed=b"hello\r\n"))
+    assert call(["verify", str(manifest_file([0])), str(ledger)]) is ExitCode.VERDICT_FAILED
+    assert "1 corrupted" in capsys.readouterr().out
+
+
+def test_a_lost_reply_explains_a_second_copy(
+    manifest_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    receiver = SessionReceiver(ledger)
+    take(receiver, message(0))
+    receiver.unanswered(receiver.receipt)
+    take(SessionReceiver(ledger), message(0))
+    assert ledger.arrivals(RUN_ID).unanswered == {0: 1}
+    ledger.close()
+    assert call(["verify", str(manifest_file([0])), str(tmp_path / "ledger")]) is ExitCode.DONE
+    assert "1 duplicated: 1 explained by a lost reply, 0 not" in capsys.readouterr().out
+
+
+def test_a_message_in_doubt_may_arrive_or_not_but_not_twice(manifest_file: Write, ledger_file: Write) -> None:
+    manifest = str(manifest_file([], in_doubt=(0, 1)))
+    assert call(["verify", manifest, str(ledger_file(message(0), name="once"))]) is ExitCode.DONE
+    twice = ledger_file(message(0), message(0), name="twice")
+    assert call(["verify", manifest, str(twice)]) is ExitCode.VERDICT_FAILED
+
+
+def test_late_ones_are_counted(manifest_file: Write, ledger_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = manifest_file([0, 1], began_ns=now_ns() - 60 * 10**9)
+    ledger = ledger_file(message(0), message(1))
+    assert call(["verify", str(manifest), str(ledger), "--late-after", "30s"]) is ExitCode.DONE
+    assert "2 later than 30s" in capsys.readouterr().out
+
+
+def test_times_of_different_clocks_are_never_compared(
+    tmp_path: Path, ledger_file: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "elsewhere.manifest"
+    Manifest(RUN_ID, 1, handed((0, 1, 5)), Handed.none(), "0123456789abcdef", 0).write(path)
+    assert call(["verify", str(path), str(ledger_file(message(0)))]) is ExitCode.DONE
+    assert "no latency" in capsys.readouterr().out
+
+
+def test_maildir_and_mbox_prove_delivery_whatever_their_line_ends(
+    manifest_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maildir = tmp_path / "box"
+    for folder in ("new", "cur", ".Junk/cur"):
+        (maildir / folder).mkdir(parents=True)
+    (maildir / "new/1").write_bytes(message(0).replace(b"\r\n", b"\n"))
+    (maildir / ".Junk/cur/2:2,S").write_bytes(b"Delivered-To: b\r\n" + message(1))
+    (maildir / "new/3").write_bytes(b"Subject: a stranger's\n\nhello\n")
+    mbox = tmp_path / "mbox"
+    quoted = message(2, b"hi\r\n\r\n>From me\r\n", claimed=b"hi\r\n\r\nFrom me\r\n")
+    mbox.write_bytes(b"From a@b Thu Jan  1 00:00:00 1970\n" + quoted.replace(b"\r\n", b"\n") + b"\n")
+    manifest = str(manifest_file([0, 1, 2]))
+    code = call(["verify", manifest, "--maildir", str(maildir), "--mbox", str(mbox)])
+    assert code is ExitCode.DONE, capsys.readouterr()
+    out = capsys.readouterr().out
+    assert "3 accepted: 3 delivered, 0 missing" in out
+    assert "1 messages there are not of this run" in out
+
+
+def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    manifest = Manifest.here(RUN_ID, 9, handed((3, 2, 10**18), (999_999_999_999, 1000, 0)), handed((4, 1, 7)))
+    manifest.write(tmp_path / "m")
+    back = read(tmp_path / "m")
+    assert (back.run_id, back.planned, back.boot_id, back.wall_offset_ns) == (
+        RUN_ID, 9, manifest.boot_id, manifest.wall_offset_ns,
+    )  # fmt: skip
+    assert back.accepted.numbers.tolist() == [3, 999_999_999_999]
+    assert back.accepted.recipients.tolist() == [2, 1000]
+    assert back.accepted.began_ns.tolist() == [10**18, 0]
+    assert back.in_doubt.numbers.tolist() == [4]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 60, -1, -41])
+def test_a_manifest_that_is_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
+    Manifest.here(RUN_ID, 2, handed((1, 1, 1), (2, 1, 1)), Handed.none()).write(tmp_path / "m")
+    (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes()[:keep])
+    with pytest.raises(ResultsError):
+        read(tmp_path / "m")
+
+
+copies = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), max_size=20)
+
+
+@given(st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)), copies)
+def test_the_account_adds_up_message_by_message(
+    accepted: set[int], in_doubt: set[int], arrived: list[tuple[int, bool, bool]]
+) -> None:
+    in_doubt -= accepted
+
+    def sent(numbers: set[int]) -> Sent:
+        return Sent(
+            np.array(sorted(numbers), np.int64), np.ones(len(numbers), np.int64), np.zeros(len(numbers), np.int64)
+        )
+
+    got = Got(
+        np.array([number for number, _, _ in arrived], np.int64),
+        np.ones(len(arrived), np.int64),
+        np.ones(len(arrived), np.int64),
+        np.array([damaged for _, damaged, _ in arrived], np.bool_),
+        np.array([int(lost) for _, _, lost in arrived], np.int64),
+    )
+    delivery = verify(sent(accepted), sent(in_doubt), got, one_clock=True)
+    count = {n: sum(1 for number, _, _ in arrived if number == n) for n in range(6)}
+    lost = {n: sum(1 for number, _, unanswered in arrived if number == n and unanswered) for n in range(6)}
+    assert delivery.expected == len(accepted) == delivery.delivered + delivery.missing
+    assert delivery.missing == sum(count[n] == 0 for n in accepted)
+    assert delivery.in_doubt_delivered == sum(count[n] > 0 for n in in_doubt)
+    assert delivery.unexpected == sum(count[n] > 0 for n in set(range(6)) - accepted - in_doubt)
+    double = {n for n in accepted | in_doubt if count[n] > 1}
+    assert delivery.unexplained == sum(count[n] - lost[n] > 1 for n in double)
+    assert delivery.explained == len(double) - delivery.unexplained

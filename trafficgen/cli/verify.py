@@ -1,0 +1,171 @@
+"""`traffic-gen verify`: did everything that was handed over arrive?
+
+Takes     a manifest of `send --manifest`, and the sink's ledgers or the mailboxes that were delivered to
+Gives     what was delivered, is missing, double, corrupted or late to stdout; exit code 0 or 99
+Not here  reading the files (manifest, sink), comparing (measure.proof)
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.errors import ExitCode, PlanError
+
+if TYPE_CHECKING:
+    from trafficgen.manifest import Manifest
+    from trafficgen.measure.proof import Delivery
+    from trafficgen.sink.ledger_reader import Copies
+
+EPILOG: Final = """\
+Examples:
+
+\b
+  traffic-gen verify run.manifest sink.ledger
+  traffic-gen verify run.manifest --maildir /var/mail/vhosts --late-after 30s
+
+Exit codes: 0 when every accepted message is there, whole, and none is there twice without a lost reply that explains
+it; 99 otherwise.
+"""
+
+_PATHS: Final = {"multiple": True, "metavar": "PATH", "type": click.Path(path_type=Path)}
+
+
+@click.command("verify", cls=GroupedCommand, epilog=EPILOG)
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("ledgers", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--maildir", cls=GroupedOption, group="Where", help="A Maildir, or a folder of many.", **_PATHS)
+@click.option("--mbox", cls=GroupedOption, group="Where", help="An mbox that was delivered to.", **_PATHS)
+@click.option(
+    "--late-after",
+    cls=GroupedOption,
+    group="Verdict",
+    metavar="TIME",
+    help="Count messages that took longer than this to arrive, such as 30s.",
+)
+@click.option("--json", "as_json", cls=GroupedOption, group="Output", is_flag=True, help="JSON instead of text.")
+def command(
+    manifest: Path,
+    ledgers: tuple[Path, ...],
+    maildir: tuple[Path, ...],
+    mbox: tuple[Path, ...],
+    late_after: str | None,
+    as_json: bool,
+) -> ExitCode:
+    """Hold what arrived against what was handed over, message by message."""
+    from trafficgen import manifest as manifests
+
+    late_after_ns = _late_after_ns(late_after)
+    sent = manifests.read(manifest)
+    parts, boot_ids, notes = _arrived(sent, ledgers, maildir, mbox)
+    delivery = _compare(sent, parts, one_clock=boot_ids <= {sent.boot_id}, late_after_ns=late_after_ns)
+    if as_json:
+        click.echo(json.dumps({"run_id": sent.run_id, **_plain(delivery)}, indent=2))
+    else:
+        click.echo("\n".join([*_lines(delivery, late_after), *notes]))
+    return ExitCode.DONE if delivery.clean else ExitCode.VERDICT_FAILED
+
+
+def _late_after_ns(text: str | None) -> int | None:
+    from trafficgen.units import parse_duration
+
+    try:
+        return parse_duration(text) if text is not None else None
+    except ValueError as error:
+        raise PlanError(str(error), field="late_after", flag="--late-after") from error
+
+
+def _arrived(
+    sent: "Manifest", ledgers: tuple[Path, ...], maildir: tuple[Path, ...], mbox: tuple[Path, ...]
+) -> "tuple[list[Copies], set[str], list[str]]":
+    """All copies, whose clocks their times are from, and what is worth saying about the files."""
+    from trafficgen.sink import ledger_reader, mailboxes
+
+    if not (ledgers or maildir or mbox):
+        raise PlanError("expected a ledger or a mailbox to look into", field="ledgers", flag="LEDGER")
+    log = ledger_reader.read(ledgers, sent.run_id)
+    notes = []
+    if log.killed:
+        notes.append(f"{log.killed} of {log.sinks} sinks were killed, or still run: they wrote no closing line")
+    if log.torn:
+        notes.append(f"{log.torn} torn lines: a sink was killed while it wrote them, before it answered")
+    others = log.unmarked + sum(count for run, count in log.runs.items() if run != sent.run_id)
+    boxes = []
+    if maildir:
+        boxes.append(mailboxes.read_maildirs(maildir, sent.run_id, sent.wall_offset_ns))
+    if mbox:
+        boxes.append(mailboxes.read_mboxes(mbox, sent.run_id))
+    others += sum(box.others for box in boxes)
+    if others:
+        notes.append(f"{others} messages there are not of this run")
+    # Times in mailboxes are the time of day of whoever delivered: taken for this machine's.
+    return [log.copies, *(box.copies for box in boxes)], log.boot_ids, notes
+
+
+def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_after_ns: int | None) -> "Delivery":
+    import numpy as np
+
+    from trafficgen.measure.proof import Got, Sent, verify
+
+    fields = ("numbers", "recipients", "taken_ns", "damaged", "unanswered")
+    return verify(
+        Sent(sent.accepted.numbers, sent.accepted.recipients, sent.accepted.began_ns),
+        Sent(sent.in_doubt.numbers, sent.in_doubt.recipients, sent.in_doubt.began_ns),
+        Got(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields)),
+        one_clock=one_clock,
+        late_after_ns=late_after_ns,
+    )
+
+
+def _lines(delivery: "Delivery", late_after: str | None) -> list[str]:
+    doubles = delivery.explained + delivery.unexplained
+    lines = [
+        f"{delivery.expected} accepted: {delivery.delivered} delivered, {delivery.missing} missing",
+        f"{doubles} duplicated: {delivery.explained} explained by a lost reply, {delivery.unexplained} not",
+        f"{delivery.corrupted} corrupted, {delivery.unexpected} arrived that nobody took over",
+    ]
+    if delivery.in_doubt:
+        lines.append(f"{delivery.in_doubt} in doubt: {delivery.in_doubt_delivered} of them arrived")
+    for what, numbers in (
+        ("missing", delivery.missing_numbers), ("unexplained", delivery.unexplained_numbers)
+    ):  # fmt: skip
+        if numbers:
+            lines.append(f"first {what}: {', '.join(f'{number:012d}' for number in numbers)}")
+    return lines + _latency_lines(delivery, late_after)
+
+
+def _latency_lines(delivery: "Delivery", late_after: str | None) -> list[str]:
+    from trafficgen.units import format_duration
+
+    if delivery.latencies_ns is None:
+        return ["no latency: the ledger is from another machine or another boot, so its clock is another"]
+    lines = [f"{delivery.late} later than {late_after}"] if late_after else []
+    if percentiles := _percentiles(delivery):
+        shown = "  ".join(f"{name} {format_duration(value)}" for name, value in percentiles.items())
+        lines.append(f"from start to arrival: {shown}")
+    return lines
+
+
+def _percentiles(delivery: "Delivery") -> dict[str, int]:
+    import numpy as np
+
+    if delivery.latencies_ns is None or not delivery.latencies_ns.size:
+        return {}
+    names = {"min": 0, "p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99.9": 99.9, "max": 100}
+    values = np.percentile(delivery.latencies_ns, list(names.values()), method="inverted_cdf")
+    return dict(zip(names, (int(value) for value in values), strict=True))
+
+
+def _plain(delivery: "Delivery") -> dict[str, object]:
+    counts = (
+        "expected", "delivered", "missing", "in_doubt", "in_doubt_delivered",
+        "explained", "unexplained", "corrupted", "unexpected", "late",
+    )  # fmt: skip
+    return {
+        **{name: getattr(delivery, name) for name in counts},
+        "missing_numbers": list(delivery.missing_numbers),
+        "unexplained_numbers": list(delivery.unexplained_numbers),
+        "latency_ns": _percentiles(delivery) or None,
+    }

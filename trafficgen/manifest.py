@@ -1,0 +1,135 @@
+"""What was handed over in one run, message by message: the sending half of the proof.
+
+    # traffic-gen manifest 1
+    {"run_id": "9f3a6c1e02b4d857", "boot_id": "…", "wall_offset_ns": …, "planned": …}
+    000000000000 a 0001 0000012345678901234
+    number       what recipients   began, ns
+    # end 1
+
+Takes     numbers of accepted messages (`a`) and of those in doubt (`d`), how many recipients each has, when it began
+Gives     a text file, whole or not at all, and its content back
+Fails     ResultsError for a file that is no manifest or is cut off
+Not here  what arrived (the sink's ledger), comparing (measure.proof)
+
+What was refused, failed or never started is not in it: none of that may arrive. `began` is the intended start in the
+open model, the real one in the closed model, on `clock.now_ns` of the machine `boot_id` names; 0 when not known.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trafficgen import decimals
+from trafficgen.boot import boot_id, wall_offset_ns
+from trafficgen.errors import ResultsError, SetupError
+
+MAGIC: Final = b"# traffic-gen manifest 1\n"
+_WIDTH: Final = 12 + 1 + 1 + 1 + 4 + 1 + 19 + 1
+_ACCEPTED: Final = ord("a")
+_IN_DOUBT: Final = ord("d")
+_ROWS_AT_ONCE: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Handed:
+    """Messages, all arrays of one length: their numbers, recipients of each, when each began (0: not known)."""
+
+    numbers: NDArray[np.int64]
+    recipients: NDArray[np.int64]
+    began_ns: NDArray[np.int64]
+
+    @classmethod
+    def none(cls) -> Self:
+        """No messages."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Manifest:
+    """One run as its sender saw it. `boot_id` and `wall_offset_ns`: see `trafficgen.boot`."""
+
+    run_id: str
+    planned: int
+    accepted: Handed
+    in_doubt: Handed
+    boot_id: str
+    wall_offset_ns: int
+
+    @classmethod
+    def here(cls, run_id: str, planned: int, accepted: Handed, in_doubt: Handed) -> Self:
+        """Of a run on this machine."""
+        return cls(run_id, planned, accepted, in_doubt, boot_id(), wall_offset_ns())
+
+    def write(self, path: Path) -> None:
+        """Put it into a file, over what was there. Raises SetupError when that cannot be done."""
+        head = {
+            "run_id": self.run_id,
+            "boot_id": self.boot_id,
+            "wall_offset_ns": self.wall_offset_ns,
+            "planned": self.planned,
+        }
+        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        rows = self.accepted.numbers.size + self.in_doubt.numbers.size
+        try:
+            with beside.open("wb") as file:
+                file.write(MAGIC + json.dumps(head).encode("ascii") + b"\n")
+                for handed, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
+                    for begin in range(0, handed.numbers.size, _ROWS_AT_ONCE):
+                        file.write(_rows(handed, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
+                file.write(b"# end %d\n" % rows)
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise SetupError(f'cannot write "{path}": {(error.strerror or str(error)).lower()}') from error
+
+
+def read(path: Path) -> Manifest:
+    """The manifest in a file. Raises ResultsError when there is none."""
+    try:
+        octets = np.memmap(path, np.uint8, "r")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
+        raise ResultsError(f'cannot read "{path}": {reason.lower()}') from error
+    top = octets[:4096].tobytes()
+    line_end = top.find(b"\n", len(MAGIC))
+    tail = octets[-40:].tobytes().rpartition(b"# end ")
+    if not top.startswith(MAGIC) or line_end < 0:
+        raise ResultsError(f'expected a manifest of "send --manifest", got "{path}"')
+    try:
+        head = json.loads(top[len(MAGIC) : line_end])
+        count = int(tail[2])
+    except ValueError:
+        count = -1
+    begin = line_end + 1
+    end = begin + count * _WIDTH
+    if not tail[1] or not tail[2].endswith(b"\n") or count < 0 or end + len(tail[1] + tail[2]) != octets.size:
+        raise ResultsError(f'the manifest "{path}" is cut off or damaged: make it again with "send --manifest"')
+    rows = octets[begin:end].reshape(-1, _WIDTH)
+    return Manifest(
+        str(head["run_id"]),
+        int(head["planned"]),
+        _handed(rows[rows[:, 13] == _ACCEPTED]),
+        _handed(rows[rows[:, 13] == _IN_DOUBT]),
+        str(head["boot_id"]),
+        int(head["wall_offset_ns"]),
+    )
+
+
+def _rows(handed: Handed, kind: int, part: slice) -> decimals.Text:
+    numbers = handed.numbers[part]
+    rows = np.full((numbers.size, _WIDTH), 32, np.uint8)
+    rows[:, :12] = decimals.to_text(numbers, 12)
+    rows[:, 13] = kind
+    rows[:, 15:19] = decimals.to_text(handed.recipients[part], 4)
+    rows[:, 20:39] = decimals.to_text(handed.began_ns[part], 19)
+    rows[:, 39] = 10
+    return rows
+
+
+def _handed(rows: decimals.Text) -> Handed:
+    return Handed(*(decimals.from_text(rows[:, part]) for part in (slice(0, 12), slice(15, 19), slice(20, 39))))
