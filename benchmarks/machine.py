@@ -1,0 +1,38 @@
+"""Where and when a figure was measured: every result carries it."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def birth_certificate(command: str) -> str:
+    """One paragraph: command, commit, machine, versions, date."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return (
+        f"`{command}` at commit {commit.stdout.strip() or 'unknown'}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
+        f"{os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, uvloop {version('uvloop')}, numpy {version('numpy')}. "
+        "Sender, sink and peers on the same machine over loopback; the rounds of both sides take turns."
+    )
+
+
+def write_result(name: str, lines: list[str]) -> Path:
+    """Write benchmarks/results/<date>-<name>.md; returns its path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{name}.md"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

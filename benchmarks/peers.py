@@ -1,0 +1,215 @@
+"""Side by side with Postfix's smtp-source and smtp-sink, and with a bare event loop.
+
+    python -m benchmarks.peers [--rounds 5] [--seconds 2] [--only kept-5k …] [--write]
+
+Takes     Debian's package postfix (smtp-source, smtp-sink), and a machine on which nothing else runs
+Gives     a table: messages/s of every pair, median over rounds that take turns, and the ratio of the medians;
+          with --write also benchmarks/results/<date>-peers.md
+Rate      accepted messages over the time from the first start to the last end. For smtp-source, which reports no time,
+          the wall time of its process: it starts in a millisecond, so that is the same thing.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.bare import bare_loop
+from benchmarks.machine import birth_certificate, write_result
+from trafficgen import OpenLoop, Plan, Results, SessionPlan, SizedBodies, TcpTarget, Workload, run
+from trafficgen.sink.embedded import EmbeddedSink
+
+SIZES = {"5k": 5_000, "100k": 100_000}
+SESSIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One line of the table: `ours` against `theirs`, both return messages/s when asked to send `count`."""
+
+    name: str
+    words: str
+    floor: float
+    ours: Callable[[int], float]
+    theirs: Callable[[int], float]
+    count: int
+
+
+# -- senders --------------------------------------------------------------------------------------------
+
+
+def traffic_gen(port: int, count: int, size: str, *, kept: bool = True) -> float:
+    """Our sender, as it comes: unique headers, sampled recipients, everything recorded."""
+    return results_of(port, count, size, kept=kept).rate.messages_per_s
+
+
+def results_of(port: int, count: int, size: str, *, kept: bool = True) -> Results:
+    plan = Plan(
+        target=TcpTarget("127.0.0.1", port),
+        sessions=SESSIONS,
+        max_messages=count,
+        workload=Workload(content=SizedBodies((str(SIZES[size]),))),
+        session=SessionPlan(max_messages=0 if kept else 1),
+        workers=1,
+        run_id=os.urandom(8).hex(),
+    )
+    results = run(plan)
+    assert results.messages.accepted == count, results.messages
+    return results
+
+
+def smtp_source(port: int, count: int, size: str, *, kept: bool = True) -> float:
+    """Postfix's sender, `-d` keeps its sessions."""
+    keep = ["-d"] if kept else []
+    command = [
+        tool("smtp-source"), *keep, "-s", str(SESSIONS), "-m", str(count), "-l", str(SIZES[size]),
+        "-f", "noreply@gmail.com.traffic-gen.test", "-t", "user@gmail.com.traffic-gen.test", f"inet:127.0.0.1:{port}",
+    ]  # fmt: skip
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return count / (time.perf_counter() - began)
+
+
+# -- sinks ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def smtp_sink() -> Iterator[int]:
+    """Postfix's sink on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([tool("smtp-sink"), "-u", "nobody", f"inet:127.0.0.1:{port}", "1024"])
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def our_sink(*, ledger: bool) -> Iterator[int]:
+    """Our sink in a process of its own."""
+    with EmbeddedSink(sessions=SESSIONS, ledger=ledger) as sink:
+        assert isinstance(sink.address, TcpTarget)
+        yield sink.address.port
+
+
+def wait_for(port: int) -> None:
+    """Return when somebody listens there."""
+    for _ in range(500):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.01)
+    raise SystemExit(f"nothing listens on port {port}")
+
+
+def tool(name: str) -> str:
+    """The path of one of Postfix's tools, which live outside most users' PATH."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/libexec/postfix:/usr/local/sbin")
+    if path is None:
+        raise SystemExit(f"{name} is missing: install the package postfix")
+    return path
+
+
+# -- contests -------------------------------------------------------------------------------------------
+
+
+def contests(theirs: int, plain: int, ledger: int) -> list[Contest]:
+    """All lines of the table; the arguments are the ports of smtp-sink, our sink without and with its ledger."""
+
+    def reference(size: str, *, kept: bool = True) -> Callable[[int], float]:
+        return lambda count: smtp_source(theirs, count, size, kept=kept)
+
+    def sender(port: int, size: str, *, kept: bool = True) -> Callable[[int], float]:
+        return lambda count: traffic_gen(port, count, size, kept=kept)
+
+    def source(port: int, size: str) -> Callable[[int], float]:
+        return lambda count: smtp_source(port, count, size)
+
+    return [
+        Contest("their-sink", "5 KB, kept, both → smtp-sink", 1.8, sender(theirs, "5k"), reference("5k"), 25_000),
+        Contest("kept-5k", "5 KB, kept → our sink", 3.0, sender(plain, "5k"), reference("5k"), 25_000),
+        Contest("kept-5k-ledger", "5 KB, kept → our sink, ledger", 2.5, sender(ledger, "5k"), reference("5k"), 25_000),
+        Contest("kept-100k", "100 KB, kept → our sink", 4.0, sender(plain, "100k"), reference("100k"), 2_000),
+        Contest(
+            "kept-100k-ledger", "100 KB, kept → our sink, ledger", 3.5, sender(ledger, "100k"), reference("100k"), 2_000
+        ),
+        Contest(
+            "churn-5k", "5 KB, a session each → our sink", 1.4,
+            sender(plain, "5k", kept=False), reference("5k", kept=False), 8_000,
+        ),
+        Contest("bare-5k", "5 KB, kept → our sink, of a bare loop", 0.45, sender(plain, "5k"), bare_loop, 100_000),
+        Contest("sink-5k", "smtp-source → our sink, 5 KB", 1.3, source(plain, "5k"), reference("5k"), 25_000),
+        Contest("sink-100k", "smtp-source → our sink, 100 KB", 2.0, source(plain, "100k"), reference("100k"), 2_000),
+    ]  # fmt: skip
+
+
+def compare(contest: Contest, rounds: int, scale: float) -> str:
+    """One row: medians of both, their ratio, and the spread of the ratios round by round."""
+    count = max(int(contest.count * scale), 100)
+    contest.theirs(count // 4)
+    pairs = []
+    for turn in range(rounds):
+        first, second = (contest.ours, contest.theirs) if turn % 2 else (contest.theirs, contest.ours)
+        rates = first(count), second(count)
+        pairs.append(rates if turn % 2 else rates[::-1])
+    ours, theirs = (median(rates) for rates in zip(*pairs, strict=True))
+    ratios = sorted(a / b for a, b in pairs)
+    return (
+        f"| {contest.words} | {ours:,.0f} | {theirs:,.0f} | **{ours / theirs:.2f}** | "
+        f"{ratios[0]:.2f}–{ratios[-1]:.2f} | {contest.floor} |"
+    )
+
+
+def open_model(port: int) -> str:
+    """5,000 messages/s for ten seconds: how exact, and how late."""
+    plan = Plan(
+        target=TcpTarget("127.0.0.1", port), sessions=100, duration_ns=10**10, load=OpenLoop(5000.0), workers=1,
+        run_id=os.urandom(8).hex(),
+    )  # fmt: skip
+    results = run(plan)
+    lateness, response = results.latency_ns["lateness"], results.latency_ns["response"]
+    assert lateness is not None
+    assert response is not None
+    return (
+        f"Open model, 5,000/s for 10 s → our sink: {results.rate.messages_per_s:,.1f}/s accepted, "
+        f"{results.rate.started_per_s:,.1f}/s started, lateness p99 {lateness.p99 / 1e6:.2f} ms, "
+        f"response p50 {response.p50 / 1e6:.2f} ms p99 {response.p99 / 1e6:.2f} ms."
+    )
+
+
+def main() -> None:
+    """Run the contests and print the table."""
+    parser = argparse.ArgumentParser(description="side by side with smtp-source and smtp-sink")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of messages")
+    parser.add_argument("--only", nargs="*", default=[], help="names of contests")
+    parser.add_argument("--write", action="store_true", help="also write benchmarks/results/<date>-peers.md")
+    options = parser.parse_args()
+    lines = [
+        "| what (20 sessions, loopback) | ours /s | theirs /s | ratio of medians | ratios, least–most | floor |",
+        "|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    with smtp_sink() as theirs, our_sink(ledger=False) as plain, our_sink(ledger=True) as ledger:
+        for contest in contests(theirs, plain, ledger):
+            if not options.only or contest.name in options.only:
+                lines.append(compare(contest, options.rounds, options.scale))
+                print(lines[-1], flush=True)
+        if not options.only or "open" in options.only:
+            lines += ["", open_model(plain)]
+            print(lines[-1])
+    if options.write:
+        print("written to", write_result("peers", [birth_certificate("python -m benchmarks.peers"), "", *lines]))
+
+
+if __name__ == "__main__":
+    main()
