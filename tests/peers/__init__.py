@@ -1,1 +1,1 @@
-"""Servers and clients for the tests: scripted faults, a sink to look into, Postfix, smtp-sink, aiosmtpd, swaks, curl."""
+"""Servers and clients for the tests: scripted faults, a sink to look into, and what other people wrote."""

@@ -101,7 +101,7 @@ def private_sink(listen: Target | None = None) -> Iterator[PrivateSink]:
 
 async def _leave(sink: Sink) -> None:
     await sink.__aexit__(None, None, None)
-    while sink.links:
+    for _ in range(10):  # so that the transports hear of it
         await asyncio.sleep(0)
 
 
@@ -166,7 +166,7 @@ def collecting_sink() -> Iterator[tuple[int, list[bytes]]]:
 
 async def _close(server: asyncio.Server, links: "set[asyncio.Transport]") -> None:
     server.close()
-    while links:
-        for link in list(links):
-            link.abort()
+    for link in list(links):
+        link.abort()
+    for _ in range(10):
         await asyncio.sleep(0)

@@ -54,7 +54,7 @@ class Script:
             b"RSET": self.rset, b"QUIT": self.quit,
         }  # fmt: skip
         while line := self.lines.readline():
-            answers.get(line[:4], self.unknown)(line.decode().strip())
+            answers.get(line[:4], self.unknown)(line.decode("ascii", "backslashreplace").strip())
 
     def greet(self) -> None:
         self.say("220 scripted.test ESMTP")
@@ -147,7 +147,7 @@ class ScriptedServer:
             script.run()
         except (HangUp, OSError):
             pass
-        except BaseException as fault:  # noqa: BLE001  (given to the test by `stop`)
+        except BaseException as fault:
             self._faults.append(fault)
         finally:
             script.lines.close()

@@ -237,7 +237,10 @@ class OpinionatedServer:
         self._said += 1
         if code == 421:
             self.hung_up = True
-        lines = [*["first of several"] * (self.opinions.multi_line and code < 300 and word != "EHLO"), *text.split("\n")]
+        lines = [
+            *["first of several"] * (self.opinions.multi_line and code < 300 and word != "EHLO"),
+            *text.split("\n"),
+        ]
         return b"".join(b"%d-%s\r\n" % (code, each.encode()) for each in lines[:-1]) + (
             b"%d %s\r\n" % (code, lines[-1].encode())
         )

@@ -59,9 +59,7 @@ deadly_opinions = st.builds(
 def test_both_machines_end_with_equal_ledgers(
     texts: list[bytes], counts: list[int], pieces: list[int], lock_step: bool, max_messages: int
 ) -> None:
-    letters = [
-        letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)
-    ]
+    letters = [letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)]
     queue, notebook, ledger, steady = Queue(letters), Notebook(), Ledger(), Steady()
     wire = Wire(cycle(pieces))
     while (work := queue.take(0)) is not None:

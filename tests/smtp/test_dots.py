@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from trafficgen.smtp.dots import END_OF_DATA, DotReader, stuff, unstuff
 
-tricky = st.lists(st.sampled_from([b".", b"..", b"\r", b"\n", b"\r\n", b"a", b"\r\n.", b"\n.\n", b"\r.\r"]), max_size=30)
+tricky = st.lists(
+    st.sampled_from([b".", b"..", b"\r", b"\n", b"\r\n", b"a", b"\r\n.", b"\n.\n", b"\r.\r"]), max_size=30
+)
 chunkings = st.lists(st.integers(1, 9), min_size=1, max_size=20)
 
 

@@ -1,0 +1,26 @@
+"""What tests of several rooms share: a certificate, and servers that must be there when it counts."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.peers.certificates import Certificate, make_certificate
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate for localhost and 127.0.0.1 that nobody trusts."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+def program(name: str, package: str) -> str:
+    """The path of an installed program. Where CI runs, a missing one fails the test; elsewhere it skips it."""
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+    if found is None:
+        words = f"{name} is not installed (Debian package {package})"
+        if os.environ.get("CI"):
+            pytest.fail(words)
+        pytest.skip(words)
+    return str(Path(found))
