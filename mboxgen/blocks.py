@@ -32,10 +32,39 @@ if TYPE_CHECKING:
     from mboxgen.headers import Moment
     from mboxgen.people import Person
     from mboxgen.plan import Plan
+    from mboxgen.recipe import Recipe
 
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
 _EIGHT_BIT = int(Flag.EIGHT_BIT)  # arithmetic on enum members would cost more than making the header
+
+
+def smallest(recipe: Recipe) -> int:
+    """Give the least octets that every message of a corpus can have: the shortest header, the faults, a line."""
+    gathered = people.gather(recipe.seed, _locales(recipe))
+    identities = headers.Identities(recipe.seed, gathered)
+    longest = max((person.address for person in gathered.persons), key=len)
+    identity = max((identities.of(number) for number in range(4096)), key=len)
+    date = headers.date_field(headers.moment(0))
+    faults = [FAULTS[name] for name, share in recipe.faults if share]
+    content = mime.BROKEN_FIELDS if any(fault.name == "broken-mime" for fault in faults) else b""
+    lead = sum(len(fault.body) for fault in faults)
+    return len(headers.short(longest, longest, date, identity, content)) + lead + Shape.PLAIN.least_body
+
+
+def check_sizes(recipe: Recipe) -> None:
+    """Refuse sizes that some message of the corpus could not have."""
+    least, sizes = smallest(recipe), recipe.distribution
+    if sizes.min_octets < least:
+        raise RecipeError(
+            f'sizes "{sizes.name}" go down to {sizes.min_octets} octets; '
+            f"a message of this corpus has at least {least} with its header, raise the smallest size"
+        )
+
+
+def _locales(recipe: Recipe) -> str:
+    """Give the locales of the people: with SMTPUTF8 there must be some whose addresses need it."""
+    return f"{recipe.chosen_look.locales} ja_JP" if recipe.smtputf8 else recipe.chosen_look.locales
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +101,7 @@ class Renderer:
         self._plan = plan
         self._recipe = recipe
         self._look = look = recipe.chosen_look
-        locales = look.locales if not recipe.smtputf8 else f"{look.locales} ja_JP"
+        locales = _locales(recipe)
         self._people = people.gather(recipe.seed, locales)
         self._wide_people = [p for p in self._people.persons if not p.utf8_address.isascii()]
         self._identities = headers.Identities(recipe.seed, self._people)
@@ -82,27 +111,6 @@ class Renderer:
         self._noise = recipe.body is Body.NOISE
         start = (recipe.start - _EPOCH).days * _SECONDS_PER_DAY
         self._start, self._span = start, recipe.days * _SECONDS_PER_DAY
-        self._check_sizes()
-
-    @property
-    def smallest(self) -> int:
-        """The least octets that every message of this corpus can have: the shortest header, the faults, a line."""
-        longest = max((person.address for person in self._people.persons), key=len)
-        identity = max((self._identities.of(number) for number in range(4096)), key=len)
-        date = headers.date_field(headers.moment(0))
-        faults = [FAULTS[name] for name, share in self._recipe.faults if share]
-        broken = any(fault.name == "broken-mime" for fault in faults)
-        content = mime.BROKEN_FIELDS if broken else b""
-        lead = sum(len(fault.body) for fault in faults)
-        return len(headers.short(longest, longest, date, identity, content)) + lead + Shape.PLAIN.least_body
-
-    def _check_sizes(self) -> None:
-        least, sizes = self.smallest, self._recipe.distribution
-        if sizes.min_octets < least:
-            raise RecipeError(
-                f'sizes "{sizes.name}" go down to {sizes.min_octets} octets; '
-                f"a message of this corpus has at least {least} with its header, raise the smallest size"
-            )
 
     def render(self, block: int) -> Rendered:
         """Make a block."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mboxgen import checksums, crew, index, plan
+from mboxgen import blocks, checksums, crew, index, plan
 from mboxgen.recipe import Format, Recipe
 from mboxgen.sizes import format_size
 from mboxgen.worker import Job
@@ -79,6 +79,7 @@ def generate(
         raise ValueError(f"at least one worker is needed, got {workers}")
     begun = time.monotonic()
     _check_place(path, recipe.format, force)
+    blocks.check_sizes(recipe)
     counted = plan.make(recipe)
     _check_room(path, counted)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mboxgen.parts import Pools
 
 
+_TOGETHER = 8  # pieces added for all messages at once; the few messages with more are summed each on its own
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """Messages as pieces: message n is pieces[starts[n]:starts[n + 1]], its header the first of them."""
@@ -66,7 +69,11 @@ class Draft:
             self._cut(kind, runs, crcs, lengths, streams.raw(seed, f"runs {kind}", block, len(runs)))
         starts = np.array([*self._starts, len(pieces)], dtype=np.int64)
         first = starts[:-1]
-        body_crcs = _folded(crcs, lengths, first + 1, starts[1:])
+        # Empty pieces, and fillings already counted with their runs, would each cost a step for the whole block.
+        full = lengths > 0
+        kept = np.zeros(len(pieces) + 1, dtype=np.int64)
+        np.cumsum(full, out=kept[1:])
+        body_crcs = _folded(crcs[full], lengths[full], kept[first + 1], kept[starts[1:]])
         whole = np.add.reduceat(lengths, first)
         header_lengths = lengths[first]
         whole_crcs = checksums.shift(crcs[first], whole - header_lengths) ^ body_crcs
@@ -85,8 +92,8 @@ class Draft:
         again = copies > 0
         raw[again] = copies[again].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         cut = pools.cut(pool, octets, raw)
-        crcs[positions], crcs[positions + 1] = cut.slice_crcs, cut.tail_crcs
-        lengths[positions], lengths[positions + 1] = cut.ends - cut.begins, cut.tails
+        crcs[positions] = checksums.shift(cut.slice_crcs, cut.tails) ^ cut.tail_crcs
+        lengths[positions] = octets  # of slice and filling together; the filling's own place keeps 0
         view, fills, pieces = pool.view, pool.fills, self._pieces
         places = (positions.tolist(), cut.begins.tolist(), cut.ends.tolist(), cut.tails.tolist())
         for position, begin, end, tail in zip(*places, strict=True):
@@ -100,8 +107,11 @@ def _folded(
     """Give the checksum of pieces[start:end] joined, for every pair."""
     folded = np.zeros(len(starts), dtype=np.uint32)
     counts = ends - starts
-    for step in range(int(counts.max(initial=0))):
+    for step in range(min(int(counts.max(initial=0)), _TOGETHER)):
         going = counts > step
         piece = starts[going] + step
         folded[going] = checksums.shift(folded[going], lengths[piece]) ^ crcs[piece]
+    for at in np.flatnonzero(counts > _TOGETHER).tolist():
+        pieces = slice(int(starts[at]), int(ends[at]))
+        folded[at] = checksums.fold(crcs[pieces], lengths[pieces])
     return folded

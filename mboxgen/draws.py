@@ -12,6 +12,7 @@ block: a reply never needs what another process made.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,19 +50,22 @@ class Draws:
 
     def below(self, stream: str, bound: int, columns: int = 1) -> list[int]:
         """Give integers in [0, bound)."""
-        return list(map(int, streams.below(self.raw(stream, columns), bound)))
+        found: list[int] = streams.below(self.raw(stream, columns), bound).tolist()
+        return found
 
     def choose(self, stream: str, weights: Sequence[float], columns: int = 1) -> list[int]:
         """Give numbers of weights."""
         if len(weights) == 1:
             return [0] * (self.messages * columns)
-        return list(map(int, streams.choose(self.raw(stream, columns), streams.cumulative(weights))))
+        found: list[int] = streams.choose(self.raw(stream, columns), _thresholds(tuple(weights))).tolist()
+        return found
 
     def hits(self, stream: str, share: float) -> list[bool]:
         """Tell for each message whether it belongs to a share of them."""
         if share in (0, 1):
             return [share == 1] * self.messages
-        return [bool(hit) for hit in streams.choose(self.raw(stream), streams.cumulative((1 - share, share)))]
+        found: list[bool] = (streams.choose(self.raw(stream), _thresholds((1 - share, share))) == 1).tolist()
+        return found
 
     def recipients(self, people: int) -> list[list[int]]:
         """Give the numbers of each message's recipients, one to four."""
@@ -77,7 +81,7 @@ class Draws:
         chosen = self.choose("thread", _THREAD_WEIGHTS)
         members = np.repeat(np.arange(self.messages), [_THREAD_LENGTHS[choice] for choice in chosen])
         order = np.argsort(self.raw("thread order"), kind="stable")
-        threads = list(map(int, members[: self.messages][order]))
+        threads: list[int] = members[: self.messages][order].tolist()
         seen: dict[int, list[int]] = {}
         earlier = []
         for at, thread in enumerate(threads):
@@ -93,15 +97,18 @@ class Draws:
         counts = self.choose("attachments", _ATTACHMENT_WEIGHTS)
         kinds = self.choose("attachment kind", [weight for *_, weight in ATTACHMENTS], MAX_ATTACHMENTS)
         shares = self.below("attachment share", 8, MAX_ATTACHMENTS)
-        uniques = streams.choose(
-            self.raw("attachment unique", MAX_ATTACHMENTS), streams.cumulative((unique_share, 1 - unique_share))
-        )
+        uniques = self.choose("attachment unique", (unique_share, 1 - unique_share), MAX_ATTACHMENTS)
         copies = self.below("attachment copy", _COPIES, MAX_ATTACHMENTS)
         made: list[list[Attachment]] = []
         for at, want in enumerate(wanted):
             places = range(at * MAX_ATTACHMENTS, at * MAX_ATTACHMENTS + (counts[at] + 1 if want else 0))
             made.append([_attachment(kinds[n], shares[n], copies[n] if uniques[n] else None) for n in places])
         return made
+
+
+@lru_cache(maxsize=64)
+def _thresholds(weights: tuple[float, ...]) -> NDArray[np.uint64]:
+    return streams.cumulative(weights)
 
 
 def _attachment(kind: int, share: int, copy: int | None) -> Attachment:

@@ -99,7 +99,7 @@ def test_the_manifest_tells_how_to_make_it_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("body", Body)
 def test_every_look_is_clean_mail_and_its_index_is_true(tmp_path: Path, look: str, body: Body) -> None:
     path = tmp_path / "a.mbox"
-    recipe = Recipe(("uniform:220-9000",), count=400, seed=5, look=look, body=body, smtputf8=0.1)
+    recipe = Recipe(("uniform:220-9000",), count=150, seed=5, look=look, body=body, smtputf8=0.1)
     generate(recipe, path)
     identities = set()
     with open_mbox(path) as mbox:
@@ -113,7 +113,7 @@ def test_every_look_is_clean_mail_and_its_index_is_true(tmp_path: Path, look: st
             ]  # fmt: skip
             assert not found.flags & ~(Flag.CHECKSUMS_KNOWN | Flag.EIGHT_BIT | Flag.SMTPUTF8)
             identities.add(check_mail(message, bool(found.flags & Flag.SMTPUTF8)))
-    assert len(identities) == 400
+    assert len(identities) == 150
 
 
 def check_mail(message: bytes, utf8: bool) -> str:
@@ -187,6 +187,16 @@ def test_a_total_size_is_filled_and_not_passed(tmp_path: Path) -> None:
         plan.make(Recipe(("60kb",), total_octets=50_000))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_size_too_small_for_its_header_is_refused_with_the_least(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(RecipeError, match=r"has at least 2\d\d with its header") as caught:
+        generate(Recipe(("100:5", "10kb:5")), tmp_path / "a.mbox", workers=workers)
+    least = int(str(caught.value).split("at least ")[1].split()[0])
+    recipe = Recipe((str(least),), count=2_000)
+    generate(recipe, tmp_path / "a.mbox", workers=workers)
+    assert {len(message) for message in read_mbox(tmp_path / "a.mbox")} == {least}
+
+
 def test_sizes_follow_the_distribution_through_the_whole_way() -> None:
     found = np.array(planned(Recipe(("spec2001",), count=20_000, seed=8)))
     mix = PRESETS["spec2001"].sizes
@@ -237,7 +247,7 @@ def test_shared_attachments_occur_again_and_unique_ones_do_not(tmp_path: Path) -
     assert 0.6 < shares[0.3] < 0.8
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(
     st.tuples(st.integers(2_000, 4_000), st.integers(0, 300_000)),
     st.integers(1, 40),
