@@ -8,8 +8,10 @@ Fails     PlanError when the guard refuses, SetupError when it cannot begin; wha
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from trafficgen.clock import now_ns
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.manifest import Handed, Manifest, check_writable
 from trafficgen.measure.parts import Host, Ledger
 from trafficgen.measure.proof import compare
 from trafficgen.measure.results import Results
@@ -41,13 +44,18 @@ def run(
     *,
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
+    manifest: Path | None = None,
 ) -> Results:
     """Send what the plan says and account for every message.
 
     `progress` is called a few times a second; `notice` with one line about things worth knowing before the start,
     such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
     the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
+    `manifest` is a file for what was handed over, message by message, to hold a sink's ledger against.
     """
+    if manifest is not None:
+        check_writable(manifest)
+        plan = replace(plan, keep_begins=True)
     say = notice or (lambda _line: None)
     embedded = plan.target is None
     if plan.session.auth is not None:
@@ -70,6 +78,8 @@ def run(
             on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
         )
         account = supervisor.run()
+        if manifest is not None:
+            _manifest(plan, account).write(manifest)
         ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
     return _results(plan, route, account, started_at, ledger)
 
@@ -92,6 +102,17 @@ def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
         arrived=arrivals.recipients,
         damaged=arrivals.damaged,
     )
+
+
+def _manifest(plan: Plan, account: Account) -> Manifest:
+    top = max((int(part.max()) for part in (account.accepted, account.in_doubt) if part.size), default=0)
+    began_ns = np.zeros(top + 1, np.int64)
+    began_ns[account.begins[0]] = account.begins[1]
+
+    def handed(numbers: NDArray[np.int64]) -> Handed:
+        return Handed(numbers, _recipients(plan, account, numbers), began_ns[numbers])
+
+    return Manifest.here(plan.run_id, account.planned, handed(account.accepted), handed(account.in_doubt))
 
 
 def _recipients(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -88,6 +88,14 @@ class Manifest:
             raise SetupError(f'cannot write "{path}": {(error.strerror or str(error)).lower()}') from error
 
 
+def check_writable(path: Path) -> None:
+    """Find out before a run that its manifest could not be written. Raises SetupError."""
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise SetupError(f'cannot write "{path}": {(error.strerror or str(error)).lower()}') from error
+
+
 def read(path: Path) -> Manifest:
     """The manifest in a file. Raises ResultsError when there is none."""
     try:

@@ -375,7 +375,8 @@ class Plan:
 
     `max_messages` and `duration_ns`: whichever comes first; both None in a library call means
     `DEFAULT_DURATION_NS` through the command line only, so a plan names at least one of them.
-    `workers` None = the cores this process may use, one left for the embedded sink.
+    `workers` None = the cores this process may use, one left for the embedded sink. `keep_begins`: remember when every
+    message began, for a manifest.
     """
 
     target: Target | None = None
@@ -393,6 +394,7 @@ class Plan:
     allow_public_target: bool = False
     allow_real_domains: bool = False
     ledger: bool = field(default=True)
+    keep_begins: bool = False
 
     def __post_init__(self) -> None:
         _check_count(self.sessions, "sessions", "the number of sessions", "--concurrency")

@@ -90,9 +90,13 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The worker's final account. `partial`: recipients that took a message which others of it were refused."""
+    """The worker's final account. `partial`: recipients that took a message which others of it were refused.
+
+    `begins`: two rows, numbers and when they began, if the plan asks for that.
+    """
 
     snapshot: Snapshot
     accepted: NDArray[np.int64]
     in_doubt: NDArray[np.int64]
     partial: dict[int, int]
+    begins: NDArray[np.int64]

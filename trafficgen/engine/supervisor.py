@@ -41,7 +41,10 @@ _LARGEST_RANGE: Final = 4096
 
 @dataclass(slots=True)
 class Account:
-    """The whole run. Numbers are message numbers; `partial`: recipients of messages that some of theirs refused."""
+    """The whole run. Numbers are message numbers; `partial`: recipients of messages that some of theirs refused.
+
+    `begins`: two rows, numbers and when they began, if the plan asks for that.
+    """
 
     snapshot: Snapshot
     planned: int
@@ -54,6 +57,7 @@ class Account:
     in_doubt: NDArray[np.int64]
     partial: dict[int, int]
     began_ns: int
+    begins: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -272,6 +276,7 @@ class Supervisor:
             in_doubt=_joined(in_doubt),
             partial={number: count for account in finished for number, count in account.partial.items()},
             began_ns=self._began_ns,
+            begins=np.concatenate([np.zeros((2, 0), np.int64), *(account.begins for account in finished)], axis=1),
         )
 
     def _left_behind(self, index: int, worker: _Worker) -> tuple[int, NDArray[np.int64]]:

@@ -105,7 +105,9 @@ class _Worker:
         plan, orders = self._orders.plan, self._orders
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
-        self._recorder = Recorder(len(self._messages.domains), began_ns, plan.load is not None, orders.index)
+        self._recorder = Recorder(
+            len(self._messages.domains), began_ns, plan.load is not None, orders.index, keep_begins=plan.keep_begins
+        )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         self._source: ClosedLoop | OpenLoop
         if plan.load is None:
@@ -242,6 +244,7 @@ class _Worker:
         self._finished.set()
         snapshot = self._snapshot()
         accepted, in_doubt = self._recorder.accepted_numbers(), self._recorder.in_doubt_numbers()
-        self._pipe.send(control.Finished(snapshot, accepted, in_doubt, self._account.partial))
+        begins = self._recorder.begins()
+        self._pipe.send(control.Finished(snapshot, accepted, in_doubt, self._account.partial, begins))
         for slot in self._slots:
             slot.give_up("stopped", "")

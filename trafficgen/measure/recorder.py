@@ -63,13 +63,16 @@ class Recorder:
     second 0 of the timeline begins. `worker`: its number, for the report.
     """
 
-    def __init__(self, domains: int, started_ns: int, open_loop: bool, worker: int = 0) -> None:
+    def __init__(
+        self, domains: int, started_ns: int, open_loop: bool, worker: int = 0, *, keep_begins: bool = False
+    ) -> None:
         self.rows: array.array[int] = array.array("q")
         """The hot path extends it by a row a message. It stays the same object: its `extend` may be kept."""
         self.accepted = NumberSet()
         """Numbers of accepted messages, up to the last fold."""
         self.in_doubt = NumberSet()
         """Numbers of messages in doubt, up to the last fold."""
+        self._begins: list[NDArray[np.int64]] | None = [] if keep_begins else None
         self._started_ns = started_ns
         self._open_loop = open_loop
         self._worker = worker
@@ -167,6 +170,14 @@ class Recorder:
         self.fold()
         return self.in_doubt.to_array()
 
+    def begins(self) -> NDArray[np.int64]:
+        """Two rows: numbers of accepted and doubtful messages, and when each was due (open loop) or began.
+
+        Empty unless it was asked for. Folds first.
+        """
+        self.fold()
+        return np.concatenate([np.zeros((2, 0), np.int64), *(self._begins or [])], axis=1)
+
     def _fold_rows(self, columns: NDArray[np.int64]) -> None:
         number, outcome, domain, due, start, ready, sent, end, octets = columns
         accepted = outcome == Outcome.ACCEPTED
@@ -176,6 +187,9 @@ class Recorder:
         self._domains_accepted += np.bincount(domain[accepted], minlength=self._domains_accepted.size)
         self.accepted.add_many(number[accepted])
         self.in_doubt.add_many(number[outcome == Outcome.IN_DOUBT])
+        if self._begins is not None:
+            handed = accepted | (outcome == Outcome.IN_DOUBT)
+            self._begins.append(np.stack([number[handed], np.where(due < 0, start, due)[handed]]))
         self._first_start_ns = earliest(self._first_start_ns, int(start.min()))
         self._last_start_ns = latest(self._last_start_ns, int(start.max()))
         self._last_end_ns = latest(self._last_end_ns, int(end.max()))
