@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mboxgen.parts import Pools
 
 
-_TOGETHER = 8  # pieces added for all messages at once; the few messages with more are summed each on its own
+_TOGETHER = 24  # pieces added for all messages at once; the few messages with more are summed each on its own
 
 
 @dataclass(frozen=True, slots=True)
