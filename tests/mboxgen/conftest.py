@@ -2,29 +2,24 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mboxgen import Recipe, generate
+from mboxgen.recipe import Eol
 
 
 @pytest.fixture(scope="session")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of 300 messages with every shape, LF line ends, for readers."""
     path = tmp_path_factory.mktemp("mixed") / "mixed.mbox"
-    recipe = Recipe(("uniform:700-40000",), count=300, seed=5, look="corporate", eol=_lf())
-    generate(recipe, path)
+    generate(Recipe(("uniform:700-40000",), count=300, seed=5, look="corporate", eol=Eol.LF), path)
     return path
-
-
-def _lf() -> object:
-    from mboxgen.recipe import Eol
-
-    return Eol.LF
 
 
 @pytest.fixture
@@ -44,11 +39,22 @@ def program() -> Callable[[str], str]:
 
 
 @pytest.fixture
-def mboxgen(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command in a folder of its own."""
+def mboxgen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run the command in a folder of its own, in this process."""
+    from mboxgen import cli
 
-    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from mboxgen.cli import main; main()", *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
 
-    return run
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["mboxgen", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
