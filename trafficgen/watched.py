@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import trafficgen
 from trafficgen.clock import NS_PER_S
@@ -52,13 +51,14 @@ def run_watched(
     plan: Plan,
     watch: Watch,
     *,
-    file: Path | None = None,
+    journal: Journal | None = None,
     observers: Sequence[Observer] = (),
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Results:
-    """Run `plan` as `trafficgen.run` does, under watch. `file` holds the results so far at every moment."""
-    watcher = _Watcher(plan, watch, Journal(file) if file else None, observers)
+    """Run `plan` as `trafficgen.run` does, under watch. `journal` keeps the results so far; whoever
+    made it writes the whole ones."""
+    watcher = _Watcher(plan, watch, journal, observers)
 
     def see(now: Progress) -> None:
         watcher.see(now)
@@ -110,10 +110,7 @@ class _Watcher:
             stolen_share=CpuTime.now().stolen_share_since(cpu_before),
             ceiling_share=ceiling.share_used(results) if ceiling else None,
         )
-        results = self._judged(replace(results, run=replace(results.run, command=self._watch.command)))
-        if self._journal:
-            self._journal.close(results)
-        return results
+        return self._judged(replace(results, run=replace(results.run, command=self._watch.command)))
 
     def _judged(self, results: Results) -> Results:
         if self._window:

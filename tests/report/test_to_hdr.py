@@ -12,8 +12,8 @@ from trafficgen.measure.results import Results
 from trafficgen.report.to_hdr import encode
 
 pytest.importorskip("hdrh", reason="the hdrhistogram package is not installed")
-from hdrh.histogram import HdrHistogram  # noqa: E402
-from hdrh.log import HistogramLogReader  # noqa: E402
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
 
 
 def histogram_of(values: list[int]) -> Histogram:

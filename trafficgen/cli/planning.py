@@ -86,6 +86,12 @@ class SendOptions:
     json: str | None
     quiet: bool
     dry_run: bool
+    threshold: tuple[str, ...]
+    warm_up: str | None
+    abort_on_fail: str | None
+    junit: str | None
+    before: str | None
+    after: str | None
 
 
 class Planned(NamedTuple):
@@ -97,6 +103,7 @@ class Planned(NamedTuple):
 
 def make_plan(options: SendOptions) -> Planned:
     """Every option understood and every default decided. Reads the file of --domains-from and no other."""
+    _check_lines(options)
     notices: list[str] = []
     seed = options.seed
     if seed is None:
@@ -129,6 +136,15 @@ def make_plan(options: SendOptions) -> Planned:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_lines(options: SendOptions) -> None:
+    """What goes into reports and commands stays on its line."""
+    given = (("--junit", options.junit), ("--before", options.before), ("--after", options.after))
+    more = (("--warm-up", options.warm_up), ("--abort-on-fail", options.abort_on_fail))
+    for flag, text in (*given, *more, *(("--threshold", text) for text in options.threshold)):
+        if text is not None and any(c in text for c in "\r\n\0"):
+            raise _wrong("expected one line of text", "verdict", flag)
 
 
 def _duration_ns(options: SendOptions, load: OpenLoop | None) -> int | None:

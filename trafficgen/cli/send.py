@@ -1,22 +1,24 @@
 """`traffic-gen send`: options to a plan, one run, its summary, an exit code.
 
 Takes     the options of `options`
-Gives     summary to stdout, notices and the live line to stderr, results as JSON where asked
+Gives     summary to stdout, notices and the live line to stderr, results as JSON and JUnit where asked
 Not here  the run itself (`trafficgen.run`), the words of the summary (report)
 """
 
+import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from trafficgen.cli.judging import judging_options, run_hook, watch_for
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
+    from trafficgen.measure.journal import Journal
     from trafficgen.measure.results import Results
     from trafficgen.plan import Plan
 
@@ -27,18 +29,20 @@ Examples:
   traffic-gen --message-count 100000 --domain gmail.com:67.4 --domain yahoo.com:5.9
   traffic-gen --target localhost:2025 --keep-going --concurrency 400 --body-size 60kb --duration 25m
   traffic-gen --target 10.0.0.7 --stage 30s:200 --stage 5m:1000 --domain-preset mapp2019-us --json run.json
+  traffic-gen --target 10.0.0.7 --rate 500/s --duration 5m --warm-up 30s --threshold 'p99<250ms' --junit run.xml
   traffic-gen --mbox corpus.mbox --shuffle --rate 100/s --header 'X-Tenant: {a:3|b:1}' --dry-run
 
 Every option is also read from the environment: --message-count from TRAFFIC_GEN_MESSAGE_COUNT and so on; several
 values of one option are separated by spaces, several headers by line ends.
 
-Exit codes: 0 done, 1 not possible or a message failed without --keep-going, 2 wrong usage, 99 the sink misses a message
-or has one twice or damaged, 105 interrupted, 121 the measurement is not valid.
+Exit codes: 0 done, 1 not possible or a message failed without --keep-going, 2 wrong usage, 99 a threshold failed or
+the sink misses a message or has one twice or damaged, 105 interrupted, 121 the measurement is not valid.
 """
 
 
 @click.command("send", cls=GroupedCommand, epilog=EPILOG)
 @send_options
+@judging_options
 @click.option(
     "--list-presets",
     is_flag=True,
@@ -57,6 +61,7 @@ def command(**given: Any) -> ExitCode:
 
     options = SendOptions(**given)
     plan, notices = make_plan(options)
+    watch_for(options, plan)  # refuses what no run could be judged by, before anything happens
     if not options.quiet:
         for notice in notices:
             _say(notice)
@@ -66,46 +71,69 @@ def command(**given: Any) -> ExitCode:
         click.echo(describe(plan))
         return ExitCode.DONE
     check(plan)
-    with _json_file(options.json) as json:
+    for name, flag in ((options.json, "--json"), (options.junit, "--junit")):
+        _check_writable(name, flag)
+    run_hook(options.before, "--before")
+    try:
         results = _run(plan, options)
-        _write(results, options, json)
+    finally:
+        run_hook(options.after, "--after")
+    _write(results, options)
     return results.exit_code(keep_going=plan.keep_going)
 
 
 def _run(plan: "Plan", options: "SendOptions") -> "Results":
-    from trafficgen.course import run
     from trafficgen.report.live import Live
     from trafficgen.schedule import Schedule
+    from trafficgen.watched import run_watched
 
     schedule = Schedule(plan) if plan.load else None
     planned = schedule.planned if schedule else plan.max_messages
     duration_ns = schedule.duration_ns if schedule else plan.duration_ns
+    watch = watch_for(options, plan)
     if options.quiet:
-        return run(plan)
+        return run_watched(plan, watch, journal=_journal(options))
     with Live(planned=planned, duration_ns=duration_ns) as live:
-        return run(plan, progress=lambda now: live.update(now.snapshot, now.elapsed_ns), notice=_say)
+        return run_watched(
+            plan,
+            watch,
+            journal=_journal(options),
+            progress=lambda now: live.update(now.snapshot, now.elapsed_ns),
+            notice=_say,
+        )
 
 
-def _write(results: "Results", options: "SendOptions", json: TextIO | None) -> None:
+def _journal(options: "SendOptions") -> "Journal | None":
+    from trafficgen.measure.journal import Journal
+
+    return None if options.json in (None, "-") else Journal(Path(str(options.json)))
+
+
+def _write(results: "Results", options: "SendOptions") -> None:
+    from trafficgen.report import tables
     from trafficgen.report.to_text import write_summary
 
-    if json is not None:
-        json.write(results.to_json())
-        json.flush()
+    if options.json == "-":
+        sys.stdout.write(results.to_json())
+    elif journal := _journal(options):
+        journal.close(results)
+    if options.junit:
+        Path(options.junit).write_text(tables.to_junit([results]), encoding="utf-8")
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(page).open("a", encoding="utf-8") as summary:
+            summary.write(tables.to_markdown([results]))
     write_summary(results, sys.stderr if options.json == "-" else sys.stdout)
 
 
-def _json_file(name: str | None) -> AbstractContextManager[TextIO | None]:
-    """Opened before the run, so that a wrong path costs nothing."""
-    if name is None:
-        return nullcontext()
-    if name == "-":
-        return nullcontext(sys.stdout)
+def _check_writable(name: str | None, flag: str) -> None:
+    """Before the run, so that a wrong path costs nothing."""
+    if name in (None, "-"):
+        return
     try:
-        return Path(name).open("w", encoding="utf-8")
+        Path(str(name)).open("w", encoding="utf-8").close()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PlanError(f'cannot write "{name}": {reason.lower()}', field="json", flag="--json") from error
+        raise PlanError(f'cannot write "{name}": {reason.lower()}', field="json", flag=flag) from error
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,140 @@
+"""Short real runs to the embedded sink, under watch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from trafficgen.cli.program import call
+from trafficgen.errors import ExitCode
+from trafficgen.measure.journal import Journal
+from trafficgen.measure.parts import StoppedBy
+from trafficgen.measure.results import Results, read_results
+
+QUICK = ["--quiet", "--seed", "1", "--domain", "gmail.com", "--concurrency", "2", "--workers", "1"]
+
+
+def test_thresholds_decide_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    junit, file = tmp_path / "run.xml", tmp_path / "run.json"
+    asked = ["--threshold", "accepted.rate==1", "--threshold", "domain{gmail.com}.p99<1us"]
+    arguments = ["--rate", "200/s", "--message-count", "60", *asked, "--junit", str(junit), "--json", str(file)]
+    assert call([*QUICK, *arguments]) in (ExitCode.VERDICT_FAILED, ExitCode.NOT_VALID)
+    results = read_results(file)
+    assert [verdict.passed for verdict in results.thresholds] == [True, False]
+    assert results.complete
+    assert "accepted.rate==1            100.00%  passed" in capsys.readouterr().out
+    assert len(list(ET.parse(junit).iter("failure"))) >= 1
+
+
+def test_a_job_summary_is_written_where_ci_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "summary.md"
+    page.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    assert call([*QUICK, "--message-count", "5"]) is ExitCode.DONE
+    assert page.read_text().startswith("before\n| run |")
+    assert "| accepted | 5 of 5 |" in page.read_text()
+
+
+def test_a_warm_up_is_not_judged(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    assert call([*QUICK, "--rate", "100/s", "--duration", "1500ms", "--warm-up", "500ms", "--json", str(file)]) == 0
+    results = read_results(file)
+    assert results.window is not None
+    assert 0.5 <= results.window.from_s < 1.4
+    assert 0 < results.window.messages.accepted < results.messages.accepted == 150
+    assert results.window.rate.messages_per_s == pytest.approx(100, rel=0.2)
+
+
+def test_a_failing_threshold_ends_the_run_early(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    arguments = ["--rate", "50/s", "--duration", "60s", "--threshold", "p99<1us", "--abort-on-fail", "0s"]
+    assert call([*QUICK, *arguments, "--json", str(file)]) in (ExitCode.VERDICT_FAILED, ExitCode.NOT_VALID)
+    results = read_results(file)
+    assert results.stopped_by is StoppedBy.THRESHOLD
+    assert results.run.duration_s < 30
+
+
+def test_a_killed_run_leaves_a_readable_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    command = [sys.executable, "-m", "trafficgen", *QUICK, "--rate", "100/s", "--duration", "60s", "--json", str(file)]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        while not (file.exists() and file.stat().st_size > 0):
+            with suppress(subprocess.TimeoutExpired):
+                run.wait(0.05)
+            assert run.returncode is None
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    results = read_results(file)
+    assert not results.complete
+    assert results.messages.add_up
+    assert call(["report", str(file)]) is ExitCode.DONE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--threshold", "p9x<1s"], 'got "p9x"'),
+        (["--threshold", "response.p99<1s"], "closed model"),
+        (["--threshold", "domain{aol.com}.p99<1s"], "no mail goes to"),
+        (["--abort-on-fail"], "expected a threshold that can fail"),
+        (["--warm-up", "60s"], "expected a warm-up shorter than the run"),
+        (["--junit", "/no/such/place.xml"], "no such file or directory (--junit)"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_the_run(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call([*QUICK, *arguments]) is ExitCode.USAGE
+    assert words in capsys.readouterr().err
+
+
+def test_hooks_run_before_and_after(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    hooks = ["--before", f"touch {before}", "--after", f"touch {after}"]
+    assert call([*QUICK, "--message-count", "2", *hooks]) is ExitCode.DONE
+    assert before.exists()
+    assert after.exists()
+
+
+def test_a_hook_that_fails_stops_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call([*QUICK, "--message-count", "2", "--before", "false"]) is ExitCode.FAILED
+    assert '"false" ended with code 1 (--before)' in capsys.readouterr().err
+    assert call([*QUICK, "--message-count", "2", "--before", "no-such-command"]) is ExitCode.FAILED
+
+
+# -- the file of a run that goes on ---------------------------------------------------------------------
+
+
+def test_a_journal_is_whole_at_every_moment(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    journal = Journal(path)
+    journal.keep(lambda: results)
+    assert read_results(path) == results
+    journal.keep(lambda: pytest.fail("written again at once"))
+    journal.close(results)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_full_disk_does_not_end_a_run(results: Results, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "gone" / "run.json")
+    journal.keep(lambda: results)
+    with pytest.raises(FileNotFoundError):
+        journal.close(results)
+
+
+def test_a_link_is_followed_and_stays_a_link(results: Results, tmp_path: Path) -> None:
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    link.symlink_to(real)
+    journal = Journal(link)
+    journal.keep(lambda: pytest.fail("a link is written once, at the end"))
+    journal.close(results)
+    assert link.is_symlink()
+    assert json.loads(real.read_text())["schema_version"] == 1

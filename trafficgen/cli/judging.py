@@ -1,0 +1,98 @@
+"""What a run is held to, and where its results go besides the screen.
+
+Gives     the options that `send` has for it; from them a `Watch` for the library
+Not here  the plan itself (planning), the verdicts (trafficgen.verdict)
+"""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from trafficgen import units
+from trafficgen.cli.options import GroupedOption, Lines
+from trafficgen.cli.parsing import parse_with
+from trafficgen.cli.scenario import use_scenario
+from trafficgen.errors import PlanError, SetupError
+
+if TYPE_CHECKING:
+    from trafficgen.cli.planning import SendOptions
+    from trafficgen.plan import Plan
+    from trafficgen.watched import Watch
+
+ABORT_AFTER: Final = "10s"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def judging_options(command: _Command) -> _Command:
+    """Add the options of this module to a click command."""
+    for declarations, settings in reversed(_OPTIONS):
+        settings = {"group": "Verdict", **settings, "help": " ".join(settings["help"].split())}
+        command = click.option(*declarations, cls=GroupedOption, **settings)(command)
+    return command
+
+
+# fmt: off
+_OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
+    (("--scenario",), {
+        "metavar": "FILE", "is_eager": True, "expose_value": False, "callback": use_scenario,
+        "help": """
+        Take options from this TOML file, each under its own name, and phases; traffic-gen schema scenario describes
+        it. Options given here and in the environment win."""}),
+    (("--threshold",), {"multiple": True, "type": Lines(), "metavar": "EXPR", "help": """
+        What the run must keep to: 'p99<250ms', 'accepted.rate>0.999', 'throughput>5000', 'domain{gmail.com}.p95<1s'.
+        Repeat for more. One that fails ends the command with 99."""}),
+    (("--abort-on-fail",), {"is_flag": False, "flag_value": ABORT_AFTER, "metavar": "[TIME]", "help": f"""
+        End the run as soon as a threshold fails, looking once a second after this much judged time.
+        [{ABORT_AFTER} if no time is given]"""}),
+    (("--warm-up",), {"metavar": "TIME", "help": """
+        Leave what ended in this time out of thresholds and comparisons. The account of messages is always whole."""}),
+    (("--junit",), {"metavar": "FILE", "help": "Write verdicts as JUnit XML, for CI systems."}),
+    (("--before",), {"metavar": "CMD", "help": "Run this command before the run, without a shell; it must succeed."}),
+    (("--after",), {"metavar": "CMD", "help": "Run this command after the run, however that went."}),
+]
+# fmt: on
+
+
+def watch_for(options: "SendOptions", plan: "Plan") -> "Watch":
+    """The options understood. Refuses thresholds that this plan can never be judged by."""
+    from trafficgen.verdict.thresholds import check_threshold, parse_threshold
+    from trafficgen.watched import Watch
+
+    thresholds = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in options.threshold]
+    for threshold in thresholds:
+        try:
+            check_threshold(threshold, plan)
+        except ValueError as error:
+            raise PlanError(str(error), field="thresholds", flag="--threshold") from error
+    if options.abort_on_fail is not None and not thresholds:
+        raise PlanError("expected a threshold that can fail", field="thresholds", flag="--abort-on-fail")
+    from_ns = _duration(options.warm_up, "--warm-up") or 0
+    if plan.duration_ns is not None and from_ns >= plan.duration_ns:
+        raise PlanError("expected a warm-up shorter than the run", field="warm_up", flag="--warm-up")
+    return Watch(
+        thresholds=thresholds,
+        from_ns=from_ns,
+        abort_after_ns=_duration(options.abort_on_fail, "--abort-on-fail"),
+        command=("traffic-gen", *sys.argv[1:]),
+    )
+
+
+def run_hook(command: str | None, flag: str) -> None:
+    """Run a hook; SetupError when it cannot be run or does not succeed."""
+    if command is None:
+        return
+    try:
+        done = subprocess.run(shlex.split(command), check=False)
+    except (OSError, ValueError) as error:
+        raise SetupError(f'cannot run "{command}" ({flag}): {error}') from error
+    if done.returncode:
+        raise SetupError(f'"{command}" ended with code {done.returncode} ({flag})')
+
+
+def _duration(text: str | None, flag: str) -> int | None:
+    return None if text is None else parse_with(units.parse_duration, text, "duration_ns", flag)
