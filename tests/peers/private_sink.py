@@ -116,7 +116,7 @@ class _Collector:
         self._pieces: list[bytes] = []
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
-        self._messages.append(data[:end])
+        self._messages.append(data[:end].replace(b"\r\n..", b"\r\n."))  # such a one never begins with a dot
 
     def piece(self, octets: bytes) -> None:
         self._pieces.append(octets)
@@ -151,7 +151,7 @@ class _CollectorLink(asyncio.Protocol):
 
 @contextmanager
 def collecting_sink() -> Iterator[tuple[int, list[bytes]]]:
-    """A sink that keeps every message: its port, and the messages so far. Dots stay stuffed in short ones."""
+    """A sink that keeps every message: its port, and the messages so far."""
     loop = asyncio.new_event_loop()
     messages: list[bytes] = []
     links: set[asyncio.Transport] = set()

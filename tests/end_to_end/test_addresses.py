@@ -1,0 +1,58 @@
+"""Everywhere a server may listen: IPv4, IPv6, a name with several addresses, a UNIX socket."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.peers.private_sink import private_sink
+from tests.peers.running import Counts, counts, plan_for, send
+from trafficgen import SetupError, TcpTarget, UnixTarget, run
+from trafficgen.plan import Target
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+def send_to(target: Target) -> tuple[str, ...]:
+    with private_sink(target) as sink:
+        results = send(sink.target, messages=50, sessions=3, session={"max_messages": 10})
+        assert counts(results) == Counts(accepted=50)
+        assert sink.arrivals(results.run.id).messages == 50
+    return results.run.addresses
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "sink"
+    assert send_to(UnixTarget(str(path))) == (f"unix:{path}",)
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+def test_ipv6() -> None:
+    (address,) = send_to(TcpTarget("::1", 0))
+    assert address.startswith("[::1]:")
+
+
+def test_a_name_whose_first_address_does_not_answer() -> None:
+    with private_sink() as sink:
+        target = TcpTarget("localhost", sink.port)
+        said: list[str] = []
+        results = run(plan_for(target, messages=20, sessions=2), notice=said.append)
+        assert counts(results) == Counts(accepted=20)
+        assert said == [f"target localhost:{sink.port} is at {', '.join(results.run.addresses)}"]
+        assert f"127.0.0.1:{sink.port}" in results.run.addresses
+
+
+def test_an_address_in_use_is_one_line() -> None:
+    with (
+        private_sink() as sink,
+        pytest.raises(SetupError, match=rf"cannot listen on 127\.0\.0\.1:{sink.port}: .*in use"),
+        private_sink(sink.target),
+    ):
+        pass
