@@ -8,7 +8,7 @@ A bad answer is a measurement, never an exception. Every started message ends as
 hold at every snapshot, also after an interruption.
 """
 
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 
 class Outcome(IntEnum):
@@ -26,7 +26,7 @@ class Outcome(IntEnum):
     """The end of data was sent and no reply came: it may or may not have been delivered."""
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """A stretch of a session, in the order of events."""
 
     CONNECT = "connect"

@@ -12,6 +12,7 @@ from trafficgen import mark
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.smtp.client import ClientSession
 from trafficgen.smtp.dots import DotReader, stuff
+from trafficgen.smtp.replies import Reply
 from trafficgen.smtp.seams import Manners, Work
 from trafficgen.smtp.steady import Steady
 
@@ -73,9 +74,9 @@ class Notebook:
     def phase(self, phase: Phase, elapsed_ns: int) -> None:
         self.phases.append((phase, elapsed_ns))
 
-    def reply(self, phase: Phase, code: int, enhanced: str, text: str, count: int = 1) -> None:
-        self.replies[phase, code, enhanced] += count
-        self.texts.setdefault((phase, code, enhanced), text)
+    def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None:
+        self.replies[phase, reply.code, reply.enhanced] += count
+        self.texts.setdefault((phase, reply.code, reply.enhanced), reply.text)
 
     def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
         self.failures.append((phase, reason, example))

@@ -7,6 +7,8 @@ Gives     everything to the recorder; the words of the first refusal or failure 
 from collections.abc import Callable
 
 from trafficgen.measure.recorder import Recorder
+from trafficgen.outcomes import Phase
+from trafficgen.smtp.replies import Reply
 
 
 class WorkerAccount:
@@ -15,12 +17,26 @@ class WorkerAccount:
     def __init__(self, recorder: Recorder, on_trouble: Callable[[str], None]) -> None:
         self.rows = recorder.rows
         self.phase = recorder.phase
-        self.reply = recorder.reply
         self.failure = recorder.failure
         self.partial: dict[int, int] = {}
         """Messages accepted for some of their recipients only: number to recipients."""
+        self._recorder = recorder
+        self._replies: dict[tuple[Phase, int, str], list[int | str]] = {}  # count and text since the last tally
         self._on_trouble = on_trouble
         self._quiet = False
+
+    def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None:
+        kind = (phase, reply.code, reply.enhanced)
+        if (seen := self._replies.get(kind)) is not None:
+            seen[0] += count  # type: ignore[operator]
+        else:
+            self._replies[kind] = [count, reply.text]
+
+    def tally(self) -> None:
+        """Hand the replies since the last time to the recorder."""
+        for kind, (count, text) in self._replies.items():
+            self._recorder.reply(*kind, str(text), int(count))
+        self._replies.clear()
 
     def partly_accepted(self, number: int, recipients: int) -> None:
         self.partial[number] = recipients

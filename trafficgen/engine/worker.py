@@ -146,8 +146,12 @@ class _Worker:
         """A slot's session has nothing to do, or is over: give it the next message or let it rest."""
         self._working -= 1
         rest_ns = slot.rest_ns
+        now = now_ns()
         if rest_ns and not self._source.exhausted:
             self._loop.call_later(rest_ns / NS_PER_S, self._rested, slot)
+        elif not self._idle and (work := self._source.take(now)) is not None:
+            self._working += 1
+            slot.give(work, now)
         else:
             self._rested(slot)
 
@@ -204,6 +208,7 @@ class _Worker:
 
     def _snapshot(self) -> Snapshot:
         self._surroundings.steady.tally(self._account)
+        self._account.tally()
         now = now_ns()
         return self._recorder.snapshot(
             now_ns=now,

@@ -367,7 +367,7 @@ class ClientSession:
 
     def _answer(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         phase = self._pending.popleft() if self._pending else Phase.IDLE
-        self._account.reply(phase, reply.code, reply.enhanced, reply.text)
+        self._account.reply(phase, reply)
         if phase is Phase.IDLE or reply.code == 421:
             self._on_shutdown(phase, reply, now_ns)
             return

@@ -39,7 +39,7 @@ class Steady:
         """Write the hits so far into the account, as the replies they stand for."""
         if self.hits:
             for phase, reply in zip(GROUP, self._replies, strict=True):
-                account.reply(phase, reply.code, reply.enhanced, reply.text, self.hits)
+                account.reply(phase, reply, self.hits)
             self.hits = 0
 
 
