@@ -27,6 +27,7 @@ from trafficgen.measure.parts import Host, Ledger
 from trafficgen.measure.proof import compare
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
+from trafficgen.open_files import raise_open_files
 from trafficgen.plan import Plan
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.workload import Messages
@@ -73,7 +74,7 @@ def run(
         supervisor = Supervisor(
             plan,
             route,
-            workers=plan.workers or default_workers(embedded=embedded),
+            workers=plan.workers or default_workers(plan.sessions, embedded=embedded),
             date=format_datetime(started_at),
             on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
         )
@@ -84,10 +85,10 @@ def run(
     return _results(plan, route, account, started_at, ledger)
 
 
-def default_workers(*, embedded: bool) -> int:
-    """The cores this process may use, one of them left for the embedded sink."""
+def default_workers(sessions: int, *, embedded: bool) -> int:
+    """The cores this process may use, one of them left for the embedded sink; more where a process holds too few."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores - embedded, 1)
+    return max(cores - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
 
 
 def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
