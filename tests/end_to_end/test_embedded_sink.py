@@ -1,17 +1,13 @@
 """A run against the sink it brings along: every message accounted for on both sides."""
 
-import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 import trafficgen
 from tests.peers.running import Counts, counts, send
 from trafficgen import Arrivals, BodyFile, Corpus, ExitCode, OpenLoop, Results, SizedBodies, Stage, WeightedDomain
 from trafficgen.measure.results import StoppedBy
-
-SCHEMA = json.loads((Path(trafficgen.__file__).parent / "report/schema/results-1.json").read_text())
 
 
 def assert_proven(results: Results, messages: int) -> None:
@@ -23,7 +19,6 @@ def assert_proven(results: Results, messages: int) -> None:
         messages, messages, 0, 0, 0,
     )  # fmt: skip
     assert results.exit_code(keep_going=False) is ExitCode.DONE
-    jsonschema.validate(json.loads(results.to_json()), SCHEMA)
 
 
 def test_five_thousand_messages_none_missing_none_twice_none_damaged() -> None:
@@ -103,7 +98,6 @@ def test_without_a_ledger_there_is_no_proof_and_no_verdict() -> None:
     results = send(None, messages=100, ledger=False)
     assert counts(results) == Counts(accepted=100)
     assert results.ledger is None
-    jsonschema.validate(json.loads(results.to_json()), SCHEMA)
 
 
 def test_a_duration_alone_ends_the_run() -> None:

@@ -1,15 +1,20 @@
 """Runs in a few words, and their account in one."""
 
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import jsonschema
 
 import trafficgen
 from trafficgen import OpenLoop, Plan, Progress, Results, SessionPlan, SizedBodies, TcpTarget, Workload
 from trafficgen.plan import Target
 
 NS_PER_S = 1_000_000_000
+SCHEMA = json.loads((Path(trafficgen.__file__).parent / "report/schema/results-1.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def plan_for(
 
 
 def send(target: int | Target | None, *, progress: Callable[[Progress], None] | None = None, **words: Any) -> Results:
-    """Run such a plan; both equations are checked at every step on the way."""
+    """Run such a plan; its results fit the schema, and its account adds up at every step on the way."""
 
     def watch(now: Progress) -> None:
         assert now.snapshot.started == sum(now.snapshot.outcomes)
@@ -79,4 +84,5 @@ def send(target: int | Target | None, *, progress: Callable[[Progress], None] | 
 
     results = trafficgen.run(plan_for(target, **words), progress=watch)
     counts(results)
+    jsonschema.validate(json.loads(results.to_json()), SCHEMA)
     return results

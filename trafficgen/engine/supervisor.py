@@ -32,7 +32,8 @@ from trafficgen.plan import Plan
 from trafficgen.schedule import Schedule
 
 _LEAD_NS: Final = 20 * NS_PER_MS
-"""Between the order to begin and the run's time zero, so that all workers have read it."""
+"""Between the order to begin and an open-model run's time zero, so that all workers have read it. In the closed loop a
+worker starts at once, and time zero must lie before its first start."""
 
 _TICK_S: Final = 0.1
 _START_NS: Final = 60 * NS_PER_S
@@ -135,7 +136,7 @@ class Supervisor:
                 raise KeyboardInterrupt
 
     def _begin(self) -> None:
-        self._began_ns = now_ns() + _LEAD_NS
+        self._began_ns = now_ns() + (_LEAD_NS if self._plan.load else 0)
         for worker in self._workers:
             self._say(worker, control.Begin(self._began_ns))
         if self._plan.load is None and not self._signals:  # interrupted by now: hand out nothing, and stop in order

@@ -40,7 +40,8 @@ _GOODBYE_NS: Final = NS_PER_S
 
 def main(pipe: Connection, orders: control.Orders) -> None:
     """A worker process from beginning to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
     raise_open_files(orders.slots)
     # Messages are tuples by the ten thousand and none of them is part of a cycle: looking for cycles less often saves
     # a tenth of what building them costs (benchmarks/workload.py).
