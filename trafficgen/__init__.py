@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from trafficgen.course import Progress as Progress
+    from trafficgen.course import run as run
     from trafficgen.errors import ExitCode as ExitCode
     from trafficgen.errors import PlanError as PlanError
     from trafficgen.errors import ResultsError as ResultsError
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from trafficgen.plan import WeightedDomain as WeightedDomain
     from trafficgen.plan import Workload as Workload
     from trafficgen.plan import parse_target as parse_target
-    from trafficgen.course import Progress as Progress
-    from trafficgen.course import run as run
 
 _HOMES = {
     "trafficgen.errors": ("ExitCode", "PlanError", "ResultsError", "SetupError", "TrafficgenError"),
