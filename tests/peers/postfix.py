@@ -57,6 +57,7 @@ proxymap  unix  -  -  n  -    -  proxymap
 smtp      unix  -  -  n  -    -  smtp
 relay     unix  -  -  n  -    -  smtp
 error     unix  -  -  n  -    -  error
+showq     unix  n  -  n  -    -  showq
 retry     unix  -  -  n  -    -  error
 discard   unix  -  -  n  -    -  discard
 anvil     unix  -  -  n  -    1  anvil
