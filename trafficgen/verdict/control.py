@@ -2,7 +2,7 @@
 
 Takes     for each metric the values of pairs in which both runs were of A
 Gives     the margin this machine can resolve by the last look; a reason not to judge when that is more than was asked,
-          or when A differs from itself
+          or when A differs from itself, beyond chance and by half the margin or more
 
 The interval of n pairs, narrowed by the root of n over the pairs of the last look, is the margin: a build equal to A
 then passes by the last look four times in five (`python -m benchmarks.gate_power` measures it).
@@ -45,11 +45,11 @@ class Control:
                 return f"{measured}: A differs from itself, so a difference of B would say nothing"
             case Trouble.NOISY:
                 return (
-                    f"{measured}: this machine is too noisy for a margin of {asked:.1%}; it could resolve "
-                    f"{self.resolvable:.1%}, or this margin with longer runs or more pairs"
+                    f"{measured}: this machine is too noisy for a margin of {asked:.2%}; it could resolve "
+                    f"{self.resolvable:.2%}, or this margin with longer runs or more pairs"
                 )
             case None:
-                return f"{measured}: this machine can resolve {self.resolvable:.1%}, the margin is {asked:.1%}"
+                return f"{measured}: this machine can resolve {self.resolvable:.2%}, the margin is {asked:.2%}"
 
 
 def check(values: Values, *, alpha: float, last_look: int) -> Control:
@@ -62,7 +62,7 @@ def check(values: Values, *, alpha: float, last_look: int) -> Control:
     lower = one.metric.better is Better.LOWER
     resolvable = math.exp(half) - 1 if lower else 1 - math.exp(-half)
     trouble = None
-    if not low <= 0 <= high:
+    if not low <= 0 <= high and abs(one.ratio - 1) >= abs(one.margin_ratio - 1) / 2:
         trouble = Trouble.BIASED
     elif resolvable > abs(one.margin_ratio - 1):
         trouble = Trouble.NOISY

@@ -113,6 +113,15 @@ def parse_quantity(text: str) -> Quantity:
     raise ValueError(f'expected a known metric, got "{name}"{hint}')
 
 
+def is_quantity(text: str) -> bool:
+    """Whether `text` names one."""
+    try:
+        parse_quantity(text)
+    except ValueError:
+        return False
+    return True
+
+
 def matching_domain(name: str, domains: tuple[str, ...]) -> str | None:
     """Which of `domains`, as they stood on the wire, is meant by `name`, with or without its suffix."""
     lowered = name.lower()

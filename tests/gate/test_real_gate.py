@@ -1,0 +1,148 @@
+"""One short gate with real runs against real servers, and what goes with it."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from trafficgen.cli.program import call
+from trafficgen.errors import ExitCode, SetupError
+from trafficgen.gate.builds import Build, answers, running
+from trafficgen.gate.usage import Usage, read_usage, used_per_1000
+from trafficgen.plan import TcpTarget
+
+LOAD = ["--", "--message-count", "60", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
+
+
+@contextmanager
+def server(delay_ms: int) -> Iterator[TcpTarget]:
+    command = [sys.executable, "-m", "tests.gate.slow_server", "0", str(delay_ms)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    with process:
+        yield TcpTarget("127.0.0.1", int(process.stdout.readline()))
+        process.stdin.close()
+        process.terminate()
+
+
+def test_a_server_that_takes_twice_as_long_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state, out, history = tmp_path / "gate.jsonl", tmp_path / "gate.json", tmp_path / "history.csv"
+    with server(10) as a, server(20) as b:
+        arguments = ["--a", str(a), "--b", str(b), "--looks", "6", "--control", "0", "--metric", "throughput:5%"]
+        arguments += [
+            "--state",
+            str(state),
+            "--json",
+            str(out),
+            "--history",
+            str(history),
+            "--keep",
+            str(tmp_path / "runs"),
+        ]
+        assert call(["gate", *arguments, *LOAD]) is ExitCode.VERDICT_FAILED
+        before = capsys.readouterr()
+        # The same again makes no further run: all trials are in the file.
+        assert call(["gate", *arguments, *LOAD]) is ExitCode.VERDICT_FAILED
+        again = capsys.readouterr()
+    assert before.out.startswith("FAIL\n  after 6 pairs B is worse than A")
+    assert (again.out, again.err) == (before.out, "")
+    assert before.err.splitlines()[0].startswith("run 1 of at most 14, discarded pair 1, ")
+    plain = json.loads(out.read_text())
+    assert 0.4 < plain["comparisons"][0]["ratio"] < 0.65
+    assert len(plain["trials"]) == len(list((tmp_path / "runs").glob("*.json"))) == 14
+    assert len(history.read_text().splitlines()) >= 3
+
+
+def test_commands_bring_a_build_up_and_down(tmp_path: Path) -> None:
+    with server(0) as target:
+        pass
+    pid = tmp_path / "pid"
+    up = f"exec {shlex.quote(sys.executable)} -m tests.gate.slow_server {target.port} 0 < /dev/zero > /dev/null"
+    start = f"sh -c {shlex.quote(f'({up}) & echo $! > {pid}')}"
+    build = Build(target, start, f"sh -c {shlex.quote(f'kill $(cat {pid})')}")
+    assert not answers(target)
+    with running(build):
+        assert answers(target)
+        usage = read_usage(build)
+    assert not answers(target)
+    if usage is not None:  # psutil is there
+        assert usage.cpu_s > 0
+        assert usage.pids
+
+
+@pytest.mark.parametrize("command", ["false", "no-such-command", "'unbalanced"])
+def test_a_build_that_does_not_come_up_is_named(command: str) -> None:
+    with (
+        pytest.raises(SetupError, match=command.strip("'")),
+        running(Build(TcpTarget("127.0.0.1", 1), command, "true")),
+    ):
+        pass
+
+
+def test_a_public_address_is_refused_before_anything_connects(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        call(["gate", "--a", "192.0.2.1", "--b", "8.8.8.8", "--looks", "6", "--control", "0", *LOAD]) is ExitCode.USAGE
+    )
+    assert "--allow-public-target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "expected the address of the build to compare with (--a)"),
+        (["--a", "127.0.0.1", "--a-start", "x"], "(--a-stop)"),
+        (["--a", "127.0.0.1", "--looks", "8,x"], 'got "8,x" (--looks)'),
+        (["--a", "127.0.0.1", "--looks", "4"], "can never show anything"),
+        (["--a", "127.0.0.1", "--metric", "speed"], "expected a known metric"),
+        (["--a", "127.0.0.1", "--control", "3"], "at least 8 control pairs"),
+        (["--a", "127.0.0.1", "--", "--target", "127.0.0.1"], "(--target)"),
+        (["--a", "127.0.0.1", "--", "--threshold", "p99<1s"], "leave thresholds to send"),
+    ],
+)
+def test_a_gate_that_makes_no_sense(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["gate", *arguments]) is ExitCode.USAGE
+    assert words in capsys.readouterr().err
+
+
+# -- the second channel ---------------------------------------------------------------------------------
+
+
+def test_a_cgroup_is_read(tmp_path: Path) -> None:
+    (tmp_path / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
+    (tmp_path / "io.stat").write_text("8:0 rbytes=1 wbytes=4096 rios=1\n8:16 wbytes=1000\n")
+    before = read_usage(Build(None, cgroup=str(tmp_path)))
+    assert before == Usage(2.5, 5096, None)
+    (tmp_path / "cpu.stat").write_text("usage_usec 4500000\n")
+    (tmp_path / "io.stat").unlink()
+    after = read_usage(Build(None, cgroup=str(tmp_path)))
+    assert used_per_1000(before, after, 4_000) == {"server.cpu": 0.5}
+    assert read_usage(Build(None, cgroup=str(tmp_path / "none"))) is None
+
+
+def test_octets_of_processes_that_ended_are_not_guessed() -> None:
+    before, after = Usage(1.0, 100, 10, frozenset({1, 2})), Usage(2.0, 50, 30, frozenset({1}))
+    assert used_per_1000(before, after, 1_000) == {"server.cpu": 1.0}
+    stayed = Usage(2.0, 1_100, 30, frozenset({1, 2, 3}))
+    assert used_per_1000(before, stayed, 1_000) == {
+        "server.cpu": 1.0,
+        "server.written": 1000.0,
+        "server.switches": 20.0,
+    }
+    assert used_per_1000(None, after, 1_000) == used_per_1000(before, after, 0) == {}
+
+
+def test_our_own_processes_are_found_by_their_port() -> None:
+    pytest.importorskip("psutil")
+    with server(0) as target:
+        usage = read_usage(Build(target))
+    assert usage is not None
+    assert os.getpid() not in usage.pids
+    assert usage.cpu_s > 0
+    assert read_usage(Build(target)) is None

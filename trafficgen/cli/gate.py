@@ -1,0 +1,224 @@
+"""`traffic-gen gate`: is build B worse than build A?
+
+Takes     two addresses, or commands that bring each build up fresh; a scenario
+Gives     a verdict, its reason in a sentence, an exit code; runs on stderr as they are made
+Not here  how it is decided (trafficgen.verdict), how runs are made (trafficgen.gate)
+"""
+
+import os
+import secrets
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.parsing import parse_with
+from trafficgen.errors import ExitCode, PlanError
+
+if TYPE_CHECKING:
+    from trafficgen.gate.builds import Build
+    from trafficgen.gate.trials import TrialFile
+    from trafficgen.plan import Plan
+    from trafficgen.verdict.gating import Design, Ended
+    from trafficgen.watched import Watch
+
+EPILOG: Final = """\
+Examples:
+
+\b
+  traffic-gen gate --a 10.0.0.7:25 --b 10.0.0.8:25 --scenario release.toml
+  traffic-gen gate --a localhost:2525 --a-start './up old' --a-stop ./down --b-start './up new' --b-stop ./down
+  traffic-gen gate --a 10.0.0.7 --b 10.0.0.8 --state gate.jsonl -- --message-count 20000 --concurrency 50
+
+What follows -- are options of send. Exit codes: 0 pass, 99 fail, 105 interrupted, 120 warn or inconclusive, 121 nothing
+could be judged, 122 the file of --state belongs to another gate.
+"""
+
+_PATH: Final = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOptions:
+    """What `traffic-gen gate` was told, by parameter name."""
+
+    scenario: str | None
+    a: str | None
+    b: str | None
+    a_start: str | None
+    a_stop: str | None
+    b_start: str | None
+    b_stop: str | None
+    a_cgroup: str | None
+    b_cgroup: str | None
+    metric: tuple[str, ...]
+    looks: str
+    control: int
+    on_inconclusive: str
+    tolerate_refusals: bool
+    state: Path | None
+    keep: Path | None
+    history: Path | None
+    label: str
+    json: Path | None
+    junit: Path | None
+    send: tuple[str, ...]
+
+
+@click.command("gate", cls=GroupedCommand, epilog=EPILOG)
+@click.option("--scenario", metavar="FILE", help="The load of every run, as for send.")
+@click.option("--a", metavar="HOST[:PORT]", help="Where the build to compare with is, or comes up.")
+@click.option("--b", metavar="HOST[:PORT]", help="Where the build under test is, or comes up. [default: as --a]")
+@click.option("--a-start", metavar="CMD", help="Bring A up before each of its runs, without a shell; waits for a 220.")
+@click.option("--a-stop", metavar="CMD", help="Take A down after each of its runs; waits until it is gone.")
+@click.option("--b-start", metavar="CMD", help="The same for B.")
+@click.option("--b-stop", metavar="CMD", help="The same for B.")
+@click.option(
+    "--a-cgroup", metavar="DIR", help="A's cgroup, to read what A used; else its process tree, if it is here."
+)
+@click.option("--b-cgroup", metavar="DIR", help="The same for B.")
+@click.option(
+    "--metric",
+    multiple=True,
+    metavar="NAME[:PERCENT%[+TIME]]",
+    help="""
+    What must not get worse, and by how much it may, such as throughput:5%, p99:10%+2ms (10 %, or 2 ms if that is more),
+    server.cpu:3%. At most three. [default: throughput:5% p99:10%+2ms]""",
+)
+@click.option("--looks", default="8,16,24", metavar="N,N…", help="Judge after so many pairs. [default: 8,16,24]")
+@click.option(
+    "--control", default=8, metavar="N", help="Pairs of A against A first; 0: trust this machine. [default: 8]"
+)
+@click.option(
+    "--on-inconclusive",
+    type=click.Choice(["inconclusive", "fail", "pass"]),
+    default="inconclusive",
+    help="How warn and inconclusive end: 120, 99 or 0. [default: inconclusive]",
+)
+@click.option("--tolerate-refusals", is_flag=True, help="Rejected and failed messages are part of this load.")
+@click.option(
+    "--state",
+    metavar="FILE",
+    type=_PATH,
+    help="Keep trials here; called again with the same file, an interrupted gate goes on.",
+)
+@click.option("--keep", metavar="DIR", type=_PATH, help="Keep the results of every run here.")
+@click.option(
+    "--history", metavar="FILE", type=_PATH, help="Append ratios and medians to this CSV file, to watch slow drift."
+)
+@click.option("--label", default="", metavar="TEXT", help="What to call this gate in the history: a commit, a branch.")
+@click.option("--json", metavar="FILE", type=_PATH, help="Write all numbers as JSON.")
+@click.option("--junit", metavar="FILE", type=_PATH, help="Write the verdict as JUnit XML.")
+@click.argument("send", nargs=-1, type=click.UNPROCESSED, metavar="[-- SEND OPTIONS]")
+def command(**given: Any) -> ExitCode:
+    """Say whether build B is worse than build A by more than a margin, with the evidence for it.
+
+    Pairs of runs in random order, judged after 8, 16 and 24 pairs by an exact test; docs/gate.md explains it.
+    """
+    from trafficgen.gate.gate import BuildRunner, run_gate
+    from trafficgen.gate.trials import TrialFile, seed_in
+    from trafficgen.verdict.gating import Side
+
+    options = GateOptions(**given)
+    seeds = seed_in(options.state)
+    plan, watch = _load(options, seeds[0] if seeds else None)
+    design = _design(options, seeds[1] if seeds else secrets.randbits(32))
+    builds = {Side.A: _build(options, Side.A), Side.B: _build(options, Side.B)}
+    file = TrialFile(options.state, _identity(plan, design, builds))
+    runner = BuildRunner(plan, builds, design.metrics, watch, options.keep, options.tolerate_refusals)
+    started_at = datetime.now(UTC)
+    ended = run_gate(design, runner, file, notice=lambda line: click.echo(line, err=True))
+    _write(options, design, ended, file, started_at)
+    return _code(options, ended)
+
+
+def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, Watch]":
+    """The plan of every run, and which part of it counts."""
+    from trafficgen.cli.judging import watch_for
+    from trafficgen.cli.planning import SendOptions, make_plan
+    from trafficgen.cli.send import command as send
+
+    arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
+    told = SendOptions(**send.make_context("send", arguments).params)
+    if told.target is not None:
+        raise PlanError("expected the targets as --a and --b", field="target", flag="--target")
+    if told.threshold:
+        raise PlanError("a gate compares; leave thresholds to send", field="thresholds", flag="--threshold")
+    if seed is not None and told.seed is None:
+        told = replace(told, seed=seed)
+    plan = make_plan(told).plan
+    return plan, watch_for(told, plan)
+
+
+def _design(options: GateOptions, seed: int) -> "Design":
+    from trafficgen.verdict.gating import Design
+    from trafficgen.verdict.reading import DEFAULT_METRICS, parse_metric
+
+    texts = options.metric or DEFAULT_METRICS
+    metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in texts)
+    try:
+        looks = tuple(int(word) for word in options.looks.split(","))
+    except ValueError:
+        text = f'expected numbers of pairs such as 8,16,24, got "{options.looks}"'
+        raise PlanError(text, field="looks", flag="--looks") from None
+    try:
+        return Design(metrics, looks, options.control, seed)
+    except ValueError as error:
+        raise PlanError(str(error), field="looks", flag="--looks") from error
+
+
+def _build(options: GateOptions, side: "Any") -> "Build":
+    from trafficgen.gate.builds import Build
+    from trafficgen.plan import parse_target
+
+    name = side.value
+    where = getattr(options, name) or options.a
+    if where is None:
+        raise PlanError("expected the address of the build to compare with", field="target", flag="--a")
+    start, stop = getattr(options, f"{name}_start"), getattr(options, f"{name}_stop")
+    if (start is None) != (stop is None):
+        flag = f"--{name}-{'stop' if stop is None else 'start'}"
+        raise PlanError("expected commands to start and to stop, or neither", field="build", flag=flag)
+    return Build(parse_target(where), start, stop, getattr(options, f"{name}_cgroup"))
+
+
+def _identity(plan: "Plan", design: "Design", builds: "dict[Any, Build]") -> dict[str, Any]:
+    """What makes a gate the same gate."""
+    from trafficgen.measure.document import to_plain
+
+    without_id = {key: value for key, value in plan.to_dict().items() if key != "run_id"}
+    sides = {side.value: [str(build.target), build.start, build.stop] for side, build in builds.items()}
+    return {"plan": without_id, "design": to_plain(design), "builds": sides}
+
+
+def _write(options: GateOptions, design: "Design", ended: "Ended", file: "TrialFile", started_at: datetime) -> None:
+    from trafficgen.report import gated
+    from trafficgen.report.to_text import write_sections
+
+    now = datetime.now(UTC)
+    write_sections(gated.gate_sections(ended), sys.stdout)
+    if options.json:
+        options.json.write_text(gated.gate_json(ended, design, file.trials), encoding="utf-8")
+    if options.junit:
+        seconds = (now - started_at).total_seconds()
+        text = gated.gate_junit(ended, design, started_at.isoformat(timespec="seconds"), seconds)
+        options.junit.write_text(text, encoding="utf-8")
+    if options.history:
+        header = not options.history.exists() or not options.history.stat().st_size
+        time = now.isoformat(timespec="seconds")
+        with options.history.open("a", encoding="utf-8") as history:
+            history.write(gated.history_rows(ended, time=time, label=options.label, header=header))
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(page).open("a", encoding="utf-8") as summary:
+            summary.write(gated.gate_markdown(ended))
+
+
+def _code(options: GateOptions, ended: "Ended") -> ExitCode:
+    if ended.code is not ExitCode.INCONCLUSIVE:
+        return ended.code
+    return {
+        "fail": ExitCode.VERDICT_FAILED, "pass": ExitCode.DONE, "inconclusive": ExitCode.INCONCLUSIVE,
+    }[options.on_inconclusive]  # fmt: skip

@@ -1,0 +1,93 @@
+"""A side of the gate: the server under test, fresh for every run where commands for that are given.
+
+Takes     an address; commands to start and to stop, run without a shell
+Gives     a server that answers, for the length of one run
+Fails     with SetupError when a command fails, or the server does not come up or go away in time
+"""
+
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.engine.address import resolve
+from trafficgen.errors import SetupError
+from trafficgen.plan import Target, TcpTarget
+
+_PATIENCE_S: Final = 60
+_PAUSE_S: Final = 0.05
+_ONE_TRY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One side. `target` None: the embedded sink. `cgroup`: the server's directory under /sys/fs/cgroup."""
+
+    target: Target | None
+    start: str | None = None
+    stop: str | None = None
+    cgroup: str | None = None
+
+
+@contextmanager
+def running(build: Build) -> Iterator[None]:
+    """Up, for the length of the block."""
+    if build.start:
+        _call(build.start)
+    try:
+        if build.target is not None:
+            _wait(build.target, wanted=True)
+        yield
+    finally:
+        if build.stop:
+            _call(build.stop)
+            if build.target is not None:
+                _wait(build.target, wanted=False)
+
+
+def answers(target: Target) -> bool:
+    """Whether somebody greets there: a listener whose server is still starting does not count."""
+    address = resolve(target).addresses[0]
+    try:
+        with _connected(address) as peer:
+            greeting = peer.recv(3)
+            peer.sendall(b"QUIT\r\n")
+    except OSError:
+        return False
+    return greeting == b"220"
+
+
+def _connected(address: Target) -> socket.socket:
+    if isinstance(address, TcpTarget):
+        return socket.create_connection((address.host, address.port), _ONE_TRY_S)
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    peer.settimeout(_ONE_TRY_S)
+    try:
+        peer.connect(address.path)
+    except OSError:
+        peer.close()
+        raise
+    return peer
+
+
+def _call(command: str) -> None:
+    try:
+        done = subprocess.run(shlex.split(command), check=False, stdout=subprocess.DEVNULL)
+    except (OSError, ValueError) as error:
+        raise SetupError(f'cannot run "{command}": {error}') from error
+    if done.returncode:
+        raise SetupError(f'"{command}" ended with code {done.returncode}')
+
+
+def _wait(target: Target, *, wanted: bool) -> None:
+    deadline_ns = now_ns() + _PATIENCE_S * NS_PER_S
+    while answers(target) is not wanted:
+        if now_ns() > deadline_ns:
+            what = "no server greets" if wanted else "a server still answers"
+            raise SetupError(f"{what} at {target} after {_PATIENCE_S} s")
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,86 @@
+"""A gate from the first run to the verdict.
+
+Takes     a design, a plan, two builds; or in place of those any `Runner`
+Gives     `Ended`, with every trial behind it
+Ends      early with KeyboardInterrupt when a run was interrupted; the trials are on disk and the gate can go on
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from trafficgen.engine.address import check, resolve
+from trafficgen.gate.builds import Build, running
+from trafficgen.gate.trials import TrialFile
+from trafficgen.gate.usage import read_usage, used_per_1000
+from trafficgen.measure.journal import Journal
+from trafficgen.measure.parts import StoppedBy
+from trafficgen.plan import Plan
+from trafficgen.report.gated import value_in_words
+from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
+from trafficgen.verdict.reading import trial_of
+from trafficgen.verdict.rule import Metric
+from trafficgen.watched import Watch, run_watched
+
+
+class Runner(Protocol):
+    """Makes one run of a step."""
+
+    def run(self, step: Step) -> Trial: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRunner:
+    """Runs the plan against the builds. Every run has the same messages; only its id is new.
+
+    `keep`: a directory for the results of every run. `tolerate_refusals`: rejected and failed messages are no harm.
+    """
+
+    plan: Plan
+    builds: dict[Side, Build]
+    metrics: Sequence[Metric]
+    watch: Watch
+    keep: Path | None = None
+    tolerate_refusals: bool = False
+
+    def run(self, step: Step) -> Trial:
+        build = self.builds[step.side]
+        plan = replace(self.plan, target=build.target, run_id=secrets.token_hex(8), keep_going=True)
+        if build.target is not None:
+            check(plan, resolve(build.target))  # before anything here connects
+        with running(build):
+            before = read_usage(build)
+            results = run_watched(plan, self.watch)
+            after = read_usage(build)
+        if results.stopped_by is StoppedBy.INTERRUPTED:
+            raise KeyboardInterrupt
+        if self.keep:
+            self.keep.mkdir(parents=True, exist_ok=True)
+            Journal(self.keep / f"{step.index + 1:03}-{step.side.value}-{results.run.id}.json").close(results)
+        server = used_per_1000(before, after, results.messages.accepted)
+        return trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
+
+
+def run_gate(
+    design: Design, runner: Runner, file: TrialFile, *, notice: Callable[[str], None] = lambda _line: None
+) -> Ended:
+    """Make runs until there is a verdict. `notice` gets a line for each run."""
+    at_most = len(steps(design))
+    while not isinstance(following := advance(design, file.trials), Ended):
+        trial = runner.run(following)
+        file.add(trial)
+        notice(_told(following, trial, design, at_most))
+    return following
+
+
+def _told(step: Step, trial: Trial, design: Design, at_most: int) -> str:
+    numbers = ", ".join(
+        f"{metric.name} {value_in_words(metric.name, trial.values[metric.name])}"
+        for metric in design.metrics
+        if metric.name in trial.values
+    )
+    what = f"run {step.index + 1} of at most {at_most}, {step.purpose.value} pair {step.pair + 1}, {step.side.name}"
+    trouble = f"; {trial.harm}" if trial.harm else f"; spoiled: {trial.spoiled}" if trial.spoiled else ""
+    return f"{what}: {numbers}{trouble}"

@@ -1,0 +1,69 @@
+"""The trials of a gate on disk: a line each, so that a gate that was interrupted goes on where it stopped.
+
+Takes     a file, and what the gate is: its design, its plan, its builds
+Gives     the trials made so far; appends each new one and has it on the disk before the next run begins
+Refuses   with ResultsError a file of another gate
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trafficgen.errors import ResultsError
+from trafficgen.measure.document import from_plain, to_plain
+from trafficgen.verdict.gating import Trial
+
+
+class TrialFile:
+    """Trials, in memory and, with a path, on disk."""
+
+    def __init__(self, path: Path | None, gate: Mapping[str, Any]) -> None:
+        self.trials: list[Trial] = []
+        self._path = path
+        if path is None:
+            return
+        gate = json.loads(json.dumps(gate))
+        if path.exists() and path.stat().st_size:
+            self._read(path, gate)
+        else:
+            self._append(gate)
+
+    def add(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        if self._path is not None:
+            self._append(to_plain(trial))
+
+    def _read(self, path: Path, gate: Mapping[str, Any]) -> None:
+        # A line that a power cut left half written is no trial.
+        text = path.read_text(encoding="utf-8")
+        *lines, rest = text.split("\n")
+        try:
+            known, *trials = (json.loads(line) for line in lines)
+            self.trials = [from_plain(Trial, plain) for plain in trials]
+        except ValueError as error:
+            raise ResultsError(f'expected the trials of a gate, got "{path}": {error}') from error
+        if different := [key for key in gate if known.get(key) != gate[key]]:
+            raise ResultsError(f'"{path}" holds the trials of another gate: its {", ".join(different)} differs')
+        if rest:
+            os.truncate(path, len(text.encode()) - len(rest.encode()))
+
+    def _append(self, plain: Mapping[str, Any]) -> None:
+        assert self._path is not None
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def seed_in(path: Path | None) -> tuple[int, int] | None:
+    """The seeds of the plan and of the design in a file of trials; None when there is none yet."""
+    if path is None or not path.exists() or not path.stat().st_size:
+        return None
+    try:
+        with path.open(encoding="utf-8") as file:
+            head = json.loads(file.readline())
+        return int(head["plan"]["seed"]), int(head["design"]["seed"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f'expected the trials of a gate, got "{path}"') from error

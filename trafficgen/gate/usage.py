@@ -1,0 +1,95 @@
+"""What the server's processes used: CPU, octets written, context switches.
+
+Takes     a build at an address of this machine; or its cgroup (v2)
+Gives     readings to subtract; per 1,000 messages. Nothing where they cannot be had: another machine, no psutil,
+          processes of another user
+Exact     CPU by cgroup; by process tree it holds children that ended as soon as their parent has waited for them.
+          Octets written are those of living processes, so they are left out when one of them ended meanwhile
+Not here  fsyncs: neither /proc nor a cgroup counts them
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from trafficgen.gate.builds import Build
+from trafficgen.plan import TcpTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Since the processes began. None: not known. `pids`: whose it is."""
+
+    cpu_s: float
+    written: int | None
+    switches: int | None
+    pids: frozenset[int] = frozenset()
+
+
+def read_usage(build: Build) -> Usage | None:
+    """Now; None where it cannot be had."""
+    if build.cgroup:
+        return _of_cgroup(Path(build.cgroup))
+    if not isinstance(build.target, TcpTarget):
+        return None
+    try:
+        psutil: Any = import_module("psutil")
+    except ImportError:
+        return None
+    try:
+        return _of_tree(psutil, _listeners(psutil, build.target.port))
+    except psutil.Error:
+        return None
+
+
+def used_per_1000(before: Usage | None, after: Usage | None, messages: int) -> Mapping[str, float]:
+    """By the names of `verdict.reading.SERVER_METRICS`."""
+    if before is None or after is None or not messages:
+        return {}
+    used = {"server.cpu": after.cpu_s - before.cpu_s}
+    if after.written is not None and before.written is not None and before.pids <= after.pids:
+        used["server.written"] = after.written - before.written
+    if after.switches is not None and before.switches is not None and before.pids <= after.pids:
+        used["server.switches"] = after.switches - before.switches
+    return {name: 1000 * amount / messages for name, amount in used.items() if amount > 0}
+
+
+def _of_cgroup(directory: Path) -> Usage | None:
+    """cpu.stat and io.stat (Linux, Documentation/admin-guide/cgroup-v2.rst)."""
+    try:
+        cpu = dict(line.split() for line in (directory / "cpu.stat").read_text().splitlines())
+        cpu_s = int(cpu["usage_usec"]) / 1e6
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        devices = (directory / "io.stat").read_text().splitlines()
+        fields = (field.partition("=") for device in devices for field in device.split()[1:])
+        written: int | None = sum(int(value) for name, _, value in fields if name == "wbytes")
+    except (OSError, ValueError):
+        written = None
+    return Usage(cpu_s, written, None)
+
+
+def _listeners(psutil: Any, port: int) -> list[Any]:
+    connections = psutil.net_connections(kind="tcp")
+    pids = {one.pid for one in connections if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid}
+    return [psutil.Process(pid) for pid in sorted(pids)]
+
+
+def _of_tree(psutil: Any, listeners: Iterable[Any]) -> Usage | None:
+    tree = {process.pid: process for one in listeners for process in (one, *one.children(recursive=True))}
+    if not tree:
+        return None
+    cpu_s, written, switches = 0.0, 0, 0
+    for process in tree.values():
+        try:
+            with process.oneshot():
+                times, changes = process.cpu_times(), process.num_ctx_switches()
+                cpu_s += sum(times[:4])  # own and waited-for children's, user and system
+                switches += changes.voluntary + changes.involuntary
+                written += process.io_counters().write_bytes
+        except psutil.NoSuchProcess:
+            continue
+    return Usage(cpu_s, written, switches, frozenset(tree))

@@ -1,0 +1,150 @@
+"""How a gate ended, in words, as JSON, JUnit, Markdown, and as a line of history.
+
+Takes     `Ended`, the design, the trials
+Gives     sections for people; documents for machines, all from the same numbers
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+from trafficgen.measure.document import to_plain
+from trafficgen.report import words
+from trafficgen.report.judged import quantity_in_words
+from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.report.tables import add_suite, write_xml
+from trafficgen.verdict.control import Control
+from trafficgen.verdict.gating import Design, Ended, Trial
+from trafficgen.verdict.quantities import is_quantity, parse_quantity
+from trafficgen.verdict.rule import Comparison, Verdict
+
+_TONES: Final = {Verdict.PASS: Tone.GOOD, Verdict.FAIL: Tone.BAD}
+
+HISTORY: Final = (
+    "time", "label", "verdict", "metric", "pairs", "ratio", "low", "high", "t_low", "t_high", "p", "margin_ratio",
+    "median_a", "median_b",
+)  # fmt: skip
+
+
+def gate_sections(ended: Ended) -> tuple[Section, ...]:
+    """The verdict, the comparisons, the control."""
+    verdict = ended.verdict.value.upper() if ended.verdict else "NOT VALID"
+    made = [Section(verdict, "l", (), notes=(ended.reason,)), _compared(ended), _controlled(ended.controls)]
+    return tuple(section for section in made if section.rows or section.notes)
+
+
+def gate_json(ended: Ended, design: Design, trials: Sequence[Trial]) -> str:
+    """All of it; schema version 1."""
+    plain: dict[str, Any] = {
+        "schema_version": 1,
+        "verdict": ended.verdict.value if ended.verdict else None,
+        "exit_code": int(ended.code),
+        "reason": ended.reason,
+        "design": to_plain(design),
+        "comparisons": [_plain(one) for one in _comparisons(ended)],
+        "controls": [
+            {**_plain(one.comparison), "resolvable": one.resolvable, "trouble": one.trouble and one.trouble.value}
+            for one in ended.controls
+        ],
+        "others": [_plain(one) for one in ended.others],
+        "trials": to_plain(tuple(trials)),
+    }
+    lines = (f"{json.dumps(key)}: {_one_line_each(value)}" for key, value in plain.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def gate_markdown(ended: Ended) -> str:
+    """A verdict and a table, for a job's summary page."""
+    mark = {Verdict.PASS: "✅", Verdict.FAIL: "❌"}.get(ended.verdict, "⚠️") if ended.verdict else "⚠️"
+    lines = [f"**{mark} {ended.verdict.value.upper() if ended.verdict else 'NOT VALID'}**: {ended.reason}", ""]
+    rows = [_cells(one) for one in (*_comparisons(ended), *ended.others)]
+    if rows:
+        lines += ["| metric | A | B | B / A | interval | margin |", "|---|---:|---:|---:|---|---:|"]
+        lines += [f"| {' | '.join(cells[:6])} |" for cells in rows]
+    return "\n".join(lines) + "\n"
+
+
+def gate_junit(ended: Ended, design: Design, started_at: str, duration_s: float) -> str:
+    """A test case for each metric, and one for the gate itself."""
+    verdicts = {one.metric.name: one for one in _comparisons(ended)}
+    passed = ended.verdict is Verdict.PASS
+    cases: list[tuple[str, str | None]] = [("the gate", None if passed else ended.reason)]
+    for metric in design.metrics:
+        one = verdicts.get(metric.name)
+        wrong = None if one and one.verdict is Verdict.PASS else " ".join(_cells(one)) if one else "not judged"
+        cases.append((metric.name, wrong))
+    suites = ET.Element("testsuites", name="traffic-gen")
+    add_suite(suites, "gate", started_at, duration_s, cases)
+    return write_xml(suites)
+
+
+def history_rows(ended: Ended, *, time: str, label: str, header: bool) -> str:
+    """One CSV row a metric, with a header for a new file; also of what was not gated."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(HISTORY)
+    verdict = ended.verdict.value if ended.verdict else "not valid"
+    for one in (*_comparisons(ended), *ended.others):
+        writer.writerow((
+            time, label, verdict, one.metric.name, one.pairs, one.ratio, *one.interval, *one.t_interval, one.p,
+            one.margin_ratio, one.median_a, one.median_b,
+        ))  # fmt: skip
+    return text.getvalue()
+
+
+def value_in_words(name: str, value: float) -> str:
+    """A metric's value in the unit that suits it."""
+    if is_quantity(name):
+        return quantity_in_words(value, parse_quantity(name).kind)
+    return f"{words.size(value)}/1k" if name == "server.written" else f"{words.three_digits(value)}/1k"
+
+
+def _comparisons(ended: Ended) -> tuple[Comparison, ...]:
+    return ended.judgement.comparisons if ended.judgement else ()
+
+
+def _compared(ended: Ended) -> Section:
+    gated, others = _comparisons(ended), ended.others
+    tones = [_TONES.get(one.verdict, Tone.PLAIN) if one.verdict else Tone.PLAIN for one in gated]
+    rows = [Row(_cells(one), tone) for one, tone in zip(gated, tones, strict=True)]
+    rows += [Row((*_cells(one)[:5], "–", "not gated")) for one in others]
+    header = ("A", "B", "B / A", "interval", "margin", "")
+    return Section("metric", "lrrrrrl", tuple(rows), header, tuple(_notes(gated)))
+
+
+def _notes(gated: Sequence[Comparison]) -> Iterator[str]:
+    if gated:
+        by_t = ", ".join(f"{one.metric.name} [{one.t_interval.low:.3f}, {one.t_interval.high:.3f}]" for one in gated)
+        yield f"intervals at {1 - gated[0].alpha:.1%}, so that all looks together keep 95%; by Student's t: {by_t}"
+
+
+def _controlled(controls: Sequence[Control]) -> Section:
+    return Section("A against A", "l", (), notes=tuple(control.reason for control in controls))
+
+
+def _cells(one: Comparison) -> tuple[str, ...]:
+    name = one.metric.name
+    return (
+        name,
+        value_in_words(name, one.median_a),
+        value_in_words(name, one.median_b),
+        f"{one.ratio:.3f}×",
+        f"[{one.interval.low:.3f}, {one.interval.high:.3f}]",
+        f"{one.margin_ratio:.3f}×",
+        one.verdict.value if one.verdict else "",
+    )
+
+
+def _plain(one: Comparison) -> dict[str, Any]:
+    plain: dict[str, Any] = to_plain(one)
+    return plain
+
+
+def _one_line_each(value: Any) -> str:
+    if isinstance(value, list) and value:
+        return "[\n  " + ",\n  ".join(json.dumps(item) for item in value) + "\n]"
+    return json.dumps(value)

@@ -1,0 +1,82 @@
+"""From one run to the numbers a gate compares: one run, one number a metric.
+
+Takes     "throughput:5%", "p99:10%+2ms", "server.cpu:3%"; results of a run, and what its server used
+Gives     metrics with their margins; a trial
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from trafficgen.measure.results import Results
+from trafficgen.units import parse_duration
+from trafficgen.verdict.gating import Step, Trial
+from trafficgen.verdict.quantities import Kind, parse_quantity
+from trafficgen.verdict.rule import Better, Metric
+
+DEFAULT_METRICS: Final = ("throughput:5%", "p99:10%+2ms")
+
+SERVER_METRICS: Final = {
+    "server.cpu": "CPU seconds per 1,000 messages",
+    "server.written": "octets written per 1,000 messages",
+    "server.switches": "context switches per 1,000 messages",
+}
+"""The second channel: what the server's processes used. Scatters less than any time does."""
+
+_FORM: Final = re.compile(r"(.+?)(?::(\d+(?:\.\d+)?)%(?:\+(\S+))?)?")
+_ALSO_READ: Final = ("throughput", "p50", "p99", "avg")
+
+
+def parse_metric(text: str) -> Metric:
+    """A metric and its margin, 5 % if none is given and 10 % for latencies. ValueError with what was expected."""
+    found = _FORM.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f'expected METRIC:MARGIN% such as throughput:5% or p99:10%+2ms, got "{text}"')
+    name, percent, floor = found.groups()
+    if name in SERVER_METRICS:
+        return Metric(name, Better.LOWER, float(percent or 5) / 100)
+    quantity = parse_quantity(name)
+    if quantity.kind not in (Kind.DURATION, Kind.RATE):
+        raise ValueError(f'"{name}" must be the same in every run; compare a latency or the throughput')
+    is_latency = quantity.kind is Kind.DURATION
+    if floor and not is_latency:
+        raise ValueError(f'only a latency has an absolute floor, got "{text}"')
+    floor_ns = parse_duration(floor) if floor else 0
+    return Metric(name, quantity.better, float(percent or (10 if is_latency else 5)) / 100, float(floor_ns))
+
+
+def trial_of(
+    step: Step,
+    results: Results,
+    metrics: Sequence[Metric],
+    server: Mapping[str, float],
+    *,
+    tolerate_refusals: bool = False,
+) -> Trial:
+    """What this run says. `server`: the second channel, empty where it cannot be had."""
+    harm = _harm(results, tolerate_refusals=tolerate_refusals)
+    names = dict.fromkeys((*(metric.name for metric in metrics if metric.name not in SERVER_METRICS), *_ALSO_READ))
+    read = {name: parse_quantity(name).read(results) for name in names}
+    values = {name: value for name, value in read.items() if value is not None} | dict(server)
+    missing = [metric.name for metric in metrics if values.get(metric.name, 0.0) <= 0.0]
+    return Trial(step.index, step.side, values, harm, None if harm else _spoiled(results, missing))
+
+
+def _harm(results: Results, *, tolerate_refusals: bool) -> str | None:
+    """What must be zero, without statistics."""
+    ledger, messages = results.ledger, results.messages
+    counts = [("in doubt", messages.in_doubt)]
+    if not tolerate_refusals:
+        counts += [("refused", messages.rejected_temporary + messages.rejected_permanent), ("failed", messages.failed)]
+    if ledger:
+        counts += [("missing", ledger.missing), ("duplicated", ledger.duplicated), ("corrupted", ledger.corrupted)]
+    words = ", ".join(f"{count:,} {what}" for what, count in counts if count)
+    return f"of {messages.started:,} messages {words}" if words and results.valid else None
+
+
+def _spoiled(results: Results, missing: Sequence[str]) -> str | None:
+    if not results.valid:
+        return "; ".join(caveat.text for caveat in results.caveats) or "part of the measurement was lost"
+    if results.generator.limited:
+        return "; ".join(results.generator.sentences)
+    return f"nothing was measured for {', '.join(missing)}" if missing else None
