@@ -147,6 +147,7 @@ class _Watcher:
 
 def _with_caveats(results: Results, snapshot: Snapshot, *, stolen_share: float, ceiling_share: float | None) -> Results:
     """`results` with what the machine around the run has to say; its other caveats stay as they are."""
+    results = replace(results, generator=replace(results.generator, ceiling_share=ceiling_share))
     known = {caveat.kind for caveat in results.caveats}
     every = assess(snapshot, stolen_share=stolen_share, ceiling_share=ceiling_share)
     added = tuple(caveat for caveat in every if caveat.kind not in known)

@@ -60,6 +60,8 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
 
 def watch_for(options: "SendOptions", plan: "Plan") -> "Watch":
     """The options understood. Refuses thresholds that this plan can never be judged by."""
+    from trafficgen.calibration import ceiling_path
+    from trafficgen.verdict.ceiling import read_ceiling
     from trafficgen.verdict.thresholds import check_threshold, parse_threshold
     from trafficgen.watched import Watch
 
@@ -77,6 +79,7 @@ def watch_for(options: "SendOptions", plan: "Plan") -> "Watch":
     return Watch(
         thresholds=thresholds,
         from_ns=from_ns,
+        ceiling=read_ceiling(ceiling_path()),
         abort_after_ns=_duration(options.abort_on_fail, "--abort-on-fail"),
         command=("traffic-gen", *sys.argv[1:]),
     )

@@ -35,8 +35,10 @@ COMMANDS: Final = {
     "gate": Entry("trafficgen.cli.gate", "Say whether one build of a server is worse than another, with evidence."),
     "report": Entry("trafficgen.cli.report", "Show results again, in another form or against other thresholds."),
     "compare": Entry("trafficgen.cli.compare", "Show one set of runs as multiples of another."),
+    "calibrate": Entry("trafficgen.cli.calibrate", "Measure what this machine's generator is capable of."),
     "merge": Entry("trafficgen.cli.merge", "Add up the results of generators that sent at the same time."),
     "export": Entry("trafficgen.cli.export", "Give latencies to other programs, such as HdrHistogram's."),
+    "schema": Entry("trafficgen.cli.schema", "Print the JSON Schema of scenario or results files."),
 }
 
 

@@ -221,3 +221,5 @@ class Generator:
     workers: tuple[WorkerHealth, ...]
     lost_workers: tuple[int, ...]
     sessions_opened: int
+    ceiling_share: float | None = None
+    """Of the rate that this machine was found capable of; None: not calibrated."""

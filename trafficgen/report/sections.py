@@ -276,6 +276,8 @@ def _generator(results: Results) -> Section:
     if not generator.limited and busiest:
         share = f"{busiest[0].cpu_share:.0%}"
         notes.append(f"the generator had room to spare: its busiest worker used {share} of a core")
+    if generator.ceiling_share is not None:
+        notes.append(f"the run reached {generator.ceiling_share:.0%} of the rate this machine was found capable of")
     notes += [f"{caveat.text}; {caveat.advice}" for caveat in results.caveats]
     header = ("CPU", "loop lag p50", "p99", "max", "lateness p99", "sessions opened")
     return Section("generator", "lrrrrrr", tuple(rows), header, tuple(notes))

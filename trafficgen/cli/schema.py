@@ -1,0 +1,70 @@
+"""`traffic-gen schema`: what a results file or a scenario file may hold, as JSON Schema."""
+
+import json
+from importlib.resources import files
+from typing import Any, Final
+
+import click
+
+from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.scenario import KINDS, known_options
+from trafficgen.errors import ExitCode
+
+EPILOG: Final = """\
+Example:
+
+\b
+  traffic-gen schema results
+"""
+
+_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+@click.command("schema", cls=GroupedCommand, epilog=EPILOG)
+@click.argument("what", type=click.Choice(["scenario", "results"]), default="scenario")
+def command(what: str) -> ExitCode:
+    """Print the JSON Schema of scenario files, or of results files."""
+    if what == "results":
+        text = files("trafficgen.report").joinpath("schema/results-1.json").read_text(encoding="utf-8")
+    else:
+        text = json.dumps(scenario_schema(), indent=2, ensure_ascii=False) + "\n"
+    click.echo(text, nl=False)
+    return ExitCode.DONE
+
+
+def scenario_schema() -> dict[str, Any]:
+    """From the options of `send` themselves."""
+    from trafficgen.cli.send import command as send
+
+    return {
+        "$schema": _DRAFT,
+        "title": "A scenario of traffic-gen (TOML)",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _property(option) for name, option in known_options(send.params).items()}
+        | {"phase": {"description": "Parts of the run, in this order.", "type": "array", "items": _PHASE}},
+    }
+
+
+_PHASE: Final = {
+    "type": "object",
+    "required": ["kind", "duration"],
+    "additionalProperties": False,
+    "properties": {
+        "kind": {"description": "Verdicts are made from the steady phase.", "enum": list(KINDS)},
+        "duration": {"description": "Such as 30s or 5m.", "type": "string"},
+        "rate": {"description": "Such as 100/s; of warm-up and steady.", "type": "string"},
+    },
+}
+
+
+def _property(option: click.Option) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": option.help or ""}
+    if option.is_flag:
+        return described | {"type": "boolean"}
+    if option.multiple:
+        one = {"type": ["string", "number"]}
+        return described | {"anyOf": [one, {"type": "array", "items": one}]}
+    if isinstance(option.type, click.Choice):
+        return described | {"enum": list(option.type.choices)}
+    return described | {"type": "integer" if option.type is click.INT else ["string", "number"]}
