@@ -23,7 +23,7 @@ def assert_proven(results: Results, messages: int) -> None:
 
 def test_five_thousand_messages_none_missing_none_twice_none_damaged() -> None:
     domains = (WeightedDomain("gmail.com", 3.0), WeightedDomain("yahoo.com", 1.0))
-    results = send(None, messages=5_000, sessions=20, workload={"domains": domains})
+    results = send(None, messages=5_000, sessions=20, body="5kb", workload={"domains": domains})
     assert_proven(results, 5_000)
     assert results.stopped_by is StoppedBy.FINISHED
     assert results.failures == ()

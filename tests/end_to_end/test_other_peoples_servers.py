@@ -57,11 +57,8 @@ def test_smtp_sink_that_knows_helo_only_gets_every_message(tmp_path: Path) -> No
     ("options", "expected"),
     [
         (["-q", "connect"], Counts(failed=20)),
-        (["-f", "connect"], Counts(failed=20)),
         (["-f", "mail"], Counts(rejected_permanent=20)),
         (["-r", "rcpt"], Counts(rejected_temporary=20)),
-        (["-f", "data"], Counts(rejected_permanent=20)),
-        (["-q", "data"], Counts(failed=20)),
         (["-r", "."], Counts(rejected_temporary=20)),
         (["-q", "."], Counts(in_doubt=20)),
     ],

@@ -12,7 +12,7 @@ RUN_ID = "9f3a6c1e02b4d857"
 def collected(*, workers: int, seed: int = 7) -> dict[int, bytes]:
     """Everything that arrives of 600 messages, by number, without the date."""
     with collecting_sink() as (port, messages):
-        results = send(port, messages=600, sessions=6, workers=workers, seed=seed, run_id=RUN_ID)
+        results = send(port, messages=600, sessions=6, workers=workers, seed=seed, run_id=RUN_ID, body="2kb")
         assert counts(results) == Counts(accepted=600)
         found = {}
         for message in messages:

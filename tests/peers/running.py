@@ -10,10 +10,11 @@ from typing import Any
 import jsonschema
 
 import trafficgen
-from trafficgen import OpenLoop, Plan, Progress, Results, SessionPlan, SizedBodies, TcpTarget, Workload
+from trafficgen import BodyFile, OpenLoop, Plan, Progress, Results, SessionPlan, SizedBodies, TcpTarget, Workload
 from trafficgen.plan import Target
 
 NS_PER_S = 1_000_000_000
+BODY = Path(__file__).parent / "body.txt"
 SCHEMA = json.loads((Path(trafficgen.__file__).parent / "report/schema/results-1.json").read_text())
 
 
@@ -49,7 +50,7 @@ def plan_for(
     sessions: int = 1,
     workers: int = 1,
     duration_s: float | None = None,
-    body: str = "1kb",
+    body: str | None = None,
     load: OpenLoop | None = None,
     keep_going: bool = True,
     grace_s: float = 10.0,
@@ -57,13 +58,17 @@ def plan_for(
     workload: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Plan:
-    """A small plan; a number is a port on the loopback address."""
+    """A small plan; a number is a port on the loopback address. Without a size the body is a short file.
+
+    (A worker writes half a megabyte of English before it makes bodies of a size; most tests have no use for it.)
+    """
+    content = SizedBodies((body,)) if body else BodyFile(BODY)
     return Plan(
         target=TcpTarget("127.0.0.1", target) if isinstance(target, int) else target,
         sessions=sessions,
         max_messages=messages,
         duration_ns=None if duration_s is None else int(duration_s * NS_PER_S),
-        workload=Workload(**{"content": SizedBodies((body,)), **(workload or {})}),
+        workload=Workload(**{"content": content, **(workload or {})}),
         load=load,
         session=SessionPlan(**(session or {})),
         keep_going=keep_going,
