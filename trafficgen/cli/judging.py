@@ -7,7 +7,8 @@ Not here  the plan itself (planning), the verdicts (trafficgen.verdict)
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -21,7 +22,7 @@ from trafficgen.errors import PlanError, SetupError
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
     from trafficgen.plan import Plan
-    from trafficgen.watched import Watch
+    from trafficgen.watched import Observer, Watch
 
 ABORT_AFTER: Final = "10s"
 
@@ -52,6 +53,11 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
     (("--warm-up",), {"metavar": "TIME", "help": """
         Leave what ended in this time out of thresholds and comparisons. The account of messages is always whole."""}),
     (("--junit",), {"metavar": "FILE", "help": "Write verdicts as JUnit XML, for CI systems."}),
+    (("--html",), {"metavar": "FILE", "help": "Write the results as one page with charts that opens offline."}),
+    (("--live-port",), {"type": click.IntRange(0, 65535), "metavar": "PORT", "help": """
+        Show that page while the run goes on, at http://127.0.0.1:PORT/; 0 takes a free port and says which."""}),
+    (("--metrics-port",), {"type": click.IntRange(0, 65535), "metavar": "PORT", "help": """
+        Let Prometheus scrape the run at http://127.0.0.1:PORT/metrics; needs the extra "prometheus"."""}),
     (("--before",), {"metavar": "CMD", "help": "Run this command before the run, without a shell; it must succeed."}),
     (("--after",), {"metavar": "CMD", "help": "Run this command after the run, however that went."}),
 ]
@@ -83,6 +89,26 @@ def watch_for(options: "SendOptions", plan: "Plan") -> "Watch":
         abort_after_ns=_duration(options.abort_on_fail, "--abort-on-fail"),
         command=("traffic-gen", *sys.argv[1:]),
     )
+
+
+@contextmanager
+def observers_for(options: "SendOptions", say: Callable[[str], None]) -> "Iterator[list[Observer]]":
+    """Who looks on while the run goes; their addresses are said."""
+    with ExitStack() as stack:
+        observers: list[Observer] = []
+        if options.live_port is not None:
+            from trafficgen.observers.live_page import LivePage
+
+            page = stack.enter_context(LivePage(options.live_port))
+            say(f"live page at http://127.0.0.1:{page.port}/")
+            observers.append(page)
+        if options.metrics_port is not None:
+            from trafficgen.observers.prometheus import Prometheus
+
+            metrics = stack.enter_context(Prometheus(options.metrics_port))
+            say(f"metrics at http://127.0.0.1:{metrics.port}/metrics")
+            observers.append(metrics)
+        yield observers
 
 
 def run_hook(command: str | None, flag: str) -> None:

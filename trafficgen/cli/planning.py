@@ -90,6 +90,9 @@ class SendOptions:
     warm_up: str | None
     abort_on_fail: str | None
     junit: str | None
+    html: str | None
+    live_port: int | None
+    metrics_port: int | None
     before: str | None
     after: str | None
 
@@ -141,7 +144,7 @@ def cores() -> int:
 def _check_lines(options: SendOptions) -> None:
     """What goes into reports and commands stays on its line."""
     given = (("--junit", options.junit), ("--before", options.before), ("--after", options.after))
-    more = (("--warm-up", options.warm_up), ("--abort-on-fail", options.abort_on_fail))
+    more = (("--html", options.html), ("--warm-up", options.warm_up), ("--abort-on-fail", options.abort_on_fail))
     for flag, text in (*given, *more, *(("--threshold", text) for text in options.threshold)):
         if text is not None and any(c in text for c in "\r\n\0"):
             raise _wrong("expected one line of text", "verdict", flag)

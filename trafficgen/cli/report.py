@@ -24,7 +24,7 @@ Examples:
 
 \b
   traffic-gen report run.json
-  traffic-gen report monday.json tuesday.json --csv -o runs.csv
+  traffic-gen report monday.json tuesday.json --html -o runs.html
   traffic-gen report run.json --threshold 'p99<250ms' --junit -o run.xml
 
 Exit codes: 0 done, 99 a threshold given here failed, 121 it cannot be judged because the measurement is not valid, 122
@@ -37,6 +37,7 @@ a file is missing or damaged.
 @click.option("--text", "form", flag_value="text", default=True, help="The summary. [default]")
 @click.option("--json", "form", flag_value="json", help="The results; of several files, a list.")
 @click.option("--csv", "form", flag_value="csv", help="One row a run, for spreadsheets.")
+@click.option("--html", "form", flag_value="html", help="One page with charts that opens offline, runs overlaid.")
 @click.option("--junit", "form", flag_value="junit", help="JUnit XML, for CI systems.")
 @click.option("--markdown", "form", flag_value="markdown", help="A table for a pull request or a job's summary.")
 @click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout.")
@@ -66,12 +67,14 @@ def write(text: str, output: Path | None) -> None:
 
 def _renderer(form: str) -> "Callable[[Sequence[Results]], str]":
     from trafficgen.report import tables
+    from trafficgen.report.to_html import to_html
     from trafficgen.report.to_text import to_text
 
     renderers: dict[str, Callable[[Sequence[Results]], str]] = {
         "text": lambda runs: "\n\n".join(to_text(run) for run in runs),
         "json": _as_json,
         "csv": tables.to_csv,
+        "html": to_html,
         "junit": tables.to_junit,
         "markdown": tables.to_markdown,
     }

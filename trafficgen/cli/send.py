@@ -7,12 +7,14 @@ Not here  the run itself (`trafficgen.run`), the words of the summary (report)
 
 import os
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trafficgen.cli.judging import judging_options, run_hook, watch_for
+from trafficgen.cli.judging import judging_options, observers_for, run_hook, watch_for
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode, PlanError
 
@@ -71,7 +73,7 @@ def command(**given: Any) -> ExitCode:
         click.echo(describe(plan))
         return ExitCode.DONE
     check(plan)
-    for name, flag in ((options.json, "--json"), (options.junit, "--junit")):
+    for name, flag in ((options.json, "--json"), (options.junit, "--junit"), (options.html, "--html")):
         _check_writable(name, flag)
     run_hook(options.before, "--before")
     try:
@@ -90,17 +92,19 @@ def _run(plan: "Plan", options: "SendOptions") -> "Results":
     schedule = Schedule(plan) if plan.load else None
     planned = schedule.planned if schedule else plan.max_messages
     duration_ns = schedule.duration_ns if schedule else plan.duration_ns
-    watch = watch_for(options, plan)
-    if options.quiet:
-        return run_watched(plan, watch, journal=_journal(options))
-    with Live(planned=planned, duration_ns=duration_ns) as live:
-        return run_watched(
+    say = (lambda _line: None) if options.quiet else _say
+    with ExitStack() as stack:
+        run = partial(
+            run_watched,
             plan,
-            watch,
+            watch_for(options, plan),
             journal=_journal(options),
-            progress=lambda now: live.update(now.snapshot, now.elapsed_ns),
-            notice=_say,
+            observers=stack.enter_context(observers_for(options, say)),
         )
+        if options.quiet:
+            return run()
+        live = stack.enter_context(Live(planned=planned, duration_ns=duration_ns))
+        return run(progress=lambda now: live.update(now.snapshot, now.elapsed_ns), notice=say)
 
 
 def _journal(options: "SendOptions") -> "Journal | None":
@@ -111,6 +115,7 @@ def _journal(options: "SendOptions") -> "Journal | None":
 
 def _write(results: "Results", options: "SendOptions") -> None:
     from trafficgen.report import tables
+    from trafficgen.report.to_html import to_html
     from trafficgen.report.to_text import write_summary
 
     if options.json == "-":
@@ -119,6 +124,8 @@ def _write(results: "Results", options: "SendOptions") -> None:
         journal.close(results)
     if options.junit:
         Path(options.junit).write_text(tables.to_junit([results]), encoding="utf-8")
+    if options.html:
+        Path(options.html).write_text(to_html([results]), encoding="utf-8")
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(page).open("a", encoding="utf-8") as summary:
             summary.write(tables.to_markdown([results]))

@@ -22,7 +22,7 @@ _QUANTILES: Final = (
     ("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999),
 )  # fmt: skip
 
-_ENDED: Final = {
+ENDED: Final = {
     StoppedBy.FINISHED: "finished",
     StoppedBy.DEADLINE: "time was up",
     StoppedBy.INTERRUPTED: "interrupted",
@@ -84,7 +84,7 @@ def _head(results: Results) -> Section:
     run = results.run
     target = run.target or "the embedded sink"
     addresses = ", ".join(run.addresses)
-    ended = f"{_ENDED[results.stopped_by]} after {format_duration(run.duration_s * 1e9)}"
+    ended = f"{ENDED[results.stopped_by]} after {format_duration(run.duration_s * 1e9)}"
     if not results.complete:
         ended = f"not complete: this is the state after {format_duration(run.duration_s * 1e9)}"
     facts = (

@@ -1,0 +1,139 @@
+"""The report page: whole in one file, drawn by a real browser, safe from what a server says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trafficgen.errors import SetupError
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Reply
+from trafficgen.measure.results import Results
+from trafficgen.measure.timeline import Interval
+from trafficgen.observers.live_page import LivePage
+from trafficgen.observers.prometheus import Prometheus
+from trafficgen.report.to_html import page_runs, to_html
+
+US, MS = 1_000, 1_000_000
+
+COUNT_PIXELS = """<script>
+document.body.dataset.painted = [...document.querySelectorAll("canvas")].map(canvas => {
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let painted = 0;
+  for (let i = 3; i < pixels.length; i += 4) painted += pixels[i] > 0;
+  return painted;
+}).join(" ");
+</script></body>"""
+
+
+@pytest.fixture
+def drawn(results: Results) -> Results:
+    """With histograms and ten seconds of a timeline."""
+    histogram = Histogram()
+    histogram.record_many(np.arange(1, 993, dtype=np.int64) * 20 * US)
+    timeline = tuple(
+        Interval(second, 1, 100, 99, 0, 1, 0, 0, 500_000, (2 + second) * MS, (9 + second) * MS) for second in range(10)
+    )
+    return replace(results, histograms={"response": histogram, "connect": histogram}, timeline=timeline)
+
+
+def browser() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium here, and CI must look at the page")
+        pytest.skip("no Chromium here")
+    return found
+
+
+def looked_at(page: str, directory: Path, *options: str) -> tuple[str, str]:
+    """The page as the browser has made it, and what its console said."""
+    file = directory / "page.html"
+    file.write_text(page.replace("</body>", COUNT_PIXELS), encoding="utf-8")
+    command = [browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    command += [f"--user-data-dir={directory / 'profile'}", *options, "--dump-dom", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+@pytest.mark.parametrize("options", [(), ("--blink-settings=preferredColorScheme=0",)], ids=["light", "dark"])
+def test_a_browser_draws_every_chart_and_has_nothing_to_complain_of(
+    drawn: Results, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    other = replace(drawn, run=replace(drawn.run, id="1" * 16))
+    dom, console = looked_at(to_html([drawn, other]), tmp_path, *options)
+    assert console == ""
+    assert 'data-charts="4"' in dom
+    painted = re.search(r'data-painted="([\d ]+)"', dom)
+    assert painted is not None
+    assert [int(pixels) > 2_000 for pixels in painted[1].split()] == [True] * 4
+    assert "9f3a6c1e accepted" in dom
+    assert "11111111 accepted" in dom
+
+
+def test_a_run_without_any_message_is_drawn_too(drawn: Results, tmp_path: Path) -> None:
+    bare = replace(drawn, histograms={}, timeline=(), latency_ns=dict.fromkeys(drawn.latency_ns))
+    dom, console = looked_at(to_html([bare]), tmp_path)
+    assert console == ""
+    assert dom.count("<p>nothing was recorded</p>") == 4
+
+
+def test_what_a_server_said_is_text_and_nothing_else(drawn: Results, tmp_path: Path) -> None:
+    rude = Reply("rcpt", 550, "", 7, "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>")
+    dom, console = looked_at(to_html([replace(drawn, replies=(rude,))]), tmp_path)
+    assert console == ""
+    assert "<title>traffic-gen</title>" in dom
+    assert "&lt;/script&gt;&lt;script&gt;document.title='taken'" in dom
+
+
+def test_the_page_loads_nothing_from_anywhere(drawn: Results) -> None:
+    page = to_html([drawn])
+    assert not re.search(r"""<(?:link|script|img)[^>]+(?:src|href)=(?!"data:,")""", page)
+    assert not re.search(r"@import|url\(", page)
+
+
+def test_a_spectrum_ends_where_values_no_longer_support_it(drawn: Results) -> None:
+    (run,) = page_runs([drawn])
+    xs, ys = run["spectrum"]
+    assert xs[0] == 1.0
+    assert (round(xs[10]), ys[10]) == (10, pytest.approx(893 * 20 * US, rel=2e-3))
+    assert xs[-1] <= 992
+    assert None not in ys
+
+
+# -- while a run goes on --------------------------------------------------------------------------------
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, answer.read().decode()
+
+
+def test_the_live_page_serves_the_numbers_so_far(drawn: Results) -> None:
+    with LivePage(0) as page:
+        assert fetch(page.port, "/runs.json") == (200, "[]")
+        page(replace(drawn, complete=False))
+        status, body = fetch(page.port, "/")
+        assert (status, '<script type="application/json" id="runs">null</script>' in body) == (200, True)
+        (run,) = json.loads(fetch(page.port, "/runs.json")[1])
+        assert (run["complete"], run["name"]) == (False, "9f3a6c1e")
+        with pytest.raises(SetupError, match="cannot listen"):
+            LivePage(page.port)
+
+
+def test_prometheus_scrapes_a_run(results: Results) -> None:
+    pytest.importorskip("prometheus_client")
+    with Prometheus(0) as metrics:
+        assert "traffic_gen" not in fetch(metrics.port, "/metrics")[1]
+        metrics(results)
+        lines = fetch(metrics.port, "/metrics")[1].splitlines()
+    assert 'traffic_gen_messages_total{outcome="accepted"} 992.0' in lines
+    assert 'traffic_gen_replies_total{code="550",phase="rcpt"} 1.0' in lines
+    assert 'traffic_gen_latency_seconds{quantile="0.99",stretch="response"} 0.01' in lines

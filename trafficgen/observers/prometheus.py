@@ -1,0 +1,84 @@
+"""Metrics of a run for Prometheus, at http://127.0.0.1:PORT/metrics.
+
+Takes     the results so far, whenever called
+Gives     counters of messages by outcome, of octets and of replies by code; latencies as quantiles, in seconds
+Fails     with SetupError when prometheus_client is not installed or the port cannot be had
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Final, Self
+
+from trafficgen.errors import SetupError
+from trafficgen.measure.results import Results
+
+_HOST: Final = "127.0.0.1"
+_OUTCOMES: Final = ("accepted", "rejected_temporary", "rejected_permanent", "failed", "in_doubt")
+_QUANTILES: Final = (("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99"), ("0.999", "p99_9"))
+
+
+class Prometheus:
+    """Use as a context manager. Port 0 takes a free one; `port` says which."""
+
+    def __init__(self, port: int) -> None:
+        try:
+            self._library: Any = import_module("prometheus_client")
+            self._core: Any = import_module("prometheus_client.core")
+        except ImportError as error:
+            text = "metrics need the package prometheus_client: pip install 'traffic-gen[prometheus]'"
+            raise SetupError(f"{text} (--metrics-port)") from error
+        self._results: Results | None = None
+        registry = self._library.CollectorRegistry()
+        registry.register(self)
+        try:
+            self._server, self._thread = self._library.start_http_server(port, _HOST, registry)
+        except OSError as error:
+            raise SetupError(f"cannot listen on {_HOST}:{port} for --metrics-port: {error.strerror}") from error
+        self.port: int = self._server.server_address[1]
+
+    def __call__(self, results: Results) -> None:
+        self._results = results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def collect(self) -> Iterator[Any]:
+        """What prometheus_client calls at every scrape."""
+        if self._results is None:
+            return
+        results, core = self._results, self._core
+        messages = core.CounterMetricFamily("traffic_gen_messages", "Messages by outcome.", labels=["outcome"])
+        for outcome in _OUTCOMES:
+            messages.add_metric([outcome], getattr(results.messages, outcome))
+        yield messages
+        octets = results.messages.bytes
+        yield core.CounterMetricFamily("traffic_gen_accepted_bytes", "Octets of accepted messages.", value=octets)
+        replies = core.CounterMetricFamily("traffic_gen_replies", "Replies.", labels=["phase", "code"])
+        by_code: Counter[tuple[str, str]] = Counter()
+        for reply in results.replies:
+            by_code[reply.phase, str(reply.code)] += reply.count
+        for key, count in by_code.items():
+            replies.add_metric(list(key), count)
+        yield replies
+        yield from self._latencies(results)
+        busiest = max((worker.cpu_share for worker in results.generator.workers), default=0.0)
+        yield core.GaugeMetricFamily("traffic_gen_worker_cpu_share", "Of the busiest worker's core.", value=busiest)
+
+    def _latencies(self, results: Results) -> Iterator[Any]:
+        family = self._core.GaugeMetricFamily(
+            "traffic_gen_latency_seconds", "Latency of the run so far.", labels=["stretch", "quantile"]
+        )
+        for name, latency in results.latency_ns.items():
+            if latency:
+                for quantile, field in _QUANTILES:
+                    family.add_metric([name, quantile], getattr(latency, field) / 1e9)
+        yield family

@@ -1,0 +1,191 @@
+"""A page about one or more runs: one file that opens offline, with charts.
+
+Takes     `Results`
+Gives     HTML with everything inside: style, script, numbers, and uPlot 1.6.32, which draws the charts (MIT, its
+          licence beside it in `page`)
+Safe      what a server said reaches the page as JSON and is shown as text; the page loads nothing from anywhere
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Latency
+from trafficgen.measure.results import Results
+from trafficgen.report import words
+from trafficgen.report.judged import value_in_words
+from trafficgen.report.sections import ENDED
+from trafficgen.units import format_duration
+
+MAX_ROWS: Final = 50
+"""Of domains and of replies; the rest is in the results file."""
+
+_STEPS: Final = 10
+"""Points of a spectrum for each nine."""
+
+_STRETCHES: Final = ("service", "response", "connect", "tls", "greeting", "ehlo", "auth", "envelope", "end_of_data")
+
+
+def to_html(runs: Sequence[Results]) -> str:
+    """The page; several runs are drawn over each other."""
+    return _page(page_runs(runs))
+
+
+def live_page() -> str:
+    """The same page, which asks for `runs.json` beside it once a second."""
+    return _page(None)
+
+
+def page_runs(runs: Sequence[Results]) -> list[dict[str, Any]]:
+    """What the page's script draws."""
+    most = max((_most(run) for run in runs), default=0)
+    return [_run(run, most) for run in runs]
+
+
+def _page(plain: Any) -> str:
+    page = files("trafficgen.report").joinpath("page")
+    pieces = {
+        "/*{uplot.css}*/": page.joinpath("uPlot.min.css").read_text(encoding="utf-8"),
+        "/*{page.css}*/": page.joinpath("page.css").read_text(encoding="utf-8"),
+        "/*{uplot.js}*/": page.joinpath("uPlot.iife.min.js").read_text(encoding="utf-8"),
+        "/*{page.js}*/": page.joinpath("page.js").read_text(encoding="utf-8"),
+        # "</script>" in a server's words must not end the script that holds them.
+        "/*{runs}*/": json.dumps(plain, allow_nan=False).replace("<", "\\u003c"),
+    }
+    text = page.joinpath("page.html").read_text(encoding="utf-8")
+    for mark, piece in pieces.items():
+        text = text.replace(mark, piece)
+    return text
+
+
+def _run(run: Results, most: int) -> dict[str, Any]:
+    main = "response" if run.run.model == "open" else "service"
+    drawn = [name for name in _STRETCHES if name in run.histograms and name != main]
+    xs = _shares(most)
+    return {
+        "name": run.run.id[:8],
+        "complete": run.complete,
+        "target": run.run.target or "the embedded sink",
+        "started_at": f"{run.run.started_at[:10]} {run.run.started_at[11:19]} UTC",
+        "rate": (run.window or run).rate.messages_per_s,
+        "outcomes": _outcomes(run),
+        "ended": _ended(run),
+        "thresholds": [
+            {"text": f"{one.expression}: {value_in_words(one)}", "passed": one.passed} for one in run.thresholds
+        ],
+        "caveats": [f"{caveat.text}; {caveat.advice}" for caveat in run.caveats],
+        "timeline": _timeline(run),
+        "latency": f"{main} time",
+        "spectrum": [xs, _spectrum(run.histograms.get(main), xs)],
+        "phases": {
+            "x": xs,
+            "names": [words.PHASES.get(name, name) for name in drawn],
+            "series": [_spectrum(run.histograms[name], xs) for name in drawn],
+        },
+        "latencies": _latencies(run.latency_ns),
+        "domains": _domains(run),
+        "replies": _replies(run),
+        "workers": _workers(run),
+    }
+
+
+def _most(run: Results) -> int:
+    return max((histogram.count for histogram in run.histograms.values()), default=0)
+
+
+def _shares(most: int) -> list[float]:
+    """1/(1 - p) from p = 0 to where one of `most` values lies above."""
+    points, x = [], 1.0
+    while x <= most:
+        points.append(x)
+        x = 10 ** ((len(points)) / _STEPS)
+    return points
+
+
+def _spectrum(histogram: Histogram | None, xs: Sequence[float]) -> list[int | None]:
+    """The latency at each of `xs`; None where there are too few values to tell it from the maximum."""
+    if histogram is None:
+        return [None] * len(xs)
+    supported = [x for x in xs if x <= histogram.count]
+    found = histogram.quantiles_ns([1 - 1 / x for x in supported])
+    # A logarithmic axis has no zero.
+    return [max(ns or 1, 1) for ns in found] + [None] * (len(xs) - len(supported))
+
+
+def _timeline(run: Results) -> dict[str, list[Any]]:
+    intervals = run.timeline
+    return {
+        "at_s": [one.at_s for one in intervals],
+        "accepted": [one.accepted / one.span_s for one in intervals],
+        "started": [one.started / one.span_s for one in intervals],
+        "unsuccessful": [
+            (one.rejected_temporary + one.rejected_permanent + one.failed + one.in_doubt) / one.span_s
+            for one in intervals
+        ],
+        "p50_ns": [one.p50_ns for one in intervals],
+        "p99_ns": [one.p99_ns for one in intervals],
+    }
+
+
+def _outcomes(run: Results) -> str:
+    messages = run.messages
+    parts = [f"{words.count(messages.accepted)} of {words.count(messages.started)} accepted"]
+    others = (("rejected", messages.rejected_temporary + messages.rejected_permanent), ("failed", messages.failed),
+              ("in doubt", messages.in_doubt), ("not started", messages.not_started))  # fmt: skip
+    parts += [f"{words.count(number)} {what}" for what, number in others if number]
+    if run.ledger:
+        ledger = run.ledger
+        parts.append(
+            "ledger clean"
+            if ledger.clean
+            else f"{ledger.missing} missing, {ledger.duplicated} duplicated, {ledger.corrupted} corrupted"
+        )
+    return ", ".join(parts)
+
+
+def _ended(run: Results) -> str:
+    after = format_duration(run.run.duration_s * 1e9)
+    if not run.complete:
+        return f"not complete: the state after {after}"
+    window = run.window
+    judged = f"; judged from {window.from_s:.1f} s to {window.to_s:.1f} s" if window else ""
+    return f"{ENDED[run.stopped_by]} after {after}, seed {run.run.seed}{judged}"
+
+
+def _latencies(latency_ns: Mapping[str, Latency | None]) -> list[list[Any]]:
+    return [
+        ["", words.PHASES.get(name, name.replace("_", ", ")), one.count, one.mean, one.p50, one.p90, one.p95, one.p99,
+         one.p99_9, one.max]
+        for name, one in latency_ns.items()
+        if one
+    ]  # fmt: skip
+
+
+def _domains(run: Results) -> list[list[Any]]:
+    ranked = sorted(run.domains.items(), key=lambda item: -item[1].weight)[:MAX_ROWS]
+    return [
+        ["", name, words.share(one.weight, 1), words.share(one.started, run.messages.started), one.started,
+         one.accepted, one.latency_ns and one.latency_ns.p50, one.latency_ns and one.latency_ns.p99]
+        for name, one in ranked
+    ]  # fmt: skip
+
+
+def _replies(run: Results) -> list[list[Any]]:
+    replies: list[list[Any]] = [
+        ["bad" if one.code >= 400 else "", words.PHASES[one.phase], one.code, one.enhanced, one.count, one.example]
+        for one in run.replies
+    ]
+    failures: list[list[Any]] = [
+        ["bad", words.PHASES[one.phase], one.reason, "", one.count, one.example] for one in run.failures
+    ]
+    return sorted(replies + failures, key=lambda row: -row[4])[:MAX_ROWS]
+
+
+def _workers(run: Results) -> list[list[Any]]:
+    return [
+        ["", f"worker {one.worker}", f"{one.cpu_share:.0%}", one.loop_lag_ns and one.loop_lag_ns.p99,
+         one.lateness_ns and one.lateness_ns.p99, one.sessions_opened]
+        for one in run.generator.workers
+    ]  # fmt: skip
