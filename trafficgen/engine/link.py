@@ -3,31 +3,30 @@
 Takes     what the event loop reports of one connection
 Gives     it to the session with the time; writes what comes back; says when the session is free or over
 Fails     never: every way a connection can end is told to the session
+
+A server that has said 221 or 421 closes the connection (RFC 5321, 4.1.1.10 and 3.8), and we let it go first: the
+side that closes first keeps the port in TIME_WAIT for a minute, and a session a message would use up the 28,000 there
+are.
 """
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 from trafficgen.clock import now_ns
 from trafficgen.outcomes import Phase
 from trafficgen.smtp.client import ClientSession
 from trafficgen.smtp.seams import Buffer
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
 
 class Link(asyncio.Protocol):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
 
-    __slots__ = ("_feed", "_unsent", "churns", "on_free", "session", "transport")
+    __slots__ = ("_feed", "_unsent", "on_free", "session", "transport")
 
-    def __init__(self, session: ClientSession, on_free: Callable[["Link"], None], *, churns: bool) -> None:
+    def __init__(self, session: ClientSession, on_free: Callable[["Link"], None]) -> None:
         self.session = session
         self.on_free = on_free
-        self.churns = churns
         self.transport: asyncio.Transport | None = None
         self._feed = session.feed
         self._unsent = False
@@ -74,13 +73,11 @@ class Link(asyncio.Protocol):
             self._free()
 
     def _free(self) -> None:
-        if self.session.closed and self.transport is not None and not self.transport.is_closing():
-            self._hang_up(self.transport)
+        if self.session.closed and not self.session.parted and self.transport is not None:
+            self.transport.close()
         self.on_free(self)
 
-    def _hang_up(self, transport: asyncio.Transport) -> None:
-        if self.churns and (peer := transport.get_extra_info("socket")) is not None and peer.family != socket.AF_UNIX:
-            # A session a message would leave a port in TIME_WAIT for a minute, and there are 28,000 of them. The
-            # server has said 221: nothing is lost by a reset, as smtp-source does it (Postfix HISTORY, 20030414).
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        transport.close()
+    def hang_up(self) -> None:
+        """Close a connection whose server has said goodbye and not closed it."""
+        if self.transport is not None:
+            self.transport.close()

@@ -65,36 +65,35 @@ class Opener:
 
     async def open(self, link: Link) -> Extensions | None:
         """Connect `link`. Returns what EHLO offered, or None when the link's session has yet to greet."""
-        refused: Refused | None = None
         addresses = self._route.addresses
-        for turn in range(len(addresses)):
-            index = (self._preferred + turn) % len(addresses)
+        for _ in addresses:
             try:
-                return await self._open_at(addresses[index], link)
-            except Refused as error:
-                refused = error
-                if error.phase is not Phase.CONNECT:
-                    break
-            finally:
-                if link.transport is not None:
-                    self._preferred = index
-        assert refused is not None
-        raise refused
+                return await self._open_at(addresses[self._preferred], link)
+            except Refused as refused:
+                if refused.phase is not Phase.CONNECT:
+                    raise
+                last = refused
+                self.prefer_another()
+        raise last
+
+    def prefer_another(self) -> None:
+        """The address at work does not answer: begin with the next one."""
+        self._preferred = (self._preferred + 1) % len(self._route.addresses)
 
     async def _open_at(self, address: Target, link: Link) -> Extensions | None:
         began_ns = now_ns()
-        timeout_s = self._plan.connect_timeout_ns / NS_PER_S
+        limit_s = self._plan.connect_timeout_ns / NS_PER_S
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout_s):
-                if not self.plain:
+            if not self.plain:
+                async with asyncio.timeout(limit_s):
                     peer = await _connected_socket(loop, address)
-                elif isinstance(address, UnixTarget):
-                    await loop.create_unix_connection(lambda: link, address.path)
-                else:
-                    await loop.create_connection(lambda: link, address.host, address.port)
+            elif isinstance(address, UnixTarget):
+                await loop.create_unix_connection(lambda: link, address.path)
+            else:
+                await loop.create_connection(lambda: link, address.host, address.port)
         except TimeoutError:
-            raise Refused(Phase.CONNECT, "timed out", f"no connection to {address} within {timeout_s:g} s") from None
+            raise Refused(Phase.CONNECT, "timed out", f"no connection within {limit_s:g} s") from None
         except OSError as error:
             raise Refused(Phase.CONNECT, _reason(error), f"{address}: {error.strerror or error}") from error
         self._report(Phase.CONNECT, now_ns() - began_ns)

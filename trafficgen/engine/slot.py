@@ -8,6 +8,7 @@ Limits    `MAX_OPENING` connections a worker are opened at the same time, so tha
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -36,18 +37,33 @@ class Surroundings:
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     steady: Steady = field(default_factory=Steady)
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_OPENING))
+    opening: int = 0
+    queue: "deque[Slot]" = field(default_factory=deque)
+    """Slots that would open a session, but `MAX_OPENING` others do."""
+    parting: deque[tuple[Link, int]] = field(default_factory=deque)
+    """Links whose server has said goodbye and is about to close, and since when."""
 
 
 class Slot:
     """`working`: it has a message, or is about to have a session for one. `opened`: sessions so far."""
 
-    __slots__ = ("_failures", "_link", "_opening", "_surroundings", "opened", "working")
+    __slots__ = (
+        "_cancelled_for",
+        "_connecting_since_ns",
+        "_failures",
+        "_link",
+        "_opening",
+        "_surroundings",
+        "opened",
+        "working",
+    )
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._link: Link | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._connecting_since_ns: int | None = None
+        self._cancelled_for = ("stopped", "")
         self._failures = 0  # sessions in a row that came to nothing
         self.opened = 0
         self.working = False
@@ -62,12 +78,15 @@ class Slot:
         """Whether a message is at work here."""
         return self._link is not None and self._link.session.message is not None
 
-    @property
-    def waiting_since_ns(self) -> int | None:
-        """Since when the server has owed an answer; None when it owes none."""
-        if not self.working or self._link is None or self._link.transport is None:
-            return None
-        return self._link.session.waiting_since_ns
+    def overdue(self, now: int, connect_limit_ns: int, reply_limit_ns: int) -> str | None:
+        """What has taken longer than it may, in words; None while all is well."""
+        if self._connecting_since_ns is not None and now - self._connecting_since_ns > connect_limit_ns:
+            return f"no connection within {connect_limit_ns / NS_PER_S:g} s"
+        if self._opening is None and self.working and self._link is not None and self._link.transport is not None:
+            since_ns = self._link.session.waiting_since_ns
+            if now - since_ns > reply_limit_ns:
+                return f"no reply within {reply_limit_ns / NS_PER_S:g} s"
+        return None
 
     @property
     def rest_ns(self) -> int:
@@ -83,21 +102,36 @@ class Slot:
         around = self._surroundings
         session = ClientSession(around.source, around.account, around.manners, around.steady)
         session.greet(work, now)
-        self._link = Link(session, self._on_free, churns=around.manners.max_messages > 0)
+        self._link = Link(session, self._on_free)
+        if around.opening < MAX_OPENING:
+            self._begin_opening()
+        else:
+            around.queue.append(self)
+
+    def _begin_opening(self) -> None:
+        if self._link is None:
+            return  # given up while it was waiting for its turn
+        self._surroundings.opening += 1
+        if self._surroundings.opener.plain:
+            self._connecting_since_ns = now_ns()
         self._opening = asyncio.get_running_loop().create_task(self._open(self._link))
 
     async def _open(self, link: Link) -> None:
+        around = self._surroundings
         try:
-            async with self._surroundings.gate:
-                extensions = await self._surroundings.opener.open(link)
+            extensions = await around.opener.open(link)
         except Refused as refused:
             link.give_up(refused.reason, refused.example, phase=refused.phase)
             return
         except asyncio.CancelledError:
-            link.give_up("stopped", "", phase=Phase.CONNECT)
+            around.opener.prefer_another()
+            link.give_up(*self._cancelled_for, phase=Phase.CONNECT)
             raise
         finally:
-            self._opening = None
+            self._opening = self._connecting_since_ns = None
+            around.opening -= 1
+            while around.queue and around.opening < MAX_OPENING:
+                around.queue.popleft()._begin_opening()
         self.opened += 1
         if extensions is not None:
             link.write(link.session.adopt(extensions, now_ns()))
@@ -105,6 +139,8 @@ class Slot:
     def _on_free(self, link: Link) -> None:
         if link.session.closed:
             self._link = None
+            if link.session.parted:
+                self._surroundings.parting.append((link, now_ns()))
             self._failures = 0 if link.session.served else self._failures + 1
             self._surroundings.on_closed()
         if self.working:
@@ -119,6 +155,7 @@ class Slot:
     def give_up(self, reason: str, example: str) -> None:
         """End whatever goes on here, now."""
         if self._opening is not None:
+            self._cancelled_for = reason, example
             self._opening.cancel()
         elif self._link is not None:
             self._link.give_up(reason, example)

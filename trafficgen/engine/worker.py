@@ -227,11 +227,13 @@ class _Worker:
             for slot in self._slots:
                 slot.give_up("stopped", "the grace period was over")
             return
-        limit_ns = self._orders.plan.session.reply_timeout_ns
+        limits = self._orders.plan.session
         for slot in self._slots:
-            since_ns = slot.waiting_since_ns
-            if since_ns is not None and now - since_ns > limit_ns:
-                slot.give_up("timed out", f"no reply within {limit_ns / NS_PER_S:g} s")
+            if (overdue := slot.overdue(now, limits.connect_timeout_ns, limits.reply_timeout_ns)) is not None:
+                slot.give_up("timed out", overdue)
+        parting = self._surroundings.parting
+        while parting and parting[0][1] < now - _GOODBYE_NS:
+            parting.popleft()[0].hang_up()
 
     # -- the end ----------------------------------------------------------------------------------------
 

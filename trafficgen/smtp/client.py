@@ -35,14 +35,15 @@ _OPENING: Final = (Phase.GREETING, Phase.EHLO, Phase.HELO)
 class ClientSession:
     """One session.
 
-    `busy`: it has something to wait for. `closed`: it is over, hang up. `served`: it took at least one message.
+    `busy`: it has something to wait for. `closed`: it is over. `served`: it took at least one message. `parted`: the
+    server said goodbye and will hang up.
     """
 
     __slots__ = (
         "_account", "_due_ns", "_extend", "_extensions", "_group", "_left", "_manners", "_next", "_pending", "_reader",
         "_ready_ns", "_recipients", "_refusal", "_rode_along", "_sent_ns", "_source", "_start_ns", "_steady",
         "_take", "_unsent", "_void",
-        "busy", "closed", "message", "served", "waiting_since_ns",
+        "busy", "closed", "message", "parted", "served", "waiting_since_ns",
     )  # fmt: skip
 
     def __init__(self, source: Source, account: Account, manners: Manners, steady: Steady) -> None:
@@ -68,6 +69,7 @@ class ClientSession:
         self.busy = False
         self.closed = False
         self.served = False
+        self.parted = False
 
     # -- the session opens ------------------------------------------------------------------------------
 
@@ -282,6 +284,7 @@ class ClientSession:
         return out
 
     def _on_quit(self, _reply: Reply, _now_ns: int, _out: list[Buffer]) -> None:
+        self.parted = True
         self._close()
 
     def lost(self, reason: str, example: str, now_ns: int, *, phase: Phase | None = None, unsent: bool = False) -> None:
@@ -377,6 +380,7 @@ class ClientSession:
 
     def _on_shutdown(self, phase: Phase, reply: Reply, now_ns: int) -> None:
         """421 at any moment (RFC 5321 section 3.8), or words nobody asked for: the session is over."""
+        self.parted = reply.code == 421
         if self.message is None:
             self._close()
         elif phase in _OPENING:
