@@ -19,6 +19,9 @@ _NS: Final = {
     "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,
 }
+_MAX_NS: Final = 2**63
+"""292 years: what a 64-bit count of nanoseconds can hold."""
+
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
@@ -27,18 +30,20 @@ def parse_duration(text: str) -> int:
     """Nanoseconds in `text`; a bare number counts seconds. Zero is a duration, a negative one is not."""
     word = text.strip().lower()
     if _NUMBER.fullmatch(word):
-        return round(float(word) * _NS["s"])
+        word += "s"
     if word and not _DURATION_PART.sub("", word):
-        return sum(round(float(number) * _NS[unit]) for number, unit in _DURATION_PART.findall(word))
+        ns = sum(float(number) * _NS[unit] for number, unit in _DURATION_PART.findall(word))
+        if ns < _MAX_NS:
+            return round(ns)
     raise ValueError(f'expected a duration such as 90, 90s, 5m or 1h30m, got "{text}"')
 
 
 def parse_rate(text: str) -> float:
     """Messages per second in `text`: "100/s", "6000/m", "1/h", "50/10s"; a bare number is per second."""
     number, slash, per = text.strip().lower().partition("/")
-    if not _NUMBER.fullmatch(number.strip()):
-        raise ValueError(f'expected a rate above zero such as 100/s, 6000/m or 50/10s, got "{text}"')
     unit = per.strip()
+    if not _NUMBER.fullmatch(number.strip()) or (slash and not unit):
+        raise ValueError(f'expected a rate above zero such as 100/s, 6000/m or 50/10s, got "{text}"')
     try:
         span_ns = parse_duration(unit if unit[:1].isdigit() else f"1{unit}") if slash else _NS["s"]
     except ValueError:
