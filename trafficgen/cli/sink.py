@@ -1,42 +1,179 @@
-"""`traffic-gen sink`: receive mail and count it, until stopped.
+"""`traffic-gen sink`: receive mail, behave like the destinations it stands for, and keep account.
 
-Takes     where to listen
+Takes     where to listen, how to behave, what to keep
 Gives     the call of `trafficgen.sink.serve`; a line a second to stderr while mail comes
 Not here  the sink itself (`trafficgen.sink`)
 """
 
-from typing import Final
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from trafficgen.cli.options import GroupedCommand
-from trafficgen.errors import ExitCode
-from trafficgen.plan import Target, parse_target
+from trafficgen.cli.sink_options import sink_options
+from trafficgen.errors import ExitCode, PlanError
+from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_target
+
+if TYPE_CHECKING:
+    from trafficgen.sink.orders import Behaviour, Orders, Security
+    from trafficgen.sink.policy.faults import Fault
+    from trafficgen.sink.policy.limits import Limits
+    from trafficgen.smtp.offer import Offer
 
 LOOPBACK: Final = "127.0.0.1"
 
 EPILOG: Final = """\
-Example:
+Examples:
 
 \b
   traffic-gen sink 127.0.0.1:2526
+  traffic-gen sink 2526 --responses providers --domain-rate gmail.com=600/m --ledger sink.ledger
+  traffic-gen sink 2526 --responses responses.toml --kumo-odds --drop dot:after:1% --tarpit uniform:10ms-200ms
+  traffic-gen sink unix:/run/sink.sock --lmtp
+
+Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth mail rcpt data dot quit, and odds such as
+10%, 0.1 or 1/10; without odds they happen every time.
 """
 
 
 @click.command("sink", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("listen", metavar="[HOST:]PORT")
-def command(listen: str) -> ExitCode:
-    """Receive mail on this address, for a server under test to deliver to, and count it until Ctrl-C.
+@sink_options
+def command(listen: str, **given: Any) -> ExitCode:
+    """Receive mail on this address, for a server under test to deliver to, until Ctrl-C.
 
-    Takes everything and relays nothing. A port alone listens on 127.0.0.1; unix:/path listens on a UNIX socket.
+    Relays nothing. A port alone listens on 127.0.0.1; unix:/path listens on a UNIX socket. Without options everything
+    is taken; with them the sink refuses, limits and fails the way real destinations do.
     """
     address = parse_listen(listen)
+    if not _is_local(address):
+        click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
     from trafficgen.sink.serve import serve
 
-    serve(address, say=lambda line: click.echo(line, err=True))
+    serve(_orders(address, given), say=lambda line: click.echo(line, err=True))
     return ExitCode.DONE
 
 
 def parse_listen(text: str) -> Target:
     """A target; a bare number is a port on the loopback address."""
     return parse_target(f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text)
+
+
+def _is_local(address: Target) -> bool:
+    if isinstance(address, UnixTarget) or address.host == "localhost":
+        return True
+    assert isinstance(address, TcpTarget)
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _orders(address: Target, given: dict[str, Any]) -> "Orders":
+    from trafficgen.sink.orders import Orders
+    from trafficgen.units import parse_duration
+
+    if given["ledger"] is not None and given["no_ledger"]:
+        raise PlanError("expected a ledger or none", field="ledger", flag="--no-ledger")
+    return Orders(
+        address,
+        offer=_offer(given),
+        security=_security(given),
+        behaviour=_behaviour(given),
+        ledger=not given["no_ledger"],
+        ledger_file=given["ledger"],
+        idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
+    )
+
+
+def _offer(given: dict[str, Any]) -> "Offer":
+    from trafficgen.smtp.offer import Offer
+
+    return Offer(
+        lmtp=given["lmtp"],
+        starttls=given["starttls"],
+        auth=given["auth"] or given["require_auth"],
+        xclient=given["xclient"],
+        require_tls=given["require_tls"],
+        require_auth=given["require_auth"],
+        max_octets=_octets(given["max_size"]) or 0,
+        hidden=frozenset(name.upper() for name in given["hide"]),
+    )
+
+
+def _security(given: dict[str, Any]) -> "Security | None":
+    from trafficgen.sink.orders import Security
+
+    if given["tls"] and given["starttls"]:
+        raise PlanError("expected one of --starttls and --tls", field="security", flag="--tls")
+    if not (given["tls"] or given["starttls"]):
+        if given["certificate"] or given["require_tls"]:
+            raise PlanError("expected --starttls or --tls with it", field="security", flag="--certificate")
+        return None
+    return Security(given["tls"], given["certificate"], given["key"])
+
+
+def _behaviour(given: dict[str, Any]) -> "Behaviour":
+    from trafficgen.sink.orders import Behaviour
+    from trafficgen.sink.policy.judge import canonical_suffixes
+    from trafficgen.sink.policy.responses import DEFAULT_PROFILE
+
+    responses = given["responses"]
+    return Behaviour(
+        responses=DEFAULT_PROFILE if responses == "providers" else Path(responses) if responses else None,
+        kumo_odds=given["kumo_odds"],
+        suffixes=canonical_suffixes(given["domain_suffix"]),
+        limits=_limits(given),
+        faults=_faults(given),
+        seed=given["seed"],
+    )
+
+
+def _limits(given: dict[str, Any]) -> "Limits":
+    from trafficgen.sink.policy.limits import Limits, Rate
+
+    everyone: Rate | None = None
+    named: list[tuple[str, Rate]] = []
+    for text in given["domain_rate"]:
+        domain, equals, rate = text.rpartition("=")
+        parsed = _parsed(Rate.parse, rate, "--domain-rate")
+        if equals:
+            named.append((domain, parsed))
+        else:
+            everyone = parsed
+    client_rate = given["client_rate"]
+    return Limits(
+        connections_per_client=given["connections_per_client"],
+        client_rate=_parsed(Rate.parse, client_rate, "--client-rate") if client_rate else None,
+        messages_per_session=given["messages_per_session"],
+        recipients_per_message=given["max_recipients"],
+        domain_rate=everyone,
+        domain_rates=tuple(named),
+        max_octets=_octets(given["max_size"]),
+    )
+
+
+def _faults(given: dict[str, Any]) -> "tuple[Fault, ...]":
+    from trafficgen.sink.policy.faults import Kind, parse, tarpit
+
+    faults = [parse(kind, text) for kind in Kind for text in given[kind.value]]
+    return tuple(faults + (tarpit(given["tarpit"]) if given["tarpit"] else []))
+
+
+def _octets(text: str | None) -> int | None:
+    from mboxgen.sizes import parse_size
+
+    return _parsed(parse_size, text, "--max-size") if text else None
+
+
+_T = TypeVar("_T")
+
+
+def _parsed(parse: Callable[[str], _T], text: str, flag: str) -> _T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise PlanError(str(error), field=flag[2:].replace("-", "_"), flag=flag) from error

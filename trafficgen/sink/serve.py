@@ -1,43 +1,135 @@
 """The sink alone, in the foreground, until somebody stops it.
 
-Takes     where to listen; who wants to hear a line a second
+Takes     `Orders`; who wants to hear a line a second
 Gives     the number of messages taken, when SIGINT or SIGTERM ends it
+Reloads   the response table when its file changes or on SIGHUP; a bad file changes nothing, and is said
+Fails     SetupError when the address, a file or a certificate cannot be had, PlanError for a bad table at the start
 """
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 import uvloop
 
+from trafficgen.errors import TrafficgenError
 from trafficgen.open_files import raise_open_files
-from trafficgen.plan import Target
+from trafficgen.sink.certificate import context_from, context_made_here
+from trafficgen.sink.ledger import Ledger
+from trafficgen.sink.orders import Orders, Security
+from trafficgen.sink.policy.judge import Policy
 from trafficgen.sink.server import Sink
 
-_MAX_SESSIONS = 65_536
+_MAX_SESSIONS: Final = 65_536
+
+Say = Callable[[str], None]
 
 
-def serve(listen: Target, *, say: Callable[[str], None]) -> int:
-    """Take mail until a signal comes. Raises SetupError when the address cannot be had."""
+def serve(orders: Orders, *, say: Say) -> int:
+    """Take mail until a signal comes."""
     raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(listen, say))
+        return runner.run(_serve(orders, say))
 
 
-async def _serve(listen: Target, say: Callable[[str], None]) -> int:
+async def _serve(orders: Orders, say: Say) -> int:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
-    async with Sink(listen) as sink:
-        say(f"sink listening on {sink.address}; it takes everything and relays nothing; Ctrl-C ends it")
-        before = 0
-        while not over.is_set():
-            try:
-                await asyncio.wait_for(over.wait(), 1.0)
-            except TimeoutError:
-                if sink.received != before:
-                    say(f"{sink.received} messages, {sink.received - before}/s, {len(sink.links)} sessions open")
-                    before = sink.received
-        say(f"{sink.received} messages taken, {sink.octets} octets")
-        return sink.received
+    policy = _policy(orders, say)
+    reload = _Reload(orders, policy, say)
+    loop.add_signal_handler(signal.SIGHUP, reload.now)
+    # An error in a callback, such as a full disk under the ledger, ends that connection and is said; the sink goes on.
+    loop.set_exception_handler(lambda _loop, context: say(f"error: {context.get('exception') or context['message']}"))
+    ledger = Ledger(orders.ledger_file) if orders.ledger else False
+    try:
+        async with Sink(
+            orders.listen,
+            ledger=ledger,
+            offer=orders.offer,
+            policy=policy,
+            tls=_context(orders.security),
+            tls_at_once=orders.security is not None and orders.security.at_once,
+            idle_s=orders.idle_s,
+            stuck_s=orders.stuck_s,
+        ) as sink:
+            say(f"sink listening on {sink.address}; it relays nothing; Ctrl-C ends it")
+            await _watch(sink, over, reload, say)
+    finally:
+        if isinstance(ledger, Ledger):
+            ledger.close()
+    return sink.received
+
+
+async def _watch(sink: Sink, over: asyncio.Event, reload: "_Reload", say: Say) -> None:
+    """A line a second while mail comes, and one at the end."""
+    before = 0
+    while not over.is_set():
+        try:
+            await asyncio.wait_for(over.wait(), 1.0)
+        except TimeoutError:
+            reload.when_changed()
+            if sink.received != before:
+                say(f"{sink.received} messages, {sink.received - before}/s, {len(sink.links)} sessions open")
+                before = sink.received
+    say(f"{sink.received} messages taken, {sink.octets} octets")
+    if sink.smuggling:
+        say(f"{sink.smuggling} times a message held what would have ended it elsewhere: somebody tries to smuggle")
+
+
+def _policy(orders: Orders, say: Say) -> Policy | None:
+    if orders.behaviour.peaceful:
+        return None
+    terms = orders.behaviour.terms()
+    for warning in terms.responses.warnings:
+        say(f"warning: {warning}")
+    return Policy(terms)
+
+
+def _context(security: Security | None) -> ssl.SSLContext | None:
+    if security is None:
+        return None
+    if security.certificate is None:
+        return context_made_here()
+    return context_from(security.certificate, security.key)
+
+
+class _Reload:
+    """Watches the file of the response table."""
+
+    def __init__(self, orders: Orders, policy: Policy | None, say: Say) -> None:
+        self._behaviour = orders.behaviour
+        self._policy = policy
+        self._say = say
+        self._seen = _stamp(orders.behaviour.responses)
+
+    def when_changed(self) -> None:
+        """Look whether the file is another one than before."""
+        if _stamp(self._behaviour.responses) != self._seen:
+            self.now()
+
+    def now(self) -> None:
+        """Read the file again; if it is bad, what was read before goes on."""
+        self._seen = _stamp(self._behaviour.responses)
+        if self._policy is None or self._behaviour.responses is None:
+            return
+        try:
+            terms = self._behaviour.terms()
+        except TrafficgenError as error:
+            self._say(f"the response table stays as it was: {error}")
+            return
+        self._policy.replace(terms)
+        self._say(f'read the response table "{self._behaviour.responses}" again')
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What changes when a file does."""
+    try:
+        status = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size) if status is not None else None

@@ -1,22 +1,42 @@
 """The sink's sockets: one listener, any number of sessions.
 
-Takes     an address to listen on; a `Ledger`, or none to count only
+Takes     an address to listen on; a `Ledger`, or none to count only; how to behave
 Gives     a running server with its bound address
 Refuses   to relay: there is no code here that opens a connection
-Not here  the conversation (smtp.server), what arrived (ledger)
+Limits    a client that is quiet for `idle_s`, or that finishes no message in `stuck_s`, is hung up on
+Not here  one connection (link), the conversation (smtp.server), what arrived (ledger), behaviour (policy)
 """
 
 import asyncio
 import socket
+import ssl
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Final, Self, cast
+from typing import Final, Protocol, Self
 
 from trafficgen.errors import SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
-from trafficgen.sink.ledger import Ledger, SessionReceiver
-from trafficgen.smtp.server import GREETING, ServerSession
+from trafficgen.sink.ledger import Ledger, Receipt, SessionReceiver
+from trafficgen.sink.link import TLS_TIMEOUT_S, Link
+from trafficgen.sink.policy.judge import Policy
+from trafficgen.smtp.offer import Offer
+from trafficgen.smtp.server import Receiver, ServerSession
 
 _BACKLOG: Final = 4096
+_SWEEP_S: Final = 5.0
+IDLE_S: Final = 300.0
+"""RFC 5321 section 4.5.3.2.7: a server waits for a command for five minutes at least."""
+
+STUCK_S: Final = 3600.0
+
+
+class Store(Receiver, Protocol):
+    """Where the messages of one session go, and how to say later that one was never answered."""
+
+    @property
+    def receipt(self) -> Receipt: ...
+
+    def unanswered(self, receipt: Receipt) -> None: ...
 
 
 class Counter:
@@ -41,53 +61,48 @@ class Counter:
     def dropped(self) -> None:
         pass
 
+    @property
+    def receipt(self) -> Receipt:
+        return Receipt(b"", 0)
 
-class _Link(asyncio.Protocol):
-    """One connection."""
-
-    __slots__ = ("_feed", "_session", "_sink", "_transport")
-
-    def __init__(self, sink: "Sink") -> None:
-        self._sink = sink
-        self._session = ServerSession(SessionReceiver(sink.ledger) if sink.ledger else sink.counter)
-        self._feed = self._session.feed
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._sink.links.add(self)
-        self._transport.write(GREETING)
-
-    def data_received(self, data: bytes) -> None:
-        if reply := self._feed(data):
-            self._transport.write(reply)
-        if self._session.closed:
-            self._transport.close()
-
-    def pause_writing(self) -> None:
-        # A client that sends without reading the answers waits until it has read them: memory stays bounded.
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._session.eof()
-        self._sink.links.discard(self)
-
-    def abort(self) -> None:
-        """Hang up at once."""
-        self._transport.abort()
+    def unanswered(self, receipt: Receipt) -> None:
+        pass
 
 
 class Sink:
     """A listening sink. Use as an async context manager; `address` is where it listens."""
 
-    def __init__(self, listen: Target, *, ledger: bool = True) -> None:
+    def __init__(
+        self,
+        listen: Target,
+        *,
+        ledger: Ledger | bool = True,
+        offer: Offer = Offer(),  # noqa: B008  (frozen)
+        policy: Policy | None = None,
+        tls: ssl.SSLContext | None = None,
+        tls_at_once: bool = False,
+        idle_s: float = IDLE_S,
+        stuck_s: float = STUCK_S,
+        share_port: bool = False,
+    ) -> None:
+        """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
-        self.ledger = Ledger() if ledger else None
+        self.ledger = ledger if isinstance(ledger, Ledger) else Ledger() if ledger else None
         self.counter = Counter()
-        self.links: set[_Link] = set()
+        self.offer = offer
+        self.policy = policy
+        self.tls = tls
+        self.opened = 0
+        """Connections so far."""
+        self.smuggled = 0
+        """Dots alone between wrong line ends, in messages that came in pieces; the ledger counts the others."""
+        self.links: set[Link] = set()
         self.address: Target = listen
+        self._tls_at_once = tls_at_once
+        self._share_port = share_port
+        self._sweeps = (max(int(idle_s / _SWEEP_S), 1), max(int(stuck_s / _SWEEP_S), 1))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
 
     @property
@@ -100,31 +115,65 @@ class Sink:
         """Octets of all messages taken so far."""
         return (self.ledger or self.counter).octets
 
+    @property
+    def smuggling(self) -> int:
+        """All that looked like the end of data and was none."""
+        return self.smuggled + (self.ledger.smuggled if self.ledger else 0)
+
+    def store(self) -> Store:
+        """For the messages of a new session."""
+        return SessionReceiver(self.ledger) if self.ledger else self.counter
+
+    def watch(self, store: Store, session: ServerSession) -> None:
+        """A session has begun that puts its messages there."""
+
+    def own(self, work: Coroutine[None, None, None]) -> None:
+        """Let something run that this sink ends with itself."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        listener = _listener(self.listen)
-        factory = lambda: _Link(self)  # noqa: E731  (a factory is what the loop asks for)
+        listener = _listener(self.listen, share_port=self._share_port)
+        factory = lambda: Link(self)  # noqa: E731  (a factory is what the loop asks for)
+        at_once = self.tls if self._tls_at_once else None
+        timeout_s = TLS_TIMEOUT_S if at_once else None
         if isinstance(self.listen, UnixTarget):
-            self._server = await loop.create_unix_server(factory, sock=listener, backlog=_BACKLOG)
+            self._server = await loop.create_unix_server(
+                factory, sock=listener, backlog=_BACKLOG, ssl=at_once, ssl_handshake_timeout=timeout_s
+            )
         else:
-            self._server = await loop.create_server(factory, sock=listener, backlog=_BACKLOG)
+            self._server = await loop.create_server(
+                factory, sock=listener, backlog=_BACKLOG, ssl=at_once, ssl_handshake_timeout=timeout_s
+            )
             self.address = TcpTarget(*listener.getsockname()[:2])
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._server is not None
         self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for task in list(self._tasks):
+            task.cancel()
         for link in list(self.links):
             link.abort()
         if isinstance(self.listen, UnixTarget):
             _unlink(self.listen.path)
+
+    def _sweep(self) -> None:
+        for link in list(self.links):
+            link.sweep(*self._sweeps)
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
 
 def _unlink(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
 
-def _listener(listen: Target) -> socket.socket:
+def _listener(listen: Target, *, share_port: bool) -> socket.socket:
     """A bound socket. Port 0 takes a free one."""
     listener = None
     try:
@@ -135,6 +184,8 @@ def _listener(listen: Target) -> socket.socket:
             family, _, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
             listener = socket.socket(family)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share_port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
     except OSError as error:
         if listener is not None:

@@ -1,177 +1,272 @@
-"""The server's side of a session: enough of RFC 5321 to receive mail from anybody, in groups (RFC 2920).
+"""The server's side of a session: RFC 5321, in groups (RFC 2920), and what it takes to be anybody's server.
 
-    > greeting, then any number of   < EHLO|HELO >   < MAIL > < RCPT… > < DATA > 354 < message, end of data >
-    RSET, NOOP, VRFY, HELP at any time; QUIT > 221 ends
+    > greeting, then any number of   < EHLO|HELO|LHLO >   < MAIL > < RCPT… > < DATA > 354 < message, end of data >
+                                                          or           < BDAT n, octets >… < BDAT n LAST, octets >
+    STARTTLS, AUTH, XCLIENT between messages; RSET, NOOP, VRFY, HELP at any time; QUIT > 221 ends
 
-Takes     octets received; a `Receiver` that is told of every message
+Takes     octets received; a `Receiver` that is told of every message; a `Judge`, or none to take everything
 Gives     the replies to write, in one piece for each group of commands
-Limits    `MAX_COMMAND_OCTETS` a line, `MAX_ERRORS` a session, `MAX_RECIPIENTS` a message
+Limits    `MAX_ERRORS` a session, `MAX_RECIPIENTS` a message
 Fails     never: a peer that breaks the rules is answered 5xx, and hung up on when it goes on
-Not here  sockets (sink), what a message says (ledger)
+Not here  sockets (sink), octets to commands and messages (framing), what a message says (ledger)
 """
 
-import re
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from trafficgen.smtp.dots import END_OF_DATA, DotReader
+from trafficgen.smtp import framing
+from trafficgen.smtp.framing import MAX_COMMAND_OCTETS, Framing, Receiver
+from trafficgen.smtp.judging import Halt, Judge, Stage
+from trafficgen.smtp.login import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
+from trafficgen.smtp.login import Login
+from trafficgen.smtp.offer import NAME, Offer, read_mail, read_rcpt
 
-MAX_COMMAND_OCTETS: Final = 2048
-"""RFC 5321 section 4.5.3.1.4 asks for 512; extensions add to it."""
+__all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "Receiver", "ServerSession"]
 
 MAX_RECIPIENTS: Final = 1000
 MAX_ERRORS: Final = 20
 
-GREETING: Final = b"220 sink.traffic-gen.test ESMTP ready, everything is taken and nothing is delivered\r\n"
-_EHLO: Final = b"250-sink.traffic-gen.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
-_HELO: Final = b"250 sink.traffic-gen.test\r\n"
+GREETING: Final = b"220 " + NAME + b" ESMTP ready, everything is taken and nothing is delivered\r\n"
+_HELO: Final = b"250 " + NAME + b"\r\n"
 _OK: Final = b"250 2.0.0 ok\r\n"
-_SENDER_OK: Final = b"250 2.1.0 ok\r\n"
-_RECIPIENT_OK: Final = b"250 2.1.5 ok\r\n"
-_GO_AHEAD: Final = b"354 end with a dot on a line of its own\r\n"
-_TAKEN: Final = b"250 2.0.0 taken\r\n"
 _BYE: Final = b"221 2.0.0 bye\r\n"
+_READY_FOR_TLS: Final = b"220 2.0.0 go ahead\r\n"
+_LOGGED_IN: Final = b"235 2.7.0 logged in\r\n"
 _VRFY: Final = b"252 2.5.2 send some mail, it will be taken\r\n"
-_HELP: Final = b"214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\r\n"
-_SYNTAX: Final = b"501 5.5.4 expected an address in angle brackets\r\n"
+_HELP: Final = b"214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\r\n"
 _UNKNOWN: Final = b"500 5.5.2 command not known\r\n"
-_TOO_LONG: Final = b"500 5.5.2 line too long\r\n"
+_NUMBER: Final = b"501 5.5.4 expected the number of octets\r\n"
 _ORDER: Final = b"503 5.5.1 not now\r\n"
+_TLS_FIRST: Final = b"530 5.7.0 start TLS first\r\n"
+_LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
 _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _ENOUGH: Final = b"421 4.7.0 too many errors\r\n"
-
-_ENVELOPE: Final = re.compile(rb"MAIL FROM:<([^<>\r\n]*)>\r\nRCPT TO:<([^<>\r\n]+)>\r\nDATA\r\n")
-"""The envelope of one message with one recipient, in one group."""
-
-_TAKEN_AND_NEXT: Final = _TAKEN + _SENDER_OK + _RECIPIENT_OK + _GO_AHEAD
+_IDLE: Final = b"421 4.4.2 idle for too long\r\n"
+_OFFER: Final = Offer()
 
 
-class Receiver(Protocol):
-    """Who takes the messages of one session."""
+class ServerSession(Framing):
+    """One session. `secure`: it is under TLS already."""
 
-    def whole(self, data: bytes, end: int, recipients: int) -> None:
-        """A message that came in one piece, `data[:end]`, still dot-stuffed."""
+    __slots__ = ("_errors", "_faults", "_login", "_offer", "_secure", "_user")
 
-    def piece(self, octets: bytes) -> None:
-        """The next piece of a message, dot-stuffing undone."""
+    def __init__(
+        self, receiver: Receiver, judge: Judge | None = None, offer: Offer = _OFFER, *, secure: bool = False
+    ) -> None:
+        super().__init__(receiver, judge, lmtp=offer.lmtp)
+        self._offer = offer
+        self._secure = secure
+        self._errors = 0  # faults that count
+        self._faults = 0  # replies to what breaks the rules, so far
+        self._login: Login | None = None  # under way
+        self._user = False  # somebody is logged in
 
-    def ended(self, recipients: int) -> None:
-        """The message made of the pieces so far is complete."""
+    # -- the connection ---------------------------------------------------------------------------------
 
-    def dropped(self) -> None:
-        """The pieces so far will never be a message."""
+    def greet(self) -> bytes:
+        """The connection is there. After a wait, call this again instead of `resume`."""
+        self.halt = None
+        return self._perform(Stage.CONNECT, b"", lambda _: GREETING)
 
-
-class ServerSession:
-    """One session. `closed`: write what was returned, then hang up."""
-
-    __slots__ = ("_dots", "_errors", "_in_data", "_receiver", "_recipients", "_rest", "_sender", "_started", "closed")
-
-    def __init__(self, receiver: Receiver) -> None:
-        self._receiver = receiver
+    def secured(self) -> None:
+        """TLS is up: everything said before is forgotten (RFC 3207 section 4.2)."""
+        self.halt = None
+        self._secure = True
+        self._user = False
         self._rest = b""
-        self._sender: bytes | None = None
-        self._recipients: list[bytes] = []
-        self._in_data = False
-        self._dots: DotReader | None = None  # a message that comes in several pieces
-        self._started = False
-        self._errors = 0
-        self.closed = False
+        self._reset()
 
-    def feed(self, data: bytes) -> bytes:
-        """What the client sent; returns the replies."""
-        if self.closed:
-            return b""
-        replies: list[bytes] = []
-        rest = data if self._in_data else self._read_commands(self._rest + data, replies)
-        while rest is not None and (rest := self._read_data(rest)) is not None:
-            if envelope := _ENVELOPE.fullmatch(rest):
-                # The same four replies as command by command, at a fifth of the cost (benchmarks/wire.py).
-                self._sender = envelope[1]
-                self._recipients = [envelope[2]]
-                replies.append(_TAKEN_AND_NEXT)
-                break
-            self._in_data = False
-            self._reset()
-            replies.append(_TAKEN)
-            rest = self._read_commands(rest, replies)
-        return b"".join(replies)
-
-    def eof(self) -> None:
-        """The client hung up."""
-        if self._dots is not None:
-            self._receiver.dropped()
-        self.closed = True
+    def expire(self) -> bytes:
+        """The client has been quiet for too long; returns the last words."""
+        self._close()
+        return b"" if self._in_data or self._chunk else _IDLE
 
     # -- commands ---------------------------------------------------------------------------------------
 
-    def _read_commands(self, text: bytes, replies: list[bytes]) -> bytes | None:
-        """Answer the commands in `text`; returns the octets of a message that did not wait for its 354."""
-        begin = 0
-        while not self.closed:
-            end = text.find(b"\r\n", begin)
-            if end < 0:
-                break
-            line = text[begin:end]
-            begin = end + 2
-            replies.append(self._command(line))
-            if self._in_data:
-                self._rest = b""
-                return text[begin:] or None
-        self._rest = text[begin:]
-        if len(self._rest) > MAX_COMMAND_OCTETS + 1 and not self.closed:  # the last one may be the CR
-            replies.append(self._too_long())
-        return None
+    @property
+    def _max_line(self) -> int:
+        return MAX_COMMAND_OCTETS if self._login is None else MAX_LOGIN_OCTETS
 
     def _command(self, line: bytes) -> bytes:
+        if self._login is not None:
+            return self._go_on_login(line)
+        faults = self._faults
+        handler = _COMMANDS.get(line[:4].upper())
         if len(line) > MAX_COMMAND_OCTETS:
             return self._too_long()
-        handler = _COMMANDS.get(line[:4].upper())
-        reply = handler(self, line) if handler else _UNKNOWN
-        if reply[:1] == b"5":
-            self._errors += 1
-            if self._errors > MAX_ERRORS:
-                self.closed = True
-                return reply + _ENOUGH
+        if handler is None:
+            return self._enough(self._fault(_UNKNOWN))
+        reply = handler(self, line)
+        return reply if faults == self._faults else self._enough(reply)
+
+    def _fault(self, reply: bytes) -> bytes:
+        self._faults += 1
         return reply
 
-    def _too_long(self) -> bytes:
-        self.closed = True
-        return _TOO_LONG
+    def _enough(self, reply: bytes) -> bytes:
+        if self._faults > MAX_ERRORS:
+            self._close()
+            return reply + _ENOUGH
+        return reply
 
-    def _on_ehlo(self, _line: bytes) -> bytes:
-        self._reset()
-        return _EHLO
+    def _perform(self, stage: Stage, argument: bytes, act: Callable[[bytes], bytes], octets: int = 0) -> bytes:
+        """Do as usual, unless the judge says otherwise."""
+        if self._judge is None:
+            return act(argument)
+        answer, self._decided = self._decided, None
+        if answer is None:
+            answer = self._judge.ask(stage, argument, self.sender or b"", octets)
+            if answer is None:
+                return act(argument)
+            if self._must_wait(answer):
+                return b""
+        return self._carry_out(answer, act(argument) if answer.reply is None else answer.reply)
 
-    def _on_helo(self, _line: bytes) -> bytes:
+    def _on_ehlo(self, line: bytes) -> bytes:
+        if self._offer.lmtp:
+            return self._fault(_UNKNOWN)
+        return self._perform(Stage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
+
+    def _on_lhlo(self, line: bytes) -> bytes:
+        if not self._offer.lmtp:
+            return self._fault(_UNKNOWN)
+        return self._perform(Stage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
+
+    def _on_helo(self, line: bytes) -> bytes:
+        if self._offer.lmtp:
+            return self._fault(_UNKNOWN)
+        return self._perform(Stage.HELO, line[5:], lambda _: self._hello(_HELO))
+
+    def _hello(self, reply: bytes) -> bytes:
         self._reset()
-        return _HELO
+        return reply
+
+    def _on_starttls(self, line: bytes) -> bytes:
+        if line.upper() != b"STARTTLS" or not self._offer.starttls:
+            return self._fault(_UNKNOWN)
+        if self._secure or self.sender is not None:
+            return self._fault(_ORDER)
+        return self._perform(Stage.STARTTLS, b"", self._start_tls)
+
+    def _start_tls(self, _argument: bytes) -> bytes:
+        self.halt = Halt.START_TLS
+        return _READY_FOR_TLS
+
+    def _on_auth(self, line: bytes) -> bytes:
+        if not self._offer.auth:
+            return self._fault(_UNKNOWN)
+        if self._user or self.sender is not None:
+            return self._fault(_ORDER)
+        self._login = Login()
+        return self._after_login(self._login.start(line))
+
+    def _go_on_login(self, line: bytes) -> bytes:
+        assert self._login is not None
+        return self._after_login(self._login.go_on(line) if not self._login.done else b"")
+
+    def _after_login(self, reply: bytes) -> bytes:
+        login = self._login
+        assert login is not None
+        if not login.done:
+            return reply
+        if login.mechanism is None:
+            self._login = None
+            return self._enough(self._fault(reply))
+        reply = self._perform(Stage.AUTH, login.mechanism, self._log_in)
+        if self.halt is not Halt.WAIT:
+            self._login = None
+        return reply
+
+    def _log_in(self, _mechanism: bytes) -> bytes:
+        self._user = True
+        return _LOGGED_IN
+
+    def _on_xclient(self, line: bytes) -> bytes:
+        words = line.split()
+        if not self._offer.xclient or words[0].upper() != b"XCLIENT":
+            return self._fault(_UNKNOWN)
+        if self.sender is not None:
+            return self._fault(_ORDER)
+        for name, _, value in (word.partition(b"=") for word in words[1:]):
+            if name.upper() == b"ADDR" and self._judge is not None:
+                self._judge.client(value.upper().removeprefix(b"IPV6:").lower())
+        self._reset()
+        return GREETING
+
+    # -- the envelope -----------------------------------------------------------------------------------
 
     def _on_mail(self, line: bytes) -> bytes:
-        if self._sender is not None:
-            return _ORDER
-        address = _address(line, b"FROM:")
-        if address is None:
-            return _SYNTAX
-        self._sender = address
-        return _SENDER_OK
+        if self.sender is not None:
+            return self._fault(_ORDER)
+        if self._offer.require_tls and not self._secure:
+            return _TLS_FIRST
+        if self._offer.require_auth and not self._user:
+            return _LOGIN_FIRST
+        found = read_mail(line)
+        if isinstance(found, bytes):
+            return self._fault(found)
+        return self._perform(Stage.MAIL, found[0], self._begin, found[1])
+
+    def _begin(self, sender: bytes) -> bytes:
+        self.sender = sender
+        return framing.SENDER_OK
 
     def _on_rcpt(self, line: bytes) -> bytes:
-        if self._sender is None:
-            return _ORDER
-        address = _address(line, b"TO:")
-        if not address:
-            return _SYNTAX
-        if len(self._recipients) >= MAX_RECIPIENTS:
+        if self.sender is None or self._chunked:
+            return self._fault(_ORDER)
+        found = read_rcpt(line)
+        if isinstance(found, bytes):
+            return self._fault(found)
+        if len(self.recipients) >= MAX_RECIPIENTS:
             return _TOO_MANY_RECIPIENTS
-        self._recipients.append(address)
-        return _RECIPIENT_OK
+        return self._perform(Stage.RCPT, found[0], self._add)
+
+    def _add(self, recipient: bytes) -> bytes:
+        self.recipients.append(recipient)
+        return framing.RECIPIENT_OK
 
     def _on_data(self, _line: bytes) -> bytes:
-        if not self._recipients:
-            return _ORDER
+        if self._chunked or self.sender is None:
+            return self._fault(_ORDER)
+        if not self.recipients:
+            return _ORDER  # no fault: RFC 2920 section 3.1 lets DATA follow RCPTs that were all refused
+        return self._perform(Stage.DATA, b"\n".join(self.recipients), self._enter_data)
+
+    def _enter_data(self, _argument: bytes) -> bytes:
         self._in_data = True
-        return _GO_AHEAD
+        return framing.GO_AHEAD
+
+    def _on_bdat(self, line: bytes) -> bytes:
+        words = line.upper().split()
+        if "CHUNKING" in self._offer.hidden or words[0] != b"BDAT":
+            return self._fault(_UNKNOWN)
+        if (
+            len(words) not in (2, 3)
+            or not (words[1].isdigit() and len(words[1]) < 19)
+            or words[2:] not in ([], [b"LAST"])
+        ):
+            self._close()  # how many octets follow is not known, so nothing behind this line can be understood
+            return _NUMBER
+        if self._chunked or not self.recipients:
+            return self._open_chunk(int(words[1]), last=len(words) == 3)
+        return self._perform(
+            Stage.DATA, b"\n".join(self.recipients), lambda _: self._open_chunk(int(words[1]), last=len(words) == 3)
+        )
+
+    def _open_chunk(self, octets: int, *, last: bool) -> bytes:
+        self._stranded = not self.recipients
+        if not self._chunked and not self._stranded:
+            self._chunked = True
+            self._octets = 0
+        self._chunk = self._chunk_octets = octets
+        self._last_chunk = last
+        if octets:
+            return b""
+        replies: list[bytes] = []
+        self._end_chunk(b"", replies)
+        return b"".join(replies)
+
+    # -- the rest ---------------------------------------------------------------------------------------
 
     def _on_rset(self, _line: bytes) -> bytes:
         self._reset()
@@ -187,56 +282,27 @@ class ServerSession:
         return _HELP
 
     def _on_quit(self, _line: bytes) -> bytes:
-        self.closed = True
+        return self._perform(Stage.QUIT, b"", self._end)
+
+    def _end(self, _argument: bytes) -> bytes:
+        self._close()
         return _BYE
-
-    def _reset(self) -> None:
-        self._sender = None
-        self._recipients.clear()
-
-    # -- the message ------------------------------------------------------------------------------------
-
-    def _read_data(self, data: bytes) -> bytes | None:
-        """Read on in a message; returns what follows its end, None while that has not come."""
-        if self._dots is None:
-            # The hot path: the whole message in one piece (benchmarks/wire.py). A dot before the first line end is
-            # for the careful reader, too.
-            end = data.find(END_OF_DATA)
-            if end >= 0 and data[0] != 46:
-                self._receiver.whole(data, end + 2, len(self._recipients))
-                return data[end + 5 :]
-            self._dots = DotReader()
-            self._started = False
-        pieces, rest = self._dots.feed(data)
-        for piece in pieces:
-            if piece and not self._started:
-                self._started = True
-                piece = piece[2:]
-            self._receiver.piece(piece)
-        if rest is not None:
-            self._receiver.ended(len(self._recipients))
-            self._dots = None
-        return rest
 
 
 _COMMANDS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = {
     b"EHLO": ServerSession._on_ehlo,
     b"HELO": ServerSession._on_helo,
+    b"LHLO": ServerSession._on_lhlo,
+    b"STAR": ServerSession._on_starttls,
+    b"AUTH": ServerSession._on_auth,
+    b"XCLI": ServerSession._on_xclient,
     b"MAIL": ServerSession._on_mail,
     b"RCPT": ServerSession._on_rcpt,
     b"DATA": ServerSession._on_data,
+    b"BDAT": ServerSession._on_bdat,
     b"RSET": ServerSession._on_rset,
     b"NOOP": ServerSession._on_noop,
     b"VRFY": ServerSession._on_vrfy,
     b"HELP": ServerSession._on_help,
     b"QUIT": ServerSession._on_quit,
 }
-
-
-def _address(line: bytes, keyword: bytes) -> bytes | None:
-    """The address between the angle brackets of MAIL or RCPT, without a source route; None when there is none."""
-    if line[5 : 5 + len(keyword)].upper() != keyword:
-        return None
-    begin = line.find(b"<", 5)
-    end = line.find(b">", begin)
-    return line[begin + 1 : end] if 0 <= begin < end else None

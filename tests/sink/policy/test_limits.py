@@ -1,0 +1,120 @@
+"""Limits remember: clients, sessions, domains, recipients, octets."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.sink.policy.sessions import Clock, Conversation, policy_of
+from trafficgen.sink.policy.limits import MAX_CLIENTS, Bucket, Clients, Limits, Rate
+from trafficgen.smtp.offer import Offer
+
+MINUTE_NS = 60 * 10**9
+
+
+@given(st.integers(1, 50), st.integers(1, 10**9), st.lists(st.integers(0, 10**8), max_size=300))
+def test_a_bucket_never_lets_more_through_than_its_size_and_what_flowed_in(
+    count: int, span_ns: int, gaps_ns: list[int]
+) -> None:
+    bucket, now_ns, taken = Bucket(Rate(count, span_ns)), 10**12, 0
+    began_ns = now_ns
+    for gap_ns in gaps_ns:
+        now_ns += gap_ns
+        if bucket.has_room(now_ns):
+            bucket.take(now_ns)
+            taken += 1
+    assert taken <= count + (now_ns - began_ns) * count / span_ns + 1
+
+
+@given(st.integers(1, 100), st.integers(10**6, 10**10))
+def test_a_full_bucket_gives_its_size_at_once_and_then_one_by_one(count: int, span_ns: int) -> None:
+    bucket, now_ns = Bucket(Rate(count, span_ns)), 10**12
+    for _ in range(count):
+        assert bucket.has_room(now_ns)
+        bucket.take(now_ns)
+    assert not bucket.has_room(now_ns)
+    assert bucket.has_room(now_ns + span_ns // count + 1)
+
+
+def test_a_domain_gets_its_messages_a_minute_and_the_others_are_not_touched() -> None:
+    clock = Clock()
+    limits = Limits(domain_rates=(("gmail.com", Rate(2, MINUTE_NS)),))
+    policy = policy_of(limits=limits, clock=clock)
+    talks = [Conversation(policy), Conversation(policy)]
+    assert [talk.send(b"u@gmail.com.traffic.test")[-1] for talk in talks] == [250, 250]
+    assert talks[0].send(b"u@gmail.com.traffic.test")[1] == 451
+    assert talks[0].send(b"u@yahoo.com")[-1] == 250
+    clock.now_ns += MINUTE_NS // 2
+    assert talks[1].send(b"u@gmail.com")[-1] == 250
+
+
+def test_envelopes_that_ride_along_are_counted_like_all_others() -> None:
+    policy = policy_of(limits=Limits(domain_rate=Rate(3, MINUTE_NS)))
+    talk = Conversation(policy)
+    envelope = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<u@d.test>\r\nDATA\r\n"
+    assert talk.codes(envelope) == [250, 250, 354]
+    assert talk.codes(b"x\r\n.\r\n" + envelope) == [250, 250, 250, 354]
+    assert talk.codes(b"x\r\n.\r\n" + envelope) == [250, 250, 250, 354]
+    assert talk.codes(b"x\r\n.\r\n" + envelope) == [250, 250, 451, 503]
+
+
+def test_a_client_has_so_many_sessions_and_gets_them_back() -> None:
+    policy = policy_of(limits=Limits(connections_per_client=2))
+    first, second, third = (Conversation(policy) for _ in range(3))
+    assert [talk.greet()[:3] for talk in (third,)] == [b"421"]
+    assert third.session.closed
+    for talk in (first, second, third):
+        assert talk.judge is not None
+        talk.judge.leave()
+    assert Conversation(policy).greet()[:3] == b"220"
+    assert Conversation(policy, address=b"192.0.2.2").greet()[:3] == b"220"
+
+
+def test_a_client_sends_so_much_a_minute_from_all_its_sessions() -> None:
+    policy = policy_of(limits=Limits(client_rate=Rate(2, MINUTE_NS)))
+    talks = [Conversation(policy) for _ in range(3)]
+    assert [talk.send(b"u@d.test")[-1] for talk in talks[:2]] == [250, 250]
+    assert talks[2].send(b"u@d.test") == [421]
+    assert Conversation(policy, address=b"192.0.2.9").send(b"u@d.test")[-1] == 250
+
+
+def test_xclient_says_whose_limit_it_is() -> None:
+    policy = policy_of(limits=Limits(client_rate=Rate(1, MINUTE_NS)))
+    talk = Conversation(policy, Offer(xclient=True))
+    assert talk.send(b"u@d.test")[-1] == 250
+    assert talk.codes(b"XCLIENT ADDR=198.51.100.7 NAME=mx.example\r\n") == [220]
+    assert talk.send(b"u@d.test")[-1] == 250
+    assert talk.codes(b"XCLIENT ADDR=IPV6:2001:db8::1\r\n") == [220]
+    assert talk.send(b"u@d.test")[-1] == 250
+    assert talk.send(b"u@d.test") == [421]
+
+
+def test_a_session_takes_so_many_messages() -> None:
+    talk = Conversation(policy_of(limits=Limits(messages_per_session=2)))
+    assert [talk.send(b"u@d.test")[-1] for _ in range(2)] == [250, 250]
+    assert talk.send(b"u@d.test") == [421]
+    assert talk.session.closed
+
+
+def test_a_message_has_so_many_recipients() -> None:
+    talk = Conversation(policy_of(limits=Limits(recipients_per_message=2)))
+    assert talk.send(b"a@d.test", b"b@d.test", b"c@d.test") == [250, 250, 250, 452, 354, 250]
+    assert talk.bag.messages == [(b"Subject: x\r\n\r\nhello\r\n", 2)]
+
+
+def test_too_big_is_said_when_declared_and_when_it_comes() -> None:
+    policy = policy_of(limits=Limits(max_octets=100))
+    talk = Conversation(policy)
+    assert talk.codes(b"MAIL FROM:<a@a.test> SIZE=101\r\n") == [552]
+    assert talk.send(b"u@d.test", body=b"x" * 200 + b"\r\n")[-1] == 552
+    talk.say(b"MAIL FROM:<a@a.test> SIZE=1\r\nRCPT TO:<u@d.test>\r\nDATA\r\n")
+    assert talk.codes(*[b"x" * 50 + b"\r\n"] * 10, b".\r\n") == [552]
+    assert talk.send(b"u@d.test")[-1] == 250
+    assert len(talk.bag.messages) == 1
+
+
+def test_clients_are_forgotten_before_memory_is_gone() -> None:
+    clients = Clients(None)
+    clients[b"kept"].sessions = 1
+    for number in range(MAX_CLIENTS + 100):
+        clients[b"%d" % number]
+    assert len(clients._clients) == MAX_CLIENTS
+    assert clients[b"kept"].sessions == 1

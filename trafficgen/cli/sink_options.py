@@ -1,0 +1,123 @@
+"""What `traffic-gen sink` can be told.
+
+Gives     click options in groups, in the order of help; each also from an environment variable
+Not here  what their texts mean (sink)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from trafficgen.cli.options import GroupedOption
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_FILE: Final = {"type": click.Path(path_type=Path), "metavar": "FILE"}
+
+_OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
+    ("Sessions", "--lmtp", {"is_flag": True}, "Speak LMTP (RFC 2033): one reply for each recipient."),
+    (
+        "Sessions",
+        "--starttls",
+        {"is_flag": True},
+        "Offer STARTTLS, with a certificate made on the spot if none is given.",
+    ),
+    ("Sessions", "--tls", {"is_flag": True}, "Speak TLS from the first octet."),
+    ("Sessions", "--certificate", _FILE, "Certificate chain in PEM, for --starttls or --tls."),
+    ("Sessions", "--key", _FILE, "Its private key, if that is in a file of its own."),
+    ("Sessions", "--auth", {"is_flag": True}, "Offer AUTH; any name and password are right."),
+    ("Sessions", "--require-auth", {"is_flag": True}, "Refuse MAIL before AUTH."),
+    ("Sessions", "--require-tls", {"is_flag": True}, "Refuse MAIL before STARTTLS."),
+    ("Sessions", "--xclient", {"is_flag": True}, "Let clients say with XCLIENT whose address counts for limits."),
+    (
+        "Sessions",
+        "--hide",
+        {"multiple": True, "metavar": "EXTENSION"},
+        "Leave an extension such as PIPELINING out of EHLO.",
+    ),
+    ("Sessions", "--idle-timeout", {"metavar": "TIME", "default": "5m"}, "Hang up on silent clients. [default: 5m]"),
+    (
+        "Responses",
+        "--responses",
+        {"metavar": "FILE"},
+        (
+            "Refuse by this table: KumoMTA's responses.toml as it is, or the shipped one, providers. Read again "
+            "when it changes, or on SIGHUP."
+        ),
+    ),
+    ("Responses", "--kumo-odds", {"is_flag": True}, "Take percentages as KumoMTA's sink does: one too few."),
+    (
+        "Responses",
+        "--domain-suffix",
+        {"multiple": True, "metavar": "DOMAIN"},
+        (
+            "Taken off recipient domains before the table is asked. [default: whatever must go until a name of "
+            "the table is left]"
+        ),
+    ),
+    (
+        "Responses",
+        "--seed",
+        {"type": click.IntRange(0, 2**64 - 1), "default": 0},
+        "The same seed refuses in the same order. [default: 0]",
+    ),
+    (
+        "Limits",
+        "--connections-per-client",
+        {"type": click.IntRange(1), "metavar": "N"},
+        "421 to a connection beyond N from one address.",
+    ),
+    ("Limits", "--client-rate", {"metavar": "RATE"}, "421 to a client that sends more: 600/m, 20/10s."),
+    (
+        "Limits",
+        "--domain-rate",
+        {"multiple": True, "metavar": "[DOMAIN=]RATE"},
+        "451 when a recipient domain gets more: 100/m for each, gmail.com=600/m for one.",
+    ),
+    (
+        "Limits",
+        "--messages-per-session",
+        {"type": click.IntRange(1), "metavar": "N"},
+        "421 to a message beyond N in one session.",
+    ),
+    (
+        "Limits",
+        "--max-recipients",
+        {"type": click.IntRange(1), "metavar": "N"},
+        "452 to a recipient beyond N of one message.",
+    ),
+    ("Limits", "--max-size", {"metavar": "SIZE"}, "552 to a larger message: 10MB, 256KiB."),
+    (
+        "Faults",
+        "--delay",
+        {"multiple": True, "metavar": "STAGE:TIME[:ODDS]"},
+        "Wait: dot:50ms, rcpt:uniform:10ms-2s:10%.",
+    ),
+    ("Faults", "--tarpit", {"metavar": "TIME"}, "Wait so long at every stage."),
+    ("Faults", "--drip", {"multiple": True, "metavar": "STAGE:TIME[:ODDS]"}, "Reply octet by octet, so far apart."),
+    ("Faults", "--reject", {"multiple": True, "metavar": "STAGE:CODE[:ODDS]"}, "Refuse: rcpt:450:5%."),
+    (
+        "Faults",
+        "--drop",
+        {"multiple": True, "metavar": "STAGE[:after][:ODDS]"},
+        "Hang up, before dealing with it or after; dot:after loses the reply to a message that was taken.",
+    ),
+    ("Faults", "--reset", {"multiple": True, "metavar": "STAGE[:after][:ODDS]"}, "The same with a TCP reset."),
+    (
+        "Faults",
+        "--stall",
+        {"multiple": True, "metavar": "STAGE[:after][:ODDS]"},
+        "Say nothing more, but keep the connection; data:after reads nothing more.",
+    ),
+    ("Faults", "--garbage", {"multiple": True, "metavar": "STAGE[:ODDS]"}, "Answer with octets that are no reply."),
+    ("Account", "--ledger", _FILE, "Write a line for every message, before it is answered; see traffic-gen verify."),
+    ("Account", "--no-ledger", {"is_flag": True}, "Only count: faster."),
+)
+
+
+def sink_options(command: _Command) -> _Command:
+    """Add every option of `sink` to a click command."""
+    for group, name, settings, words in reversed(_OPTIONS):
+        command = click.option(name, cls=GroupedOption, group=group, help=words, **settings)(command)
+    return command

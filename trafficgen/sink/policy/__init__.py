@@ -1,0 +1,1 @@
+"""How a destination behaves: response tables, limits with a memory, faults; all drawn from seeded streams."""

@@ -1,0 +1,167 @@
+"""Which temper a recipient meets, and what it draws.
+
+Takes     a response table, the suffixes that test domains carry, a seed
+Gives     a `Destination` for a recipient's domain; for each stage its answers, drawn ahead
+Limits    remembers `MAX_DOMAINS` domains; a sender that invents more of them costs a search each
+Not here  the order in which reasons are asked (judge)
+
+`gmail.com.testingdomain.tld` is looked up as gmail.com: with suffixes given, exactly those are taken off; without, as
+many labels as it takes until a domain of the table is left.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from trafficgen.sink.policy.dice import Delay, Dice
+from trafficgen.sink.policy.limits import Bucket, Limits
+from trafficgen.sink.policy.responses import Refusal, Responses, Temper
+from trafficgen.smtp.judging import Answer, Stage
+
+MAX_DOMAINS: Final = 65_536
+_DELAYS: Final = 1024
+_ORDER: Final = (Stage.RCPT, Stage.DATA, Stage.DOT)
+
+
+class Destination:
+    """One domain of the table, or the default."""
+
+    __slots__ = ("_block", "_delays", "_dice", "_kumo", "_name", "_seed", "temper")
+
+    def __init__(self, name: str, temper: Temper, seed: int, *, kumo: bool) -> None:
+        self.temper = temper
+        self._name = name
+        self._seed = seed
+        self._kumo = kumo
+        self._delays: list[int] = []
+        self._block = 0
+        self._dice = {stage: self._make(stage) for stage in self.stages}
+
+    @property
+    def stages(self) -> set[Stage]:
+        """Where it may refuse or delay."""
+        temper = self.temper
+        refusals = (*(temper.bounces if temper.bounce else ()), *(temper.defers if temper.defer else ()))
+        return {refusal.stage for refusal in refusals} | ({temper.stage} if self._needs_stage else set())
+
+    @property
+    def _needs_stage(self) -> bool:
+        temper = self.temper
+        return bool(temper.delay or temper.attempts or temper.greylist_ns or temper.sticky)
+
+    def roll(self, stage: Stage) -> Answer | None:
+        """What this stage draws by chance."""
+        dice = self._dice.get(stage)
+        return dice.roll() if dice is not None else None
+
+    def dice(self, stage: Stage) -> Dice[Answer | None] | None:
+        """Its dice at this stage; None where nothing may happen by chance."""
+        return self._dice.get(stage)
+
+    def delay_ns(self) -> int:
+        """How long its next answer takes."""
+        delay: Delay | None = self.temper.delay
+        if delay is None:
+            return 0
+        if not self._delays:
+            stream = f"sink/response/{self._name}/delay"
+            self._delays = delay.block(self._seed, stream, self._block, _DELAYS)[::-1]
+            self._block += 1
+        return self._delays.pop()
+
+    def sticky(self, recipient: bytes) -> bytes | None:
+        """The reply that this recipient always gets, if it is one of those."""
+        seeded = hashlib.blake2b(recipient.lower(), key=self._seed.to_bytes(8, "little"), digest_size=16).digest()
+        bounce, _ = self.temper.odds(kumo=self._kumo)
+        if int.from_bytes(seeded[:8], "little") >= int(bounce / 100 * 2**64):
+            return None
+        weights = [refusal.weight for refusal in self.temper.bounces]
+        place = int.from_bytes(seeded[8:], "little") / 2**64 * sum(weights)
+        for refusal in self.temper.bounces:
+            place -= refusal.weight
+            if place < 0:
+                return refusal.octets
+        return self.temper.bounces[-1].octets
+
+    def _make(self, stage: Stage) -> Dice[Answer | None]:
+        """One draw decides between refusing in one of the ways of this stage and letting pass.
+
+        Who came here has passed the stages before, so the odds here are those of what is left.
+        """
+        bounce, defer = self.temper.odds(kumo=self._kumo)
+        shares = [
+            *_shares(self.temper.bounces, 0.0 if self.temper.sticky else bounce), *_shares(self.temper.defers, defer)
+        ]  # fmt: skip
+        earlier = _ORDER[: _ORDER.index(stage)] if stage in _ORDER else ()
+        here = [(Answer(reply=refusal.octets), share) for refusal, share in shares if refusal.stage is stage]
+        left = 100 - sum(share for refusal, share in shares if refusal.stage in earlier or refusal.stage is stage)
+        if self.temper.sticky:
+            left -= bounce  # those never come here: a defer's share is of all messages
+        alternatives: list[Answer | None] = [answer for answer, _ in here]
+        weights = [round(share, 9) for _, share in here]
+        stream = f"sink/response/{self._name}/{stage.value}"
+        nothing = max(round(left, 9), 0.0)
+        if not (nothing or any(weights)):
+            nothing = 1.0
+        return Dice(self._seed, stream, [*alternatives, None], [*weights, nothing])
+
+
+class Destinations:
+    """All of them."""
+
+    def __init__(self, responses: Responses, suffixes: Sequence[str], seed: int, *, kumo: bool, limits: Limits) -> None:
+        self._limits = limits
+        self._rates = {name.lower(): rate for name, rate in limits.domain_rates}
+        self._suffixes = [f".{suffix.strip('.').lower()}" for suffix in suffixes]
+        self.default = Destination("default", responses.default, seed, kumo=kumo)
+        self._named = {name: Destination(name, temper, seed, kumo=kumo) for name, temper in responses.domains.items()}
+        self._found: dict[bytes, tuple[Destination, Bucket | None]] = {}
+        self._buckets: dict[str, Bucket] = {}
+
+    @property
+    def stages(self) -> set[Stage]:
+        """Where any of them may refuse or delay."""
+        return {stage for destination in (self.default, *self._named.values()) for stage in destination.stages}
+
+    @property
+    def limited(self) -> bool:
+        """Whether any domain has a rate."""
+        return bool(self._rates) or self._limits.domain_rate is not None
+
+    def find(self, domain: bytes) -> tuple[Destination, Bucket | None]:
+        """By a domain as it stands on the wire: its destination, and its bucket if it has a limit."""
+        found = self._found.get(domain)
+        if found is None:
+            found = self._look(domain.decode("utf-8", "replace").lower())
+            if len(self._found) >= MAX_DOMAINS:
+                self._found.clear()
+            self._found[domain] = found
+        return found
+
+    def _look(self, domain: str) -> tuple[Destination, Bucket | None]:
+        name = self._strip(domain)
+        rate = self._rates.get(name, self._limits.domain_rate)
+        bucket = None
+        if rate is not None:
+            if len(self._buckets) >= MAX_DOMAINS:
+                self._buckets.clear()
+            bucket = self._buckets.setdefault(name, Bucket(rate))
+        return self._named.get(name, self.default), bucket
+
+    def _strip(self, domain: str) -> str:
+        for suffix in self._suffixes:
+            if domain.endswith(suffix):
+                return domain.removesuffix(suffix)
+        if self._suffixes or domain in self._named:
+            return domain
+        name = domain
+        while "." in name:
+            name = name.rpartition(".")[0]
+            if name in self._named or name in self._rates:
+                return name
+        return domain
+
+
+def _shares(refusals: tuple[Refusal, ...], percent: float) -> list[tuple[Refusal, float]]:
+    total = sum(refusal.weight for refusal in refusals)
+    return [(refusal, percent * refusal.weight / total) for refusal in refusals]

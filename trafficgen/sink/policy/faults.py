@@ -1,0 +1,174 @@
+"""Faults: what goes wrong at a stage, and how often.
+
+    --delay dot:50ms:10%      wait before dealing with it             --tarpit 2s        the same at every stage
+    --drip rcpt:20ms          so long between the reply's octets      --reject rcpt:450:5%
+    --drop dot:before:1%      hang up instead of dealing with it      --drop dot:after:1%   deal with it, then hang up
+    --stall dot:after         the same two, but without hanging up    --reset, --garbage, likewise
+
+Takes     texts of that form
+Gives     a table; what it does at a stage is drawn ahead like everything else
+Refuses   with a PlanError what cannot be meant
+Not here  carrying it out (smtp.framing, link)
+
+`before` leaves the message untaken, `after` takes it and loses the reply, which makes a second copy legal. A stall
+after DATA stops reading, so that the sender is stuck in the middle of its message.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+
+from mboxgen import streams
+from trafficgen.errors import PlanError
+from trafficgen.sink.policy.dice import Delay
+from trafficgen.sink.policy.replies import render
+from trafficgen.smtp.judging import USUAL, Answer, Stage, Then
+
+_BLOCK: Final = 1024
+_GARBAGE: Final = b"\x00\x9f!?*~ 999-#\xff\r\n"
+_ODDS: Final = re.compile(r"(?:(\d+(?:\.\d+)?)(%?)|1/(\d+))")
+
+
+class Kind(Enum):
+    """What happens."""
+
+    DELAY = "delay"
+    DRIP = "drip"
+    REJECT = "reject"
+    DROP = "drop"
+    RESET = "reset"
+    STALL = "stall"
+    GARBAGE = "garbage"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One line of the table. `share` of the times, from 0 to 1; `after`: once the command has been dealt with."""
+
+    stage: Stage
+    kind: Kind
+    share: float = 1.0
+    after: bool = False
+    delay: Delay | None = None
+    code: int = 0
+
+    def answer(self, delay_ns: int) -> Answer:
+        """What comes of it."""
+        match self.kind:
+            case Kind.DELAY:
+                return Answer(wait_ns=delay_ns)
+            case Kind.DRIP:
+                return Answer(drip_ns=delay_ns)
+            case Kind.REJECT:
+                return Answer(reply=reject_text(self.code))
+            case Kind.GARBAGE:
+                return Answer(reply=_GARBAGE)
+        then = {Kind.DROP: Then.CLOSE, Kind.RESET: Then.RESET, Kind.STALL: Then.STALL}[self.kind]
+        if self.kind is Kind.STALL and self.stage is Stage.DATA and self.after:
+            return Answer(then=Then.DEAFEN)
+        if self.stage is Stage.STARTTLS and self.after:
+            return Answer(then=then)  # the go-ahead is said, and then the handshake hangs
+        return Answer(silent=True, then=then) if self.after else Answer(reply=b"", then=then)
+
+
+def parse(kind: Kind, text: str) -> Fault:
+    """One fault from `STAGE[:what][:ODDS]`."""
+    stage_text, *rest = text.lower().split(":")
+    stage = next((stage for stage in Stage if stage.value == stage_text), None)
+    if stage is None:
+        names = ", ".join(stage.value for stage in Stage)
+        raise _wrong(kind, f'expected one of {names} before the first colon, got "{text}"')
+    share = 1.0
+    wanted = 1 if kind in (Kind.DELAY, Kind.DRIP, Kind.REJECT) else 0
+    if kind in (Kind.DELAY, Kind.DRIP) and rest[:1] and rest[0] in ("uniform", "lognormal", "exponential"):
+        rest = [":".join(rest[:2]), *rest[2:]]
+    if kind in (Kind.DROP, Kind.RESET, Kind.STALL) and rest[:1] and rest[0] in ("before", "after"):
+        wanted = 1
+    if len(rest) not in (wanted, wanted + 1):
+        raise _wrong(kind, f'expected STAGE{":WHAT" * wanted}[:ODDS], got "{text}"')
+    if len(rest) == wanted + 1:
+        share = parse_share(rest[-1], kind)
+    if kind is Kind.REJECT:
+        if not re.fullmatch(r"[45]\d\d", rest[0]):
+            raise _wrong(kind, f'expected a code from 400 to 599, got "{rest[0]}"')
+        return Fault(stage, kind, share, code=int(rest[0]))
+    if kind in (Kind.DELAY, Kind.DRIP):
+        try:
+            return Fault(stage, kind, share, delay=Delay(rest[0]))
+        except ValueError as error:
+            raise _wrong(kind, str(error)) from error
+    return Fault(stage, kind, share, after=rest[:1] == ["after"])
+
+
+def tarpit(text: str) -> list[Fault]:
+    """The same delay at every stage."""
+    return [parse(Kind.DELAY, f"{stage.value}:{text}") for stage in Stage]
+
+
+def parse_share(text: str, kind: Kind) -> float:
+    """ "10%", "0.1" or "1/10" as 0.1."""
+    found = _ODDS.fullmatch(text)
+    if found is None or found[3] == "0":
+        raise _wrong(kind, f'expected odds such as 10%, 0.1 or 1/10, got "{text}"')
+    share = 1 / int(found[3]) if found[3] else float(found[1]) / (100 if found[2] else 1)
+    if share > 1:
+        raise _wrong(kind, f'expected odds of 100 % at most, got "{text}"')
+    return share
+
+
+def reject_text(code: int) -> bytes:
+    """The words that go with a code, with the enhanced code of its class (RFC 3463)."""
+    return render(code, f"{code // 100}.7.0 refused on purpose: this is a test")
+
+
+class FaultDice:
+    """The faults of one stage, drawn together: delays add up, of the others the first one listed that comes up wins."""
+
+    __slots__ = ("_block", "_faults", "_seed", "_stage", "ahead")
+
+    def __init__(self, seed: int, stage: Stage, faults: Iterable[Fault]) -> None:
+        self._seed = seed
+        self._stage = stage
+        self._faults = tuple(faults)
+        self._block = 0
+        self.ahead: list[Answer | None] = []
+
+    def roll(self) -> Answer | None:
+        """What happens this time; None for nothing."""
+        if not self.ahead:
+            answers: list[Answer | None] = [None] * _BLOCK
+            for number, fault in enumerate(self._faults):
+                stream = f"sink/fault/{self._stage.value}/{number}/{fault.kind.value}"
+                raw = streams.raw(self._seed, stream, self._block, _BLOCK)
+                hits = np.flatnonzero((raw >> np.uint64(11)).astype(np.float64) / 2.0**53 < fault.share).tolist()
+                delays = fault.delay.block(self._seed, f"{stream}/delay", self._block, _BLOCK) if fault.delay else ()
+                for hit in hits:
+                    answers[hit] = combine(answers[hit], fault.answer(delays[hit] if delays else 0))
+            self._block += 1
+            self.ahead = answers[::-1]
+        return self.ahead.pop()
+
+
+def table(faults: Iterable[Fault], seed: int) -> Mapping[Stage, FaultDice]:
+    """By stage, only those at which something may happen."""
+    by_stage: dict[Stage, list[Fault]] = {}
+    for fault in faults:
+        if fault.share > 0:
+            by_stage.setdefault(fault.stage, []).append(fault)
+    return {stage: FaultDice(seed, stage, listed) for stage, listed in by_stage.items()}
+
+
+def combine(first: Answer | None, second: Answer | None) -> Answer | None:
+    """Both at once: waits add up, and of what is done the first one that is not the usual."""
+    if first is None or second is None:
+        return first or second
+    done, other = (second, first) if first._replace(wait_ns=0) == USUAL else (first, second)
+    return done._replace(wait_ns=first.wait_ns + second.wait_ns, drip_ns=done.drip_ns or other.drip_ns)
+
+
+def _wrong(kind: Kind, text: str) -> PlanError:
+    return PlanError(text, field="faults", flag=f"--{kind.value}")

@@ -1,0 +1,267 @@
+"""The judge of one session: limits, local parts, response table and faults, in that order.
+
+Takes     what a session asks (`smtp.judging.Judge`)
+Gives     the first reason to answer otherwise; faults come on top of whatever the rest decides
+Cost      with limits and a table at the end of data, two dictionary look-ups and two `pop`s a message
+Not here  what the table says (responses), what is drawn (destinations, faults), what is remembered (limits, tries)
+
+The order at the end of data is that of KumoMTA's sink: local parts that ask for an outcome, then chance. Of several
+recipients the first that is refused decides for all, in SMTP; in LMTP each has its own answer.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from trafficgen.clock import now_ns
+from trafficgen.sink.policy import faults as fault_table
+from trafficgen.sink.policy.destinations import Destination, Destinations
+from trafficgen.sink.policy.faults import Fault, combine
+from trafficgen.sink.policy.limits import Clients, Limits
+from trafficgen.sink.policy.replies import render
+from trafficgen.sink.policy.responses import Responses, Temper
+from trafficgen.sink.policy.tries import Attempts, Greylist
+from trafficgen.smtp.judging import Answer, Stage
+
+PEACEFUL: Final = Responses(Temper(0, 0, (), ()), {})
+"""Nobody refuses anything."""
+
+_TEMPFAIL: Final = Answer(reply=b"400 tempfail requested\r\n")
+_PERMFAIL: Final = Answer(reply=b"500 permfail requested\r\n")
+_CONNECTIONS: Final = Answer(reply=b"421 4.7.0 too many connections from your address\r\n")
+_CLIENT_RATE: Final = Answer(reply=b"421 4.7.0 too many messages from your address, come back later\r\n")
+_SESSION_FULL: Final = Answer(reply=b"421 4.7.0 too many messages in this session\r\n")
+_DOMAIN_RATE: Final = Answer(reply=b"451 4.7.1 this domain gets too many messages at the moment\r\n")
+_RECIPIENTS: Final = Answer(reply=b"452 4.5.3 too many recipients\r\n")
+_TOO_BIG: Final = Answer(reply=b"552 5.3.4 message too big\r\n")
+_FULL: Final = Answer(reply=b"452 4.3.1 no space left for messages\r\n")
+_ATTEMPTS: Final = Answer(reply=b"451 4.2.0 not yet, try again\r\n")
+_GREYLISTED: Final = Answer(reply=b"451 4.7.1 greylisted, try again later\r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Everything a policy is made of."""
+
+    responses: Responses = PEACEFUL
+    limits: Limits = field(default_factory=Limits)
+    faults: tuple[Fault, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    kumo_odds: bool = False
+    seed: int = 0
+
+
+class Policy:
+    """What all sessions of a sink share. `storage_full` is asked before a message is taken."""
+
+    def __init__(
+        self, terms: Terms, *, clock: Callable[[], int] = now_ns, storage_full: Callable[[], bool] | None = None
+    ) -> None:
+        self.clock = clock
+        self.storage_full = storage_full
+        self.limits = terms.limits
+        self.clients = Clients(terms.limits.client_rate)
+        self.attempts = Attempts()
+        self.greylist = Greylist()
+        self.replace(terms)
+
+    def replace(self, terms: Terms) -> None:
+        """Another table and other faults from now on, in open sessions too. Limits stay, and what is remembered."""
+        self.terms = terms
+        self.destinations = Destinations(
+            terms.responses, terms.suffixes, terms.seed, kumo=terms.kumo_odds, limits=self.limits
+        )
+        self.stages = self.destinations.stages
+        self.set_faults(terms.faults)
+
+    def set_faults(self, faults: Iterable[Fault]) -> None:
+        """Other faults from now on."""
+        self.faults = fault_table.table(faults, self.terms.seed)
+        in_envelope = {Stage.MAIL, Stage.RCPT, Stage.DATA}
+        self.envelope_is_plain = not (in_envelope & (self.stages | self.faults.keys()))
+
+    def judge(self, address: bytes) -> "SessionJudge":
+        """For a session with the client at this address."""
+        return SessionJudge(self, address)
+
+
+class SessionJudge:
+    """Implements `smtp.judging.Judge`. Call `leave` when the session is over."""
+
+    __slots__ = ("_address", "_client", "_messages", "_policy", "_recipients", "max_octets")
+
+    def __init__(self, policy: Policy, address: bytes) -> None:
+        self._policy = policy
+        self._messages = 0  # begun in this session
+        self._recipients = 0  # of the message at work
+        self.max_octets = policy.limits.max_octets
+        self._enter(address)
+
+    def leave(self) -> None:
+        """The session is over."""
+        self._client.sessions -= 1
+
+    def client(self, address: bytes) -> None:
+        """XCLIENT says who the client really is."""
+        self._client.sessions -= 1
+        self._enter(address)
+
+    def _enter(self, address: bytes) -> None:
+        self._address = address
+        self._client = self._policy.clients[address]
+        self._client.sessions += 1
+
+    # -- by command -------------------------------------------------------------------------------------
+
+    def ask(self, stage: Stage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
+        """Before a command is dealt with."""
+        match stage:
+            case Stage.CONNECT | Stage.HELO:
+                answer = self._connect(stage)
+            case Stage.MAIL:
+                answer = self._mail(octets)
+            case Stage.RCPT:
+                answer = self._rcpt(sender, argument)
+            case Stage.DATA:
+                answer = self._data(sender, argument.split(b"\n"))
+            case _:
+                answer = None
+        return self._with_fault(stage, answer)
+
+    def _connect(self, stage: Stage) -> Answer | None:
+        most = self._policy.limits.connections_per_client
+        if stage is Stage.CONNECT and most is not None and self._client.sessions > most:
+            return _CONNECTIONS
+        return self._by_default(stage)
+
+    def _mail(self, octets: int) -> Answer | None:
+        limits = self._policy.limits
+        self._recipients = 0
+        if limits.max_octets is not None and octets > limits.max_octets:
+            return _TOO_BIG
+        if limits.messages_per_session is not None and self._messages >= limits.messages_per_session:
+            return _SESSION_FULL
+        if (bucket := self._client.bucket) is not None:
+            now_ns = self._policy.clock()
+            if not bucket.has_room(now_ns):
+                return _CLIENT_RATE
+            bucket.take(now_ns)
+        self._messages += 1
+        return self._by_default(Stage.MAIL)
+
+    def _by_default(self, stage: Stage) -> Answer | None:
+        """Where no recipient is known, the default temper may have its stage."""
+        default = self._policy.destinations.default
+        return self._by_chance(default, stage, b"", b"") if stage in default.stages else None
+
+    def _rcpt(self, sender: bytes, recipient: bytes) -> Answer | None:
+        limits = self._policy.limits
+        self._recipients += 1
+        if limits.recipients_per_message is not None and self._recipients > limits.recipients_per_message:
+            return _RECIPIENTS
+        destination, bucket = self._policy.destinations.find(recipient.rpartition(b"@")[2])
+        if bucket is not None:
+            now_ns = self._policy.clock()
+            if not bucket.has_room(now_ns):
+                return _DOMAIN_RATE
+            bucket.take(now_ns)
+        return self._by_chance(destination, Stage.RCPT, sender, recipient)
+
+    def _data(self, sender: bytes, recipients: list[bytes]) -> Answer | None:
+        for recipient in recipients:
+            destination = self._policy.destinations.find(recipient.rpartition(b"@")[2])[0]
+            if (answer := self._by_chance(destination, Stage.DATA, sender, recipient)) is not None:
+                return answer
+        return None
+
+    def envelope(self, sender: bytes, recipient: bytes) -> bool:
+        """MAIL, RCPT and DATA at once, when none of them has more to pass than limits; takes from all or from none."""
+        policy = self._policy
+        if not policy.envelope_is_plain:
+            return False
+        limits = policy.limits
+        if limits.messages_per_session is not None and self._messages >= limits.messages_per_session:
+            return False
+        bucket = policy.destinations.find(recipient.rpartition(b"@")[2])[1] if policy.destinations.limited else None
+        client_bucket = self._client.bucket
+        if bucket is not None or client_bucket is not None:
+            now_ns = policy.clock()
+            if bucket is not None and not bucket.has_room(now_ns):
+                return False
+            if client_bucket is not None:
+                if not client_bucket.has_room(now_ns):
+                    return False
+                client_bucket.take(now_ns)
+            if bucket is not None:
+                bucket.take(now_ns)
+        self._messages += 1
+        self._recipients = 1
+        return True
+
+    # -- the end of data --------------------------------------------------------------------------------
+
+    def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
+        """When a message is complete, before it is taken."""
+        policy = self._policy
+        if self.max_octets is not None and octets > self.max_octets:
+            return _TOO_BIG
+        if policy.storage_full is not None and policy.storage_full():
+            return _FULL
+        answer = None
+        for recipient in recipients:
+            local, _, domain = recipient.rpartition(b"@")
+            if (b"fail" in local or local[3:4] == b"-") and (asked := _asked_for(local)) is not None:
+                mine = asked if asked.reply is not None else None
+            else:
+                destination = policy.destinations.find(domain)[0]
+                mine = self._by_chance(destination, Stage.DOT, sender, recipient)
+            answer = mine if answer is None else combine(answer, mine)
+            if answer is not None and answer.reply is not None:
+                break
+        return self._with_fault(Stage.DOT, answer) if policy.faults else answer
+
+    def _by_chance(self, destination: Destination, stage: Stage, sender: bytes, recipient: bytes) -> Answer | None:
+        temper = destination.temper
+        if temper.stage is stage and destination._needs_stage:
+            answer = self._by_memory(destination, sender, recipient) or destination.roll(stage)
+            wait_ns = destination.delay_ns()
+            return combine(answer, Answer(wait_ns=wait_ns)) if wait_ns else answer
+        dice = destination.dice(stage)
+        if dice is None:
+            return None
+        return dice.ahead.pop() if dice.ahead else dice.roll()
+
+    def _by_memory(self, destination: Destination, sender: bytes, recipient: bytes) -> Answer | None:
+        policy, temper = self._policy, destination.temper
+        if temper.greylist_ns:
+            now_ns = policy.clock()
+            if policy.greylist.puts_off(self._address, sender, recipient, temper.greylist_ns, now_ns):
+                return _GREYLISTED
+        if temper.attempts and policy.attempts.fails(sender, recipient, temper.attempts):
+            return Answer(reply=temper.defers[0].octets) if temper.defer else _ATTEMPTS
+        if temper.sticky and (octets := destination.sticky(recipient)) is not None:
+            return Answer(reply=octets)
+        return None
+
+    def _with_fault(self, stage: Stage, answer: Answer | None) -> Answer | None:
+        dice = self._policy.faults.get(stage)
+        return combine(dice.roll(), answer) if dice is not None else answer
+
+
+_ACCEPT: Final = Answer()
+
+
+def _asked_for(local: bytes) -> Answer | None:
+    """The outcome that a local part asks for, as KumoMTA's sink reads it; `_ACCEPT` without any dice."""
+    if b"tempfail" in local:
+        return _TEMPFAIL
+    if b"permfail" in local:
+        return _PERMFAIL
+    if local.startswith(b"450-"):
+        return Answer(reply=render(450, f"you said {local.decode('utf-8', 'replace')}"))
+    return _ACCEPT if local.startswith(b"250-") else None
+
+
+def canonical_suffixes(texts: Sequence[str]) -> tuple[str, ...]:
+    """Without dots at their ends, none of them empty."""
+    return tuple(stripped for text in texts if (stripped := text.strip(".").lower()))

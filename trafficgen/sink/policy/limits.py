@@ -1,0 +1,103 @@
+"""Limits with a memory: how much one client, one session, one domain may send.
+
+Takes     rates and numbers; the time of each event
+Gives     whether there is room, and takes it
+Limits    remembers `MAX_CLIENTS` addresses; the ones not seen for longest are forgotten
+Not here  the words of a refusal (judge)
+
+A rate "100/m" is a token bucket of 100 that fills evenly, kept as one number (the generic cell rate algorithm, ITU-T
+I.371): the time at which the bucket will be full again.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+MAX_CLIENTS: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`count` within any `span_ns`, spread or at once."""
+
+    count: int
+    span_ns: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Rate":
+        """ "100/m", "5/s", "1000/h", "20/10s"; raises ValueError for anything else."""
+        from trafficgen.units import parse_duration
+
+        count, slash, span = text.strip().lower().partition("/")
+        if not (slash and count.isascii() and count.isdigit() and int(count)):
+            raise ValueError(f'expected a limit such as 100/m or 20/10s, got "{text}"')
+        return cls(int(count), parse_duration(span if span[:1].isdigit() else f"1{span}"))
+
+
+class Bucket:
+    """One token bucket, full at first."""
+
+    __slots__ = ("_full_ns", "_interval_ns", "_tolerance_ns")
+
+    def __init__(self, rate: Rate) -> None:
+        # Sixteenths of a nanosecond, so that rounding a third of a second off takes years to add up to a message.
+        self._interval_ns = rate.span_ns * 16 // rate.count
+        self._tolerance_ns = self._interval_ns * (rate.count - 1)
+        self._full_ns = 0
+
+    def has_room(self, now_ns: int) -> bool:
+        """Whether there is a token."""
+        return self._full_ns - now_ns * 16 <= self._tolerance_ns
+
+    def take(self, now_ns: int) -> None:
+        """Take one; ask before."""
+        now = now_ns * 16
+        self._full_ns = max(self._full_ns, now) + self._interval_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None: no limit. `domain_rates`: for recipient domains by name; `domain_rate` for all others, each its own."""
+
+    connections_per_client: int | None = None
+    client_rate: Rate | None = None
+    messages_per_session: int | None = None
+    recipients_per_message: int | None = None
+    domain_rate: Rate | None = None
+    domain_rates: tuple[tuple[str, Rate], ...] = ()
+    max_octets: int | None = None
+
+
+class Client:
+    """What is remembered of one address."""
+
+    __slots__ = ("bucket", "sessions")
+
+    def __init__(self, rate: Rate | None) -> None:
+        self.sessions = 0
+        self.bucket = Bucket(rate) if rate is not None else None
+
+
+class Clients:
+    """All addresses seen lately."""
+
+    def __init__(self, rate: Rate | None) -> None:
+        self._rate = rate
+        self._clients: OrderedDict[bytes, Client] = OrderedDict()
+
+    def __getitem__(self, address: bytes) -> Client:
+        client = self._clients.get(address)
+        if client is None:
+            client = self._clients[address] = Client(self._rate)
+            if len(self._clients) > MAX_CLIENTS:
+                self._forget()
+        else:
+            self._clients.move_to_end(address)
+        return client
+
+    def _forget(self) -> None:
+        """The one not seen for longest that has no session open; when all have, none."""
+        for address, client in self._clients.items():
+            if not client.sessions:
+                del self._clients[address]
+                return

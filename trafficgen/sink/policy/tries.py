@@ -1,0 +1,46 @@
+"""What is remembered of earlier tries: greylisting, and failures that end after so many attempts.
+
+Takes     who sends to whom from where, and the time
+Gives     whether this try is to be put off
+Limits    `MAX_TRIES` of each kind; the oldest are forgotten, and then begin anew
+Not here  the words of a refusal (judge)
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+MAX_TRIES: Final = 262_144
+"""Some 60 MB when full."""
+
+
+class Attempts:
+    """Counts tries of a sender for a recipient."""
+
+    def __init__(self) -> None:
+        self._tries: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
+
+    def fails(self, sender: bytes, recipient: bytes, first: int) -> bool:
+        """Whether this try is among the `first` ones. After them the pair passes for good."""
+        key = sender, recipient
+        tries = self._tries.get(key, 0)
+        if tries >= first:
+            return False
+        self._tries[key] = tries + 1
+        if len(self._tries) > MAX_TRIES:
+            self._tries.popitem(last=False)
+        return True
+
+
+class Greylist:
+    """Puts off a triplet of client, sender and recipient until it has waited (Harris 2003)."""
+
+    def __init__(self) -> None:
+        self._first_ns: OrderedDict[tuple[bytes, bytes, bytes], int] = OrderedDict()
+
+    def puts_off(self, client: bytes, sender: bytes, recipient: bytes, wait_ns: int, now_ns: int) -> bool:
+        """Whether `wait_ns` has not yet passed since the triplet's first try."""
+        key = client, sender, recipient
+        first_ns = self._first_ns.setdefault(key, now_ns)
+        if len(self._first_ns) > MAX_TRIES:
+            self._first_ns.popitem(last=False)
+        return now_ns - first_ns < wait_ns

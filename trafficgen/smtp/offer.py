@@ -1,0 +1,116 @@
+"""What a receiving session says of itself, and what it accepts behind an address.
+
+Takes     which extensions to offer; the line of a MAIL or RCPT command
+Gives     the EHLO reply; the address and its parameters, or the reply that says what is wrong with them
+Fails     never
+Not here  when anything is said (server)
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+NAME: Final = b"sink.traffic-gen.test"
+MAX_PATH_OCTETS: Final = 512
+"""RFC 5321 section 4.5.3.1.3 asks for 256; with SMTPUTF8 one character may take four octets."""
+
+_SYNTAX: Final = b"501 5.5.4 expected an address in angle brackets\r\n"
+_PATH_TOO_LONG: Final = b"501 5.1.7 address too long\r\n"
+_PARAMETER: Final = b"555 5.5.4 parameter not known\r\n"
+
+# RFC 1870, 6152, 6531, 3461, 4954; the values only as far as a wrong one would change what we do.
+_MAIL: Final = re.compile(
+    rb"SIZE=\d{1,18}|BODY=(?:7BIT|8BITMIME)|SMTPUTF8|RET=(?:FULL|HDRS)|ENVID=[!-~]{1,100}|AUTH=[!-~]+", re.IGNORECASE
+)
+_RCPT: Final = re.compile(
+    rb"NOTIFY=(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*)|ORCPT=[!-~]+", re.IGNORECASE
+)
+_SIZE: Final = re.compile(rb" SIZE=(\d{1,18})", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What EHLO lists. `hidden` names extensions that are left out, whatever else is said.
+
+    `max_octets` is what SIZE says, 0 for no limit. `starttls` needs whoever holds the connection to be able to.
+    `require_tls`, `require_auth`: MAIL is refused before. LMTP (RFC 2033) greets with LHLO and answers the end of data
+    once for each recipient.
+    """
+
+    lmtp: bool = False
+    starttls: bool = False
+    auth: bool = False
+    xclient: bool = False
+    require_tls: bool = False
+    require_auth: bool = False
+    max_octets: int = 0
+    hidden: frozenset[str] = frozenset()
+
+    def ehlo(self, *, secure: bool) -> bytes:
+        """The reply to EHLO or LHLO."""
+        return self._secure if secure else self._plain
+
+    @cached_property
+    def _plain(self) -> bytes:
+        return self._reply(starttls=self.starttls)
+
+    @cached_property
+    def _secure(self) -> bytes:
+        return self._reply(starttls=False)
+
+    def _reply(self, *, starttls: bool) -> bytes:
+        offered = {
+            "PIPELINING": True,
+            "SIZE": True,
+            "STARTTLS": starttls,
+            "AUTH": self.auth,
+            "ENHANCEDSTATUSCODES": True,
+            "8BITMIME": True,
+            "SMTPUTF8": True,
+            "DSN": True,
+            "CHUNKING": True,
+            "XCLIENT": self.xclient,
+        }
+        words = {"SIZE": b"SIZE %d" % self.max_octets, "AUTH": b"AUTH PLAIN LOGIN XOAUTH2"}
+        words["XCLIENT"] = b"XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
+        listed = [
+            words.get(name, name.encode("ascii")) for name, on in offered.items() if on and name not in self.hidden
+        ]
+        lines = [NAME, *listed]
+        return b"".join(b"250%b%b\r\n" % (b"-" if line is not lines[-1] else b" ", line) for line in lines)
+
+
+def read_mail(line: bytes) -> tuple[bytes, int] | bytes:
+    """Sender and declared size (0: none) of a MAIL command, or the reply that refuses it. b"" is the null sender."""
+    found = _path(line, b"FROM:", _MAIL)
+    if isinstance(found, bytes):
+        return found
+    size = _SIZE.search(found[1])
+    return found[0], int(size[1]) if size else 0
+
+
+def read_rcpt(line: bytes) -> tuple[bytes] | bytes:
+    """Recipient of a RCPT command, or the reply that refuses it."""
+    found = _path(line, b"TO:", _RCPT)
+    if isinstance(found, bytes):
+        return found
+    return (found[0],) if found[0] else _SYNTAX
+
+
+def _path(line: bytes, keyword: bytes, parameters: re.Pattern[bytes]) -> tuple[bytes, bytes] | bytes:
+    if line[5 : 5 + len(keyword)].upper() != keyword:
+        return _SYNTAX
+    begin = line.find(b"<", 5)
+    end = line.find(b">", begin)
+    if not 0 <= begin < end:
+        return _SYNTAX
+    address = line[begin + 1 : end]
+    if address.startswith(b"@"):  # RFC 5321 appendix C: a source route is taken and ignored
+        address = address.rpartition(b":")[2]
+    if len(address) > MAX_PATH_OCTETS:
+        return _PATH_TOO_LONG
+    rest = line[end + 1 :]
+    if rest.startswith(b" ") and not all(parameters.fullmatch(word) for word in rest.split()):
+        return _PARAMETER
+    return address, rest
