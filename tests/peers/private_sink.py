@@ -116,7 +116,7 @@ class _Collector:
         self._pieces: list[bytes] = []
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
-        self._messages.append(data[:end].replace(b"\r\n..", b"\r\n."))  # such a one never begins with a dot
+        self._messages.append(data[:end].replace(b"\r\n.", b"\r\n"))  # such a one never begins with a dot
 
     def piece(self, octets: bytes) -> None:
         self._pieces.append(octets)

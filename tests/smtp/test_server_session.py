@@ -21,7 +21,7 @@ class Mailbag:
     def whole(self, data: bytes, end: int, recipients: int) -> None:
         stuffed = data[:end]
         assert not stuffed.startswith(b".")
-        self.messages.append((stuffed.replace(b"\r\n..", b"\r\n."), recipients))
+        self.messages.append((stuffed.replace(b"\r\n.", b"\r\n"), recipients))
 
     def piece(self, octets: bytes) -> None:
         self._pieces.append(octets)
