@@ -18,20 +18,18 @@ def test_a_bucket_never_lets_more_through_than_its_size_and_what_flowed_in(
     began_ns = now_ns
     for gap_ns in gaps_ns:
         now_ns += gap_ns
-        if bucket.has_room(now_ns):
-            bucket.take(now_ns)
-            taken += 1
+        taken += bucket.take(now_ns)
     assert taken <= count + (now_ns - began_ns) * count / span_ns + 1
 
 
 @given(st.integers(1, 100), st.integers(10**6, 10**10))
 def test_a_full_bucket_gives_its_size_at_once_and_then_one_by_one(count: int, span_ns: int) -> None:
     bucket, now_ns = Bucket(Rate(count, span_ns)), 10**12
-    for _ in range(count):
-        assert bucket.has_room(now_ns)
-        bucket.take(now_ns)
-    assert not bucket.has_room(now_ns)
-    assert bucket.has_room(now_ns + span_ns // count + 1)
+    assert all(bucket.take(now_ns) for _ in range(count))
+    assert not bucket.take(now_ns)
+    assert bucket.take(now_ns + span_ns // count + 1)
+    bucket.give_back()
+    assert bucket.take(now_ns + span_ns // count + 1)
 
 
 def test_a_domain_gets_its_messages_a_minute_and_the_others_are_not_touched() -> None:

@@ -20,6 +20,7 @@ from trafficgen.smtp.judging import Answer, Stage
 
 MAX_DOMAINS: Final = 65_536
 _DELAYS: Final = 1024
+_NO_CHANCE: Final[Dice[Answer | None]] = Dice(0, "sink/response/nothing", [None], [1])
 _ORDER: Final = (Stage.RCPT, Stage.DATA, Stage.DOT)
 
 
@@ -42,12 +43,20 @@ class Destination:
         """Where it may refuse or delay."""
         temper = self.temper
         refusals = (*(temper.bounces if temper.bounce else ()), *(temper.defers if temper.defer else ()))
-        return {refusal.stage for refusal in refusals} | ({temper.stage} if self._needs_stage else set())
+        return {refusal.stage for refusal in refusals} | ({temper.stage} if self.remembers else set())
 
     @property
-    def _needs_stage(self) -> bool:
+    def remembers(self) -> bool:
+        """Whether more than chance decides at its temper's stage."""
         temper = self.temper
         return bool(temper.delay or temper.attempts or temper.greylist_ns or temper.sticky)
+
+    @property
+    def dot(self) -> Dice[Answer | None] | None:
+        """What decides at the end of data when nothing but chance does; None when more does."""
+        if self.remembers and self.temper.stage is Stage.DOT:
+            return None
+        return self._dice.get(Stage.DOT) or _NO_CHANCE
 
     def roll(self, stage: Stage) -> Answer | None:
         """What this stage draws by chance."""
@@ -115,7 +124,7 @@ class Destinations:
         self._suffixes = [f".{suffix.strip('.').lower()}" for suffix in suffixes]
         self.default = Destination("default", responses.default, seed, kumo=kumo)
         self._named = {name: Destination(name, temper, seed, kumo=kumo) for name, temper in responses.domains.items()}
-        self._found: dict[bytes, tuple[Destination, Bucket | None]] = {}
+        self.found: dict[bytes, tuple[Destination, Bucket | None]] = {}
         self._buckets: dict[str, Bucket] = {}
 
     @property
@@ -130,12 +139,12 @@ class Destinations:
 
     def find(self, domain: bytes) -> tuple[Destination, Bucket | None]:
         """By a domain as it stands on the wire: its destination, and its bucket if it has a limit."""
-        found = self._found.get(domain)
+        found = self.found.get(domain)
         if found is None:
             found = self._look(domain.decode("utf-8", "replace").lower())
-            if len(self._found) >= MAX_DOMAINS:
-                self._found.clear()
-            self._found[domain] = found
+            if len(self.found) >= MAX_DOMAINS:
+                self.found.clear()
+            self.found[domain] = found
         return found
 
     def _look(self, domain: str) -> tuple[Destination, Bucket | None]:

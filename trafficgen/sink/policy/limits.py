@@ -45,14 +45,21 @@ class Bucket:
         self._tolerance_ns = self._interval_ns * (rate.count - 1)
         self._full_ns = 0
 
-    def has_room(self, now_ns: int) -> bool:
-        """Whether there is a token."""
-        return self._full_ns - now_ns * 16 <= self._tolerance_ns
+    def take(self, now_ns: int) -> bool:
+        """Take a token; False when there is none."""
+        now = now_ns << 4
+        full = self._full_ns
+        if full <= now:
+            self._full_ns = now + self._interval_ns
+            return True
+        if full - now > self._tolerance_ns:
+            return False
+        self._full_ns = full + self._interval_ns
+        return True
 
-    def take(self, now_ns: int) -> None:
-        """Take one; ask before."""
-        now = now_ns * 16
-        self._full_ns = max(self._full_ns, now) + self._interval_ns
+    def give_back(self) -> None:
+        """Undo the last `take`."""
+        self._full_ns -= self._interval_ns
 
 
 @dataclass(frozen=True, slots=True)
