@@ -1,15 +1,19 @@
 """A server that answers everything so many milliseconds late; for a gate to tell from a quicker one.
 
-    python -m tests.gate.slow_server PORT DELAY_MS
+    python -m tests.gate.slow_server PORT DELAY_MS [STALL_MS]
 
-Port 0 takes a free one. Writes the port it listens on to stdout, and serves until its stdin closes or SIGTERM.
+With a stall, nothing is answered for so long, 2 s after the first session. Port 0 takes a free
+one. Writes the port it listens on to stdout, and serves until its stdin closes or SIGTERM.
 """
 
 import asyncio
 import sys
-from typing import cast
+from collections.abc import Callable
+from typing import Final, cast
 
 from trafficgen.smtp.server import GREETING, ServerSession
+
+STALL_AFTER_S: Final = 2.0
 
 
 class Receiver:
@@ -21,9 +25,29 @@ class Receiver:
     def dropped(self) -> None: ...
 
 
+class Stall:
+    """Holds back what is written between two times, and lets it go in its order."""
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+        self._from_s: float | None = None
+
+    def wait_over(self, write: Callable[[bytes], None], octets: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        if self._from_s is None:
+            self._from_s = now_s + STALL_AFTER_S
+        until_s = self._from_s + self._stall_s
+        if self._from_s <= now_s < until_s:
+            loop.call_at(until_s, write, octets)
+        else:
+            write(octets)
+
+
 class Link(asyncio.Protocol):
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, delay_s: float, stall: "Stall") -> None:
         self._delay_s = delay_s
+        self._stall = stall
         self._session = ServerSession(Receiver())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -33,12 +57,14 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if reply := self._session.feed(data):
             # The same delay for all keeps replies in order.
-            asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, reply)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._delay_s, self._stall.wait_over, self._transport.write, reply)
 
 
-async def serve(port: int, delay_s: float) -> None:
+async def serve(port: int, delay_s: float, stall_s: float) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Link(delay_s), "127.0.0.1", port)
+    stall = Stall(stall_s)
+    server = await loop.create_server(lambda: Link(delay_s, stall), "127.0.0.1", port)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
@@ -46,4 +72,6 @@ async def serve(port: int, delay_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2]) / 1000))
+    port, *times_ms = sys.argv[1:]
+    delay_s, stall_s = (float(ms) / 1000 for ms in (*times_ms, "0")[:2])
+    asyncio.run(serve(int(port), delay_s, stall_s))

@@ -11,6 +11,14 @@ import pytest
     [
         ("import trafficgen.report", ("rich", "numpy")),
         ("import trafficgen.report.to_text, trafficgen.report.live", ("rich", "socket", "ssl", "asyncio")),
+        (
+            "import trafficgen.report.to_html, trafficgen.report.gated, trafficgen.measure.merging",
+            ("rich", "socket", "ssl", "asyncio", "trafficgen.engine", "prometheus_client", "psutil"),
+        ),
+        (
+            "import trafficgen.verdict.reading, trafficgen.verdict.comparing, trafficgen.verdict.control",
+            ("socket", "ssl", "asyncio", "scipy", "trafficgen.engine", "trafficgen.report"),
+        ),
     ],
 )
 def test_importing_brings_in_no_more_than_is_needed(statement: str, absent: tuple[str, ...]) -> None:

@@ -3,7 +3,8 @@
 Takes     a build at an address of this machine; or its cgroup (v2)
 Gives     readings to subtract; per 1,000 messages. Nothing where they cannot be had: another machine, no psutil,
           processes of another user
-Exact     CPU by cgroup; by process tree it holds children that ended as soon as their parent has waited for them.
+Exact     CPU by cgroup; by process tree it counts in ticks of 10 ms, and holds children that ended as soon as their
+          parent has waited for them.
           Octets written are those of living processes, so they are left out when one of them ended meanwhile
 Not here  fsyncs: neither /proc nor a cgroup counts them
 """
@@ -73,9 +74,25 @@ def _of_cgroup(directory: Path) -> Usage | None:
 
 
 def _listeners(psutil: Any, port: int) -> list[Any]:
-    connections = psutil.net_connections(kind="tcp")
-    pids = {one.pid for one in connections if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid}
-    return [psutil.Process(pid) for pid in sorted(pids)]
+    """The outermost processes that listen there: a server's children hold the same socket."""
+    listening = {one.pid for one in psutil.net_connections(kind="tcp") if _listens(psutil, one, port) and one.pid}
+    outermost = {}
+    for process in map(psutil.Process, listening):
+        while (parent := process.parent()) and _holds(psutil, parent, port):
+            process = parent
+        outermost[process.pid] = process
+    return [outermost[pid] for pid in sorted(outermost)]
+
+
+def _holds(psutil: Any, process: Any, port: int) -> bool:
+    try:
+        return any(_listens(psutil, one, port) for one in process.net_connections(kind="tcp"))
+    except psutil.Error:
+        return False
+
+
+def _listens(psutil: Any, connection: Any, port: int) -> bool:
+    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port)
 
 
 def _of_tree(psutil: Any, listeners: Iterable[Any]) -> Usage | None:

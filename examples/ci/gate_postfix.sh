@@ -1,0 +1,28 @@
+#!/bin/sh
+# Gate two configurations of Postfix: is the mail server slower with B's settings than with A's?
+#
+#   examples/ci/gate_postfix.sh A.cf B.cf [GATE OPTIONS] [-- SEND OPTIONS]
+#
+# A.cf and B.cf hold lines for main.cf. Every run gets a fresh instance with an empty queue. Needs root, and Postfix
+# installed but not necessarily running. Ends with the gate's exit code: 0 pass, 99 fail, 120 inconclusive.
+#
+#   printf 'in_flow_delay = 0\n' > a.cf
+#   printf 'in_flow_delay = 1s\n' > b.cf
+#   examples/ci/gate_postfix.sh a.cf b.cf --looks 8 -- --message-count 2000
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+a=$(realpath "$1")
+b=$(realpath "$2")
+shift 2
+# A path of the same length for both sides: even that can change how fast a program runs.
+work=$(mktemp -d /tmp/gate.XXXXXX)
+chmod 755 "$work"
+port=${PORT:-2599}
+instance="$here/postfix_instance.sh"
+trap '"$instance" down "$work/mx" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
+
+${TRAFFIC_GEN:-traffic-gen} gate --a "127.0.0.1:$port" \
+    --a-start "$instance up $work/mx $port $a" --a-stop "$instance down $work/mx" \
+    --b-start "$instance up $work/mx $port $b" --b-stop "$instance down $work/mx" \
+    --junit "${JUNIT:-gate.xml}" --history "${HISTORY:-gate.csv}" "$@"
