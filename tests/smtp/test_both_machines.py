@@ -96,17 +96,23 @@ def test_whatever_is_refused_both_sides_agree(
 
 
 def _refusal(said: Opinions, sent: Letter) -> Outcome | None:
-    """What becomes of this message by the server's opinions alone: the first no that decides."""
+    """What becomes of this message by the server's opinions alone.
+
+    As long as no recipient is accepted the first no decides; after that, the no to the whole message.
+    """
     answer = lambda word, index=0: said.answers.get((word, sent.number, index))  # noqa: E731
     if (code := answer("MAIL")) is not None:
         return _kind(code)
-    rcpt = [answer("RCPT", index) for index in range(sent.recipients)]
-    refused = [code for code in rcpt if code is not None]
-    if 421 in refused or len(refused) == len(rcpt):
+    refused: list[int] = []
+    for index in range(sent.recipients):
+        if (code := answer("RCPT", index)) is not None:
+            refused.append(code)
+        if code == 421:
+            return _kind(421 if len(refused) <= index else refused[0])
+    if len(refused) == sent.recipients:
         return _kind(refused[0])
-    if (code := answer("DATA")) is not None or (code := answer("END")) is not None:
-        return _kind(refused[0] if refused else code)
-    return None
+    code = answer("DATA") or answer("END")
+    return None if code is None else _kind(code)
 
 
 def _kind(code: int) -> Outcome:

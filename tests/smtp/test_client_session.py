@@ -202,6 +202,13 @@ def test_a_message_taken_for_some_recipients_is_accepted_and_noted() -> None:
     assert book.partial == {0: 2}
 
 
+def test_a_no_to_the_message_outweighs_an_earlier_no_to_one_recipient() -> None:
+    for last in (b"450 later\r\n", b"354 go\r\n450 later\r\n", b"421 closing\r\n"):
+        session, _, book = session_for([letter(0, recipients=2)])
+        hear(session, b"220 hi\r\n", PIPELINED, b"250 ok\r\n250 ok\r\n550 no such user\r\n" + last)
+        assert book.outcomes == [(0, TEMPORARY)]
+
+
 def test_a_refusal_of_the_data_needs_no_rset() -> None:
     session, _, book = session_for([letter(0), letter(1)])
     hear(session, b"220 hi\r\n", PIPELINED, ENVELOPE_OK)

@@ -227,11 +227,15 @@ class ClientSession:
     # -- a message ends ---------------------------------------------------------------------------------
 
     def _refuse(self, phase: Phase, reply: Reply, now_ns: int) -> None:
-        """Note why the message is refused; the first no counts."""
+        """Note why the message is refused.
+
+        While no recipient is accepted the first no counts: those behind it follow from it. After that, the last one.
+        """
         if reply.code < 400:
             self._lose(phase, "unexpected reply", reply, now_ns)
             return
-        self._refusal = self._refusal or reply
+        if self._refusal is None or self._recipients:
+            self._refusal = reply
         self._account.trouble(f"the server answered {phase.value.upper()} with {_words(reply)}")
 
     def _end_refused(self, now_ns: int, out: list[Buffer], *, reset: bool) -> None:
