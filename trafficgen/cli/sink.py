@@ -45,7 +45,7 @@ Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth m
 def command(listen: str, **given: Any) -> ExitCode:
     """Receive mail on this address, for a server under test to deliver to, until Ctrl-C.
 
-    Relays nothing. A port alone listens on 127.0.0.1; unix:/path listens on a UNIX socket. Without options everything
+    Relays nothing. A port alone listens on 127.0.0.1, port 0 on a free one; unix:/path listens on a UNIX socket. Without options everything
     is taken; with them the sink refuses, limits and fails the way real destinations do.
     """
     address = parse_listen(listen)
@@ -58,8 +58,13 @@ def command(listen: str, **given: Any) -> ExitCode:
 
 
 def parse_listen(text: str) -> Target:
-    """A target; a bare number is a port on the loopback address."""
-    return parse_target(f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text)
+    """A target; a bare number is a port on the loopback address, and port 0 takes a free one."""
+    full = f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text
+    if full.endswith(":0") and not full.startswith("unix:"):
+        named = parse_target(full[:-1] + "1")
+        assert isinstance(named, TcpTarget)
+        return TcpTarget(named.host, 0)
+    return parse_target(full)
 
 
 def _is_local(address: Target) -> bool:
