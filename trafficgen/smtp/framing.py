@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from trafficgen.smtp.dots import END_OF_DATA, DotReader
+from trafficgen.smtp.dots import DotReader, find_end
 from trafficgen.smtp.judging import FINAL, USUAL, Answer, Halt, Judge, Then
 
 MAX_COMMAND_OCTETS: Final = 2048
@@ -188,7 +188,7 @@ class Framing:
         if self._dots is None:
             # The hot path: the whole message in one piece (benchmarks/sink.py). A dot before the first line end is
             # for the careful reader, too.
-            end = data.find(END_OF_DATA)
+            end = find_end(data)
             if end >= 0 and data[0] != 46:
                 if self._judge is not None:
                     return self._judged_whole(self._judge, data, end + 2, replies)
