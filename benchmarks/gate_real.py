@@ -11,6 +11,7 @@ minutes and root. Without the control (`--control 0`) they take two thirds of th
 
 import argparse
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,22 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "ci" / "gate_postfix.sh"
 
 
 @contextmanager
-def server(delay_ms: float, stall_ms: float = 0.0) -> Iterator[Target]:
+def sink(delay_ms: float) -> Iterator[Target]:
+    """Our sink, which waits so long after each end of data."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "trafficgen", "sink", f"127.0.0.1:{port}", "--delay", f"dot:{delay_ms:g}ms"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process:
+        while "listening" not in process.stderr.readline():
+            assert process.poll() is None
+        yield Target("127.0.0.1", port)
+        process.terminate()
+
+
+@contextmanager
+def stalling_server(delay_ms: float, stall_ms: float) -> Iterator[Target]:
     """One that answers everything `delay_ms` late, and once, after 2 s, not at all for `stall_ms`."""
     command = [sys.executable, "-m", "tests.gate.slow_server", "0", str(delay_ms), str(stall_ms)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -45,7 +61,7 @@ def server(delay_ms: float, stall_ms: float = 0.0) -> Iterator[Target]:
 def gate(a_ms: float, b_ms: float, options: Sequence[str]) -> str:
     """The verdict of one gate, in words."""
     with ExitStack() as stack:
-        a, b = (stack.enter_context(server(delay)) for delay in (a_ms, b_ms))
+        a, b = (stack.enter_context(sink(delay)) for delay in (a_ms, b_ms))
         command = [sys.executable, "-m", "trafficgen", "gate", "--a", str(a), "--b", str(b), *options, "--", *LOAD]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     return said(done.returncode, done.stdout)
@@ -77,10 +93,10 @@ def postfix(options: Sequence[str]) -> list[str]:
 
 def latency(_options: Sequence[str]) -> list[str]:
     """Two promises: a known wait is read as it is, and a stall is no secret."""
-    with server(50.0) as target:
+    with sink(50.0) as target:
         plan = Plan(target=target, sessions=10, duration_ns=5 * 10**9, load=OpenLoop(rate_per_s=100.0))
-        known = run_watched(plan, Watch()).latency_ns["service"]
-    with server(2.0, 2_000.0) as target:
+        known = run_watched(plan, Watch()).latency_ns["end_of_data"]
+    with stalling_server(2.0, 2_000.0) as target:
         plan = Plan(target=target, sessions=10, duration_ns=8 * 10**9, load=OpenLoop(rate_per_s=200.0))
         stalled = run_watched(plan, Watch()).latency_ns
     assert known
@@ -88,7 +104,7 @@ def latency(_options: Sequence[str]) -> list[str]:
     assert response
     assert service
     return [
-        f"a wait of 50 ms: p50 {known.p50 / 1e6:.2f} ms",
+        f"a wait of 50 ms after the end of data: p50 {known.p50 / 1e6:.2f} ms",
         f"a stall of 2 s at 200/s: response p90 {response.p90 / 1e6:.0f} ms, service p90 {service.p90 / 1e6:.1f} ms",
     ]
 

@@ -57,9 +57,19 @@ def test_a_lagging_loop_was_the_limit() -> None:
     assert said(run_of(worker(0, 40, 10 * NS_PER_MS), worker(1, 40, 30 * NS_PER_MS))) == [
         (
             CaveatKind.LOOP_LAG,
-            "the generator, not the server, was the limit: the event loop of worker 1 woke up late by 30.0 ms at p99",
+            "the generator, not the server, was the limit: the event loop of worker 1 woke up late by 30.0 ms at p90",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("samples", "late", "words"),
+    [(99, 9, None), (99, 10, "p90"), (100, 1, None), (100, 2, "p99")],
+)
+def test_a_percentile_needs_samples_above_it(samples: int, late: int, words: str | None) -> None:
+    lags = histogram_of(*[30 * NS_PER_MS] * late, *[1_000] * (samples - late))
+    found = assess(run_of(replace(worker(0, 40), loop_lag=lags)))
+    assert [caveat.text.rpartition(" ")[2] for caveat in found] == ([words] if words else [])
 
 
 def test_one_hiccup_of_a_short_run_is_not_its_limit() -> None:

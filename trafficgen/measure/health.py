@@ -30,7 +30,7 @@ MAX_LATENESS_NS: Final = 10 * NS_PER_MS
 MIN_RATE_SHARE: Final = 0.99
 
 MIN_LAG_SAMPLES: Final = 20
-"""Loop lag is sampled twenty times a second. Below this many, one hiccup would speak for the whole run."""
+"""Loop lag is sampled twenty times a second. Runs below a second are not judged by it."""
 
 MAX_STOLEN_SHARE: Final = 0.05
 """Of all CPU time of the machine. A host takes whole slices of milliseconds: at 5 % one message in twenty may wait for
@@ -147,18 +147,20 @@ def _busiest(workers: Sequence[Worker]) -> str | None:
 
 
 def _laggard(workers: Sequence[Worker]) -> str | None:
-    lags = [
-        (worker.loop_lag.quantile_ns(0.99) or 0, worker.worker)
-        for worker in workers
-        if worker.loop_lag.count >= MIN_LAG_SAMPLES
-    ]
-    worst_ns, worker = max(lags, default=(0, 0))
-    if worst_ns <= MAX_LOOP_LAG_NS:
+    sampled = [worker for worker in workers if worker.loop_lag.count >= MIN_LAG_SAMPLES]
+    lags = [(worker.loop_lag.quantile_ns(_lag_share(worker)) or 0, worker.worker, worker) for worker in sampled]
+    worst_ns, number, worst = max(lags, key=lambda lag: lag[:2], default=(0, 0, None))
+    if worst is None or worst_ns <= MAX_LOOP_LAG_NS:
         return None
     return (
-        f"the generator, not the server, was the limit: the event loop of worker {worker} "
-        f"woke up late by {format_duration(worst_ns)} at p99"
+        f"the generator, not the server, was the limit: the event loop of worker {number} "
+        f"woke up late by {format_duration(worst_ns)} at p{100 * _lag_share(worst):.0f}"
     )
+
+
+def _lag_share(worker: Worker) -> float:
+    """p99 of fewer than 100 samples is their maximum, and one hiccup would speak for the whole run."""
+    return 0.99 if worker.loop_lag.count >= 100 else 0.9
 
 
 def _stolen(share: float) -> str | None:
