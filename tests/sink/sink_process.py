@@ -18,7 +18,11 @@ class SinkProcess:
         assert self.process.stderr is not None
         self.lines = self.process.stderr
         self.said: list[str] = []
-        self.address = self.wait_for(r"sink listening on (\S+);")[1]
+        try:
+            self.address = self.wait_for(r"sink listening on (\S+);")[1]
+        except AssertionError:
+            self.lines.close()
+            raise
 
     @property
     def port(self) -> int:
