@@ -158,8 +158,7 @@ class _Worker:
 
     def _rested(self, slot: Slot) -> None:
         self._idle.append(slot)
-        if self._timer is None:
-            self._dispatch()
+        self._dispatch()
         self._settle()
 
     def _dispatch(self) -> None:
