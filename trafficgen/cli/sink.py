@@ -18,7 +18,7 @@ from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_target
 
 if TYPE_CHECKING:
-    from trafficgen.sink.orders import Behaviour, Orders, Security
+    from trafficgen.sink.orders import Behaviour, CapturePlan, Orders, Security
     from trafficgen.sink.policy.faults import Fault
     from trafficgen.sink.policy.limits import Limits
     from trafficgen.smtp.offer import Offer
@@ -33,6 +33,8 @@ Examples:
   traffic-gen sink 2526 --responses providers --domain-rate gmail.com=600/m --ledger sink.ledger
   traffic-gen sink 2526 --responses responses.toml --kumo-odds --drop dot:after:1% --tarpit uniform:10ms-200ms
   traffic-gen sink unix:/run/sink.sock --lmtp
+  traffic-gen sink 2526 --api 8026
+  traffic-gen sink status 8026
 
 Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth mail rcpt data dot quit, and odds such as
 10%, 0.1 or 1/10; without odds they happen every time.
@@ -41,19 +43,37 @@ Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth m
 
 @click.command("sink", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("listen", metavar="[HOST:]PORT")
+@click.argument("api", metavar="", required=False)
 @sink_options
-def command(listen: str, **given: Any) -> ExitCode:
+def command(listen: str, api: str | None, **given: Any) -> ExitCode:
     """Receive mail on this address, for a server under test to deliver to, until Ctrl-C.
 
-    Relays nothing. A port alone listens on 127.0.0.1, port 0 on a free one; unix:/path listens on a UNIX socket. Without options everything
-    is taken; with them the sink refuses, limits and fails the way real destinations do.
+    Relays nothing. A port alone listens on 127.0.0.1, port 0 on a free one; unix:/path listens on a UNIX socket.
+    Without options everything is taken; with them the sink refuses, limits and fails the way real destinations do.
     """
+    if listen == "status":
+        return _status(api)
+    if api is not None:
+        raise PlanError(f'expected one address, got "{api}" too', field="listen", flag="[HOST:]PORT")
     address = parse_listen(listen)
     if not _is_local(address):
         click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
     from trafficgen.sink.serve import serve
 
     serve(_orders(address, given), say=lambda line: click.echo(line, err=True))
+    return ExitCode.DONE
+
+
+def _status(text: str | None) -> ExitCode:
+    """What the sink whose API is there says of itself."""
+    import json
+
+    from trafficgen.sink.remote import RemoteSink
+
+    if text is None:
+        raise PlanError("expected the sink's --api address behind status", field="api", flag="[HOST:]PORT")
+    sink = RemoteSink(_api(text))
+    click.echo(json.dumps({**sink.totals(), "chaos": sink.chaos()}, indent=2))
     return ExitCode.DONE
 
 
@@ -90,8 +110,38 @@ def _orders(address: Target, given: dict[str, Any]) -> "Orders":
         behaviour=_behaviour(given),
         ledger=not given["no_ledger"],
         ledger_file=given["ledger"],
+        api=_api(given["serve_api"]) if given["serve_api"] is not None else None,
+        capture=_capture(given),
         idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
     )
+
+
+def _api(text: str) -> TcpTarget:
+    address = parse_listen(text)
+    if not isinstance(address, TcpTarget):
+        raise PlanError("expected [HOST:]PORT", field="api", flag="--api")
+    return address
+
+
+def _capture(given: dict[str, Any]) -> "CapturePlan | None":
+    from trafficgen.sink.capture import Form
+    from trafficgen.sink.orders import CapturePlan
+
+    if given["capture"] is None:
+        return None
+    form, colon, path = given["capture"].partition(":")
+    known = {form.value: form for form in Form}
+    if form not in known or not colon or not path:
+        names = ", ".join(f"{name}:PATH" for name in known)
+        raise PlanError(f"expected one of {names}", field="capture", flag="--capture")
+    limit = given["capture_limit"]
+    return CapturePlan(known[form], Path(path), _parsed(_size, limit, "--capture-limit") if limit else None)
+
+
+def _size(text: str) -> int:
+    from mboxgen.sizes import parse_size
+
+    return parse_size(text)
 
 
 def _offer(given: dict[str, Any]) -> "Offer":
@@ -169,9 +219,7 @@ def _faults(given: dict[str, Any]) -> "tuple[Fault, ...]":
 
 
 def _octets(text: str | None) -> int | None:
-    from mboxgen.sizes import parse_size
-
-    return _parsed(parse_size, text, "--max-size") if text else None
+    return _parsed(_size, text, "--max-size") if text else None
 
 
 _T = TypeVar("_T")

@@ -113,11 +113,26 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("Faults", "--garbage", {"multiple": True, "metavar": "STAGE[:ODDS]"}, "Answer with octets that are no reply."),
     ("Account", "--ledger", _FILE, "Write a line for every message, before it is answered; see traffic-gen verify."),
     ("Account", "--no-ledger", {"is_flag": True}, "Only count: faster."),
+    (
+        "Account",
+        "--capture",
+        {"metavar": "FORM:PATH"},
+        "Keep messages: mbox:FILE, maildir:FOLDER, files:FOLDER (one a message), or digests:FILE.",
+    ),
+    ("Account", "--capture-limit", {"metavar": "SIZE"}, "452 to everything once so much is kept: 10GB."),
+    (
+        "Account",
+        "--api",
+        {"metavar": "[HOST:]PORT"},
+        "Serve totals, runs and faults over HTTP, to look at and to change; also takes KumoMTA's injections.",
+    ),
 )
 
 
 def sink_options(command: _Command) -> _Command:
     """Add every option of `sink` to a click command."""
     for group, name, settings, words in reversed(_OPTIONS):
-        command = click.option(name, cls=GroupedOption, group=group, help=words, **settings)(command)
+        # `api` is the address behind `status`.
+        names = (name, "serve_api") if name == "--api" else (name,)
+        command = click.option(*names, cls=GroupedOption, group=group, help=words, **settings)(command)
     return command

@@ -8,7 +8,8 @@ Not here  text to values (the command line), the sink itself (serve)
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trafficgen.plan import Target
+from trafficgen.plan import Target, TcpTarget
+from trafficgen.sink.capture import Form
 from trafficgen.sink.policy.faults import Fault
 from trafficgen.sink.policy.judge import PEACEFUL, Terms
 from trafficgen.sink.policy.limits import Limits
@@ -49,6 +50,15 @@ class Security:
 
 
 @dataclass(frozen=True, slots=True)
+class CapturePlan:
+    """What to keep of messages, where, and how much at most."""
+
+    form: Form
+    path: Path
+    max_octets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Orders:
     """One sink."""
 
@@ -58,5 +68,7 @@ class Orders:
     behaviour: Behaviour = field(default_factory=Behaviour)
     ledger: bool = True
     ledger_file: Path | None = None
+    api: TcpTarget | None = None
+    capture: CapturePlan | None = None
     idle_s: float = IDLE_S
     stuck_s: float = STUCK_S

@@ -10,6 +10,7 @@ import asyncio
 import signal
 import ssl
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ import uvloop
 
 from trafficgen.errors import TrafficgenError
 from trafficgen.open_files import raise_open_files
+from trafficgen.sink.api import Api, serving
+from trafficgen.sink.capture import Capture
 from trafficgen.sink.certificate import context_from, context_made_here
 from trafficgen.sink.ledger import Ledger
 from trafficgen.sink.orders import Orders, Security
@@ -40,7 +43,9 @@ async def _serve(orders: Orders, say: Say) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
-    policy = _policy(orders, say)
+    kept = orders.capture
+    capture = Capture(kept.form, kept.path, kept.max_octets) if kept is not None else None
+    policy = _policy(orders, say, capture)
     reload = _Reload(orders, policy, say)
     loop.add_signal_handler(signal.SIGHUP, reload.now)
     # An error in a callback, such as a full disk under the ledger, ends that connection and is said; the sink goes on.
@@ -56,10 +61,17 @@ async def _serve(orders: Orders, say: Say) -> int:
             tls_at_once=orders.security is not None and orders.security.at_once,
             idle_s=orders.idle_s,
             stuck_s=orders.stuck_s,
+            capture=capture,
         ) as sink:
             say(f"sink listening on {sink.address}; it relays nothing; Ctrl-C ends it")
-            await _watch(sink, over, reload, say)
+            api = serving(Api(sink), orders.api, loop) if orders.api is not None else nullcontext()
+            with api as api_address:
+                if api_address is not None:
+                    say(f"API on http://{api_address}/api/v1/totals")
+                await _watch(sink, over, reload, say)
     finally:
+        if capture is not None:
+            capture.close()
         if isinstance(ledger, Ledger):
             ledger.close()
     return sink.received
@@ -81,13 +93,14 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "_Reload", say: Say) -
         say(f"{sink.smuggling} times a message held what would have ended it elsewhere: somebody tries to smuggle")
 
 
-def _policy(orders: Orders, say: Say) -> Policy | None:
-    if orders.behaviour.peaceful:
-        return None
+def _policy(orders: Orders, say: Say, capture: Capture | None) -> Policy | None:
+    full = capture.full if capture is not None and orders.capture and orders.capture.max_octets else None
+    if orders.behaviour.peaceful and orders.api is None and full is None:
+        return None  # nobody to ask: the fast way
     terms = orders.behaviour.terms()
     for warning in terms.responses.warnings:
         say(f"warning: {warning}")
-    return Policy(terms)
+    return Policy(terms, storage_full=full)
 
 
 def _context(security: Security | None) -> ssl.SSLContext | None:

@@ -16,6 +16,7 @@ from typing import Final, Protocol, Self
 
 from trafficgen.errors import SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
+from trafficgen.sink.capture import Capture, Keeper
 from trafficgen.sink.ledger import Ledger, Receipt, SessionReceiver
 from trafficgen.sink.link import TLS_TIMEOUT_S, Link
 from trafficgen.sink.policy.judge import Policy
@@ -84,6 +85,7 @@ class Sink:
         idle_s: float = IDLE_S,
         stuck_s: float = STUCK_S,
         share_port: bool = False,
+        capture: Capture | None = None,
     ) -> None:
         """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
@@ -92,6 +94,7 @@ class Sink:
         self.offer = offer
         self.policy = policy
         self.tls = tls
+        self.capture = capture
         self.opened = 0
         """Connections so far."""
         self.smuggled = 0
@@ -122,10 +125,13 @@ class Sink:
 
     def store(self) -> Store:
         """For the messages of a new session."""
-        return SessionReceiver(self.ledger) if self.ledger else self.counter
+        store: Store = SessionReceiver(self.ledger) if self.ledger else self.counter
+        return Keeper(store, self.capture) if self.capture is not None else store
 
     def watch(self, store: Store, session: ServerSession) -> None:
         """A session has begun that puts its messages there."""
+        if isinstance(store, Keeper):
+            store.session = session
 
     def own(self, work: Coroutine[None, None, None]) -> None:
         """Let something run that this sink ends with itself."""

@@ -67,10 +67,11 @@ class Policy:
         self.clients = Clients(terms.limits.client_rate)
         self.attempts = Attempts()
         self.greylist = Greylist()
+        self._listed = terms.faults
         self.replace(terms)
 
     def replace(self, terms: Terms) -> None:
-        """Another table and other faults from now on, in open sessions too. Limits stay, and what is remembered."""
+        """Another table from now on, in open sessions too. Limits and faults stay, and what is remembered."""
         self.terms = terms
         self.destinations = Destinations(
             terms.responses, terms.suffixes, terms.seed, kumo=terms.kumo_odds, limits=self.limits
@@ -79,11 +80,12 @@ class Policy:
         self.domains_limited = self.destinations.limited
         self.found = self.destinations.found
         self.dots: dict[bytes, Dice[Answer | None]] = {}
-        self.set_faults(terms.faults)
+        self.set_faults(self._listed)
 
     def set_faults(self, faults: Iterable[Fault]) -> None:
         """Other faults from now on."""
-        self.faults = fault_table.table(faults, self.terms.seed)
+        self._listed = tuple(faults)
+        self.faults = fault_table.table(self._listed, self.terms.seed)
         in_envelope = {Stage.MAIL, Stage.RCPT, Stage.DATA}
         self.dot_is_plain = Stage.DOT not in self.faults and self.storage_full is None
         self.envelope_is_plain = not (in_envelope & (self.stages | self.faults.keys()))
