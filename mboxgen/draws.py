@@ -48,62 +48,63 @@ class Draws:
         """Give one draw per message, or several one after the other."""
         return streams.raw(self.seed, stream, self.block, self.messages * columns)
 
-    def below(self, stream: str, bound: int, columns: int = 1) -> list[int]:
+    def below(self, stream: str, bound: int, columns: int = 1) -> NDArray[np.int64]:
         """Give integers in [0, bound)."""
-        found: list[int] = streams.below(self.raw(stream, columns), bound).tolist()
-        return found
+        return streams.below(self.raw(stream, columns), bound)
 
-    def choose(self, stream: str, weights: Sequence[float], columns: int = 1) -> list[int]:
+    def choose(self, stream: str, weights: Sequence[float], columns: int = 1) -> NDArray[np.int64]:
         """Give numbers of weights."""
         if len(weights) == 1:
-            return [0] * (self.messages * columns)
-        found: list[int] = streams.choose(self.raw(stream, columns), _thresholds(tuple(weights))).tolist()
-        return found
+            return np.zeros(self.messages * columns, dtype=np.int64)
+        return streams.choose(self.raw(stream, columns), _thresholds(tuple(weights)))
 
-    def hits(self, stream: str, share: float) -> list[bool]:
+    def hits(self, stream: str, share: float) -> NDArray[np.bool_]:
         """Tell for each message whether it belongs to a share of them."""
         if share in (0, 1):
-            return [share == 1] * self.messages
-        found: list[bool] = (streams.choose(self.raw(stream), _thresholds((1 - share, share))) == 1).tolist()
+            return np.full(self.messages, share == 1)
+        found: NDArray[np.bool_] = streams.choose(self.raw(stream), _thresholds((1 - share, share))) == 1
         return found
 
-    def recipients(self, people: int) -> list[list[int]]:
-        """Give the numbers of each message's recipients, one to four."""
-        counts = self.choose("recipients", _RECIPIENT_WEIGHTS)
+    def recipients(self, people: int) -> NDArray[np.int64]:
+        """Give the numbers of each message's recipients, one to four to a row; `people` where there are fewer."""
         width = len(_RECIPIENT_WEIGHTS)
-        chosen = self.below("recipient", people, width)
-        return [chosen[at * width : at * width + counts[at] + 1] for at in range(self.messages)]
+        chosen = self.below("recipient", people, width).reshape(-1, width)
+        return np.where(np.arange(width) > self.choose("recipients", _RECIPIENT_WEIGHTS)[:, None], people, chosen)
 
-    def threads(self, look: Look, first: int) -> tuple[list[int], list[list[int]]]:
-        """Give each message's thread, and the numbers of the thread's earlier messages, oldest first."""
+    def threads(self, look: Look) -> tuple[NDArray[np.int64], dict[int, list[int]]]:
+        """Give each message's thread, and for replies the places in the block of the thread's earlier messages."""
         if not look.threads:
-            return list(range(self.messages)), [[] for _ in range(self.messages)]
+            return np.arange(self.messages), {}
         chosen = self.choose("thread", _THREAD_WEIGHTS)
-        members = np.repeat(np.arange(self.messages), [_THREAD_LENGTHS[choice] for choice in chosen])
-        order = np.argsort(self.raw("thread order"), kind="stable")
-        threads: list[int] = members[: self.messages][order].tolist()
+        members = np.repeat(np.arange(self.messages), np.array(_THREAD_LENGTHS)[chosen])[: self.messages]
+        threads = members[np.argsort(self.raw("thread order"), kind="stable")]
         seen: dict[int, list[int]] = {}
-        earlier = []
-        for at, thread in enumerate(threads):
-            before = seen.setdefault(thread, [])
-            earlier.append(before[:])
-            before.append(first + at)
+        earlier = {}
+        for at, thread in enumerate(threads.tolist()):
+            before = seen.get(thread)
+            if before is None:
+                seen[thread] = [at]
+            else:
+                earlier[at] = before[:]
+                before.append(at)
         return threads, earlier
 
-    def attachments(self, wanted: Sequence[bool], unique_share: float) -> list[list[Attachment]]:
+    def attachments(self, wanted: NDArray[np.bool_], unique_share: float) -> dict[int, list[Attachment]]:
         """Give one to three attachments for each message that wants some."""
-        if not any(wanted):
-            return [[] for _ in wanted]
+        if not wanted.any():
+            return {}
         counts = self.choose("attachments", _ATTACHMENT_WEIGHTS)
-        kinds = self.choose("attachment kind", [weight for *_, weight in ATTACHMENTS], MAX_ATTACHMENTS)
-        shares = self.below("attachment share", 8, MAX_ATTACHMENTS)
-        uniques = self.choose("attachment unique", (unique_share, 1 - unique_share), MAX_ATTACHMENTS)
-        copies = self.below("attachment copy", _COPIES, MAX_ATTACHMENTS)
-        made: list[list[Attachment]] = []
-        for at, want in enumerate(wanted):
-            places = range(at * MAX_ATTACHMENTS, at * MAX_ATTACHMENTS + (counts[at] + 1 if want else 0))
-            made.append([_attachment(kinds[n], shares[n], copies[n] if uniques[n] else None) for n in places])
-        return made
+        columns = (
+            self.choose("attachment kind", [weight for *_, weight in ATTACHMENTS], MAX_ATTACHMENTS),
+            self.below("attachment share", 8, MAX_ATTACHMENTS),
+            self.choose("attachment unique", (unique_share, 1 - unique_share), MAX_ATTACHMENTS),
+            self.below("attachment copy", _COPIES, MAX_ATTACHMENTS),
+        )
+        rows = np.column_stack(columns).reshape(-1, MAX_ATTACHMENTS, len(columns))
+        return {
+            at: [_attachment(*row) for row in rows[at, : counts[at] + 1].tolist()]
+            for at in np.flatnonzero(wanted).tolist()
+        }
 
 
 @lru_cache(maxsize=64)
@@ -111,7 +112,7 @@ def _thresholds(weights: tuple[float, ...]) -> NDArray[np.uint64]:
     return streams.cumulative(weights)
 
 
-def _attachment(kind: int, share: int, copy: int | None) -> Attachment:
-    if copy is None:
+def _attachment(kind: int, share: int, again: int, copy: int) -> Attachment:
+    if not again:
         return Attachment(kind, share + 1)
     return Attachment(copy % len(ATTACHMENTS), share + 1, copy + 1)  # a copy always is of the same kind

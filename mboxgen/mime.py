@@ -1,8 +1,8 @@
-"""One message's body, to the octet, in one of six MIME shapes.
+"""Bodies, to the octet, in one of six MIME shapes.
 
-Takes     a letter (what was drawn for the message), the number of octets its body must have
-Gives     pieces put into a draft: fixed octets, and runs still to be cut from a pool
-Not here  cutting the runs (draft), header fields other than the content's (headers)
+Takes     letters (what was drawn for messages of one shape), the number of octets each body must have
+Gives     columns put into a draft: fixed octets, and runs still to be cut from a pool
+Not here  cutting the runs (shelf), header fields other than the content's (headers)
 
 What a shape adds is counted first, attachments get what base64 can make of their share, and the text takes the rest,
 so the sum is exact. A boundary begins with "=_", which neither base64 nor quoted-printable can contain (RFC 2045
@@ -15,11 +15,19 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mboxgen import parts
 from mboxgen.looks import Charset, Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from mboxgen.draft import Draft
+
+CHARSETS = tuple(Charset)
 
 BROKEN_FIELDS = b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="=_never"\r\n'
 MAX_ATTACHMENTS = 3
@@ -29,6 +37,13 @@ _COURTESY = 240  # below this a text has no greeting and no reference
 _HTML_HEAD = b"<html><head><title>mail</title></head><body>\r\n"
 _HTML_TAIL = b"</body></html>\r\n"
 _LINE = 57
+_SIGNATURE_HEAD = (
+    b"\r\n--=_%b\r\nContent-Type: application/pgp-signature; name=signature.asc\r\n\r\n"
+    b"-----BEGIN PGP SIGNATURE-----\r\n\r\n"
+)
+_NESTED_HEAD = b'--=_%b\r\nContent-Type: multipart/alternative; boundary="=_a%b"\r\n\r\n'
+_PLAIN_FIELDS = tuple(charset.plain_fields for charset in CHARSETS)
+_HTML_FIELDS = tuple(charset.html_fields for charset in CHARSETS)
 _SIGNATURE = 400
 
 # Type, ending, first octets, weight: kinds as in office mail, by choice.
@@ -42,7 +57,7 @@ ATTACHMENTS = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """One attachment as drawn: its kind, its share of the room, and `copy` above 0 when it occurs again elsewhere."""
 
@@ -51,27 +66,32 @@ class Attachment:
     copy: int = 0
 
 
-@dataclass(slots=True)
-class Letter:
-    """What was drawn for one message."""
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What was drawn for messages of one shape, by column.
 
-    shape: Shape
-    charset: Charset
-    pool: str
-    html_pool: str
-    token: bytes  # unique in the corpus
-    greeting: bytes
-    lead: bytes  # what faults put before the text
-    attachments: list[Attachment]
+    charsets and pools are places in CHARSETS and on the shelf; tokens are unique in the corpus; leads are what faults
+    put before the text.
+    """
 
-    @property
-    def boundary(self) -> bytes:
-        """The outer boundary."""
-        return b"=_" + self.token
+    charsets: NDArray[np.int64]
+    pools: NDArray[np.int64]
+    html_pools: NDArray[np.int64]
+    tokens: list[bytes]
+    greetings: list[bytes]
+    leads: list[bytes]
+    attachments: list[list[Attachment]]
+
+    def part(self, at: NDArray[np.int64]) -> Letters:
+        """Those of some messages."""
+        charsets, pools, html_pools = self.charsets[at], self.pools[at], self.html_pools[at]
+        every = at.tolist()
+        tokens, greetings, leads = ([texts[n] for n in every] for texts in (self.tokens, self.greetings, self.leads))
+        return Letters(charsets, pools, html_pools, tokens, greetings, leads, [self.attachments[n] for n in every])
 
 
 def _multipart_fields(kind: bytes, extra: bytes = b"") -> bytes:
-    return b"MIME-Version: 1.0\r\nContent-Type: multipart/" + kind + b"; " + extra + b'boundary="%b"\r\n'
+    return b"MIME-Version: 1.0\r\nContent-Type: multipart/" + kind + b"; " + extra + b'boundary="=_%b"\r\n'
 
 
 _FIELDS = {
@@ -82,123 +102,120 @@ _FIELDS = {
 }
 
 
-def content_fields(letter: Letter, broken: bool) -> bytes:
-    """Give MIME-Version and the Content-… fields of a message."""
-    if broken:
-        return BROKEN_FIELDS
-    if letter.shape is Shape.PLAIN:
-        undeclared = letter.charset is Charset.UNDECLARED
-        return b"" if undeclared else b"MIME-Version: 1.0\r\n" + letter.charset.plain_fields
-    if letter.shape is Shape.HTML:
-        return b"MIME-Version: 1.0\r\n" + letter.charset.html_fields
-    return _FIELDS[letter.shape] % letter.boundary
+def content_fields(shape: Shape, charset: Charset) -> bytes:
+    """Give MIME-Version and the Content-… fields; those of a multipart have a %b for the token."""
+    if shape is Shape.PLAIN:
+        return b"" if charset is Charset.UNDECLARED else b"MIME-Version: 1.0\r\n" + charset.plain_fields
+    return b"MIME-Version: 1.0\r\n" + charset.html_fields if shape is Shape.HTML else _FIELDS[shape]
 
 
-def put_body(draft: Draft, letter: Letter, octets: int) -> None:
-    """Put a body of exactly `octets` octets, at least its shape's least and the lead, into the draft."""
-    match letter.shape:
+def put_bodies(draft: Draft, shape: Shape, letters: Letters, octets: NDArray[np.int64]) -> None:
+    """Put bodies of exactly `octets` octets, at least their shape's least and the lead, into the draft."""
+    match shape:
         case Shape.PLAIN:
-            _put_plain(draft, letter, octets)
+            _put_plain(draft, letters, octets)
         case Shape.HTML:
-            _put_html(draft, letter, octets, letter.lead)
+            _put_html(draft, letters, octets, letters.leads)
         case Shape.ALTERNATIVE:
-            _put_alternative(draft, letter, octets, letter.boundary)
+            _put_alternative(draft, letters, octets, b"")
         case Shape.SIGNED:
-            _put_signed(draft, letter, octets)
+            _put_signed(draft, letters, octets)
         case Shape.MIXED | Shape.NESTED:
-            _put_mixed(draft, letter, octets)
+            _put_mixed(draft, letters, octets, shape is Shape.NESTED)
 
 
-def _put_plain(draft: Draft, letter: Letter, octets: int) -> None:
-    room = octets - len(letter.lead)
-    if room < _COURTESY:
-        draft.fixed(letter.lead)
-        draft.run(letter.pool, room)
-        return
-    head = letter.lead + letter.greeting
-    tail = b"\r\nRef. %b\r\n" % letter.token
-    draft.fixed(head)
-    draft.run(letter.pool, octets - len(head) - len(tail))
-    draft.fixed(tail)
+def _put_plain(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> None:
+    polite = (octets - lengths(letters.leads) >= _COURTESY).tolist()
+    columns = zip(polite, letters.leads, letters.greetings, strict=True)
+    heads = [lead + greeting if well else lead for well, lead, greeting in columns]
+    tails = [b"\r\nRef. %b\r\n" % token if well else b"" for well, token in zip(polite, letters.tokens, strict=True)]
+    draft.fixed(heads)
+    draft.run(letters.pools, octets - lengths(heads) - lengths(tails))
+    draft.fixed(tails)
 
 
-def _put_html(draft: Draft, letter: Letter, octets: int, lead: bytes = b"") -> None:
-    head = _HTML_HEAD + lead
-    draft.fixed(head)
-    draft.run(letter.html_pool, octets - len(head) - len(_HTML_TAIL))
-    draft.fixed(_HTML_TAIL)
+def _put_html(draft: Draft, letters: Letters, octets: NDArray[np.int64], leads: list[bytes]) -> None:
+    draft.fixed([_HTML_HEAD + lead for lead in leads])
+    draft.run(letters.html_pools, octets - lengths(leads) - len(_HTML_HEAD) - len(_HTML_TAIL))
+    draft.fixed([_HTML_TAIL] * len(leads))
 
 
-def _put_alternative(draft: Draft, letter: Letter, octets: int, boundary: bytes) -> None:
-    plain = b"--%b\r\n%b\r\n" % (boundary, letter.charset.plain_fields)
-    html = b"\r\n--%b\r\n%b\r\n" % (boundary, letter.charset.html_fields)
-    end = b"\r\n--%b--\r\n" % boundary
-    room = octets - len(plain) - len(html) - len(end)
-    in_plain = max(len(letter.lead) + 2, room * 3 // 10)
+def _put_alternative(draft: Draft, letters: Letters, octets: NDArray[np.int64], prefix: bytes) -> None:
+    """Text and HTML; the boundary is the token after "=_" and the prefix."""
+    plain = _for_each(letters, b"--=_" + prefix + b"%b\r\n%b\r\n", _PLAIN_FIELDS)
+    html = _for_each(letters, b"\r\n--=_" + prefix + b"%b\r\n%b\r\n", _HTML_FIELDS)
+    ends = [b"\r\n--=_%b%b--\r\n" % (prefix, token) for token in letters.tokens]
+    room = octets - lengths(plain) - lengths(html) - lengths(ends)
+    in_plain = np.maximum(lengths(letters.leads) + 2, room * 3 // 10)
     draft.fixed(plain)
-    _put_plain(draft, letter, in_plain)
+    _put_plain(draft, letters, in_plain)
     draft.fixed(html)
-    _put_html(draft, letter, room - in_plain)
-    draft.fixed(end)
+    _put_html(draft, letters, room - in_plain, [b""] * len(room))
+    draft.fixed(ends)
 
 
-def _put_signed(draft: Draft, letter: Letter, octets: int) -> None:
-    boundary = letter.boundary
-    head = b"--%b\r\n%b\r\n" % (boundary, letter.charset.plain_fields)
-    middle = (
-        b"\r\n--%b\r\nContent-Type: application/pgp-signature; name=signature.asc\r\n\r\n"
-        b"-----BEGIN PGP SIGNATURE-----\r\n\r\n"
-    ) % boundary
-    end = b"-----END PGP SIGNATURE-----\r\n\r\n--%b--\r\n" % boundary
+def _put_signed(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> None:
+    heads = _for_each(letters, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
+    middles = [_SIGNATURE_HEAD % token for token in letters.tokens]
+    ends = [b"-----END PGP SIGNATURE-----\r\n\r\n--=_%b--\r\n" % token for token in letters.tokens]
     signature = parts.base64_octets(_SIGNATURE)
-    draft.fixed(head)
-    _put_plain(draft, letter, octets - len(head) - len(middle) - signature - len(end))
-    draft.fixed(middle)
-    draft.run("base64", signature)
-    draft.fixed(end)
+    draft.fixed(heads)
+    _put_plain(draft, letters, octets - lengths(heads) - lengths(middles) - signature - lengths(ends))
+    draft.fixed(middles)
+    draft.run(_base64(draft, len(ends)), np.full(len(ends), signature))
+    draft.fixed(ends)
 
 
-def _put_mixed(draft: Draft, letter: Letter, octets: int) -> None:
-    boundary = letter.boundary
-    end = b"\r\n--%b--\r\n" % boundary
-    if letter.shape is Shape.NESTED:
-        inner = b"=_a" + letter.token
-        head = b'--%b\r\nContent-Type: multipart/alternative; boundary="%b"\r\n\r\n' % (boundary, inner)
-        least = Shape.ALTERNATIVE.least_body + len(letter.lead)
+def _put_mixed(draft: Draft, letters: Letters, octets: NDArray[np.int64], nested: bool) -> None:
+    ends = [b"\r\n--=_%b--\r\n" % token for token in letters.tokens]
+    least = lengths(letters.leads) + (Shape.ALTERNATIVE.least_body if nested else 2)
+    if nested:
+        heads = [_NESTED_HEAD % (token, token) for token in letters.tokens]
     else:
-        head = b"--%b\r\n%b\r\n" % (boundary, letter.charset.plain_fields)
-        least = 2 + len(letter.lead)
-    room = octets - len(head) - len(end)
-    attached = _fit(letter, room - max(least, min(_MAX_TEXT, room // 3)))
-    in_text = room - sum(len(fields) + 78 * len(lines) + run for fields, lines, run, _ in attached)
-    draft.fixed(head)
-    if letter.shape is Shape.NESTED:
-        _put_alternative(draft, letter, in_text, inner)
+        heads = _for_each(letters, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
+    room = octets - lengths(heads) - lengths(ends)
+    to_share = (room - np.maximum(least, np.minimum(_MAX_TEXT, room // 3))).tolist()
+    fitted = list(map(_fit, letters.tokens, letters.attachments, to_share))
+    in_text = room - np.array([sum(len(head) + run for head, run, _ in attached) for attached in fitted], np.int64)
+    draft.fixed(heads)
+    if nested:
+        _put_alternative(draft, letters, in_text, b"a")
     else:
-        _put_plain(draft, letter, in_text)
-    for fields, lines, run, copy in attached:
-        draft.fixed(fields + b"".join(lines))
-        draft.run("base64", run, copy)
-    draft.fixed(end)
+        _put_plain(draft, letters, in_text)
+    for number in range(MAX_ATTACHMENTS):
+        attached = [fits[number] if number < len(fits) else (b"", 0, 0) for fits in fitted]
+        draft.fixed([head for head, _, _ in attached])
+        runs, copies = np.array([(run, copy) for _, run, copy in attached], dtype=np.int64).T
+        draft.run(_base64(draft, len(runs)), runs, copies)
+    draft.fixed(ends)
 
 
-def _fit(letter: Letter, room: int) -> list[tuple[bytes, list[bytes], int, int]]:
-    """Share the room among the attachments: (fields, first lines, octets of the run, copy) for each that fits."""
+def _for_each(letters: Letters, form: bytes, fields: tuple[bytes, ...]) -> list[bytes]:
+    """Give a form filled with each message's token and the fields of its charset."""
+    pairs = zip(letters.tokens, letters.charsets.tolist(), strict=True)
+    return [form % (token, fields[charset]) for token, charset in pairs]
+
+
+def _base64(draft: Draft, count: int) -> NDArray[np.int64]:
+    return np.full(count, draft.shelf.numbers["base64"])
+
+
+def _fit(token: bytes, attachments: list[Attachment], room: int) -> list[tuple[bytes, int, int]]:
+    """Share the room among the attachments: (fields and first lines, octets of the run, copy) for each that fits."""
     fitted = []
-    total = sum(attachment.share for attachment in letter.attachments)
-    for number, attachment in enumerate(letter.attachments):
+    total = sum(attachment.share for attachment in attachments)
+    for number, attachment in enumerate(attachments):
         mime_type, ending, magic, _ = ATTACHMENTS[attachment.kind]
-        name = b"copy-%03d" % attachment.copy if attachment.copy else b"%b-%d" % (letter.token[:10], number)
+        name = b"copy-%03d" % attachment.copy if attachment.copy else b"%b-%d" % (token[:10], number)
         fields = (
-            b"\r\n--%b\r\nContent-Type: %b;\r\n\tname=%b.%b\r\nContent-Disposition: attachment; filename=%b.%b\r\n"
+            b"\r\n--=_%b\r\nContent-Type: %b;\r\n\tname=%b.%b\r\nContent-Disposition: attachment; filename=%b.%b\r\n"
             b"Content-Transfer-Encoding: base64\r\n\r\n"
-        ) % (letter.boundary, mime_type, name, ending, name, ending)
+        ) % (token, mime_type, name, ending, name, ending)
         share = min(room * attachment.share // total, room) - len(fields)
-        lines = [_line(magic + name)] if attachment.copy else [_line(magic), _line(letter.token + b" %d" % number)]
-        wanted = _copy_octets(attachment.copy) if attachment.copy else share - 78 * len(lines)
-        if share < _LEAST_ATTACHMENT or wanted + 78 * len(lines) > share:
-            continue
-        fitted.append((fields, lines, parts.base64_octets(wanted), attachment.copy))
+        lines = _line(magic + name) if attachment.copy else _line(magic) + _line(token + b" %d" % number)
+        wanted = _copy_octets(attachment.copy) if attachment.copy else share - len(lines)
+        if share >= _LEAST_ATTACHMENT and wanted + len(lines) <= share:
+            fitted.append((fields + lines, parts.base64_octets(wanted), attachment.copy))
     return fitted
 
 
@@ -210,3 +227,8 @@ def _copy_octets(copy: int) -> int:
 def _line(octets: bytes) -> bytes:
     """Give one full line of base64 that decodes to these octets and filling."""
     return base64.b64encode(octets[:_LINE].ljust(_LINE)) + b"\r\n"
+
+
+def lengths(texts: Sequence[bytes]) -> NDArray[np.int64]:
+    """Give the octets of each text."""
+    return np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))

@@ -8,7 +8,6 @@ Not here  how runs are cut (pools), the words (text), which part uses which kind
 from __future__ import annotations
 
 import base64
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,12 +73,6 @@ class Pools:
         if quoted:
             return locales, lambda word: _quoted_printable(word, charset)
         return locales, lambda word: word.encode(charset, "ignore")
-
-
-@lru_cache(maxsize=4)
-def pools_of(seed: int, locales: str) -> Pools:
-    """Give the pools of a seed and locales; the same ones again while they are remembered."""
-    return Pools(seed, locales)
 
 
 def noise(seed: int) -> Pool:

@@ -25,7 +25,7 @@ from mboxgen.sizes import format_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_BLOCK_MESSAGES = 512  # these two are part of the format: other numbers give other octets
+MAX_BLOCK_MESSAGES = 1024  # these two are part of the format: other numbers give other octets
 MAX_BLOCK_OCTETS = 1 << 28
 
 
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def block_messages(self) -> int:
-        """How many messages a block has: 512, fewer when they are very large."""
+        """How many messages a block has: 1,024, fewer when they are very large."""
         return _block_messages(self.recipe)
 
     @property

@@ -3,10 +3,10 @@
 Takes     lines of at most 76 octets each, built once per seed
 Gives     runs: an exact number of octets, as a slice of whole lines and one filling line
 Refuses   a run of less than two octets: it could not end in CRLF
-Not here  what the lines say (text), which pool a part of a message uses (mime)
+Not here  what the lines say (text), runs of many messages at once (shelf), which part uses which pool (mime)
 
-A body made this way costs a lookup and a copy, not a step per line. Cutting is done for a whole block of messages at
-once (`cut`); one by one it would cost more than writing the octets.
+A body made this way costs a lookup and a copy, not a step per line. Here runs are cut one by one; a block of messages
+has all of its own cut at once (shelf).
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from mboxgen import checksums, streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,44 +63,6 @@ class Pool:
     def view(self) -> memoryview:
         """The octets, to be sliced without a copy."""
         return memoryview(self.octets)
-
-    @cached_property
-    def prefix_crcs(self) -> NDArray[np.uint32]:
-        """The CRC-32 of everything before line n, for every n up to and including the number of lines."""
-        return checksums.prefixes(self.octets, self.ends)
-
-    @cached_property
-    def fill_crcs(self) -> NDArray[np.uint32]:
-        """The CRC-32 of every filling line."""
-        return checksums.each(self.fills)
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """Where many runs lie in a pool: slice [begins, ends) and then fills[tails] (nothing where tails is 0)."""
-
-    begins: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    tails: NDArray[np.int64]
-    slice_crcs: NDArray[np.uint32]
-    tail_crcs: NDArray[np.uint32]
-
-
-def cut(pool: Pool, octets: NDArray[np.int64], raw: NDArray[np.uint64]) -> Runs:
-    """Place runs of exactly `octets` (each 2 to pool.run_octets, or 0) at lines that `raw` chooses."""
-    if len(octets) and (int(octets.max()) > pool.run_octets or bool((octets == 1).any())):
-        raise ValueError(f"a run has 0 or 2 to {pool.run_octets} octets, got {octets.min()} to {octets.max()}")
-    first = streams.below(raw, pool.first_lines)
-    begins = pool.starts[first]
-    last = np.searchsorted(pool.ends, begins + octets, side="right")  # how many lines end inside
-    # One octet left over cannot be a line: give the last whole line back to the filling.
-    over = begins + octets - np.where(last > first, pool.ends[last - 1], begins)
-    last = last - (over == 1)
-    ends = np.where(last > first, pool.ends[last - 1], begins)
-    tails = begins + octets - ends
-    before = pool.prefix_crcs[first]
-    slice_crcs = pool.prefix_crcs[np.maximum(last, first)] ^ checksums.shift(before, ends - begins)
-    return Runs(begins, ends, tails, slice_crcs, pool.fill_crcs[tails])
 
 
 def cut_one(pool: Pool, octets: int, first: int) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Text of an exact size, and checksums of joined pieces."""
 
+import base64
 import zlib
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mboxgen import checksums, pools, streams, text
+from mboxgen import checksums, parts, pools, streams, text
+from mboxgen.shelf import Shelf
 
 
 @settings(deadline=None)
@@ -51,14 +53,30 @@ def test_lines_can_be_cut_at_every_end(octets: int) -> None:
 
 
 def test_runs_of_a_block_are_exact_and_their_checksums_are_true() -> None:
-    pool = text.english(1)
-    octets = np.array([0, 2, 3, 78, 79, 1_000, 5_001, 250_000] * 40)
-    runs = pools.cut(pool, octets, streams.raw(1, "test", 0, len(octets)))
-    for number, wanted in enumerate(octets.tolist()):
-        piece = pool.octets[runs.begins[number] : runs.ends[number]]
-        fill = pool.fills[runs.tails[number]]
-        assert len(piece) + len(fill) == wanted
-        assert (zlib.crc32(piece), zlib.crc32(fill)) == (runs.slice_crcs[number], runs.tail_crcs[number])
+    kinds = ("ascii", "utf-8", "base64")
+    shelf = Shelf(1, "en_US de_DE", kinds)
+    octets = np.array([0, 2, 78, 79, 82, 1_018, 5_062, 250_006, 262_145, 65_537, 1_000_000] * 40)
+    numbers = np.arange(len(octets)) % len(kinds)
+    octets[numbers == 2] = [parts.base64_octets(wanted) for wanted in octets[numbers == 2]]
+    copies = np.where(octets == 250_006, 7, 0)
+    cut = shelf.cut(numbers, octets, copies, streams.raw(1, "test", 0, len(octets)))
+    runs: list[bytes] = [b""] * len(octets)
+    for at, run in enumerate(cut.runs.tolist()):
+        piece, fill = bytes(cut.slices[at]), cut.fills[at]
+        assert (len(piece), len(fill)) == (cut.slice_octets[at], cut.fill_octets[at])
+        assert (zlib.crc32(piece), zlib.crc32(fill)) == (cut.slice_crcs[at], cut.fill_crcs[at])
+        assert cut.eight_bit[at] == (not piece.isascii())
+        runs[run] += piece + fill
+    assert [len(run) for run in runs] == octets.tolist()
+    assert all(run.endswith(b"\r\n") for run in runs if run)
+    assert len({run for run, copy in zip(runs, copies, strict=True) if copy}) == len(kinds) - 1
+    assert all(base64.b64decode(run) for run in (runs[at] for at in np.flatnonzero(numbers == 2)) if run)
+
+
+def test_a_run_of_one_octet_is_refused() -> None:
+    one = np.ones(1, dtype=np.int64)
+    with pytest.raises(ValueError, match="got one of 1"):
+        Shelf(1, "en_US", ("ascii",)).cut(one - 1, one, one - 1, streams.raw(1, "test", 0, 1))
 
 
 @given(st.integers(2, 10**7))
@@ -77,3 +95,11 @@ def test_joined_checksums_are_those_of_the_joined_octets(a: bytes, b: bytes) -> 
 def test_checksums_join_over_lengths_of_every_digit() -> None:
     zeros = bytes(20_000_001)
     assert checksums.join(zlib.crc32(b"a"), zlib.crc32(zeros), len(zeros)) == zlib.crc32(b"a" + zeros)
+
+
+@given(st.lists(st.lists(st.binary(max_size=300), min_size=1), min_size=1, max_size=20))
+def test_checksums_of_groups_of_pieces_are_those_of_the_joined_octets(groups: list[list[bytes]]) -> None:
+    pieces = [piece for group in groups for piece in group]
+    starts = np.cumsum([0] + [len(group) for group in groups[:-1]])
+    found = checksums.joined(checksums.each(pieces), np.cumsum([len(piece) for piece in pieces]), starts)
+    assert found.tolist() == [zlib.crc32(b"".join(group)) for group in groups]
