@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import trafficgen
+from trafficgen import drain as drains
 from trafficgen.clock import now_ns
+from trafficgen.drain import Drain
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
@@ -46,6 +48,7 @@ def run(
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
     manifest: Path | None = None,
+    drain: Drain | None = None,
 ) -> Results:
     """Send what the plan says and account for every message.
 
@@ -53,11 +56,16 @@ def run(
     such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
     the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
     `manifest` is a file for what was handed over, message by message, to hold a sink's ledger against.
+    With `drain`, the mail goes through a server to a sink of ours: wait there until it has come out, and the results
+    hold the proof as well.
     """
+    say = notice or (lambda _line: None)
     if manifest is not None:
         check_writable(manifest)
+    if drain is not None:
+        drains.check(drain)
+    if manifest is not None or drain is not None:
         plan = replace(plan, keep_begins=True)
-    say = notice or (lambda _line: None)
     embedded = plan.target is None
     if plan.session.auth is not None:
         read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
@@ -82,6 +90,8 @@ def run(
         if manifest is not None:
             _manifest(plan, account).write(manifest)
         ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
+        if drain is not None:
+            ledger = _drained(_manifest(plan, account), drain, say)
     return _results(plan, route, account, started_at, ledger)
 
 
@@ -103,6 +113,16 @@ def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
         arrived=arrivals.recipients,
         damaged=arrivals.damaged,
     )
+
+
+def _drained(manifest: Manifest, drain: Drain, say: Callable[[str], None]) -> Ledger:
+    drained = drains.wait(drain, manifest, say)
+    for line in drained.lines():
+        say(line)
+    delivery = drained.delivery
+    # A copy that a lost reply explains is the server's right; only the others are duplicates.
+    doubles = delivery.unexplained + delivery.unexpected
+    return Ledger(delivery.expected, delivery.delivered, delivery.missing, doubles, delivery.corrupted)
 
 
 def _manifest(plan: Plan, account: Account) -> Manifest:

@@ -10,10 +10,12 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import trafficgen
 from trafficgen.clock import NS_PER_S
 from trafficgen.course import Progress, run
+from trafficgen.drain import Drain
 from trafficgen.measure.health import assess
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
@@ -55,9 +57,11 @@ def run_watched(
     observers: Sequence[Observer] = (),
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
+    manifest: Path | None = None,
+    drain: Drain | None = None,
 ) -> Results:
     """Run `plan` as `trafficgen.run` does, under watch. `journal` keeps the results so far; whoever
-    made it writes the whole ones."""
+    made it writes the whole ones. `manifest` and `drain` are the run's."""
     watcher = _Watcher(plan, watch, journal, observers)
 
     def see(now: Progress) -> None:
@@ -66,7 +70,7 @@ def run_watched(
             progress(now)
 
     cpu_before = CpuTime.now()
-    results = watcher.close(run(plan, progress=see, notice=notice), cpu_before)
+    results = watcher.close(run(plan, progress=see, notice=notice, manifest=manifest, drain=drain), cpu_before)
     for observer in observers:
         observer(results)
     return results

@@ -188,6 +188,13 @@ def _add_run() -> None:
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
     add("--no-ledger", is_flag=True, help="Let the embedded sink count only, without proof of every message: faster.")
+    add("--manifest", metavar="FILE", help="""
+        Write down what was handed over, message by message, to hold a sink's ledger or mailboxes against: see
+        traffic-gen verify.""")
+    add("--wait-for-delivery", metavar="TIME", help="""
+        After the last message, wait so long for all of them to come out at a sink of ours behind the server under
+        test, and prove it: needs --sink-api.""")
+    add("--sink-api", metavar="[HOST:]PORT", help="Where that sink has its --api.")
     add("--json", metavar="FILE", help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
     add("--quiet", is_flag=True, help="No live line and no notices; only the summary, and errors.")

@@ -83,6 +83,9 @@ class SendOptions:
     seed: int | None
     run_id: str | None
     no_ledger: bool
+    manifest: str | None
+    wait_for_delivery: str | None
+    sink_api: str | None
     json: str | None
     quiet: bool
     dry_run: bool

@@ -48,7 +48,7 @@ Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth m
 def command(listen: str, api: str | None, **given: Any) -> ExitCode:
     """Receive mail on this address, for a server under test to deliver to, until Ctrl-C.
 
-    Relays nothing. A port alone listens on 127.0.0.1, port 0 on a free one; unix:/path listens on a UNIX socket.
+    Relays nothing. A port alone listens on 127.0.0.1, HOST:0 on a free one; unix:/path listens on a UNIX socket.
     Without options everything is taken; with them the sink refuses, limits and fails the way real destinations do.
     """
     if listen == "status":
@@ -78,13 +78,12 @@ def _status(text: str | None) -> ExitCode:
 
 
 def parse_listen(text: str) -> Target:
-    """A target; a bare number is a port on the loopback address, and port 0 takes a free one."""
-    full = f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text
-    if full.endswith(":0") and not full.startswith("unix:"):
-        named = parse_target(full[:-1] + "1")
+    """A target; a bare number is a port on the loopback address, and HOST:0 takes a free one."""
+    if text.endswith(":0") and not text.startswith("unix:"):
+        named = parse_target(text[:-1] + "1")
         assert isinstance(named, TcpTarget)
         return TcpTarget(named.host, 0)
-    return parse_target(full)
+    return parse_target(f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text)
 
 
 def _is_local(address: Target) -> bool:

@@ -122,3 +122,38 @@ def test_a_sink_killed_under_its_sender_has_every_message_that_it_answered(
     assert found["in_doubt"] == results.messages.in_doubt
     for sink in sinks:
         sink.lines.close()
+
+
+def test_send_waits_until_all_has_come_out_behind_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table.toml"
+    table.write_text(TENTH)
+    options = ("--api", "127.0.0.1:0", "--responses", str(table))
+    with sink_process("127.0.0.1:0", *options) as sink, private_postfix(sink.port, IMPATIENT) as postfix:
+        api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
+        code = call(
+            ["--target", f"127.0.0.1:{postfix.port}", "--message-count", "200", "--concurrency", "5", "--workers", "1",
+             "--wait-for-delivery", "1m", "--sink-api", api, "--json", str(tmp_path / "json")]
+        )  # fmt: skip
+        postfix.stop()
+    said = capsys.readouterr()
+    assert code is ExitCode.DONE, said
+    assert "delivered 200 of 200, 0 missing" in said.err
+    assert "drained in" in said.err
+    assert "end to end: p50" in said.err
+    assert json.loads((tmp_path / "json").read_text())["ledger"] == {
+        "expected": 200, "received": 200, "missing": 0, "duplicated": 0, "corrupted": 0,
+    }  # fmt: skip
+
+
+def test_what_does_not_come_out_in_time_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--api", "127.0.0.1:0", "--reject", "rcpt:450")
+    with sink_process("127.0.0.1:0", *options) as sink, private_postfix(sink.port) as postfix:
+        api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
+        code = call(
+            ["--target", f"127.0.0.1:{postfix.port}", "--message-count", "20", "--workers", "1",
+             "--wait-for-delivery", "100ms", "--sink-api", api]
+        )  # fmt: skip
+    assert code is ExitCode.VERDICT_FAILED
+    assert "20 missing" in capsys.readouterr().err

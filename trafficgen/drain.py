@@ -1,0 +1,114 @@
+"""Wait until mail has come out at the other end of a server under test, and say how that went.
+
+Takes     the manifest of a run; the API of the sink that the server delivers to; how long to wait
+Gives     what was delivered, missing, duplicated, corrupted; how long the drain took after the last message was handed
+          over; end-to-end latencies
+Fails     SetupError when the sink does not answer
+Not here  sending (engine), comparing (measure.proof)
+
+A server that says 250 has a message in its queue, not where it should go. The time from then to an empty queue is the
+drain; the rate at which mail came out is the delivered rate, and over the whole run it is the lower of the two.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.manifest import Handed, Manifest
+from trafficgen.measure.proof import Delivery, Got, Sent, verify
+from trafficgen.plan import TcpTarget
+from trafficgen.sink.arrivals import Arrivals
+from trafficgen.sink.remote import RemoteSink
+from trafficgen.units import format_duration
+
+_LOOK_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Whom to ask, and how long to wait for the last message."""
+
+    sink: TcpTarget
+    patience_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How it went. `drain_ns`: from the last message handed over to the last one delivered, 0 when that was before."""
+
+    delivery: Delivery
+    drain_ns: int
+    inject_per_s: float
+    delivered_per_s: float
+    in_time: bool
+
+    def lines(self) -> list[str]:
+        """For people."""
+        d = self.delivery
+        waited = "" if self.in_time else "; not all came in time"
+        doubles = f"{d.explained} duplicated by a lost reply, {d.unexplained} without a reason"
+        drained = f"drained in {format_duration(self.drain_ns)}, delivered at {self.delivered_per_s:.0f}/s"
+        lines = [
+            f"delivered {d.delivered} of {d.expected}, {d.missing} missing, {doubles}, {d.corrupted} corrupted{waited}",
+            f"injected at {self.inject_per_s:.0f}/s, {drained}",
+        ]
+        if d.latencies_ns is not None and d.latencies_ns.size:
+            shares = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9, "max": 100}
+            values = np.percentile(d.latencies_ns, list(shares.values()), method="inverted_cdf").tolist()
+            shown = "  ".join(f"{name} {format_duration(value)}" for name, value in zip(shares, values, strict=True))
+            lines.append(f"end to end: {shown}")
+        return lines
+
+
+def check(drain: Drain) -> None:
+    """Find out before a run that the sink is there."""
+    RemoteSink(drain.sink).totals()
+
+
+def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None]) -> Drained:
+    """Wait until everything accepted has arrived, or `patience_ns` has passed, or Ctrl-C."""
+    sink = RemoteSink(drain.sink)
+    expected = manifest.accepted.numbers.size
+    handed_over_ns = now_ns()
+    say(f"waiting up to {format_duration(drain.patience_ns)} for {expected} messages to be delivered")
+    try:
+        while (missing := sink.arrived(manifest.run_id) < expected) and now_ns() < handed_over_ns + drain.patience_ns:
+            time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        missing = True
+    arrivals = sink.arrivals(manifest.run_id)
+    one_clock = sink.shares_our_clock(manifest.run_id)
+    delivery = verify(_sent(manifest.accepted), _sent(manifest.in_doubt), _got(arrivals), one_clock=one_clock)
+    began_ns = int(manifest.accepted.began_ns.min()) if expected else handed_over_ns
+    last_ns = int(arrivals.first_ns.max()) if one_clock and arrivals.first_ns.size else now_ns()
+    return Drained(
+        delivery,
+        max(last_ns - handed_over_ns, 0),
+        _per_s(expected, handed_over_ns - began_ns),
+        _per_s(delivery.delivered, max(last_ns, began_ns) - began_ns),
+        in_time=not missing,
+    )
+
+
+def _per_s(messages: int, elapsed_ns: int) -> float:
+    return messages * NS_PER_S / elapsed_ns if elapsed_ns > 0 else 0.0
+
+
+def _sent(handed: Handed) -> Sent:
+    return Sent(handed.numbers, handed.recipients, handed.began_ns)
+
+
+def _got(arrivals: Arrivals) -> Got:
+    """One copy of each number that stands for all of them: the sums are the same."""
+    numbers = np.flatnonzero(arrivals.recipients)
+    return Got(
+        numbers,
+        arrivals.recipients[numbers].astype(np.int64),
+        arrivals.first_ns[numbers],
+        np.isin(numbers, np.array(arrivals.damaged, np.int64)),
+        np.array([arrivals.unanswered.get(number, 0) for number in numbers.tolist()], np.int64),
+    )
