@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trafficgen import units
 from trafficgen.cli import parsing
@@ -31,11 +31,15 @@ from trafficgen.plan import (
     Security,
     SessionPlan,
     SizedBodies,
+    TcpTarget,
     WeightedDomain,
     Workload,
     is_reserved,
     parse_target,
 )
+
+if TYPE_CHECKING:
+    from trafficgen.drain import Drain
 
 SESSIONS_PER_CORE: Final = 10
 """As KumoMTA's traffic-gen without --concurrency."""
@@ -115,6 +119,8 @@ def make_plan(options: SendOptions) -> Planned:
     if seed is None:
         seed = secrets.randbits(32)
         notices.append(f"seed {seed}: repeat this run's messages with --seed {seed}")
+    manifest_of(options)
+    drain_of(options)
     load = _load(options)
     plan = Plan(
         target=parse_target(options.target) if options.target is not None else None,
@@ -137,6 +143,33 @@ def make_plan(options: SendOptions) -> Planned:
     if suffix and not is_reserved(suffix):
         notices.append(f'"{suffix}" is not reserved for tests: make sure that mail for it cannot leave your network')
     return Planned(plan, notices)
+
+
+def manifest_of(options: SendOptions) -> Path | None:
+    """Where the manifest goes, if anywhere."""
+    if options.manifest is None:
+        return None
+    if not options.manifest or not options.manifest.isprintable():
+        raise _wrong("expected the path of a file", "manifest", "--manifest")
+    return Path(options.manifest)
+
+
+def drain_of(options: SendOptions) -> "Drain | None":
+    """Where to wait for delivery, and how long, if at all."""
+    if options.wait_for_delivery is None and options.sink_api is None:
+        return None
+    from trafficgen.drain import Drain
+
+    if options.wait_for_delivery is None or options.sink_api is None or options.target is None:
+        text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
+        raise _wrong(text, "drain", "--wait-for-delivery")
+    text = options.sink_api
+    sink = parse_target(f"127.0.0.1:{text}" if text.isascii() and text.isdigit() else text)
+    if not isinstance(sink, TcpTarget):
+        raise _wrong("expected [HOST:]PORT", "drain", "--sink-api")
+    return Drain(
+        sink, parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
+    )
 
 
 def cores() -> int:

@@ -20,7 +20,6 @@ from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
-    from trafficgen.drain import Drain
     from trafficgen.measure.journal import Journal
     from trafficgen.measure.results import Results
     from trafficgen.plan import Plan
@@ -86,6 +85,7 @@ def command(**given: Any) -> ExitCode:
 
 
 def _run(plan: "Plan", options: "SendOptions") -> "Results":
+    from trafficgen.cli.planning import drain_of, manifest_of
     from trafficgen.report.live import Live
     from trafficgen.schedule import Schedule
     from trafficgen.watched import run_watched
@@ -101,31 +101,13 @@ def _run(plan: "Plan", options: "SendOptions") -> "Results":
             watch_for(options, plan),
             journal=_journal(options),
             observers=stack.enter_context(observers_for(options, say)),
-            manifest=Path(options.manifest) if options.manifest else None,
-            drain=_drain(options),
+            manifest=manifest_of(options),
+            drain=drain_of(options),
         )
         if options.quiet:
             return run()
         live = stack.enter_context(Live(planned=planned, duration_ns=duration_ns))
         return run(progress=lambda now: live.update(now.snapshot, now.elapsed_ns), notice=say)
-
-
-def _drain(options: "SendOptions") -> "Drain | None":
-    from trafficgen.cli.parsing import parse_with
-    from trafficgen.cli.sink import parse_listen
-    from trafficgen.drain import Drain
-    from trafficgen.plan import TcpTarget
-    from trafficgen.units import parse_duration
-
-    if options.wait_for_delivery is None and options.sink_api is None:
-        return None
-    if options.wait_for_delivery is None or options.sink_api is None or options.target is None:
-        text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
-        raise PlanError(text, field="drain", flag="--wait-for-delivery")
-    sink = parse_listen(options.sink_api)
-    if not isinstance(sink, TcpTarget):
-        raise PlanError("expected [HOST:]PORT", field="drain", flag="--sink-api")
-    return Drain(sink, parse_with(parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery"))
 
 
 def _journal(options: "SendOptions") -> "Journal | None":

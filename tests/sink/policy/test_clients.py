@@ -197,7 +197,10 @@ def test_the_table_is_read_again_when_told_and_a_bad_one_changes_nothing(tmp_pat
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(options: list[str], words: str) -> None:
-    with pytest.raises(AssertionError, match=r"the sink ended with code [12]") as caught, sink_process("127.0.0.1:0", *options):
+    with (
+        pytest.raises(AssertionError, match=r"the sink ended with code [12]") as caught,
+        sink_process("127.0.0.1:0", *options),
+    ):
         pass
     assert words in str(caught.value)
     assert "Traceback" not in str(caught.value)
