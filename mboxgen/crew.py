@@ -12,6 +12,7 @@ at the same time and wait for their offset only then, so nobody writes a file tw
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING, Any
 
+from mboxgen.blocks import Renderer
 from mboxgen.worker import Failed, Job, Maker
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def blocks(job: Job, workers: int) -> Iterator[Written]:
 
 
 def _alone(job: Job) -> Iterator[Written]:
-    maker, offset = Maker(job), 0
+    maker, offset = Maker(job, Renderer(job.plan)), 0
     try:
         for number in range(job.plan.blocks):
             block = maker.make(number)
@@ -113,8 +115,12 @@ def _place(crew: list[_Worker], course: _Course) -> None:
 
 
 def _send(worker: _Worker, what: object) -> None:
+    _send_pickled(worker, pickle.dumps(what))
+
+
+def _send_pickled(worker: _Worker, octets: bytes) -> None:
     try:
-        worker.pipe.send(what)
+        worker.pipe.send_bytes(octets)
     except OSError:
         raise CrewError(_death(worker)) from None
 
@@ -145,9 +151,11 @@ def _crew(job: Job, workers: int) -> Iterator[list[_Worker]]:
     """Start the workers; stop them whatever happens."""
     crew: list[_Worker] = []
     try:
-        for _ in range(workers):
-            crew.append(_started())
-            _send(crew[-1], job)
+        crew.extend(_started() for _ in range(workers))
+        # Names and words are gathered once, while the workers start: 10 ms to take over, 700 ms of CPU to make.
+        ready = pickle.dumps((job, Renderer(job.plan)))
+        for worker in crew:
+            _send_pickled(worker, ready)
         yield crew
         for worker in crew:
             _send(worker, None)

@@ -54,7 +54,7 @@ class Shelf:
         self._crcs = checksums.prefixes(octets, self._ends)
         high = np.frombuffer(octets, dtype=np.int8) < 0
         self._high = np.append(0, np.cumsum(np.add.reduceat(high, self._starts[:-1], dtype=np.int64)))
-        self._view = memoryview(octets)
+        self._octets = octets
         self._first = np.cumsum([0] + [len(pool.ends) for pool in built])
         self._lines = np.array([pool.first_lines for pool in built])
         self._longest = np.array([pool.run_octets for pool in built])
@@ -78,11 +78,12 @@ class Shelf:
         # One octet left over cannot be a line: give the last whole line back to the filling.
         last -= begins + octets - self._starts[last] == 1
         ends = self._starts[last]
+        view = memoryview(self._octets)
         slice_octets, fill_octets = ends - begins, begins + octets - ends
         fills = kinds * pools.MAX_FILL + fill_octets
         return Cut(
             runs,
-            [self._view[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)],
+            [view[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)],
             slice_octets,
             self._crcs[last] ^ checksums.shift(self._crcs[first], slice_octets),
             list(map(self._fills.__getitem__, fills.tolist())),

@@ -96,10 +96,13 @@ def tokens(seed: int, locales: str, octets: int, encode: Callable[[str], bytes])
     written = map(encode, _words(seed, locales, many))
     table = [word for word in written if len(word) <= pools.LINE_OCTETS // 2]
     found: list[bytes] = []
+    used = 0
     for block in range(octets // _PICKS + 1):  # a pick is never below one octet; small blocks keep memory small
         picks = streams.below(streams.raw(seed, f"text {locales}", block, _PICKS), len(table))
-        found += [table[pick] for pick in picks]
-        if sum(map(len, found)) + len(found) > octets + pools.LINE_OCTETS:
+        picked = list(map(table.__getitem__, picks.tolist()))
+        found += picked
+        used += sum(map(len, picked)) + len(picked)
+        if used > octets + pools.LINE_OCTETS:
             break
     return found
 

@@ -1,6 +1,6 @@
 """One process that makes blocks for another.
 
-Takes     the number of a pipe's descriptor; over the pipe a plan, a place, and numbers of blocks
+Takes     the number of a pipe's descriptor; over the pipe a plan, a place, a renderer, and numbers of blocks
 Gives     over the pipe, per block: its octets, then (once told its offset) what was written
 Fails     an error of the system goes over the pipe; when the pipe closes, the process ends
 Not here  order and names (corpus)
@@ -21,12 +21,12 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from mboxgen import writer
-from mboxgen.blocks import Renderer
 from mboxgen.recipe import Format
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mboxgen.blocks import Renderer
     from mboxgen.plan import Plan
     from mboxgen.writer import Block, Written
 
@@ -42,10 +42,10 @@ class Job:
 class Maker:
     """Makes and writes blocks; the same in a worker and in a process that works alone."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, renderer: Renderer) -> None:
         self._job = job
         self._recipe = job.plan.recipe
-        self._renderer = Renderer(job.plan)
+        self._renderer = renderer
         one_file = self._recipe.format is Format.MBOX
         self._descriptor = os.open(job.partial, os.O_WRONLY) if one_file else None
 
@@ -76,7 +76,7 @@ class Failed:
 
 def serve(pipe: Connection) -> None:
     """Make blocks until the pipe says None or closes."""
-    maker = Maker(pipe.recv())
+    maker = Maker(*pipe.recv())
     try:
         while (number := pipe.recv()) is not None:
             block = maker.make(number)
