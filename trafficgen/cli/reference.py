@@ -46,9 +46,11 @@ The summary goes to standard output; notices, the live line and errors go to sta
 | 0 | it did what was asked |
 | 1 | it could not: target unreachable, a message failed without `--keep-going`, its reader went away |
 | 2 | wrong usage: an option or the plan makes no sense |
-| 99 | the sink's ledger shows a missing, duplicated or corrupted message |
+| 99 | a verdict failed: a threshold, a gate, or a ledger with a missing, duplicated or corrupted message |
 | 105 | interrupted; the results were saved |
-| 121 | the measurement is not valid: part of the generator was lost |
+| 120 | inconclusive: there is not enough evidence for a verdict |
+| 121 | the measurement is not valid: part of the generator was lost, or it was the limit where a threshold is judged |
+| 122 | the results are missing or damaged, or cannot be compared |
 """
 
 
