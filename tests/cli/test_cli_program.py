@@ -295,8 +295,8 @@ def test_where_a_sink_cannot_listen(capsys, text):
 def test_sink_serves_where_it_was_told_and_talks_to_stderr(monkeypatch, capsys):
     asked = []
 
-    def serve(listen, *, say):
-        asked.append(listen)
+    def serve(orders, *, say):
+        asked.append(orders.listen)
         say("listening")
         return 5
 
