@@ -152,7 +152,7 @@ def _crew(job: Job, workers: int) -> Iterator[list[_Worker]]:
     crew: list[_Worker] = []
     try:
         crew.extend(_started() for _ in range(workers))
-        # Names and words are gathered once, while the workers start: 10 ms to take over, 700 ms of CPU to make.
+        # Names and words are gathered once, while the workers start: taking them over is far cheaper than making them.
         ready = pickle.dumps((job, Renderer(job.plan)))
         for worker in crew:
             _send_pickled(worker, ready)

@@ -5,7 +5,7 @@ Gives     the pieces of the block in the order of the file, with lengths and che
 Not here  what the pieces say (mime, headers), where they are written (writer)
 
 All runs of the block are cut at once, then all pieces are put in order by one sort: a message is a few numbers in
-arrays and never an object of its own. Step by step per message this cost 30 µs, so it costs 3 (benchmarks/corpus.py).
+arrays and never an object of its own (benchmarks/results/2026-11-21-corpus.md has what that gained).
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process; the one that waits decides
     # RLIMIT_FSIZE is met by an error that can be told, not by a signal.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    gc.disable()  # nothing here makes cycles, and looking for some among a block's pieces costs a tenth of the time
+    gc.disable()  # nothing here makes cycles; no need to look for some among the pieces of every block
     pipe = Connection(int(sys.argv[1]))
     try:
         serve(pipe)
