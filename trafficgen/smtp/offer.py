@@ -86,7 +86,7 @@ def read_mail(line: bytes) -> tuple[bytes, int] | bytes:
     found = _path(line, b"FROM:", _MAIL)
     if isinstance(found, bytes):
         return found
-    size = _SIZE.search(found[1])
+    size = _SIZE.search(found[1]) if found[1] else None
     return found[0], int(size[1]) if size else 0
 
 

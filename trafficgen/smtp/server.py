@@ -230,6 +230,8 @@ class ServerSession(Framing):
             return self._fault(_ORDER)
         if not self.recipients:
             return _ORDER  # no fault: RFC 2920 section 3.1 lets DATA follow RCPTs that were all refused
+        if self._judge is None:
+            return self._enter_data(b"")
         return self._perform(Stage.DATA, b"\n".join(self.recipients), self._enter_data)
 
     def _enter_data(self, _argument: bytes) -> bytes:

@@ -174,7 +174,9 @@ tricky = st.lists(
 @given(tricky, sizes)
 def test_smuggling_is_counted_the_same_in_any_pieces(parts: list[bytes], sizes: list[int]) -> None:
     octets = b"x" + b"".join(parts)
-    octets = octets.replace(b"\r\n.\r\n", b"\r\n..\r\n") + b"end\r\n"
+    while b"\r\n.\r\n" in octets:  # the real end comes last
+        octets = octets.replace(b"\r\n.\r\n", b"\r\n..\r\n")
+    octets += b"end\r\n"
     reader = DotReader()
     for piece in in_pieces(octets + b".\r\n", sizes):
         reader.feed(piece)

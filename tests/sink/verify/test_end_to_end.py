@@ -69,6 +69,9 @@ def test_lost_replies_make_duplicates_that_are_explained(tmp_path: Path, capsys:
     with sink_process("127.0.0.1:0", *options) as sink, private_postfix(sink.port, IMPATIENT) as postfix:
         plan = plan_for(postfix.port, messages=200, sessions=5)
         trafficgen.run(plan, manifest=manifest)
+        # A tenth of 200 replies is lost, so that about 20 second copies come; the seed says how many exactly.
+        while ledger_reader.read([ledger], plan.run_id).copies.numbers.size < 210:
+            sink.wait_for("messages,")
         wait_until_all_came(sink, ledger, plan.run_id, 200)
         postfix.stop()
         sink.end()

@@ -27,7 +27,7 @@ _ORDER: Final = (Stage.RCPT, Stage.DATA, Stage.DOT)
 class Destination:
     """One domain of the table, or the default."""
 
-    __slots__ = ("_block", "_delays", "_dice", "_kumo", "_name", "_seed", "temper")
+    __slots__ = ("_block", "_delays", "_dice", "_kumo", "_name", "_seed", "remembers", "stages", "temper")
 
     def __init__(self, name: str, temper: Temper, seed: int, *, kumo: bool) -> None:
         self.temper = temper
@@ -36,20 +36,12 @@ class Destination:
         self._kumo = kumo
         self._delays: list[int] = []
         self._block = 0
-        self._dice = {stage: self._make(stage) for stage in self.stages}
-
-    @property
-    def stages(self) -> set[Stage]:
-        """Where it may refuse or delay."""
-        temper = self.temper
-        refusals = (*(temper.bounces if temper.bounce else ()), *(temper.defers if temper.defer else ()))
-        return {refusal.stage for refusal in refusals} | ({temper.stage} if self.remembers else set())
-
-    @property
-    def remembers(self) -> bool:
+        self.remembers = bool(temper.delay or temper.attempts or temper.greylist_ns or temper.sticky)
         """Whether more than chance decides at its temper's stage."""
-        temper = self.temper
-        return bool(temper.delay or temper.attempts or temper.greylist_ns or temper.sticky)
+        refusals = (*(temper.bounces if temper.bounce else ()), *(temper.defers if temper.defer else ()))
+        self.stages = {refusal.stage for refusal in refusals} | ({temper.stage} if self.remembers else set())
+        """Where it may refuse or delay."""
+        self._dice = {stage: self._make(stage) for stage in self.stages}
 
     @property
     def dot(self) -> Dice[Answer | None] | None:

@@ -27,6 +27,8 @@ from trafficgen.smtp.judging import Answer, Stage
 if TYPE_CHECKING:
     from trafficgen.sink.policy.dice import Dice
 
+_MAIL, _RCPT, _DATA = Stage.MAIL, Stage.RCPT, Stage.DATA  # an enum's member costs more than a module's name
+
 PEACEFUL: Final = Responses(Temper(0, 0, (), ()), {})
 """Nobody refuses anything."""
 
@@ -78,6 +80,11 @@ class Policy:
         )
         self.stages = self.destinations.stages
         self.domains_limited = self.destinations.limited
+        # Looked at with every command: a set of enum members costs a call to hash one.
+        default = self.destinations.default.stages
+        self.default_at_connect, self.default_at_helo = Stage.CONNECT in default, Stage.HELO in default
+        self.default_at_mail = Stage.MAIL in default
+        self.chance_at_rcpt, self.chance_at_data = Stage.RCPT in self.stages, Stage.DATA in self.stages
         self.found = self.destinations.found
         self.dots: dict[bytes, Dice[Answer | None]] = {}
         self.set_faults(self._listed)
@@ -127,24 +134,25 @@ class SessionJudge:
 
     def ask(self, stage: Stage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
         """Before a command is dealt with."""
-        match stage:
-            case Stage.CONNECT | Stage.HELO:
-                answer = self._connect(stage)
-            case Stage.MAIL:
-                answer = self._mail(octets)
-            case Stage.RCPT:
-                answer = self._rcpt(sender, argument)
-            case Stage.DATA:
-                answer = self._data(sender, argument.split(b"\n"))
-            case _:
-                answer = None
-        return self._with_fault(stage, answer)
+        if stage is _RCPT:
+            answer = self._rcpt(sender, argument)
+        elif stage is _MAIL:
+            answer = self._mail(octets)
+        elif stage is _DATA:
+            answer = self._data(sender, argument.split(b"\n")) if self._policy.chance_at_data else None
+        else:
+            answer = self._open(stage)
+        faults = self._policy.faults
+        return self._with_fault(stage, answer) if faults else answer
 
-    def _connect(self, stage: Stage) -> Answer | None:
-        most = self._policy.limits.connections_per_client
-        if stage is Stage.CONNECT and most is not None and self._client.sessions > most:
-            return _CONNECTIONS
-        return self._by_default(stage)
+    def _open(self, stage: Stage) -> Answer | None:
+        policy = self._policy
+        if stage is Stage.CONNECT:
+            most = policy.limits.connections_per_client
+            if most is not None and self._client.sessions > most:
+                return _CONNECTIONS
+            return self._by_default(stage) if policy.default_at_connect else None
+        return self._by_default(stage) if stage is Stage.HELO and policy.default_at_helo else None
 
     def _mail(self, octets: int) -> Answer | None:
         limits = self._policy.limits
@@ -156,22 +164,25 @@ class SessionJudge:
         if (bucket := self._client.bucket) is not None and not bucket.take(self._policy.clock()):
             return _CLIENT_RATE
         self._messages += 1
-        return self._by_default(Stage.MAIL)
+        return self._by_default(Stage.MAIL) if self._policy.default_at_mail else None
 
     def _by_default(self, stage: Stage) -> Answer | None:
         """Where no recipient is known, the default temper may have its stage."""
-        default = self._policy.destinations.default
-        return self._by_chance(default, stage, b"", b"") if stage in default.stages else None
+        return self._by_chance(self._policy.destinations.default, stage, b"", b"")
 
     def _rcpt(self, sender: bytes, recipient: bytes) -> Answer | None:
-        limits = self._policy.limits
+        policy = self._policy
         self._recipients += 1
-        if limits.recipients_per_message is not None and self._recipients > limits.recipients_per_message:
+        most = policy.limits.recipients_per_message
+        if most is not None and self._recipients > most:
             return _RECIPIENTS
-        destination, bucket = self._policy.destinations.find(recipient.rpartition(b"@")[2])
-        if bucket is not None and not bucket.take(self._policy.clock()):
+        if not (policy.domains_limited or policy.chance_at_rcpt):
+            return None
+        domain = recipient[recipient.rfind(b"@") + 1 :]
+        destination, bucket = policy.found.get(domain) or policy.destinations.find(domain)
+        if bucket is not None and not bucket.take(policy.clock()):
             return _DOMAIN_RATE
-        return self._by_chance(destination, Stage.RCPT, sender, recipient)
+        return self._by_chance(destination, Stage.RCPT, sender, recipient) if policy.chance_at_rcpt else None
 
     def _data(self, sender: bytes, recipients: list[bytes]) -> Answer | None:
         for recipient in recipients:

@@ -1,0 +1,188 @@
+"""What the sink costs: a message in the pure machine, smtp-source driving it beside smtp-sink, idle connections.
+
+    python -m benchmarks.sink [--rounds 5] [--count 20000] [--connections 10000] [--only machine,driven,idle] [--write]
+
+Takes     Debian's package postfix for `driven`, and a machine on which nothing else runs
+Gives     µs of CPU a message by what is switched on; messages/s beside smtp-sink, rounds that take turns, ratios of
+          medians; memory of idle connections
+"""
+
+import argparse
+import contextlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from zlib import crc32
+
+from benchmarks.machine import birth_certificate, write_result
+from benchmarks.peers import smtp_sink, smtp_source
+from trafficgen import mark
+from trafficgen.open_files import raise_open_files
+from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.sink.policy.judge import Policy, Terms
+from trafficgen.sink.policy.limits import Limits, Rate
+from trafficgen.sink.policy.responses import parse
+from trafficgen.sink.server import Counter
+from trafficgen.smtp.server import ServerSession
+
+_ENVELOPE = (
+    b"MAIL FROM:<user-000001@gmail.com.traffic-gen.test>\r\n"
+    b"RCPT TO:<user-000123@gmail.com.traffic-gen.test>\r\nDATA\r\n"
+)
+_PLENTY = 10**9
+_LIMITS = Limits(100, Rate(_PLENTY, 10**9), _PLENTY, 100, Rate(_PLENTY, 10**9), (), 10**9)
+_TABLE = '[default]\nbounce = 0.0001\n[domain."gmail.com"]\ndefer = 0.0001'
+"""So rarely that no round meets one: what is measured is asking, not refusing."""
+
+_ON = (
+    "--connections-per-client", "100000", "--client-rate", "1000000000/s", "--domain-rate", "1000000000/s",
+    "--messages-per-session", "1000000000", "--max-recipients", "1000",
+)  # fmt: skip
+
+
+# -- the pure machine -----------------------------------------------------------------------------------
+
+
+def machine(rounds: int, folder: Path) -> list[str]:
+    """CPU time of one session that is handed 5 KB messages, each with the next envelope behind it."""
+    body = b"".join(bytes([48 + row % 40]) * 76 + b"\r\n" for row in range(64))
+    header = b"Subject: x\r\n" * 6 + b"\r\n"
+    messages = [mark.render("0" * 16, n, crc32(body)) + header + body + b".\r\n" + _ENVELOPE for n in range(1000)]
+    feeds = {
+        "counting only": _feed(Counter(), None),
+        "ledger in memory": _feed(SessionReceiver(Ledger()), None),
+        "ledger on disk": _feed(SessionReceiver(Ledger(folder / "plain")), None),
+        "responses and limits, counting": _feed(Counter(), _policy()),
+        "responses, limits, ledger in memory": _feed(SessionReceiver(Ledger()), _policy()),
+        "responses, limits, ledger on disk": _feed(SessionReceiver(Ledger(folder / "judged")), _policy()),
+    }
+    best = dict.fromkeys(feeds, float("inf"))
+    for _ in range(rounds * 8):
+        for name, feed in feeds.items():
+            began = time.process_time()
+            for message in messages:
+                feed(message)
+            best[name] = min(best[name], time.process_time() - began)
+    return ["| machine, 5 KB | µs a message |", "|---|---|"] + [
+        f"| {name} | {s * 1e3:.2f} |" for name, s in best.items()
+    ]
+
+
+def _feed(receiver: Counter | SessionReceiver, policy: Policy | None) -> Callable[[bytes], bytes]:
+    session = ServerSession(receiver, policy.judge(b"127.0.0.1") if policy else None)
+    session.feed(b"EHLO x\r\n" + _ENVELOPE)
+    return session.feed
+
+
+def _policy() -> Policy:
+    return Policy(Terms(parse(_TABLE), _LIMITS))
+
+
+# -- driven by smtp-source ------------------------------------------------------------------------------
+
+
+def driven(rounds: int, count: int, folder: Path) -> list[str]:
+    """Messages/s that smtp-source brings through each sink, one after the other in every round."""
+    table = folder / "table.toml"
+    table.write_text(_TABLE)
+    on = ["--responses", str(table), *_ON, "--ledger", str(folder / "driven")]
+    lines = [
+        "| smtp-source, 20 sessions, kept | smtp-sink | ours, all off | ratio | ours, all on | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for size, messages in (("5k", count), ("100k", count // 10)):
+        with smtp_sink() as theirs, _our_sink("--no-ledger") as off, _our_sink(*on) as all_on:
+            rates: dict[int, list[float]] = {port: [] for port in (theirs, off, all_on)}
+            for _ in range(rounds):
+                for port, measured in rates.items():
+                    measured.append(smtp_source(port, messages, size))
+            base, plain, judged = (median(rates[port]) for port in (theirs, off, all_on))
+        lines.append(
+            f"| {size} | {base:.0f}/s | {plain:.0f}/s | {plain / base:.2f} | {judged:.0f}/s | {judged / base:.2f} |"
+        )
+    return lines
+
+
+@contextlib.contextmanager
+def _our_sink(*options: str) -> Iterator[int]:
+    with _sink_process(*options) as (_, port):
+        yield port
+
+
+@contextlib.contextmanager
+def _sink_process(*options: str) -> "Iterator[tuple[subprocess.Popen[str], int]]":
+    command = [sys.executable, "-m", "trafficgen", "sink", "127.0.0.1:0", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        found = re.search(r"listening on \S+:(\d+);", process.stderr.readline())
+        assert found is not None
+        yield process, int(found[1])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# -- idle connections -----------------------------------------------------------------------------------
+
+
+def idle(connections: int) -> list[str]:
+    """Resident memory of a sink with all on that this many clients have greeted and left alone."""
+    room = raise_open_files(connections)
+    connections = min(connections, room)
+    with _sink_process(*_ON) as (process, port):
+        before = _resident_mb(process.pid)
+        clients = []
+        for _ in range(connections):
+            client = socket.create_connection(("127.0.0.1", port))
+            client.recv(200)
+            client.sendall(b"EHLO x\r\n")
+            client.recv(1000)
+            clients.append(client)
+        after = _resident_mb(process.pid)
+        for client in clients:
+            client.close()
+    return [
+        "| idle connections | before | with them |",
+        "|---|---|---|",
+        f"| {connections} | {before:.0f} MB | {after:.0f} MB |",
+    ]
+
+
+def _resident_mb(pid: int) -> float:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--connections", type=int, default=10_000)
+    parser.add_argument("--only", default="machine,driven,idle")
+    parser.add_argument("--write", action="store_true")
+    chosen = parser.parse_args()
+    tables = []
+    with tempfile.TemporaryDirectory() as folder:
+        parts: dict[str, Callable[[], list[str]]] = {
+            "machine": lambda: machine(chosen.rounds, Path(folder)),
+            "driven": lambda: driven(chosen.rounds, chosen.count, Path(folder)),
+            "idle": lambda: idle(chosen.connections),
+        }
+        for name in chosen.only.split(","):
+            tables.append("\n".join(parts[name]()))
+            print(tables[-1], end="\n\n")
+    if chosen.write:
+        command = f"python -m benchmarks.sink --rounds {chosen.rounds} --count {chosen.count}"
+        print(write_result("sink", ["# The sink", "", birth_certificate(command), "", "\n\n".join(tables)]))
+
+
+if __name__ == "__main__":
+    main()
