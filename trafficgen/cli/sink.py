@@ -58,9 +58,12 @@ def command(listen: str, api: str | None, **given: Any) -> ExitCode:
     address = parse_listen(listen)
     if not _is_local(address):
         click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
-    from trafficgen.sink.serve import serve
-
-    serve(_orders(address, given), say=lambda line: click.echo(line, err=True))
+    orders = _orders(address, given)
+    if orders.workers > 1:
+        from trafficgen.sink.crew import serve_many as serve
+    else:
+        from trafficgen.sink.serve import serve
+    serve(orders, say=lambda line: click.echo(line, err=True))
     return ExitCode.DONE
 
 
@@ -109,6 +112,7 @@ def _orders(address: Target, given: dict[str, Any]) -> "Orders":
         behaviour=_behaviour(given),
         ledger=not given["no_ledger"],
         ledger_file=given["ledger"],
+        workers=given["workers"],
         api=_api(given["serve_api"]) if given["serve_api"] is not None else None,
         capture=_capture(given),
         idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,

@@ -38,6 +38,15 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ),
     ("Sessions", "--idle-timeout", {"metavar": "TIME", "default": "5m"}, "Hang up on silent clients. [default: 5m]"),
     (
+        "Sessions",
+        "--workers",
+        {"type": click.IntRange(1, 1024), "default": 1, "metavar": "N"},
+        (
+            "Processes that share the port; each counts its own limits and writes its own ledger, and verify reads "
+            "them together. [default: 1]"
+        ),
+    ),
+    (
         "Responses",
         "--responses",
         {"metavar": "FILE"},

@@ -70,5 +70,6 @@ class Orders:
     ledger_file: Path | None = None
     api: TcpTarget | None = None
     capture: CapturePlan | None = None
+    workers: int = 1
     idle_s: float = IDLE_S
     stuck_s: float = STUCK_S

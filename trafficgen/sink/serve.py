@@ -9,8 +9,8 @@ Fails     SetupError when the address, a file or a certificate cannot be had, Pl
 import asyncio
 import signal
 import ssl
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,9 @@ _MAX_SESSIONS: Final = 65_536
 
 Say = Callable[[str], None]
 
+LISTENING: Final = "sink listening on {}; it relays nothing; Ctrl-C ends it"
+SMUGGLING: Final = "{} times a message held what would have ended it elsewhere: somebody tries to smuggle"
+
 
 def serve(orders: Orders, *, say: Say) -> int:
     """Take mail until a signal comes."""
@@ -43,13 +46,27 @@ async def _serve(orders: Orders, say: Say) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
+    async with open_sink(orders, say) as (sink, reload):
+        loop.add_signal_handler(signal.SIGHUP, reload.now)
+        say(LISTENING.format(sink.address))
+        api = serving(Api(sink), orders.api, loop) if orders.api is not None else nullcontext()
+        with api as api_address:
+            if api_address is not None:
+                say(f"API on http://{api_address}/api/v1/totals")
+            await _watch(sink, over, reload, say)
+    return sink.received
+
+
+@asynccontextmanager
+async def open_sink(orders: Orders, say: Say) -> "AsyncIterator[tuple[Sink, Reload]]":
+    """A sink that listens, and what reads its table again."""
     kept = orders.capture
     capture = Capture(kept.form, kept.path, kept.max_octets) if kept is not None else None
     policy = _policy(orders, say, capture)
-    reload = _Reload(orders, policy, say)
-    loop.add_signal_handler(signal.SIGHUP, reload.now)
     # An error in a callback, such as a full disk under the ledger, ends that connection and is said; the sink goes on.
-    loop.set_exception_handler(lambda _loop, context: say(f"error: {context.get('exception') or context['message']}"))
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: say(f"error: {context.get('exception') or context['message']}")
+    )
     ledger = Ledger(orders.ledger_file) if orders.ledger else False
     try:
         async with Sink(
@@ -61,23 +78,18 @@ async def _serve(orders: Orders, say: Say) -> int:
             tls_at_once=orders.security is not None and orders.security.at_once,
             idle_s=orders.idle_s,
             stuck_s=orders.stuck_s,
+            share_port=orders.workers > 1,
             capture=capture,
         ) as sink:
-            say(f"sink listening on {sink.address}; it relays nothing; Ctrl-C ends it")
-            api = serving(Api(sink), orders.api, loop) if orders.api is not None else nullcontext()
-            with api as api_address:
-                if api_address is not None:
-                    say(f"API on http://{api_address}/api/v1/totals")
-                await _watch(sink, over, reload, say)
+            yield sink, Reload(orders, policy, say)
     finally:
         if capture is not None:
             capture.close()
         if isinstance(ledger, Ledger):
             ledger.close()
-    return sink.received
 
 
-async def _watch(sink: Sink, over: asyncio.Event, reload: "_Reload", say: Say) -> None:
+async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) -> None:
     """A line a second while mail comes, and one at the end."""
     before = 0
     while not over.is_set():
@@ -90,7 +102,7 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "_Reload", say: Say) -
                 before = sink.received
     say(f"{sink.received} messages taken, {sink.octets} octets")
     if sink.smuggling:
-        say(f"{sink.smuggling} times a message held what would have ended it elsewhere: somebody tries to smuggle")
+        say(SMUGGLING.format(sink.smuggling))
 
 
 def _policy(orders: Orders, say: Say, capture: Capture | None) -> Policy | None:
@@ -111,7 +123,7 @@ def _context(security: Security | None) -> ssl.SSLContext | None:
     return context_from(security.certificate, security.key)
 
 
-class _Reload:
+class Reload:
     """Watches the file of the response table."""
 
     def __init__(self, orders: Orders, policy: Policy | None, say: Say) -> None:

@@ -1,0 +1,231 @@
+"""A sink of several processes that share one port (SO_REUSEPORT).
+
+Takes     `Orders` for more than one worker; who wants to hear a line a second
+Gives     the number of messages taken by all, when SIGINT or SIGTERM ends it
+Limits    each worker counts limits and rates for itself, and draws from a seed of its own
+Fails     PlanError for what cannot be shared, SetupError when a worker does not come up; a worker that dies later is
+          said, and the others go on
+Not here  what a worker does (serve)
+
+The first worker writes the ledger that was named, the others the same name with `.1`, `.2`, … behind it, so that no line
+waits for another process. `ledger_reader` finds them by the first.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Final
+
+import uvloop
+
+from trafficgen.errors import PlanError, SetupError, TrafficgenError
+from trafficgen.open_files import raise_open_files
+from trafficgen.pipes import listen
+from trafficgen.plan import TcpTarget
+from trafficgen.sink.capture import Form
+from trafficgen.sink.orders import Orders
+from trafficgen.sink.serve import LISTENING, SMUGGLING, Say, open_sink
+
+_MAX_SESSIONS: Final = 65_536
+_START_S: Final = 60.0
+_RELOAD: Final = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    received: int = 0
+    octets: int = 0
+    sessions: int = 0
+    smuggling: int = 0
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    count: _Count = _Count()
+    gone: bool = False
+
+
+def serve_many(orders: Orders, *, say: Say) -> int:
+    """Take mail until a signal comes."""
+    _check(orders)
+    assert isinstance(orders.listen, TcpTarget)
+    with _reserve(orders.listen) as reserved:
+        orders = replace(orders, listen=TcpTarget(*reserved.getsockname()[:2]))
+        crew = _Crew(orders, say)
+        try:
+            crew.start()
+            say(LISTENING.format(orders.listen))
+            crew.watch()
+        finally:
+            crew.end()
+    return crew.total().received
+
+
+def _check(orders: Orders) -> None:
+    if not isinstance(orders.listen, TcpTarget):
+        raise PlanError("expected HOST:PORT: processes cannot share a UNIX socket", field="workers", flag="--workers")
+    if orders.api is not None:
+        raise PlanError("expected one worker: the API tells of one process", field="workers", flag="--workers")
+    if orders.capture is not None and orders.capture.form in (Form.MBOX, Form.DIGESTS):
+        raise PlanError("expected one worker: several cannot write one file", field="workers", flag="--workers")
+
+
+def _reserve(address: TcpTarget) -> socket.socket:
+    """Hold the port, without listening on it, so that the workers can share it and nobody else comes first."""
+    found = None
+    try:
+        family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        found.bind(where)
+    except OSError as error:
+        if found is not None:
+            found.close()
+        raise SetupError(f"cannot listen on {address}: {error.strerror or error}") from error
+    return found
+
+
+class _Crew:
+    def __init__(self, orders: Orders, say: Say) -> None:
+        self._orders = orders
+        self._say = say
+        self._workers: list[_Worker] = []
+        self._over = False
+        self._reload = False
+
+    def start(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_end)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        context = multiprocessing.get_context("spawn")
+        for index in range(self._orders.workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_main, args=(theirs, _share(self._orders, index)), daemon=True)
+            process.start()
+            theirs.close()
+            self._workers.append(_Worker(process, ours))
+        for worker in self._workers:
+            self._await(worker)
+
+    def _await(self, worker: _Worker) -> None:
+        try:
+            word = (
+                worker.pipe.recv() if worker.pipe.poll(_START_S) else SetupError("a worker of the sink does not start")
+            )
+        except (EOFError, OSError):
+            word = SetupError("a worker of the sink died before it could listen")
+        if isinstance(word, TrafficgenError):
+            raise word
+
+    def watch(self) -> None:
+        """Until a signal comes: a line for every second in which mail came."""
+        before = 0
+        while not self._over and not all(worker.gone for worker in self._workers):
+            self._hear(1.0)
+            if self._reload:
+                self._reload = False
+                self._tell(_RELOAD)
+            total = self.total()
+            if total.received != before:
+                self._say(f"{total.received} messages, {total.sessions} sessions open")
+                before = total.received
+
+    def end(self) -> None:
+        """Tell all to end, and hear their last counts."""
+        self._tell(None)
+        while any(not worker.gone for worker in self._workers):
+            self._hear(5.0)
+            if not any(worker.process.is_alive() for worker in self._workers):
+                self._hear(0)
+                break
+        for worker in self._workers:
+            worker.process.join(5.0)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        if self._over:
+            total = self.total()
+            self._say(f"{total.received} messages taken, {total.octets} octets")
+            if total.smuggling:
+                self._say(SMUGGLING.format(total.smuggling))
+
+    def total(self) -> _Count:
+        counts = [worker.count for worker in self._workers]
+        return _Count(
+            sum(count.received for count in counts),
+            sum(count.octets for count in counts),
+            sum(count.sessions for count in counts),
+            sum(count.smuggling for count in counts),
+        )
+
+    def _hear(self, patience_s: float) -> None:
+        by_pipe = {worker.pipe: worker for worker in self._workers if not worker.gone}
+        for pipe in wait(list(by_pipe), patience_s):
+            worker = by_pipe[pipe]  # type: ignore[index]
+            try:
+                word = worker.pipe.recv()
+            except (EOFError, OSError):
+                worker.gone = True
+                if not self._over:
+                    self._say("error: a worker of the sink died; what it took is in its ledger")
+                continue
+            if isinstance(word, _Count):
+                worker.count = word
+            else:
+                self._say(str(word))
+
+    def _tell(self, word: str | None) -> None:
+        for worker in self._workers:
+            with suppress(OSError):
+                worker.pipe.send(word)
+
+    def _on_end(self, _signal: int, _frame: object) -> None:
+        self._over = True
+
+    def _on_reload(self, _signal: int, _frame: object) -> None:
+        self._reload = True
+
+
+def _share(orders: Orders, index: int) -> Orders:
+    """One worker's part."""
+    file = orders.ledger_file
+    if file is not None and index:
+        file = file.with_name(f"{file.name}.{index}")
+    behaviour = replace(orders.behaviour, seed=(orders.behaviour.seed + index) % 2**64)
+    return replace(orders, ledger_file=file, behaviour=behaviour)
+
+
+def _main(pipe: Connection, orders: Orders) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the first process decides
+    raise_open_files(_MAX_SESSIONS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(pipe, orders))
+
+
+async def _work(pipe: Connection, orders: Orders) -> None:
+    over = asyncio.Event()
+    try:
+        async with open_sink(orders, pipe.send) as (sink, reload):
+
+            def hear(word: object) -> None:
+                reload.now() if word == _RELOAD else over.set()
+
+            listen(pipe, hear, over.set)
+            pipe.send(_Count())
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), 1.0)
+                reload.when_changed()
+                with suppress(OSError):
+                    pipe.send(_Count(sink.received, sink.octets, len(sink.links), sink.smuggling))
+    except TrafficgenError as error:
+        with suppress(OSError):
+            pipe.send(error)
