@@ -7,8 +7,8 @@ Fails     PlanError for what cannot be shared, SetupError when a worker does not
           said, and the others go on
 Not here  what a worker does (serve)
 
-The first worker writes the ledger that was named, the others the same name with `.1`, `.2`, … behind it, so that no line
-waits for another process. `ledger_reader` finds them by the first.
+The first worker writes the ledger that was named, the others the same name with `.1`, `.2`, … behind it, so that none
+waits for another. `ledger_reader` finds them by the first.
 """
 
 import asyncio
