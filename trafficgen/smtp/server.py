@@ -11,6 +11,7 @@ Fails     never: a peer that breaks the rules is answered 5xx, and hung up on wh
 Not here  sockets (sink), octets to commands and messages (framing), what a message says (ledger)
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -45,10 +46,14 @@ _IDLE: Final = b"421 4.4.2 idle for too long\r\n"
 _OFFER: Final = Offer()
 
 
+_LONE: Final = re.compile(rb"(?:MAIL FROM:<((?!@)[^<>\r\n]{0,254})>|RCPT TO:<((?!@)[^<>\r\n]{1,254})>|(DATA))\r\n")
+"""One command without parameters, addresses without source routes."""
+
+
 class ServerSession(Framing):
     """One session. `secure`: it is under TLS already."""
 
-    __slots__ = ("_errors", "_faults", "_login", "_offer", "_secure", "_user")
+    __slots__ = ("_errors", "_faults", "_login", "_offer", "_secure", "_undisturbed", "_user")
 
     def __init__(
         self, receiver: Receiver, judge: Judge | None = None, offer: Offer = _OFFER, *, secure: bool = False
@@ -60,6 +65,7 @@ class ServerSession(Framing):
         self._faults = 0  # replies to what breaks the rules, so far
         self._login: Login | None = None  # under way
         self._user = False  # somebody is logged in
+        self._undisturbed = judge is None and not (offer.require_tls or offer.require_auth)  # nobody says no
 
     # -- the connection ---------------------------------------------------------------------------------
 
@@ -82,6 +88,33 @@ class ServerSession(Framing):
         return b"" if self._in_data or self._chunk else _IDLE
 
     # -- commands ---------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> bytes:
+        if self._undisturbed and not self._in_data and not self._rest and (reply := self._lone(data)):
+            return reply
+        return super().feed(data)
+
+    def _lone(self, data: bytes) -> bytes:
+        """The reply to one plain MAIL, RCPT or DATA that came alone and in its turn, b"" to anything else.
+
+        What a lock-step client sends three times a message, at a third of the general way's cost (benchmarks/sink.py).
+        """
+        if self.closed or self.halt is not None or self._login is not None or self._chunk or self._chunked:
+            return b""
+        if (command := _LONE.fullmatch(data)) is None:
+            return b""
+        if self.sender is None:
+            if command.lastindex != 1:
+                return b""
+            self.sender = command[1]
+            return framing.SENDER_OK
+        if command.lastindex == 2 and len(self.recipients) < MAX_RECIPIENTS:
+            self.recipients.append(command[2])
+            return framing.RECIPIENT_OK
+        if command.lastindex == 3 and self.recipients:
+            self._in_data = True
+            return framing.GO_AHEAD
+        return b""
 
     @property
     def _max_line(self) -> int:
