@@ -15,6 +15,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -214,7 +215,8 @@ def main() -> None:
             lines += ["", open_model(plain)]
             print(lines[-1])
     if options.write:
-        print("written to", write_result("peers", [birth_certificate("python -m benchmarks.peers"), "", *lines]))
+        command = " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
+        print("written to", write_result("peers", [birth_certificate(command), "", *lines]))
 
 
 if __name__ == "__main__":

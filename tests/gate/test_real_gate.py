@@ -140,7 +140,6 @@ def test_octets_of_processes_that_ended_are_not_guessed() -> None:
 
 
 def test_our_own_processes_are_found_by_their_port() -> None:
-    pytest.importorskip("psutil")
     with server(0) as target:
         usage = read_usage(Build(target))
     assert usage is not None

@@ -129,7 +129,6 @@ def test_the_live_page_serves_the_numbers_so_far(drawn: Results) -> None:
 
 
 def test_prometheus_scrapes_a_run(results: Results) -> None:
-    pytest.importorskip("prometheus_client")
     with Prometheus(0) as metrics:
         assert "traffic_gen" not in fetch(metrics.port, "/metrics")[1]
         metrics(results)

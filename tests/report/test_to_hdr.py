@@ -4,16 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.results import Results
 from trafficgen.report.to_hdr import encode
-
-pytest.importorskip("hdrh", reason="the hdrhistogram package is not installed")
-from hdrh.histogram import HdrHistogram
-from hdrh.log import HistogramLogReader
 
 
 def histogram_of(values: list[int]) -> Histogram:

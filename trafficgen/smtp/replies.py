@@ -53,11 +53,6 @@ class ReplyReader:
         """Whether no part of an unfinished reply is held."""
         return not self._rest and not self._lines
 
-    @property
-    def held(self) -> bytes:
-        """The start of the unfinished reply, for error messages."""
-        return (b"\r\n".join([*self._lines, self._rest]))[:200]
-
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes, in order."""
         if self.fault:
