@@ -1,6 +1,8 @@
 """A private Postfix: its own configuration, queue and data under a temporary folder, mail relayed to one port.
 
-It listens on loopback, looks nothing up in the DNS, delivers nothing locally, and is stopped by its own command.
+It listens on loopback, looks nothing up in the DNS, delivers nothing locally, and is stopped by its own command. Its
+queue manager wakes up every second: on a busy machine the word that a message came in may be lost, and with Postfix's
+own 300 s the message would lie there for longer than any test waits.
 """
 
 import os
@@ -46,7 +48,7 @@ in_flow_delay = 0
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 cleanup   unix  n  -  n  -    0  cleanup
-qmgr      unix  n  -  n  300  1  qmgr
+qmgr      unix  n  -  n  1    1  qmgr
 rewrite   unix  -  -  n  -    -  trivial-rewrite
 bounce    unix  -  -  n  -    0  bounce
 defer     unix  -  -  n  -    0  bounce

@@ -140,8 +140,9 @@ def test_send_waits_until_all_has_come_out_behind_the_server(
              "--wait-for-delivery", "1m", "--sink-api", api, "--json", str(tmp_path / "json")]
         )  # fmt: skip
         postfix.stop()
+        log = postfix.log
     said = capsys.readouterr()
-    assert code is ExitCode.DONE, said
+    assert code is ExitCode.DONE, said.err + log
     assert "delivered 200 of 200, 0 missing" in said.err
     assert "drained in" in said.err
     assert "end to end: p50" in said.err
