@@ -14,7 +14,7 @@ While halted nothing is read: what came with it waits in `_rest`, and is thrown 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from trafficgen.smtp.dots import DotReader, find_end
@@ -60,9 +60,9 @@ class Framing:
     """One session's octets. `closed`: write what was returned, then hang up; `halt` says how, or what else to do."""
 
     __slots__ = (
-        "_chunk", "_chunk_octets", "_chunked", "_decided", "_dots", "_in_data", "_judge", "_last_chunk", "_lmtp",
-        "_octets", "_receiver", "_rest", "_started", "_stranded", "closed", "drip_ns", "halt", "recipients", "sender",
-        "smuggled", "unanswered", "wait_ns",
+        "_chunk", "_chunk_octets", "_chunked", "_decided", "_dots", "_each", "_in_data", "_judge", "_last_chunk",
+        "_lmtp", "_octets", "_receiver", "_rest", "_started", "_stranded", "closed", "drip_ns", "halt", "recipients",
+        "sender", "smuggled", "unanswered", "wait_ns",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, judge: Judge | None = None, *, lmtp: bool = False) -> None:
@@ -81,6 +81,7 @@ class Framing:
         self._chunked = self._last_chunk = False  # the message comes by BDAT; this one is its last
         self._stranded = False  # the chunk belongs to no message: swallow it
         self._decided: Answer | None = None  # what was decided before a wait
+        self._each: Sequence[Answer] = ()  # and, in LMTP, for each recipient
         self.smuggled = 0
         self.unanswered = False
         """The last message was taken, and its reply is kept back or goes out so slowly that it may never arrive."""
@@ -304,17 +305,21 @@ class Framing:
     ) -> bytes:
         """LMTP (RFC 2033): a reply for each recipient. The first answer that is more than words holds for all."""
         sender = self.sender or b""
-        answers = [judge.dot(sender, [recipient], octets) or USUAL for recipient in self.recipients]
-        manner = decided or next((a for a in answers if a._replace(reply=None) != USUAL), USUAL)._replace(reply=None)
-        if self._must_wait(manner):
+        if decided is None:
+            self._each = [judge.dot(sender, [recipient], octets) or USUAL for recipient in self.recipients]
+            decided = next((a for a in self._each if a._replace(reply=None) != USUAL), USUAL)._replace(reply=None)
+        if self._must_wait(decided):
             return b""
-        taken = sum(answer.reply is None for answer in answers)
+        answers, self._each = self._each, ()
+        # In place, for the receiver may look at them: from here on only those that get the message.
+        self.recipients[:] = [who for who, a in zip(self.recipients, answers, strict=True) if a.reply is None]
+        taken = len(self.recipients)
         if taken:
             take(taken)
         else:
             drop()
-        self.unanswered = bool(taken) and (manner.silent or manner.drip_ns > 0)
-        return self._carry_out(manner, b"".join(TAKEN if a.reply is None else a.reply for a in answers))
+        self.unanswered = bool(taken) and (decided.silent or decided.drip_ns > 0)
+        return self._carry_out(decided, b"".join(TAKEN if a.reply is None else a.reply for a in answers))
 
     def _must_wait(self, answer: Answer) -> bool:
         if not answer.wait_ns:

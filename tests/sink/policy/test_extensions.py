@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Conversation, policy_of
+from trafficgen.sink.policy.faults import Kind, parse
 from trafficgen.smtp.dots import DotReader, count_smuggled, stuff
 from trafficgen.smtp.judging import Halt
 from trafficgen.smtp.offer import Offer
@@ -155,6 +156,20 @@ def test_mail_waits_for_auth_or_tls_where_they_are_required() -> None:
     ]
     talk = Conversation(None, Offer(starttls=True, require_tls=True))
     assert talk.codes(b"MAIL FROM:<a@a.test>\r\n") == [530]
+
+
+def test_lmtp_waits_and_then_does_what_was_decided_before_the_wait() -> None:
+    delay = parse(Kind.DELAY, "dot:1ms")
+    at_once, later = (
+        Conversation(policy_of("[default]\ndefer = 50\n", faults=faults), Offer(lmtp=True)) for faults in ((), (delay,))
+    )
+    for talk in (at_once, later):
+        talk.say(b"LHLO me\r\n")
+    decided = [at_once.send(b"a@b.test", b"c@d.test")[-2:] for _ in range(50)]
+    assert [later.send(b"a@b.test", b"c@d.test")[-2:] for _ in range(50)] == decided
+    assert {tuple(codes) for codes in decided} == {(250, 250), (250, 451), (451, 250), (451, 451)}
+    assert later.bag.messages == at_once.bag.messages
+    assert len(later.waited_ns) == 50
 
 
 def test_lmtp_answers_once_for_each_recipient() -> None:
