@@ -1,73 +1,22 @@
-"""The guard: which addresses a run may connect to.
+"""What a run may send to whom, held against its plan.
 
-Takes     a target as the user wrote it
-Gives     the addresses it stands for, resolved once; nothing else is ever connected to
-Refuses   an address that is not loopback, private or link-local, unless the user allowed public targets;
-          recipients on real domains, unless the user allowed those: the server under test may relay them to people
-Not here  connecting (opening)
+Takes     a plan and the route to its target
+Refuses   public targets (guard), and recipients on real domains, unless the user allowed those: the server under test
+          may relay them to people
+Not here  which addresses are public (guard), connecting (opening)
 """
 
-import ipaddress
-import socket
-from dataclasses import dataclass
-from typing import Final
+from trafficgen.errors import PlanError
+from trafficgen.guard import Route, is_local, refuse_public, resolve
+from trafficgen.plan import Plan
 
-from trafficgen.errors import PlanError, SetupError
-from trafficgen.plan import Plan, Target, TcpTarget, UnixTarget
-
-LOCAL_NETWORKS: Final = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "127.0.0.0/8", "::1/128",  # loopback: RFC 1122 3.2.1.3, RFC 4291 2.5.3
-        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # private: RFC 1918
-        "fc00::/7",  # unique local: RFC 4193
-        "169.254.0.0/16", "fe80::/10",  # link-local: RFC 3927, RFC 4291 2.5.6
-    )
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a run connects to. `name` is the host as the user wrote it, which TLS certificates are checked against."""
-
-    name: str
-    addresses: tuple[Target, ...]
-
-    def __str__(self) -> str:
-        return ", ".join(str(address) for address in self.addresses)
-
-
-def is_local(address: str) -> bool:
-    """Whether an IP address can only lead to machines of the user's own network."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped or ip
-    return any(ip in network for network in LOCAL_NETWORKS if network.version == ip.version)
-
-
-def resolve(target: Target) -> Route:
-    """All addresses of `target`, in the order the system prefers them. Raises SetupError for an unknown host."""
-    if isinstance(target, UnixTarget):
-        return Route("localhost", (target,))
-    try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        words = getattr(error, "strerror", None) or str(error)
-        raise SetupError(f'cannot resolve "{target.host}": {words}; check the name (--target)') from error
-    hosts = dict.fromkeys(str(entry[4][0]) + _scope(entry[4]) for entry in found)
-    return Route(target.host, tuple(TcpTarget(host, target.port) for host in hosts))
+__all__ = ["Route", "check", "is_local", "resolve"]
 
 
 def check(plan: Plan, route: Route) -> None:
     """Refuse to send where mail could reach strangers. Raises PlanError that says what to type."""
-    public = [a.host for a in route.addresses if isinstance(a, TcpTarget) and not is_local(a.host)]
-    if public and not plan.allow_public_target:
-        raise PlanError(
-            f'"{route.name}" is at {public[0]}, which is not a loopback, private or link-local address: load on '
-            "somebody else's server is an attack; if this server is yours, add --allow-public-target",
-            field="target",
-            flag="--target",
-        )
+    if not plan.allow_public_target:
+        refuse_public(route)
     if (real := plan.workload.real_domains) and not plan.allow_real_domains:
         raise PlanError(
             f'without a suffix, mail for "{real[0]}" may be relayed to real people by the server under test; '
@@ -75,9 +24,3 @@ def check(plan: Plan, route: Route) -> None:
             field="domain_suffix",
             flag="--domain-suffix",
         )
-
-
-def _scope(sockaddr: tuple[object, ...]) -> str:
-    """ "%interface" for a link-local IPv6 address, which means nothing without it."""
-    scope = sockaddr[3] if len(sockaddr) == 4 else 0
-    return f"%{scope}" if scope and "%" not in str(sockaddr[0]) else ""

@@ -1,0 +1,75 @@
+"""The guard: which addresses anything of ours may connect to.
+
+Takes     a target as the user wrote it
+Gives     the addresses it stands for, resolved once; nothing else is ever connected to
+Refuses   an address that is not loopback, private or link-local, unless the user allowed public ones
+Not here  connecting (engine.opening, sink.returns), which recipients a run may have (engine.address)
+"""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from trafficgen.errors import PlanError, SetupError
+from trafficgen.plan import Target, TcpTarget, UnixTarget
+
+LOCAL_NETWORKS: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8", "::1/128",  # loopback: RFC 1122 3.2.1.3, RFC 4291 2.5.3
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # private: RFC 1918
+        "fc00::/7",  # unique local: RFC 4193
+        "169.254.0.0/16", "fe80::/10",  # link-local: RFC 3927, RFC 4291 2.5.6
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where to connect to. `name` is the host as the user wrote it, which TLS certificates are checked against."""
+
+    name: str
+    addresses: tuple[Target, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(str(address) for address in self.addresses)
+
+
+def is_local(address: str) -> bool:
+    """Whether an IP address can only lead to machines of the user's own network."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None)
+    ip = mapped or ip
+    return any(ip in network for network in LOCAL_NETWORKS if network.version == ip.version)
+
+
+def resolve(target: Target, flag: str = "--target") -> Route:
+    """All addresses of `target`, in the order the system prefers them. Raises SetupError for an unknown host."""
+    if isinstance(target, UnixTarget):
+        return Route("localhost", (target,))
+    try:
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise SetupError(f'cannot resolve "{target.host}": {words}; check the name ({flag})') from error
+    hosts = dict.fromkeys(str(entry[4][0]) + _scope(entry[4]) for entry in found)
+    return Route(target.host, tuple(TcpTarget(host, target.port) for host in hosts))
+
+
+def refuse_public(route: Route, flag: str = "--target") -> None:
+    """Raises PlanError, which says what to type, when one of the addresses could be a stranger's."""
+    public = [a.host for a in route.addresses if isinstance(a, TcpTarget) and not is_local(a.host)]
+    if public:
+        raise PlanError(
+            f'"{route.name}" is at {public[0]}, which is not a loopback, private or link-local address: load on '
+            "somebody else's server is an attack; if this server is yours, add --allow-public-target",
+            field=flag[2:].replace("-", "_"),
+            flag=flag,
+        )
+
+
+def _scope(sockaddr: tuple[object, ...]) -> str:
+    """ "%interface" for a link-local IPv6 address, which means nothing without it."""
+    scope = sockaddr[3] if len(sockaddr) == 4 else 0
+    return f"%{scope}" if scope and "%" not in str(sockaddr[0]) else ""
