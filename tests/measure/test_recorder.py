@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.measure.recorder import COLUMNS, MAX_KINDS, MAX_TIMED_DOMAINS, Recorder, printable
+from trafficgen.measure.recorder import COLUMNS, FOLD_FROM, MAX_KINDS, MAX_TIMED_DOMAINS, Recorder, printable
 from trafficgen.measure.snapshot import STRETCHES, Snapshot, Tally, merge
 from trafficgen.outcomes import Outcome, Phase
 
@@ -132,11 +132,21 @@ def test_outcomes_octets_domains_and_numbers() -> None:
 def test_rows_stay_the_same_object_and_are_gone_after_a_fold() -> None:
     recorder = recorder_of([row(1, Outcome.ACCEPTED)])
     extend = recorder.rows.extend
-    recorder.fold()
+    assert snapshot_of(recorder).accepted == 1
     assert len(recorder.rows) == 0
     extend(row(2, Outcome.ACCEPTED))
     assert len(recorder.rows) == COLUMNS
     assert snapshot_of(recorder).accepted == 2
+
+
+def test_a_fold_waits_until_it_is_worth_it() -> None:
+    recorder = recorder_of([row(number, Outcome.ACCEPTED) for number in range(FOLD_FROM - 1)])
+    recorder.fold()
+    assert len(recorder.rows) == (FOLD_FROM - 1) * COLUMNS
+    recorder.rows.extend(row(FOLD_FROM, Outcome.ACCEPTED))
+    recorder.fold()
+    assert len(recorder.rows) == 0
+    assert snapshot_of(recorder).accepted == FOLD_FROM
 
 
 def test_a_snapshot_does_not_change_with_what_comes_after() -> None:
@@ -227,7 +237,7 @@ def test_any_split_among_workers_and_any_order_of_merging_gives_the_same(
 @given(any_rows(), st.integers(0, 20))
 def test_folding_more_often_changes_nothing(rows: list[Row], cut: int) -> None:
     once, twice = recorder_of(rows), recorder_of(rows[:cut])
-    twice.fold()
+    snapshot_of(twice)
     for later in rows[cut:]:
         twice.rows.extend(later)
     assert snapshot_of(once).timeline == snapshot_of(twice).timeline
