@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.smtp.conversation import letter
+from trafficgen.smtp.judging import Answer, Stage
 from trafficgen.smtp.server import MAX_COMMAND_OCTETS, MAX_ERRORS, MAX_RECIPIENTS, ServerSession
 
 
@@ -198,3 +199,59 @@ def test_any_octets_are_survived(octets: bytes, sizes: list[int]) -> None:
             assert reply == b"" or (reply[:3].isdigit() and reply[3:4] in b" -")
         octets = octets[step:]
     session.eof()
+
+
+class Scripted:
+    """A judge that says what it was told to say, in this order, and remembers what it was asked."""
+
+    max_octets = None
+
+    def __init__(self, answers: list[Answer | None]) -> None:
+        self.answers = answers
+        self.asked: list[tuple[Stage, bytes, bytes]] = []
+
+    def ask(self, stage: Stage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
+        self.asked.append((stage, argument, sender))
+        return self.answers.pop() if self.answers else None
+
+    def envelope(self, sender: bytes, recipient: bytes) -> bool:
+        return False
+
+    def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
+        return None
+
+    def client(self, address: bytes) -> None:
+        raise AssertionError(address)
+
+
+lone = st.sampled_from(
+    [b"MAIL FROM:<a@a.test>\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<b@b.test>\r\n", b"DATA\r\n", b"RSET\r\n",
+     b"RCPT TO:<c@c.test> NOTIFY=NEVER\r\n", b"NOOP\r\n"]
+)  # fmt: skip
+opinions = st.sampled_from([None, Answer(reply=b"450 4.2.0 later\r\n"), Answer(wait_ns=5), Answer(silent=True)])
+
+
+@given(st.lists(lone, max_size=8), st.lists(opinions, max_size=8))
+def test_a_command_that_comes_alone_is_answered_as_in_two_pieces(lines: list[bytes], said: list[Answer | None]) -> None:
+    judges = Scripted(list(said)), Scripted(list(said))
+    whole, split = (ServerSession(Mailbag(), judge) for judge in judges)
+    for line in lines:
+        replies = [whole.feed(line), split.feed(line[:3]) + split.feed(line[3:])]
+        for index, session in enumerate((whole, split)):
+            while session.halt is not None:
+                replies[index] += session.resume()
+        assert replies[0] == replies[1]
+        assert (whole.sender, whole.recipients, whole.closed) == (split.sender, split.recipients, split.closed)
+    assert judges[0].asked == judges[1].asked
+
+
+def test_dots_between_wrong_line_ends_are_counted_once_though_the_message_waits() -> None:
+    class Slow(Scripted):
+        def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
+            return Answer(wait_ns=5)
+
+    session = ServerSession(Mailbag(), Slow([]))
+    session.feed(b"EHLO x\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n")
+    session.feed(b"one\n.\ntwo\r\n.\r\n")
+    assert session.resume().startswith(b"250")
+    assert session.smuggled == 1

@@ -18,7 +18,7 @@ from trafficgen import mark
 from trafficgen.clock import now_ns
 from trafficgen.sink.arrivals import Arrivals, Runs
 from trafficgen.sink.ledger_file import LedgerFile
-from trafficgen.smtp.dots import count_smuggled, unstuff
+from trafficgen.smtp.dots import unstuff
 
 __all__ = ["Arrivals", "Ledger", "Receipt", "SessionReceiver"]
 
@@ -40,8 +40,6 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self.received = 0
         self.octets = 0
-        self.smuggled = 0
-        """Line ends that only look like the end of data: somebody tried to smuggle a message in."""
         self._file = LedgerFile(path) if path is not None else None
         self._sessions = 0
         self._session = b""  # the one whose message is being entered
@@ -90,15 +88,12 @@ class Ledger:
         header_end = data.find(b"\r\n\r\n", 0, end) + 4
         found = data.find(mark.HEADER, 0, header_end) + len(mark.HEADER)
         if header_end < 4 or found < len(mark.HEADER):
-            self.smuggled += count_smuggled(data, end)
             self._enter(_NO_MARK, False, end, recipients)
             return
         value = data[found : found + mark.VALUE_OCTETS]
         damaged = False
         if b"%08x" % crc32(memoryview(data)[header_end:end]) != value[30:]:
-            # Stuffed dots are rare, so looking for them waits until the CRC asks. So does looking for smuggling: a
-            # body whose CRC is right is the body we made.
-            self.smuggled += count_smuggled(data, end)
+            # Stuffed dots are rare, so looking for them waits until the CRC asks.
             damaged = b"%08x" % crc32(unstuff(data[:end]).partition(b"\r\n\r\n")[2]) != value[30:]
             value = value.ljust(mark.VALUE_OCTETS)  # a mark that is cut off ends up here, too
         self._enter(value, damaged, end, recipients)

@@ -91,6 +91,11 @@ class Link(asyncio.Protocol):
         self._sink.smuggled += self._session.smuggled
         self._sink.links.discard(self)
 
+    @property
+    def smuggled(self) -> int:
+        """Dots alone between wrong line ends so far."""
+        return self._session.smuggled
+
     def abort(self) -> None:
         """Hang up at once."""
         self._transport.abort()

@@ -17,7 +17,7 @@ from typing import Final
 
 from trafficgen.smtp import framing
 from trafficgen.smtp.framing import MAX_COMMAND_OCTETS, Framing, Receiver
-from trafficgen.smtp.judging import Halt, Judge, Stage
+from trafficgen.smtp.judging import Answer, Halt, Judge, Stage
 from trafficgen.smtp.login import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.smtp.login import Login
 from trafficgen.smtp.offer import NAME, Offer, read_mail, read_rcpt
@@ -53,7 +53,7 @@ _LONE: Final = re.compile(rb"(?:MAIL FROM:<((?!@)[^<>\r\n]{0,254})>|RCPT TO:<((?
 class ServerSession(Framing):
     """One session. `secure`: it is under TLS already."""
 
-    __slots__ = ("_errors", "_faults", "_login", "_offer", "_secure", "_undisturbed", "_user")
+    __slots__ = ("_asked", "_faults", "_login", "_offer", "_open", "_secure", "_user")
 
     def __init__(
         self, receiver: Receiver, judge: Judge | None = None, offer: Offer = _OFFER, *, secure: bool = False
@@ -61,11 +61,11 @@ class ServerSession(Framing):
         super().__init__(receiver, judge, lmtp=offer.lmtp)
         self._offer = offer
         self._secure = secure
-        self._errors = 0  # faults that count
         self._faults = 0  # replies to what breaks the rules, so far
         self._login: Login | None = None  # under way
         self._user = False  # somebody is logged in
-        self._undisturbed = judge is None and not (offer.require_tls or offer.require_auth)  # nobody says no
+        self._open = not (offer.require_tls or offer.require_auth)  # nothing has to come before MAIL
+        self._asked: Answer | None = None  # what the judge said to the command that is read now
 
     # -- the connection ---------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ class ServerSession(Framing):
     # -- commands ---------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> bytes:
-        if self._undisturbed and not self._in_data and not self._rest and (reply := self._lone(data)):
+        if self._open and not self._in_data and not self._rest and (reply := self._lone(data)):
             return reply
         return super().feed(data)
 
@@ -101,20 +101,34 @@ class ServerSession(Framing):
         """
         if self.closed or self.halt is not None or self._login is not None or self._chunk or self._chunked:
             return b""
+        if self._decided is not None:  # it waited, and what becomes of it is known
+            return b""
         if (command := _LONE.fullmatch(data)) is None:
             return b""
+        kind = command.lastindex
         if self.sender is None:
-            if command.lastindex != 1:
+            if kind != 1 or self._objects(Stage.MAIL, command[1]):
                 return b""
             self.sender = command[1]
             return framing.SENDER_OK
-        if command.lastindex == 2 and len(self.recipients) < MAX_RECIPIENTS:
+        if kind == 2 and len(self.recipients) < MAX_RECIPIENTS:
+            if self._objects(Stage.RCPT, command[2]):
+                return b""
             self.recipients.append(command[2])
             return framing.RECIPIENT_OK
-        if command.lastindex == 3 and self.recipients:
+        if kind == 3 and self.recipients:
+            if self._judge is not None and self._objects(Stage.DATA, b"\n".join(self.recipients)):
+                return b""
             self._in_data = True
             return framing.GO_AHEAD
         return b""
+
+    def _objects(self, stage: Stage, argument: bytes) -> bool:
+        """Whether the judge has something to say to a lone command; then the general way will find it said."""
+        if self._judge is None:
+            return False
+        self._asked = self._judge.ask(stage, argument, self.sender or b"", 0)
+        return self._asked is not None
 
     @property
     def _max_line(self) -> int:
@@ -148,7 +162,8 @@ class ServerSession(Framing):
             return act(argument)
         answer, self._decided = self._decided, None
         if answer is None:
-            answer = self._judge.ask(stage, argument, self.sender or b"", octets)
+            asked, self._asked = self._asked, None
+            answer = asked or self._judge.ask(stage, argument, self.sender or b"", octets)
             if answer is None:
                 return act(argument)
             if self._must_wait(answer):
