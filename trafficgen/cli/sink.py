@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trafficgen.sink.orders import Behaviour, CapturePlan, Orders, Security
     from trafficgen.sink.policy.faults import Fault
     from trafficgen.sink.policy.limits import Limits
+    from trafficgen.sink.returns import ReturnPlan
     from trafficgen.smtp.offer import Offer
 
 LOOPBACK: Final = "127.0.0.1"
@@ -33,6 +34,7 @@ Examples:
   traffic-gen sink 2526 --responses providers --domain-rate gmail.com=600/m --ledger sink.ledger
   traffic-gen sink 2526 --responses responses.toml --kumo-odds --drop dot:after:1% --tarpit uniform:10ms-200ms
   traffic-gen sink unix:/run/sink.sock --lmtp
+  traffic-gen sink 2526 --bounce-to 127.0.0.1:2525 --bounce-share 2% --complaint-share 0.1%
   traffic-gen sink 2526 --api 8026
   traffic-gen sink status 8026
 
@@ -115,6 +117,7 @@ def _orders(address: Target, given: dict[str, Any]) -> "Orders":
         workers=given["workers"],
         api=_api(given["serve_api"]) if given["serve_api"] is not None else None,
         capture=_capture(given),
+        returns=_returns(given),
         idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
     )
 
@@ -219,6 +222,32 @@ def _faults(given: dict[str, Any]) -> "tuple[Fault, ...]":
 
     faults = [parse(kind, text) for kind in Kind for text in given[kind.value]]
     return tuple(faults + (tarpit(given["tarpit"]) if given["tarpit"] else []))
+
+
+def _returns(given: dict[str, Any]) -> "ReturnPlan | None":
+    from trafficgen.sink.policy.faults import parse_share
+    from trafficgen.sink.policy.judge import canonical_suffixes
+    from trafficgen.sink.returns import ReturnPlan
+
+    to, bounces, complaints = given["bounce_to"], given["bounce_share"], given["complaint_share"]
+    if to is None or not (bounces or complaints):
+        if to or bounces or complaints:
+            raise PlanError("expected --bounce-to and a share together", field="bounce_to", flag="--bounce-to")
+        return None
+    bounce_share, complaint_share = (
+        parse_share(text, flag) if text else 0.0
+        for text, flag in ((bounces, "--bounce-share"), (complaints, "--complaint-share"))
+    )
+    if bounce_share + complaint_share > 1:
+        raise PlanError("expected shares of 100 % at most together", field="bounce_share", flag="--bounce-share")
+    return ReturnPlan(
+        parse_listen(to),
+        bounce_share,
+        complaint_share,
+        allow_public_target=given["allow_public_target"],
+        allow_real_domains=given["allow_real_domains"],
+        suffixes=canonical_suffixes(given["domain_suffix"]),
+    )
 
 
 def _octets(text: str | None) -> int | None:

@@ -120,6 +120,31 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         "Say nothing more, but keep the connection; data:after reads nothing more.",
     ),
     ("Faults", "--garbage", {"multiple": True, "metavar": "STAGE[:ODDS]"}, "Answer with octets that are no reply."),
+    (
+        "Bounces back",
+        "--bounce-to",
+        {"metavar": "HOST:PORT"},
+        "Where bounces and complaints go, and the only place that anything ever goes to; unix:/path as well.",
+    ),
+    (
+        "Bounces back",
+        "--bounce-share",
+        {"metavar": "SHARE"},
+        "Take this share of recipients and send a bounce (RFC 3464) to the sender afterwards: 2%.",
+    ),
+    (
+        "Bounces back",
+        "--complaint-share",
+        {"metavar": "SHARE"},
+        "The same with complaints in the abuse reporting format (RFC 5965): 0.1%.",
+    ),
+    ("Bounces back", "--allow-public-target", {"is_flag": True}, "Let --bounce-to be a public address."),
+    (
+        "Bounces back",
+        "--allow-real-domains",
+        {"is_flag": True},
+        "Report to senders on any domain, not only on reserved ones (.test, .example) and --domain-suffix.",
+    ),
     ("Account", "--ledger", _FILE, "Write a line for every message, before it is answered; see traffic-gen verify."),
     ("Account", "--no-ledger", {"is_flag": True}, "Only count: faster."),
     (

@@ -20,6 +20,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple
@@ -93,8 +94,16 @@ class Api:
             "injected": self.injected,
             "sessions_open": len(sink.links),
             "sessions_opened": sink.opened,
+            "returns": self._returns(),
             "runs": {run: self._run(run) for run in (sink.ledger.runs if sink.ledger else [])},
         }
+
+    def _returns(self) -> dict[str, int] | None:
+        returns = self._sink.returns
+        if returns is None:
+            return None
+        made = {"bounces": returns.bounces, "complaints": returns.complaints, "waiting": returns.postman.waiting}
+        return made | asdict(returns.postman.tally)
 
     def _run(self, run_id: str) -> dict[str, int | str]:
         if self._sink.ledger is None:

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from trafficgen.errors import SetupError
+from trafficgen.sink.onlooker import Onlooker
 from trafficgen.smtp.dots import unstuff
 
 if TYPE_CHECKING:
-    from trafficgen.sink.ledger import Receipt
     from trafficgen.sink.server import Store
-    from trafficgen.smtp.server import ServerSession
 
 _IN_MEMORY: Final = 1 << 20
 _PIECE: Final = 1 << 18
@@ -123,48 +122,41 @@ class Capture:
         path.replace(self._path / "new" / name if maildir else self._path / f"{name}.eml")
 
 
-class Keeper:
-    """Takes the messages of one session for the capture as well. Implements `server.Store`."""
+class Keeper(Onlooker):
+    """Takes the messages of one session for the capture as well."""
+
+    __slots__ = ("_capture", "_spool")
 
     def __init__(self, store: "Store", capture: Capture) -> None:
-        self._store = store
+        super().__init__(store)
         self._capture = capture
         self._spool: tempfile.SpooledTemporaryFile[bytes] | None = None
-        self.session: ServerSession | None = None
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
-        self._store.whole(data, end, recipients)
+        self.store.whole(data, end, recipients)
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
             spool.write(unstuff(data[:end]))
             self._keep(spool)
 
     def piece(self, octets: bytes) -> None:
-        self._store.piece(octets)
+        self.store.piece(octets)
         if self._spool is None:
             self._spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  (until the message ends)
         self._spool.write(octets)
 
     def ended(self, recipients: int) -> None:
-        self._store.ended(recipients)
+        self.store.ended(recipients)
         if self._spool is not None:
             self._keep(self._spool)
         self._drop()
 
     def dropped(self) -> None:
-        self._store.dropped()
+        self.store.dropped()
         self._drop()
 
-    @property
-    def receipt(self) -> "Receipt":
-        return self._store.receipt
-
-    def unanswered(self, receipt: "Receipt") -> None:
-        self._store.unanswered(receipt)
-
     def _keep(self, spool: "tempfile.SpooledTemporaryFile[bytes]") -> None:
-        assert self.session is not None
         spool.seek(0)
-        self._capture.keep(spool, self.session.sender or b"", self.session.recipients)
+        self._capture.keep(spool, self._envelope.sender or b"", self._envelope.recipients)
 
     def _drop(self) -> None:
         if self._spool is not None:

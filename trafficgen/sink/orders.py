@@ -14,6 +14,7 @@ from trafficgen.sink.policy.faults import Fault
 from trafficgen.sink.policy.judge import PEACEFUL, Terms
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.responses import read
+from trafficgen.sink.returns import ReturnPlan
 from trafficgen.sink.server import IDLE_S, STUCK_S
 from trafficgen.smtp.offer import Offer
 
@@ -70,6 +71,7 @@ class Orders:
     ledger_file: Path | None = None
     api: TcpTarget | None = None
     capture: CapturePlan | None = None
+    returns: ReturnPlan | None = None
     workers: int = 1
     idle_s: float = IDLE_S
     stuck_s: float = STUCK_S

@@ -17,13 +17,19 @@ from typing import Final
 import uvloop
 
 from trafficgen.errors import TrafficgenError
+from trafficgen.guard import refuse_public, resolve
 from trafficgen.open_files import raise_open_files
 from trafficgen.sink.api import Api, serving
 from trafficgen.sink.capture import Capture
 from trafficgen.sink.certificate import context_from, context_made_here
 from trafficgen.sink.ledger import Ledger
 from trafficgen.sink.orders import Orders, Security
+from trafficgen.sink.policy.destinations import Destinations
 from trafficgen.sink.policy.judge import Policy
+from trafficgen.sink.policy.limits import Limits
+from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
+from trafficgen.sink.postman import Postman
+from trafficgen.sink.returns import Returns
 from trafficgen.sink.server import Sink
 
 _MAX_SESSIONS: Final = 65_536
@@ -31,6 +37,7 @@ _MAX_SESSIONS: Final = 65_536
 Say = Callable[[str], None]
 
 LISTENING: Final = "sink listening on {}; it relays nothing; Ctrl-C ends it"
+RETURNS: Final = "bounces and complaints about what was taken go to {}, and nothing else goes anywhere"
 SMUGGLING: Final = "{} times a message held what would have ended it elsewhere: somebody tries to smuggle"
 
 
@@ -49,6 +56,8 @@ async def _serve(orders: Orders, say: Say) -> int:
     async with open_sink(orders, say) as (sink, reload):
         loop.add_signal_handler(signal.SIGHUP, reload.now)
         say(LISTENING.format(sink.address))
+        if orders.returns is not None:
+            say(RETURNS.format(orders.returns.to))
         api = serving(Api(sink), orders.api, loop) if orders.api is not None else nullcontext()
         with api as api_address:
             if api_address is not None:
@@ -63,6 +72,7 @@ async def open_sink(orders: Orders, say: Say) -> "AsyncIterator[tuple[Sink, Relo
     kept = orders.capture
     capture = Capture(kept.form, kept.path, kept.max_octets) if kept is not None else None
     policy = _policy(orders, say, capture)
+    returns = _returns(orders, policy, say)
     # An error in a callback, such as a full disk under the ledger, ends that connection and is said; the sink goes on.
     asyncio.get_running_loop().set_exception_handler(
         lambda _loop, context: say(f"error: {context.get('exception') or context['message']}")
@@ -80,7 +90,10 @@ async def open_sink(orders: Orders, say: Say) -> "AsyncIterator[tuple[Sink, Relo
             stuck_s=orders.stuck_s,
             share_port=orders.workers > 1,
             capture=capture,
+            returns=returns,
         ) as sink:
+            if returns is not None:
+                sink.own(returns.postman.run())
             yield sink, Reload(orders, policy, say)
     finally:
         if capture is not None:
@@ -103,6 +116,8 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) ->
     say(f"{sink.received} messages taken, {sink.octets} octets")
     if sink.smuggling:
         say(SMUGGLING.format(sink.smuggling))
+    if sink.returns is not None:
+        say(sink.returns.line)
 
 
 def _policy(orders: Orders, say: Say, capture: Capture | None) -> Policy | None:
@@ -113,6 +128,20 @@ def _policy(orders: Orders, say: Say, capture: Capture | None) -> Policy | None:
     for warning in terms.responses.warnings:
         say(f"warning: {warning}")
     return Policy(terms, storage_full=full)
+
+
+def _returns(orders: Orders, policy: Policy | None, say: Say) -> Returns | None:
+    plan = orders.returns
+    if plan is None:
+        return None
+    route = resolve(plan.to, "--bounce-to")
+    if not plan.allow_public_target:
+        refuse_public(route, "--bounce-to")
+    behaviour = orders.behaviour
+    if policy is None or behaviour.responses is None:
+        shipped = Destinations(read(DEFAULT_PROFILE), behaviour.suffixes, behaviour.seed, kumo=False, limits=Limits())
+        return Returns(plan, Postman(route, say), lambda: shipped, behaviour.seed)
+    return Returns(plan, Postman(route, say), lambda: policy.destinations, behaviour.seed)
 
 
 def _context(security: Security | None) -> ssl.SSLContext | None:

@@ -2,7 +2,7 @@
 
 Takes     an address to listen on; a `Ledger`, or none to count only; how to behave
 Gives     a running server with its bound address
-Refuses   to relay: there is no code here that opens a connection
+Never     relays: nothing that came in goes out; the one who opens connections is the postman, with reports of our own
 Limits    a client that is quiet for `idle_s`, or that finishes no message in `stuck_s`, is hung up on
 Not here  one connection (link), the conversation (smtp.server), what arrived (ledger), behaviour (policy)
 """
@@ -19,7 +19,9 @@ from trafficgen.plan import Target, TcpTarget, UnixTarget
 from trafficgen.sink.capture import Capture, Keeper
 from trafficgen.sink.ledger import Ledger, Receipt, SessionReceiver
 from trafficgen.sink.link import TLS_TIMEOUT_S, Link
+from trafficgen.sink.onlooker import Onlooker
 from trafficgen.sink.policy.judge import Policy
+from trafficgen.sink.returns import Returner, Returns
 from trafficgen.smtp.offer import Offer
 from trafficgen.smtp.server import Receiver, ServerSession
 
@@ -86,6 +88,7 @@ class Sink:
         stuck_s: float = STUCK_S,
         share_port: bool = False,
         capture: Capture | None = None,
+        returns: Returns | None = None,
     ) -> None:
         """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
@@ -95,10 +98,11 @@ class Sink:
         self.policy = policy
         self.tls = tls
         self.capture = capture
+        self.returns = returns
         self.opened = 0
         """Connections so far."""
         self.smuggled = 0
-        """Dots alone between wrong line ends: somebody tried to smuggle a message in. Of sessions that are over."""
+        """Dots alone between wrong line ends, in messages that came in pieces; the ledger counts the others."""
         self.links: set[Link] = set()
         self.address: Target = listen
         self._tls_at_once = tls_at_once
@@ -121,17 +125,20 @@ class Sink:
     @property
     def smuggling(self) -> int:
         """All that looked like the end of data and was none."""
-        return self.smuggled + sum(link.smuggled for link in self.links)
+        return self.smuggled + (self.ledger.smuggled if self.ledger else 0)
 
     def store(self) -> Store:
         """For the messages of a new session."""
         store: Store = SessionReceiver(self.ledger) if self.ledger else self.counter
-        return Keeper(store, self.capture) if self.capture is not None else store
+        if self.capture is not None:
+            store = Keeper(store, self.capture)
+        return Returner(store, self.returns) if self.returns is not None else store
 
     def watch(self, store: Store, session: ServerSession) -> None:
         """A session has begun that puts its messages there."""
-        if isinstance(store, Keeper):
+        while isinstance(store, Onlooker):
             store.session = session
+            store = store.store
 
     def own(self, work: Coroutine[None, None, None]) -> None:
         """Let something run that this sink ends with itself."""

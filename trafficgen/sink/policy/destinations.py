@@ -27,11 +27,11 @@ _ORDER: Final = (Stage.RCPT, Stage.DATA, Stage.DOT)
 class Destination:
     """One domain of the table, or the default."""
 
-    __slots__ = ("_block", "_delays", "_dice", "_kumo", "_name", "_seed", "remembers", "stages", "temper")
+    __slots__ = ("_block", "_delays", "_dice", "_kumo", "_seed", "name", "remembers", "stages", "temper")
 
     def __init__(self, name: str, temper: Temper, seed: int, *, kumo: bool) -> None:
         self.temper = temper
-        self._name = name
+        self.name = name
         self._seed = seed
         self._kumo = kumo
         self._delays: list[int] = []
@@ -65,7 +65,7 @@ class Destination:
         if delay is None:
             return 0
         if not self._delays:
-            stream = f"sink/response/{self._name}/delay"
+            stream = f"sink/response/{self.name}/delay"
             self._delays = delay.block(self._seed, stream, self._block, _DELAYS)[::-1]
             self._block += 1
         return self._delays.pop()
@@ -100,7 +100,7 @@ class Destination:
             left -= bounce  # those never come here: a defer's share is of all messages
         alternatives: list[Answer | None] = [answer for answer, _ in here]
         weights = [round(share, 9) for _, share in here]
-        stream = f"sink/response/{self._name}/{stage.value}"
+        stream = f"sink/response/{self.name}/{stage.value}"
         nothing = max(round(left, 9), 0.0)
         if not (nothing or any(weights)):
             nothing = 1.0
@@ -115,14 +115,14 @@ class Destinations:
         self._rates = {name.lower(): rate for name, rate in limits.domain_rates}
         self._suffixes = [f".{suffix.strip('.').lower()}" for suffix in suffixes]
         self.default = Destination("default", responses.default, seed, kumo=kumo)
-        self._named = {name: Destination(name, temper, seed, kumo=kumo) for name, temper in responses.domains.items()}
+        self.named = {name: Destination(name, temper, seed, kumo=kumo) for name, temper in responses.domains.items()}
         self.found: dict[bytes, tuple[Destination, Bucket | None]] = {}
         self._buckets: dict[str, Bucket] = {}
 
     @property
     def stages(self) -> set[Stage]:
         """Where any of them may refuse or delay."""
-        return {stage for destination in (self.default, *self._named.values()) for stage in destination.stages}
+        return {stage for destination in (self.default, *self.named.values()) for stage in destination.stages}
 
     @property
     def limited(self) -> bool:
@@ -147,18 +147,18 @@ class Destinations:
             if len(self._buckets) >= MAX_DOMAINS:
                 self._buckets.clear()
             bucket = self._buckets.setdefault(name, Bucket(rate))
-        return self._named.get(name, self.default), bucket
+        return self.named.get(name, self.default), bucket
 
     def _strip(self, domain: str) -> str:
         for suffix in self._suffixes:
             if domain.endswith(suffix):
                 return domain.removesuffix(suffix)
-        if self._suffixes or domain in self._named:
+        if self._suffixes or domain in self.named:
             return domain
         name = domain
         while "." in name:
             name = name.rpartition(".")[0]
-            if name in self._named or name in self._rates:
+            if name in self.named or name in self._rates:
                 return name
         return domain
 

@@ -91,7 +91,7 @@ def parse(kind: Kind, text: str) -> Fault:
     if len(rest) not in (wanted, wanted + 1):
         raise _wrong(kind, f'expected STAGE{":WHAT" * wanted}[:ODDS], got "{text}"')
     if len(rest) == wanted + 1:
-        share = parse_share(rest[-1], kind)
+        share = parse_share(rest[-1], f"--{kind.value}")
     if kind is Kind.REJECT:
         if not re.fullmatch(r"[45]\d\d", rest[0]):
             raise _wrong(kind, f'expected a code from 400 to 599, got "{rest[0]}"')
@@ -109,14 +109,14 @@ def tarpit(text: str) -> list[Fault]:
     return [parse(Kind.DELAY, f"{stage.value}:{text}") for stage in Stage]
 
 
-def parse_share(text: str, kind: Kind) -> float:
-    """ "10%", "0.1" or "1/10" as 0.1."""
+def parse_share(text: str, flag: str) -> float:
+    """ "10%", "0.1" or "1/10" as 0.1; `flag` is for errors."""
     found = _ODDS.fullmatch(text)
     if found is None or found[3] == "0":
-        raise _wrong(kind, f'expected odds such as 10%, 0.1 or 1/10, got "{text}"')
+        raise PlanError(f'expected odds such as 10%, 0.1 or 1/10, got "{text}"', field="share", flag=flag)
     share = 1 / int(found[3]) if found[3] else float(found[1]) / (100 if found[2] else 1)
     if share > 1:
-        raise _wrong(kind, f'expected odds of 100 % at most, got "{text}"')
+        raise PlanError(f'expected odds of 100 % at most, got "{text}"', field="share", flag=flag)
     return share
 
 
