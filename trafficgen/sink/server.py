@@ -102,7 +102,7 @@ class Sink:
         self.opened = 0
         """Connections so far."""
         self.smuggled = 0
-        """Dots alone between wrong line ends, in messages that came in pieces; the ledger counts the others."""
+        """Dots alone between wrong line ends: somebody tried to smuggle a message in. Of sessions that are over."""
         self.links: set[Link] = set()
         self.address: Target = listen
         self._tls_at_once = tls_at_once
@@ -125,7 +125,7 @@ class Sink:
     @property
     def smuggling(self) -> int:
         """All that looked like the end of data and was none."""
-        return self.smuggled + (self.ledger.smuggled if self.ledger else 0)
+        return self.smuggled + sum(link.smuggled for link in self.links)
 
     def store(self) -> Store:
         """For the messages of a new session."""
