@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mboxgen import headers, mime, people
+from mboxgen.columns import Table, hexadecimal, lengths, rows
 from mboxgen.distributions import with_tail
 from mboxgen.draft import Draft, Finished
 from mboxgen.draws import Draws
@@ -28,6 +29,8 @@ from mboxgen.shelf import shelf_of
 from mboxgen.traces import traces_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from mboxgen.headers import Moments
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
 _AMPLE = 600  # no short header is longer: an address ends at 52 octets, an identity at 49
-_MESSAGE_ID_OCTETS = len(b"Message-ID: \r\n")
+_MESSAGE_ID = b"Message-ID: "
 _TOKEN_OCTETS = 10 + 1 + 8
 _SHAPES = tuple(sorted(Shape, key=lambda shape: shape not in (Shape.PLAIN, Shape.HTML)))  # multiparts last
 _PLAIN, _HTML = _SHAPES.index(Shape.PLAIN), _SHAPES.index(Shape.HTML)
@@ -51,12 +54,12 @@ def smallest(recipe: Recipe) -> int:
     gathered = people.gather(recipe.seed, _locales(recipe))
     identities = headers.Identities(recipe.seed, gathered)
     longest = max((person.address for person in gathered.persons), key=len)
-    identity = max(identities.of(range(4096)), key=len)
-    date = headers.Moments(np.zeros(1, dtype=np.int64)).dates[0]
+    identity = max(identities.of(np.arange(4096)), key=len)
+    dated = headers.Moments(np.zeros(1, dtype=np.int64)).dates[0] + _MESSAGE_ID
     faults = [FAULTS[name] for name, share in recipe.faults if share]
     content = mime.BROKEN_FIELDS if any(fault.name == "broken-mime" for fault in faults) else b""
     lead = sum(len(fault.body) for fault in faults)
-    return len(headers.short(longest, longest, date, identity, content)) + lead + Shape.PLAIN.least_body
+    return len(headers.short(longest, longest, dated, identity, content)) + lead + Shape.PLAIN.least_body
 
 
 def check_sizes(recipe: Recipe) -> None:
@@ -83,14 +86,15 @@ class Rendered:
 
     messages: Finished
     flags: NDArray[np.uint32]
-    epochs: list[int]
+    epochs: NDArray[np.int64]
 
 
 @dataclass(slots=True)
 class _Drawn:
-    """A block as drawn, by column; leads are what the faults in `struck` put before the text."""
+    """A block as drawn, by column; leads are numbers of what the faults in `struck` put before the text."""
 
-    numbers: range
+    numbers: NDArray[np.int64]
+    tokens: NDArray[np.bytes_]
     octets: NDArray[np.int64]
     shapes: NDArray[np.int64]
     charsets: NDArray[np.int64]
@@ -101,7 +105,7 @@ class _Drawn:
     subjects: NDArray[np.int64]
     earlier: dict[int, list[int]]
     struck: dict[str, NDArray[np.bool_]]
-    leads: list[bytes]
+    leads: NDArray[np.int64]
 
 
 class Renderer:
@@ -121,20 +125,23 @@ class Renderer:
         kinds = _kinds(recipe)
         self._shelf = shelf_of(recipe.seed, look.locales, tuple(dict.fromkeys([*kinds, "base64"])))
         self._pools, self._html_pools = np.array([self._shelf.numbers[kind] for kind in kinds]).reshape(2, -1)
-        self._contents = [mime.content_fields(shape, charset) for shape in _SHAPES for charset in Charset]
-        self._contents.append(mime.BROKEN_FIELDS)
-        self._content_octets = mime.lengths(self._contents)
+        contents = [mime.content_fields(shape, charset) for shape in _SHAPES for charset in Charset]
+        # With the blank line that ends the header; the last is for the fault.
+        self._contents = Table([content + b"\r\n" for content in (*contents, mime.BROKEN_FIELDS)])
+        self._content_octets = self._contents.octets - 2
+        self._leads = Table(_leads(recipe))
         start = (recipe.start - _EPOCH).days * _SECONDS_PER_DAY
         self._start, self._span = start, recipe.days * _SECONDS_PER_DAY
 
     def render(self, block: int) -> Rendered:
         """Make a block."""
         draws = Draws(self._recipe.seed, block, self._plan.block_messages)
-        drawn = self._drawn(draws, self._plan.numbers(block), self._plan.sizes(block))
+        numbers = self._plan.numbers(block)
+        drawn = self._drawn(draws, np.arange(numbers.start, numbers.stop), self._plan.sizes(block))
         made = self._headers(draws, drawn)
-        senders = map(self._fields.addresses.__getitem__, drawn.senders.tolist())
-        draft = Draft(self._shelf, drawn.moments.from_lines(senders), made)
-        self._put_bodies(draft, draws, drawn, drawn.octets - mime.lengths(made))
+        from_lines = drawn.moments.from_lines(self._fields.openings.pick(drawn.senders))
+        draft = Draft(self._shelf, from_lines, made)
+        self._put_bodies(draft, draws, drawn, drawn.octets - lengths(made))
         finished = draft.finish(self._recipe.seed, block)
         flags = np.where(finished.eight_bit, Flag.EIGHT_BIT, 0).astype(np.uint32) | np.uint32(Flag.CHECKSUMS_KNOWN)
         for name, struck in drawn.struck.items():
@@ -143,10 +150,10 @@ class Renderer:
             flags[at] |= 0 if made[at].isascii() else Flag.SMTPUTF8
         return Rendered(finished, flags, drawn.moments.epochs)
 
-    def _drawn(self, draws: Draws, numbers: range, octets: NDArray[np.int64]) -> _Drawn:
+    def _drawn(self, draws: Draws, numbers: NDArray[np.int64], octets: NDArray[np.int64]) -> _Drawn:
         """Draw all that headers say of the messages of a block, and faults."""
         look, recipe, count, fields = self._look, self._recipe, len(numbers), self._fields
-        persons = len(fields.names)
+        persons = fields.persons
         shapes = np.array([_SHAPES.index(shape) for shape, _ in look.shapes])
         charsets = np.array([mime.CHARSETS.index(charset) for charset, _ in look.charsets])
         threads, earlier = draws.threads(look)
@@ -157,12 +164,12 @@ class Renderer:
             senders = np.where(wide, fields.wide_senders.start + senders % len(fields.wide_senders), senders)
         subjects = draws.below("subject", self._subjects)[threads] + replies + fields.wide_subjects * wide
         struck = {name: draws.hits(f"fault {name}", share)[:count] for name, share in recipe.faults}
-        leads = [b""] * count
-        for name, hits in struck.items():
-            for at in np.flatnonzero(hits).tolist():
-                leads[at] += FAULTS[name].body
+        leads = np.zeros(count, dtype=np.int64)
+        for number, hits in enumerate(struck.values()):
+            leads += hits * (1 << number)
         drawn = _Drawn(
             numbers,
+            rows(count, hexadecimal(numbers, 10), b"-%08x" % self._identities.run),
             octets,
             shapes[draws.choose("shape", [weight for _, weight in look.shapes])][:count],
             charsets[draws.choose("charset", [weight for _, weight in look.charsets])][:count],
@@ -180,47 +187,49 @@ class Renderer:
         drawn.charsets[broken | struck.get("eight-bit", np.False_)] = _ASCII
         return drawn
 
-    def _epochs(self, draws: Draws, numbers: range) -> NDArray[np.int64]:
+    def _epochs(self, draws: Draws, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Spread the messages evenly over the span, in order, each somewhere in its own stretch."""
         count = self._plan.messages
         stretch = max(self._span // count, 1)
         jitter = draws.below("date", min(stretch, 1 << 31))[: len(numbers)]
-        return self._start + np.arange(numbers.start, numbers.stop) * self._span // count + jitter
+        return self._start + numbers * self._span // count + jitter
 
     def _headers(self, draws: Draws, drawn: _Drawn) -> list[bytes]:
         """Give all headers; what is too small for its shape becomes plain text, for names: gets a short header."""
         fields, count = self._fields, len(drawn.numbers)
-        to = list(map(fields.addresses.__getitem__, drawn.recipients[:, 0].tolist()))
         identities = self._identities.of(drawn.numbers)
-        hexadecimal = [identity[1:11] for identity in identities]
-        dates, referred = drawn.moments.dates, [b""] * count
+        dated, referred = rows(count, drawn.moments.dates, _MESSAGE_ID).tolist(), [b"\r\n"] * count
         for at in np.flatnonzero(drawn.struck.get("missing-date", ())).tolist():
-            dates[at] = b""
+            dated[at] = _MESSAGE_ID
         for at, before in drawn.earlier.items():
-            referred[at] = headers.references(identities, before)
+            referred[at] += headers.references(identities, before)
         columns = (drawn.senders, drawn.recipients, drawn.subjects)
-        core = fields.octets(*columns) + sum(map(mime.lengths, (dates, identities, referred))) + _MESSAGE_ID_OCTETS
-        room = drawn.octets - core - 2 - mime.lengths(drawn.leads)
+        core = fields.octets(*columns) + sum(map(lengths, (dated, identities, referred)))
+        room = drawn.octets - core - 2 - self._leads.octets[drawn.leads]
         contents = self._content_numbers(drawn, room)
         in_content = self._content_octets[contents] + (drawn.shapes > _HTML) * (_TOKEN_OCTETS - len(b"%b"))
         room -= in_content + _LEAST[drawn.shapes]
         wanted = self._header_sizes.draw(draws.raw("header"))[:count] - core - in_content
-        seconds = map(b"%d".__mod__, drawn.moments.epochs)
-        values = zip(drawn.moments.minutes, seconds, hexadecimal, to, strict=True)
-        traces = self._traces.within(np.minimum(wanted, room - drawn.octets // 4), values)
-        content = list(map(self._contents.__getitem__, contents.tolist()))
-        for at in np.flatnonzero(drawn.shapes > _HTML).tolist():
-            content[at] %= self._token(drawn.numbers[at])
-        made = list(map(b"".join, zip(
-            traces, *fields.rows(*columns), dates, repeat(b"Message-ID: "), identities, repeat(b"\r\n"), referred,
-            content, repeat(b"\r\n"),
-        )))  # fmt: skip
+        traces = self._traces.within(np.minimum(wanted, room - drawn.octets // 4), partial(self._trace_values, drawn))
+        content = list(self._contents.pick(contents))
+        multipart = np.flatnonzero(drawn.shapes > _HTML)
+        for at, token in zip(multipart.tolist(), drawn.tokens[multipart].tolist(), strict=True):
+            content[at] %= token
+        parts = (traces, *fields.columns(*columns), dated, identities, referred, content)
+        made = list(map(b"".join, zip(*parts, strict=True)))
         for at in np.flatnonzero(room < 0).tolist():
-            sender = fields.addresses[drawn.senders[at]]
-            broken = mime.BROKEN_FIELDS if content[at] is mime.BROKEN_FIELDS else b""
-            made[at] = headers.short(sender, to[at], dates[at], identities[at], broken)
+            sender, recipient = (fields.addresses[who] for who in (drawn.senders[at], drawn.recipients[at, 0]))
+            broken = mime.BROKEN_FIELDS if contents[at] == len(self._contents.texts) - 1 else b""
+            made[at] = headers.short(sender, recipient, dated[at], identities[at], broken)
             drawn.charsets[at] = _UNDECLARED
         return made
+
+    def _trace_values(self, drawn: _Drawn, at: NDArray[np.int64]) -> Iterable[tuple[bytes, ...]]:
+        """Give what the traces of some messages are filled with."""
+        minutes, numbers = drawn.moments.minutes[at].tolist(), hexadecimal(drawn.numbers[at], 10).tolist()
+        seconds = map(b"%d".__mod__, drawn.moments.epochs[at].tolist())
+        to = map(self._fields.addresses.__getitem__, drawn.recipients[at, 0].tolist())
+        return zip(minutes, seconds, numbers, to, strict=True)
 
     def _content_numbers(self, drawn: _Drawn, room: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give places in `_contents`, after making those messages plain text that have no room for their shape."""
@@ -228,28 +237,35 @@ class Renderer:
         needed = self._content_octets[contents] + (drawn.shapes > _HTML) * (_TOKEN_OCTETS - len(b"%b"))
         drawn.shapes[room < needed + _LEAST[drawn.shapes]] = _PLAIN
         contents = drawn.shapes * len(Charset) + drawn.charsets
-        contents[drawn.struck.get("broken-mime", np.False_)] = len(self._contents) - 1
+        contents[drawn.struck.get("broken-mime", np.False_)] = len(self._contents.texts) - 1
         return contents
 
     def _put_bodies(self, draft: Draft, draws: Draws, drawn: _Drawn, octets: NDArray[np.int64]) -> None:
-        count = len(drawn.numbers)
         attachments = draws.attachments(_ATTACHING[drawn.shapes], self._recipe.chosen_unique_share)
         letters = Letters(
+            np.arange(len(octets)),
             drawn.charsets,
             self._pools[drawn.charsets],
             self._html_pools[drawn.charsets],
-            [self._token(number) for number in drawn.numbers],
-            [b"Dear %b,\r\n\r\n" % self._fields.names[number] for number in drawn.recipients[:, 0].tolist()],
+            drawn.tokens,
+            drawn.recipients[:, 0],
             drawn.leads,
-            [attachments.get(at, []) for at in range(count)],
+            self._fields.greetings,
+            self._leads,
+            attachments,
         )
         for number in np.unique(drawn.shapes).tolist():
             at = np.flatnonzero(drawn.shapes == number)
             draft.group(at)
             mime.put_bodies(draft, _SHAPES[number], letters.part(at), octets[at])
 
-    def _token(self, number: int) -> bytes:
-        return b"%010x-%08x" % (number, self._identities.run)
+
+def _leads(recipe: Recipe) -> list[bytes]:
+    """Give what every set of faults puts before the text; bit n of a place is the nth fault of the recipe."""
+    leads = [b""]
+    for name, _ in recipe.faults:
+        leads += [lead + FAULTS[name].body for lead in leads]
+    return leads
 
 
 def _kinds(recipe: Recipe) -> list[str]:

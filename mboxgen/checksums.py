@@ -67,7 +67,10 @@ def joined(crcs: NDArray[np.uint32], ends: NDArray[np.int64], starts: NDArray[np
     """
     last = np.append(starts[1:], len(ends)) - 1
     after = np.repeat(ends[last], np.diff(starts, append=len(ends))) - ends
-    sums: NDArray[np.uint32] = np.bitwise_xor.reduceat(shift(crcs, after), starts)
+    followed = np.flatnonzero(after)  # half of the pieces of short messages are the last of their group
+    shifted = crcs.copy()
+    shifted[followed] = shift(crcs[followed], after[followed])
+    sums: NDArray[np.uint32] = np.bitwise_xor.reduceat(shifted, starts)
     return sums
 
 

@@ -175,7 +175,8 @@ def _started() -> _Worker:
         command,
         pass_fds=(theirs.fileno(),),
         start_new_session=True,  # Ctrl-C is for us
-        env={**os.environ, "PYTHONPATH": path},
+        # Workers are as many as the user wants processes; nothing here multiplies matrices, so no threads for that.
+        env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path},
     )
     theirs.close()
     return _Worker(process, ours)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import checksums, streams
+from mboxgen.columns import Table, lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -54,19 +55,39 @@ class Draft:
         self.shelf = shelf
         self._messages = len(headers)
         self._pieces: list[bytes | memoryview] = []
+        self._octets: list[NDArray[np.int64]] = []
+        self._crcs: list[NDArray[np.uint32]] = []
         self._places: list[NDArray[np.int64]] = []
         self._runs: list[tuple[NDArray[np.int64], ...]] = []
-        for column, octets in ((0, from_lines), (1, headers), (_COLUMNS - 1, [b"\r\n"] * len(headers))):
-            self.group(np.arange(len(headers)), column)
-            self.fixed(octets)
+        everyone = np.arange(len(headers))
+        self.group(everyone, 0)
+        self.fixed(from_lines)
+        self.fixed(headers)
+        self.group(everyone, _COLUMNS - 1)
+        self.same(b"\r\n")
 
     def group(self, at: NDArray[np.int64], column: int = 2) -> None:
         """Let the columns that follow be those of the messages `at`; each message belongs to one group."""
         self._at, self._column = at, column
 
-    def fixed(self, octets: Sequence[bytes]) -> None:
-        """Append octets as they are, to each message its own; empty ones cost least."""
-        self._pieces += octets
+    def fixed(self, texts: Sequence[bytes]) -> None:
+        """Append texts as they are, to each message its own."""
+        self._put(texts, lengths(texts), checksums.each(texts))
+
+    def picked(self, table: Table, numbers: NDArray[np.int64]) -> None:
+        """Append texts of a table, to each message the one with its number."""
+        octets = table.octets[numbers]
+        if octets.any():
+            self._put(table.pick(numbers), octets, table.crcs[numbers])
+
+    def same(self, text: bytes) -> None:
+        """Append the same text to every message."""
+        self.picked(Table([text]), np.zeros(len(self._at), dtype=np.int64))
+
+    def _put(self, texts: Iterable[bytes], octets: NDArray[np.int64], crcs: NDArray[np.uint32]) -> None:
+        self._pieces += texts
+        self._octets.append(octets)
+        self._crcs.append(crcs)
         self._places.append(self._next())
 
     def run(self, kinds: NDArray[np.int64], octets: NDArray[np.int64], copies: NDArray[np.int64] | None = None) -> None:
@@ -82,18 +103,15 @@ class Draft:
         """Cut all runs, put the pieces in order and sum up every message."""
         places, kinds, octets, copies = map(np.concatenate, zip(*self._runs, strict=True))
         cut = self.shelf.cut(kinds, octets, copies, streams.raw(seed, "runs", block, len(octets)))
-        fixed = self._pieces
         # Parts of one run keep their order: they count up from its place, slice before filling.
         parts = places[cut.runs] + 2 * np.arange(len(cut.runs))
         keys = np.concatenate([*self._places, parts, parts + 1])
-        lengths = np.concatenate(
-            [np.fromiter(map(len, fixed), np.int64, len(fixed)), cut.slice_octets, cut.fill_octets]
-        )
-        crcs = np.concatenate([checksums.each(fixed), cut.slice_crcs, cut.fill_crcs])
-        order = np.flatnonzero(lengths)
+        octets = np.concatenate([*self._octets, cut.slice_octets, cut.fill_octets])
+        crcs = np.concatenate([*self._crcs, cut.slice_crcs, cut.fill_crcs])
+        order = np.flatnonzero(octets)
         order = order[np.argsort(keys[order], kind="stable")]
-        pieces = list(map([*fixed, *cut.slices, *cut.fills].__getitem__, order.tolist()))
-        ends, crcs = np.cumsum(lengths[order]), crcs[order]
+        pieces = list(map([*self._pieces, *cut.slices, *cut.fills].__getitem__, order.tolist()))
+        ends, crcs = np.cumsum(octets[order]), crcs[order]
         owners = keys[order] // (_PARTS * _COLUMNS)
         starts = np.searchsorted(owners, np.arange(self._messages + 1))
         eight_bit = np.zeros(self._messages, dtype=bool)
@@ -116,8 +134,12 @@ def _summed(
     octets = np.diff(group_ends, prepend=0).reshape(-1, 4)
     _, headers, bodies, _ = sums.reshape(-1, 4).T
     whole = checksums.shift(headers, octets[:, 2]) ^ bodies
-    block = checksums.joined(sums, group_ends, np.zeros(1, dtype=np.int64))
-    lengths = octets[:, 1] + octets[:, 2]
+    whole_octets = octets[:, 1] + octets[:, 2]
+    # The block out of its messages, these out of From_ line, message and blank line: far less to shift than by pieces.
+    framed = np.column_stack((sums[::4], whole, sums[3::4])).ravel()
+    framed_ends = group_ends.reshape(-1, 4)[:, [0, 2, 3]]
+    messages = checksums.joined(framed, framed_ends.ravel(), np.arange(0, len(framed), 3))
+    block = checksums.joined(messages, framed_ends[:, 2], np.zeros(1, dtype=np.int64))
     return Finished(
-        pieces, ends, starts, octets[:, 0], octets[:, 1], lengths, whole, bodies, int(block[0]), eight_bit
+        pieces, ends, starts, octets[:, 0], octets[:, 1], whole_octets, whole, bodies, int(block[0]), eight_bit
     )  # fmt: skip

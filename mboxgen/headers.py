@@ -11,44 +11,45 @@ is a look-up in a table of ready ones, and a header one join.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import repeat
 from operator import add
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mboxgen import streams
-from mboxgen.mime import lengths
+from mboxgen.columns import Table, hexadecimal, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from mboxgen.people import People
 
 DATE_OCTETS = len(b"Date: Fri, 21 Nov 2025 22:55:03 +0000\r\n")
+_SPREAD = np.uint64(4_294_967_291)  # the largest prime below 2**32
 MAX_REFERENCES = 10  # the first and the latest nine: RFC 5322 section 3.6.4 sets no limit, clients cut
 _DAYS = (b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed")  # 1 January 1970 was a Thursday
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
-_CLOCKS = tuple(b"%02d:%02d" % divmod(minute, 60) for minute in range(1440))
-_SECONDS = tuple(b":%02d" % second for second in range(60))
+_CLOCKS = np.array([b"%02d:%02d" % divmod(minute, 60) for minute in range(1440)])
+_SECONDS = np.array([b":%02d" % second for second in range(60)])
 
 
 class Moments:
     """The times of messages, UTC. The second of the Date lies before those of the trace and of the From_ line."""
 
     def __init__(self, epochs: NDArray[np.int64]) -> None:
-        self.epochs: list[int] = epochs.tolist()
-        mail, short, year = zip(*map(_day, (epochs // 86_400).tolist()), strict=True)
-        clocks = list(map(_CLOCKS.__getitem__, (epochs % 86_400 // 60).tolist()))
-        seconds, later = (map(_SECONDS.__getitem__, second.tolist()) for second in (epochs % 7, 50 + epochs % 10))
-        self.minutes = list(map(add, mail, clocks))
-        self.dates = list(map(b"".join, zip(repeat(b"Date: "), self.minutes, seconds, repeat(b" +0000\r\n"))))
-        self._stamps = (short, clocks, later, year)
+        self.epochs, count = epochs, len(epochs)
+        days, on = np.unique(epochs // 86_400, return_inverse=True)
+        mail, short, year = (np.array(texts)[on] for texts in zip(*map(_day, days.tolist()), strict=True))
+        clocks = _CLOCKS[epochs % 86_400 // 60]
+        self.minutes = rows(count, mail, clocks)
+        self.dates = rows(count, b"Date: ", self.minutes, _SECONDS[epochs % 7], b" +0000\r\n")
+        self._stamps = rows(count, short, clocks, _SECONDS[50 + epochs % 10], year)
 
-    def from_lines(self, senders: Iterable[bytes]) -> list[bytes]:
-        """Give From_ lines, once: asctime, UTC, no zone, which every known reader takes (docs/corpora.md)."""
-        return list(map(b"".join, zip(repeat(b"From "), senders, *self._stamps)))
+    def from_lines(self, openings: Iterable[bytes]) -> list[bytes]:
+        """Give From_ lines: asctime, UTC, no zone, which every known reader takes (docs/corpora.md)."""
+        return list(map(add, openings, self._stamps.tolist()))
 
 
 @lru_cache(maxsize=4096)
@@ -72,10 +73,11 @@ class Identities:
         self.run = streams.stream_number(f"run {seed}")
         self._ends = [b".%08x@%b>" % (self.run, host) for host in people.hosts]
 
-    def of(self, numbers: range) -> list[bytes]:
+    def of(self, numbers: NDArray[np.int64]) -> list[bytes]:
         """Give the Message-IDs of messages with their angle brackets; the number is octets 1 to 10."""
-        ends, count = self._ends, len(self._ends)
-        return [b"<%010x%b" % (n, ends[n * 2_654_435_761 % 4_294_967_291 % count]) for n in numbers]
+        spread = numbers.astype(np.uint64) % _SPREAD * np.uint64(2_654_435_761) % _SPREAD
+        ends = map(self._ends.__getitem__, (spread % np.uint64(len(self._ends))).tolist())
+        return list(map(add, rows(len(numbers), b"<", hexadecimal(numbers, 10)).tolist(), ends))
 
 
 class Fields:
@@ -90,37 +92,35 @@ class Fields:
         self.wide_senders, self.wide_subjects = range(len(persons), len(persons) + len(wide)), 2 * len(people.subjects)
         mailboxes = [person.mailbox for person in persons] + [person.utf8_mailbox for person in wide]
         self.addresses = [person.address for person in (*persons, *wide)]
-        self.names = [person.first_name for person in persons]
-        self.senders = [b"From: %b\r\n" % mailbox for mailbox in mailboxes]
-        self.first = [b"To: %b" % person.mailbox for person in persons]
-        self.more = [*(b",\r\n %b" % person.mailbox for person in persons), b""]
+        self.persons = len(persons)
+        self.openings = Table([b"From %b" % address for address in self.addresses])
+        # The last one is for messages that are too short to greet anybody.
+        self.greetings = Table([*(b"Dear %b,\r\n\r\n" % person.first_name for person in persons), b""])
+        self._senders = Table([b"From: %b\r\n" % mailbox for mailbox in mailboxes])
+        self._first = Table([b"To: %b" % person.mailbox for person in persons])
+        self._more = Table([*(b",\r\n %b" % person.mailbox for person in persons), b""])
         written = (*people.subjects, *people.utf8_subjects)
         count = len(people.subjects)
-        self.subjects = [
+        self._subjects = Table([
             b"\r\nSubject: %b%b\r\n" % (reply, subject)
             for some in (written[:count], written[count:]) for reply in (b"", b"Re: ") for subject in some
-        ]  # fmt: skip
-        self._lengths = [lengths(table) for table in (self.senders, self.first, self.more, self.subjects)]
+        ])  # fmt: skip
 
     def octets(
         self, senders: NDArray[np.int64], recipients: NDArray[np.int64], subjects: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Give the octets of From, To and Subject; recipients are rows, filled up with the last of `more`."""
-        in_from, first, more, subject = self._lengths
-        others: NDArray[np.int64] = more[recipients[:, 1:]].sum(axis=1)
-        return in_from[senders] + first[recipients[:, 0]] + others + subject[subjects]
+        others: NDArray[np.int64] = self._more.octets[recipients[:, 1:]].sum(axis=1)
+        octets = self._senders.octets[senders] + self._first.octets[recipients[:, 0]] + others
+        return octets + self._subjects.octets[subjects]
 
-    def rows(
+    def columns(
         self, senders: NDArray[np.int64], recipients: NDArray[np.int64], subjects: NDArray[np.int64]
-    ) -> list[map[bytes]]:
-        """Give the columns of From, To and Subject."""
-        first, *others = recipients.T.tolist()
-        return [
-            map(self.senders.__getitem__, senders.tolist()),
-            map(self.first.__getitem__, first),
-            *(map(self.more.__getitem__, column) for column in others),
-            map(self.subjects.__getitem__, subjects.tolist()),
-        ]
+    ) -> list[Iterable[bytes]]:
+        """Give From, To and Subject, in several columns."""
+        first, *others = recipients.T
+        more = (self._more.pick(column) for column in others)
+        return [self._senders.pick(senders), self._first.pick(first), *more, self._subjects.pick(subjects)]
 
 
 def references(identities: list[bytes], earlier: list[int]) -> bytes:
@@ -130,8 +130,9 @@ def references(identities: list[bytes], earlier: list[int]) -> bytes:
     return b"In-Reply-To: %b\r\nReferences: %b\r\n" % (written[-1], b"\r\n ".join(written))
 
 
-def short(sender: bytes, recipient: bytes, date: bytes, identity: bytes, content: bytes) -> bytes:
-    """Give the shortest header that every reader takes, for messages that have no room."""
-    return b"From: %b\r\nTo: %b\r\nSubject: note\r\n%bMessage-ID: %b\r\n%b\r\n" % (
-        sender, recipient, date, identity, content,
-    )  # fmt: skip
+def short(sender: bytes, recipient: bytes, dated: bytes, identity: bytes, content: bytes) -> bytes:
+    """Give the shortest header that every reader takes, for messages that have no room.
+
+    `dated` is the Date field, if any, and the name of the field that the identity is in.
+    """
+    return b"From: %b\r\nTo: %b\r\nSubject: note\r\n%b%b\r\n%b\r\n" % (sender, recipient, dated, identity, content)

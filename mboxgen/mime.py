@@ -12,16 +12,17 @@ section 6.7), and has the message's own number.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mboxgen import parts
+from mboxgen.columns import Table, lengths, rows
 from mboxgen.looks import Charset, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -70,24 +71,33 @@ class Attachment:
 class Letters:
     """What was drawn for messages of one shape, by column.
 
-    charsets and pools are places in CHARSETS and on the shelf; tokens are unique in the corpus; leads are what faults
-    put before the text.
+    charsets and pools are places in CHARSETS and on the shelf; tokens are unique in the corpus and equally long;
+    greetings and leads, which faults put before the text, are numbers in their tables, the last greeting is empty;
+    attachments are found by a message's place in the block.
     """
 
+    at: NDArray[np.int64]
     charsets: NDArray[np.int64]
     pools: NDArray[np.int64]
     html_pools: NDArray[np.int64]
-    tokens: list[bytes]
-    greetings: list[bytes]
-    leads: list[bytes]
-    attachments: list[list[Attachment]]
+    tokens: NDArray[np.bytes_]
+    greetings: NDArray[np.int64]
+    leads: NDArray[np.int64]
+    ready_greetings: Table
+    ready_leads: Table
+    attachments: Mapping[int, list[Attachment]]
 
     def part(self, at: NDArray[np.int64]) -> Letters:
         """Those of some messages."""
-        charsets, pools, html_pools = self.charsets[at], self.pools[at], self.html_pools[at]
-        every = at.tolist()
-        tokens, greetings, leads = ([texts[n] for n in every] for texts in (self.tokens, self.greetings, self.leads))
-        return Letters(charsets, pools, html_pools, tokens, greetings, leads, [self.attachments[n] for n in every])
+        return replace(
+            self, at=at, charsets=self.charsets[at], pools=self.pools[at], html_pools=self.html_pools[at],
+            tokens=self.tokens[at], greetings=self.greetings[at], leads=self.leads[at],
+        )  # fmt: skip
+
+    @property
+    def lead_octets(self) -> NDArray[np.int64]:
+        """The octets of each lead."""
+        return self.ready_leads.octets[self.leads]
 
 
 def _multipart_fields(kind: bytes, extra: bytes = b"") -> bytes:
@@ -115,7 +125,7 @@ def put_bodies(draft: Draft, shape: Shape, letters: Letters, octets: NDArray[np.
         case Shape.PLAIN:
             _put_plain(draft, letters, octets)
         case Shape.HTML:
-            _put_html(draft, letters, octets, letters.leads)
+            _put_html(draft, letters, octets, lead=True)
         case Shape.ALTERNATIVE:
             _put_alternative(draft, letters, octets, b"")
         case Shape.SIGNED:
@@ -125,39 +135,44 @@ def put_bodies(draft: Draft, shape: Shape, letters: Letters, octets: NDArray[np.
 
 
 def _put_plain(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> None:
-    polite = (octets - lengths(letters.leads) >= _COURTESY).tolist()
-    columns = zip(polite, letters.leads, letters.greetings, strict=True)
-    heads = [lead + greeting if well else lead for well, lead, greeting in columns]
-    tails = [b"\r\nRef. %b\r\n" % token if well else b"" for well, token in zip(polite, letters.tokens, strict=True)]
-    draft.fixed(heads)
-    draft.run(letters.pools, octets - lengths(heads) - lengths(tails))
-    draft.fixed(tails)
+    room = octets - letters.lead_octets
+    polite, ready = room >= _COURTESY, letters.ready_greetings
+    greetings = np.where(polite, letters.greetings, len(ready.texts) - 1)
+    references = rows(len(octets), b"\r\nRef. ", letters.tokens, b"\r\n")
+    draft.picked(letters.ready_leads, letters.leads)
+    draft.picked(ready, greetings)
+    draft.run(letters.pools, room - ready.octets[greetings] - polite * references.itemsize)
+    draft.fixed(np.where(polite, references, b"").tolist())
 
 
-def _put_html(draft: Draft, letters: Letters, octets: NDArray[np.int64], leads: list[bytes]) -> None:
-    draft.fixed([_HTML_HEAD + lead for lead in leads])
-    draft.run(letters.html_pools, octets - lengths(leads) - len(_HTML_HEAD) - len(_HTML_TAIL))
-    draft.fixed([_HTML_TAIL] * len(leads))
+def _put_html(draft: Draft, letters: Letters, octets: NDArray[np.int64], lead: bool) -> None:
+    draft.same(_HTML_HEAD)
+    if lead:
+        draft.picked(letters.ready_leads, letters.leads)
+        octets = octets - letters.lead_octets
+    draft.run(letters.html_pools, octets - len(_HTML_HEAD) - len(_HTML_TAIL))
+    draft.same(_HTML_TAIL)
 
 
 def _put_alternative(draft: Draft, letters: Letters, octets: NDArray[np.int64], prefix: bytes) -> None:
     """Text and HTML; the boundary is the token after "=_" and the prefix."""
     plain = _for_each(letters, b"--=_" + prefix + b"%b\r\n%b\r\n", _PLAIN_FIELDS)
     html = _for_each(letters, b"\r\n--=_" + prefix + b"%b\r\n%b\r\n", _HTML_FIELDS)
-    ends = [b"\r\n--=_%b%b--\r\n" % (prefix, token) for token in letters.tokens]
-    room = octets - lengths(plain) - lengths(html) - lengths(ends)
-    in_plain = np.maximum(lengths(letters.leads) + 2, room * 3 // 10)
+    ends = rows(len(octets), b"\r\n--=_" + prefix, letters.tokens, b"--\r\n")
+    room = octets - lengths(plain) - lengths(html) - ends.itemsize
+    in_plain = np.maximum(letters.lead_octets + 2, room * 3 // 10)
     draft.fixed(plain)
     _put_plain(draft, letters, in_plain)
     draft.fixed(html)
-    _put_html(draft, letters, room - in_plain, [b""] * len(room))
-    draft.fixed(ends)
+    _put_html(draft, letters, room - in_plain, lead=False)
+    draft.fixed(ends.tolist())
 
 
 def _put_signed(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> None:
     heads = _for_each(letters, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
-    middles = [_SIGNATURE_HEAD % token for token in letters.tokens]
-    ends = [b"-----END PGP SIGNATURE-----\r\n\r\n--=_%b--\r\n" % token for token in letters.tokens]
+    tokens = letters.tokens.tolist()
+    middles = [_SIGNATURE_HEAD % token for token in tokens]
+    ends = [b"-----END PGP SIGNATURE-----\r\n\r\n--=_%b--\r\n" % token for token in tokens]
     signature = parts.base64_octets(_SIGNATURE)
     draft.fixed(heads)
     _put_plain(draft, letters, octets - lengths(heads) - lengths(middles) - signature - lengths(ends))
@@ -167,15 +182,17 @@ def _put_signed(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> No
 
 
 def _put_mixed(draft: Draft, letters: Letters, octets: NDArray[np.int64], nested: bool) -> None:
-    ends = [b"\r\n--=_%b--\r\n" % token for token in letters.tokens]
-    least = lengths(letters.leads) + (Shape.ALTERNATIVE.least_body if nested else 2)
+    tokens = letters.tokens.tolist()
+    ends = [b"\r\n--=_%b--\r\n" % token for token in tokens]
+    least = letters.lead_octets + (Shape.ALTERNATIVE.least_body if nested else 2)
     if nested:
-        heads = [_NESTED_HEAD % (token, token) for token in letters.tokens]
+        heads = [_NESTED_HEAD % (token, token) for token in tokens]
     else:
         heads = _for_each(letters, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
     room = octets - lengths(heads) - lengths(ends)
     to_share = (room - np.maximum(least, np.minimum(_MAX_TEXT, room // 3))).tolist()
-    fitted = list(map(_fit, letters.tokens, letters.attachments, to_share))
+    attachments = map(letters.attachments.__getitem__, letters.at.tolist())
+    fitted = list(map(_fit, tokens, attachments, to_share))
     in_text = room - np.array([sum(len(head) + run for head, run, _ in attached) for attached in fitted], np.int64)
     draft.fixed(heads)
     if nested:
@@ -192,7 +209,7 @@ def _put_mixed(draft: Draft, letters: Letters, octets: NDArray[np.int64], nested
 
 def _for_each(letters: Letters, form: bytes, fields: tuple[bytes, ...]) -> list[bytes]:
     """Give a form filled with each message's token and the fields of its charset."""
-    pairs = zip(letters.tokens, letters.charsets.tolist(), strict=True)
+    pairs = zip(letters.tokens.tolist(), letters.charsets.tolist(), strict=True)
     return [form % (token, fields[charset]) for token, charset in pairs]
 
 
@@ -227,8 +244,3 @@ def _copy_octets(copy: int) -> int:
 def _line(octets: bytes) -> bytes:
     """Give one full line of base64 that decodes to these octets and filling."""
     return base64.b64encode(octets[:_LINE].ljust(_LINE)) + b"\r\n"
-
-
-def lengths(texts: Sequence[bytes]) -> NDArray[np.int64]:
-    """Give the octets of each text."""
-    return np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))

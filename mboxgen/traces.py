@@ -25,7 +25,7 @@ from mboxgen import streams
 from mboxgen.people import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 TRACES = 384
 MAX_RECEIVED = 20
-_Choice = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+_Values = tuple[bytes, ...]
+_Choice = Callable[[_Values], _Values]
 _PLACE = re.compile(rb"%\((.)\)[bd]")
 _KEYS = b"deir"  # minute, second of the epoch, identity, recipient
 _MINUTE_OCTETS = len(b"Fri, 21 Nov 2025 22:55")
@@ -52,21 +53,28 @@ class Traces:
         longest = max(len(person.address) for person in people.persons)
         filled = (b"-" * _MINUTE_OCTETS, b"0" * 10, b"0" * 10, b"r" * longest)
         # By place and not by name: a third less to do for each message.
-        forms = [
+        forms: list[tuple[bytes, _Choice]] = [
             (_PLACE.sub(b"%b", template), itemgetter(*map(_KEYS.index, _PLACE.findall(template))))
             for template in built(seed, people, list_mail)
         ]
         forms.sort(key=lambda form: len(form[0] % form[1](filled)))
-        self._forms: list[tuple[bytes, _Choice]] = [(b"", tuple), *forms]
+        self._forms = forms
         self._octets = np.array([len(text % chosen(filled)) for text, chosen in forms])
 
-    def within(self, octets: NDArray[np.int64], values: Iterator[tuple[bytes, ...]]) -> list[bytes]:
+    def within(
+        self, octets: NDArray[np.int64], values: Callable[[NDArray[np.int64]], Iterable[_Values]]
+    ) -> list[bytes]:
         """Give for each message the longest trace of at most `octets` octets, empty when none is so short.
 
-        Its values are its minute, second of the epoch, identity and recipient.
+        Asked for some messages, `values` gives of each its minute, second of the epoch, identity and recipient.
         """
-        forms = map(self._forms.__getitem__, np.searchsorted(self._octets, octets, side="right").tolist())
-        return [text % chosen(value) if text else b"" for (text, chosen), value in zip(forms, values, strict=True)]
+        traces = [b""] * len(octets)
+        numbers = np.searchsorted(self._octets, octets, side="right")
+        traced = np.flatnonzero(numbers)
+        forms = map(self._forms.__getitem__, (numbers[traced] - 1).tolist())
+        for at, (text, chosen), value in zip(traced.tolist(), forms, values(traced), strict=True):
+            traces[at] = text % chosen(value)
+        return traces
 
 
 def built(seed: int, people: People, list_mail: bool) -> list[bytes]:

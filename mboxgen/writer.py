@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,13 +100,12 @@ def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Writte
 
 def _chunks(block: Block, first: int, last: int) -> Iterator[bytes]:
     """Yield some of the block's pieces, joined to chunks; no piece ends between CR and LF."""
-    pieces, ends = block.rendered.messages.pieces, block.rendered.messages.piece_ends
-    while first < last:
-        begin = int(ends[first - 1]) if first else 0
-        after = max(int(np.searchsorted(ends, begin + CHUNK_OCTETS, side="right")), first + 1)
-        octets = b"".join(pieces[first : min(after, last)])
+    pieces, ends = block.rendered.messages.pieces, block.rendered.messages.piece_ends[first:last]
+    steps = np.arange(ends[0] + CHUNK_OCTETS, ends[-1], CHUNK_OCTETS)
+    cuts = np.unique(np.concatenate(([0], np.searchsorted(ends, steps), [last - first]))) + first
+    for begin, end in pairwise(cuts.tolist()):
+        octets = b"".join(pieces[begin:end])
         yield octets.replace(b"\r\n", b"\n") if block.lf else octets
-        first = after
 
 
 def _line_ends(rendered: Rendered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
