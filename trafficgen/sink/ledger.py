@@ -3,16 +3,19 @@
 Takes     messages as a session receives them, whole or in pieces
 Gives     for every run, how many recipients got each message, when, and which bodies were damaged; with a file, a line
           for every message, there before the message is answered
-Fails     OSError when the file's disk is full; mail without a mark of ours is counted as `unmarked`
+Fails     OSError when the file's disk is full, said once, and nothing of the message is entered; mail without a mark of ours is counted as `unmarked`
 Cost      one find, one CRC and four appends a message, 0.7 µs more with a file; everything else in bulk
 
 Counting recipients, not transactions, makes the proof hold through a relay that splits one message by recipient.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32
 
 from trafficgen import mark
 from trafficgen.clock import now_ns
@@ -37,10 +40,12 @@ class Receipt(NamedTuple):
 class Ledger:
     """All arrivals of one sink; with a path also on disk. Use `close` at the end."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, say: Callable[[str], None] = lambda _words: None) -> None:
         self.received = 0
         self.octets = 0
         self._file = LedgerFile(path) if path is not None else None
+        self._say = say
+        self._full = False  # since the last line that could be written
         self._sessions = 0
         self._session = b""  # the one whose message is being entered
         self._runs = Runs()
@@ -104,9 +109,9 @@ class Ledger:
         taken_ns = now_ns()
         if self._file is not None:
             # Nothing that a stranger sent gets into the file but letters and digits.
-            shown = value if value.replace(b" ", b"", 2).isalnum() else _NO_MARK
+            shown = value if value is _NO_MARK or value.replace(b" ", b"", 2).isalnum() else _NO_MARK
             kind = b"!" if damaged else b"+"
-            self._file.write(b"%b %b %b %04d %019d\n" % (shown, kind, self._session, recipients, taken_ns))
+            self._write(b"%b %b %b %04d %019d\n" % (shown, kind, self._session, recipients, taken_ns))
         self._marks.append(value)
         self._damaged.append(damaged)
         self._recipients.append(recipients)
@@ -123,8 +128,21 @@ class Ledger:
         """The reply to this message will never be sent: a second copy is the sender's right (RFC 1047)."""
         if self._file is not None:
             shown = receipt.value if mark.parse(receipt.value) else _NO_MARK
-            self._file.write(b"%b ~ %b %04d %019d\n" % (shown, session, receipt.recipients, now_ns()))
+            with suppress(OSError):  # it is said; a second copy will have no explanation
+                self._write(b"%b ~ %b %04d %019d\n" % (shown, session, receipt.recipients, now_ns()))
         self._runs.unanswered(receipt.value, receipt.recipients)
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(line)
+        except OSError as error:
+            if not self._full:
+                self._full = True
+                words = (error.strerror or str(error)).lower()
+                self._say(f'error: cannot write the ledger "{self._file.path}": {words}; messages are answered 452')
+            raise
+        self._full = False
 
     def _fold(self) -> None:
         """Count what was collected."""
@@ -137,46 +155,55 @@ class Ledger:
 class SessionReceiver:
     """Puts the pieces of one session's messages together for the ledger; holds a header at most."""
 
-    __slots__ = ("_crc", "_header", "_in_body", "_ledger", "_octets", "_session", "whole")
+    __slots__ = ("_crc", "_header", "_ledger", "_octets", "_session", "_value", "whole")
+
+    _value: bytes | None
+    """Of the mark, once the header is there."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._session = ledger.session()
         self.whole = partial(ledger.whole, session=self._session) if ledger.on_disk else ledger.whole
-        self._header = b""
-        self._crc = 0
-        self._octets = 0
-        self._in_body = False
+        self.dropped()
 
     def piece(self, octets: bytes) -> None:
         """The next piece, dot-stuffing undone."""
         self._octets += len(octets)
-        if self._in_body:
+        if self._value is None:
+            self._read_header(octets)
+        elif self._value is not _NO_MARK:  # otherwise there is nothing to hold the body against
             self._crc = crc32(octets, self._crc)
-            return
+
+    def _read_header(self, octets: bytes) -> None:
         self._header += octets
-        end = self._header.find(b"\r\n\r\n")
-        if end >= 0 or len(self._header) > _MAX_HEADER_OCTETS:
-            self._in_body = True
-            self._crc = crc32(self._header[end + 4 :]) if end >= 0 else 0
-            self._header = self._header[: end + 4] if end >= 0 else b""
+        end = self._header.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(self._header) > _MAX_HEADER_OCTETS:
+                self._value = _NO_MARK
+            return
+        found = self._header.find(mark.HEADER, 0, end)
+        if found < 0:
+            self._value = _NO_MARK
+            return
+        begin = found + len(mark.HEADER)
+        self._value = self._header[begin : begin + mark.VALUE_OCTETS].ljust(mark.VALUE_OCTETS)
+        self._crc = crc32(self._header[end:])
+        self._header = b""
 
     def ended(self, recipients: int) -> None:
         """The message is complete."""
-        found = self._header.find(mark.HEADER)
-        begin = found + len(mark.HEADER)
-        value = self._header[begin : begin + mark.VALUE_OCTETS] if found >= 0 and self._in_body else _NO_MARK
+        value = self._value or _NO_MARK
         damaged = value is not _NO_MARK and b"%08x" % self._crc != value[30:]
         self._ledger._session = self._session
-        self._ledger._enter(value.ljust(mark.VALUE_OCTETS), damaged, self._octets, recipients)
+        self._ledger._enter(value, damaged, self._octets, recipients)
         self.dropped()
 
     def dropped(self) -> None:
         """Forget the pieces so far."""
         self._header = b""
+        self._value = None
         self._crc = 0
         self._octets = 0
-        self._in_body = False
 
     @property
     def receipt(self) -> Receipt:
