@@ -3,14 +3,13 @@
 Takes     messages as a session receives them, whole or in pieces
 Gives     for every run, how many recipients got each message, when, and which bodies were damaged; with a file, a line
           for every message, there before the message is answered
-Fails     OSError when the file's disk is full, said once, and nothing of the message is entered; mail without a mark of ours is counted as `unmarked`
+Fails     OSError when the file's disk is full, said once, and nothing is entered; mail without a mark of ours is counted as `unmarked`
 Cost      one find, one CRC and four appends a message, 0.7 µs more with a file; everything else in bulk
 
 Counting recipients, not transactions, makes the proof hold through a relay that splits one message by recipient.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -45,7 +44,7 @@ class Ledger:
         self.octets = 0
         self._file = LedgerFile(path) if path is not None else None
         self._say = say
-        self._full = False  # since the last line that could be written
+        self._full_at = -1  # messages taken when it was last said that there is no room
         self._sessions = 0
         self._session = b""  # the one whose message is being entered
         self._runs = Runs()
@@ -111,7 +110,11 @@ class Ledger:
             # Nothing that a stranger sent gets into the file but letters and digits.
             shown = value if value is _NO_MARK or value.replace(b" ", b"", 2).isalnum() else _NO_MARK
             kind = b"!" if damaged else b"+"
-            self._write(b"%b %b %b %04d %019d\n" % (shown, kind, self._session, recipients, taken_ns))
+            try:
+                self._file.write(b"%b %b %b %04d %019d\n" % (shown, kind, self._session, recipients, taken_ns))
+            except OSError as error:
+                self._tell(error, self._file)
+                raise
         self._marks.append(value)
         self._damaged.append(damaged)
         self._recipients.append(recipients)
@@ -128,21 +131,17 @@ class Ledger:
         """The reply to this message will never be sent: a second copy is the sender's right (RFC 1047)."""
         if self._file is not None:
             shown = receipt.value if mark.parse(receipt.value) else _NO_MARK
-            with suppress(OSError):  # it is said; a second copy will have no explanation
-                self._write(b"%b ~ %b %04d %019d\n" % (shown, session, receipt.recipients, now_ns()))
+            try:
+                self._file.write(b"%b ~ %b %04d %019d\n" % (shown, session, receipt.recipients, now_ns()))
+            except OSError as error:
+                self._tell(error, self._file)  # a second copy will have no explanation
         self._runs.unanswered(receipt.value, receipt.recipients)
 
-    def _write(self, line: bytes) -> None:
-        assert self._file is not None
-        try:
-            self._file.write(line)
-        except OSError as error:
-            if not self._full:
-                self._full = True
-                words = (error.strerror or str(error)).lower()
-                self._say(f'error: cannot write the ledger "{self._file.path}": {words}; messages are answered 452')
-            raise
-        self._full = False
+    def _tell(self, error: OSError, file: LedgerFile) -> None:
+        if self._full_at != self.received:
+            self._full_at = self.received
+            words = (error.strerror or str(error)).lower()
+            self._say(f'error: cannot write the ledger "{file.path}": {words}; messages are answered 452')
 
     def _fold(self) -> None:
         """Count what was collected."""
@@ -157,14 +156,14 @@ class SessionReceiver:
 
     __slots__ = ("_crc", "_header", "_ledger", "_octets", "_session", "_value", "whole")
 
-    _value: bytes | None
-    """Of the mark, once the header is there."""
-
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._session = ledger.session()
         self.whole = partial(ledger.whole, session=self._session) if ledger.on_disk else ledger.whole
-        self.dropped()
+        self._header = b""
+        self._value: bytes | None = None  # of the mark, once the header is there
+        self._crc = 0
+        self._octets = 0
 
     def piece(self, octets: bytes) -> None:
         """The next piece, dot-stuffing undone."""
