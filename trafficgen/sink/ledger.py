@@ -3,7 +3,8 @@
 Takes     messages as a session receives them, whole or in pieces
 Gives     for every run, how many recipients got each message, when, and which bodies were damaged; with a file, a line
           for every message, there before the message is answered
-Fails     OSError when the file's disk is full, said once, and nothing is entered; mail without a mark of ours is counted as `unmarked`
+Fails     OSError when the file's disk is full, said once, and nothing is entered; mail without a mark of ours is
+          counted as `unmarked`
 Cost      one find, one CRC and four appends a message, 0.7 µs more with a file; everything else in bulk
 
 Counting recipients, not transactions, makes the proof hold through a relay that splits one message by recipient.

@@ -11,7 +11,8 @@
 Takes     lines of `LINE_OCTETS` each
 Gives     a file that only grows; a sink started again on the same file goes on behind what is there
 Limits    one sink a file at a time
-Fails     SetupError when the file cannot be had or is something else; OSError when the disk is full
+Fails     SetupError when the file cannot be had or is something else; OSError when the disk is full, without harm: the
+          next line is tried anew
 Survives  a killed process, without losing a line: what is stored in a shared mapping belongs to the system the moment
           it is stored, at a tenth of what write(2) costs. A power cut may lose what the system had not written yet
 Not here  reading (ledger_reader), what the lines say (ledger)
@@ -33,6 +34,10 @@ LINE_OCTETS: Final = 75
 
 _WINDOW_OCTETS: Final = 1 << 20
 """Mapped at a time: room for 14,000 messages. A multiple of every page size in use."""
+
+
+_LINES_END: Final = _WINDOW_OCTETS - LINE_OCTETS
+"""The closing line goes behind it, so that a sink on a full disk can still say that it ended."""
 
 
 class LedgerFile:
@@ -60,7 +65,7 @@ class LedgerFile:
         """Append one line of `LINE_OCTETS` octets, its line end included."""
         position = self._position
         end = position + LINE_OCTETS
-        if end > _WINDOW_OCTETS:
+        if end > _LINES_END:
             self._open_window(self._base + position)
             position = self._position
             end = position + LINE_OCTETS
@@ -68,9 +73,9 @@ class LedgerFile:
         self._position = end
 
     def close(self) -> None:
-        """Write the closing line and cut off what was reserved."""
-        self.write(padded(CLOSED + b"%019d" % now_ns()))
-        end = self._base + self._position
+        """Write the closing line, which always has room, and cut off what was reserved."""
+        self._window[self._position : self._position + LINE_OCTETS] = padded(CLOSED + b"%019d" % now_ns())
+        end = self._base + self._position + LINE_OCTETS
         self._window.close()
         os.ftruncate(self._file, end)
         os.close(self._file)

@@ -73,11 +73,11 @@ async def open_sink(orders: Orders, say: Say) -> "AsyncIterator[tuple[Sink, Relo
     capture = Capture(kept.form, kept.path, kept.max_octets) if kept is not None else None
     policy = _policy(orders, say, capture)
     returns = _returns(orders, policy, say)
-    # An error in a callback, such as a full disk under the ledger, ends that connection and is said; the sink goes on.
+    # An error in a callback ends that connection and is said; the sink goes on.
     asyncio.get_running_loop().set_exception_handler(
         lambda _loop, context: say(f"error: {context.get('exception') or context['message']}")
     )
-    ledger = Ledger(orders.ledger_file) if orders.ledger else False
+    ledger = Ledger(orders.ledger_file, say) if orders.ledger else False
     try:
         async with Sink(
             orders.listen,

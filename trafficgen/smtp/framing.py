@@ -30,6 +30,7 @@ GO_AHEAD: Final = b"354 end with a dot on a line of its own\r\n"
 _TAKEN_AND_NEXT: Final = TAKEN + SENDER_OK + RECIPIENT_OK + GO_AHEAD
 _CHUNK_OK: Final = b"250 2.0.0 %d octets\r\n"
 _TOO_LONG: Final = b"500 5.5.2 line too long\r\n"
+NO_ROOM: Final = b"452 4.3.1 no space left, the message is not taken\r\n"
 TOO_BIG: Final = b"552 5.3.4 message too big\r\n"
 _ORDER: Final = b"503 5.5.1 not now\r\n"
 
@@ -41,7 +42,10 @@ _ENVELOPE: Final = re.compile(rb"MAIL FROM:<([^<>\r\n]*)>\r\nRCPT TO:<([^<>\r\n]
 
 
 class Receiver(Protocol):
-    """Who takes the messages of one session."""
+    """Who takes the messages of one session.
+
+    `whole` and `ended` raise OSError when there is no room; then the message is not taken, and answered so.
+    """
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
         """A message that came in one piece, `data[:end]`, still dot-stuffed."""
@@ -196,8 +200,12 @@ class Framing:
                         self.smuggled += smuggled
                     return self._judged_whole(self._judge, data, end + 2, replies)
                 self.smuggled += smuggled
-                self._receiver.whole(data, end + 2, len(self.recipients))
                 rest = data[end + 5 :]
+                try:
+                    self._receiver.whole(data, end + 2, len(self.recipients))
+                except OSError:
+                    replies.append(self._no_room())
+                    return self._leave_data(rest)
                 if rest and (envelope := _ENVELOPE.fullmatch(rest)):
                     # The same four replies as command by command, at a fifth of the cost (benchmarks/sink.py).
                     self.sender = envelope[1]
@@ -232,7 +240,11 @@ class Framing:
         if self._decided is None and not self._lmtp:
             answer = judge.dot(self.sender or b"", self.recipients, end)
             if answer is None:
-                self._receiver.whole(data, end, len(self.recipients))
+                try:
+                    self._receiver.whole(data, end, len(self.recipients))
+                except OSError:
+                    replies.append(self._no_room())
+                    return self._leave_data(rest)
                 if rest and (envelope := _ENVELOPE.fullmatch(rest)) and judge.envelope(envelope[1], envelope[2]):
                     self.sender = envelope[1]
                     self.recipients = [envelope[2]]
@@ -259,8 +271,11 @@ class Framing:
 
     def _end_pieces(self, rest: bytes, replies: list[bytes]) -> bytes | None:
         if self._judge is None:
-            self._receiver.ended(len(self.recipients))
-            reply = TAKEN * len(self.recipients) if self._lmtp else TAKEN
+            try:
+                self._receiver.ended(len(self.recipients))
+                reply = TAKEN * len(self.recipients) if self._lmtp else TAKEN
+            except OSError:
+                reply = self._no_room()
         else:
             reply = self._decide(self._judge, self._octets, self._receiver.ended, self._receiver.dropped)
             if self.halt is Halt.WAIT:
@@ -299,7 +314,10 @@ class Framing:
         if answer.reply is not None:
             drop()
             return self._carry_out(answer, answer.reply)
-        take(len(self.recipients))
+        try:
+            take(len(self.recipients))
+        except OSError:
+            return self._no_room()
         self.unanswered = answer.silent or answer.drip_ns > 0
         return self._carry_out(answer, TAKEN)
 
@@ -316,13 +334,22 @@ class Framing:
         answers, self._each = self._each, ()
         # In place, for the receiver may look at them: from here on only those that get the message.
         self.recipients[:] = [who for who, a in zip(self.recipients, answers, strict=True) if a.reply is None]
-        taken = len(self.recipients)
-        if taken:
-            take(taken)
+        taken = TAKEN
+        if self.recipients:
+            try:
+                take(len(self.recipients))
+            except OSError:
+                self._receiver.dropped()
+                taken = NO_ROOM
         else:
             drop()
-        self.unanswered = bool(taken) and (decided.silent or decided.drip_ns > 0)
-        return self._carry_out(decided, b"".join(TAKEN if a.reply is None else a.reply for a in answers))
+        self.unanswered = bool(self.recipients) and taken is TAKEN and (decided.silent or decided.drip_ns > 0)
+        return self._carry_out(decided, b"".join(taken if a.reply is None else a.reply for a in answers))
+
+    def _no_room(self) -> bytes:
+        """The reply to a message that the receiver could not keep."""
+        self._receiver.dropped()
+        return NO_ROOM * len(self.recipients) if self._lmtp else NO_ROOM
 
     def _must_wait(self, answer: Answer) -> bool:
         if not answer.wait_ns:

@@ -1,6 +1,7 @@
 """The ledger on disk: every message is there before it is answered, and a killed sink loses none."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from trafficgen.errors import ResultsError, SetupError
 from trafficgen.sink import ledger_reader
 from trafficgen.sink.ledger import Ledger, SessionReceiver
 from trafficgen.sink.ledger_file import LINE_OCTETS
+from trafficgen.smtp.server import ServerSession
 
 
 def test_every_message_is_a_line_of_text(tmp_path: Path) -> None:
@@ -138,3 +140,55 @@ def test_ledgers_of_several_processes_are_found_by_the_first(tmp_path: Path) -> 
         take(SessionReceiver(ledger), message(number))
         ledger.close()
     assert ledger_reader.read([tmp_path / "ledger"], RUN_ID).copies.numbers.tolist() == [1, 2, 3]
+
+
+def test_a_message_that_a_full_disk_has_no_room_for_is_answered_452_and_not_taken(
+    tmp_path: Path,
+) -> None:
+    """The file may grow to one window, by the limit that the system sets on files (setrlimit, RLIMIT_FSIZE)."""
+    path = tmp_path / "sink.ledger"
+    said: list[str] = []
+    ledger = Ledger(path, said.append)
+    room = (1 << 20) // 75 - 2  # the line that opens the file, the line that closes it
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        session = ServerSession(SessionReceiver(ledger))
+        session.feed(b"EHLO me\r\n")
+        envelope = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"
+        session.feed(envelope)
+        replies = [session.feed(message(n) + b".\r\n" + envelope) for n in range(room + 2)]
+        assert {reply[:3] for reply in replies[:room]} == {b"250"}
+        assert [reply[:9] for reply in replies[room:]] == [b"452 4.3.1", b"452 4.3.1"]
+        assert [line[:3] for line in replies[-1].split(b"\r\n")] == [b"452", b"250", b"250", b"354", b""]
+        assert session.feed(message(9)) == b""  # in pieces
+        assert session.feed(b".\r\n")[:9] == b"452 4.3.1"
+        session.feed(envelope)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert session.feed(message(room) + b".\r\n")[:3] == b"250"
+    assert ledger.received == room + 1
+    assert ledger.arrivals(RUN_ID).messages == room + 1
+    ledger.close()
+    assert len(said) == 1
+    assert said[0].startswith(f'error: cannot write the ledger "{path}": file too large')
+    log = ledger_reader.read([path], RUN_ID)
+    assert log.copies.numbers.tolist() == list(range(room + 1))
+    assert log.killed == 0
+
+
+def test_a_sink_on_a_full_disk_still_says_that_it_ended(tmp_path: Path) -> None:
+    path = tmp_path / "sink.ledger"
+    ledger = Ledger(path)
+    receiver = SessionReceiver(ledger)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        for n in range((1 << 20) // 75 - 2):
+            take(receiver, message(n))
+        with pytest.raises(OSError, match="File too large"):
+            take(receiver, message(99_999))
+        ledger.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ledger_reader.read([path], RUN_ID).killed == 0
