@@ -1,10 +1,11 @@
 #!/bin/sh
 # Bring a private Postfix up or down: own configuration, queue and data, on one loopback port. Needs root.
 #
-#   examples/ci/postfix_instance.sh up DIRECTORY PORT [SETTINGS]     SETTINGS: lines for main.cf
+#   examples/ci/postfix_instance.sh up DIRECTORY PORT [SETTINGS [SINK_PORT]]     SETTINGS: lines for main.cf
 #   examples/ci/postfix_instance.sh down DIRECTORY
 #
-# It accepts everything and throws it away (discard(8)): nothing can leave the machine. `up` begins with an empty queue.
+# It delivers everything to SINK_PORT on this machine, or throws it away (discard(8)) without one: nothing can leave the
+# machine. `up` begins with an empty queue.
 set -eu
 
 command=$1
@@ -18,6 +19,8 @@ fi
 
 port=$3
 settings=${4:-/dev/null}
+transport=${5:+smtp:[127.0.0.1]:$5}
+transport=${transport:-discard:}
 rm -rf "$root"
 mkdir -p "$root/etc" "$root/spool" "$root/data"
 chmod 755 "$root" "$root/etc" "$root/spool"
@@ -34,8 +37,9 @@ mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 smtp_dns_support_level = disabled
-default_transport = discard:
-relay_transport = discard:
+default_transport = $transport
+relay_transport = $transport
+smtp_tls_security_level = none
 alias_maps =
 local_recipient_maps =
 default_process_limit = 100
@@ -46,13 +50,15 @@ cat "$settings" >>"$root/etc/main.cf"
 cat >"$root/etc/master.cf" <<MASTER
 127.0.0.1:$port inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
+qmgr unix n - n 1 1 qmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
 error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
+smtp unix - - n - - smtp
+scache unix - - n - 1 scache
 anvil unix - - n - 1 anvil
 proxymap unix - - n - - proxymap
 postlog unix-dgram n - n - 1 postlogd

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sink.sink_process import sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.gate.builds import Build, answers, running
@@ -61,6 +64,33 @@ def test_a_server_that_takes_twice_as_long_fails(tmp_path: Path, capsys: pytest.
     assert len(history.read_text().splitlines()) >= 3
 
 
+def test_a_relay_that_loses_mail_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    # The sink stands for a build that delivers all it takes, the slow server for one that keeps nothing.
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0") as sink, server(0) as forgetful:
+        api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
+        arguments = ["--a", f"127.0.0.1:{sink.port}", "--b", str(forgetful), "--looks", "6", "--control", "0"]
+        waiting = ["--wait-for-delivery", "300ms", "--sink-api", api]
+        assert call(["gate", *arguments, *LOAD, *waiting]) is ExitCode.VERDICT_FAILED
+    assert re.match(r"FAIL\n  run [12], of B: of 30 messages 30 missing\n", capsys.readouterr().out)
+
+
+def test_an_interrupt_while_mail_drains_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_s: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("trafficgen.drain.time.sleep", interrupted)
+    state = tmp_path / "gate.jsonl"
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0") as sink, server(0) as forgetful:
+        api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
+        arguments = ["--a", str(forgetful), "--looks", "6", "--control", "0", "--state", str(state)]
+        waiting = ["--wait-for-delivery", "1m", "--sink-api", api]
+        assert call(["gate", *arguments, *LOAD, *waiting]) is ExitCode.INTERRUPTED
+    assert capsys.readouterr().out == ""
+    assert len(state.read_text().splitlines()) == 1  # what gate it is, and no trial
+
+
 def test_commands_bring_a_build_up_and_down(tmp_path: Path) -> None:
     with server(0) as target:
         pass
@@ -104,7 +134,11 @@ def test_a_public_address_is_refused_before_anything_connects(capsys: pytest.Cap
         (["--a", "127.0.0.1", "--metric", "speed"], "expected a known metric"),
         (["--a", "127.0.0.1", "--control", "3"], "at least 8 control pairs"),
         (["--a", "127.0.0.1", "--", "--target", "127.0.0.1"], "(--target)"),
-        (["--a", "127.0.0.1", "--", "--threshold", "p99<1s"], "leave thresholds to send"),
+        (["--a", "127.0.0.1", "--", "--threshold", "p99<1s"], "margins in place of thresholds"),
+        (["--a", "127.0.0.1", "--", "--json", "run.json"], "keeps their results with --keep"),
+        (["--a", "127.0.0.1", "--", "--before", "./up"], "with --a-start and --b-start"),
+        (["--a", "127.0.0.1", "--", "--live-port", "0"], "shows none of them"),
+        (["--a", "127.0.0.1", "--", "--wait-for-delivery", "1s"], "--sink-api and --wait-for-delivery together"),
     ],
 )
 def test_a_gate_that_makes_no_sense(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

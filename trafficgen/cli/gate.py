@@ -20,6 +20,7 @@ from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
+    from trafficgen.drain import Drain
     from trafficgen.gate.builds import Build
     from trafficgen.gate.trials import TrialFile
     from trafficgen.plan import Plan
@@ -33,12 +34,30 @@ Examples:
   traffic-gen gate --a 10.0.0.7:25 --b 10.0.0.8:25 --scenario release.toml
   traffic-gen gate --a localhost:2525 --a-start './up old' --a-stop ./down --b-start './up new' --b-stop ./down
   traffic-gen gate --a 10.0.0.7 --b 10.0.0.8 --state gate.jsonl -- --message-count 20000 --concurrency 50
+  traffic-gen gate --a 10.0.0.7 --b 10.0.0.8 -- --message-count 20000 --wait-for-delivery 2m --sink-api 8026
 
-What follows -- are options of send. Exit codes: 0 pass, 99 fail, 105 interrupted, 120 warn or inconclusive, 121 nothing
-could be judged, 122 the file of --state belongs to another gate.
+What follows -- are options of send. With --wait-for-delivery and --sink-api there, each run waits until its mail has
+come out at a sink behind the builds, and what is lost, doubled or damaged on the way fails B at once.
+
+Exit codes: 0 pass, 99 fail, 105 interrupted, 120 warn or inconclusive, 121 nothing could be judged, 122 the file of
+--state belongs to another gate.
 """
 
 _PATH: Final = click.Path(path_type=Path)
+
+_NOT_HERE: Final = {
+    "threshold": "a gate compares and has margins in place of thresholds",
+    "abort_on_fail": "a gate has no threshold to abort on",
+    "before": "a gate brings builds up with --a-start and --b-start",
+    "after": "a gate takes builds down with --a-stop and --b-stop",
+    "json": "a gate makes many runs and keeps their results with --keep",
+    "html": "a gate makes many runs: keep their results with --keep, for traffic-gen report --html",
+    "junit": "a gate writes its own verdict with --junit before the --",
+    "manifest": "a gate makes many runs, each with messages of its own",
+    "live_port": "a gate makes many runs and shows none of them while it goes on",
+    "metrics_port": "a gate makes many runs and shows none of them while it goes on",
+}
+"""Options of send that would be passed over in silence, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,33 +143,36 @@ def command(**given: Any) -> ExitCode:
 
     options = GateOptions(**given)
     seeds = seed_in(options.state)
-    plan, watch = _load(options, seeds[0] if seeds else None)
-    design = _design(options, seeds[1] if seeds else secrets.randbits(32))
     builds = {Side.A: _build(options, Side.A), Side.B: _build(options, Side.B)}
-    file = TrialFile(options.state, _identity(plan, design, builds))
-    runner = BuildRunner(plan, builds, design.metrics, watch, options.keep, options.tolerate_refusals)
+    plan, watch, drain = _load(options, seeds[0] if seeds else None)
+    design = _design(options, seeds[1] if seeds else secrets.randbits(32))
+    file = TrialFile(options.state, _identity(plan, design, builds, drain))
+    runner = BuildRunner(plan, builds, design.metrics, watch, options.keep, options.tolerate_refusals, drain)
     started_at = datetime.now(UTC)
     ended = run_gate(design, runner, file, notice=lambda line: click.echo(line, err=True))
     _write(options, design, ended, file, started_at)
     return _code(options, ended)
 
 
-def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, Watch]":
-    """The plan of every run, and which part of it counts."""
+def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, Watch, Drain | None]":
+    """The plan of every run, which part of it counts, and the sink behind the builds, if there is one."""
     from trafficgen.cli.judging import watch_for
-    from trafficgen.cli.planning import SendOptions, make_plan
+    from trafficgen.cli.planning import SendOptions, drain_of, make_plan
     from trafficgen.cli.send import command as send
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
     told = SendOptions(**send.make_context("send", arguments).params)
     if told.target is not None:
         raise PlanError("expected the targets as --a and --b", field="target", flag="--target")
-    if told.threshold:
-        raise PlanError("a gate compares; leave thresholds to send", field="thresholds", flag="--threshold")
+    for name, reason in _NOT_HERE.items():
+        if getattr(told, name) not in (None, (), ""):
+            flag = f"--{name.replace('_', '-')}"
+            raise PlanError(f"{reason}; leave it out, here and in the scenario", field=name, flag=flag)
     if seed is not None and told.seed is None:
         told = replace(told, seed=seed)
-    plan = make_plan(told).plan
-    return plan, watch_for(told, plan)
+    told = replace(told, target=options.a)
+    plan = replace(make_plan(told).plan, target=None)
+    return plan, watch_for(told, plan), drain_of(told)
 
 
 def _design(options: GateOptions, seed: int) -> "Design":
@@ -185,13 +207,13 @@ def _build(options: GateOptions, side: "Any") -> "Build":
     return Build(parse_target(where), start, stop, getattr(options, f"{name}_cgroup"))
 
 
-def _identity(plan: "Plan", design: "Design", builds: "dict[Any, Build]") -> dict[str, Any]:
+def _identity(plan: "Plan", design: "Design", builds: "dict[Any, Build]", drain: "Drain | None") -> dict[str, Any]:
     """What makes a gate the same gate."""
     from trafficgen.measure.document import to_plain
 
     without_id = {key: value for key, value in plan.to_dict().items() if key != "run_id"}
     sides = {side.value: [str(build.target), build.start, build.stop] for side, build in builds.items()}
-    return {"plan": without_id, "design": to_plain(design), "builds": sides}
+    return {"plan": without_id, "design": to_plain(design), "builds": sides, "drain": drain and str(drain.sink)}
 
 
 def _write(options: GateOptions, design: "Design", ended: "Ended", file: "TrialFile", started_at: datetime) -> None:

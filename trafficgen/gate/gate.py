@@ -6,11 +6,15 @@ Ends      early with KeyboardInterrupt when a run was interrupted; the trials ar
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from trafficgen.drain import Drain
 from trafficgen.engine.address import check, resolve
 from trafficgen.gate.builds import Build, running
 from trafficgen.gate.trials import TrialFile
@@ -36,6 +40,8 @@ class BuildRunner:
     """Runs the plan against the builds. Every run has the same messages; only its id is new.
 
     `keep`: a directory for the results of every run. `tolerate_refusals`: rejected and failed messages are no harm.
+    `drain`: a sink of ours behind both builds; each run then waits until its mail has come out there, and its results
+    hold what was lost, doubled or damaged on the way.
     """
 
     plan: Plan
@@ -44,23 +50,43 @@ class BuildRunner:
     watch: Watch
     keep: Path | None = None
     tolerate_refusals: bool = False
+    drain: Drain | None = None
 
     def run(self, step: Step) -> Trial:
         build = self.builds[step.side]
         plan = replace(self.plan, target=build.target, run_id=secrets.token_hex(8), keep_going=True)
         if build.target is not None:
             check(plan, resolve(build.target))  # before anything here connects
-        with running(build):
+        with running(build), _interrupts() as interrupts:
             before = read_usage(build)
-            results = run_watched(plan, self.watch)
+            results = run_watched(plan, self.watch, drain=self.drain)
             after = read_usage(build)
-        if results.stopped_by is StoppedBy.INTERRUPTED:
+        if interrupts or results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt
         if self.keep:
             self.keep.mkdir(parents=True, exist_ok=True)
             Journal(self.keep / f"{step.index + 1:03}-{step.side.value}-{results.run.id}.json").close(results)
         server = used_per_1000(before, after, results.messages.accepted)
         return trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Those that come while mail drains: that wait ends early at one, and what is still on its way is not lost."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def note(number: int, _frame: object) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_gate(
