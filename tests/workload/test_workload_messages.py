@@ -4,6 +4,7 @@ import email
 import email.policy
 import pickle
 import re
+from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
 
@@ -105,6 +106,14 @@ def test_any_split_of_a_range_gives_equal_messages(messages_of, first, lengths, 
     assert other.recipients_of(first, last).tolist() == [m.recipients for m in whole]
 
 
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 3_000), st.integers(0, 3_000), st.integers(1, 1500), st.booleans())
+def test_every_so_many_messages_are_those_of_the_whole_range(messages_of, first, length, step, several):
+    plan = {"recipients_per_message": ((1, 3.0), (3, 1.0)) if several else ((1, 1.0),)}
+    whole = messages_of(**plan).block(first, first + length)
+    assert messages_of(**plan).block(first, first + length, step) == whole[::step]
+
+
 def test_blocks_asked_for_backwards_are_the_same(messages_of):
     forward, backward = messages_of(), messages_of()
     expected = [forward.block(k * 4096, k * 4096 + 3) for k in range(5)]
@@ -122,6 +131,32 @@ def test_first_message_of_a_seed_never_changes(messages_of):
     # Another value means that every seed now makes other mail: a changelog entry, and old runs cannot be repeated.
     message = messages_of(seed=42).block(0, 1)[0]
     assert rcpts(message) == [b"user-065619@yahoo.com.traffic-gen.test"]
+
+
+SHAPES = {
+    "as it comes": ({}, "04e4fb8e30fedafe"),
+    "whole messages of many sizes": ({"content": SizedBodies(("spec2001",))}, "d1ce73a615a899aa"),
+    "bodies too short for their number": ({"content": SizedBodies(("2b", "13b:2", "30b", "90b"))}, "04f8ba5a9e35e8b7"),
+    "several recipients, tagged": (
+        {"recipients_per_message": ((1, 1.0), (3, 1.0)), "users": Users(100_000, tagged=True)}, "dcd96b4712860f91",
+    ),
+    "one recipient, tagged": ({"users": Users(10_000_000, tagged=True)}, "9cc804d60ab2be2f"),
+    "headers of the user's": (
+        {"headers": (Header("X-T", (("a", 1.0), ("bb", 2.0))), Header("From", (("q@y.test", 1.0),)))},
+        "df91d7e42547ddb8",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bytes_of_a_seed_never_change(messages_of, shape):
+    # As above: another digest is other mail.
+    plan, expected = SHAPES[shape]
+    messages, found = messages_of(seed=7, run_id="00aa00bb00cc00dd", **plan), sha256()
+    for m in (*messages.block(1000, 1100), *messages.block(999_999_999_000, 999_999_999_010)):
+        found.update(repr((m.number, m.domain, m.recipients, m.octets, m.eight_bit)).encode())
+        found.update(m.envelope + m.head + m.body + m.tail)
+    assert found.hexdigest()[:16] == expected
 
 
 def test_range_backwards_is_refused(messages_of):

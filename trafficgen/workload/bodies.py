@@ -6,12 +6,10 @@ Refuses   a file that is missing, unreadable, empty, or that SMTP cannot carry
 Not here  how many octets (contents), corpora (corpus)
 
 A text body is the beginning of one of up to 64 pools of prose, cut at the end of a line, and a last line with the
-message's number that makes the size exact. The CRC-32 of every pool up to every line's end is known beforehand, so
-that of a body costs one short line, whatever its size.
+message's number that makes the size exact. The CRC-32 of every pool up to every line's end, of what stands before a
+number and of every four digits is known beforehand, so that a body's costs the same whatever its size.
 """
 
-from itertools import repeat
-from operator import add
 from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -19,9 +17,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from mboxgen import text
+from mboxgen import checksums, text
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile
+from trafficgen.workload.columns import Columns, Layout, Rows, Table, strings
+from trafficgen.workload.grid import NUMBER, digits, numbers
 
 MAX_POOL_OCTETS: Final = 64 * 1024 * 1024
 MAX_POOLS: Final = 64
@@ -38,10 +38,10 @@ _FILLING: Final = b"this line gives the body its exact size, and its number is i
 
 
 class Cut(NamedTuple):
-    """Bodies by column; the checksum is of body and tail together, without the end of data."""
+    """Bodies by column; a tail ends in the end of data, and the checksum is of body and tail without that."""
 
     bodies: list[memoryview]
-    tails: list[bytes]
+    tails: Rows
     crc32: NDArray[np.uint32]
 
 
@@ -57,29 +57,50 @@ class TextBodies:
         self._stride = max_octets + 1
         ends = [np.concatenate(([0], ends)) + pool * self._stride for pool, (_, ends) in enumerate(made)]
         self._ends = np.concatenate(ends).astype(np.int64)
-        self._crc32 = np.concatenate([_crc32_at(octets, ends) for octets, ends in made])
+        self._crc32 = np.concatenate([checksums.prefixes(octets, ends) for octets, ends in made])
         self._last_lines = [_last_line(octets) for octets in range(_LAST_LINES + _LONGEST_LINE)]
+        self._last_crc32 = _shifted(checksums.each(self._last_lines), _NUMBER)
+        self._tails = Layout((Table("octets", self._last_lines), NUMBER, b"\r\n" + END_OF_DATA))
+        self._numbers = _Numbers()
         self._cuts = _Cuts(self._ends, [memoryview(octets) for octets, _ in made], self._stride)
 
-    def cut(self, pools: NDArray[np.int64], octets: NDArray[np.int64], numbers: list[bytes]) -> Cut:
-        """Bodies of exactly `octets` each (0, or 2 and more); `numbers` make their last lines unique."""
+    def cut(self, pools: NDArray[np.int64], octets: NDArray[np.int64], grid: int) -> Cut:
+        """Bodies of exactly `octets` each (0, or 2 and more); the messages' numbers make their last lines unique."""
         starts = pools * self._stride
         places = np.searchsorted(self._ends, starts + np.maximum(octets - _LAST_LINES, 0), side="right") - 1
         rest = octets - (self._ends[places] - starts)
-        if int(rest.min()) >= _NUMBER:
-            # No step of a Python loop a message: benchmarks/workload.py.
-            begins = map(self._last_lines.__getitem__, rest.tolist())
-            tails = list(map(b"".join, zip(begins, numbers, repeat(b"\r\n"), strict=False)))
-        else:
-            tails = [self._short(length, number) for length, number in zip(rest.tolist(), numbers, strict=True)]
-        crcs = np.fromiter(map(crc32, tails, self._crc32[places].tolist()), np.uint32, count=len(tails))
         bodies = list(map(self._cuts.__getitem__, places.tolist()))
-        return Cut(bodies, list(map(add, tails, repeat(END_OF_DATA))), crcs)
+        if int(rest.min()) >= _NUMBER:
+            # No step of a Python loop a message, and no octet read for the checksum: benchmarks/workload.py.
+            tails = self._tails.rows(Columns({"octets": rest}, {"number": digits(grid)}, {}))
+            crcs = checksums.shift(self._crc32[places], rest) ^ self._last_crc32[rest]
+            return Cut(bodies, tails, crcs ^ self._numbers.crc32(numbers(grid)))
+        number_texts = strings(digits(grid)).tolist()
+        lines = [self._short(length, number) for length, number in zip(rest.tolist(), number_texts, strict=True)]
+        crcs = np.fromiter(map(crc32, lines, self._crc32[places].tolist()), np.uint32, count=len(lines))
+        return Cut(bodies, Rows([lines, END_OF_DATA]), crcs)
 
     def _short(self, octets: int, number: bytes) -> bytes:
         if octets >= _NUMBER:
             return self._last_lines[octets] + number + b"\r\n"
         return (number + b"\r\n")[_NUMBER - octets :]
+
+
+class _Numbers:
+    """The CRC-32 of twelve digits and CRLF, four digits at a time."""
+
+    def __init__(self) -> None:
+        fours = [b"%04d" % value for value in range(10_000)]
+        crcs = checksums.each(fours)
+        self._high, self._middle = _shifted(crcs, 4 + 4 + 2), _shifted(crcs, 4 + 2)
+        self._low = checksums.each([four + b"\r\n" for four in fours])
+
+    def crc32(self, values: NDArray[np.int64]) -> NDArray[np.uint32]:
+        tens = values // 10_000
+        highest = tens // 10_000
+        front = self._high[highest] ^ self._middle[tens - highest * 10_000]
+        crcs: NDArray[np.uint32] = front ^ self._low[values - tens * 10_000]
+        return crcs
 
 
 class _Cuts(dict[int, memoryview]):
@@ -123,14 +144,9 @@ def stuffed(octets: bytes) -> bytes:
     return b"." + more if more.startswith(b".") else more
 
 
-def _crc32_at(octets: bytes, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """CRC-32 of nothing, and of `octets` up to each of `ends`."""
-    view, crcs, crc, begin = memoryview(octets), [0], 0, 0
-    for end in ends.tolist():
-        crc = crc32(view[begin:end], crc)
-        crcs.append(crc)
-        begin = end
-    return np.array(crcs, dtype=np.uint32)
+def _shifted(crcs: NDArray[np.uint32], octets: int) -> NDArray[np.uint32]:
+    """What is left of these checksums in that of a text that goes on for so many octets."""
+    return checksums.shift(crcs, np.full(len(crcs), octets))
 
 
 def _last_line(octets: int) -> bytes:

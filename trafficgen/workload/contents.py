@@ -12,6 +12,7 @@ the body gets what the header block leaves, and none at all when a message has m
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
+from operator import add
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,10 +22,10 @@ from mboxgen import sizes, streams
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Plan, SizedBodies
 from trafficgen.workload import people
-from trafficgen.workload.bodies import END_OF_DATA, MIN_BODY, FileBody, TextBodies
-from trafficgen.workload.columns import Columns, hexadecimal
+from trafficgen.workload.bodies import END_OF_DATA, MIN_BODY, Cut, FileBody, TextBodies
+from trafficgen.workload.columns import Rows, hexadecimal
 from trafficgen.workload.envelopes import Envelopes
-from trafficgen.workload.grid import GRID, Span, digits
+from trafficgen.workload.grid import GRID, Span
 from trafficgen.workload.headers import Alternatives, header_layout
 
 
@@ -61,19 +62,12 @@ class _Headers:
 
     def octets(self, grid: int) -> NDArray[np.int64]:
         """Length of every header block of a grid block, the empty line included."""
-        addressed = self._envelopes.addressed(grid)
-        fixed = {"number": np.array(12), "crc32": np.array(8)}
-        return self._layout.octets(addressed.arrays | self._picks(grid), fixed | {"to": addressed.to_octets})
+        return self._layout.octets(self._envelopes.addressed(grid).columns.with_more(self._picks(grid), {}))
 
-    def columns(self, grid: int, crc32: NDArray[np.uint32]) -> Columns:
-        """What `rows` needs, for a whole grid block whose bodies have these checksums."""
-        picks = {name: column.tolist() for name, column in self._picks(grid).items()}
-        own = Columns(picks, {"number": digits(grid), "crc32": hexadecimal(crc32)})
-        return self._envelopes.addressed(grid).columns.with_more(own)
-
-    def rows(self, columns: Columns) -> list[bytes]:
-        """Header blocks."""
-        return self._layout.rows(columns)
+    def rows(self, grid: int, crc32: NDArray[np.uint32]) -> Rows:
+        """Header blocks of a grid block whose bodies have these checksums."""
+        columns = self._envelopes.addressed(grid).columns
+        return self._layout.rows(columns.with_more(self._picks(grid), {"crc32": hexadecimal(crc32)}))
 
     def _draw(self, grid: int) -> dict[str, NDArray[np.int64]]:
         subjects = streams.below(streams.raw(self._seed, "workload/subject", grid, GRID), self._subjects)
@@ -81,12 +75,11 @@ class _Headers:
 
 
 class _Block(NamedTuple):
-    """A grid block, ready but for the joining of its header blocks."""
+    """A grid block, ready but for the joining of its rows."""
 
-    columns: Columns
-    bodies: list[memoryview]
-    tails: list[bytes]
-    octets: list[int]
+    heads: Rows
+    cut: Cut
+    octets: NDArray[np.int64]
 
 
 class SizedContents:
@@ -112,9 +105,9 @@ class SizedContents:
 
     def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
-        ready, part = self._block(span.grid), slice(span.low, span.high)
-        heads = self._headers.rows(ready.columns.part(span.low, span.high))
-        return Filled(heads, ready.bodies[part], ready.tails[part], ready.octets[part], repeat(False))
+        (heads, cut, octets), part = self._block(span.grid), span.part
+        tails = cut.tails.part(part)
+        return Filled(heads.part(part), cut.bodies[part], tails, octets[part].tolist(), repeat(False))
 
     def _make_block(self, grid: int) -> _Block:
         head_octets = self._headers.octets(grid)
@@ -123,13 +116,12 @@ class SizedContents:
             body_octets = np.maximum(body_octets - head_octets, 0)
             body_octets[body_octets == 1] = MIN_BODY
         pools = streams.below(streams.raw(self._seed, "workload/pool", grid, GRID), self._bodies.pools)
-        cut = self._bodies.cut(pools, body_octets, digits(grid))
-        columns = self._headers.columns(grid, cut.crc32)
-        return _Block(columns, cut.bodies, cut.tails, (head_octets + body_octets).tolist())
+        cut = self._bodies.cut(pools, body_octets, grid)
+        return _Block(self._headers.rows(grid, cut.crc32), cut, head_octets + body_octets)
 
     def _check_room(self, envelopes: Envelopes) -> None:
         """The smallest size of a preset must hold the headers of a message with the fewest recipients."""
-        recipients = np.array(envelopes.addressed(0).recipients)
+        recipients = envelopes.recipients_of(0)
         needed = int(self._headers.octets(0)[recipients == recipients.min()].max())
         if self._sizes.min_octets < needed:
             least = self._sizes.min_octets
@@ -142,23 +134,19 @@ class FileContents:
     def __init__(self, plan: Plan, content: BodyFile, date: str, envelopes: Envelopes) -> None:
         self._body = FileBody(content)
         self._headers = _Headers(plan, date, envelopes, self._body.content)
-        self._block = lru_cache(maxsize=2)(self._make_block)
+        self._heads = lru_cache(maxsize=2)(self._make_heads)
 
     def prepare(self) -> None:
         """Nothing: the file is read."""
 
     def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
-        columns, octets = self._block(span.grid)
-        heads = self._headers.rows(columns.part(span.low, span.high))
-        body = self._body
-        return Filled(
-            heads, repeat(body.body), repeat(END_OF_DATA), octets[span.low : span.high], repeat(body.eight_bit)
-        )
+        heads, body = self._heads(span.grid).part(span.part), self._body
+        octets = map(add, map(len, heads), repeat(body.octets))
+        return Filled(heads, repeat(body.body), repeat(END_OF_DATA), octets, repeat(body.eight_bit))
 
-    def _make_block(self, grid: int) -> tuple[Columns, list[int]]:
-        crc32 = np.full(GRID, self._body.crc32, dtype=np.uint32)
-        return self._headers.columns(grid, crc32), (self._headers.octets(grid) + self._body.octets).tolist()
+    def _make_heads(self, grid: int) -> Rows:
+        return self._headers.rows(grid, np.full(GRID, self._body.crc32, dtype=np.uint32))
 
 
 def is_preset(content: SizedBodies) -> bool:

@@ -78,7 +78,7 @@ class CorpusContents:
 
     def _places(self, numbers: range) -> NDArray[np.int64]:
         """Where in the file each message of the run is taken from."""
-        rounds, places = np.divmod(np.arange(numbers.start, numbers.stop), len(self._mbox))
+        rounds, places = np.divmod(np.arange(numbers.start, numbers.stop, numbers.step), len(self._mbox))
         if self._shuffle:
             for turn in np.unique(rounds).tolist():
                 chosen = rounds == turn

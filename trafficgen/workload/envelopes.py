@@ -1,6 +1,6 @@
 """Who writes to whom.
 
-Takes     the plan's domains, users, recipients per message and senders; a grid block and a span of it
+Takes     the plan's domains, users, recipients per message and senders; a grid block
 Gives     MAIL, RCPT and DATA lines ready for the wire, and the same addresses for the To header
 Refuses   more recipients per message than there are addresses
 Not here  the header block (headers), the shares themselves (shares)
@@ -20,8 +20,8 @@ from mboxgen import streams
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
 from trafficgen.workload import people, shares
-from trafficgen.workload.columns import Columns, Layout, Table, decimal
-from trafficgen.workload.grid import GRID, Span, digits
+from trafficgen.workload.columns import Columns, Digits, Layout, Piece, Rows, Table, decimal, strings
+from trafficgen.workload.grid import GRID, NUMBER, digits
 
 LOCAL_PART: Final = b"user-"
 
@@ -37,14 +37,13 @@ class Sender(NamedTuple):
 class Addressed(NamedTuple):
     """Whom a grid block's messages go to, by column."""
 
-    domains: list[int]
-    recipients: list[int]
+    domains: NDArray[np.int64]
+    recipients: NDArray[np.int64]
     columns: Columns
-    """Picks sender and last_domain; texts rcpt and to: what stands between the first `user-` and the last domain."""
-    arrays: dict[str, NDArray[np.int64]]
-    """The same picks as arrays."""
-    to_octets: NDArray[np.int64]
-    """Lengths of the text `to`."""
+    """For layouts with `to_pieces`: picks sender and last_domain, digits number and user. Where messages may have
+    several recipients, texts rcpt and to: what stands between the first `user-` and the last domain."""
+    envelopes: Rows
+    """MAIL, RCPT and DATA lines."""
 
 
 class _More(NamedTuple):
@@ -69,7 +68,8 @@ class Envelopes:
         self._counts = np.array([count for count, _ in workload.recipients_per_message], dtype=np.int64)
         self._count_thresholds = streams.cumulative([weight for _, weight in workload.recipients_per_message])
         self._check_enough_addresses()
-        self._width = max(6, len(str(workload.users.count - 1)))
+        self._several = max(count for count, _ in workload.recipients_per_message) > 1
+        self._user = Digits("user", max(6, len(str(workload.users.count - 1))))
         self._on_wire = tuple(workload.with_suffix(name) for name in self.domains)
         self._at = [b"@" + name.encode("ascii") for name in self._on_wire]
         self.senders = self._make_senders(workload.senders)
@@ -77,9 +77,9 @@ class Envelopes:
         self.addressed = lru_cache(maxsize=2)(self._address)
 
     @property
-    def to_pieces(self) -> list[str | bytes | Table]:
+    def to_pieces(self) -> list[Piece]:
         """The layout of `To: …`, without its line end."""
-        return [b"To: <" + LOCAL_PART, "to", Table("last_domain", self._at), b">"]
+        return [b"To: <", *self._address_pieces("to"), b">"]
 
     def domain_of(self, grid: int) -> NDArray[np.int64]:
         """Index of the first recipient's domain, for every message of a grid block."""
@@ -92,13 +92,15 @@ class Envelopes:
         drawn = streams.choose(streams.raw(self._seed, "workload/recipients", grid, GRID), self._count_thresholds)
         return self._counts[drawn]
 
-    def envelopes(self, span: Span) -> list[bytes]:
-        """MAIL, RCPT and DATA lines of a span's messages."""
-        return self._layout.rows(self.addressed(span.grid).columns.part(span.low, span.high))
-
     def _envelope_layout(self) -> Layout:
         senders = [f"MAIL FROM:<{sender.address}>\r\nRCPT TO:<".encode("ascii") for sender in self.senders]
-        return Layout((Table("sender", senders), LOCAL_PART, "rcpt", Table("last_domain", self._at), b">\r\nDATA\r\n"))
+        return Layout((Table("sender", senders), *self._address_pieces("rcpt"), b">\r\nDATA\r\n"))
+
+    def _address_pieces(self, ready: str) -> list[Piece]:
+        """The only address, or the first one to the last one, of which the column `ready` has most."""
+        tag: list[Piece] = [b"+", NUMBER] if self._users.tagged else []
+        user: list[Piece] = [ready] if self._several else [self._user, *tag]
+        return [LOCAL_PART, *user, Table("last_domain", self._at)]
 
     def _make_senders(self, count: int) -> tuple[Sender, ...]:
         raw = streams.raw(self._seed, "workload/sender-domain", 0, count)
@@ -118,20 +120,17 @@ class Envelopes:
         domains, recipients = self.domain_of(grid), self.recipients_of(grid)
         users = self._users_of(streams.raw(self._seed, "workload/user", grid, GRID))
         last_domain = domains
-        rcpt = to = self._user_texts(users, digits(grid))
-        if len(self._counts) > 1 or int(self._counts[0]) > 1:
+        texts: dict[str, list[bytes]] = {}
+        if self._several:
             more = self._draw_more(grid, domains, users, recipients)
-            rcpt, to, last_domain = self._several(more, rcpt, domains, digits(grid))
+            texts, last_domain = self._join(more, domains, users, strings(digits(grid)).tolist())
         senders = streams.below(streams.raw(self._seed, "workload/sender", grid, GRID), len(self.senders))
-        return Addressed(
-            domains=domains.tolist(),
-            recipients=recipients.tolist(),
-            columns=Columns(
-                {"sender": senders.tolist(), "last_domain": last_domain.tolist()}, {"rcpt": rcpt, "to": to}
-            ),
-            arrays={"sender": senders, "last_domain": last_domain},
-            to_octets=np.fromiter(map(len, to), np.int64, count=GRID),
+        columns = Columns(
+            {"sender": senders, "last_domain": last_domain},
+            {"number": digits(grid), "user": decimal(users, self._user.width)},
+            texts,
         )
+        return Addressed(domains, recipients, columns, self._layout.rows(columns))
 
     def _users_of(self, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
         if self._user_thresholds is None:
@@ -139,7 +138,7 @@ class Envelopes:
         return streams.choose(raw, self._user_thresholds)
 
     def _user_texts(self, users: NDArray[np.int64], tags: list[bytes]) -> list[bytes]:
-        texts = decimal(users, self._width)
+        texts: list[bytes] = strings(decimal(users, self._user.width)).tolist()
         if not self._users.tagged:
             return texts
         return [user + b"+" + tag for user, tag in zip(texts, tags, strict=True)]
@@ -177,14 +176,15 @@ class Envelopes:
                 seen.add(address)
                 more.domains[place], more.users[place] = divmod(address, self._users.count)
 
-    def _several(
-        self, more: _More, first: list[bytes], domains: NDArray[np.int64], numbers: list[bytes]
-    ) -> tuple[list[bytes], list[bytes], NDArray[np.int64]]:
-        """Columns rcpt, to and last_domain of messages with any number of recipients."""
+    def _join(
+        self, more: _More, domains: NDArray[np.int64], users: NDArray[np.int64], numbers: list[bytes]
+    ) -> tuple[dict[str, list[bytes]], NDArray[np.int64]]:
+        """Columns rcpt and to, and last_domain, of messages with any number of recipients."""
+        first = self._user_texts(users, numbers)
         owners = more.owners.tolist()
         ranks = (np.arange(len(owners)) - more.begins[more.owners]).tolist()
         tags = [b"%b.%d" % (numbers[owner], rank) for owner, rank in zip(owners, ranks, strict=True)]
-        users = self._user_texts(more.users, tags if self._users.tagged else [])
+        others = self._user_texts(more.users, tags if self._users.tagged else [])
         # The domain before each further recipient: the first one's, or that of the one before.
         starts = np.array(ranks, dtype=np.int64) == 0
         before = np.where(starts, domains[more.owners], np.roll(more.domains, 1)).tolist()
@@ -192,13 +192,13 @@ class Envelopes:
         chosen = np.diff(more.begins) > 0
         last[chosen] = more.domains[more.begins[1:][chosen] - 1]
         bounds = more.begins.tolist()
-        columns = []
-        for between in (b">\r\nRCPT TO:<" + LOCAL_PART, b">,\r\n <" + LOCAL_PART):
+        texts = {}
+        for name, between in (("rcpt", b">\r\nRCPT TO:<" + LOCAL_PART), ("to", b">,\r\n <" + LOCAL_PART)):
             ends = [at + between for at in self._at]
-            flat = list(map(add, map(ends.__getitem__, before), users))
+            flat = list(map(add, map(ends.__getitem__, before), others))
             joined = [b"".join(flat[begin:end]) for begin, end in pairwise(bounds)]
-            columns.append(list(map(add, first, joined)))
-        return columns[0], columns[1], last
+            texts[name] = list(map(add, first, joined))
+        return texts, last
 
     def _check_enough_addresses(self) -> None:
         most, addresses = int(self._counts.max()), len(self.domains) * self._users.count

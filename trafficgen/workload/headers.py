@@ -24,9 +24,9 @@ from trafficgen import mark
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
 from trafficgen.workload import people
-from trafficgen.workload.columns import Columns, Layout, Piece, Table, hexadecimal
+from trafficgen.workload.columns import Columns, Digits, Layout, Piece, Table, hexadecimal
 from trafficgen.workload.envelopes import Envelopes, Sender
-from trafficgen.workload.grid import GRID, Span, digits
+from trafficgen.workload.grid import GRID, NUMBER, Span, digits
 
 MAX_LINE: Final = 78
 _FOLD: Final = re.compile(r"[ \t]+(?=[^ \t])")
@@ -35,7 +35,7 @@ CRLF: Final = b"\r\n"
 
 
 def header_layout(plan: Plan, date: str, envelopes: Envelopes, content: Sequence[str]) -> Layout:
-    """Columns: texts number, crc32, to; picks sender, subject, last_domain, and "header N" for N's alternatives."""
+    """Columns: digits number and crc32; picks subject, and "header N" for N's alternatives; those of the envelopes."""
     own = {header.name.lower() for header in plan.workload.headers}
     _refuse_mark(plan)
     senders = envelopes.senders
@@ -45,7 +45,7 @@ def header_layout(plan: Plan, date: str, envelopes: Envelopes, content: Sequence
         "from": [Table("sender", [_from(sender) for sender in senders])],
         "to": [*envelopes.to_pieces, CRLF],
         "subject": [b"Subject: ", Table("subject", people.subjects(plan.seed)), CRLF],
-        "message-id": [_message_id_start(plan, senders), "number", Table("sender", message_id_ends)],
+        "message-id": [_message_id_start(plan, senders), NUMBER, Table("sender", message_id_ends)],
         **{line.partition(":")[0].lower(): [line.encode("ascii") + CRLF] for line in content},
     }
     pieces: list[Piece] = [*mark_pieces(plan.run_id)]
@@ -64,9 +64,10 @@ class UserHeaders:
 
     def rows(self, span: Span, crc32: NDArray[np.uint32]) -> list[bytes]:
         """The first lines of a span's messages."""
-        picks = {name: column.tolist() for name, column in self._alternatives(span.grid).items()}
-        columns = Columns(picks, {"number": digits(span.grid)}).part(span.low, span.high)
-        return self._layout.rows(columns.with_more(Columns({}, {"crc32": hexadecimal(crc32)})))
+        picks = {name: column[span.part] for name, column in self._alternatives(span.grid).items()}
+        number = digits(span.grid)[span.part]
+        rows = self._layout.rows(Columns(picks, {"number": number, "crc32": hexadecimal(crc32)}, {}))
+        return rows.part(slice(None))
 
 
 class Alternatives:
@@ -90,7 +91,7 @@ class Alternatives:
 
 def mark_pieces(run_id: str) -> tuple[Piece, ...]:
     """The line of `trafficgen.mark.render`, by column; a test holds the two together."""
-    return (mark.HEADER + run_id.encode("ascii") + b" ", "number", b" ", "crc32", CRLF)
+    return (mark.HEADER + run_id.encode("ascii") + b" ", NUMBER, b" ", Digits("crc32", 8), CRLF)
 
 
 def folded(name: str, value: str) -> bytes:

@@ -56,24 +56,25 @@ class Messages:
         self._contents = _contents(plan, date, self._envelopes)
         self._contents.prepare()
 
-    def block(self, first: int, last: int) -> list[Message]:
-        """Messages `first` … `last`-1, in order."""
-        return [message for span in _spans(first, last) for message in self._span(span)]
+    def block(self, first: int, last: int, step: int = 1) -> list[Message]:
+        """Every `step`-th of the messages `first` … `last`-1, in order."""
+        return [message for span in _spans(first, last, step) for message in self._span(span)]
 
     def domain_of(self, first: int, last: int) -> NDArray[np.int64]:
         """`Message.domain` of messages `first` … `last`-1, without building them."""
-        return _joined([self._envelopes.domain_of(span.grid)[span.low : span.high] for span in _spans(first, last)])
+        return _joined([self._envelopes.domain_of(span.grid)[span.part] for span in _spans(first, last)])
 
     def recipients_of(self, first: int, last: int) -> NDArray[np.int64]:
         """`Message.recipients` of messages `first` … `last`-1, without building them."""
-        return _joined([self._envelopes.recipients_of(span.grid)[span.low : span.high] for span in _spans(first, last)])
+        return _joined([self._envelopes.recipients_of(span.grid)[span.part] for span in _spans(first, last)])
 
     def _span(self, span: Span) -> Iterable[Message]:
         filled = self._contents.fill(span)
-        addressed, part = self._envelopes.addressed(span.grid), slice(span.low, span.high)
+        addressed, part = self._envelopes.addressed(span.grid), span.part
         rows = zip(
-            span.numbers, addressed.domains[part], addressed.recipients[part], self._envelopes.envelopes(span),
-            filled.heads, filled.bodies, filled.tails, filled.octets, filled.eight_bit, strict=False,
+            span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(),
+            addressed.envelopes.part(part), filled.heads, filled.bodies, filled.tails, filled.octets, filled.eight_bit,
+            strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
         return cast("Iterable[Message]", map(tuple.__new__, repeat(Message), rows))
@@ -87,10 +88,10 @@ def check(plan: Plan) -> None:
     _contents(plan, "", Envelopes(plan))
 
 
-def _spans(first: int, last: int) -> list[Span]:
-    if not 0 <= first <= last:
-        raise ValueError(f"expected 0 <= first <= last, got {first} and {last}")
-    return list(spans(first, last))
+def _spans(first: int, last: int, step: int = 1) -> list[Span]:
+    if not (0 <= first <= last and step >= 1):
+        raise ValueError(f"expected 0 <= first <= last and a step from 1, got {first}, {last} and {step}")
+    return list(spans(first, last, step))
 
 
 def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
