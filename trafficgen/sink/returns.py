@@ -87,13 +87,13 @@ class Returns:
         return [(kind, recipient) for kind, recipient in drawn if kind is not None and _RECIPIENT.fullmatch(recipient)]
 
     def answer(
-        self, drawn: list[tuple[_Kind, bytes]], sender: bytes, header: bytes, wishes: dict[bytes, bytes]
+        self, drawn: list[tuple[_Kind, bytes]], sender: bytes, header: bytes, parameters: dict[bytes, bytes]
     ) -> None:
         """Have the reports written that were drawn for this message."""
         if not sender or not self._may_write_to(sender):
             return
         self._number += 1
-        original = notices.Original(self._number, sender, header[: notices.MAX_HEADER_OCTETS], time.time(), wishes)
+        original = notices.Original(self._number, sender, header[: notices.MAX_HEADER_OCTETS], time.time(), parameters)
         if original.is_report:
             return
         failed = {
@@ -171,4 +171,4 @@ class Returner(Onlooker):
 
     def _answer(self, drawn: list[tuple[_Kind, bytes]], header: bytes) -> None:
         envelope = self._envelope
-        self._returns.answer(drawn, envelope.sender or b"", header, {})
+        self._returns.answer(drawn, envelope.sender or b"", header, envelope.parameters)

@@ -81,21 +81,24 @@ class Offer:
         return b"".join(b"250%b%b\r\n" % (b"-" if line is not lines[-1] else b" ", line) for line in lines)
 
 
-def read_mail(line: bytes) -> tuple[bytes, int] | bytes:
-    """Sender and declared size (0: none) of a MAIL command, or the reply that refuses it. b"" is the null sender."""
+def read_mail(line: bytes) -> tuple[bytes, int, bytes] | bytes:
+    """Sender, declared size (0: none) and all parameters of a MAIL command, or the reply that refuses it.
+
+    b"" is the null sender.
+    """
     found = _path(line, b"FROM:", _MAIL)
     if isinstance(found, bytes):
         return found
     size = _SIZE.search(found[1]) if found[1] else None
-    return found[0], int(size[1]) if size else 0
+    return found[0], int(size[1]) if size else 0, found[1]
 
 
-def read_rcpt(line: bytes) -> tuple[bytes] | bytes:
-    """Recipient of a RCPT command, or the reply that refuses it."""
+def read_rcpt(line: bytes) -> tuple[bytes, bytes] | bytes:
+    """Recipient and parameters of a RCPT command, or the reply that refuses it."""
     found = _path(line, b"TO:", _RCPT)
     if isinstance(found, bytes):
         return found
-    return (found[0],) if found[0] else _SYNTAX
+    return found if found[0] else _SYNTAX
 
 
 def _path(line: bytes, keyword: bytes, parameters: re.Pattern[bytes]) -> tuple[bytes, bytes] | bytes:

@@ -13,6 +13,7 @@ Not here  sockets (sink), octets to commands and messages (framing), what a mess
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from trafficgen.smtp import framing
@@ -44,6 +45,7 @@ _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _ENOUGH: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE: Final = b"421 4.4.2 idle for too long\r\n"
 _OFFER: Final = Offer()
+_NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
 _LONE: Final = re.compile(rb"(?:MAIL FROM:<((?!@)[^<>\r\n]{0,254})>|RCPT TO:<((?!@)[^<>\r\n]{1,254})>|(DATA))\r\n")
@@ -53,7 +55,7 @@ _LONE: Final = re.compile(rb"(?:MAIL FROM:<((?!@)[^<>\r\n]{0,254})>|RCPT TO:<((?
 class ServerSession(Framing):
     """One session. `secure`: it is under TLS already."""
 
-    __slots__ = ("_asked", "_faults", "_login", "_offer", "_open", "_secure", "_user")
+    __slots__ = ("_asked", "_faults", "_login", "_offer", "_open", "_parameters", "_secure", "_user")
 
     def __init__(
         self, receiver: Receiver, judge: Judge | None = None, offer: Offer = _OFFER, *, secure: bool = False
@@ -65,7 +67,14 @@ class ServerSession(Framing):
         self._login: Login | None = None  # under way
         self._user = False  # somebody is logged in
         self._open = not (offer.require_tls or offer.require_auth)  # nothing has to come before MAIL
+        self._parameters = _NO_PARAMETERS  # and the recipients they belong to
         self._asked: Answer | None = None  # what the judge said to the command that is read now
+
+    @property
+    def parameters(self) -> dict[bytes, bytes]:
+        """Of the message under way: what stood behind the address of MAIL (key b"") and of each RCPT taken."""
+        owner, parameters = self._parameters
+        return parameters if owner is self.recipients else {}  # no two messages have the same list
 
     # -- the connection ---------------------------------------------------------------------------------
 
@@ -253,10 +262,12 @@ class ServerSession(Framing):
         found = read_mail(line)
         if isinstance(found, bytes):
             return self._fault(found)
-        return self._perform(Stage.MAIL, found[0], self._begin, found[1])
+        return self._perform(Stage.MAIL, found[0], partial(self._begin, parameters=found[2]), found[1])
 
-    def _begin(self, sender: bytes) -> bytes:
+    def _begin(self, sender: bytes, parameters: bytes) -> bytes:
         self.sender = sender
+        if parameters:
+            self._note(b"", parameters)
         return framing.SENDER_OK
 
     def _on_rcpt(self, line: bytes) -> bytes:
@@ -267,11 +278,20 @@ class ServerSession(Framing):
             return self._fault(found)
         if len(self.recipients) >= MAX_RECIPIENTS:
             return _TOO_MANY_RECIPIENTS
-        return self._perform(Stage.RCPT, found[0], self._add)
+        return self._perform(Stage.RCPT, found[0], partial(self._add, parameters=found[1]))
 
-    def _add(self, recipient: bytes) -> bytes:
+    def _add(self, recipient: bytes, parameters: bytes) -> bytes:
         self.recipients.append(recipient)
+        if parameters:
+            self._note(recipient, parameters)
         return framing.RECIPIENT_OK
+
+    def _note(self, address: bytes, parameters: bytes) -> None:
+        owner, noted = self._parameters
+        if owner is not self.recipients:
+            noted = {}
+            self._parameters = (self.recipients, noted)
+        noted[address] = parameters
 
     def _on_data(self, _line: bytes) -> bytes:
         if self._chunked or self.sender is None:

@@ -48,9 +48,9 @@ def recipient_blocks(octets: bytes) -> list[Message]:
     return list(message.get_payload()[1].get_payload()[1:])  # type: ignore[union-attr,index]
 
 
-def submit(sink: SinkProcess, sender: str, recipients: list[str], mail: str = MAIL, *, mail_options: Any = ()) -> None:
+def submit(sink: SinkProcess, sender: str, recipients: list[str], mail: str = MAIL, **options: list[str]) -> None:
     with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
-        assert client.sendmail(sender, recipients, mail, mail_options) == {}
+        assert client.sendmail(sender, recipients, mail, **options) == {}
 
 
 def test_a_share_of_a_run_comes_back_to_its_senders() -> None:
@@ -106,12 +106,27 @@ def test_what_must_not_be_answered_is_not() -> None:
         api = api_of(sink)
         submit(sink, "", ["x@b.test"])
         submit(sink, "me@a.test", ["x@b.test"], report)
+        submit(sink, "me@a.test", ["x@b.test"], rcpt_options=["NOTIFY=NEVER"])
         submit(sink, "me@somebodys.com", ["x@b.test"])
         submit(sink, "last@a.test", ["x@b.test"])
         counts = tally(api, lambda now: now["sent"] == 1)
         assert (counts["bounces"], counts["dropped"]) == (1, 1)
         assert mailbox.recipients == [["last@a.test"]]
         assert '"somebodys.com" may be a real domain' in sink.end()
+
+
+def test_what_a_sender_asked_for_holds_for_its_message_alone() -> None:
+    with aiosmtpd_server() as (port, mailbox), sink_process(*returning(port, *ALL)) as sink:
+        api = api_of(sink)
+        asked = {"mail_options": ["ENVID=first"], "rcpt_options": ["ORCPT=rfc822;early@b.test"]}
+        with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
+            assert client.sendmail("me@a.test", ["x@b.test"], MAIL, **asked) == {}
+            assert client.sendmail("me@a.test", ["x@b.test"], MAIL) == {}
+        tally(api, lambda now: now["sent"] == 2)
+        first, second = mailbox.messages
+        assert b"Original-Envelope-Id: first\r\n" in first
+        assert b"Original-Recipient: rfc822;early@b.test\r\n" in first
+        assert b"Original-" not in second
 
 
 def test_a_server_that_takes_no_reports_is_counted() -> None:
