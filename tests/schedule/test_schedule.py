@@ -153,7 +153,8 @@ stages = st.lists(st.tuples(st.floats(0.001, 600), st.floats(0, 2_000)), min_siz
 
 @settings(deadline=None)
 @given(rates, st.integers(0, 10**9), st.integers(0, 50))
-@example(0.01, 2**62 // 10**11 - 2, 5)  # 146 years from now
+@example(0.01, 2**62 // 10**11 - 2, 5)
+@example(0.01, 2**63 // 10**11 - 2, 5)  # 292 years from now
 @example(0.01, 10**9, 5)
 def test_constant_arrivals_never_fall_and_any_split_is_equal(rate_per_s, first, length):
     schedule = constant(rate_per_s)

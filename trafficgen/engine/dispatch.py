@@ -126,9 +126,10 @@ class OpenLoop:
         first, last = self._next, self._next + _OPEN_PIECE * self._step
         if self._planned is not None:
             last = max(min(last, self._planned), first)
-        starts_ns = self._schedule.due_ns(first, last) + self._began_ns
-        messages = self._messages.block(first, first + len(starts_ns), self._step)
-        self._built = list(zip(messages, starts_ns[:: self._step].tolist(), strict=True))
+        due_ns = self._schedule.due_ns(first, last)
+        messages = self._messages.block(first, first + len(due_ns), self._step)
+        starts_ns = map(self._began_ns.__add__, due_ns[:: self._step].tolist())
+        self._built = list(zip(messages, starts_ns, strict=True))
         self._built.reverse()
         self._next += len(messages) * self._step
         self.next_due_ns = self._built[-1][1] if self._built else None

@@ -20,8 +20,7 @@ MAX_DENOMINATOR: Final = 10**6
 """Rates are taken as fractions with denominators up to this, so that 100 a minute is exactly 5/3 per second."""
 
 _INT64_ROOM: Final = 2**62
-FAR_NS: Final = 2**62
-"""146 years: later than any run, and still far from the end of int64."""
+_END_NS: Final = 2**63 - 1
 
 
 class ConstantRate:
@@ -34,15 +33,14 @@ class ConstantRate:
     def due_ns_of_numbers(self, first: int, last: int) -> NDArray[np.int64]:
         """Arrival k at exactly k / rate, rounded down to a nanosecond: integers, so hours do not add up errors.
 
-        `FAR_NS` where that is later.
+        At most 2^63 - 1, which is 292 years.
         """
         up, down = self._interval_ns.numerator, self._interval_ns.denominator
         whole, rest = divmod(first * up, down)
         if (last - first) * up + rest < _INT64_ROOM and whole < _INT64_ROOM:
             steps = np.arange(last - first, dtype=np.int64)
-            due: NDArray[np.int64] = np.minimum((steps * up + rest) // down + whole, FAR_NS)
-            return due
-        return np.array([min(number * up // down, FAR_NS) for number in range(first, last)], dtype=np.int64)
+            return (steps * up + rest) // down + whole
+        return np.array([min(number * up // down, _END_NS) for number in range(first, last)], dtype=np.int64)
 
     def due_ns(self, positions: NDArray[np.float64]) -> NDArray[np.int64]:
         """Times at which the integral reaches `positions`."""

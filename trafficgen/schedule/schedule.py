@@ -11,6 +11,7 @@ turns positions into times (time change of a Poisson process, Cinlar, "Introduct
 """
 
 from bisect import bisect_left
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 from trafficgen.errors import PlanError
 from trafficgen.plan import Arrivals, Plan
 from trafficgen.schedule.positions import EvenPositions, PoissonPositions
-from trafficgen.schedule.rates import FAR_NS, ConstantRate, Ramps
+from trafficgen.schedule.rates import ConstantRate, Ramps
+
+FAR_NS: Final = 2**62
+"""146 years: later than any run, and still far from the end of int64."""
 
 
 class Schedule:
