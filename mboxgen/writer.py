@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from mboxgen.blocks import Rendered
 
-# Small enough that joined pieces are still in the cache when the system copies them.
-CHUNK_OCTETS = 128 << 10
+# Joined pieces should still be in the cache when the system copies them. Long ones are handed over unjoined: that costs
+# what a raw write costs; short ones are joined more cheaply than the system gathers them (benchmarks/results/2026-11-22-corpus.md).
+CHUNK_OCTETS = 256 << 10
+_MAX_GATHERED = 256  # pieces of a chunk; every system takes 1,024 (IOV_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,13 @@ def lay_out(rendered: Rendered, lf: bool) -> Block:
 def write_mbox(block: Block, descriptor: int, offset: int) -> Written:
     """Write a block into an mbox at an offset; other processes may write theirs at the same time."""
     crc, position = 0, offset
-    for chunk in _chunks(block, 0, len(block.rendered.messages.pieces)):
+    for pieces in _chunks(block, 0, len(block.rendered.messages.pieces)):
         if block.lf:
+            chunk = _with_lf(pieces)
             crc = zlib.crc32(chunk, crc)
-        left = memoryview(chunk)
-        while left:
-            written = os.pwrite(descriptor, left, position)
-            left, position = left[written:], position + written
+            position = _write(descriptor, [chunk], position)
+        else:
+            position = _write(descriptor, pieces, position)
     block.records["offset"] += np.uint64(offset)
     return Written(block.records, block.octets, crc if block.lf else block.rendered.messages.crc32)
 
@@ -92,20 +94,35 @@ def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Writte
         # S and W are Dovecot's and Courier's: size in the file, and with CRLF.
         name = f"{epoch}.M{number}.mboxgen,S={length},W={delivered}" if maildir else f"{number:010d}.eml"
         with (folder / ("new" if maildir else ".") / name).open("wb") as file:
-            for chunk in _chunks(block, starts[at] + 1, starts[at + 1] - 1):  # without From_ line and blank line
-                file.write(chunk)
+            for pieces in _chunks(block, starts[at] + 1, starts[at + 1] - 1):  # without From_ line and blank line
+                file.write(_with_lf(pieces) if block.lf else b"".join(pieces))
         octets += length
     return Written(block.records, octets, 0)
 
 
-def _chunks(block: Block, first: int, last: int) -> Iterator[bytes]:
-    """Yield some of the block's pieces, joined to chunks; no piece ends between CR and LF."""
+def _write(descriptor: int, pieces: list[bytes | memoryview], position: int) -> int:
+    """Write pieces one after the other, however little the system takes at once; give the position after them."""
+    if len(pieces) > _MAX_GATHERED:
+        pieces = [b"".join(pieces)]
+    end = position + sum(map(len, pieces))
+    position += os.pwritev(descriptor, pieces, position)
+    while position < end:
+        position += os.pwrite(descriptor, memoryview(b"".join(pieces))[position - end :], position)
+    return position
+
+
+def _with_lf(pieces: list[bytes | memoryview]) -> bytes:
+    """Join pieces, lines ending in LF; no piece ends between CR and LF."""
+    return b"".join(pieces).replace(b"\r\n", b"\n")
+
+
+def _chunks(block: Block, first: int, last: int) -> Iterator[list[bytes | memoryview]]:
+    """Yield some of the block's pieces, chunk by chunk."""
     pieces, ends = block.rendered.messages.pieces, block.rendered.messages.piece_ends[first:last]
     steps = np.arange(ends[0] + CHUNK_OCTETS, ends[-1], CHUNK_OCTETS)
     cuts = np.unique(np.concatenate(([0], np.searchsorted(ends, steps), [last - first]))) + first
     for begin, end in pairwise(cuts.tolist()):
-        octets = b"".join(pieces[begin:end])
-        yield octets.replace(b"\r\n", b"\n") if block.lf else octets
+        yield pieces[begin:end]
 
 
 def _line_ends(rendered: Rendered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

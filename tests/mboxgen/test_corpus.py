@@ -82,6 +82,19 @@ def test_the_octets_are_the_same_for_any_number_of_workers(tmp_path: Path, eol: 
     assert len(sums) == 1
 
 
+@pytest.mark.parametrize("size", ["700", "60kb"])
+def test_a_disk_that_takes_little_at_once_gets_the_same_octets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    recipe = Recipe((size,), count=40, seed=3)
+    generate(recipe, tmp_path / "whole.mbox")
+    at_once, alone = os.pwritev, os.pwrite
+    monkeypatch.setattr(os, "pwritev", lambda file, pieces, at: at_once(file, [memoryview(pieces[0])[:100]], at))
+    monkeypatch.setattr(os, "pwrite", lambda file, octets, at: alone(file, octets[:99_999], at))
+    generate(recipe, tmp_path / "little.mbox")
+    assert sha256(tmp_path / "little.mbox") == sha256(tmp_path / "whole.mbox")
+
+
 def test_the_manifest_tells_how_to_make_it_again(tmp_path: Path) -> None:
     path = tmp_path / "a.mbox"
     generate(Recipe(("10kb:3", "20kb:1"), seed=5, faults=(("nul", 0.5),), eol=Eol.CRLF), path)
@@ -360,7 +373,7 @@ class TestNothingHalfMadeStays:
         def full(*_: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(os, "pwritev", full)
         with pytest.raises(GenerateError, match="the disk is full; nothing was left behind"):
             generate(Recipe(("60kb",), count=10), tmp_path / "a.mbox")
         assert list(tmp_path.iterdir()) == []
