@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,8 @@ from tests.sink.sink_process import sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.gate.builds import Build, answers, running
-from trafficgen.gate.usage import Usage, read_usage, used_per_1000
+from trafficgen.gate.syncs import counted
+from trafficgen.gate.usage import Usage, pids_of, read_usage, used_per_1000
 from trafficgen.plan import TcpTarget
 
 LOAD = ["--", "--message-count", "30", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
@@ -57,6 +59,7 @@ def test_a_server_that_takes_twice_as_long_fails(tmp_path: Path, capsys: pytest.
     assert before.out.startswith("FAIL\n  after 6 pairs B is worse than A")
     assert (again.out, again.err) == (before.out, "")
     assert before.err.splitlines()[0].startswith("run 1 of at most 14, discarded pair 1, ")
+    assert "server.fsyncs" in before.err.splitlines()[1]  # these servers write nothing
     plain = json.loads(out.read_text())
     assert plain["comparisons"][0]["ratio"] < 0.5
     assert sum(trial["spoiled"] is None for trial in plain["trials"]) == 14
@@ -80,7 +83,7 @@ def test_an_interrupt_while_mail_drains_loses_nothing(
     def interrupted(_s: float) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("trafficgen.drain.time.sleep", interrupted)
+    monkeypatch.setattr("trafficgen.drain.time", SimpleNamespace(sleep=interrupted))
     state = tmp_path / "gate.jsonl"
     with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0") as sink, server(0) as forgetful:
         api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
@@ -171,6 +174,55 @@ def test_octets_of_processes_that_ended_are_not_guessed() -> None:
         "server.switches": 20.0,
     }
     assert used_per_1000(None, after, 1_000) == used_per_1000(before, after, 0) == {}
+
+
+def fake_perf(directory: Path, script: str) -> None:
+    """A program of that name, which speaks perf's part: order in, answer out, a table when it is interrupted."""
+    program = directory / "perf"
+    program.write_text(f"#!{sys.executable}\nimport os, re, signal, sys\nwords = sys.argv\n{script}")
+    program.chmod(0o755)
+
+
+COUNTS = """
+orders, answers = map(int, re.fullmatch("fd:(.*),(.*)", words[words.index("--control") + 1]).groups())
+log = int(words[words.index("--log-fd") + 1])
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+assert os.read(orders, 16) == b"enable\\n"
+os.write(answers, b"ack\\n")
+signal.sigwait({signal.SIGINT})
+os.write(log, b"# started\\n12,,syscalls:sys_enter_fsync,1,100.00,,\\n")
+os.write(log, b"<not counted>,,syscalls:sys_enter_fdatasync,0,,,\\n")
+"""
+
+
+def test_calls_of_fsync_are_those_that_perf_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_perf(tmp_path, COUNTS)
+    with counted({1, 2}) as syncs:
+        assert syncs.count is None
+    assert syncs.count == 12
+    used = used_per_1000(Usage(1.0, None, None), Usage(2.0, None, None), 4_000, syncs.count)
+    assert used == {"server.cpu": 0.25, "server.fsyncs": 3.0}
+
+
+@pytest.mark.parametrize("script", ["sys.exit(255)", COUNTS.replace("12,,", "<not supported>,,")])
+def test_where_perf_may_not_count_there_is_no_number(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with counted({1}) as without_perf:
+        pass
+    fake_perf(tmp_path, script)
+    with counted({1}) as not_allowed, counted(()) as nobody:
+        pass
+    assert (without_perf.count, not_allowed.count, nobody.count) == (None, None, None)
+
+
+def test_the_processes_of_a_cgroup(tmp_path: Path) -> None:
+    build = Build(None, cgroup=str(tmp_path))
+    assert pids_of(build, None) == frozenset()
+    (tmp_path / "cgroup.procs").write_text("17\n4\n")
+    assert pids_of(build, None) == {4, 17}
 
 
 def test_our_own_processes_are_found_by_their_port() -> None:

@@ -17,14 +17,15 @@ from typing import Protocol
 from trafficgen.drain import Drain
 from trafficgen.engine.address import check, resolve
 from trafficgen.gate.builds import Build, running
+from trafficgen.gate.syncs import counted
 from trafficgen.gate.trials import TrialFile
-from trafficgen.gate.usage import read_usage, used_per_1000
+from trafficgen.gate.usage import pids_of, read_usage, used_per_1000
 from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import StoppedBy
 from trafficgen.plan import Plan
 from trafficgen.report.gated import value_in_words
 from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
-from trafficgen.verdict.reading import trial_of
+from trafficgen.verdict.reading import SERVER_METRICS, trial_of
 from trafficgen.verdict.rule import Metric
 from trafficgen.watched import Watch, run_watched
 
@@ -59,14 +60,15 @@ class BuildRunner:
             check(plan, resolve(build.target))  # before anything here connects
         with running(build), _interrupts() as interrupts:
             before = read_usage(build)
-            results = run_watched(plan, self.watch, drain=self.drain)
+            with counted(pids_of(build, before)) as syncs:
+                results = run_watched(plan, self.watch, drain=self.drain)
             after = read_usage(build)
         if interrupts or results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt
         if self.keep:
             self.keep.mkdir(parents=True, exist_ok=True)
             Journal(self.keep / f"{step.index + 1:03}-{step.side.value}-{results.run.id}.json").close(results)
-        server = used_per_1000(before, after, results.messages.accepted)
+        server = used_per_1000(before, after, results.messages.accepted, syncs.count)
         return trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
 
 
@@ -98,6 +100,8 @@ def run_gate(
         trial = runner.run(following)
         file.add(trial)
         notice(_told(following, trial, design, at_most))
+        if len(file.trials) == 1 and (absent := [name for name in SERVER_METRICS if name not in trial.values]):
+            notice(f"not available for this server, here, or zero: {', '.join(absent)}")
     return following
 
 

@@ -1,4 +1,4 @@
-"""What the server's processes used: CPU, octets written, context switches.
+"""What the server's processes used: CPU, octets written, context switches; with `syncs`, calls of fsync.
 
 Takes     a build at an address of this machine; or its cgroup (v2)
 Gives     readings to subtract; per 1,000 messages. Nothing where they cannot be had: another machine, no psutil,
@@ -6,7 +6,7 @@ Gives     readings to subtract; per 1,000 messages. Nothing where they cannot be
 Exact     CPU by cgroup; by process tree it counts in ticks of 10 ms, and holds children that ended as soon as their
           parent has waited for them.
           Octets written are those of living processes, so they are left out when one of them ended meanwhile
-Not here  fsyncs: neither /proc nor a cgroup counts them
+Not here  how calls of fsync are counted: neither /proc nor a cgroup does it (syncs)
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,8 +45,20 @@ def read_usage(build: Build) -> Usage | None:
         return None
 
 
-def used_per_1000(before: Usage | None, after: Usage | None, messages: int) -> Mapping[str, float]:
-    """By the names of `verdict.reading.SERVER_METRICS`."""
+def pids_of(build: Build, usage: Usage | None) -> frozenset[int]:
+    """Its processes on this machine, as far as they can be known."""
+    if not build.cgroup:
+        return usage.pids if usage else frozenset()
+    try:
+        return frozenset(map(int, (Path(build.cgroup) / "cgroup.procs").read_text().split()))
+    except (OSError, ValueError):
+        return frozenset()
+
+
+def used_per_1000(
+    before: Usage | None, after: Usage | None, messages: int, syncs: int | None = None
+) -> Mapping[str, float]:
+    """By the names of `verdict.reading.SERVER_METRICS`; what is zero is left out, for it has no ratio."""
     if before is None or after is None or not messages:
         return {}
     used = {"server.cpu": after.cpu_s - before.cpu_s}
@@ -54,6 +66,8 @@ def used_per_1000(before: Usage | None, after: Usage | None, messages: int) -> M
         used["server.written"] = after.written - before.written
     if after.switches is not None and before.switches is not None and before.pids <= after.pids:
         used["server.switches"] = after.switches - before.switches
+    if syncs is not None:
+        used["server.fsyncs"] = syncs
     return {name: 1000 * amount / messages for name, amount in used.items() if amount > 0}
 
 

@@ -20,6 +20,7 @@ SERVER_METRICS: Final = {
     "server.cpu": "CPU seconds per 1,000 messages",
     "server.written": "octets written per 1,000 messages",
     "server.switches": "context switches per 1,000 messages",
+    "server.fsyncs": "calls of fsync and fdatasync per 1,000 messages",
 }
 """The second channel: what the server's processes used. Scatters less than any time does."""
 
