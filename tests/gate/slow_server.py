@@ -1,8 +1,8 @@
 """A server that answers everything so many milliseconds late; for a gate to tell from a quicker one.
 
-    python -m tests.gate.slow_server PORT DELAY_MS [STALL_MS]
+    python -m tests.gate.slow_server PORT DELAY_MS [STALL_MS [STALL_AFTER_MS]]
 
-With a stall, nothing is answered for so long, 2 s after the first session. Port 0 takes a free
+With a stall, nothing is answered for so long, 2 s after the first reply or as many ms as asked for. Port 0 takes a free
 one. Writes the port it listens on to stdout, and serves until its stdin closes or SIGTERM.
 """
 
@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from trafficgen.smtp.server import GREETING, ServerSession
 
-STALL_AFTER_S: Final = 2.0
+STALL_AFTER_MS: Final = "2000"
 
 
 class Receiver:
@@ -28,15 +28,16 @@ class Receiver:
 class Stall:
     """Holds back what is written between two times, and lets it go in its order."""
 
-    def __init__(self, stall_s: float) -> None:
+    def __init__(self, stall_s: float, after_s: float) -> None:
         self._stall_s = stall_s
+        self._after_s = after_s
         self._from_s: float | None = None
 
     def wait_over(self, write: Callable[[bytes], None], octets: bytes) -> None:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         if self._from_s is None:
-            self._from_s = now_s + STALL_AFTER_S
+            self._from_s = now_s + self._after_s
         until_s = self._from_s + self._stall_s
         if self._from_s <= now_s < until_s:
             loop.call_at(until_s, write, octets)
@@ -61,9 +62,9 @@ class Link(asyncio.Protocol):
             loop.call_later(self._delay_s, self._stall.wait_over, self._transport.write, reply)
 
 
-async def serve(port: int, delay_s: float, stall_s: float) -> None:
+async def serve(port: int, delay_s: float, stall_s: float, after_s: float) -> None:
     loop = asyncio.get_running_loop()
-    stall = Stall(stall_s)
+    stall = Stall(stall_s, after_s)
     server = await loop.create_server(lambda: Link(delay_s, stall), "127.0.0.1", port)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
@@ -73,5 +74,5 @@ async def serve(port: int, delay_s: float, stall_s: float) -> None:
 
 if __name__ == "__main__":
     port, *times_ms = sys.argv[1:]
-    delay_s, stall_s = (float(ms) / 1000 for ms in (*times_ms, "0")[:2])
-    asyncio.run(serve(int(port), delay_s, stall_s))
+    delay_s, stall_s, after_s = (float(ms) / 1000 for ms in (*times_ms, *("0", "0", STALL_AFTER_MS)[len(times_ms) :]))
+    asyncio.run(serve(int(port), delay_s, stall_s, after_s))
