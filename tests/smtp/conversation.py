@@ -10,6 +10,7 @@ from zlib import crc32
 
 from trafficgen import mark
 from trafficgen.outcomes import Outcome, Phase
+from trafficgen.smtp.chunking import ChunkingSession
 from trafficgen.smtp.client import ClientSession
 from trafficgen.smtp.dots import DotReader, stuff
 from trafficgen.smtp.replies import Reply
@@ -136,6 +137,8 @@ class Opinions:
     """RFC 2920 3.1: answers DATA with 354 though every recipient was refused."""
     queue_ids: bool = False
     multi_line: bool = False
+    chunking: bool = False
+    """RFC 3030: what it answers to DATA or to the end of data, it answers to BDAT."""
 
 
 class OpinionatedServer:
@@ -152,6 +155,8 @@ class OpinionatedServer:
         self._said = said
         self._rest = b""
         self._dots: DotReader | None = None
+        self._chunk: int | None = None
+        self.chunks: list[tuple[int, bytes]] = []
         self._number = -1
         self._asked = self._granted = 0
 
@@ -173,6 +178,13 @@ class OpinionatedServer:
                 return None
             self._dots, self._rest = None, after
             return self._end_of_data()
+        if self._chunk is not None:
+            if len(self._rest) < self._chunk:
+                return None
+            chunk, self._rest, self._chunk = self._rest[: self._chunk], self._rest[self._chunk :], None
+            self.chunks.append((self._number, chunk))
+            opinion = self.opinions.answers.get(("DATA", self._number, 0))
+            return self._say("DATA", opinion, "") if opinion and self._granted else self._end_of_data()
         line, newline, rest = self._rest.partition(b"\r\n")
         if not newline:
             return None
@@ -186,6 +198,8 @@ class OpinionatedServer:
                 return self._ehlo()
             case b"HELO":
                 return self._say("HELO", 250, "server.test")
+            case b"MAIL" if self._number >= 0:
+                return self._say("ORDER", 503, "5.5.1 not now")
             case b"MAIL":
                 self._number = int(line.partition(b"<")[2].partition(b"@")[0])
                 self._asked = self._granted = 0
@@ -201,6 +215,9 @@ class OpinionatedServer:
                 reply = self._say("DATA", 354, "go ahead")
                 self._dots = DotReader() if reply[:1] == b"3" else None
                 return reply
+            case b"BDAT" if self.opinions.chunking:
+                self._chunk = int(line.split()[1])
+                return b""
             case b"RCPT" | b"DATA":
                 return self._say("ORDER", 503, "5.5.1 not now")
             case b"RSET":
@@ -215,6 +232,7 @@ class OpinionatedServer:
 
     def _ehlo(self) -> bytes:
         lines = ["server.test", *["PIPELINING"] * self.opinions.pipelining, "ENHANCEDSTATUSCODES"]
+        lines += ["CHUNKING"] * self.opinions.chunking
         return self._say("EHLO", 250, "\n".join(lines))
 
     def _end_of_data(self) -> bytes:
@@ -289,15 +307,17 @@ def send_all(
     lock_step: bool = False,
     max_messages: int = 0,
     steady: Steady | None = None,
+    chunks: int = 0,
 ) -> tuple[Notebook, list[tuple[int, int]], bytes]:
     """One session after another until every letter has an outcome: our account, the server's, what we wrote."""
     queue, notebook, steady = Queue(letters), Notebook(), steady or Steady()
     wire = Wire(cycle(sizes))
     taken: list[tuple[int, int]] = []
-    manners = Manners(b"client.test", max_messages, not lock_step)
+    manners = Manners(b"client.test", max_messages, not lock_step, chunks)
+    kind = ChunkingSession if chunks else ClientSession
     while (work := queue.take(0)) is not None:
         server = OpinionatedServer(opinions)
-        session = ClientSession(queue, notebook, manners, steady)
+        session = kind(queue, notebook, manners, steady)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
         wire.run(session, server.greeting(), server.feed, lambda server=server: server.hung_up)

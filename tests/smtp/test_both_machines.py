@@ -90,12 +90,12 @@ def test_whatever_is_refused_both_sides_agree(
         if outcome is Outcome.ACCEPTED
     ]
     assert {number: outcome for number, outcome in book.outcomes if outcome is not Outcome.ACCEPTED} == {
-        number: refused for number in range(len(letters)) if (refused := _refusal(said, letters[number])) is not None
+        number: refused for number in range(len(letters)) if (refused := refused_by(said, letters[number])) is not None
     }
     assert book.failures == []
 
 
-def _refusal(said: Opinions, sent: Letter) -> Outcome | None:
+def refused_by(said: Opinions, sent: Letter) -> Outcome | None:
     """What becomes of this message by the server's opinions alone.
 
     As long as no recipient is accepted the first no decides; after that, the no to the whole message.

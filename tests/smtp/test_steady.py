@@ -14,7 +14,7 @@ from trafficgen.smtp.steady import Steady
 class NeverSteady(Steady):
     """Learns nothing, so that every reply is parsed with care."""
 
-    def learn(self, octets: bytes, replies: list[Reply], account: Account) -> None:
+    def learn(self, octets: bytes, replies: list[Reply], account: Account, phases: tuple[Phase, ...]) -> None:
         pass
 
 

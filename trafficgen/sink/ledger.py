@@ -187,7 +187,7 @@ class SessionReceiver:
             return
         begin = found + len(mark.HEADER)
         self._value = self._header[begin : begin + mark.VALUE_OCTETS].ljust(mark.VALUE_OCTETS)
-        self._crc = crc32(self._header[end:])
+        self._crc = crc32(memoryview(self._header)[end:])
         self._header = b""
 
     def ended(self, recipients: int) -> None:

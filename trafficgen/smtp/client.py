@@ -71,6 +71,11 @@ class ClientSession:
         self.served = False
         self.parted = False
 
+    @property
+    def in_flight(self) -> int:
+        """Messages at work."""
+        return int(self.message is not None)
+
     # -- the session opens ------------------------------------------------------------------------------
 
     def greet(self, work: Work, now_ns: int) -> None:
@@ -214,11 +219,11 @@ class ClientSession:
             self._void = False
             self._end_refused(now_ns, out, reset=False)
             return
-        if 200 <= reply.code <= 299:
+        if 200 <= reply.code <= 299 and self._recipients:
             self._finish(Outcome.ACCEPTED, now_ns)
         elif reply.code >= 400:
             self._refuse(Phase.END_OF_DATA, reply, now_ns)
-            self._finish(_rejection(reply), now_ns)
+            self._finish(_rejection(self._refusal or reply), now_ns)
         else:
             self._lose(Phase.END_OF_DATA, "unexpected reply", reply, now_ns)
             return
@@ -358,11 +363,14 @@ class ClientSession:
         return self._send_message(now_ns)
 
     def _read(self, data: bytes, now_ns: int) -> list[Buffer]:
-        out: list[Buffer] = []
         group, self._group = self._group, False
         replies = self._reader.feed(data)
         if group and len(replies) == len(GROUP) and self._reader.empty and as_hoped(replies):
-            self._steady.learn(data, replies, self._account)
+            self._steady.learn(data, replies, self._account, GROUP)
+        return self._answer_all(replies, now_ns)
+
+    def _answer_all(self, replies: list[Reply], now_ns: int) -> list[Buffer]:
+        out: list[Buffer] = []
         for reply in replies:
             if self.closed:
                 return out

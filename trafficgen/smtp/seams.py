@@ -71,18 +71,21 @@ class Extensions(NamedTuple):
 
     pipelining: bool = False
     eight_bit: bool = False
+    chunking: bool = False
 
     @classmethod
     @lru_cache(maxsize=64)
     def offered(cls, lines: tuple[bytes, ...]) -> "Extensions":
         """From the text lines of an EHLO reply, the first of which is the server's name."""
         words = {line.split(b" ", 1)[0].upper() for line in lines[1:]}
-        return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words)
+        return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words, chunking=b"CHUNKING" in words)
 
 
 class Manners(NamedTuple):
-    """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered."""
+    """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
+    on their way at once where CHUNKING is offered (0 = DATA, one at a time)."""
 
     ehlo_name: bytes = b"[127.0.0.1]"
     max_messages: int = 0
     pipelining: bool = True
+    chunks: int = 0

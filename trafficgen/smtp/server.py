@@ -51,11 +51,18 @@ _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 _LONE: Final = re.compile(rb"(?:MAIL FROM:<((?!@)[^<>\r\n]{0,254})>|RCPT TO:<((?!@)[^<>\r\n]{1,254})>|(DATA))\r\n")
 """One command without parameters, addresses without source routes."""
 
+_CHUNK: Final = re.compile(
+    rb"RSET\r\nMAIL FROM:<((?!@)[^<>\r\n]{0,254})>\r\nRCPT TO:<((?!@)[^<>\r\n]{1,254})>\r\nBDAT ([0-9]{1,9}) LAST\r\n"
+)
+"""All that comes before the octets of a message of one recipient behind another."""
+_BEFORE_CHUNK: Final = _OK + framing.SENDER_OK + framing.RECIPIENT_OK
+_CHUNK_TAKEN: Final = _BEFORE_CHUNK + framing.TAKEN
+
 
 class ServerSession(Framing):
     """One session. `secure`: it is under TLS already."""
 
-    __slots__ = ("_asked", "_faults", "_login", "_offer", "_open", "_parameters", "_secure", "_user")
+    __slots__ = ("_asked", "_faults", "_login", "_offer", "_open", "_parameters", "_plain", "_secure", "_user")
 
     def __init__(
         self, receiver: Receiver, judge: Judge | None = None, offer: Offer = _OFFER, *, secure: bool = False
@@ -68,6 +75,7 @@ class ServerSession(Framing):
         self._user = False  # somebody is logged in
         self._open = not (offer.require_tls or offer.require_auth)  # nothing has to come before MAIL
         self._parameters = _NO_PARAMETERS  # and the recipients they belong to
+        self._plain = self._open and judge is None and not offer.lmtp and "CHUNKING" not in offer.hidden
         self._asked: Answer | None = None  # what the judge said to the command that is read now
 
     @property
@@ -138,6 +146,34 @@ class ServerSession(Framing):
             return False
         self._asked = self._judge.ask(stage, argument, self.sender or b"", 0)
         return self._asked is not None
+
+    def _read_commands(self, data: bytes, replies: list[bytes]) -> bytes | None:
+        if self._plain and not self._rest and data.startswith(b"RSET\r\nMAIL") and self._login is None:
+            return super()._read_commands(rest, replies) if (rest := self._read_chunks(data, replies)) else None
+        return super()._read_commands(data, replies)
+
+    def _read_chunks(self, data: bytes, replies: list[bytes]) -> bytes:
+        """Take whole messages of one recipient, one after another; returns what is none, or not whole yet.
+
+        A third of what it costs command by command (benchmarks/sink.py).
+        """
+        self._reset()
+        begin = 0
+        while (found := _CHUNK.match(data, begin)) is not None:
+            end = found.end() + int(found[3])
+            if end > len(data):
+                break
+            self.sender = found[1]
+            self.recipients = [found[2]]
+            self._receiver.piece(data[found.end() : end])
+            try:
+                self._receiver.ended(1)
+                replies.append(_CHUNK_TAKEN)
+            except OSError:
+                replies.append(_BEFORE_CHUNK + self._no_room())
+            self._reset()
+            begin = end
+        return data[begin:]
 
     @property
     def _max_line(self) -> int:

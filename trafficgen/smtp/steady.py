@@ -1,7 +1,7 @@
 """The shortcut for servers that answer every message with the same octets.
 
 Takes     a group of replies that the careful parser has read and found as hoped
-Gives     `octets` to compare with, and the replies that the hits stand for
+Gives     `octets` to compare with, and the replies, of which `phases`, that the hits stand for
 """
 
 from typing import Final
@@ -22,23 +22,25 @@ class Steady:
     id never repeats itself and is parsed every time.
     """
 
-    __slots__ = ("_replies", "hits", "octets")
+    __slots__ = ("_replies", "hits", "octets", "phases")
 
     def __init__(self) -> None:
         self.octets = b""
         self.hits = 0
         self._replies: list[Reply] = []
+        self.phases: tuple[Phase, ...] = ()
 
-    def learn(self, octets: bytes, replies: list[Reply], account: Account) -> None:
+    def learn(self, octets: bytes, replies: list[Reply], account: Account, phases: tuple[Phase, ...]) -> None:
         """Remember a group that was answered in one piece, all as hoped."""
         self.tally(account)
+        self.phases = phases
         self.octets = octets
         self._replies = replies
 
     def tally(self, account: Account) -> None:
         """Write the hits so far into the account, as the replies they stand for."""
         if self.hits:
-            for phase, reply in zip(GROUP, self._replies, strict=True):
+            for phase, reply in zip(self.phases, self._replies, strict=True):
                 account.reply(phase, reply, self.hits)
             self.hits = 0
 

@@ -1,0 +1,163 @@
+"""Messages in chunks, several on their way: each ends once, as the server sees it, whatever becomes of the others."""
+
+from itertools import cycle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.smtp.conversation import RUN_ID, Notebook, Opinions, Queue, Wire, letter, send_all, written
+from tests.smtp.test_both_machines import bodies, recipients, refused_by, sizes
+from tests.smtp.test_server_session import Mailbag
+from tests.smtp.test_steady import CountingSteady
+from trafficgen.outcomes import Outcome, Phase
+from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.smtp.chunking import ChunkingSession
+from trafficgen.smtp.seams import Manners
+from trafficgen.smtp.server import GREETING, ServerSession
+from trafficgen.smtp.steady import Steady
+
+windows = st.integers(1, 9)
+commands = st.one_of(
+    st.tuples(st.sampled_from(["MAIL", "DATA", "END"]), st.integers(0, 11), st.just(0)),
+    st.tuples(st.just("RCPT"), st.integers(0, 11), st.integers(0, 3)),
+)
+
+
+def opinions(codes: list[int], **more: Any) -> st.SearchStrategy[Opinions]:
+    answers = st.dictionaries(commands, st.sampled_from(codes), max_size=6)
+    return st.builds(
+        Opinions, answers=answers, chunking=st.just(True), queue_ids=st.booleans(), multi_line=st.booleans(), **more
+    )
+
+
+@given(st.lists(bodies, min_size=1, max_size=12), recipients, sizes, windows, st.integers(0, 3))
+def test_both_machines_end_with_equal_ledgers(
+    texts: list[bytes], counts: list[int], pieces: list[int], window: int, max_messages: int
+) -> None:
+    letters = [letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)]
+    queue, notebook, ledger, steady = Queue(letters), Notebook(), Ledger(), Steady()
+    wire = Wire(cycle(pieces))
+    while (work := queue.take(0)) is not None:
+        server = ServerSession(SessionReceiver(ledger))
+        session = ChunkingSession(queue, notebook, Manners(b"client.test", max_messages, chunks=window), steady)
+        session.greet(work, wire.now_ns)
+        session.connected(wire.now_ns)
+        wire.run(session, GREETING, server.feed, lambda server=server: server.closed)
+    steady.tally(notebook)
+    assert notebook.outcomes == [(each.number, Outcome.ACCEPTED) for each in letters]
+    assert notebook.partial == {}
+    assert notebook.replies[Phase.END_OF_DATA, 250, "2.0.0"] == len(letters)
+    assert Phase.DATA not in {phase for phase, _, _ in notebook.replies}
+    arrivals = ledger.arrivals(RUN_ID)
+    assert arrivals.recipients[: len(letters)].tolist() == [each.recipients for each in letters]
+    assert arrivals.damaged == []
+    assert ledger.unmarked == 0
+
+
+@given(recipients.map(lambda some: some * 2), opinions([450, 452, 550, 554]), sizes, windows, st.integers(0, 3))
+def test_what_is_refused_harms_no_other_message(
+    counts: list[int], said: Opinions, pieces: list[int], window: int, max_messages: int
+) -> None:
+    letters = [letter(number, recipients=count) for number, count in enumerate(counts)]
+    book, taken, _ = send_all(letters, said, sizes=pieces, max_messages=max_messages, chunks=window)
+    refused = {
+        number: kind for number in range(len(letters)) if (kind := refused_by(said, letters[number])) is not None
+    }
+    assert dict(book.outcomes) == {number: refused.get(number, Outcome.ACCEPTED) for number in range(len(letters))}
+    assert len(book.outcomes) == len(letters)
+    assert taken == [
+        (number, book.partial.get(number, letters[number].recipients))
+        for number, outcome in book.outcomes
+        if outcome is Outcome.ACCEPTED
+    ]
+    assert book.failures == []
+
+
+@given(
+    recipients.map(lambda some: some * 2), opinions([421, 450, 550], hang_up_after=st.integers(0, 60)), sizes, windows
+)
+def test_when_the_connection_dies_nothing_taken_is_called_lost(
+    counts: list[int], said: Opinions, pieces: list[int], window: int
+) -> None:
+    letters = [letter(number, recipients=count) for number, count in enumerate(counts)]
+    book, taken, _ = send_all(letters, said, sizes=pieces, chunks=window)
+    assert sorted(number for number, _ in book.outcomes) == list(range(len(letters)))
+    arrived = [number for number, _ in taken]
+    assert len(set(arrived)) == len(arrived)
+    accepted = {number for number, outcome in book.outcomes if outcome is Outcome.ACCEPTED}
+    in_doubt = {number for number, outcome in book.outcomes if outcome is Outcome.IN_DOUBT}
+    assert accepted <= set(arrived) <= accepted | in_doubt
+
+
+def test_a_server_without_chunking_gets_data() -> None:
+    letters = [letter(number) for number in range(20)]
+    book, taken, wrote = send_all(letters, Opinions(), chunks=8)
+    assert [number for number, _ in taken] == list(range(20))
+    assert wrote.count(b"DATA\r\n") == 20
+    assert b"BDAT" not in wrote
+    assert len(book.outcomes) == 20
+
+
+def test_as_many_as_asked_for_are_on_their_way_and_their_waiting_counts() -> None:
+    queue, book = Queue([letter(number) for number in range(6)]), Notebook()
+    session = ChunkingSession(queue, book, Manners(chunks=4), Steady())
+    work = queue.take(0)
+    assert work is not None
+    session.greet(work, 0)
+    session.connected(0)
+    session.feed(b"220 x\r\n", 1)
+    wrote = written(session.feed(b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n", 10))
+    assert wrote.count(b"BDAT") == session.in_flight == 4
+    assert wrote.count(b"RSET") == 3
+    taken = b"250 ok\r\n250 ok\r\n250 ok\r\n"
+    assert written(session.feed(taken, 30)).count(b"BDAT") == 0
+    assert written(session.feed((b"250 ok\r\n" + taken) * 2, 50)).count(b"BDAT") == 2
+    assert [(row["start"], row["end"]) for row in book.messages] == [(10, 30), (10, 50), (10, 50)]
+    assert session.in_flight == 3
+
+
+@pytest.mark.parametrize("queue_ids", [False, True])
+def test_a_server_that_repeats_itself_is_not_parsed_again(queue_ids: bool) -> None:
+    steady = CountingSteady()
+    book, taken, _ = send_all(
+        [letter(number) for number in range(50)], Opinions(chunking=True, queue_ids=queue_ids), steady=steady, chunks=8
+    )
+    assert (steady.shortcuts > 30) is not queue_ids
+    assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
+    assert [number for number, _ in taken] == list(range(50))
+    assert book.replies[Phase.END_OF_DATA, 250, "2.0.0"] == 50
+    assert book.replies[Phase.RSET, 250, "2.0.0"] == 49
+
+
+def test_stuffed_dots_are_sent_as_they_were() -> None:
+    sent = letter(0, body=b".\r\n..a\r\nend\r\n")
+    _, _, wrote = send_all([sent], Opinions(chunking=True), chunks=2)
+    begin = wrote.index(b" LAST\r\n") + len(b" LAST\r\n")
+    assert wrote[begin : begin + sent.octets].endswith(b"\r\n\r\n.\r\n..a\r\nend\r\n")
+    assert wrote[begin + sent.octets :] in (b"", b"QUIT\r\n")
+
+
+chunk = st.sampled_from(
+    [b"RSET\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nBDAT 5 LAST\r\na\r\nb\r", b"RSET\r\n", b"BDAT 2\r\nxy",
+     b"MAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\nBDAT 3 LAST\r\na\r\n", b"NOOP\r\n",
+     b"BDAT 0 LAST\r\n", b"RSET\r\nMAIL FROM:<a@a.test>\r\n",
+     b"RSET\r\nMAIL FROM:<>\r\nRCPT TO:<b@b.test>\r\nBDAT 0 LAST\r\n"]
+)  # fmt: skip
+
+
+@given(st.lists(chunk, max_size=8), sizes)
+def test_the_server_takes_chunks_the_same_in_any_pieces(said: list[bytes], pieces: list[int]) -> None:
+    octets = b"".join(said)
+    whole, split = Mailbag(), Mailbag()
+    at_once, bit_by_bit = ServerSession(whole), ServerSession(split)
+    replies, begin = b"", 0
+    for size in cycle(pieces):
+        if begin >= len(octets):
+            break
+        replies += bit_by_bit.feed(octets[begin : begin + size])
+        begin += size
+    assert at_once.feed(octets) == replies
+    assert whole.messages == split.messages
+    assert (at_once.sender, at_once.recipients) == (bit_by_bit.sender, bit_by_bit.recipients)
