@@ -34,7 +34,9 @@ MIN_LAG_SAMPLES: Final = 20
 
 MAX_STOLEN_SHARE: Final = 0.05
 """Of all CPU time of the machine. A host takes whole slices of milliseconds: at 5 % one message in twenty may wait for
-one, and p95 is the host's."""
+one, and p95 is the host's. It is also the gate's margin for throughput: up to there, time that was stolen cannot by
+itself look like a loss worth failing. Guides for running servers put up with 10 % (webhosting.de, "CPU Steal Time in
+Virtual Hosting"), which is a statement about comfort and not about measuring."""
 
 MAX_CEILING_SHARE: Final = 0.8
 """Of the rate that `traffic-gen calibrate` found this machine to be capable of."""
