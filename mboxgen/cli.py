@@ -146,7 +146,11 @@ def commands() -> None:
 )
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: 2025-11-01]")
 @click.option("--days", type=int, help="Span of the dates.  [default: 30]")
-@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file with these options; those given here win.")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="A TOML file with these options, or a corpus's manifest to make it again; options given here win.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
 @click.option("--force", is_flag=True, help="Replace a corpus that is there.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
@@ -192,17 +196,21 @@ def verify(path: Path) -> int:
 
     Example: mboxgen verify corpus.mbox
     """
-    from mboxgen import display
+    from mboxgen import display, manifest
     from mboxgen.verify import verify as verified
 
     with display.progress("messages", False) as update:
         verdict = verified(path, update)
     display.show_verdict(path, verdict)
+    difference = manifest.difference(path)
+    if difference:
+        click.echo(f"note: making it again would give another corpus here: {difference}", err=True)
     return 0 if verdict.sound else EXIT_BROKEN
 
 
 def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
     """Turn options into a Recipe; what the recipe file says holds where no option was given."""
+    from mboxgen import manifest
     from mboxgen import recipe as recipes
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
@@ -222,7 +230,8 @@ def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
     if "total_size" in fields:
         fields["total_octets"] = fields.pop("total_size")
     if path is not None:
-        fields = recipes.merged(recipes.load(path), fields)
+        read = manifest.load_recipe if path.suffix == ".json" else recipes.load
+        fields = recipes.merged(read(path), fields)
     if "sizes" not in fields:
         raise click.UsageError("which sizes? give --size 60kb, --preset spec2001 or --recipe FILE")
     return recipes.Recipe(**fields)

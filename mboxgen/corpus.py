@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
 import shutil
 import signal
 import threading
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mboxgen import blocks, checksums, crew, index, plan
+from mboxgen import blocks, checksums, crew, index, manifest, plan
 from mboxgen.recipe import Format, Recipe
 from mboxgen.sizes import format_size
 from mboxgen.worker import Job
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from mboxgen.plan import Plan
     from mboxgen.writer import Written
 
-FORMAT_VERSION = 1  # the same recipe gives the same octets as long as this number is the same
 _MORE_THAN_FREE = 0.97  # an expected size is a mean; below this share of it a corpus surely does not fit
 
 
@@ -97,11 +95,6 @@ def generate(
     return Made(path, counted.messages, total.delivered, total.octets, time.monotonic() - begun)
 
 
-def manifest_of(path: Path) -> Path:
-    """Give the name of a corpus's manifest."""
-    return path.with_name(path.name + ".manifest.json")
-
-
 @dataclass(slots=True)
 class _Total:
     """Sums over the blocks so far, in order."""
@@ -149,9 +142,9 @@ def _create(partial: Path, kind: Format) -> None:
 
 def _publish(path: Path, partial: Path, counted: Plan, total: _Total) -> None:
     """Give the finished corpus its names; an index that belongs to an older file is gone before."""
-    manifest = _partial_manifest(partial)
-    with manifest.open("w", encoding="utf-8") as file:
-        json.dump(_manifest(counted, total), file, indent=2)
+    described = _partial_manifest(partial)
+    with described.open("w", encoding="utf-8") as file:
+        json.dump(_manifest(counted.recipe, total), file, indent=2)
         file.write("\n")
         os.fsync(file.fileno())
     index.path_of(path).unlink(missing_ok=True)
@@ -160,29 +153,14 @@ def _publish(path: Path, partial: Path, counted: Plan, total: _Total) -> None:
     partial.replace(path)
     if counted.recipe.format is Format.MBOX:
         _partial_index(partial).replace(index.path_of(path))
-    manifest.replace(manifest_of(path))
+    described.replace(manifest.path_of(path))
 
 
-def _manifest(counted: Plan, total: _Total) -> dict[str, Any]:
-    import faker
-    import numpy as np
-
-    from mboxgen.text import fingerprint
-
-    recipe = counted.recipe
+def _manifest(recipe: Recipe, total: _Total) -> dict[str, Any]:
     file: dict[str, Any] = {"octets": total.octets}
     if recipe.format is Format.MBOX:
         file["crc32"] = f"{total.crc32:08x}"
-    return {
-        "made_by": "mboxgen",
-        "format_version": FORMAT_VERSION,
-        "messages": total.messages,
-        "delivered_octets": total.delivered,
-        "file": file,
-        "recipe": recipe.as_fields(),
-        "words": fingerprint(recipe.chosen_look.locales),
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "faker": faker.VERSION},
-    }
+    return manifest.describe(recipe, total.messages, total.delivered, file)
 
 
 def _check_place(path: Path, kind: Format, force: bool) -> None:
@@ -193,7 +171,7 @@ def _check_place(path: Path, kind: Format, force: bool) -> None:
         raise GenerateError(f'cannot write "{path}": no permission to write in "{folder}"')
     if not path.exists() and not path.is_symlink():
         return
-    if path.is_dir() and (kind is Format.MBOX or (any(path.iterdir()) and not manifest_of(path).exists())):
+    if path.is_dir() and (kind is Format.MBOX or (any(path.iterdir()) and not manifest.path_of(path).exists())):
         raise GenerateError(f'"{path}" is a folder that mboxgen did not make; give another name')
     if path.exists() and not path.is_dir() and not path.is_file():
         raise GenerateError(f'"{path}" is not a regular file; give another name')

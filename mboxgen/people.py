@@ -11,6 +11,7 @@ Names outside ASCII become encoded-words (RFC 2047); with SMTPUTF8 (RFC 6532) th
 from __future__ import annotations
 
 import base64
+import hashlib
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,6 +66,12 @@ def gather(seed: int, locales: str) -> People:
     encoded = tuple(encoded_words(subject) for subject in subjects)
     hosts = tuple(b"mx%d.%b" % (number % 4 + 1, domain) for number, domain in enumerate(domains))
     return People(tuple(persons), encoded, tuple(subject.encode() for subject in subjects), hosts)
+
+
+def fingerprint(locales: str) -> str:
+    """Give a short sum of all that faker says for these locales: another version may have other words or names."""
+    lists = [(text.vocabulary(locale), _names(locale, 0)) for locale in locales.split()]
+    return hashlib.sha256(repr(lists).encode()).hexdigest()[:16]
 
 
 def encoded_words(phrase: str) -> bytes:

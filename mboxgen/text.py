@@ -168,14 +168,6 @@ def vocabulary(locales: str) -> tuple[list[str], list[str]]:
     return plain, list(dict.fromkeys(names))
 
 
-def fingerprint(locales: str) -> str:
-    """Give a short sum of the word lists that a corpus was made of: another faker may have other words."""
-    import hashlib
-
-    lists = repr([vocabulary(locale) for locale in ("en_US", *locales.split())])
-    return hashlib.sha256(lists.encode()).hexdigest()[:16]
-
-
 def _exact_line(words: bytes, octets: int) -> bytes:
     """Cut a line of exactly `octets` octets with its CRLF; it ends in a full stop when there is room."""
     text = words[: octets - 2]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from mboxgen.blocks import Rendered
 
-# Joined pieces should still be in the cache when the system copies them. Long ones are handed over unjoined, at the cost
-# of a raw write; short ones are joined more cheaply than the system gathers them (2026-11-22-corpus.md of the results).
+# Joined pieces should still be in the cache when the system copies them. Long ones are handed over unjoined, for what a
+# raw write costs; short ones are joined more cheaply than the system gathers them (2026-11-22-corpus.md, results).
 CHUNK_OCTETS = 256 << 10
 _MAX_GATHERED = 256  # pieces of a chunk; every system takes 1,024 (IOV_MAX)
 

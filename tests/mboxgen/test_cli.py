@@ -1,5 +1,6 @@
 """The command: what it says, where, and with which exit code."""
 
+import json
 import re
 import subprocess
 import sys
@@ -101,6 +102,49 @@ def test_a_wrong_recipe_is_told_by_field(mboxgen: Run, tmp_path: Path, toml: str
     done = mboxgen("a.mbox", "--recipe", "r.toml")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert fragment in done.stderr
+
+
+def test_a_manifest_is_a_recipe_for_the_same_corpus(mboxgen: Run, tmp_path: Path) -> None:
+    options = ("--preset", "list-2017", "--count", "40", "--seed", "3", "--fault", "nul:0.5", "--eol", "lf")
+    assert mboxgen("a.mbox", *options).returncode == 0
+    assert mboxgen("b.mbox", "--recipe", "a.mbox.manifest.json").returncode == 0
+    assert (tmp_path / "a.mbox").read_bytes() == (tmp_path / "b.mbox").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        ({"format_version": 7}, "it was made in format 7, this mboxgen makes format 1"),
+        ({"versions": {"faker": "30.0.0"}, "words": "0" * 16}, "it was made with the words of faker 30.0.0, those of"),
+    ],
+)
+def test_what_would_not_give_the_same_corpus_is_refused_and_told_by_verify(
+    mboxgen: Run, tmp_path: Path, change: dict[str, object], fragment: str
+) -> None:
+    assert mboxgen("a.mbox", "--size", "1kb:3").returncode == 0
+    path = tmp_path / "a.mbox.manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    refused = mboxgen("b.mbox", "--recipe", path.name)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert f'the recipe in "{path.name}" would give another corpus here: {fragment}' in refused.stderr
+    verified = mboxgen("verify", "a.mbox")
+    assert (verified.returncode, "all as they were made" in verified.stdout) == (0, True)
+    assert fragment in verified.stderr
+
+
+def test_another_faker_with_the_same_words_makes_the_same_corpus(mboxgen: Run, tmp_path: Path) -> None:
+    assert mboxgen("a.mbox", "--size", "1kb:3", "--look", "personal").returncode == 0
+    path = tmp_path / "a.mbox.manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "versions": {"faker": "40.0.0"}}))
+    assert mboxgen("b.mbox", "--recipe", path.name).returncode == 0
+    assert mboxgen("verify", "a.mbox").stderr == ""
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": 5}', '{"recipe": {"sizes": ["1kb:1"]}}'])
+def test_what_is_no_manifest_is_told_in_one_line(mboxgen: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    done = mboxgen("b.mbox", "--recipe", "a.json")
+    assert (done.returncode, done.stderr) == (2, 'mboxgen: expected the manifest of a corpus, "a.json" is none\n')
 
 
 def test_options_win_over_the_recipe(mboxgen: Run, tmp_path: Path) -> None:
