@@ -3,7 +3,7 @@
     GET  /api/v1/totals             what came so far
     GET  /api/v1/runs/ID            how much of one run has arrived
     GET  /api/v1/runs/ID/arrivals   all of it, message by message, in numpy's format
-    GET  /api/v1/chaos              the faults at work; PUT replaces them. Mailpit's shape, and our list beside it
+    GET  /api/v1/chaos              the faults at work; PUT changes them. Mailpit's shape, and our list beside it
     POST /api/inject/v1             KumoMTA's injection: every recipient is counted, the message is discarded
 
 Takes     an address to listen on; a `Sink`
@@ -64,7 +64,7 @@ class Api:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._chaos = {name: {"ErrorCode": code, "Probability": 0} for name, (_, code) in _TRIGGERS.items()}
-        self._listed: list[str] = []
+        self._faults = sink.policy.terms.faults if sink.policy is not None else ()
         self.injected = 0
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -77,7 +77,7 @@ class Api:
             case "GET", ["api", "v1", "runs", run_id, "arrivals"]:
                 return self._arrivals(run_id)
             case "GET", ["api", "v1", "chaos"]:
-                return _json(self._chaos | {"Faults": self._listed})
+                return _json(self._shown_chaos())
             case "PUT", ["api", "v1", "chaos"]:
                 return _json(self._set_chaos(_object(body)))
             case "POST", ["api", "inject", "v1"]:
@@ -134,6 +134,9 @@ class Api:
         )
         return Answer(file.getvalue(), "application/octet-stream")
 
+    def _shown_chaos(self) -> dict[str, Any]:
+        return self._chaos | {"Faults": [str(fault) for fault in self._faults]}
+
     def _set_chaos(self, wanted: dict[str, Any]) -> dict[str, Any]:
         if self._sink.policy is None:
             raise Refused(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
@@ -149,14 +152,23 @@ class Api:
                 raise Refused(HTTPStatus.BAD_REQUEST, words)
             chaos[name] = {"ErrorCode": code, "Probability": percent}
             table.append(Fault(stage, Kind.REJECT, percent / 100, code=code))
-        listed = [str(line) for line in wanted.get("Faults") or []]
+        listed = self._merged(wanted.get("Faults"))
+        self._sink.policy.set_faults((*table, *listed))
+        self._chaos, self._faults = chaos, listed
+        return self._shown_chaos()
+
+    def _merged(self, lines: object) -> tuple[Fault, ...]:
+        """The faults at work with these put in: at the stages they name, they are all there is."""
+        if lines is None:
+            return self._faults
+        if not isinstance(lines, list):
+            raise Refused(HTTPStatus.BAD_REQUEST, "expected Faults to be a list")
         try:
-            table += [_fault(line) for line in listed]
+            given = tuple(faults.read(str(line)) for line in lines)
         except PlanError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
-        self._sink.policy.set_faults(table)
-        self._chaos, self._listed = chaos, listed
-        return chaos | {"Faults": listed}
+        stages = {fault.stage for fault in given}
+        return (*(fault for fault in self._faults if given and fault.stage not in stages), *given)
 
     def _inject(self, message: dict[str, Any]) -> dict[str, Any]:
         recipients = message.get("recipients")
@@ -164,15 +176,6 @@ class Api:
             raise Refused(HTTPStatus.BAD_REQUEST, "expected content and recipients")
         self.injected += len(recipients)
         return {"success_count": len(recipients), "fail_count": 0, "failed_recipients": [], "errors": []}
-
-
-def _fault(line: str) -> Fault:
-    """ "delay dot:50ms:10%": a kind and what its option takes."""
-    name, _, text = line.partition(" ")
-    kind = next((kind for kind in Kind if kind.value == name), None)
-    if kind is None:
-        raise PlanError(f'expected a fault such as "delay dot:50ms", got "{line[:100]}"', field="faults", flag="Faults")
-    return faults.parse(kind, text.strip())
 
 
 @contextmanager

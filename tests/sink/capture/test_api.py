@@ -61,7 +61,23 @@ def test_chaos_has_mailpits_shape_and_ends_when_it_is_put_back() -> None:
         assert refusals(sink)[0] == 450
         assert ask(api, "GET", "/api/v1/chaos")[1]["Recipient"]["Probability"] == 0
         assert ask(api, "PUT", "/api/v1/chaos", b"{}")[0] == 200
+        assert refusals(sink)[0] == 450
+        assert ask(api, "PUT", "/api/v1/chaos", b'{"Faults": []}')[1]["Faults"] == []
         assert refusals(sink) == [250, 250]
+
+
+def test_faults_given_as_options_are_listed_and_replaced_stage_by_stage() -> None:
+    options = ("--reject", "mail:450", "--reject", "rcpt:451", "--delay", "rcpt:uniform:1ms-2ms:12.5%")
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0", *options) as sink:
+        api = api_of(sink)
+        rcpt = ["delay rcpt:uniform:1ms-2ms:12.5%", "reject rcpt:451"]
+        assert ask(api, "GET", "/api/v1/chaos")[1]["Faults"] == [rcpt[0], "reject mail:450", rcpt[1]]
+        status, chaos = ask(api, "PUT", "/api/v1/chaos", b'{"Faults": ["reject mail:452", "drop dot:after:1%"]}')
+        assert (status, chaos["Faults"]) == (200, [*rcpt, "reject mail:452", "drop dot:after:1%"])
+        assert refusals(sink)[0] == 452
+        trigger = b'{"Recipient": {"ErrorCode": 550, "Probability": 100}}'
+        assert ask(api, "PUT", "/api/v1/chaos", trigger)[1]["Faults"] == chaos["Faults"]
+        assert RemoteSink(api).chaos()["Recipient"] == {"ErrorCode": 550, "Probability": 100}
 
 
 def test_injections_are_counted_and_discarded() -> None:
@@ -81,6 +97,7 @@ def test_bad_requests_are_refused_and_harm_nothing() -> None:
         assert ask(api, "PUT", "/api/v1/chaos", b"[]")[0] == 400
         assert ask(api, "PUT", "/api/v1/chaos", b'{"Sender": {"ErrorCode": 250}}')[0] == 400
         assert ask(api, "PUT", "/api/v1/chaos", b'{"Faults": ["explode rcpt"]}')[0] == 400
+        assert ask(api, "PUT", "/api/v1/chaos", b'{"Faults": "reject rcpt:450"}')[0] == 400
         assert ask(api, "POST", "/api/inject/v1", b"{}")[0] == 400
         assert ask(api, "GET", "/api/v1/totals", Origin="http://evil.example")[0] == 403
         assert refusals(sink) == [250, 250]

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from tests.sink.policy.sessions import Conversation, policy_of
 from trafficgen.errors import PlanError
-from trafficgen.sink.policy.faults import Kind, parse, tarpit
+from trafficgen.sink.policy.faults import Kind, parse, read, tarpit
 from trafficgen.smtp.judging import Halt, Stage
 from trafficgen.smtp.offer import Offer
 
@@ -129,3 +129,14 @@ def test_a_tls_stall_comes_after_the_go_ahead() -> None:
     conversation = talk(Kind.STALL, "starttls:after", Offer(starttls=True))
     assert conversation.say(b"STARTTLS\r\n") == b"220 2.0.0 go ahead\r\n"
     assert conversation.session.halt is Halt.STALL
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "delay dot:50ms", "delay rcpt:uniform:10ms-2s:10%", "drip mail:20ms:12.5%", "reject rcpt:450:0.1%", "drop dot",
+        "drop dot:after:1%", "reset connect", "stall data:after", "garbage helo:33.3%", "reject quit:421",
+    ],
+)  # fmt: skip
+def test_a_fault_is_shown_as_it_is_read(line: str) -> None:
+    assert str(read(line)) == line

@@ -56,6 +56,12 @@ class Fault:
     delay: Delay | None = None
     code: int = 0
 
+    def __str__(self) -> str:
+        """The line that `read` understands."""
+        what = self.delay.text if self.delay else str(self.code) if self.code else "after" if self.after else ""
+        odds = "" if self.share == 1 else f"{self.share * 100:.10f}".rstrip("0").rstrip(".") + "%"
+        return f"{self.kind.value} " + ":".join(part for part in (self.stage.value, what, odds) if part)
+
     def answer(self, delay_ns: int) -> Answer:
         """What comes of it."""
         match self.kind:
@@ -102,6 +108,15 @@ def parse(kind: Kind, text: str) -> Fault:
         except ValueError as error:
             raise _wrong(kind, str(error)) from error
     return Fault(stage, kind, share, after=rest[:1] == ["after"])
+
+
+def read(line: str) -> Fault:
+    """ "delay dot:50ms:10%": a kind and what its option takes."""
+    name, _, text = line.partition(" ")
+    kind = next((kind for kind in Kind if kind.value == name), None)
+    if kind is None:
+        raise PlanError(f'expected a fault such as "delay dot:50ms", got "{line[:100]}"', field="faults", flag="Faults")
+    return parse(kind, text.strip())
 
 
 def tarpit(text: str) -> list[Fault]:
