@@ -7,16 +7,16 @@ Not here  which pieces make a message (blocks)
 crc(A + B) = shift(crc(A), len(B)) ^ crc(B), where `shift` multiplies by x^(8 len(B)) modulo the CRC's polynomial
 (zlib's crc32_combine). The multiplication is linear over bits, so for each digit (base 256) of the length there is
 a table indexed by the four octets of the CRC; a block of messages is done at once. Reading 122 kB to sum it costs
-50 µs, this 0.3 µs.
+8 µs, this 0.3 µs.
 """
 
 from __future__ import annotations
 
-import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ DIGITS = 5  # a length below 2**40 has five digits of eight bits
 
 def each(pieces: Sequence[bytes | memoryview]) -> NDArray[np.uint32]:
     """Give the CRC-32 of every piece, by reading it."""
-    return np.fromiter(map(zlib.crc32, pieces), dtype=np.uint32, count=len(pieces))
+    return np.fromiter(map(crc32, pieces), dtype=np.uint32, count=len(pieces))
 
 
 def prefixes(octets: bytes, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -37,7 +37,7 @@ def prefixes(octets: bytes, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
     view, crc, begin = memoryview(octets), 0, 0
     crcs = [0]
     for end in ends.tolist():
-        crc = zlib.crc32(view[begin:end], crc)
+        crc = crc32(view[begin:end], crc)
         crcs.append(crc)
         begin = end
     return np.array(crcs, dtype=np.uint32)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from mboxgen import checksums, streams
 from mboxgen.columns import Table, lengths
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from mboxgen.shelf import Shelf
 
+_BLANK_CRC = np.uint32(crc32(b"\r\n"))
 _COLUMNS = 64
 _PARTS = 1 << 20  # more than a run can have: 2 GiB in pieces of 64 KiB
 
@@ -44,8 +46,15 @@ class Finished:
     lengths: NDArray[np.int64]
     crcs: NDArray[np.uint32]
     body_crcs: NDArray[np.uint32]
-    crc32: int
+    from_crcs: NDArray[np.uint32]
     eight_bit: NDArray[np.bool_]
+
+    def crc32(self) -> int:
+        """Give the checksum of the whole block, out of those of its messages."""
+        framed = np.column_stack((self.from_crcs, self.crcs, np.full(len(self.crcs), _BLANK_CRC))).ravel()
+        ends = np.cumsum(np.column_stack((self.from_lengths, self.lengths, np.full(len(self.crcs), 2))).ravel())
+        messages = checksums.joined(framed, ends, np.arange(0, len(framed), 3))
+        return int(checksums.joined(messages, ends[2::3], np.zeros(1, dtype=np.int64))[0])
 
 
 class Draft:
@@ -126,20 +135,15 @@ def _summed(
     starts: NDArray[np.int64],
     eight_bit: NDArray[np.bool_],
 ) -> Finished:
-    """Sum up From_ line, header, body and blank line of each message, then the message, then the block."""
+    """Sum up From_ line, header, body and blank line of each message, then the message."""
     first = starts[:-1]
     groups = np.column_stack((first, first + 1, first + 2, starts[1:] - 1))  # every body has a piece
     group_ends = ends[np.append(groups.ravel()[1:], len(ends)) - 1]
     sums = checksums.joined(crcs, ends, groups.ravel())
     octets = np.diff(group_ends, prepend=0).reshape(-1, 4)
-    _, headers, bodies, _ = sums.reshape(-1, 4).T
+    from_crcs, headers, bodies, _ = sums.reshape(-1, 4).T
     whole = checksums.shift(headers, octets[:, 2]) ^ bodies
     whole_octets = octets[:, 1] + octets[:, 2]
-    # The block out of its messages, these out of From_ line, message and blank line: far less to shift than by pieces.
-    framed = np.column_stack((sums[::4], whole, sums[3::4])).ravel()
-    framed_ends = group_ends.reshape(-1, 4)[:, [0, 2, 3]]
-    messages = checksums.joined(framed, framed_ends.ravel(), np.arange(0, len(framed), 3))
-    block = checksums.joined(messages, framed_ends[:, 2], np.zeros(1, dtype=np.int64))
     return Finished(
-        pieces, ends, starts, octets[:, 0], octets[:, 1], whole_octets, whole, bodies, int(block[0]), eight_bit
+        pieces, ends, starts, octets[:, 0], octets[:, 1], whole_octets, whole, bodies, from_crcs, eight_bit
     )  # fmt: skip

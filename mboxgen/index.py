@@ -12,12 +12,12 @@ first and last 4,096 octets sum to the value noted. What lies between is checked
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 if TYPE_CHECKING:
     import os
@@ -79,7 +79,7 @@ class Writer:
         """Append records."""
         octets = records.tobytes()
         self._file.write(octets)
-        self._crc = zlib.crc32(octets, self._crc)
+        self._crc = crc32(octets, self._crc)
         self._count += len(records)
 
     def finish(self, mbox: Path) -> None:
@@ -150,6 +150,6 @@ def _plausible(mbox: Path, records: NDArray[np.void], octets: int) -> bool:
 
 def _edges(mbox: Path) -> int:
     with mbox.open("rb") as file:
-        crc = zlib.crc32(file.read(_EDGE_OCTETS))
+        crc = crc32(file.read(_EDGE_OCTETS))
         file.seek(-min(_EDGE_OCTETS, mbox.stat().st_size), 2)
-        return zlib.crc32(file.read(), crc)
+        return crc32(file.read(), crc)

@@ -14,12 +14,12 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import zlib
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from mboxgen import index, scan
 from mboxgen.flags import Flag
@@ -164,7 +164,7 @@ def details_of(message: bytes, flags: Flag = Flag(0)) -> Details:  # noqa: B008 
         flags |= flag if true else Flag(0)
     in_file = split - message.count(b"\n", 0, split) if flags & Flag.LF_ONLY else split
     known = flags | Flag.CHECKSUMS_KNOWN
-    return Details(in_file, zlib.crc32(message), zlib.crc32(body), known, len(message))
+    return Details(in_file, crc32(message), crc32(body), known, len(message))
 
 
 def _map(path: Path) -> mmap.mmap:

@@ -8,9 +8,10 @@ Not here  judging foreign mboxes (survey)
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from zlib_ng.zlib_ng import crc32
 
 from mboxgen import index
 from mboxgen.flags import Flag
@@ -49,7 +50,7 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> Verdict
         if not mbox.indexed:
             return Verdict(header.messages, 0, [_misfit(path, header)])
         verdict = Verdict(len(mbox), 0, [])
-        if zlib.crc32(mbox.records.tobytes()) != header.records_crc32:
+        if crc32(mbox.records.tobytes()) != header.records_crc32:
             verdict.findings.append("the index itself was changed: its records do not match its own checksum")
         end = 0
         for number in range(len(mbox)):
@@ -92,9 +93,9 @@ def _checksum_fault(message: bytes | memoryview, record: np.void) -> str | None:
     delivered, crc, body_crc = (int(record[name]) for name in ("delivered", "crc32", "body_crc32"))
     if len(message) != delivered:
         return f"{len(message)} octets delivered, {delivered} expected"
-    if zlib.crc32(message) != crc:
+    if crc32(message) != crc:
         header = int(record["header_length"])
         lf = int(record["flags"]) & Flag.LF_ONLY
-        body_same = not lf and zlib.crc32(message[header:]) == body_crc
+        body_same = not lf and crc32(message[header:]) == body_crc
         return "its header was changed" if body_same else "its octets were changed"
     return None

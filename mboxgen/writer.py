@@ -11,12 +11,12 @@ Lines that end in LF are a matter of the file only: sizes and checksums always s
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from mboxgen.flags import Flag
 from mboxgen.index import RECORD
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 # Joined pieces should still be in the cache when the system copies them. Long ones are handed over unjoined, for what a
 # raw write costs; short ones are joined more cheaply than the system gathers them (2026-11-22-corpus.md, results).
 CHUNK_OCTETS = 256 << 10
-_MAX_GATHERED = 256  # pieces of a chunk; every system takes 1,024 (IOV_MAX)
+_LONG_PIECE = 1024
+_MAX_GATHERED = CHUNK_OCTETS // _LONG_PIECE  # pieces of a chunk; every system takes 1,024 (IOV_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,19 @@ def lay_out(rendered: Rendered, lf: bool) -> Block:
 
 def write_mbox(block: Block, descriptor: int, offset: int) -> Written:
     """Write a block into an mbox at an offset; other processes may write theirs at the same time."""
+    messages = block.rendered.messages
+    # Of short pieces a chunk is joined and read, cheaply while it is in the cache; of long ones it is not touched.
+    joined = block.lf or block.octets < _LONG_PIECE * len(messages.pieces)
     crc, position = 0, offset
-    for pieces in _chunks(block, 0, len(block.rendered.messages.pieces)):
-        if block.lf:
-            chunk = _with_lf(pieces)
-            crc = zlib.crc32(chunk, crc)
+    for pieces in _chunks(block, 0, len(messages.pieces)):
+        if joined:
+            chunk = _joined(pieces, block.lf)
+            crc = crc32(chunk, crc)
             position = _write(descriptor, [chunk], position)
         else:
             position = _write(descriptor, pieces, position)
     block.records["offset"] += np.uint64(offset)
-    return Written(block.records, block.octets, crc if block.lf else block.rendered.messages.crc32)
+    return Written(block.records, block.octets, crc if joined else messages.crc32())
 
 
 def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Written:
@@ -95,7 +99,7 @@ def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Writte
         name = f"{epoch}.M{number}.mboxgen,S={length},W={delivered}" if maildir else f"{number:010d}.eml"
         with (folder / ("new" if maildir else ".") / name).open("wb") as file:
             for pieces in _chunks(block, starts[at] + 1, starts[at + 1] - 1):  # without From_ line and blank line
-                file.write(_with_lf(pieces) if block.lf else b"".join(pieces))
+                file.write(_joined(pieces, block.lf))
         octets += length
     return Written(block.records, octets, 0)
 
@@ -111,9 +115,10 @@ def _write(descriptor: int, pieces: list[bytes | memoryview], position: int) -> 
     return position
 
 
-def _with_lf(pieces: list[bytes | memoryview]) -> bytes:
-    """Join pieces, lines ending in LF; no piece ends between CR and LF."""
-    return b"".join(pieces).replace(b"\r\n", b"\n")
+def _joined(pieces: list[bytes | memoryview], lf: bool) -> bytes:
+    """Join pieces, as the file has their line ends; no piece ends between CR and LF."""
+    octets = b"".join(pieces)
+    return octets.replace(b"\r\n", b"\n") if lf else octets
 
 
 def _chunks(block: Block, first: int, last: int) -> Iterator[list[bytes | memoryview]]:
