@@ -14,11 +14,12 @@ import pytest
 
 from trafficgen.errors import SetupError
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Reply
+from trafficgen.measure.parts import Ledger, Reply, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.observers.live_page import LivePage
 from trafficgen.observers.prometheus import Prometheus
+from trafficgen.report.tables import to_markdown
 from trafficgen.report.to_html import page_runs, to_html
 
 US, MS = 1_000, 1_000_000
@@ -106,6 +107,51 @@ def test_a_spectrum_ends_where_values_no_longer_support_it(drawn: Results) -> No
     assert (round(xs[10]), ys[10]) == (10, pytest.approx(893 * 20 * US, rel=2e-3))
     assert xs[-1] <= 992
     assert None not in ys
+
+
+def test_the_last_part_of_an_interval_is_no_drop_in_the_rate(drawn: Results) -> None:
+    def rates(duration_s: float) -> list[float]:
+        (run,) = page_runs([replace(drawn, run=replace(drawn.run, duration_s=duration_s))])
+        found: list[float] = run["timeline"]["started"]
+        return found
+
+    assert rates(10.0) == [100] * 10
+    assert rates(9.5) == [100] * 9 + [200]
+    assert rates(9.05) == [100] * 9  # too little of it to speak of a rate
+
+
+def test_percentiles_that_few_values_cannot_tell_are_left_out(drawn: Results) -> None:
+    few = replace(drawn.latency_ns["response"], count=99)  # type: ignore[type-var]
+    (run,) = page_runs([replace(drawn, latency_ns={"response": few})])
+    ((_, name, count, _, _, p90, p95, p99, p999, _),) = run["latencies"]
+    assert (name, count, p99, p999) == ("response", 99, None, None)
+    assert None not in (p90, p95)
+
+
+def test_a_page_and_a_job_summary_begin_with_the_verdict(drawn: Results) -> None:
+    kept = ThresholdVerdict("p99<250ms", 90 * MS, 250 * MS, True)
+    missed = ThresholdVerdict("throughput>5000", 300.0, 5000.0, False)
+    sound = replace(drawn, caveats=(), generator=replace(drawn.generator, limited=False, sentences=()), ledger=None)
+    limited = replace(drawn, generator=replace(drawn.generator, limited=True))
+    passed, failed, spoiled, lossy, unjudged = page_runs(
+        [
+            replace(sound, thresholds=(kept,)),
+            replace(sound, thresholds=(kept, missed)),
+            replace(limited, ledger=None, thresholds=(kept,)),
+            replace(sound, ledger=Ledger(10, 9, 1, 0, 0)),
+            sound,
+        ]
+    )
+    assert passed["verdict"] == ["PASSED", "good"]
+    assert failed["verdict"] == ["FAILED: 1 of 2 thresholds", "bad"]
+    assert spoiled["verdict"] == ["NOT VALID: the generator was the limit, so its thresholds are not judged", "bad"]
+    assert lossy["verdict"] == ["FAILED: mail was lost, duplicated or damaged", "bad"]
+    assert unjudged["verdict"] is None
+    kept_words = to_markdown([replace(sound, thresholds=(kept,))])
+    assert "| verdict | ✅ PASSED |\n" in kept_words
+    assert "- ✅ p99&#60;250ms: 90.0 ms" in kept_words
+    assert "- not judged: p99&#60;250ms: 90.0 ms" in to_markdown([replace(limited, ledger=None, thresholds=(kept,))])
+    assert "verdict" not in to_markdown([sound])
 
 
 # -- while a run goes on --------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ PIECES = {
     "failure": parts.Failure,
     "domain": parts.Domain,
     "ledger": parts.Ledger,
+    "delivery": parts.Delivery,
     "workerhealth": parts.WorkerHealth,
     "generator": parts.Generator,
     "caveat": health.Caveat,

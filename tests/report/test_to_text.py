@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from trafficgen.measure.parts import Domain, Ledger, Messages, Reply
+from trafficgen.measure.parts import Delivery, Domain, Latency, Ledger, Messages, Reply
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report.to_text import encodable, has_colour, to_text, write_summary
 
@@ -198,3 +198,20 @@ def test_a_terminal_that_went_away_is_the_callers_to_handle(results: Results, mo
     monkeypatch.setenv("TERM", "xterm-256color")
     with pytest.raises(BrokenPipeError):
         write_summary(results, Gone())
+
+
+def test_a_wait_for_delivery_has_its_own_section(results: Results) -> None:
+    latency = Latency(992, 1_000_000, 2e6, 2_000_000, 3_000_000, 4_000_000, 5_000_000, 6_000_000, 7_000_000, 8_000_000)
+    waited = replace(results, delivery=Delivery(1_500_000_000, 1234.4, 567.8, True, 3, 0, latency))
+    assert section(to_text(waited), "delivery") == [
+        "  injected at 1,234/s, delivered at 568/s, drained in 1.50 s",
+        "  3 came again because a reply was lost",
+        "  end to end: p50 2.00 ms  p90 4.00 ms  p99 6.00 ms  p99.9 7.00 ms  max 8.00 ms",
+    ]
+    late = replace(results, delivery=Delivery(1_500_000_000, 1234.4, 567.8, False, 0, 0, None))
+    assert section(to_text(late), "delivery") == ["  injected at 1,234/s, delivered at 568/s, not all came in time"]
+
+
+def test_results_of_before_have_no_delivery(results: Results) -> None:
+    plain = {key: value for key, value in results.to_dict().items() if key != "delivery"}
+    assert Results.from_dict(plain) == results

@@ -1,9 +1,11 @@
 """What a run had to keep to, in words.
 
 Takes     `Results`
-Gives     sections for the summary: the window that verdicts are made from, and each threshold with its value
+Gives     what it came to; sections for the summary: the window that verdicts are made from, and each threshold with
+          its value
 """
 
+from trafficgen.errors import ExitCode
 from trafficgen.measure.parts import ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.report import words
@@ -11,6 +13,24 @@ from trafficgen.report.sections import Row, Section, Tone
 from trafficgen.units import format_duration
 from trafficgen.verdict.quantities import Kind
 from trafficgen.verdict.thresholds import parse_threshold
+
+
+def verdict_of(results: Results) -> tuple[str, Tone] | None:
+    """What a run came to, in a few words; None when there was nothing to judge."""
+    ledger = results.ledger
+    if ledger and not ledger.clean:
+        return "FAILED: mail was lost, duplicated or damaged", Tone.BAD
+    match results.verdict_code:
+        case ExitCode.NOT_VALID:
+            held = ", so its thresholds are not judged" if results.thresholds else ""
+            return (
+                f"NOT VALID: {'the generator was the limit' if results.valid else 'part of it was lost'}{held}",
+                Tone.BAD,
+            )
+        case ExitCode.VERDICT_FAILED:
+            failed = sum(not one.passed for one in results.thresholds)
+            return f"FAILED: {failed} of {len(results.thresholds)} thresholds", Tone.BAD
+    return ("PASSED", Tone.GOOD) if results.thresholds else None
 
 
 def window_section(results: Results) -> Section:

@@ -72,6 +72,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         _failures(results),
         _domains(results.domains),
         _ledger(results),
+        _delivery(results),
         _generator(results),
     )
     return tuple(section for section in made if section.rows or section.notes)
@@ -265,6 +266,27 @@ def _ledger(results: Results) -> Section:
     counts = ("expected", "received", "missing", "duplicated", "corrupted")
     line = ", ".join(f"{words.count(getattr(ledger, name))} {name}" for name in counts)
     return Section("ledger", "l", (Row((line,), Tone.GOOD if ledger.clean else Tone.BAD),))
+
+
+def _delivery(results: Results) -> Section:
+    delivery = results.delivery
+    if not delivery:
+        return Section("delivery", "l", ())
+    rates = f"injected at {delivery.inject_per_s:,.0f}/s, delivered at {delivery.delivered_per_s:,.0f}/s"
+    drained = f"drained in {format_duration(delivery.drained_ns)}" if delivery.in_time else "not all came in time"
+    lines = [f"{rates}, {drained}"]
+    if delivery.explained:
+        lines.append(f"{words.count(delivery.explained)} came again because a reply was lost")
+    if latency := delivery.latency_ns:
+        shares = {
+            "p50": latency.p50,
+            "p90": latency.p90,
+            "p99": latency.p99,
+            "p99.9": latency.p99_9,
+            "max": latency.max,
+        }
+        lines.append("end to end: " + "  ".join(f"{name} {format_duration(ns)}" for name, ns in shares.items()))
+    return Section("delivery", "l", tuple(Row((line,)) for line in lines))
 
 
 def _generator(results: Results) -> Section:

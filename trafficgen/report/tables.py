@@ -2,7 +2,8 @@
 
 Takes     one or more `Results`
 Gives     to_csv        a row a run, a column a number, units in the column's name
-          to_markdown   the key numbers and verdicts, for a pull request or a job's summary page
+          to_markdown   the key numbers and verdicts, for a pull request or a job's summary page; rate and latencies
+                        are those of the judged part of a run
           to_junit      a test case for each thing that a run had to keep to
 Not here  the whole summary in words (to_text), pictures (to_html), the gate's verdict (of_gate)
 """
@@ -13,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from trafficgen.errors import ExitCode
 from trafficgen.measure.results import Results
 from trafficgen.report import words
-from trafficgen.report.judged import value_in_words
+from trafficgen.report.judged import value_in_words, verdict_of
+from trafficgen.report.sections import Tone
 from trafficgen.units import format_duration
 
 _PERCENTILES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99_9", "max")
@@ -55,11 +58,13 @@ def _columns(results: Results) -> Iterator[tuple[str, object]]:
 
 def to_markdown(runs: Sequence[Results]) -> str:
     """A table with a column for each run, then what each had to keep to."""
+    verdicts = [verdict_of(run) for run in runs]
     table = [
         ("run", [f"`{run.run.id}`" for run in runs]),
+        *([("verdict", [_verdict(verdict) for verdict in verdicts])] if any(verdicts) else []),
         ("target", [_cell(run.run.target or "embedded sink") for run in runs]),
         ("accepted", [_accepted(run) for run in runs]),
-        ("messages/s", [words.rate(run.rate.messages_per_s) for run in runs]),
+        ("messages/s", [words.rate((run.window or run).rate.messages_per_s) for run in runs]),
         *((name, [_latency(run, name) for run in runs]) for name in ("p50", "p95", "p99")),
         ("ledger", [_ledger(run) for run in runs]),
     ]
@@ -77,6 +82,10 @@ def _row(name: str, cells: Sequence[str]) -> str:
 def _cell(text: str) -> str:
     """`text` with nothing in it that Markdown or HTML could act on."""
     return text.translate({ord(c): f"&#{ord(c)};" for c in "|<>&`*_[]\\"})
+
+
+def _verdict(verdict: tuple[str, Tone] | None) -> str:
+    return f"{'✅' if verdict[1] is Tone.GOOD else '❌'} {verdict[0]}" if verdict else "–"
 
 
 def _accepted(run: Results) -> str:
@@ -99,8 +108,9 @@ def _judged(run: Results) -> list[str]:
     if not (run.thresholds or run.caveats):
         return []
     lines = ["", f"**`{run.run.id}`**", ""]
+    judged = run.verdict_code is not ExitCode.NOT_VALID
     for one in run.thresholds:
-        mark = "✅" if one.passed else "❌"
+        mark = ("✅" if one.passed else "❌") if judged else "not judged:"
         lines.append(f"- {mark} {_cell(one.expression)}: {value_in_words(one)}")
     return lines + [f"- ⚠️ {_cell(caveat.text)}; {_cell(caveat.advice)}" for caveat in run.caveats]
 

@@ -15,8 +15,8 @@ from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Latency
 from trafficgen.measure.results import Results
 from trafficgen.report import words
-from trafficgen.report.judged import value_in_words
-from trafficgen.report.sections import ENDED
+from trafficgen.report.judged import value_in_words, verdict_of
+from trafficgen.report.sections import ENDED, Tone
 from trafficgen.units import format_duration
 
 MAX_ROWS: Final = 50
@@ -72,6 +72,7 @@ def _run(run: Results, most: int) -> dict[str, Any]:
         "rate": (run.window or run).rate.messages_per_s,
         "outcomes": _outcomes(run),
         "ended": _ended(run),
+        "verdict": _verdict(run),
         "thresholds": [
             {"text": f"{one.expression}: {value_in_words(one)}", "passed": one.passed} for one in run.thresholds
         ],
@@ -116,17 +117,24 @@ def _spectrum(histogram: Histogram | None, xs: Sequence[float]) -> list[int | No
 
 def _timeline(run: Results) -> dict[str, list[Any]]:
     intervals = run.timeline
+    # The end of a run is seldom that of an interval: its rate is over the part that there was, and a sliver has none.
+    if len(intervals) > 1 and run.run.duration_s < intervals[-1].at_s + intervals[-1].span_s / 10:
+        intervals = intervals[:-1]
+    per_s = [1 / min(max(run.run.duration_s - one.at_s, one.span_s / 10), one.span_s) for one in intervals]
+    unsuccessful = [one.rejected_temporary + one.rejected_permanent + one.failed + one.in_doubt for one in intervals]
     return {
         "at_s": [one.at_s for one in intervals],
-        "accepted": [one.accepted / one.span_s for one in intervals],
-        "started": [one.started / one.span_s for one in intervals],
-        "unsuccessful": [
-            (one.rejected_temporary + one.rejected_permanent + one.failed + one.in_doubt) / one.span_s
-            for one in intervals
-        ],
+        "accepted": [one.accepted * each for one, each in zip(intervals, per_s, strict=True)],
+        "started": [one.started * each for one, each in zip(intervals, per_s, strict=True)],
+        "unsuccessful": [number * each for number, each in zip(unsuccessful, per_s, strict=True)],
         "p50_ns": [one.p50_ns for one in intervals],
         "p99_ns": [one.p99_ns for one in intervals],
     }
+
+
+def _verdict(run: Results) -> list[str] | None:
+    verdict = verdict_of(run) if run.complete else None
+    return [verdict[0], "good" if verdict[1] is Tone.GOOD else "bad"] if verdict else None
 
 
 def _outcomes(run: Results) -> str:
@@ -156,11 +164,16 @@ def _ended(run: Results) -> str:
 
 def _latencies(latency_ns: Mapping[str, Latency | None]) -> list[list[Any]]:
     return [
-        ["", words.PHASES.get(name, name.replace("_", ", ")), one.count, one.mean, one.p50, one.p90, one.p95, one.p99,
-         one.p99_9, one.max]
+        ["", words.PHASES.get(name, name.replace("_", ", ")), one.count, one.mean, one.p50, *_tail(one), one.max]
         for name, one in latency_ns.items()
         if one
     ]  # fmt: skip
+
+
+def _tail(latency: Latency) -> list[int | None]:
+    """None where too few values were recorded to tell a percentile from the maximum, as in the summary."""
+    enough = ((10, latency.p90), (20, latency.p95), (100, latency.p99), (1000, latency.p99_9))
+    return [value if latency.count >= least else None for least, value in enough]
 
 
 def _domains(run: Results) -> list[list[Any]]:

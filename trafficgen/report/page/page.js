@@ -73,9 +73,11 @@
       card.style.setProperty("--mark", COLOURS[runs.length > 1 ? r % COLOURS.length : 0]);
       make(card, "p", `${run.name}, ${run.target}, ${run.started_at}`);
       make(card, "p", `${digits(run.rate)} messages/s`, "rate");
+      if (run.verdict) make(card, "p", run.verdict[0], `verdict ${run.verdict[1]}`);
       make(card, "p", run.outcomes);
       make(card, "p", run.ended);
-      for (const verdict of run.thresholds) make(card, "p", `${verdict.passed ? "✓" : "✗"} ${verdict.text}`, verdict.passed ? "good" : "bad");
+      const judged = !(run.verdict && run.verdict[0].startsWith("NOT VALID"));
+      for (const one of run.thresholds) make(card, "p", `${one.passed ? "✓" : "✗"} ${one.text}`, judged ? one.passed ? "good" : "bad" : "");
       for (const caveat of run.caveats) make(card, "p", `⚠ ${caveat}`, "caveat");
     });
   };
