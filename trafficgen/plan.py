@@ -23,6 +23,7 @@ DEFAULT_DOMAINS: Final = ("aol.com", "gmail.com", "hotmail.com", "yahoo.com")
 """As KumoMTA's traffic-gen without --domain: equal weights."""
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
+MAX_CHUNKS: Final = 64
 
 RESERVED_SUFFIXES: Final = (
     "test", "example", "invalid", "localhost", "example.com", "example.net", "example.org",
@@ -339,13 +340,15 @@ class SessionPlan:
     """How one session talks.
 
     `ehlo_name` is what EHLO says; an address literal needs no DNS (RFC 5321 section 4.1.3).
-    `max_messages` 0 = as many as the run has. Time limits are for one wait each: `connect` for TCP and TLS,
-    `reply` for the answer to any command or to the end of data.
+    `max_messages` 0 = as many as the run has. `chunks` 0 = DATA, one message at a time; N = where the server offers
+    CHUNKING and PIPELINING (RFC 3030, RFC 2920), BDAT, and N messages of a session on their way at once. Time limits
+    are for one wait each: `connect` for TCP and TLS, `reply` for the answer to any command or to the end of data.
     """
 
     ehlo_name: str = "[127.0.0.1]"
     max_messages: int = 0
     pipelining: Pipelining = Pipelining.AUTO
+    chunks: int = 0
     security: Security = Security.PLAIN
     verify_certificate: bool = True
     auth: Auth | None = None
@@ -360,6 +363,9 @@ class SessionPlan:
         if self.max_messages < 0:
             text = f"expected 0 (no limit) or more messages a session, got {self.max_messages}"
             raise _wrong("max_messages", text, "--messages-per-session")
+        if not 0 <= self.chunks <= MAX_CHUNKS:
+            text = f"expected 0 (DATA) to {MAX_CHUNKS} messages on their way at once, got {self.chunks}"
+            raise _wrong("chunks", text, "--chunking")
         if self.connect_timeout_ns <= 0:
             raise _wrong("connect_timeout_ns", "expected a time limit above zero", "--connect-timeout")
         if self.reply_timeout_ns <= 0:

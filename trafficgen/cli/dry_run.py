@@ -61,6 +61,8 @@ def _sessions(plan: Plan) -> str:
     pipelining = "pipelining if offered" if session.pipelining is Pipelining.AUTO else "no pipelining"
     security = {Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.TLS: "TLS"}[session.security]
     words = [f"{plan.sessions:,}", each, pipelining, security]
+    if session.chunks:
+        words.insert(3, f"{session.chunks} in chunks at once if offered")
     if session.security is not Security.PLAIN:
         words.append("certificate checked" if session.verify_certificate else "any certificate")
     if session.auth:

@@ -166,6 +166,9 @@ def _add_session() -> None:
     add = _group("Sessions")
     add("--pipelining", type=click.Choice(["auto", "off"]), default="auto", help="""
         Send commands in groups when the server offers it, or wait for every reply. [default: auto]""")
+    add("--chunking", type=int, metavar="N", default=0, help="""
+        Where the server offers CHUNKING, send a message as one BDAT instead of DATA, and have N messages of a session
+        on their way at once. A message's time then holds its wait behind the others. [default: 0, DATA]""")
     add("--starttls", is_flag=True, help="""
         Start TLS after EHLO. A server that does not offer it fails the session: never silently plain.""")
     add("--tls", is_flag=True, help="Speak TLS from the first octet.")

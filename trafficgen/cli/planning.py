@@ -75,6 +75,7 @@ class SendOptions:
     shuffle: bool
     header: tuple[str, ...]
     pipelining: str
+    chunking: int
     starttls: bool
     tls: bool
     insecure: bool
@@ -296,6 +297,7 @@ def _session(options: SendOptions) -> SessionPlan:
     return SessionPlan(
         max_messages=options.messages_per_session,
         pipelining=Pipelining(options.pipelining),
+        chunks=options.chunking,
         security=security,
         verify_certificate=not options.insecure,
         auth=auth,

@@ -128,7 +128,9 @@ class Opener:
             client.close()
             raise _refused(phase, error) from error
         extensions = Extensions(
-            pipelining=client.supports_extension("pipelining"), eight_bit=client.supports_extension("8bitmime")
+            pipelining=client.supports_extension("pipelining"),
+            eight_bit=client.supports_extension("8bitmime"),
+            chunking=client.supports_extension("chunking"),
         )
         transport = client.transport
         assert transport is not None

@@ -17,6 +17,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
+from trafficgen.smtp.chunking import ChunkingSession
 from trafficgen.smtp.client import ClientSession
 from trafficgen.smtp.seams import Account, Manners, Source, Work
 from trafficgen.smtp.steady import Steady
@@ -74,9 +75,9 @@ class Slot:
         return self._link is not None and self._link.transport is not None
 
     @property
-    def in_flight(self) -> bool:
-        """Whether a message is at work here."""
-        return self._link is not None and self._link.session.message is not None
+    def in_flight(self) -> int:
+        """Messages at work here."""
+        return self._link.session.in_flight if self._link is not None else 0
 
     def overdue(self, now: int, connect_limit_ns: int, reply_limit_ns: int) -> str | None:
         """What has taken longer than it may, in words; None while all is well."""
@@ -100,7 +101,8 @@ class Slot:
             self._link.write(self._link.session.start(work, now))
             return
         around = self._surroundings
-        session = ClientSession(around.source, around.account, around.manners, around.steady)
+        kind = ChunkingSession if around.manners.chunks else ClientSession
+        session = kind(around.source, around.account, around.manners, around.steady)
         session.greet(work, now)
         self._link = Link(session, self._on_free)
         if around.opening < MAX_OPENING:

@@ -125,6 +125,7 @@ class _Worker:
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),
                 max_messages=plan.session.max_messages,
                 pipelining=plan.session.pipelining is Pipelining.AUTO,
+                chunks=plan.session.chunks,
             ),
             on_free=self._on_free,
             on_closed=self._on_closed,
