@@ -45,18 +45,18 @@ class Contest:
 # -- senders --------------------------------------------------------------------------------------------
 
 
-def traffic_gen(port: int, count: int, size: str, *, kept: bool = True) -> float:
+def traffic_gen(port: int, count: int, size: str, *, kept: bool = True, chunks: int = 0) -> float:
     """Our sender, as it comes: unique headers, sampled recipients, everything recorded."""
-    return results_of(port, count, size, kept=kept).rate.messages_per_s
+    return results_of(port, count, size, kept=kept, chunks=chunks).rate.messages_per_s
 
 
-def results_of(port: int, count: int, size: str, *, kept: bool = True) -> Results:
+def results_of(port: int, count: int, size: str, *, kept: bool = True, chunks: int = 0) -> Results:
     plan = Plan(
         target=TcpTarget("127.0.0.1", port),
         sessions=SESSIONS,
         max_messages=count,
         workload=Workload(content=SizedBodies((str(SIZES[size]),))),
-        session=SessionPlan(max_messages=0 if kept else 1),
+        session=SessionPlan(max_messages=0 if kept else 1, chunks=chunks),
         workers=1,
         run_id=os.urandom(8).hex(),
     )
@@ -129,8 +129,8 @@ def contests(theirs: int, plain: int, ledger: int) -> list[Contest]:
     Unless a line says otherwise both senders send to the same sink.
     """
 
-    def ours(port: int, size: str, *, kept: bool = True) -> Callable[[int], float]:
-        return lambda count: traffic_gen(port, count, size, kept=kept)
+    def ours(port: int, size: str, *, kept: bool = True, chunks: int = 0) -> Callable[[int], float]:
+        return lambda count: traffic_gen(port, count, size, kept=kept, chunks=chunks)
 
     def source(port: int, size: str, *, kept: bool = True) -> Callable[[int], float]:
         return lambda count: smtp_source(port, count, size, kept=kept)
@@ -144,6 +144,14 @@ def contests(theirs: int, plain: int, ledger: int) -> list[Contest]:
         senders("kept-5k-ledger", "the same, ledger on", 2.5, ledger, "5k", 40_000),
         senders("kept-100k", "senders → our sink, 100 KB, kept", 4.0, plain, "100k", 4_000),
         senders("kept-100k-ledger", "the same, ledger on", 3.5, ledger, "100k", 4_000),
+        Contest(
+            "chunks-5k", "senders → our sink, ledger on, 5 KB; ours --chunking 16, theirs DATA", 2.5,
+            ours(ledger, "5k", chunks=16), source(ledger, "5k"), 60_000,
+        ),
+        Contest(
+            "chunks-100k", "senders → our sink, ledger on, 100 KB; ours --chunking 16, theirs DATA", 3.5,
+            ours(ledger, "100k", chunks=16), source(ledger, "100k"), 6_000,
+        ),
         senders("churn-5k", "senders → our sink, 5 KB, a session a message", 1.4, plain, "5k", 8_000, kept=False),
         Contest("bare-5k", "our pair, of a bare loop with the same octets", 0.45, ours(plain, "5k"), bare_loop, 80_000),
         Contest("sink-5k", "sinks, under smtp-source, 5 KB", 1.3, source(plain, "5k"), source(theirs, "5k"), 20_000),
