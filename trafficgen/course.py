@@ -2,12 +2,12 @@
 
 Takes     a `Plan`; optionally who wants to see how it goes
 Gives     `Results`
-Fails     PlanError when the guard refuses, SetupError when it cannot begin; what servers do is in the results
+Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 import trafficgen
 from trafficgen import drain as drains
+from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.drain import Drain
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.interrupts import Interrupts
 from trafficgen.manifest import Handed, Manifest, check_writable
 from trafficgen.measure.parts import Host, Ledger
 from trafficgen.measure.proof import compare
@@ -33,6 +35,7 @@ from trafficgen.open_files import raise_open_files
 from trafficgen.plan import Plan
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.workload import Messages
+from trafficgen.workload.shares import domain_names, domain_shares
 
 
 class Progress(NamedTuple):
@@ -66,27 +69,30 @@ def run(
         drains.check(drain)
     if manifest is not None or drain is not None:
         plan = replace(plan, keep_begins=True)
-    embedded = plan.target is None
     if plan.session.auth is not None:
         read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
-    with EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger) if embedded else nullcontext() as sink:
-        if sink is not None:
-            route = resolve(sink.address)
-            say(f"no --target given: sending to the embedded sink at {route}")
-        else:
-            assert plan.target is not None
-            route = resolve(plan.target)
-            check(plan, route)
-            say(f"target {plan.target} is at {route}")
-        started_at = datetime.now(UTC)
-        supervisor = Supervisor(
-            plan,
-            route,
-            workers=plan.workers or default_workers(plan.sessions, embedded=embedded),
-            date=format_datetime(started_at),
-            on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
-        )
-        account = supervisor.run()
+    workload.check(plan)
+    with ExitStack() as stack:
+        with Interrupts() as interrupts:
+            sink = None
+            if plan.target is None:
+                sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger))
+                route = resolve(sink.address)
+                say(f"no --target given: sending to the embedded sink at {route}")
+            else:
+                route = resolve(plan.target)
+                check(plan, route)
+                say(f"target {plan.target} is at {route}")
+            started_at = datetime.now(UTC)
+            supervisor = Supervisor(
+                plan,
+                route,
+                workers=plan.workers or default_workers(plan.sessions, embedded=sink is not None),
+                date=format_datetime(started_at),
+                on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
+                interrupts=interrupts,
+            )
+            account = supervisor.run()
         if manifest is not None:
             _manifest(plan, account).write(manifest)
         ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
@@ -158,7 +164,7 @@ def _results(plan: Plan, route: Route, account: Account, started_at: datetime, l
     return Results.build(
         plan,
         snapshot,
-        domains=list(zip(account.domains, account.shares, strict=True)),
+        domains=list(zip(domain_names(plan.workload), domain_shares(plan.workload).tolist(), strict=True)),
         planned=max(account.planned, snapshot.started),
         not_started=max(account.planned - snapshot.started, 0),
         started_at=started_at,

@@ -136,11 +136,15 @@ def _write(results: "Results", options: "SendOptions") -> None:
 
 
 def _check_writable(name: str | None, flag: str) -> None:
-    """Before the run, so that a wrong path costs nothing."""
+    """Before the run, so that a wrong path costs nothing. Whatever is there stays until there are results."""
     if name in (None, "-"):
         return
+    path = Path(str(name))
     try:
-        Path(str(name)).open("w", encoding="utf-8").close()
+        new = not path.exists()
+        path.open("a", encoding="utf-8").close()
+        if new:
+            path.unlink()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise PlanError(f'cannot write "{name}": {reason.lower()}', field="json", flag=flag) from error

@@ -32,10 +32,7 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has built its messages and can begin. `domains` and `shares` are the workload's."""
-
-    domains: tuple[str, ...]
-    shares: tuple[float, ...]
+    """The worker has built its messages and can begin."""
 
 
 @dataclass(frozen=True, slots=True)

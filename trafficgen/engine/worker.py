@@ -8,7 +8,6 @@ Not here  processes and totals (supervisor), who is next (dispatch), a connectio
 
 import asyncio
 import gc
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,8 +39,6 @@ _GOODBYE_NS: Final = NS_PER_S
 
 def main(pipe: Connection, orders: control.Orders) -> None:
     """A worker process from beginning to end."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the supervisor decides
-        signal.signal(number, signal.SIG_IGN)
     raise_open_files(orders.slots)
     # Messages are tuples by the ten thousand and none of them is part of a cycle: looking for cycles less often saves
     # a tenth of what building them costs (benchmarks/workload.py).
@@ -72,7 +69,7 @@ class _Worker:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_bug)
         listen(self._pipe, self._hear, self._finished.set)  # without a supervisor there is no reason to send
-        self._pipe.send(control.Ready(self._messages.domains, tuple(self._messages.shares.tolist())))
+        self._pipe.send(control.Ready())
         await self._finished.wait()
         if self._bug is not None:
             raise self._bug

@@ -12,17 +12,17 @@ waits for another. `ledger_reader` finds them by the first.
 """
 
 import asyncio
-import multiprocessing
 import signal
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Final
 
 import uvloop
 
+from trafficgen import children
+from trafficgen.children import Child
 from trafficgen.errors import PlanError, SetupError, TrafficgenError
 from trafficgen.open_files import raise_open_files
 from trafficgen.pipes import listen
@@ -46,8 +46,7 @@ class _Count:
 
 @dataclass(slots=True)
 class _Worker:
-    process: BaseProcess
-    pipe: Connection
+    child: Child
     count: _Count = _Count()
     gone: bool = False
 
@@ -56,7 +55,7 @@ def serve_many(orders: Orders, *, say: Say) -> int:
     """Take mail until a signal comes."""
     _check(orders)
     assert isinstance(orders.listen, TcpTarget)
-    with _reserve(orders.listen) as reserved:
+    with reserve(orders.listen) as reserved:
         orders = replace(orders, listen=TcpTarget(*reserved.getsockname()[:2]))
         crew = _Crew(orders, say)
         try:
@@ -77,8 +76,11 @@ def _check(orders: Orders) -> None:
         raise PlanError("expected one worker: several cannot write one file", field="workers", flag="--workers")
 
 
-def _reserve(address: TcpTarget) -> socket.socket:
-    """Hold the port, without listening on it, so that the workers can share it and nobody else comes first."""
+def reserve(address: TcpTarget) -> socket.socket:
+    """Hold a port, without listening on it, so that processes can share it and nobody else comes first.
+
+    SetupError when that cannot be.
+    """
     found = None
     try:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
@@ -104,21 +106,15 @@ class _Crew:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_end)
         signal.signal(signal.SIGHUP, self._on_reload)
-        context = multiprocessing.get_context("spawn")
         for index in range(self._orders.workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_main, args=(theirs, _share(self._orders, index)), daemon=True)
-            process.start()
-            theirs.close()
-            self._workers.append(_Worker(process, ours))
+            self._workers.append(_Worker(children.start(_main, _share(self._orders, index))))
         for worker in self._workers:
             self._await(worker)
 
     def _await(self, worker: _Worker) -> None:
         try:
-            word = (
-                worker.pipe.recv() if worker.pipe.poll(_START_S) else SetupError("a worker of the sink does not start")
-            )
+            in_time = worker.child.pipe.poll(_START_S)
+            word = worker.child.pipe.recv() if in_time else SetupError("a worker of the sink does not start")
         except (EOFError, OSError):
             word = SetupError("a worker of the sink died before it could listen")
         if isinstance(word, TrafficgenError):
@@ -142,14 +138,11 @@ class _Crew:
         self._tell(None)
         while any(not worker.gone for worker in self._workers):
             self._hear(5.0)
-            if not any(worker.process.is_alive() for worker in self._workers):
+            if not any(worker.child.process.is_alive() for worker in self._workers):
                 self._hear(0)
                 break
         for worker in self._workers:
-            worker.process.join(5.0)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            worker.child.end(5.0)
         if self._over:
             total = self.total()
             self._say(f"{total.received} messages taken, {total.octets} octets")
@@ -166,11 +159,11 @@ class _Crew:
         )
 
     def _hear(self, patience_s: float) -> None:
-        by_pipe = {worker.pipe: worker for worker in self._workers if not worker.gone}
+        by_pipe = {worker.child.pipe: worker for worker in self._workers if not worker.gone}
         for pipe in wait(list(by_pipe), patience_s):
             worker = by_pipe[pipe]  # type: ignore[index]
             try:
-                word = worker.pipe.recv()
+                word = worker.child.pipe.recv()
             except (EOFError, OSError):
                 worker.gone = True
                 if not self._over:
@@ -184,7 +177,7 @@ class _Crew:
     def _tell(self, word: str | None) -> None:
         for worker in self._workers:
             with suppress(OSError):
-                worker.pipe.send(word)
+                worker.child.pipe.send(word)
 
     def _on_end(self, _signal: int, _frame: object) -> None:
         self._over = True
@@ -203,8 +196,6 @@ def _share(orders: Orders, index: int) -> Orders:
 
 
 def _main(pipe: Connection, orders: Orders) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the first process decides
     raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(pipe, orders))

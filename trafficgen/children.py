@@ -1,0 +1,55 @@
+"""Processes of our own, with a pipe to each.
+
+Takes     a function, which gets its end of the pipe and whatever else it is given
+Gives     `Child`
+Promise   SIGINT, SIGTERM and SIGHUP never reach a child, from its first instruction on: a terminal sends them to the
+          whole group, and the process that a person started decides what they mean. A child ends when its pipe does
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, NamedTuple
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Child(NamedTuple):
+    """A process and our end of its pipe."""
+
+    process: BaseProcess
+    pipe: Connection
+
+    def end(self, patience_s: float) -> None:
+        """Wait so long for it to end by itself, then kill it."""
+        self.process.join(patience_s)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def start(main: Callable[..., None], *given: Any) -> Child:
+    """Call `main(pipe, *given)` in a new process."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_begin, args=(theirs, main, given), daemon=True)
+    # The mask is inherited, so that a signal cannot come before the child has said that it ignores it. Starting the
+    # tracker, which multiprocessing does with the first process, would clear the mask.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    theirs.close()
+    return Child(process, ours)
+
+
+def _begin(pipe: Connection, main: Callable[..., None], given: tuple[Any, ...]) -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    main(pipe, *given)
