@@ -10,6 +10,7 @@ import secrets
 import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,19 @@ Exit codes: 0 pass, 99 fail, 105 interrupted, 120 warn or inconclusive, 121 noth
 """
 
 _PATH: Final = click.Path(path_type=Path)
+
+
+class _GateOption(click.Option):
+    """One with a group in help. The environment is left to the options of send, some of which have the same names."""
+
+    def __init__(self, *given: Any, group: str, **settings: Any) -> None:
+        super().__init__(*given, **settings)
+        self.group = group
+
+
+_LOAD, _BUILDS, _VERDICT, _FILES = (
+    partial(click.option, cls=_GateOption, group=title) for title in ("Load", "Builds", "Verdict", "Files")
+)
 
 _NOT_HERE: Final = {
     "threshold": "a gate compares and has margins in place of thresholds",
@@ -88,18 +102,16 @@ class GateOptions:
 
 
 @click.command("gate", cls=GroupedCommand, epilog=EPILOG)
-@click.option("--scenario", metavar="FILE", help="The load of every run, as for send.")
-@click.option("--a", metavar="HOST[:PORT]", help="Where the build to compare with is, or comes up.")
-@click.option("--b", metavar="HOST[:PORT]", help="Where the build under test is, or comes up. [default: as --a]")
-@click.option("--a-start", metavar="CMD", help="Bring A up before each of its runs, without a shell; waits for a 220.")
-@click.option("--a-stop", metavar="CMD", help="Take A down after each of its runs; waits until it is gone.")
-@click.option("--b-start", metavar="CMD", help="The same for B.")
-@click.option("--b-stop", metavar="CMD", help="The same for B.")
-@click.option(
-    "--a-cgroup", metavar="DIR", help="A's cgroup, to read what A used; else its process tree, if it is here."
-)
-@click.option("--b-cgroup", metavar="DIR", help="The same for B.")
-@click.option(
+@_LOAD("--scenario", metavar="FILE", help="The load of every run, as for send.")
+@_BUILDS("--a", metavar="HOST[:PORT]", help="Where the build to compare with is, or comes up.")
+@_BUILDS("--b", metavar="HOST[:PORT]", help="Where the build under test is, or comes up. [default: as --a]")
+@_BUILDS("--a-start", metavar="CMD", help="Bring A up before each of its runs, without a shell; waits for a 220.")
+@_BUILDS("--a-stop", metavar="CMD", help="Take A down after each of its runs; waits until it is gone.")
+@_BUILDS("--b-start", metavar="CMD", help="The same for B.")
+@_BUILDS("--b-stop", metavar="CMD", help="The same for B.")
+@_BUILDS("--a-cgroup", metavar="DIR", help="A's cgroup, to read what A used; else its process tree, if it is here.")
+@_BUILDS("--b-cgroup", metavar="DIR", help="The same for B.")
+@_VERDICT(
     "--metric",
     multiple=True,
     metavar="NAME[:PERCENT%[+TIME]]",
@@ -107,35 +119,34 @@ class GateOptions:
     What must not get worse, and by how much it may, such as throughput:5%, p99:10%+2ms (10 %, or 2 ms if that is more),
     server.cpu:3%. At most three. [default: throughput:5% p99:10%+2ms]""",
 )
-@click.option("--looks", default="8,16,24", metavar="N,N…", help="Judge after so many pairs. [default: 8,16,24]")
-@click.option(
-    "--control", default=8, metavar="N", help="Pairs of A against A first; 0: trust this machine. [default: 8]"
-)
-@click.option(
+@_VERDICT("--looks", default="8,16,24", metavar="N,N…", help="Judge after so many pairs. [default: 8,16,24]")
+@_VERDICT("--control", default=8, metavar="N", help="Pairs of A against A first; 0: trust this machine. [default: 8]")
+@_VERDICT(
     "--on-inconclusive",
     type=click.Choice(["inconclusive", "fail", "pass"]),
     default="inconclusive",
     help="How warn and inconclusive end: 120, 99 or 0. [default: inconclusive]",
 )
-@click.option("--tolerate-refusals", is_flag=True, help="Rejected and failed messages are part of this load.")
-@click.option(
+@_VERDICT("--tolerate-refusals", is_flag=True, help="Rejected and failed messages are part of this load.")
+@_FILES(
     "--state",
     metavar="FILE",
     type=_PATH,
     help="Keep trials here; called again with the same file, an interrupted gate goes on.",
 )
-@click.option("--keep", metavar="DIR", type=_PATH, help="Keep the results of every run here.")
-@click.option(
+@_FILES("--keep", metavar="DIR", type=_PATH, help="Keep the results of every run here.")
+@_FILES(
     "--history", metavar="FILE", type=_PATH, help="Append ratios and medians to this CSV file, to watch slow drift."
 )
-@click.option("--label", default="", metavar="TEXT", help="What to call this gate in the history: a commit, a branch.")
-@click.option("--json", metavar="FILE", type=_PATH, help="Write all numbers as JSON.")
-@click.option("--junit", metavar="FILE", type=_PATH, help="Write the verdict as JUnit XML.")
+@_FILES("--label", default="", metavar="TEXT", help="What to call this gate in the history: a commit, a branch.")
+@_FILES("--json", metavar="FILE", type=_PATH, help="Write all numbers as JSON.")
+@_FILES("--junit", metavar="FILE", type=_PATH, help="Write the verdict as JUnit XML.")
 @click.argument("send", nargs=-1, type=click.UNPROCESSED, metavar="[-- SEND OPTIONS]")
 def command(**given: Any) -> ExitCode:
     """Say whether build B is worse than build A by more than a margin, with the evidence for it.
 
-    Pairs of runs in random order, judged after 8, 16 and 24 pairs by an exact test; docs/gate.md explains it.
+    Pairs of runs in random order, judged after 8, 16 and 24 pairs by an exact test: 34 to 66 runs of the load, eight
+    pairs of which are of A alone, to see what this machine can tell. docs/gate.md explains it.
     """
     from trafficgen.gate.gate import BuildRunner, run_gate
     from trafficgen.gate.trials import TrialFile, seed_in
