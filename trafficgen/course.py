@@ -27,7 +27,7 @@ from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
 from trafficgen.interrupts import Interrupts
 from trafficgen.manifest import Handed, Manifest, check_writable
-from trafficgen.measure.parts import Host, Ledger
+from trafficgen.measure.parts import Delivery, Host, Ledger
 from trafficgen.measure.proof import compare
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
@@ -96,9 +96,10 @@ def run(
         if manifest is not None:
             _manifest(plan, account).write(manifest)
         ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
+        delivery = None
         if drain is not None:
-            ledger = _drained(_manifest(plan, account), drain, say)
-    return _results(plan, route, account, started_at, ledger)
+            ledger, delivery = drains.wait(drain, _manifest(plan, account), say)
+    return _results(plan, route, account, started_at, ledger, delivery)
 
 
 def default_workers(sessions: int, *, embedded: bool) -> int:
@@ -119,16 +120,6 @@ def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
         arrived=arrivals.recipients,
         damaged=arrivals.damaged,
     )
-
-
-def _drained(manifest: Manifest, drain: Drain, say: Callable[[str], None]) -> Ledger:
-    drained = drains.wait(drain, manifest, say)
-    for line in drained.lines():
-        say(line)
-    delivery = drained.delivery
-    # A copy that a lost reply explains is the server's right; only the others are duplicates.
-    doubles = delivery.unexplained + delivery.unexpected
-    return Ledger(delivery.expected, delivery.delivered, delivery.missing, doubles, delivery.corrupted)
 
 
 def _manifest(plan: Plan, account: Account) -> Manifest:
@@ -157,7 +148,14 @@ def _recipients(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDA
     return recipients
 
 
-def _results(plan: Plan, route: Route, account: Account, started_at: datetime, ledger: Ledger | None) -> Results:
+def _results(
+    plan: Plan,
+    route: Route,
+    account: Account,
+    started_at: datetime,
+    ledger: Ledger | None,
+    delivery: Delivery | None,
+) -> Results:
     snapshot = account.snapshot
     first_ns = snapshot.first_start_ns or account.began_ns
     last_ns = snapshot.last_end_ns or now_ns()
@@ -174,5 +172,6 @@ def _results(plan: Plan, route: Route, account: Account, started_at: datetime, l
         stopped_by=account.stopped_by,
         addresses=[str(address) for address in route.addresses],
         ledger=ledger,
+        delivery=delivery,
         lost_workers=account.lost_workers,
     )

@@ -1,8 +1,8 @@
 """Wait until mail has come out at the other end of a server under test, and say how that went.
 
 Takes     the manifest of a run; the API of the sink that the server delivers to; how long to wait
-Gives     what was delivered, missing, duplicated, corrupted; how long the drain took after the last message was handed
-          over; end-to-end latencies
+Gives     two parts of the results: what was delivered, missing, duplicated, corrupted; how long the drain took after
+          the last message was handed over, rates, end-to-end latencies
 Fails     SetupError when the sink does not answer
 Not here  sending (engine), comparing (measure.proof)
 
@@ -19,7 +19,9 @@ import numpy as np
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.manifest import Handed, Manifest
-from trafficgen.measure.proof import Delivery, Got, Sent, verify
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Delivery, Latency, Ledger
+from trafficgen.measure.proof import Got, Sent, verify
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.arrivals import Arrivals
 from trafficgen.sink.remote import RemoteSink
@@ -36,40 +38,12 @@ class Drain:
     patience_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """How it went. `drain_ns`: from the last message handed over to the last one delivered, 0 when that was before."""
-
-    delivery: Delivery
-    drain_ns: int
-    inject_per_s: float
-    delivered_per_s: float
-    in_time: bool
-
-    def lines(self) -> list[str]:
-        """For people."""
-        d = self.delivery
-        waited = "" if self.in_time else "; not all came in time"
-        doubles = f"{d.explained} duplicated by a lost reply, {d.unexplained} without a reason"
-        drained = f"drained in {format_duration(self.drain_ns)}, delivered at {self.delivered_per_s:.0f}/s"
-        lines = [
-            f"delivered {d.delivered} of {d.expected}, {d.missing} missing, {doubles}, {d.corrupted} corrupted{waited}",
-            f"injected at {self.inject_per_s:.0f}/s, {drained}",
-        ]
-        if d.latencies_ns is not None and d.latencies_ns.size:
-            shares = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9, "max": 100}
-            values = np.percentile(d.latencies_ns, list(shares.values()), method="inverted_cdf").tolist()
-            shown = "  ".join(f"{name} {format_duration(value)}" for name, value in zip(shares, values, strict=True))
-            lines.append(f"end to end: {shown}")
-        return lines
-
-
 def check(drain: Drain) -> None:
     """Find out before a run that the sink is there."""
     RemoteSink(drain.sink).totals()
 
 
-def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None]) -> Drained:
+def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None]) -> tuple[Ledger, Delivery]:
     """Wait until everything accepted has arrived, or `patience_ns` has passed, or Ctrl-C."""
     sink = RemoteSink(drain.sink)
     expected = manifest.accepted.numbers.size
@@ -82,15 +56,22 @@ def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None]) -> Draine
         missing = True
     arrivals = sink.arrivals(manifest.run_id)
     one_clock = sink.shares_our_clock(manifest.run_id)
-    delivery = verify(_sent(manifest.accepted), _sent(manifest.in_doubt), _got(arrivals), one_clock=one_clock)
+    proof = verify(_sent(manifest.accepted), _sent(manifest.in_doubt), _got(arrivals), one_clock=one_clock)
     began_ns = int(manifest.accepted.began_ns.min()) if expected else handed_over_ns
     last_ns = int(arrivals.first_ns.max()) if one_clock and arrivals.first_ns.size else now_ns()
-    return Drained(
-        delivery,
-        max(last_ns - handed_over_ns, 0),
-        _per_s(expected, handed_over_ns - began_ns),
-        _per_s(delivery.delivered, max(last_ns, began_ns) - began_ns),
+    # A copy that a lost reply explains is the server's right; only the others are duplicates.
+    doubles = proof.unexplained + proof.unexpected
+    latencies = Histogram()
+    if proof.latencies_ns is not None:
+        latencies.record_many(proof.latencies_ns)
+    return Ledger(proof.expected, proof.delivered, proof.missing, doubles, proof.corrupted), Delivery(
+        drained_ns=max(last_ns - handed_over_ns, 0),
+        inject_per_s=_per_s(expected, handed_over_ns - began_ns),
+        delivered_per_s=_per_s(proof.delivered, max(last_ns, began_ns) - began_ns),
         in_time=not missing,
+        explained=proof.explained,
+        unexpected=proof.unexpected,
+        latency_ns=Latency.of(latencies),
     )
 
 

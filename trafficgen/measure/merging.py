@@ -60,6 +60,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
         domain_histograms=timed,
         window=None,
         thresholds=(),
+        delivery=None,  # each waited for its own
     )  # fmt: skip
 
 

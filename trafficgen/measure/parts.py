@@ -181,6 +181,25 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """How mail came out at the other end of the server it was handed to.
+
+    `drained_ns`: from the last message handed over to the last one delivered, 0 when that was before. `in_time`: all
+    came before the wait was over. `explained` messages came more than once because a reply was lost; `unexpected` ones
+    though nobody took them over. `latency_ns`: from the (intended) start to the arrival; None when the sink's clock is
+    not ours.
+    """
+
+    drained_ns: int
+    inject_per_s: float
+    delivered_per_s: float
+    in_time: bool
+    explained: int
+    unexpected: int
+    latency_ns: Latency | None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerHealth:
     """How one generator process fared."""
 

@@ -20,6 +20,7 @@ from trafficgen.measure.document import from_plain, to_plain
 from trafficgen.measure.health import Caveat, assess, started_per_s
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
+    Delivery,
     Domain,
     Failure,
     Generator,
@@ -79,6 +80,8 @@ class Results:
     window: Window | None = None
     """The part that verdicts are made from; None: the whole run."""
     thresholds: tuple[ThresholdVerdict, ...] = ()
+    delivery: Delivery | None = None
+    """With a wait for delivery; None without."""
 
     @classmethod
     def build(
@@ -97,6 +100,7 @@ class Results:
         addresses: Sequence[str] = (),
         command: Sequence[str] | None = None,
         ledger: Ledger | None = None,
+        delivery: Delivery | None = None,
         lost_workers: Sequence[int] = (),
         complete: bool = True,
         stolen_share: float = 0.0,
@@ -149,6 +153,7 @@ class Results:
             ),
             domains=_domains(snapshot, domains),
             ledger=ledger,
+            delivery=delivery,
             generator=_generator(snapshot, caveats, lost_workers),
             caveats=caveats,
             timeline=tuple(snapshot.timeline.intervals()),

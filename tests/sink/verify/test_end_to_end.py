@@ -143,12 +143,19 @@ def test_send_waits_until_all_has_come_out_behind_the_server(
         log = postfix.log
     said = capsys.readouterr()
     assert code is ExitCode.DONE, said.err + log
-    assert "delivered 200 of 200, 0 missing" in said.err
-    assert "drained in" in said.err
-    assert "end to end: p50" in said.err
-    assert json.loads((tmp_path / "json").read_text())["ledger"] == {
+    assert "waiting up to 60.0 s for 200 messages" in said.err
+    assert "200 expected, 200 received, 0 missing" in said.out
+    assert "drained in" in said.out
+    assert "end to end: p50" in said.out
+    results = json.loads((tmp_path / "json").read_text())
+    assert results["ledger"] == {
         "expected": 200, "received": 200, "missing": 0, "duplicated": 0, "corrupted": 0,
     }  # fmt: skip
+    delivery = results["delivery"]
+    assert delivery["in_time"]
+    assert delivery["latency_ns"]["count"] == 200
+    assert delivery["drained_ns"] > 0  # some of a tenth that is put off comes a second later
+    assert delivery["inject_per_s"] > delivery["delivered_per_s"] > 0
 
 
 def test_what_does_not_come_out_in_time_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,4 +167,6 @@ def test_what_does_not_come_out_in_time_is_missing(tmp_path: Path, capsys: pytes
              "--wait-for-delivery", "100ms", "--sink-api", api]
         )  # fmt: skip
     assert code is ExitCode.VERDICT_FAILED
-    assert "20 missing" in capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "20 missing" in said
+    assert "not all came in time" in said
