@@ -51,7 +51,7 @@ class _GateOption(click.Option):
     """One with a group in help. The environment is left to the options of send, some of which have the same names."""
 
     def __init__(self, *given: Any, group: str, **settings: Any) -> None:
-        super().__init__(*given, **settings)
+        super().__init__(*given, **{**settings, "help": " ".join(settings["help"].split())})
         self.group = group
 
 

@@ -11,7 +11,7 @@ from inspect import cleandoc
 
 import click
 
-from trafficgen.cli.options import ENVIRONMENT_PREFIX, GroupedOption
+from trafficgen.cli.options import ENVIRONMENT_PREFIX
 from trafficgen.cli.program import COMMANDS, NAME, program
 
 INTRODUCTION = f"""\
@@ -75,7 +75,7 @@ def _command(name: str, command: click.Command, parent: click.Context) -> Iterat
         record = option.get_help_record(context)
         if record is None or not isinstance(option, click.Option):
             continue
-        group = option.group if isinstance(option, GroupedOption) else "Help"
+        group = getattr(option, "group", "Help")
         if group != title:
             title = group
             yield f"\n### {title}\n\n| option | meaning |\n|---|---|"
