@@ -1,0 +1,62 @@
+"""A run, described: what to send, when, to whom, with which care.
+
+Takes     values that are already numbers; text is parsed by `units`, `mboxgen.sizes` and the command line
+Gives     a frozen, checked, picklable `Plan`: the same object from flags, a scenario file or a library call
+Refuses   what makes no sense, with a `PlanError` that names the field and its flag
+Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere
+"""
+
+from trafficgen.plan.load import Arrivals, OpenLoop, Stage
+from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan
+from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, Security, SessionPlan
+from trafficgen.plan.targets import (
+    RESERVED_SUFFIXES,
+    Target,
+    TcpTarget,
+    UnixTarget,
+    is_domain,
+    is_reserved,
+    parse_target,
+)
+from trafficgen.plan.workload import (
+    DEFAULT_DOMAINS,
+    DEFAULT_SUFFIX,
+    BodyFile,
+    Corpus,
+    Header,
+    LongTail,
+    SizedBodies,
+    Users,
+    WeightedDomain,
+    Workload,
+)
+
+__all__ = [
+    "DEFAULT_DOMAINS",
+    "DEFAULT_DURATION_NS",
+    "DEFAULT_SUFFIX",
+    "MAX_CHUNKS",
+    "RESERVED_SUFFIXES",
+    "Arrivals",
+    "Auth",
+    "BodyFile",
+    "Corpus",
+    "Header",
+    "LongTail",
+    "OpenLoop",
+    "Pipelining",
+    "Plan",
+    "Security",
+    "SessionPlan",
+    "SizedBodies",
+    "Stage",
+    "Target",
+    "TcpTarget",
+    "UnixTarget",
+    "Users",
+    "WeightedDomain",
+    "Workload",
+    "is_domain",
+    "is_reserved",
+    "parse_target",
+]

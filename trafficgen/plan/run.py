@@ -1,0 +1,74 @@
+"""One run, described whole."""
+
+import re
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from trafficgen.clock import NS_PER_S
+from trafficgen.plan.load import OpenLoop
+from trafficgen.plan.refusals import check_count, shown, wrong
+from trafficgen.plan.session import SessionPlan
+from trafficgen.plan.targets import Target
+from trafficgen.plan.workload import Workload
+
+DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. Without a target it goes to the embedded sink.
+
+    `max_messages` and `duration_ns`: whichever comes first; both None in a library call means
+    `DEFAULT_DURATION_NS` through the command line only, so a plan names at least one of them.
+    `workers` None = the cores this process may use, one left for the embedded sink. `keep_begins`: remember when every
+    message began, for a manifest.
+    """
+
+    target: Target | None = None
+    sessions: int = 20
+    max_messages: int | None = None
+    duration_ns: int | None = None
+    workload: Workload = Workload()  # noqa: RUF009  (frozen)
+    load: OpenLoop | None = None
+    session: SessionPlan = SessionPlan()  # noqa: RUF009  (frozen)
+    keep_going: bool = False
+    grace_ns: int = 10 * NS_PER_S
+    workers: int | None = None
+    seed: int = 0
+    run_id: str = "0000000000000000"
+    allow_public_target: bool = False
+    allow_real_domains: bool = False
+    ledger: bool = field(default=True)
+    keep_begins: bool = False
+
+    def __post_init__(self) -> None:
+        check_count(self.sessions, "sessions", "the number of sessions", "--concurrency")
+        if self.max_messages is None and self.duration_ns is None:
+            raise wrong("max_messages", "expected a message count or a duration", "--message-count")
+        if self.max_messages is not None:
+            check_count(self.max_messages, "max_messages", "the number of messages", "--message-count")
+        if self.duration_ns is not None and self.duration_ns <= 0:
+            raise wrong("duration_ns", "expected a duration above zero", "--duration")
+        if self.grace_ns < 0:
+            raise wrong("grace_ns", "expected a grace period of zero or more", "--grace")
+        if self.workers is not None:
+            check_count(self.workers, "workers", "the number of workers", "--workers")
+        if not 0 <= self.seed < 2**64:
+            raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {self.seed}", "--seed")
+        if not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
+            raise wrong("run_id", f'expected 16 hexadecimal digits, got "{shown(self.run_id)}"', "--run-id")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a results file. Holds the path of a password file, never a password."""
+        plain: dict[str, Any] = asdict(self, dict_factory=_plain)
+        plain["target"] = str(self.target) if self.target else None
+        return plain
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        name: value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
+        for name, value in pairs
+    }

@@ -1,0 +1,73 @@
+"""How a session talks."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from trafficgen.clock import NS_PER_S
+from trafficgen.plan.refusals import shown, wrong
+
+MAX_CHUNKS: Final = 64
+
+
+class Security(Enum):
+    """How a session is protected. STARTTLS is never silently plain: a server that lacks it fails the session."""
+
+    PLAIN = "plain"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+class Pipelining(Enum):
+    """Whether commands may be sent in groups (RFC 2920): when the server offers it, or never."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Credentials of every session. The password is read from its file when a worker starts and is shown nowhere."""
+
+    user: str
+    password_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """How one session talks.
+
+    `ehlo_name` is what EHLO says; an address literal needs no DNS (RFC 5321 section 4.1.3).
+    `max_messages` 0 = as many as the run has. `chunks` 0 = DATA, one message at a time; N = where the server offers
+    CHUNKING and PIPELINING (RFC 3030, RFC 2920), BDAT, and N messages of a session on their way at once. Time limits
+    are for one wait each: `connect` for TCP and TLS, `reply` for the answer to any command or to the end of data.
+    """
+
+    ehlo_name: str = "[127.0.0.1]"
+    max_messages: int = 0
+    pipelining: Pipelining = Pipelining.AUTO
+    chunks: int = 0
+    security: Security = Security.PLAIN
+    verify_certificate: bool = True
+    auth: Auth | None = None
+    connect_timeout_ns: int = 30 * NS_PER_S
+    reply_timeout_ns: int = 60 * NS_PER_S
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[!-~]{1,255}", self.ehlo_name):
+            raise wrong("ehlo_name", f'expected a host name or [address], got "{shown(self.ehlo_name)}"', "--ehlo-name")
+        if self.max_messages < 0:
+            text = f"expected 0 (no limit) or more messages a session, got {self.max_messages}"
+            raise wrong("max_messages", text, "--messages-per-session")
+        if not 0 <= self.chunks <= MAX_CHUNKS:
+            text = f"expected 0 (DATA) to {MAX_CHUNKS} messages on their way at once, got {self.chunks}"
+            raise wrong("chunks", text, "--chunking")
+        if self.connect_timeout_ns <= 0:
+            raise wrong("connect_timeout_ns", "expected a time limit above zero", "--connect-timeout")
+        if self.reply_timeout_ns <= 0:
+            raise wrong("reply_timeout_ns", "expected a time limit above zero", "--timeout")
+        if self.auth and self.security is Security.PLAIN:
+            text = "a password never goes over a plain session: add --starttls or --tls"
+            raise wrong("auth", text, "--auth-user")

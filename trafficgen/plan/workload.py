@@ -1,0 +1,158 @@
+"""What is sent: to which domains and users, from whom, how large."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from trafficgen.plan.refusals import check_count, check_weight, shown, wrong
+from trafficgen.plan.targets import is_domain, is_reserved
+
+DEFAULT_SUFFIX: Final = "traffic-gen.test"
+"""Ends in a TLD reserved for testing (RFC 6761 section 6.2): no resolver answers for it."""
+
+DEFAULT_DOMAINS: Final = ("aol.com", "gmail.com", "hotmail.com", "yahoo.com")
+"""As KumoMTA's traffic-gen without --domain: equal weights."""
+
+_HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedDomain:
+    """A recipient domain and its share relative to all other weights."""
+
+    name: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not is_domain(self.name):
+            raise wrong("domains", f'expected a domain name, got "{shown(self.name)}"', "--domain")
+        check_weight(self.weight, f'the weight of "{self.name}"', "--domain")
+
+
+@dataclass(frozen=True, slots=True)
+class LongTail:
+    """The rest of the internet: `domains` synthetic names that share `weight` by Zipf's law."""
+
+    domains: int
+    weight: float
+
+    def __post_init__(self) -> None:
+        check_count(self.domains, "long_tail", "the number of domains in the tail", "--long-tail")
+        if self.domains > 1_000_000:
+            raise wrong("long_tail", f"expected at most 1000000 domains, got {self.domains}", "--long-tail")
+        check_weight(self.weight, "the weight of the tail", "--long-tail")
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The people at each domain.
+
+    `count` mailboxes a domain; `zipf` is the exponent of their popularity (None: all alike);
+    `tagged` writes `user+<number>@`, a new address for the same mailbox every time.
+    """
+
+    count: int = 100_000
+    zipf: float | None = None
+    tagged: bool = False
+
+    def __post_init__(self) -> None:
+        check_count(self.count, "users", "the number of users a domain", "--users")
+        if self.count > 10_000_000:
+            raise wrong("users", f"expected at most 10000000 users a domain, got {self.count}", "--users")
+        if self.zipf is not None and not (0.0 < self.zipf <= 10.0):
+            raise wrong("users", f"expected a Zipf exponent above 0 and up to 10, got {self.zipf}", "--users")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header added to every message; with several values each message gets one, by weight."""
+
+    name: str
+    values: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        if not _HEADER_NAME.fullmatch(self.name):
+            raise wrong("headers", f'expected a header name (RFC 5322 2.2), got "{shown(self.name)}"', "--header")
+        for value, weight in self.values:
+            if any(c in value for c in "\r\n\0"):
+                raise wrong("headers", f'a header must not contain CR, LF or NUL, got "{shown(value)}"', "--header")
+            if len(self.name) + 2 + len(value.encode()) > 998:
+                raise wrong("headers", f'header "{self.name}" is over 998 octets (RFC 5322 2.1.1)', "--header")
+            check_weight(weight, f'the weight of header "{self.name}"', "--header")
+
+
+@dataclass(frozen=True, slots=True)
+class SizedBodies:
+    """Bodies of set sizes: what `mboxgen.sizes.parse_sizes` reads, such as ("10kb:5", "80kb:5") or ("spec2001",)."""
+
+    sizes: tuple[str, ...] = ("5kb",)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFile:
+    """One body for every message, from a file; line ends are made CRLF."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Whole messages from an mbox, in its order or shuffled, again from the start when it is used up."""
+
+    path: Path
+    shuffle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is sent: to which domains and users, from whom, how large.
+
+    `recipients_per_message`: (count, weight) pairs. `senders` addresses are drawn once, on the same weighted
+    domains as the recipients, as KumoMTA's traffic-gen does.
+    """
+
+    domains: tuple[WeightedDomain, ...] = tuple(WeightedDomain(name) for name in DEFAULT_DOMAINS)
+    long_tail: LongTail | None = None
+    domain_suffix: str = DEFAULT_SUFFIX
+    users: Users = Users()
+    recipients_per_message: tuple[tuple[int, float], ...] = ((1, 1.0),)
+    senders: int = 1_000
+    headers: tuple[Header, ...] = ()
+    content: SizedBodies | BodyFile | Corpus = SizedBodies()
+
+    def __post_init__(self) -> None:
+        if not self.domains and self.long_tail is None:
+            raise wrong("domains", "expected at least one domain", "--domain")
+        names = [domain.name for domain in self.domains]
+        if len(set(names)) != len(names):
+            raise wrong("domains", "expected every domain once, with its weights added up", "--domain")
+        if self.domain_suffix and not is_domain(self.domain_suffix):
+            text = f'expected a domain name or an empty string, got "{shown(self.domain_suffix)}"'
+            raise wrong("domain_suffix", text, "--domain-suffix")
+        for name in names:
+            if len(self.with_suffix(name)) > 255 - 65:
+                raise wrong(
+                    "domains",
+                    f'"{name}" with its suffix is too long for a path (RFC 5321 4.5.3.1)',
+                    "--domain",
+                )
+        for count, weight in self.recipients_per_message:
+            check_count(count, "recipients_per_message", "the number of recipients", "--recipients")
+            if count > 1000:
+                raise wrong("recipients_per_message", f"expected at most 1000 recipients, got {count}", "--recipients")
+            check_weight(weight, f"the weight of {count} recipients", "--recipients")
+        check_count(self.senders, "senders", "the number of senders", "--senders")
+        if self.senders > 100_000:
+            raise wrong("senders", f"expected at most 100000 senders, got {self.senders}", "--senders")
+
+    def with_suffix(self, domain: str) -> str:
+        """`domain` as it goes on the wire."""
+        return f"{domain}.{self.domain_suffix}" if self.domain_suffix else domain
+
+    @property
+    def real_domains(self) -> tuple[str, ...]:
+        """Recipient domains that may belong to real people: no reserved name, no suffix."""
+        if self.domain_suffix:
+            return ()
+        return tuple(domain.name for domain in self.domains if not is_reserved(domain.name))
