@@ -144,7 +144,7 @@ def test_a_page_and_a_job_summary_begin_with_the_verdict(drawn: Results) -> None
     )
     assert passed["verdict"] == ["PASSED", "good"]
     assert failed["verdict"] == ["FAILED: 1 of 2 thresholds", "bad"]
-    assert spoiled["verdict"] == ["NOT VALID: the generator was the limit, so its thresholds are not judged", "bad"]
+    assert spoiled["verdict"] == ["NOT VALID: the generator was the limit", "bad"]
     assert lossy["verdict"] == ["FAILED: mail was lost, duplicated or damaged", "bad"]
     assert unjudged["verdict"] is None
     kept_words = to_markdown([replace(sound, thresholds=(kept,))])

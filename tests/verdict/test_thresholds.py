@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from trafficgen.errors import ExitCode
+from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Host
 from trafficgen.measure.recorder import MAX_TIMED_DOMAINS, Recorder
 from trafficgen.measure.results import Results
@@ -176,3 +177,25 @@ def test_exit_code(expressions: list[str], limited: bool, code: ExitCode) -> Non
     verdicts = judge_all([parse_threshold(text) for text in expressions], HUNDRED)
     results = replace(HUNDRED, thresholds=verdicts, generator=replace(HUNDRED.generator, limited=limited))
     assert results.exit_code(keep_going=False) is code
+
+
+@pytest.mark.parametrize(
+    ("kind", "not_started", "expression", "code"),
+    [
+        (CaveatKind.RATE_MISSED, 0, "p99<1s", ExitCode.NOT_VALID),
+        (CaveatKind.RATE_MISSED, 0, "p99<1ms", ExitCode.VERDICT_FAILED),
+        (CaveatKind.ARRIVALS_DROPPED, 2, "p99<1s", ExitCode.NOT_VALID),
+        (CaveatKind.ARRIVALS_DROPPED, 2, "p99<1ms", ExitCode.VERDICT_FAILED),
+        (CaveatKind.ARRIVALS_DROPPED, 1, "p99<1s", ExitCode.DONE),
+        (CaveatKind.SESSIONS_BUSY, 0, "p99<1s", ExitCode.DONE),
+    ],
+)
+def test_what_holds_under_a_lower_load_than_asked_for_is_no_success(
+    kind: CaveatKind, not_started: int, expression: str, code: ExitCode
+) -> None:
+    messages = replace(HUNDRED.messages, planned=HUNDRED.messages.started + not_started, not_started=not_started)
+    verdicts = judge_all([parse_threshold(expression)], HUNDRED)
+    caveat = Caveat(kind, "the load was lower", "ask for less")
+    results = replace(HUNDRED, messages=messages, thresholds=verdicts, caveats=(caveat,))
+    assert results.verdict_code is code
+    assert (results.not_judged is not None) is (code is ExitCode.NOT_VALID)

@@ -120,6 +120,13 @@ def assess(
     return tuple(Caveat(kind, text, ADVICE[kind]) for kind, text in texts.items() if text)
 
 
+def underfed(caveats: Sequence[Caveat], share_not_started: float) -> bool:
+    """Whether the server got less load than was asked for: a rate that was missed, or 1 % of what was due dropped."""
+    kinds = {caveat.kind for caveat in caveats}
+    dropped = CaveatKind.ARRIVALS_DROPPED in kinds and share_not_started > 1 - MIN_RATE_SHARE
+    return dropped or CaveatKind.RATE_MISSED in kinds
+
+
 def started_per_s(snapshot: Snapshot) -> float:
     """Messages started a second, from the first start to the last; 0 when there were not two."""
     if snapshot.first_start_ns is None or snapshot.last_start_ns is None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
 from trafficgen.measure.document import from_plain, to_plain
-from trafficgen.measure.health import Caveat, assess, started_per_s
+from trafficgen.measure.health import Caveat, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
     Delivery,
@@ -181,9 +181,24 @@ class Results:
     @property
     def verdict_code(self) -> ExitCode:
         """What its thresholds alone come to: 0, 99, or 121 when the measurement is not valid."""
-        if not self.valid or (self.thresholds and self.generator.limited):
+        if self.not_judged:
             return ExitCode.NOT_VALID
         return ExitCode.DONE if all(one.passed for one in self.thresholds) else ExitCode.VERDICT_FAILED
+
+    @property
+    def not_judged(self) -> str | None:
+        """Why its thresholds say nothing, in a few words; None when they do.
+
+        Thresholds that hold say nothing about a load that was not offered; one that fails under less fails under more.
+        """
+        if not self.valid:
+            return "part of the measurement was lost"
+        if self.thresholds and self.generator.limited:
+            return "the generator was the limit"
+        share_missed = self.messages.not_started / max(self.messages.planned, 1)
+        if self.thresholds and all(one.passed for one in self.thresholds) and underfed(self.caveats, share_missed):
+            return "less load was offered than was asked for"
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` makes the same results of them."""

@@ -20,16 +20,11 @@ def verdict_of(results: Results) -> tuple[str, Tone] | None:
     ledger = results.ledger
     if ledger and not ledger.clean:
         return "FAILED: mail was lost, duplicated or damaged", Tone.BAD
-    match results.verdict_code:
-        case ExitCode.NOT_VALID:
-            held = ", so its thresholds are not judged" if results.thresholds else ""
-            return (
-                f"NOT VALID: {'the generator was the limit' if results.valid else 'part of it was lost'}{held}",
-                Tone.BAD,
-            )
-        case ExitCode.VERDICT_FAILED:
-            failed = sum(not one.passed for one in results.thresholds)
-            return f"FAILED: {failed} of {len(results.thresholds)} thresholds", Tone.BAD
+    if reason := results.not_judged:
+        return f"NOT VALID: {reason}", Tone.BAD
+    if results.verdict_code is ExitCode.VERDICT_FAILED:
+        failed = sum(not one.passed for one in results.thresholds)
+        return f"FAILED: {failed} of {len(results.thresholds)} thresholds", Tone.BAD
     return ("PASSED", Tone.GOOD) if results.thresholds else None
 
 
@@ -58,7 +53,7 @@ def threshold_section(results: Results) -> Section:
         )
         for verdict in results.thresholds
     )
-    spoiled = ("the generator was the limit, so these verdicts are not valid",) if results.generator.limited else ()
+    spoiled = (f"{results.not_judged}, so these verdicts are not valid",) if results.not_judged else ()
     return Section("thresholds", "lrl", rows, ("measured", ""), spoiled if rows else ())
 
 

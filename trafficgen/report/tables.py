@@ -128,9 +128,8 @@ def to_junit(runs: Sequence[Results]) -> str:
 
 def _cases(run: Results) -> Iterator[tuple[str, str | None]]:
     """Name, and what is wrong with it."""
-    limited = "; ".join(run.generator.sentences) if run.thresholds and run.generator.limited else None
-    lost = "; ".join(caveat.text for caveat in run.caveats) or "part of the measurement was lost"
-    yield "the measurement is valid", limited if run.valid else lost
+    why = "; ".join(caveat.text for caveat in run.caveats)
+    yield "the measurement is valid", f"{run.not_judged}: {why}" if run.not_judged else None
     yield "the run is complete", None if run.complete else "it was cut off"
     if run.ledger:
         yield "every accepted message arrived once and whole", None if run.ledger.clean else _ledger(run).strip("*")
