@@ -37,6 +37,17 @@ def test_five_thousand_messages_none_missing_none_twice_none_damaged() -> None:
     assert results.latency_ns["response"] is None
 
 
+def test_recipients_count_for_their_own_domains() -> None:
+    several = {"recipients_per_message": ((1, 1.0), (4, 1.0))}
+    results = send(None, messages=6_000, sessions=20, workers=2, workload=several)
+    assert_proven(results, 6_000)
+    sent = {(reply.phase, reply.code): reply.count for reply in results.replies}["rcpt", 250]
+    assert sum(domain.started for domain in results.domains.values()) == sent
+    assert sum(domain.accepted for domain in results.domains.values()) == sent
+    # 15,000 draws at 1:3 have a standard deviation of 53: five of them either way.
+    assert all(abs(domain.started - sent / 4) < 265 for domain in results.domains.values())
+
+
 @pytest.mark.parametrize("pipelining", ["auto", "off"])
 def test_a_session_ends_after_its_number_of_messages(pipelining: str) -> None:
     results = send(

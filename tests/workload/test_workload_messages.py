@@ -114,6 +114,19 @@ def test_every_so_many_messages_are_those_of_the_whole_range(messages_of, first,
     assert messages_of(**plan).block(first, first + length, step) == whole[::step]
 
 
+@pytest.mark.parametrize("counts", [((1, 1.0),), ((1, 3.0), (3, 1.0)), ((2, 1.0),)])
+def test_domains_of_recipients_are_those_of_their_rcpt_lines(messages_of, counts):
+    messages = messages_of(recipients_per_message=counts)
+    numbers = np.array([5, 4000, 6, 1023, 1024, 5, 99])
+    owners, domains = messages.recipient_domains(numbers)
+    found = [[] for _ in numbers]
+    for owner, domain in zip(owners.tolist(), domains.tolist(), strict=True):
+        found[owner].append(messages.domains[domain].encode())
+    lines = [rcpts(messages.block(number, number + 1)[0]) for number in numbers.tolist()]
+    assert found == [[line.partition(b"@")[2].removesuffix(b".traffic-gen.test") for line in each] for each in lines]
+    assert [part.tolist() for part in messages.recipient_domains(np.array([], np.int64))] == [[], []]
+
+
 def test_blocks_asked_for_backwards_are_the_same(messages_of):
     forward, backward = messages_of(), messages_of()
     expected = [forward.block(k * 4096, k * 4096 + 3) for k in range(5)]

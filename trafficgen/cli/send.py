@@ -64,17 +64,16 @@ def command(**given: Any) -> ExitCode:
     options = SendOptions(**given)
     plan, notices = make_plan(options)
     watch_for(options, plan)  # refuses what no run could be judged by, before anything happens
-    if not options.quiet:
-        for notice in notices:
-            _say(notice)
+    check(plan)
     if options.dry_run:
         from trafficgen.cli.dry_run import describe
 
+        _tell(notices, options)
         click.echo(describe(plan))
         return ExitCode.DONE
-    check(plan)
     for name, flag in ((options.json, "--json"), (options.junit, "--junit"), (options.html, "--html")):
         _check_writable(name, flag)
+    _tell(notices, options)  # when nothing can be refused any more that is known before the run
     run_hook(options.before, "--before")
     try:
         results = _run(plan, options)
@@ -148,6 +147,11 @@ def _check_writable(name: str | None, flag: str) -> None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise PlanError(f'cannot write "{name}": {reason.lower()}', field="json", flag=flag) from error
+
+
+def _tell(notices: list[str], options: "SendOptions") -> None:
+    for notice in notices if not options.quiet else ():
+        _say(notice)
 
 
 def _say(line: str) -> None:

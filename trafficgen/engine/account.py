@@ -1,14 +1,24 @@
 """A worker's account as a session sees it: the recorder, and the first trouble.
 
 Takes     what `smtp` reports
-Gives     everything to the recorder; the words of the first refusal or failure to whoever stops the run
+Gives     everything to the recorder; the words of the first refusal or failure to whoever stops the run; recipients by
+          domain, where messages have several
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from trafficgen.measure.recorder import Recorder
-from trafficgen.outcomes import Phase
+import numpy as np
+
+from trafficgen.measure.recorder import COLUMNS, Recorder
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.outcomes import Outcome, Phase
 from trafficgen.smtp.replies import Reply
+from trafficgen.workload import Messages
+
+if TYPE_CHECKING:
+    from array import array
 
 
 class WorkerAccount:
@@ -45,3 +55,31 @@ class WorkerAccount:
         if not self._quiet:
             self._quiet = True
             self._on_trouble(words)
+
+
+class RecipientCounts:
+    """Recipients by domain. The recorder's rows know the first one's domain only."""
+
+    def __init__(self, messages: Messages, rows: "array[int]") -> None:
+        self._messages = messages
+        self._rows = rows
+        self._started = np.zeros(len(messages.domains), np.int64)
+        self._accepted = np.zeros(len(messages.domains), np.int64)
+        self._counted = 0  # of the numbers in the rows that wait
+
+    def tally(self) -> None:
+        """Count what has ended since the last time. Call it before the recorder folds, and `folded` after that."""
+        rows = np.array(self._rows[self._counted :], np.int64).reshape(-1, COLUMNS)
+        self._counted = len(self._rows)
+        owners, domains = self._messages.recipient_domains(rows[:, 0])
+        accepted = rows[owners, 1] == Outcome.ACCEPTED
+        self._started += np.bincount(domains, minlength=self._started.size)
+        self._accepted += np.bincount(domains[accepted], minlength=self._accepted.size)
+
+    def folded(self) -> None:
+        """The recorder has folded the rows, or left them for the next time."""
+        self._counted = min(self._counted, len(self._rows))
+
+    def in_place(self, snapshot: Snapshot) -> Snapshot:
+        """`snapshot` with recipients by domain where it has messages."""
+        return replace(snapshot, domains_started=self._started.copy(), domains_accepted=self._accepted.copy())

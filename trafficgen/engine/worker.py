@@ -18,7 +18,7 @@ import uvloop
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.account import WorkerAccount
+from trafficgen.engine.account import RecipientCounts, WorkerAccount
 from trafficgen.engine.dispatch import ClosedLoop, OpenLoop
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
@@ -107,6 +107,8 @@ class _Worker:
             len(self._messages.domains), began_ns, plan.load is not None, orders.index, keep_begins=plan.keep_begins
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
+        several = max(count for count, _ in plan.workload.recipients_per_message) > 1
+        self._recipients = RecipientCounts(self._messages, self._recorder.rows) if several else None
         self._source: ClosedLoop | OpenLoop
         if plan.load is None:
             self._source = ClosedLoop(self._messages, lambda first: self._pipe.send(control.RangeBegun(first)))
@@ -198,7 +200,11 @@ class _Worker:
 
     def _fold(self, lag_ns: int) -> None:
         self._recorder.loop_lag(lag_ns)
+        if self._recipients is not None:
+            self._recipients.tally()
         self._recorder.fold()
+        if self._recipients is not None:
+            self._recipients.folded()
 
     def _progress(self, _lag_ns: int) -> None:
         self._sweep()
@@ -207,8 +213,10 @@ class _Worker:
     def _snapshot(self) -> Snapshot:
         self._surroundings.steady.tally(self._account)
         self._account.tally()
+        if self._recipients is not None:
+            self._recipients.tally()
         now = now_ns()
-        return self._recorder.snapshot(
+        snapshot = self._recorder.snapshot(
             now_ns=now,
             cpu_ns=time.process_time_ns() - self._cpu_ns,
             wall_ns=now - self._began_ns,
@@ -216,6 +224,10 @@ class _Worker:
             sessions_opened=sum(slot.opened for slot in self._slots),
             in_flight=sum(slot.in_flight for slot in self._slots),
         )
+        if self._recipients is None:
+            return snapshot
+        self._recipients.folded()
+        return self._recipients.in_place(snapshot)
 
     def _sweep(self) -> None:
         """One look at every session, in place of a timer for each message."""

@@ -151,7 +151,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A recipient domain; a message counts for the domain of its first recipient. `weight` is the wanted share."""
+    """A recipient domain; `weight` is the wanted share.
+
+    `started` and `accepted` count recipients, a message's all alike; latencies are a message's, for its first recipient.
+    """
 
     weight: float
     started: int

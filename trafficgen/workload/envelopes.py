@@ -46,6 +46,15 @@ class Addressed(NamedTuple):
     """MAIL, RCPT and DATA lines."""
 
 
+class _Drawn(NamedTuple):
+    """What is drawn for a grid block: first recipients, and further ones where a message may have several."""
+
+    domains: NDArray[np.int64]
+    recipients: NDArray[np.int64]
+    users: NDArray[np.int64]
+    more: "_More | None"
+
+
 class _More(NamedTuple):
     """Recipients after the first, of a whole grid block: those of message i lie between begins[i] and begins[i + 1]."""
 
@@ -75,6 +84,8 @@ class Envelopes:
         self.senders = self._make_senders(workload.senders)
         self._layout = self._envelope_layout()
         self.addressed = lru_cache(maxsize=2)(self._address)
+        # Who counts recipients asks for messages that have ended, some of them long after they were built.
+        self._drawn = lru_cache(maxsize=64)(self._draw)
 
     @property
     def to_pieces(self) -> list[Piece]:
@@ -116,13 +127,29 @@ class Envelopes:
             return Sender(f"{last} News", f"noreply-{number}@{domain}", domain)
         return Sender(f"{first} {last}", f"{first}.{last}.{number}@{domain}".lower(), domain)
 
-    def _address(self, grid: int) -> Addressed:
+    def recipient_domains(self, grid: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Indices of all recipients' domains, message after message, and where each message's begin; then the end."""
+        drawn = self._drawn(grid)
+        begins = np.concatenate(([0], np.cumsum(drawn.recipients)))
+        if drawn.more is None:
+            return drawn.domains, begins
+        domains = np.empty(begins[-1], np.int64)
+        further = np.ones(domains.size, np.bool_)
+        further[begins[:-1]] = False
+        domains[begins[:-1]], domains[further] = drawn.domains, drawn.more.domains
+        return domains, begins
+
+    def _draw(self, grid: int) -> _Drawn:
         domains, recipients = self.domain_of(grid), self.recipients_of(grid)
         users = self._users_of(streams.raw(self._seed, "workload/user", grid, GRID))
+        more = self._draw_more(grid, domains, users, recipients) if self._several else None
+        return _Drawn(domains, recipients, users, more)
+
+    def _address(self, grid: int) -> Addressed:
+        domains, recipients, users, more = self._drawn(grid)
         last_domain = domains
         texts: dict[str, list[bytes]] = {}
-        if self._several:
-            more = self._draw_more(grid, domains, users, recipients)
+        if more is not None:
             texts, last_domain = self._join(more, domains, users, strings(digits(grid)).tolist())
         senders = streams.below(streams.raw(self._seed, "workload/sender", grid, GRID), len(self.senders))
         columns = Columns(

@@ -6,18 +6,22 @@ Refuses   what only shows when files and sizes are looked at: `PlanError`
 Not here  when they start (schedule), how they are handed over (engine)
 """
 
+import re
 from collections.abc import Iterable
 from itertools import repeat
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trafficgen import mark
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents
 from trafficgen.workload.envelopes import Envelopes
-from trafficgen.workload.grid import Span, spans
+from trafficgen.workload.grid import GRID, Span, spans
+
+_RECIPIENTS: Final = re.compile(rb"RCPT TO:<([^>]*)>").findall
 
 
 class Message(NamedTuple):
@@ -67,6 +71,35 @@ class Messages:
     def recipients_of(self, first: int, last: int) -> NDArray[np.int64]:
         """`Message.recipients` of messages `first` … `last`-1, without building them."""
         return _joined([self._envelopes.recipients_of(span.grid)[span.part] for span in _spans(first, last)])
+
+    def recipient_domains(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For every recipient of these messages: which place in `numbers`, and the index of the recipient's domain."""
+        owners, domains = [], []
+        for grid in np.unique(numbers // GRID).tolist():
+            of_all, begins = self._envelopes.recipient_domains(grid)
+            places = np.flatnonzero(numbers // GRID == grid)
+            within = numbers[places] - grid * GRID
+            counts = begins[within + 1] - begins[within]
+            owners.append(np.repeat(places, counts))
+            # Of each message the recipients from its begin on: count up over all, and start anew with each.
+            anew = begins[within] - np.cumsum(counts) + counts
+            domains.append(of_all[np.repeat(anew, counts) + np.arange(int(counts.sum()))])
+        return _joined(owners), _joined(domains)
+
+    def digests_of(self, first: int, last: int) -> NDArray[np.int64]:
+        """`mark.digest` of the recipients of messages `first` … `last`-1; only their envelopes are built."""
+        return _joined(
+            [
+                np.array(
+                    [
+                        mark.digest(_RECIPIENTS(envelope))
+                        for envelope in self._envelopes.addressed(span.grid).envelopes.part(span.part)
+                    ],
+                    np.int64,
+                )
+                for span in _spans(first, last)
+            ]
+        )
 
     def _span(self, span: Span) -> Iterable[Message]:
         filled = self._contents.fill(span)

@@ -1,0 +1,31 @@
+"""Who sends what when the load is open: every message once, at its time, whatever the number of workers."""
+
+import pytest
+
+from trafficgen import OpenLoop, Plan
+from trafficgen.engine import dispatch
+from trafficgen.schedule import Schedule
+from trafficgen.workload import Messages
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [1, 1000, 3000])
+def test_workers_share_an_open_run_message_by_message(workers: int, count: int) -> None:
+    plan = Plan(max_messages=count, load=OpenLoop(1000.0))
+    messages, schedule = Messages(plan, date=""), Schedule(plan)
+    found = {}
+    for index in range(workers):
+        source = dispatch.OpenLoop(messages, schedule, began_ns=10**18, index=index, step=workers)
+        own = []
+        while not source.exhausted:
+            assert source.next_due_ns is not None
+            assert source.take(source.next_due_ns - 1) is None, "not before its time"
+            work = source.take(source.next_due_ns)
+            assert work is not None
+            own.append(work)
+        assert [message.number for message, _ in own] == list(range(index, count, workers))
+        found |= {message.number: (message, due_ns) for message, due_ns in own}
+    whole = messages.block(0, count)
+    assert [found[number] for number in range(count)] == [
+        (message, 10**18 + message.number * 1_000_000) for message in whole
+    ]
