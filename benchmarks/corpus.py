@@ -3,8 +3,9 @@
     python -m benchmarks.corpus [--folder DIR] [--rounds N] [--megabytes N] [--write FILE]
 
 Takes     a folder on the disk to be measured
-Gives     medians of interleaved rounds: against a straightforward script, against writing the same octets raw to the
-          same disk, small messages per second, peak memory, octets scanned per second
+Gives     medians of interleaved rounds: against a straightforward script; against the ceiling, which is the same octets
+          written raw to the same disk by as many processes; messages per second and CPU of a message, beside those of
+          the raw write and of a CRC-32; peak memory; octets scanned per second of CPU
 Not here  anything that is not made and read by mboxgen
 """
 
@@ -24,9 +25,22 @@ import time
 from email.utils import formatdate
 from pathlib import Path
 
+from zlib_ng.zlib_ng import crc32
+
 from mboxgen import Recipe, generate, open_mbox, read_mbox
 
 MB = 1_000_000
+_SMALL = (("spec2001", 24_532), ("1kb", 1_000))  # mean octets
+_WRITE = """
+import os, sys, time
+path, begin, octets = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+chunk, descriptor = memoryview(os.urandom(256 << 10)), os.open(path, os.O_WRONLY)
+begun, used = time.perf_counter(), time.process_time()
+for at in range(begin, begin + octets, len(chunk)):
+    os.pwrite(descriptor, chunk[: begin + octets - at], at)
+os.fsync(descriptor)
+print(time.perf_counter() - begun, time.process_time() - used)
+"""
 _PEAK = """
 import sys
 from pathlib import Path
@@ -62,37 +76,41 @@ def made(path: Path, recipe: Recipe, workers: int = 1) -> tuple[float, float]:
     return done.octets / done.seconds / MB, done.messages / done.seconds
 
 
-def cpu_us(path: Path, recipe: Recipe, workers: int) -> float:
-    """CPU of all processes for one message, start included: says most where others use the machine too."""
-    begun = _cpu_s()
-    done = generate(recipe, path, workers=workers, force=True)
-    return (_cpu_s() - begun) / done.messages * 1e6
-
-
 def _cpu_s() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def written_raw(path: Path, octets: int) -> float:
-    """Write as many octets from one warm buffer, and flush them to the disk: the ceiling."""
-    chunk = os.urandom(4 << 20)
-    begun = time.perf_counter()
-    with path.open("wb", buffering=0) as file:
-        for left in range(octets, 0, -len(chunk)):
-            file.write(chunk[: min(left, len(chunk))])
-        os.fsync(file.fileno())
-    return octets / (time.perf_counter() - begun) / MB
+def written_raw(path: Path, octets: int, writers: int = 1) -> tuple[float, float]:
+    """Write as many octets from warm buffers, and flush them: the ceiling in MB/s, and its CPU in seconds.
+
+    Writers write a stretch each of one file, as workers do.
+    """
+    path.unlink(missing_ok=True)
+    path.touch()
+    stretch = octets // writers
+    commands = [[sys.executable, "-c", _WRITE, str(path), str(at * stretch), str(stretch)] for at in range(writers)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    said = [[float(word) for word in writer.communicate()[0].split()] for writer in running]
+    return octets / max(wall_s for wall_s, _ in said) / MB, sum(cpu_s for _, cpu_s in said)
+
+
+def summed_us(octets: int) -> float:
+    """CPU of reading as many octets for their CRC-32, from the cache."""
+    chunk, begun = os.urandom(256 << 10), _cpu_s()
+    for _ in range(200):
+        crc32(chunk)
+    return (_cpu_s() - begun) / (200 * len(chunk)) * octets * 1e6
 
 
 def scanned(path: Path) -> float:
-    """Read a corpus message by message without its index, from the page cache: MB/s."""
-    begun = time.perf_counter()
+    """Read a corpus message by message without its index, from the page cache: MB for a second of CPU."""
+    begun = _cpu_s()
     count = sum(1 for _ in read_mbox(path))
-    elapsed = time.perf_counter() - begun
+    used = _cpu_s() - begun
     with open_mbox(path) as mbox:
         assert count == len(mbox)
-    return path.stat().st_size / elapsed / MB
+    return path.stat().st_size / used / MB
 
 
 def peak_mb(path: Path, size: str, count: int) -> float:
@@ -105,8 +123,7 @@ def measured(folder: Path, rounds: int, megabytes: int) -> list[tuple[str, str]]
     """Take all figures; what is compared runs in turns, so that a busy machine hits both."""
     path, raw = folder / "corpus.mbox", folder / "raw"
     large = Recipe(("dovecot-sample",), count=max(megabytes * MB // 125_440, 1))
-    small = Recipe(("spec2001",), count=max(megabytes * MB // 24_532, 1))
-    tiny = Recipe(("1kb",), count=max(megabytes * MB // 1_000, 1))
+    small = {name: (Recipe((name,), count=max(megabytes * MB // mean, 1)), mean) for name, mean in _SMALL}
     found: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> float:
@@ -118,34 +135,42 @@ def measured(folder: Path, rounds: int, megabytes: int) -> list[tuple[str, str]]
         ours, _ = made(path, large)
         note("ours", ours)
         note("against naive", ours / naive)
-        ceiling = note("raw", written_raw(raw, path.stat().st_size))
-        note("against raw", ours / ceiling)
-        note("scan", scanned(path))
-        speed, per_s = made(path, small, workers=2)
-        note("spec2001", per_s)
-        note("spec2001 against raw", speed / written_raw(raw, path.stat().st_size))
-        note("scan small", scanned(path))
-        speed, per_s = made(path, tiny, workers=2)
-        note("1kb", per_s)
-        note("1kb against raw", speed / written_raw(raw, path.stat().st_size))
-        note("1kb cpu", cpu_us(path, tiny, 1))
-        note("spec2001 cpu", cpu_us(path, small, 1))
+        note("against raw", ours / note("raw", written_raw(raw, path.stat().st_size)[0]))
+        note("scan dovecot-sample", scanned(path))
+        for name, (recipe, mean) in small.items():
+            assert recipe.count is not None
+            for workers in (1, 2):
+                label = f"{name} {workers}"
+                cpu_s = _cpu_s()
+                _, per_s = made(path, recipe, workers)
+                note(f"{label} cpu", (_cpu_s() - cpu_s) / recipe.count * 1e6)
+                ceiling, raw_cpu_s = written_raw(raw, path.stat().st_size, workers)
+                note(f"{label} of raw", note(label, per_s) / note(f"{label} raw", ceiling * MB / mean))
+                note(f"{label} raw cpu", raw_cpu_s / recipe.count * 1e6)
+            note(f"scan {name}", scanned(path))
+            note(f"{name} crc", summed_us(mean))
     median = {name: statistics.median(values) for name, values in found.items()}
     peaks = [peak_mb(path, "dovecot-sample", count) for count in (400, 4_000)]
-    our_rate, raws = f"{median['ours']:,.0f} MB/s", f"{median['raw']:,.0f} MB/s"
-    share, times = f"{median['against raw']:.2f}", f"{median['against naive']:,.0f}"
-    small_rate, small_share = f"{median['spec2001']:,.0f} messages/s", f"{median['spec2001 against raw']:.2f}"
-    return [
-        ("dovecot-sample, one process", our_rate),
-        ("a straightforward script", f"{median['naive']:.2f} MB/s: mboxgen is {times} times as fast"),
-        ("raw write and flush", f"{raws}: mboxgen reaches {share} of it"),
-        ("spec2001, two workers", f"{small_rate}, {small_share} of a raw write"),
-        ("1 kB, two workers", f"{median['1kb']:,.0f} messages/s, {median['1kb against raw']:.2f} of a raw write"),
-        ("CPU of a message, spec2001 and 1 kB", f"{median['spec2001 cpu']:.0f} µs and {median['1kb cpu']:.0f} µs"),
+    rows = [
+        ("dovecot-sample, one process", f"{median['ours']:,.0f} MB/s"),
+        (
+            "a straightforward script",
+            f"{median['naive']:.2f} MB/s: mboxgen is {median['against naive']:,.0f} × as fast",
+        ),
+        ("raw write", f"{median['raw']:,.0f} MB/s: mboxgen reaches {median['against raw']:.2f} of raw write"),
         ("peak memory, 50 MB and 500 MB", f"{peaks[0]:.0f} MB and {peaks[1]:.0f} MB"),
-        ("scan without index, dovecot-sample", f"{median['scan']:,.0f} MB/s"),
-        ("scan without index, spec2001", f"{median['scan small']:,.0f} MB/s"),
     ]
+    for name in small:
+        for workers, words in ((1, "one process"), (2, "two workers")):
+            label = f"{name} {workers}"
+            rows += [
+                (f"{name}, {words}", f"{median[label]:,.0f} messages/s, {median[label + ' of raw']:.2f} of raw write"),
+                ("- raw write of these octets", f"{median[label + ' raw']:,.0f} messages/s"),
+                ("- CPU", f"{median[label + ' cpu']:.1f} µs, of raw write {median[label + ' raw cpu']:.1f} µs"),
+            ]
+        rows.append((f"{name}, CRC-32 alone", f"{median[f'{name} crc']:.2f} µs"))
+    sources = ("dovecot-sample", *small)
+    return [*rows, *((f"scan without index, {name}", f"{median[f'scan {name}']:,.0f} MB/s of CPU") for name in sources)]
 
 
 def main() -> None:

@@ -243,7 +243,8 @@ def main() -> None:
     try:
         code = commands.main(standalone_mode=False, prog_name="mboxgen")
     except click.ClickException as error:
-        error.show()
+        words = error.format_message().rstrip(".")
+        click.echo(f"mboxgen: {words[:1].lower()}{words[1:]}; mboxgen --help shows all options", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("mboxgen: interrupted; nothing half-made was left behind", err=True)

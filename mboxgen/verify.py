@@ -45,6 +45,7 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> Verdict
     """Read the whole corpus and compare it with its index."""
     header = index.read_header(path)
     if header is None:
+        open_mbox(path).close()  # says what is wrong with the file itself, if anything
         raise MboxError(f'no index "{index.path_of(path)}" to check against; "mboxgen info" reads any mbox')
     with open_mbox(path) as mbox:
         if not mbox.indexed:
