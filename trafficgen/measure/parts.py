@@ -153,7 +153,7 @@ class Failure:
 class Domain:
     """A recipient domain; `weight` is the wanted share.
 
-    `started` and `accepted` count recipients, a message's all alike; latencies are a message's, for its first recipient.
+    `started` and `accepted` count recipients, a message's all alike; latencies are by its first one.
     """
 
     weight: float
