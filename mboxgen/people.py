@@ -104,9 +104,7 @@ def _person(first: str, last: str, number: int, domain: bytes) -> Person:
 
 
 def _names(locale: str, seed: int) -> list[tuple[str, str]]:
-    from faker import Factory
-
-    generator = Factory.create(locale, providers=["faker.providers.person", "faker.providers.lorem"])
+    generator = text.speaker(locale)
     generator.seed_instance(seed & 0xFFFFFFFF)
     pairs = [(generator.first_name(), generator.last_name()) for _ in range(PEOPLE_PER_LOCALE)]
     return [(first.replace(".", ""), last.replace(".", "")) for first, last in pairs]

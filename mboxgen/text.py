@@ -24,6 +24,7 @@ from mboxgen import pools, streams
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from faker import Generator
     from numpy.typing import NDArray
 
     from mboxgen.pools import Pool
@@ -155,17 +156,29 @@ def wrap(words: Sequence[bytes], octets: int, limit: int = pools.LINE_OCTETS) ->
 @lru_cache(maxsize=16)
 def vocabulary(locales: str) -> tuple[list[str], list[str]]:
     """Give the words and the family names that faker knows for the locales, in one order."""
-    from faker import Factory
-
     words: list[str] = []
     names: list[str] = []
     for locale in locales.split():
-        generator = Factory.create(locale, providers=["faker.providers.person", "faker.providers.lorem"])
-        words += generator.get_words_list()
-        generator.seed_instance(2025)
-        names += [generator.last_name().split()[0] for _ in range(400)]
+        more_words, more_names = _lists(locale)
+        words += more_words
+        names += more_names
     plain = [word for word in dict.fromkeys(words) if " " not in word and word.isalpha()]
     return plain, list(dict.fromkeys(names))
+
+
+@lru_cache(maxsize=16)
+def speaker(locale: str) -> Generator:
+    """Give faker for one locale, to be seeded before each use: making it costs more than what it is asked for."""
+    from faker import Factory
+
+    return Factory.create(locale, providers=["faker.providers.person", "faker.providers.lorem"])
+
+
+@lru_cache(maxsize=16)
+def _lists(locale: str) -> tuple[list[str], list[str]]:
+    generator = speaker(locale)
+    generator.seed_instance(2025)
+    return generator.get_words_list(), [generator.last_name().split()[0] for _ in range(400)]
 
 
 def _exact_line(words: bytes, octets: int) -> bytes:
