@@ -18,7 +18,8 @@ from trafficgen.workload import Messages
 
 _PIECE: Final = 512
 """At full speed, building half as many at a time takes a tenth more CPU a message; building twice as many takes a tenth
-less, and lets sessions wait for two milliseconds in place of one."""
+less, and lets sessions wait for two milliseconds in place of one (CPU time of `_build` in runs of 100,000 messages of
+5 kB over 20 sessions; 2026-11-22, two shared cores, Python 3.11)."""
 
 _OPEN_PIECE: Final = 256
 """Less, as whatever is due while it is built starts late."""
