@@ -128,9 +128,21 @@ def _manifest(plan: Plan, account: Account) -> Manifest:
     began_ns[account.begins[0]] = account.begins[1]
 
     def handed(numbers: NDArray[np.int64]) -> Handed:
-        return Handed(numbers, _recipients(plan, account, numbers), began_ns[numbers])
+        return Handed(numbers, _recipients(plan, account, numbers), began_ns[numbers], _digests(plan, account, numbers))
 
     return Manifest.here(plan.run_id, account.planned, handed(account.accepted), handed(account.in_doubt))
+
+
+def _digests(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Who the recipients of each of these messages are; -1 where that is not known.
+
+    One recipient has nobody to be mixed up with, and which ones of several refused a message is not written down.
+    """
+    if max(count for count, _ in plan.workload.recipients_per_message) == 1 or not numbers.size:
+        return np.full(numbers.size, -1, np.int64)
+    digests = Messages(plan, date="").digests_of(0, int(numbers.max()) + 1)[numbers]
+    digests[np.isin(numbers, np.array(list(account.partial), np.int64))] = -1
+    return digests
 
 
 def _recipients(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -29,6 +29,13 @@ def from_text(text: Text) -> NDArray[np.int64]:
     return numbers
 
 
+def to_hexadecimal(values: NDArray[np.int64], width: int) -> Text:
+    """`width` lower-case hexadecimal digits for each value, leading zeros included; higher digits are cut off."""
+    shifts = np.arange(4 * (width - 1), -1, -4, dtype=np.int64)
+    text: Text = np.frombuffer(b"0123456789abcdef", np.uint8)[(values[:, None] >> shifts) & 15]
+    return text
+
+
 def all_digits(text: Text) -> NDArray[np.bool_]:
     """Which rows are digits and nothing else."""
     return np.asarray(((text >= 48) & (text <= 57)).all(axis=1))

@@ -21,6 +21,7 @@ from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.manifest import Handed, Manifest
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Delivery, Latency, Ledger
+from trafficgen.measure.proof import Delivery as Proof
 from trafficgen.measure.proof import Got, Sent, verify
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.arrivals import Arrivals
@@ -49,26 +50,37 @@ def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None]) -> tuple[
     expected = manifest.accepted.numbers.size
     handed_over_ns = now_ns()
     say(f"waiting up to {format_duration(drain.patience_ns)} for {expected} messages to be delivered")
+    one_clock = sink.shares_our_clock(manifest.run_id)
+    wanted = int(manifest.accepted.recipients.sum())
+
+    def look() -> tuple[Arrivals, Proof]:
+        arrivals = sink.arrivals(manifest.run_id)
+        got = _got(arrivals)
+        return arrivals, verify(_sent(manifest.accepted), _sent(manifest.in_doubt), got, one_clock=one_clock)
+
+    found = None
     try:
-        while (missing := sink.arrived(manifest.run_id) < expected) and now_ns() < handed_over_ns + drain.patience_ns:
+        while now_ns() < handed_over_ns + drain.patience_ns:
+            # Copies of one message may stand for another that is still missing: enough of them is a reason to look.
+            if sink.copies(manifest.run_id) >= wanted and (found := look())[1].missing == 0:
+                break
             time.sleep(_LOOK_S)
     except KeyboardInterrupt:
-        missing = True
-    arrivals = sink.arrivals(manifest.run_id)
-    one_clock = sink.shares_our_clock(manifest.run_id)
-    proof = verify(_sent(manifest.accepted), _sent(manifest.in_doubt), _got(arrivals), one_clock=one_clock)
+        pass
+    arrivals, proof = found if found is not None and not found[1].missing else look()
     began_ns = int(manifest.accepted.began_ns.min()) if expected else handed_over_ns
     last_ns = int(arrivals.first_ns.max()) if one_clock and arrivals.first_ns.size else now_ns()
     # A copy that a lost reply explains is the server's right; only the others are duplicates.
     doubles = proof.unexplained + proof.unexpected
+    lost = proof.missing + proof.misdelivered  # of the latter, too, a recipient got none
     latencies = Histogram()
     if proof.latencies_ns is not None:
         latencies.record_many(proof.latencies_ns)
-    return Ledger(proof.expected, proof.delivered, proof.missing, doubles, proof.corrupted), Delivery(
+    return Ledger(proof.expected, proof.delivered, lost, doubles, proof.corrupted), Delivery(
         drained_ns=max(last_ns - handed_over_ns, 0),
         inject_per_s=_per_s(expected, handed_over_ns - began_ns),
         delivered_per_s=_per_s(proof.delivered, max(last_ns, began_ns) - began_ns),
-        in_time=not missing,
+        in_time=not proof.missing,
         explained=proof.explained,
         unexpected=proof.unexpected,
         latency_ns=Latency.of(latencies),
@@ -80,7 +92,7 @@ def _per_s(messages: int, elapsed_ns: int) -> float:
 
 
 def _sent(handed: Handed) -> Sent:
-    return Sent(handed.numbers, handed.recipients, handed.began_ns)
+    return Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests)
 
 
 def _got(arrivals: Arrivals) -> Got:
@@ -92,4 +104,5 @@ def _got(arrivals: Arrivals) -> Got:
         arrivals.first_ns[numbers],
         np.isin(numbers, np.array(arrivals.damaged, np.int64)),
         np.array([arrivals.unanswered.get(number, 0) for number in numbers.tolist()], np.int64),
+        np.full(numbers.size, -1, np.int64) if arrivals.digests is None else arrivals.digests[numbers].astype(np.int64),
     )

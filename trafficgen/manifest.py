@@ -1,9 +1,9 @@
 """What was handed over in one run, message by message: the sending half of the proof.
 
-    # traffic-gen manifest 1
+    # traffic-gen manifest 2
     {"run_id": "9f3a6c1e02b4d857", "boot_id": "…", "wall_offset_ns": …, "planned": …}
-    000000000000 a 0001 0000012345678901234
-    number       what recipients   began, ns
+    000000000000 a 0001 5d0f8e21 0000012345678901234
+    number       what recipients and their digest (`mark.digest`; spaces: not known), began, ns
     # end 1
 
 Takes     numbers of accepted messages (`a`) and of those in doubt (`d`), how many recipients each has, when it began
@@ -28,8 +28,11 @@ from trafficgen import decimals
 from trafficgen.boot import boot_id, wall_offset_ns
 from trafficgen.errors import ResultsError, SetupError
 
-MAGIC: Final = b"# traffic-gen manifest 1\n"
-_WIDTH: Final = 12 + 1 + 1 + 1 + 4 + 1 + 19 + 1
+MAGIC: Final = b"# traffic-gen manifest 2\n"
+_OLD_MAGIC: Final = b"# traffic-gen manifest 1\n"
+_WIDTH: Final = 12 + 1 + 1 + 1 + 4 + 1 + 8 + 1 + 19 + 1
+_OLD_WIDTH: Final = _WIDTH - 9
+_NUMBER, _RECIPIENTS = slice(0, 12), slice(15, 19)
 _ACCEPTED: Final = ord("a")
 _IN_DOUBT: Final = ord("d")
 _ROWS_AT_ONCE: Final = 1 << 18
@@ -37,16 +40,21 @@ _ROWS_AT_ONCE: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Handed:
-    """Messages, all arrays of one length: their numbers, recipients of each, when each began (0: not known)."""
+    """Messages, all arrays of one length.
+
+    Their numbers, recipients of each, when each began (0: not known), and who its recipients are, as one number
+    (`mark.digest`; -1: not known).
+    """
 
     numbers: NDArray[np.int64]
     recipients: NDArray[np.int64]
     began_ns: NDArray[np.int64]
+    digests: NDArray[np.int64]
 
     @classmethod
     def none(cls) -> Self:
         """No messages."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return cls(*(np.zeros(0, np.int64) for _ in range(4)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +114,7 @@ def read(path: Path) -> Manifest:
     top = octets[:4096].tobytes()
     line_end = top.find(b"\n", len(MAGIC))
     tail = octets[-40:].tobytes().rpartition(b"# end ")
-    if not top.startswith(MAGIC) or line_end < 0:
+    if not top.startswith((MAGIC, _OLD_MAGIC)) or line_end < 0:
         raise ResultsError(f'expected a manifest of "send --manifest", got "{path}"')
     try:
         head = json.loads(top[len(MAGIC) : line_end])
@@ -114,10 +122,11 @@ def read(path: Path) -> Manifest:
     except ValueError:
         count = -1
     begin = line_end + 1
-    end = begin + count * _WIDTH
+    width = _WIDTH if top.startswith(MAGIC) else _OLD_WIDTH
+    end = begin + count * width
     if not tail[1] or not tail[2].endswith(b"\n") or count < 0 or end + len(tail[1] + tail[2]) != octets.size:
         raise ResultsError(f'the manifest "{path}" is cut off or damaged: make it again with "send --manifest"')
-    rows = octets[begin:end].reshape(-1, _WIDTH)
+    rows = octets[begin:end].reshape(-1, width)
     return Manifest(
         str(head["run_id"]),
         int(head["planned"]),
@@ -134,10 +143,19 @@ def _rows(handed: Handed, kind: int, part: slice) -> decimals.Text:
     rows[:, :12] = decimals.to_text(numbers, 12)
     rows[:, 13] = kind
     rows[:, 15:19] = decimals.to_text(handed.recipients[part], 4)
-    rows[:, 20:39] = decimals.to_text(handed.began_ns[part], 19)
-    rows[:, 39] = 10
+    digests = handed.digests[part]
+    rows[:, 20:28] = np.where(digests[:, None] >= 0, decimals.to_hexadecimal(digests, 8), 32)
+    rows[:, 29:48] = decimals.to_text(handed.began_ns[part], 19)
+    rows[:, 48] = 10
     return rows
 
 
 def _handed(rows: decimals.Text) -> Handed:
-    return Handed(*(decimals.from_text(rows[:, part]) for part in (slice(0, 12), slice(15, 19), slice(20, 39))))
+    numbers, recipients, began_ns = (
+        decimals.from_text(rows[:, part]) for part in (_NUMBER, _RECIPIENTS, slice(-20, -1))
+    )
+    digests = np.full(len(rows), -1, np.int64)
+    if rows.shape[1] == _WIDTH:
+        known = decimals.all_hexadecimal(rows[:, 20:28])
+        digests[known] = decimals.from_hexadecimal(rows[known, 20:28])
+    return Handed(numbers, recipients, began_ns, digests)

@@ -45,6 +45,13 @@ _PATHS: Final = {"multiple": True, "metavar": "PATH", "type": click.Path(path_ty
     metavar="TIME",
     help="Count messages that took longer than this to arrive, such as 30s.",
 )
+@click.option(
+    "--any-recipient",
+    cls=GroupedOption,
+    group="Verdict",
+    is_flag=True,
+    help="Compare how many recipients got a message, not which: for a server that rewrites addresses.",
+)
 @click.option("--json", "as_json", cls=GroupedOption, group="Output", is_flag=True, help="JSON instead of text.")
 def command(
     manifest: Path,
@@ -52,6 +59,7 @@ def command(
     maildir: tuple[Path, ...],
     mbox: tuple[Path, ...],
     late_after: str | None,
+    any_recipient: bool,
     as_json: bool,
 ) -> ExitCode:
     """Hold what arrived against what was handed over, message by message."""
@@ -59,6 +67,8 @@ def command(
 
     late_after_ns = _late_after_ns(late_after)
     sent = manifests.read(manifest)
+    if any_recipient:
+        sent.accepted.digests[:] = -1
     parts, boot_ids, notes = _arrived(sent, ledgers, maildir, mbox)
     delivery = _compare(sent, parts, one_clock=boot_ids <= {sent.boot_id}, late_after_ns=late_after_ns)
     if as_json:
@@ -109,10 +119,14 @@ def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_a
 
     from trafficgen.measure.proof import Got, Sent, verify
 
-    fields = ("numbers", "recipients", "taken_ns", "damaged", "unanswered")
+    fields = ("numbers", "recipients", "taken_ns", "damaged", "unanswered", "digests")
+    accepted, in_doubt = (
+        Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests)
+        for handed in (sent.accepted, sent.in_doubt)
+    )
     return verify(
-        Sent(sent.accepted.numbers, sent.accepted.recipients, sent.accepted.began_ns),
-        Sent(sent.in_doubt.numbers, sent.in_doubt.recipients, sent.in_doubt.began_ns),
+        accepted,
+        in_doubt,
         Got(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields)),
         one_clock=one_clock,
         late_after_ns=late_after_ns,
@@ -126,6 +140,8 @@ def _lines(delivery: "Delivery", late_after: str | None) -> list[str]:
         f"{doubles} duplicated: {delivery.explained} explained by a lost reply, {delivery.unexplained} not",
         f"{delivery.corrupted} corrupted, {delivery.unexpected} arrived that nobody took over",
     ]
+    if delivery.misdelivered:
+        lines.append(f"{delivery.misdelivered} misdelivered: a recipient got more than one copy, and another none")
     if delivery.in_doubt:
         lines.append(f"{delivery.in_doubt} in doubt: {delivery.in_doubt_delivered} of them arrived")
     for what, numbers in (
@@ -161,7 +177,7 @@ def _percentiles(delivery: "Delivery") -> dict[str, int]:
 def _plain(delivery: "Delivery") -> dict[str, object]:
     counts = (
         "expected", "delivered", "missing", "in_doubt", "in_doubt_delivered",
-        "explained", "unexplained", "corrupted", "unexpected", "late",
+        "explained", "unexplained", "corrupted", "unexpected", "late", "misdelivered",
     )  # fmt: skip
     return {
         **{name: getattr(delivery, name) for name in counts},

@@ -56,6 +56,8 @@ class Delivery:
     `duplicated` messages reached a recipient more than once: `explained` when a reply to an earlier copy was lost, so
     that sending again was right (RFC 5321 section 4.5.4.1), `unexplained` otherwise.
     `corrupted` messages have a copy with a wrong checksum. `unexpected` ones arrived though nobody took them over.
+    `misdelivered` ones have as many copies as recipients, but for others: one recipient got two, another none. That is
+    told when both sides noted who the recipients were.
     `late` ones took longer than was allowed. `latencies_ns`: from the (intended) start to the first arrival, of each
     message both of whose times are known; None when they are from different clocks.
     """
@@ -74,31 +76,40 @@ class Delivery:
     missing_numbers: tuple[int, ...]
     """The first few."""
     unexplained_numbers: tuple[int, ...]
+    misdelivered: int = 0
 
     @property
     def clean(self) -> bool:
         """Whether nothing is missing, corrupted, or there without a reason."""
-        return not (self.missing or self.unexplained or self.corrupted or self.unexpected)
+        return not (self.missing or self.unexplained or self.corrupted or self.unexpected or self.misdelivered)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sent:
-    """Messages of the sender: number, recipients, when each began (0: not known); arrays of one length."""
+    """Messages of the sender, arrays of one length.
+
+    Number, recipients, when each began (0: not known), who its recipients are (`mark.digest`; -1: not known).
+    """
 
     numbers: NDArray[np.int64]
     recipients: NDArray[np.int64]
     began_ns: NDArray[np.int64]
+    digests: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Got:
-    """Copies that arrived, arrays of one length. `unanswered`: recipients whose sender may not have been told."""
+    """Copies that arrived, arrays of one length.
+
+    `unanswered`: recipients whose sender may not have been told. `digests` as with `Sent`.
+    """
 
     numbers: NDArray[np.int64]
     recipients: NDArray[np.int64]
     taken_ns: NDArray[np.int64]
     damaged: NDArray[np.bool_]
     unanswered: NDArray[np.int64]
+    digests: NDArray[np.int64]
 
 
 def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_after_ns: int | None = None) -> Delivery:
@@ -114,10 +125,11 @@ def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_af
     double = (arrived > most) & ~unexpected
     unexplained = double & (arrived - excused > most)
     missing = arrived < least
+    misdelivered = _misdelivered(accepted, got, here, copy, (arrived == least) & (least > 0))
     latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, got))
     return Delivery(
         expected=int(accepted.numbers.size),
-        delivered=int(np.count_nonzero(arrived[here] >= accepted.recipients)),
+        delivered=int(np.count_nonzero((arrived[here] >= accepted.recipients) & ~misdelivered[here])),
         missing=int(np.count_nonzero(missing)),
         in_doubt=int(in_doubt.numbers.size),
         in_doubt_delivered=int(np.count_nonzero(arrived[doubt])),
@@ -129,7 +141,20 @@ def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_af
         latencies_ns=latencies if one_clock else None,
         missing_numbers=tuple(numbers[missing][:_SHOWN].tolist()),
         unexplained_numbers=tuple(numbers[unexplained][:_SHOWN].tolist()),
+        misdelivered=int(np.count_nonzero(misdelivered)),
     )
+
+
+def _misdelivered(
+    accepted: Sent, got: Got, here: NDArray[np.int64], copy: NDArray[np.int64], complete: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which complete messages went to other recipients than they were for, as far as that is known."""
+    wanted = np.full(complete.size, -1, np.int64)
+    wanted[here] = accepted.digests
+    known = complete & (wanted >= 0)
+    known[copy[got.digests < 0]] = False
+    others: NDArray[np.bool_] = _sums(copy, got.digests, complete.size) & 0xFFFFFFFF != wanted
+    return known & others
 
 
 def _sums(places: NDArray[np.int64], weights: NDArray[np.int64], size: int) -> NDArray[np.int64]:

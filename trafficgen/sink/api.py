@@ -124,14 +124,16 @@ class Api:
         file = io.BytesIO()
         unanswered = np.array(sorted(arrivals.unanswered.items()), np.int64).reshape(-1, 2)
         numbers = np.flatnonzero(arrivals.recipients)
-        np.savez(
-            file,
-            numbers=numbers,
-            recipients=arrivals.recipients[numbers].astype(np.int64),
-            first_ns=arrivals.first_ns[numbers],
-            damaged=np.array(arrivals.damaged, np.int64),
-            unanswered=unanswered,
-        )
+        columns = {
+            "numbers": numbers,
+            "recipients": arrivals.recipients[numbers].astype(np.int64),
+            "first_ns": arrivals.first_ns[numbers],
+            "damaged": np.array(arrivals.damaged, np.int64),
+            "unanswered": unanswered,
+        }
+        if arrivals.digests is not None:
+            columns["digests"] = arrivals.digests[numbers].astype(np.int64)
+        np.savez(file, **columns)  # type: ignore[arg-type]  # no column has the name of an option
         return Answer(file.getvalue(), "application/octet-stream")
 
     def _shown_chaos(self) -> dict[str, Any]:

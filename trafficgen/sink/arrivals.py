@@ -8,7 +8,7 @@ Cost      one pass of numpy over thousands of messages
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class Arrivals:
     damaged: list[int] = field(default_factory=list)
     first_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1024, np.int64))
     unanswered: dict[int, int] = field(default_factory=dict)
+    digests: NDArray[np.uint32] | None = None
+    """`digests[n]`: who got message n, the sum of `mark.digest` of its copies; None when that was not noted."""
 
     @property
     def messages(self) -> int:
@@ -45,6 +47,8 @@ class Arrivals:
         numbers = np.flatnonzero(other.recipients)
         self._grow(other.recipients.size)
         self.recipients[numbers] += other.recipients[numbers]
+        if other.digests is not None:
+            self._noted()[numbers] += other.digests[numbers]
         self._first(numbers, other.first_ns[numbers])
         self.damaged.extend(other.damaged)
         for number, recipients in other.unanswered.items():
@@ -56,15 +60,19 @@ class Arrivals:
         recipients: NDArray[np.uint32],
         damaged: NDArray[np.bool_],
         taken_ns: NDArray[np.int64],
+        digests: NDArray[np.uint32] | None = None,
     ) -> int:
         """More messages; returns how many of the numbers are out of all reach, and so not ours."""
         near = numbers < self.recipients.size + _REACH
         strays = int(np.count_nonzero(~near))
         if strays:
             numbers, recipients, damaged, taken_ns = numbers[near], recipients[near], damaged[near], taken_ns[near]
+            digests = digests[near] if digests is not None else None
         if numbers.size:
             self._grow(int(numbers.max()) + 1)
             np.add.at(self.recipients, numbers, recipients)
+            if digests is not None:
+                np.add.at(self._noted(), numbers, digests)
             self._first(numbers[::-1], taken_ns[::-1])  # of the same number, the last one written stays: the earliest
             self.damaged.extend(numbers[damaged].tolist())
         return strays
@@ -73,6 +81,11 @@ class Arrivals:
         before = self.first_ns[numbers]
         self.first_ns[numbers] = np.where((before == 0) | (taken_ns < before), taken_ns, before)
 
+    def _noted(self) -> NDArray[np.uint32]:
+        if self.digests is None:
+            self.digests = np.zeros(self.recipients.size, np.uint32)
+        return self.digests
+
     def _grow(self, size: int) -> None:
         if size > self.recipients.size:
             room = max(size, 2 * self.recipients.size)
@@ -80,6 +93,8 @@ class Arrivals:
             recipients[: self.recipients.size] = self.recipients
             first_ns[: self.first_ns.size] = self.first_ns
             self.recipients, self.first_ns = recipients, first_ns
+            if self.digests is not None:
+                self.digests = np.concatenate([self.digests, np.zeros(room - self.digests.size, np.uint32)])
 
 
 class Runs:
@@ -98,17 +113,23 @@ class Runs:
         """All runs of which something arrived."""
         return list(self._arrivals)
 
-    def enter(self, marks: list[bytes], damaged: list[bool], recipients: list[int], taken_ns: list[int]) -> None:
-        """Messages in the order they came; all lists have the same length, every mark `mark.VALUE_OCTETS`."""
+    def enter(
+        self, marks: list[bytes], damaged: list[bool], recipients: list[int], taken_ns: list[int], digests: list[int]
+    ) -> None:
+        """Messages in the order they came; all lists have the same length, every mark `mark.VALUE_OCTETS`.
+
+        `digests` may be empty instead: then nobody noted who the recipients were.
+        """
         octets = np.frombuffer(b"".join(marks), np.uint8).reshape(-1, mark.VALUE_OCTETS)
         ours = well_formed(octets)
         self.unmarked += int(np.count_nonzero(~ours))
         octets = octets[ours]
-        columns = (
+        columns: tuple[NDArray[Any], ...] = (
             decimals.from_text(octets[:, 17:29]),
             np.array(recipients, np.uint32)[ours],
             np.array(damaged, np.bool_)[ours],
             np.array(taken_ns, np.int64)[ours],
+            *([np.array(digests, np.uint32)[ours]] if digests else ()),
         )
         while octets.size:  # one turn for each run, so nearly always one
             rows = (octets[:, :16] == octets[0, :16]).all(axis=1)

@@ -1,8 +1,8 @@
 """The ledger on disk: a line for every message taken, there before the message is answered.
 
-    # traffic-gen ledger 1 <boot id> <offset to the time of day, ns>
-    9f3a6c1e02b4d857 000000000123 1c291ca3 + 00000042 0001 0000012345678901234
-    run id           number       CRC-32   what session recipients taken at, ns
+    # traffic-gen ledger 2 <boot id> <offset to the time of day, ns>
+    9f3a6c1e02b4d857 000000000123 1c291ca3 + 00000042 0001 5d0f8e21 0000012345678901234
+    run id           number       CRC-32   what session recipients and their digest, taken at, ns
     # closed 0000012345678999999
 
     +  taken, the body is whole          !  taken, the body's checksum is wrong
@@ -28,12 +28,13 @@ from trafficgen.boot import boot_id, wall_offset_ns
 from trafficgen.clock import now_ns
 from trafficgen.errors import SetupError
 
-MAGIC: Final = b"# traffic-gen ledger 1 "
+ANY_MAGIC: Final = b"# traffic-gen ledger "
+MAGIC: Final = ANY_MAGIC + b"2 "
 CLOSED: Final = b"# closed "
-LINE_OCTETS: Final = 75
+LINE_OCTETS: Final = 84
 
 _WINDOW_OCTETS: Final = 1 << 20
-"""Mapped at a time: room for 14,000 messages. A multiple of every page size in use."""
+"""Mapped at a time: room for 12,000 messages. A multiple of every page size in use."""
 
 
 _LINES_END: Final = _WINDOW_OCTETS - LINE_OCTETS
@@ -100,7 +101,11 @@ def _end_of_lines(file: int, path: Path) -> int:
     size = os.fstat(file).st_size
     if size == 0:
         return 0
-    if os.pread(file, len(MAGIC), 0) != MAGIC:
+    if (begins := os.pread(file, len(MAGIC), 0)) != MAGIC:
+        if begins.startswith(ANY_MAGIC):
+            raise SetupError(
+                f'"{path}" is a ledger of another version, which cannot be gone on with: name another file'
+            )
         raise SetupError(f'"{path}" is there and is no ledger: name another file')
     end = size
     while end > 0:

@@ -3,7 +3,7 @@
 Takes     paths; a ledger of several processes is found by its first file (`ledger`, `ledger.1`, `ledger.2`, …)
 Gives     every copy that arrived of one run: which message, for how many recipients, when, whole or not, and whether
           its sender can have been told
-Limits    19 octets of memory a copy of the run that is asked for; other runs are only counted
+Limits    27 octets of memory a copy of the run that is asked for; other runs are only counted
 Fails     ResultsError for a file that is no ledger. A torn last line of a killed sink is counted, not an error
 Not here  what should have arrived (manifest), comparing (measure.proof)
 
@@ -14,7 +14,7 @@ line is written before the answer is. Those copies count as unanswered, and no o
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from trafficgen import decimals
 from trafficgen.errors import ResultsError
 from trafficgen.sink.arrivals import well_formed
-from trafficgen.sink.ledger_file import CLOSED, LINE_OCTETS, MAGIC
+from trafficgen.sink.ledger_file import ANY_MAGIC, CLOSED, LINE_OCTETS, MAGIC
 
 _LINES_AT_ONCE: Final = 1 << 16
 _HASH, _LINE_END = b"#\n"
@@ -33,6 +33,7 @@ _DAMAGED, _UNANSWERED = b"!~"
 class Copies:
     """Copies of one run's messages, all arrays of one length, in the order they came within each file.
 
+    `digests`: who got this copy (`mark.digest`), -1 where that is not known.
     `unanswered`: recipients of this copy whose sender was surely (`~`) or perhaps (killed) never told.
     """
 
@@ -41,6 +42,21 @@ class Copies:
     taken_ns: NDArray[np.int64]
     damaged: NDArray[np.bool_]
     unanswered: NDArray[np.int64]
+    digests: NDArray[np.int64]
+
+
+class _Form(NamedTuple):
+    """Where things stand in a line."""
+
+    octets: int
+    taken: slice
+    digest: slice | None
+
+
+_FORMS: Final = {
+    ANY_MAGIC + b"1 ": _Form(75, slice(55, 74), None),
+    MAGIC: _Form(LINE_OCTETS, slice(64, 83), slice(55, 63)),
+}
 
 
 @dataclass(slots=True)
@@ -85,12 +101,13 @@ def _read_file(path: Path, run_id: str, log: Log) -> Iterator[Copies]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
         raise ResultsError(f'cannot read "{path}": {reason.lower()}') from error
-    if octets[: len(MAGIC)].tobytes() != MAGIC:
+    form = _FORMS.get(octets[: len(MAGIC)].tobytes())
+    if form is None:
         raise ResultsError(f'expected a ledger of "sink --ledger", got "{path}"')
     life: _Life | None = None
-    for begin in range(0, octets.size - LINE_OCTETS + 1, _LINES_AT_ONCE * LINE_OCTETS):
-        piece = octets[begin : begin + _LINES_AT_ONCE * LINE_OCTETS]
-        lines = np.asarray(piece[: piece.size // LINE_OCTETS * LINE_OCTETS]).reshape(-1, LINE_OCTETS)
+    for begin in range(0, octets.size - form.octets + 1, _LINES_AT_ONCE * form.octets):
+        piece = octets[begin : begin + _LINES_AT_ONCE * form.octets]
+        lines = np.asarray(piece[: piece.size // form.octets * form.octets]).reshape(-1, form.octets)
         written = lines[:, -1] == _LINE_END
         log.torn += int(np.count_nonzero(~written & (lines != 0).any(axis=1)))
         lines = lines[written]
@@ -101,10 +118,10 @@ def _read_file(path: Path, run_id: str, log: Log) -> Iterator[Copies]:
                 life.add(lines[before:note], log)
             before = note + 1
             text = lines[note].tobytes() if note < len(lines) else b""
-            if text.startswith(MAGIC):
+            if text.startswith(ANY_MAGIC):
                 if life is not None:
                     yield life.ended(closed=False, log=log)
-                life = _Life(run_id)
+                life = _Life(run_id, form)
                 log.sinks += 1
                 log.boot_ids.add(text[len(MAGIC) :].split()[0].decode("ascii", "replace"))
             elif text.startswith(CLOSED) and life is not None:
@@ -117,7 +134,8 @@ def _read_file(path: Path, run_id: str, log: Log) -> Iterator[Copies]:
 class _Life:
     """What one sink entered between its start and its end."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, form: _Form) -> None:
+        self._form = form
         self._run_id = run_id.encode("ascii")
         self._columns: list[tuple[NDArray[np.int64], ...]] = []
 
@@ -130,14 +148,17 @@ class _Life:
         for name, count in zip(ids.tolist(), counts.tolist(), strict=True):
             log.runs[name.decode("ascii")] = log.runs.get(name.decode("ascii"), 0) + count
         lines = lines[(lines[:, :16] == np.frombuffer(self._run_id, np.uint8)).all(axis=1)]
-        parts = (slice(17, 29), slice(50, 54), slice(55, 74), slice(41, 49))
-        self._columns.append((*(decimals.from_text(lines[:, part]) for part in parts), lines[:, 39].astype(np.int64)))
+        parts = (slice(17, 29), slice(50, 54), self._form.taken, slice(41, 49))
+        found = self._form.digest
+        digests = decimals.from_hexadecimal(lines[:, found]) if found else np.full(len(lines), -1, np.int64)
+        columns = (decimals.from_text(lines[:, part]) for part in parts)
+        self._columns.append((*columns, lines[:, 39].astype(np.int64), digests))
 
     def ended(self, *, closed: bool, log: Log) -> Copies:
         log.killed += not closed
         if not self._columns:
             return _joined([])
-        numbers, recipients, taken_ns, sessions, kinds = map(np.concatenate, zip(*self._columns, strict=True))
+        numbers, recipients, taken_ns, sessions, kinds, digests = map(np.concatenate, zip(*self._columns, strict=True))
         copies = np.flatnonzero(kinds != _UNANSWERED)
         unanswered = np.zeros(numbers.size, np.int64)
         if not closed:
@@ -148,7 +169,12 @@ class _Life:
             if same.size:
                 unanswered[same[-1]] = recipients[note]
         return Copies(
-            numbers[copies], recipients[copies], taken_ns[copies], kinds[copies] == _DAMAGED, unanswered[copies]
+            numbers[copies],
+            recipients[copies],
+            taken_ns[copies],
+            kinds[copies] == _DAMAGED,
+            unanswered[copies],
+            digests[copies],
         )
 
 
@@ -160,4 +186,5 @@ def _joined(parts: list[Copies]) -> Copies:
         np.concatenate([part.taken_ns for part in parts] or [empty]),
         np.concatenate([part.damaged for part in parts] or [empty.astype(bool)]),
         np.concatenate([part.unanswered for part in parts] or [empty]),
+        np.concatenate([part.digests for part in parts] or [empty]),
     )

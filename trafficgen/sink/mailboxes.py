@@ -100,6 +100,7 @@ def _found(copies: Iterable[_Copy | None]) -> Found:
             np.array([copy.taken_ns for copy in ours], np.int64),
             np.array([copy.damaged for copy in ours], np.bool_),
             np.zeros(numbers.size, np.int64),
+            np.full(numbers.size, -1, np.int64),  # whose mailbox it is, the file does not say
         ),
         others,
     )

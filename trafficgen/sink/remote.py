@@ -35,6 +35,10 @@ class RemoteSink:
         """How many different messages of this run it has."""
         return int(self._object(f"/api/v1/runs/{run_id}")["messages"])
 
+    def copies(self, run_id: str) -> int:
+        """How many recipients have got messages of this run, again and again counted."""
+        return int(self._object(f"/api/v1/runs/{run_id}")["recipients"])
+
     def shares_our_clock(self, run_id: str) -> bool:
         """Whether its times can be compared with ours."""
         return bool(self._object(f"/api/v1/runs/{run_id}")["boot_id"] == boot_id())
@@ -49,6 +53,9 @@ class RemoteSink:
             arrivals.first_ns = np.zeros(size, np.int64)
             arrivals.recipients[numbers] = columns["recipients"]
             arrivals.first_ns[numbers] = columns["first_ns"]
+            if "digests" in columns:
+                arrivals.digests = np.zeros(size, np.uint32)
+                arrivals.digests[numbers] = columns["digests"]
             arrivals.damaged = columns["damaged"].tolist()
             arrivals.unanswered = dict(columns["unanswered"].tolist())
         return arrivals

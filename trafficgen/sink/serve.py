@@ -77,7 +77,7 @@ async def open_sink(orders: Orders, say: Say) -> "AsyncIterator[tuple[Sink, Relo
     asyncio.get_running_loop().set_exception_handler(
         lambda _loop, context: say(f"error: {context.get('exception') or context['message']}")
     )
-    ledger = Ledger(orders.ledger_file, say) if orders.ledger else False
+    ledger = Ledger(orders.ledger_file, say, names=orders.api is not None) if orders.ledger else False
     try:
         async with Sink(
             orders.listen,

@@ -139,6 +139,8 @@ class Sink:
         while isinstance(store, Onlooker):
             store.session = session
             store = store.store
+        if isinstance(store, SessionReceiver):
+            store.envelope = session
 
     def own(self, work: Coroutine[None, None, None]) -> None:
         """Let something run that this sink ends with itself."""

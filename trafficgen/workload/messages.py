@@ -6,18 +6,22 @@ Refuses   what only shows when files and sizes are looked at: `PlanError`
 Not here  when they start (schedule), how they are handed over (engine)
 """
 
+import re
 from collections.abc import Iterable
 from itertools import repeat
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trafficgen import mark
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span, spans
+
+_RECIPIENTS: Final = re.compile(rb"RCPT TO:<([^>]*)>").findall
 
 
 class Message(NamedTuple):
@@ -81,6 +85,21 @@ class Messages:
             anew = begins[within] - np.cumsum(counts) + counts
             domains.append(of_all[np.repeat(anew, counts) + np.arange(int(counts.sum()))])
         return _joined(owners), _joined(domains)
+
+    def digests_of(self, first: int, last: int) -> NDArray[np.int64]:
+        """`mark.digest` of the recipients of messages `first` … `last`-1; only their envelopes are built."""
+        return _joined(
+            [
+                np.array(
+                    [
+                        mark.digest(_RECIPIENTS(envelope))
+                        for envelope in self._envelopes.addressed(span.grid).envelopes.part(span.part)
+                    ],
+                    np.int64,
+                )
+                for span in _spans(first, last)
+            ]
+        )
 
     def _span(self, span: Span) -> Iterable[Message]:
         filled = self._contents.fill(span)

@@ -12,6 +12,7 @@ from tests.peers.running import plan_for
 from tests.sink.sink_process import SinkProcess, sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
+from trafficgen.manifest import read
 from trafficgen.sink import ledger_reader
 
 IMPATIENT = """\
@@ -156,6 +157,27 @@ def test_send_waits_until_all_has_come_out_behind_the_server(
     assert delivery["latency_ns"]["count"] == 200
     assert delivery["drained_ns"] > 0  # some of a tenth that is put off comes a second later
     assert delivery["inject_per_s"] > delivery["delivered_per_s"] > 0
+
+
+def test_through_postfix_that_splits_messages_each_recipient_is_found_to_have_its_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, ledger = tmp_path / "manifest", tmp_path / "ledger"
+    one_by_one = IMPATIENT + "smtp_destination_recipient_limit = 1\nrelay_destination_recipient_limit = 1\n"
+    options = ("--api", "127.0.0.1:0", "--ledger", str(ledger))
+    with sink_process("127.0.0.1:0", *options) as sink, private_postfix(sink.port, one_by_one) as postfix:
+        api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
+        code = call(
+            ["--target", f"127.0.0.1:{postfix.port}", "--message-count", "40", "--workers", "1", "--recipients", "3",
+             "--manifest", str(manifest), "--wait-for-delivery", "1m", "--sink-api", api]
+        )  # fmt: skip
+        assert code is ExitCode.DONE, capsys.readouterr()
+        postfix.stop()
+        sink.end()
+    assert ledger_reader.read([ledger], read(manifest).run_id).copies.numbers.size == 120
+    assert (read(manifest).accepted.digests >= 0).all()
+    code, found = verdict(capsys, manifest, ledger)
+    assert (code, found["delivered"], found["misdelivered"]) == (ExitCode.DONE, 40, 0)
 
 
 def test_what_does_not_come_out_in_time_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

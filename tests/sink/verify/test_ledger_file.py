@@ -26,7 +26,7 @@ def test_every_message_is_a_line_of_text(tmp_path: Path) -> None:
     ledger.close()
     lines = (tmp_path / "ledger").read_text("ascii").splitlines()
     assert {len(line) for line in lines} == {LINE_OCTETS - 1}
-    assert lines[0].startswith("# traffic-gen ledger 1 ")
+    assert lines[0].startswith("# traffic-gen ledger 2 ")
     assert lines[1].startswith(f"{RUN_ID} 000000000007 46ce8aac + 00000001 0003 ")
     assert lines[2].startswith(f"{RUN_ID} 000000000008 ")
     assert lines[2][38:55] == " ! 00000001 0001 "
@@ -149,7 +149,7 @@ def test_a_message_that_a_full_disk_has_no_room_for_is_answered_452_and_not_take
     path = tmp_path / "sink.ledger"
     said: list[str] = []
     ledger = Ledger(path, said.append)
-    room = (1 << 20) // 75 - 2  # the line that opens the file, the line that closes it
+    room = (1 << 20) // LINE_OCTETS - 2  # the line that opens the file, the line that closes it
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
@@ -184,7 +184,7 @@ def test_a_sink_on_a_full_disk_still_says_that_it_ended(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        for n in range((1 << 20) // 75 - 2):
+        for n in range((1 << 20) // LINE_OCTETS - 2):
             take(receiver, message(n))
         with pytest.raises(OSError, match="File too large"):
             take(receiver, message(99_999))
@@ -192,3 +192,21 @@ def test_a_sink_on_a_full_disk_still_says_that_it_ended(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert ledger_reader.read([path], RUN_ID).killed == 0
+
+
+def test_a_ledger_of_before_is_read_but_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "sink.ledger"
+    lines = (
+        "# traffic-gen ledger 1 4e12593fa2683a3d 1795305188873267769",
+        "9f3a6c1e02b4d857 000000000123 1c291ca3 + 00000042 0003 0000012345678901234",
+        "# closed 0000012345678999999",
+    )
+    path.write_text("".join(f"{line:74}\n" for line in lines))
+    log = ledger_reader.read([path], RUN_ID)
+    assert log.copies.numbers.tolist() == [123]
+    assert log.copies.recipients.tolist() == [3]
+    assert log.copies.taken_ns.tolist() == [12345678901234]
+    assert log.copies.digests.tolist() == [-1]
+    assert (log.killed, log.torn, log.unmarked, log.sinks) == (0, 0, 0, 1)
+    with pytest.raises(SetupError, match="a ledger of another version"):
+        Ledger(path)

@@ -1,5 +1,6 @@
 """The verdict on what arrived: missing, double with and without a reason, damaged, late."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.verify.conftest import RUN_ID, handed, message, take
+from trafficgen import Plan, Workload, mark
 from trafficgen.cli.program import call
 from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.manifest import Handed, Manifest, read
 from trafficgen.measure.proof import Got, Sent, verify
 from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.smtp.server import ServerSession
+from trafficgen.workload import Messages
 
 Write = Callable[..., Path]
 
@@ -145,7 +149,10 @@ def test_the_account_adds_up_message_by_message(
 
     def sent(numbers: set[int]) -> Sent:
         return Sent(
-            np.array(sorted(numbers), np.int64), np.ones(len(numbers), np.int64), np.zeros(len(numbers), np.int64)
+            np.array(sorted(numbers), np.int64),
+            np.ones(len(numbers), np.int64),
+            np.zeros(len(numbers), np.int64),
+            np.full(len(numbers), -1, np.int64),
         )
 
     got = Got(
@@ -154,6 +161,7 @@ def test_the_account_adds_up_message_by_message(
         np.ones(len(arrived), np.int64),
         np.array([damaged for _, damaged, _ in arrived], np.bool_),
         np.array([int(lost) for _, _, lost in arrived], np.int64),
+        np.full(len(arrived), -1, np.int64),
     )
     delivery = verify(sent(accepted), sent(in_doubt), got, one_clock=True)
     count = {n: sum(1 for number, _, _ in arrived if number == n) for n in range(6)}
@@ -165,3 +173,81 @@ def test_the_account_adds_up_message_by_message(
     double = {n for n in accepted | in_doubt if count[n] > 1}
     assert delivery.unexplained == sum(count[n] - lost[n] > 1 for n in double)
     assert delivery.explained == len(double) - delivery.unexplained
+
+
+# -- who got what ---------------------------------------------------------------------------------------
+
+A, B, C = b"a@a.test", b"B@b.test", b"c@c.test"
+
+
+def delivered_to(ledger: Path, *copies: list[bytes], api: bool = False) -> Ledger:
+    """A sink's ledger of message 7, handed over for A and B, in these transactions."""
+    written = Ledger(None if api else ledger, names=True)
+    for recipients in copies:
+        receiver = SessionReceiver(written)
+        session = ServerSession(receiver)
+        receiver.envelope = session
+        rcpt = b"".join(b"RCPT TO:<" + recipient + b">\r\n" for recipient in recipients)
+        session.feed(b"EHLO me\r\nMAIL FROM:<x@x.test>\r\n" + rcpt + b"DATA\r\n")
+        session.feed(message(7))
+        session.feed(b".\r\n")
+    return written
+
+
+@pytest.mark.parametrize(
+    ("copies", "misdelivered"),
+    [
+        (([A, B],), 0), (([A], [B]), 0), (([B], [A]), 0), (([b"A@A.TEST", b"b@B.test"],), 0),
+        (([A], [A]), 1), (([A], [C]), 1), (([C, B],), 1), (([A],), 0), (([A], [B], [B]), 0),
+    ],
+)  # fmt: skip
+def test_a_message_that_one_recipient_got_twice_and_another_never_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], copies: tuple[list[bytes], ...], misdelivered: int
+) -> None:
+    path = tmp_path / "sink.ledger"
+    delivered_to(path, *copies).close()
+    digests = np.array([mark.digest([A, B])], np.int64)
+    accepted = Handed(*(np.array([value], np.int64) for value in (7, 2, 1)), digests)
+    Manifest.here(RUN_ID, 1, accepted, Handed.none()).write(tmp_path / "m")
+    assert read(tmp_path / "m").accepted.digests.tolist() == digests.tolist()
+    code = call(["verify", str(tmp_path / "m"), str(path), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["misdelivered"] == misdelivered
+    whole = sum(map(len, copies)) == 2
+    assert found["delivered"] == (whole and not misdelivered) + (sum(map(len, copies)) > 2)
+    if misdelivered:
+        assert code is ExitCode.VERDICT_FAILED
+        assert call(["verify", str(tmp_path / "m"), str(path)]) is ExitCode.VERDICT_FAILED
+        assert "1 misdelivered: a recipient got more than one copy" in capsys.readouterr().out
+        assert call(["verify", str(tmp_path / "m"), str(path), "--any-recipient"]) is ExitCode.DONE
+
+
+def test_a_manifest_of_before_is_read(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text(
+        "# traffic-gen manifest 1\n"
+        '{"run_id": "9f3a6c1e02b4d857", "boot_id": "x", "wall_offset_ns": 0, "planned": 1}\n'
+        "000000000005 a 0002 0000005204807824782\n# end 1\n"
+    )
+    accepted = read(tmp_path / "m").accepted
+    columns = (accepted.numbers, accepted.recipients, accepted.began_ns, accepted.digests)
+    assert [column.tolist() for column in columns] == [[5], [2], [5204807824782], [-1]]
+
+
+def test_in_memory_arrivals_tell_who_got_what_too(tmp_path: Path) -> None:
+    arrivals = delivered_to(tmp_path / "none", [A], [B], api=True).arrivals(RUN_ID)
+    assert arrivals.digests is not None
+    assert int(arrivals.digests[7]) == mark.digest([A, B])
+    twice = delivered_to(tmp_path / "none", [A], [A], api=True).arrivals(RUN_ID)
+    twice.add(arrivals)
+    assert twice.digests is not None
+    assert int(twice.digests[7]) == mark.digest([A, A, A, B])
+
+
+def test_the_sender_knows_who_its_recipients_are() -> None:
+    plan = Plan(max_messages=9, workload=Workload(recipients_per_message=((1, 1), (3, 1))))
+    messages = Messages(plan, date="")
+    wanted = [
+        mark.digest([line[9:-1] for line in one.envelope.split(b"\r\n") if line.startswith(b"RCPT TO:<")])
+        for one in messages.block(3, 9)
+    ]
+    assert messages.digests_of(3, 9).tolist() == wanted
