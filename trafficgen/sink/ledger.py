@@ -176,6 +176,11 @@ class SessionReceiver:
         self._crc = 0
         self._octets = 0
 
+    def leave(self) -> None:
+        """The session is over."""
+        self.envelope = None
+        self.whole = self._ledger.whole
+
     def _whole_by_name(self, data: bytes, end: int, recipients: int) -> None:
         if self.envelope is not None:
             names = self.envelope.recipients

@@ -90,6 +90,7 @@ class Link(asyncio.Protocol):
             self._judge.leave()
         self._sink.smuggled += self._session.smuggled
         self._sink.links.discard(self)
+        self._sink.forget(self._store)
 
     @property
     def smuggled(self) -> int:

@@ -142,6 +142,14 @@ class Sink:
         if isinstance(store, SessionReceiver):
             store.envelope = session
 
+    def forget(self, store: Store) -> None:
+        """That session is over. Without this the two would hold each other until the garbage collector comes."""
+        while isinstance(store, Onlooker):
+            store.session = None
+            store = store.store
+        if isinstance(store, SessionReceiver):
+            store.leave()
+
     def own(self, work: Coroutine[None, None, None]) -> None:
         """Let something run that this sink ends with itself."""
         task = asyncio.get_running_loop().create_task(work)

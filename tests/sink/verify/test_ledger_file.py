@@ -1,5 +1,6 @@
 """The ledger on disk: every message is there before it is answered, and a killed sink loses none."""
 
+import gc
 import os
 import resource
 import signal
@@ -11,9 +12,12 @@ import pytest
 
 from tests.sink.verify.conftest import RUN_ID, message, take
 from trafficgen.errors import ResultsError, SetupError
+from trafficgen.plan import TcpTarget
 from trafficgen.sink import ledger_reader
+from trafficgen.sink.capture import Capture, Form
 from trafficgen.sink.ledger import Ledger, SessionReceiver
 from trafficgen.sink.ledger_file import LINE_OCTETS
+from trafficgen.sink.server import Sink
 from trafficgen.smtp.server import ServerSession
 
 
@@ -210,3 +214,22 @@ def test_a_ledger_of_before_is_read_but_not_gone_on_with(tmp_path: Path) -> None
     assert (log.killed, log.torn, log.unmarked, log.sinks) == (0, 0, 0, 1)
     with pytest.raises(SetupError, match="a ledger of another version"):
         Ledger(path)
+
+
+def test_a_session_that_is_over_is_freed_at_once(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    capture = Capture(Form.DIGESTS, tmp_path / "digests", None)
+    sink = Sink(TcpTarget("127.0.0.1", 0), ledger=ledger, capture=capture)
+    gc.collect()
+    gc.disable()
+    try:
+        store = sink.store()
+        session = ServerSession(store)
+        sink.watch(store, session)
+        sink.forget(store)
+        del store, session
+        assert gc.collect() == 0  # nothing was left for it
+    finally:
+        gc.enable()
+        ledger.close()
+        capture.close()
