@@ -10,13 +10,15 @@ are.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Collection
+from typing import Final, cast
 
 from trafficgen.clock import now_ns
 from trafficgen.outcomes import Phase
 from trafficgen.smtp.client import ClientSession
 from trafficgen.smtp.seams import Buffer
+
+_JOINED_OCTETS: Final = 48 * 1024
 
 
 class Link(asyncio.Protocol):
@@ -37,7 +39,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if buffers := self._feed(data, now_ns()):
-            self.transport.writelines(buffers)  # type: ignore[union-attr]
+            self._send(buffers)
         if not self.session.busy:
             self._free()
 
@@ -45,6 +47,18 @@ class Link(asyncio.Protocol):
         """Send the first octets of a message or a command."""
         assert self.transport is not None
         if not self.transport.is_closing():
+            self._send(buffers)
+
+    def _send(self, buffers: Collection[Buffer]) -> None:
+        """Hand it to the transport.
+
+        One piece goes out at once; several cost the event loop another turn, which is more than joining them costs up
+        to some 50 KB: half as many messages again at 5 KB, a third at 20 KB, a sixth less at 100 KB (benchmarks/peers.py).
+        """
+        assert self.transport is not None
+        if sum(map(len, buffers)) <= _JOINED_OCTETS:
+            self.transport.write(b"".join(buffers))
+        else:
             self.transport.writelines(buffers)
 
     def pause_writing(self) -> None:

@@ -15,7 +15,7 @@ of its session. All that was written and not answered when the connection dies i
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
 from typing import Final
 
@@ -87,7 +87,7 @@ class ChunkingSession(ClientSession):
 
     # -- octets in --------------------------------------------------------------------------------------
 
-    def feed(self, data: bytes, now_ns: int) -> Iterable[Buffer]:
+    def feed(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         if not self._in_chunks:
             return super().feed(data, now_ns)
         steady, size = self._steady, len(self._steady.octets)

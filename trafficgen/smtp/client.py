@@ -20,7 +20,7 @@ has begun to work on it, so a session that dies gives it back unharmed.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from trafficgen.outcomes import Outcome, Phase
@@ -330,7 +330,7 @@ class ClientSession:
 
     # -- octets in --------------------------------------------------------------------------------------
 
-    def feed(self, data: bytes, now_ns: int) -> Iterable[Buffer]:
+    def feed(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         """What the server sent. Returns the buffers to write; look at `busy` and `closed` afterwards."""
         steady = self._steady
         if self._group and data == steady.octets and self._left < 0:
@@ -351,7 +351,7 @@ class ClientSession:
             return self._send_other(work, now_ns)
         return self._read(data, now_ns)
 
-    def _send_other(self, work: Work | None, now_ns: int) -> Iterable[Buffer]:
+    def _send_other(self, work: Work | None, now_ns: int) -> Collection[Buffer]:
         """The end of the hot path when no plain message of one recipient rides along: the careful way from here."""
         self._group = False
         self._next = None
