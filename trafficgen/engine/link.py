@@ -53,7 +53,8 @@ class Link(asyncio.Protocol):
         """Hand it to the transport.
 
         One piece goes out at once; several cost the event loop another turn, which is more than joining them costs up
-        to some 50 KB: half as many messages again at 5 KB, a third at 20 KB, a sixth less at 100 KB (benchmarks/peers.py).
+        to some 50 KB (benchmarks/peers.py): half as many messages again at 5 KB, a third at 20 KB, a sixth less at
+        100 KB.
         """
         assert self.transport is not None
         if sum(map(len, buffers)) <= _JOINED_OCTETS:
