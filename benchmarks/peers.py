@@ -12,22 +12,19 @@ Rate      accepted messages over the time from the first start to the last end. 
 import argparse
 import contextlib
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from benchmarks.bare import bare_loop
 from benchmarks.machine import birth_certificate, write_result
+from benchmarks.rivals import SESSIONS, SIZES, smtp_sink, smtp_source
+from benchmarks.sink import all_on_sink
 from trafficgen import OpenLoop, Plan, Results, SessionPlan, SizedBodies, TcpTarget, Workload, run
 from trafficgen.sink.embedded import EmbeddedSink
-
-SIZES = {"5k": 5_000, "100k": 100_000}
-SESSIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +62,7 @@ def results_of(port: int, count: int, size: str, *, kept: bool = True, chunks: i
     return results
 
 
-def smtp_source(port: int, count: int, size: str, *, kept: bool = True) -> float:
-    """Postfix's sender, `-d` keeps its sessions."""
-    keep = ["-d"] if kept else []
-    command = [
-        tool("smtp-source"), *keep, "-s", str(SESSIONS), "-m", str(count), "-l", str(SIZES[size]),
-        "-f", "noreply@gmail.com.traffic-gen.test", "-t", "user@gmail.com.traffic-gen.test", f"inet:127.0.0.1:{port}",
-    ]  # fmt: skip
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return count / (time.perf_counter() - began)
-
-
 # -- sinks ----------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def smtp_sink() -> Iterator[int]:
-    """Postfix's sink on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([tool("smtp-sink"), "-u", "nobody", f"inet:127.0.0.1:{port}", "1024"])
-    try:
-        wait_for(port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextlib.contextmanager
@@ -103,28 +73,12 @@ def our_sink(*, ledger: bool) -> Iterator[int]:
         yield sink.address.port
 
 
-def wait_for(port: int) -> None:
-    """Return when somebody listens there."""
-    for _ in range(500):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.01)
-    raise SystemExit(f"nothing listens on port {port}")
-
-
-def tool(name: str) -> str:
-    """The path of one of Postfix's tools, which live outside most users' PATH."""
-    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/libexec/postfix:/usr/local/sbin")
-    if path is None:
-        raise SystemExit(f"{name} is missing: install the package postfix")
-    return path
-
-
 # -- contests -------------------------------------------------------------------------------------------
 
 
-def contests(theirs: int, plain: int, ledger: int) -> list[Contest]:
-    """All lines of the table; the arguments are the ports of smtp-sink, our sink without and with its ledger.
+def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]:
+    """All lines of the table; the arguments are the ports of smtp-sink, our sink without and with its ledger, and with
+    responses, limits and a ledger on disk.
 
     Unless a line says otherwise both senders send to the same sink.
     """
@@ -157,6 +111,13 @@ def contests(theirs: int, plain: int, ledger: int) -> list[Contest]:
         Contest("sink-5k", "sinks, under smtp-source, 5 KB", 1.3, source(plain, "5k"), source(theirs, "5k"), 20_000),
         Contest(
             "sink-100k", "sinks, under smtp-source, 100 KB", 2.0, source(plain, "100k"), source(theirs, "100k"), 2_000
+        ),
+        Contest(
+            "sink-5k-on", "the same, 5 KB, ours with responses, limits and a ledger on disk", 1.15,
+            source(all_on, "5k"), source(theirs, "5k"), 20_000,
+        ),
+        Contest(
+            "sink-100k-on", "the same, 100 KB", 2.0, source(all_on, "100k"), source(theirs, "100k"), 2_000,
         ),
         Contest("pair-5k", "our pair, of Postfix's pair, 5 KB", 0, ours(ledger, "5k"), source(theirs, "5k"), 25_000),
         Contest("pair-100k", "our pair, of Postfix's, 100 KB", 0, ours(ledger, "100k"), source(theirs, "100k"), 2_000),
@@ -214,8 +175,14 @@ def main() -> None:
         "|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)
-    with smtp_sink() as theirs, our_sink(ledger=False) as plain, our_sink(ledger=True) as ledger:
-        for contest in contests(theirs, plain, ledger):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        smtp_sink() as theirs,
+        our_sink(ledger=False) as plain,
+        our_sink(ledger=True) as ledger,
+        all_on_sink(Path(folder)) as all_on,
+    ):
+        for contest in contests(theirs, plain, ledger, all_on):
             if not options.only or contest.name in options.only:
                 lines.append(compare(contest, options.rounds, options.scale))
                 print(lines[-1], flush=True)

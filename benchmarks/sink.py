@@ -21,7 +21,7 @@ from statistics import median
 from zlib import crc32
 
 from benchmarks.machine import birth_certificate, write_result
-from benchmarks.peers import smtp_sink, smtp_source
+from benchmarks.rivals import smtp_sink, smtp_source
 from trafficgen import mark
 from trafficgen.open_files import raise_open_files
 from trafficgen.sink.ledger import Ledger, SessionReceiver
@@ -89,15 +89,12 @@ def _policy() -> Policy:
 
 def driven(rounds: int, count: int, folder: Path) -> list[str]:
     """Messages/s that smtp-source brings through each sink, one after the other in every round."""
-    table = folder / "table.toml"
-    table.write_text(_TABLE)
-    on = ["--responses", str(table), *_ON, "--ledger", str(folder / "driven")]
     lines = [
         "| smtp-source, 20 sessions, kept | smtp-sink | ours, all off | ratio | ours, all on | ratio |",
         "|---|---|---|---|---|---|",
     ]
     for size, messages in (("5k", count), ("100k", count // 10)):
-        with smtp_sink() as theirs, _our_sink("--no-ledger") as off, _our_sink(*on) as all_on:
+        with smtp_sink() as theirs, _our_sink("--no-ledger") as off, all_on_sink(folder) as all_on:
             rates: dict[int, list[float]] = {port: [] for port in (theirs, off, all_on)}
             for _ in range(rounds):
                 for port, measured in rates.items():
@@ -107,6 +104,15 @@ def driven(rounds: int, count: int, folder: Path) -> list[str]:
             f"| {size} | {base:.0f}/s | {plain:.0f}/s | {plain / base:.2f} | {judged:.0f}/s | {judged / base:.2f} |"
         )
     return lines
+
+
+@contextlib.contextmanager
+def all_on_sink(folder: Path) -> Iterator[int]:
+    """Our sink with responses, limits and a ledger on disk."""
+    table = folder / "table.toml"
+    table.write_text(_TABLE)
+    with _our_sink("--responses", str(table), *_ON, "--ledger", str(folder / "driven")) as port:
+        yield port
 
 
 @contextlib.contextmanager
