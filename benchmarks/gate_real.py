@@ -5,7 +5,8 @@
     python -m benchmarks.gate_real postfix --write   # two configurations of Postfix, the second with header checks
     python -m benchmarks.gate_real latency --write   # a known wait is read as it is, a stall shows in response time
 
-Takes     a machine with nothing else to do; options for the gate after `--`. `postfix` needs root and psutil
+Takes     a machine with nothing else to do; options for the gate after `--` (then `--write` comes before the name).
+          `postfix` needs root and psutil
 Lasts     on two cores about 2 minutes (`delay`), 7 to 12 (`same`), 5 (`postfix`) and half a minute (`latency`)
 `delay`   is judged by throughput and p50: the p99 of 800 messages is eight of them
 `same`    is without the control: that might refuse to judge, and so hide a false alarm
