@@ -100,15 +100,20 @@ def test_a_server_without_chunking_gets_data() -> None:
     assert len(book.outcomes) == 20
 
 
-def test_as_many_as_asked_for_are_on_their_way_and_their_waiting_counts() -> None:
+def busy_session(chunks: int, steady: Steady) -> tuple[ChunkingSession, Notebook, bytes]:
+    """One that waits for replies, and what it wrote after EHLO."""
     queue, book = Queue([letter(number) for number in range(6)]), Notebook()
-    session = ChunkingSession(queue, book, Manners(chunks=4), Steady())
+    session = ChunkingSession(queue, book, Manners(chunks=chunks), steady)
     work = queue.take(0)
     assert work is not None
     session.greet(work, 0)
     session.connected(0)
     session.feed(b"220 x\r\n", 1)
-    wrote = written(session.feed(b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n", 10))
+    return session, book, written(session.feed(b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n", 10))
+
+
+def test_as_many_as_asked_for_are_on_their_way_and_their_waiting_counts() -> None:
+    session, book, wrote = busy_session(4, Steady())
     assert wrote.count(b"BDAT") == session.in_flight == 4
     assert wrote.count(b"RSET") == 3
     taken = b"250 ok\r\n250 ok\r\n250 ok\r\n"
@@ -129,6 +134,17 @@ def test_a_server_that_repeats_itself_is_not_parsed_again(queue_ids: bool) -> No
     assert [number for number, _ in taken] == list(range(50))
     assert book.replies[Phase.END_OF_DATA, 250, "2.0.0"] == 50
     assert book.replies[Phase.RSET, 250, "2.0.0"] == 49
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_replies_that_the_careful_way_refuses_are_not_learnt(odd: int) -> None:
+    steady = Steady()
+    session, book, _ = busy_session(2, steady)
+    session.feed(b"250 ok\r\n" * 3, 20)
+    session.feed(b"".join(b"251 odd\r\n" if at == odd else b"250 ok\r\n" for at in range(4)), 30)
+    assert steady.octets == b""
+    assert session.closed
+    assert [phase for phase, _, _ in book.failures] == [(Phase.RSET, Phase.MAIL)[odd]]
 
 
 def test_stuffed_dots_are_sent_as_they_were() -> None:

@@ -71,6 +71,11 @@ class ChunkingSession(ClientSession):
             self._write_chunk(work[0], out, reset=True)
             behind.append((work, now_ns))
 
+    def _top_up(self, now_ns: int, out: list[Buffer]) -> None:
+        """Write more once half of it is answered, so that several go out together."""
+        if self.message is not None and len(self._behind) < self._manners.chunks // 2:
+            self._fill(now_ns, out)
+
     def _write_chunk(self, message: Message, out: list[Buffer], *, reset: bool) -> None:
         envelope = self._envelope(message)[:-_DATA]
         command = b"%b%bBDAT %d LAST\r\n" % (b"RSET\r\n" if reset else b"", envelope, message.octets)
@@ -100,8 +105,7 @@ class ChunkingSession(ClientSession):
         if even and replies and self._reader.empty and len(replies) % len(GROUP) == 0:
             self._learn(data, replies)
         out = self._answer_all(replies, now_ns)
-        if self.message is not None and len(self._behind) < self._manners.chunks // 2:
-            self._fill(now_ns, out)
+        self._top_up(now_ns, out)
         return out
 
     @property
@@ -112,7 +116,9 @@ class ChunkingSession(ClientSession):
     def _learn(self, data: bytes, replies: list[Reply]) -> None:
         times = len(replies) // len(GROUP)
         once = data[: len(data) // times]
-        if once * times == data and all(200 <= reply.code <= 299 for reply in replies):
+        reset, mail, rcpt, end_of_data = (reply.code for reply in replies[: len(GROUP)])
+        as_hoped = reset == mail == 250 <= rcpt <= 259 and 200 <= end_of_data <= 299
+        if as_hoped and once * times == data:
             self._steady.learn(once, replies[: len(GROUP)], self._account, GROUP)
 
     def _all_accepted(self, times: int, now_ns: int) -> list[Buffer]:
@@ -130,8 +136,7 @@ class ChunkingSession(ClientSession):
             self._recipients = 1
         self._finish(Outcome.ACCEPTED, now_ns)
         self._go_on(now_ns, out, reset=False)
-        if len(behind) < self._manners.chunks // 2 and self.message is not None:
-            self._fill(now_ns, out)
+        self._top_up(now_ns, out)
         return out
 
     # -- a message ends ---------------------------------------------------------------------------------
