@@ -62,6 +62,10 @@ def machine(rounds: int, folder: Path) -> list[str]:
         "responses, limits, ledger in memory": _feed(SessionReceiver(Ledger()), _policy()),
         "responses, limits, ledger on disk": _feed(SessionReceiver(Ledger(folder / "judged")), _policy()),
     }
+    chunk = b"RSET\r\n" + _ENVELOPE.replace(b"DATA", b"BDAT %d LAST" % len(header + body)) + header + body
+    in_chunks, by_command = _feed(Counter(), None, b""), _feed(Counter(), None, b"")
+    feeds["a chunk and its commands in one piece, counting"] = lambda _: in_chunks(chunk)
+    feeds["the same, in two pieces: command by command"] = lambda _: by_command(chunk[:1]) + by_command(chunk[1:])
     best = dict.fromkeys(feeds, float("inf"))
     for _ in range(rounds * 8):
         for name, feed in feeds.items():
@@ -74,9 +78,11 @@ def machine(rounds: int, folder: Path) -> list[str]:
     ]
 
 
-def _feed(receiver: Counter | SessionReceiver, policy: Policy | None) -> Callable[[bytes], bytes]:
+def _feed(
+    receiver: Counter | SessionReceiver, policy: Policy | None, begin: bytes = _ENVELOPE
+) -> Callable[[bytes], bytes]:
     session = ServerSession(receiver, policy.judge(b"127.0.0.1") if policy else None)
-    session.feed(b"EHLO x\r\n" + _ENVELOPE)
+    session.feed(b"EHLO x\r\n" + begin)
     return session.feed
 
 

