@@ -114,22 +114,26 @@ class Runs:
         return list(self._arrivals)
 
     def enter(
-        self, marks: list[bytes], damaged: list[bool], recipients: list[int], taken_ns: list[int], digests: list[int]
+        self,
+        octets: decimals.Text,
+        recipients: NDArray[Any],
+        damaged: NDArray[np.bool_],
+        taken_ns: NDArray[np.int64],
+        digests: NDArray[Any] | None,
     ) -> None:
-        """Messages in the order they came; all lists have the same length, every mark `mark.VALUE_OCTETS`.
+        """Messages in the order they came; all of the same length, a row of `octets` their mark.
 
-        `digests` may be empty instead: then nobody noted who the recipients were.
+        `digests` None: nobody noted who the recipients were.
         """
-        octets = np.frombuffer(b"".join(marks), np.uint8).reshape(-1, mark.VALUE_OCTETS)
         ours = well_formed(octets)
         self.unmarked += int(np.count_nonzero(~ours))
         octets = octets[ours]
         columns: tuple[NDArray[Any], ...] = (
             decimals.from_text(octets[:, 17:29]),
-            np.array(recipients, np.uint32)[ours],
-            np.array(damaged, np.bool_)[ours],
-            np.array(taken_ns, np.int64)[ours],
-            *([np.array(digests, np.uint32)[ours]] if digests else ()),
+            recipients[ours].astype(np.uint32),
+            damaged[ours],
+            taken_ns[ours],
+            *([digests[ours].astype(np.uint32)] if digests is not None else ()),
         )
         while octets.size:  # one turn for each run, so nearly always one
             rows = (octets[:, :16] == octets[0, :16]).all(axis=1)

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
 from zlib_ng.zlib_ng import crc32
 
-from trafficgen import mark
+from trafficgen import decimals, mark
 from trafficgen.clock import now_ns
+from trafficgen.sink import ledger_file
 from trafficgen.sink.arrivals import Arrivals, Runs
 from trafficgen.sink.ledger_file import LedgerFile
 from trafficgen.smtp.dots import unstuff
@@ -53,12 +55,14 @@ class Ledger:
         self._digests: list[int] = []
         self.received = 0
         self.octets = 0
-        self._file = LedgerFile(path) if path is not None else None
+        self._file = LedgerFile(path, self._count) if path is not None else None
         self._say = say
         self._full_at = -1  # messages taken when it was last said that there is no room
         self._sessions = 0
         self._session = b""  # the one whose message is being entered
+        self._last, self._last_recipients = _NO_MARK, 0
         self._runs = Runs()
+        # Without a file, what was not counted yet; with one, its lines say it.
         self._marks: list[bytes] = []
         self._damaged: list[bool] = []
         self._recipients: list[int] = []
@@ -109,33 +113,35 @@ class Ledger:
         self._enter(value, damaged, end, recipients)
 
     def _enter(self, value: bytes, damaged: bool, octets: int, recipients: int) -> None:
-        if len(self._marks) >= _FOLD:
-            self._fold()
-        taken_ns = now_ns()
         if self._file is not None:
             # Nothing that a stranger sent gets into the file but letters and digits.
             shown = value if value is _NO_MARK or value.replace(b" ", b"", 2).isalnum() else _NO_MARK
             kind = b"!" if damaged else b"+"
             try:
                 self._file.write(
-                    b"%b %b %b %04d %08x %019d\n" % (shown, kind, self._session, recipients, self.digest, taken_ns)
+                    b"%b %b %b %04d %08x %019d\n" % (shown, kind, self._session, recipients, self.digest, now_ns())
                 )
             except OSError as error:
                 self._tell(error, self._file)
                 raise
-        if self.names:
-            self._digests.append(self.digest)
-        self._marks.append(value)
-        self._damaged.append(damaged)
-        self._recipients.append(recipients)
-        self._taken_ns.append(taken_ns)
+        else:
+            if len(self._marks) >= _FOLD:
+                self._fold()
+            self._marks.append(value)
+            self._damaged.append(damaged)
+            self._recipients.append(recipients)
+            self._taken_ns.append(now_ns())
+            if self.names:
+                self._digests.append(self.digest)
+        self._last = value
+        self._last_recipients = recipients
         self.received += 1
         self.octets += octets
 
     @property
     def receipt(self) -> Receipt:
         """Of the message entered last."""
-        return Receipt(self._marks[-1], self._recipients[-1])
+        return Receipt(self._last, self._last_recipients)
 
     def unanswered(self, receipt: Receipt, session: bytes) -> None:
         """The reply to this message will never be sent: a second copy is the sender's right (RFC 1047)."""
@@ -155,10 +161,27 @@ class Ledger:
 
     def _fold(self) -> None:
         """Count what was collected."""
-        if self._marks:
-            self._runs.enter(self._marks, self._damaged, self._recipients, self._taken_ns, self._digests)
+        if self._file is not None:
+            self._file.pass_on()
+        elif self._marks:
+            octets = np.frombuffer(b"".join(self._marks), np.uint8).reshape(-1, mark.VALUE_OCTETS)
+            digests = np.array(self._digests) if self.names else None
+            damaged = np.array(self._damaged)
+            self._runs.enter(octets, np.array(self._recipients), damaged, np.array(self._taken_ns), digests)
             for column in (self._marks, self._damaged, self._recipients, self._taken_ns, self._digests):
                 column.clear()
+
+    def _count(self, written: bytes) -> None:
+        """Count these lines of the file."""
+        lines = np.frombuffer(written, np.uint8).reshape(-1, ledger_file.LINE_OCTETS)
+        lines = lines[lines[:, ledger_file.KIND] != ledger_file.UNANSWERED]  # counted when it was said
+        self._runs.enter(
+            lines[:, : mark.VALUE_OCTETS],
+            decimals.from_text(lines[:, ledger_file.RECIPIENTS]),
+            lines[:, ledger_file.KIND] == ledger_file.DAMAGED,
+            decimals.from_text(lines[:, ledger_file.TAKEN]),
+            decimals.from_hexadecimal(lines[:, ledger_file.DIGEST]),
+        )
 
 
 class SessionReceiver:

@@ -9,7 +9,8 @@
     ~  the reply to what this session handed over last, this message, was never sent
 
 Takes     lines of `LINE_OCTETS` each
-Gives     a file that only grows; a sink started again on the same file goes on behind what is there
+Gives     a file that only grows; a sink started again on the same file goes on behind what is there; the lines of this
+          sink, many at a time, to whoever counts them
 Limits    one sink a file at a time
 Fails     SetupError when the file cannot be had or is something else; OSError when the disk is full, without harm: the
           next line is tried anew
@@ -21,6 +22,7 @@ Not here  reading (ledger_reader), what the lines say (ledger)
 import fcntl
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -33,27 +35,35 @@ MAGIC: Final = ANY_MAGIC + b"2 "
 CLOSED: Final = b"# closed "
 LINE_OCTETS: Final = 84
 
+KIND: Final = 39
+NUMBER, SESSION, RECIPIENTS = slice(17, 29), slice(41, 49), slice(50, 54)
+DIGEST, TAKEN = slice(55, 63), slice(64, 83)
+"""Where things stand in a line."""
+
+DAMAGED, UNANSWERED = b"!~"
+
 _WINDOW_OCTETS: Final = 1 << 20
 """Mapped at a time: room for 12,000 messages. A multiple of every page size in use."""
 
 
-_LINES_END: Final = _WINDOW_OCTETS - LINE_OCTETS
-"""The closing line goes behind it, so that a sink on a full disk can still say that it ended."""
-
-
 class LedgerFile:
-    """The writer. `write` one line at a time; `close` says in the file that nothing is missing."""
+    """The writer. `write` one line at a time; `close` says in the file that nothing is missing.
 
-    def __init__(self, path: Path) -> None:
+    `read` is given all lines but the first and the closing one, when a window is full and on `pass_on`.
+    """
+
+    def __init__(self, path: Path, read: Callable[[bytes], None] = lambda _lines: None) -> None:
         self.path = path
-        self._base = self._position = 0  # of the window in the file, of the next line in the window
+        self._read = read
+        self._window: mmap.mmap | None = None
+        self._base = self._passed = 0  # of the window in the file; in the window, what was passed on
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise SetupError(f'cannot write the ledger "{path}": {(error.strerror or str(error)).lower()}') from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._open_window(_end_of_lines(self._file, path))
+            self._store = self._open_window(_end_of_lines(self._file, path))
         except BlockingIOError:
             os.close(self._file)
             raise SetupError(f'another sink writes the ledger "{path}": give each its own') from None
@@ -61,34 +71,48 @@ class LedgerFile:
             os.close(self._file)
             raise
         self.write(padded(MAGIC + b"%s %019d" % (boot_id().encode("ascii"), wall_offset_ns())))
+        self._passed = self._position
 
     def write(self, line: bytes) -> None:
         """Append one line of `LINE_OCTETS` octets, its line end included."""
-        position = self._position
-        end = position + LINE_OCTETS
-        if end > _LINES_END:
-            self._open_window(self._base + position)
-            position = self._position
-            end = position + LINE_OCTETS
-        self._window[position:end] = line
-        self._position = end
+        try:
+            self._store(line)
+        except ValueError:  # the window is full
+            self._store = self._open_window(self._base + self._position)
+            self._store(line)
+
+    def pass_on(self) -> None:
+        """Give what was written since the last time to the one who reads it."""
+        if self._window is not None and self._position > self._passed:
+            self._read(self._window[self._passed : self._position])
+            self._passed = self._position
 
     def close(self) -> None:
         """Write the closing line, which always has room, and cut off what was reserved."""
-        self._window[self._position : self._position + LINE_OCTETS] = padded(CLOSED + b"%019d" % now_ns())
-        end = self._base + self._position + LINE_OCTETS
-        self._window.close()
-        os.ftruncate(self._file, end)
+        self.pass_on()
+        end = self._base + self._position
+        os.pwrite(self._file, padded(CLOSED + b"%019d" % now_ns()), end)
+        os.ftruncate(self._file, end + LINE_OCTETS)
         os.close(self._file)
 
-    def _open_window(self, offset: int) -> None:
-        """Map the part of the file that begins about `offset`, where the next line goes."""
+    @property
+    def _position(self) -> int:
+        """Of the next line in the window."""
+        return self._window.tell() if self._window is not None else 0
+
+    def _open_window(self, offset: int) -> Callable[[bytes], object]:
+        """Map the part of the file that begins about `offset`, where the next line goes; returns what stores it."""
         base = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        # Room is reserved before it is mapped: a store into a hole of a full disk would end the process (SIGBUS).
-        _reserve(self._file, base, _WINDOW_OCTETS)
-        self._window = mmap.mmap(self._file, _WINDOW_OCTETS, offset=base)
+        # Room is reserved before it is mapped: a store into a hole of a full disk would end the process (SIGBUS). And
+        # for one line more, so that a sink on a full disk can still say that it ended.
+        _reserve(self._file, base, _WINDOW_OCTETS + LINE_OCTETS)
+        self.pass_on()
+        window = mmap.mmap(self._file, _WINDOW_OCTETS, offset=base)
+        window.seek(offset - base)
+        self._window = window
         self._base = base
-        self._position = offset - base
+        self._passed = offset - base
+        return window.write
 
 
 def padded(text: bytes) -> bytes:

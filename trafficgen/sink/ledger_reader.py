@@ -22,11 +22,23 @@ from numpy.typing import NDArray
 from trafficgen import decimals
 from trafficgen.errors import ResultsError
 from trafficgen.sink.arrivals import well_formed
-from trafficgen.sink.ledger_file import ANY_MAGIC, CLOSED, LINE_OCTETS, MAGIC
+from trafficgen.sink.ledger_file import (
+    ANY_MAGIC,
+    CLOSED,
+    DAMAGED,
+    DIGEST,
+    KIND,
+    LINE_OCTETS,
+    MAGIC,
+    NUMBER,
+    RECIPIENTS,
+    SESSION,
+    TAKEN,
+    UNANSWERED,
+)
 
 _LINES_AT_ONCE: Final = 1 << 16
 _HASH, _LINE_END = b"#\n"
-_DAMAGED, _UNANSWERED = b"!~"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +67,7 @@ class _Form(NamedTuple):
 
 _FORMS: Final = {
     ANY_MAGIC + b"1 ": _Form(75, slice(55, 74), None),
-    MAGIC: _Form(LINE_OCTETS, slice(64, 83), slice(55, 63)),
+    MAGIC: _Form(LINE_OCTETS, TAKEN, DIGEST),
 }
 
 
@@ -140,31 +152,31 @@ class _Life:
         self._columns: list[tuple[NDArray[np.int64], ...]] = []
 
     def add(self, lines: decimals.Text, log: Log) -> None:
-        ours = well_formed(lines[:, :38]) & decimals.all_digits(lines[:, 41:49])
-        log.unmarked += int(np.count_nonzero(~ours & (lines[:, 39] != _UNANSWERED)))
+        ours = well_formed(lines[:, :38]) & decimals.all_digits(lines[:, SESSION])
+        log.unmarked += int(np.count_nonzero(~ours & (lines[:, KIND] != UNANSWERED)))
         lines = lines[ours]
-        taken = lines[lines[:, 39] != _UNANSWERED, :16]
+        taken = lines[lines[:, KIND] != UNANSWERED, :16]
         ids, counts = np.unique(np.ascontiguousarray(taken).view("S16"), return_counts=True)
         for name, count in zip(ids.tolist(), counts.tolist(), strict=True):
             log.runs[name.decode("ascii")] = log.runs.get(name.decode("ascii"), 0) + count
         lines = lines[(lines[:, :16] == np.frombuffer(self._run_id, np.uint8)).all(axis=1)]
-        parts = (slice(17, 29), slice(50, 54), self._form.taken, slice(41, 49))
+        parts = (NUMBER, RECIPIENTS, self._form.taken, SESSION)
         found = self._form.digest
         digests = decimals.from_hexadecimal(lines[:, found]) if found else np.full(len(lines), -1, np.int64)
         columns = (decimals.from_text(lines[:, part]) for part in parts)
-        self._columns.append((*columns, lines[:, 39].astype(np.int64), digests))
+        self._columns.append((*columns, lines[:, KIND].astype(np.int64), digests))
 
     def ended(self, *, closed: bool, log: Log) -> Copies:
         log.killed += not closed
         if not self._columns:
             return _joined([])
         numbers, recipients, taken_ns, sessions, kinds, digests = map(np.concatenate, zip(*self._columns, strict=True))
-        copies = np.flatnonzero(kinds != _UNANSWERED)
+        copies = np.flatnonzero(kinds != UNANSWERED)
         unanswered = np.zeros(numbers.size, np.int64)
         if not closed:
             last = copies[::-1][np.unique(sessions[copies][::-1], return_index=True)[1]]
             unanswered[last] = recipients[last]
-        for note in np.flatnonzero(kinds == _UNANSWERED).tolist():
+        for note in np.flatnonzero(kinds == UNANSWERED).tolist():
             same = copies[(numbers[copies] == numbers[note]) & (sessions[copies] == sessions[note]) & (copies < note)]
             if same.size:
                 unanswered[same[-1]] = recipients[note]
@@ -172,7 +184,7 @@ class _Life:
             numbers[copies],
             recipients[copies],
             taken_ns[copies],
-            kinds[copies] == _DAMAGED,
+            kinds[copies] == DAMAGED,
             unanswered[copies],
             digests[copies],
         )

@@ -34,8 +34,7 @@ NO_ROOM: Final = b"452 4.3.1 no space left, the message is not taken\r\n"
 TOO_BIG: Final = b"552 5.3.4 message too big\r\n"
 _ORDER: Final = b"503 5.5.1 not now\r\n"
 
-_NOT_READ: Final = -1
-"""The message waits in one piece in `_rest`, to be read again."""
+_DOT: Final = b"."[0]
 
 _ENVELOPE: Final = re.compile(rb"MAIL FROM:<([^<>\r\n]*)>\r\nRCPT TO:<([^<>\r\n]+)>\r\nDATA\r\n")
 """The envelope of one message with one recipient, in one group."""
@@ -97,6 +96,8 @@ class Framing:
         """What the client sent; returns the replies."""
         if self.closed or bool(self.halt):  # bool(), or mypy takes it for unset ever after
             return self._hold(data)
+        if self._in_data and self._dots is None and self._decided is None and (reply := self._read_whole(data)):
+            return reply
         replies: list[bytes] = []
         rest: bytes | None = data
         while rest is not None:  # a loop: a client that waits for nothing cannot make it recurse
@@ -116,7 +117,7 @@ class Framing:
         """What the session halted for is done; returns the replies to what was waiting."""
         self._go_on()
         rest, self._rest = self._rest, b""
-        if self._decided is None or not self._in_data or self._dots is not None or self._octets == _NOT_READ:
+        if self._decided is None or not self._in_data or self._dots is not None:
             return self.feed(rest) if rest else b""
         replies: list[bytes] = []
         after = self._end_pieces(rest, replies)
@@ -188,32 +189,46 @@ class Framing:
 
     # -- messages that end in a dot ---------------------------------------------------------------------
 
+    def _read_whole(self, data: bytes) -> bytes:
+        """The replies to a message that came in one piece and is taken as usual, b"" to anything else.
+
+        The hot path, with or without the next envelope behind the message (benchmarks/sink.py). A dot before the first
+        line end is for the careful reader.
+        """
+        end, smuggled = find_end(data)
+        if end < 0 or data[0] == _DOT:
+            return b""
+        judge = self._judge
+        if judge is not None:
+            if self._lmtp:
+                return b""
+            self._decided = judge.dot(self.sender or b"", self.recipients, end + 2)
+            if self._decided is not None:
+                return b""
+        self.smuggled += smuggled
+        try:
+            self._receiver.whole(data, end + 2, len(self.recipients))
+            reply = TAKEN * len(self.recipients) if self._lmtp else TAKEN
+        except OSError:
+            reply = self._no_room()
+        rest = data[end + 5 :]
+        if not rest:
+            self._in_data = False
+            self.sender = None
+            self.recipients = []
+            return reply
+        envelope = _ENVELOPE.fullmatch(rest)
+        if envelope is None or reply is not TAKEN or not (judge is None or judge.envelope(envelope[1], envelope[2])):
+            self._leave_data(b"")
+            return reply + self.feed(rest)
+        # The same four replies as command by command, at a fifth of the cost.
+        self.sender = envelope[1]
+        self.recipients = [envelope[2]]
+        return _TAKEN_AND_NEXT
+
     def _read_data(self, data: bytes, replies: list[bytes]) -> bytes | None:
         """Read on in a message; returns what follows its end, None while that has not come or is dealt with."""
         if self._dots is None:
-            # The hot path: the whole message in one piece (benchmarks/sink.py). A dot before the first line end is
-            # for the careful reader, too.
-            end, smuggled = find_end(data)
-            if end >= 0 and data[0] != 46:
-                if self._judge is not None:
-                    if self._octets != _NOT_READ:
-                        self.smuggled += smuggled
-                    return self._judged_whole(self._judge, data, end + 2, replies)
-                self.smuggled += smuggled
-                rest = data[end + 5 :]
-                try:
-                    self._receiver.whole(data, end + 2, len(self.recipients))
-                except OSError:
-                    replies.append(self._no_room())
-                    return self._leave_data(rest)
-                if rest and (envelope := _ENVELOPE.fullmatch(rest)):
-                    # The same four replies as command by command, at a fifth of the cost (benchmarks/sink.py).
-                    self.sender = envelope[1]
-                    self.recipients = [envelope[2]]
-                    replies.append(_TAKEN_AND_NEXT)
-                    return None
-                replies.append(TAKEN * len(self.recipients) if self._lmtp else TAKEN)
-                return self._leave_data(rest)
             self._dots = DotReader()
             self._started = False
             self._octets = 0
@@ -233,33 +248,6 @@ class Framing:
         self._in_data = False
         self._reset()
         return rest or None
-
-    def _judged_whole(self, judge: Judge, data: bytes, end: int, replies: list[bytes]) -> bytes | None:
-        """The hot path with a judge: one question for the message, one for the envelope that rides along."""
-        rest = data[end + 3 :]
-        if self._decided is None and not self._lmtp:
-            answer = judge.dot(self.sender or b"", self.recipients, end)
-            if answer is None:
-                try:
-                    self._receiver.whole(data, end, len(self.recipients))
-                except OSError:
-                    replies.append(self._no_room())
-                    return self._leave_data(rest)
-                if rest and (envelope := _ENVELOPE.fullmatch(rest)) and judge.envelope(envelope[1], envelope[2]):
-                    self.sender = envelope[1]
-                    self.recipients = [envelope[2]]
-                    replies.append(_TAKEN_AND_NEXT)
-                    return None
-                replies.append(TAKEN)
-                return self._leave_data(rest)
-            self._decided = answer
-        reply = self._decide(judge, end, lambda recipients: self._receiver.whole(data, end, recipients), _nothing)
-        if self.halt is Halt.WAIT:
-            self._octets = _NOT_READ
-            return data
-        self._octets = 0
-        replies.append(reply)
-        return self._leave_data(rest)
 
     # -- messages in pieces -----------------------------------------------------------------------------
 
@@ -370,7 +358,3 @@ class Framing:
             self.halt = Halt.DRIP
         self.drip_ns = answer.drip_ns
         return b"" if answer.silent else reply
-
-
-def _nothing() -> None:
-    pass

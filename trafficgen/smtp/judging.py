@@ -68,6 +68,15 @@ class Judge(Protocol):
         MAIL, 0 when nothing was.
         """
 
+    def mail(self) -> bool:
+        """Whether a MAIL without parameters passes as usual. False: nothing has happened, ask."""
+
+    def rcpt(self, recipient: bytes) -> bool:
+        """The same of a RCPT."""
+
+    def data(self) -> bool:
+        """The same of DATA."""
+
     def envelope(self, sender: bytes, recipient: bytes) -> bool:
         """Whether MAIL, RCPT and DATA of one message pass as usual, all three at once. False: ask one by one."""
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from trafficgen.smtp import framing
 from trafficgen.smtp.framing import MAX_COMMAND_OCTETS, Framing, Receiver
-from trafficgen.smtp.judging import Answer, Halt, Judge, Stage
+from trafficgen.smtp.judging import Halt, Judge, Stage
 from trafficgen.smtp.login import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.smtp.login import Login
 from trafficgen.smtp.offer import NAME, Offer, read_mail, read_rcpt
@@ -48,7 +48,9 @@ _OFFER: Final = Offer()
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
-_LONE: Final = re.compile(rb"(?:MAIL FROM:<((?!@)[^<>\r\n]{0,254})>|RCPT TO:<((?!@)[^<>\r\n]{1,254})>|(DATA))\r\n")
+_MAIL: Final = re.compile(rb"MAIL FROM:<((?!@)[^<>\r\n]{0,254})>\r\n").fullmatch
+_RCPT: Final = re.compile(rb"RCPT TO:<((?!@)[^<>\r\n]{1,254})>\r\n").fullmatch
+_DATA: Final = b"DATA\r\n"
 """One command without parameters, addresses without source routes."""
 
 _CHUNK: Final = re.compile(
@@ -62,7 +64,7 @@ _CHUNK_TAKEN: Final = _BEFORE_CHUNK + framing.TAKEN
 class ServerSession(Framing):
     """One session. `secure`: it is under TLS already."""
 
-    __slots__ = ("_asked", "_faults", "_login", "_offer", "_open", "_parameters", "_plain", "_secure", "_user")
+    __slots__ = ("_faults", "_login", "_offer", "_open", "_parameters", "_plain", "_secure", "_user")
 
     def __init__(
         self, receiver: Receiver, judge: Judge | None = None, offer: Offer = _OFFER, *, secure: bool = False
@@ -76,7 +78,6 @@ class ServerSession(Framing):
         self._open = not (offer.require_tls or offer.require_auth)  # nothing has to come before MAIL
         self._parameters = _NO_PARAMETERS  # and the recipients they belong to
         self._plain = self._open and judge is None and not offer.lmtp and "CHUNKING" not in offer.hidden
-        self._asked: Answer | None = None  # what the judge said to the command that is read now
 
     @property
     def parameters(self) -> dict[bytes, bytes]:
@@ -112,40 +113,32 @@ class ServerSession(Framing):
         return super().feed(data)
 
     def _lone(self, data: bytes) -> bytes:
-        """The reply to one plain MAIL, RCPT or DATA that came alone and in its turn, b"" to anything else.
+        """The reply to one plain MAIL, RCPT or DATA that came alone and in its turn and is taken, b"" to anything else.
 
         What a lock-step client sends three times a message, at a third of the general way's cost (benchmarks/sink.py).
         """
-        if self.closed or self.halt is not None or self._login is not None or self._chunk or self._chunked:
+        if self.halt is not None or self._login is not None or self._chunk or self._chunked:
             return b""
         if self._decided is not None:  # it waited, and what becomes of it is known
             return b""
-        if (command := _LONE.fullmatch(data)) is None:
-            return b""
-        kind = command.lastindex
+        judge = self._judge
         if self.sender is None:
-            if kind != 1 or self._objects(Stage.MAIL, command[1]):
+            if (mail := _MAIL(data)) is None or not (judge is None or judge.mail()):
                 return b""
-            self.sender = command[1]
+            self.sender = mail[1]
             return framing.SENDER_OK
-        if kind == 2 and len(self.recipients) < MAX_RECIPIENTS:
-            if self._objects(Stage.RCPT, command[2]):
-                return b""
-            self.recipients.append(command[2])
-            return framing.RECIPIENT_OK
-        if kind == 3 and self.recipients:
-            if self._judge is not None and self._objects(Stage.DATA, b"\n".join(self.recipients)):
+        recipients = self.recipients
+        if data == _DATA:
+            if not recipients or not (judge is None or judge.data()):
                 return b""
             self._in_data = True
             return framing.GO_AHEAD
-        return b""
-
-    def _objects(self, stage: Stage, argument: bytes) -> bool:
-        """Whether the judge has something to say to a lone command; then the general way will find it said."""
-        if self._judge is None:
-            return False
-        self._asked = self._judge.ask(stage, argument, self.sender or b"", 0)
-        return self._asked is not None
+        if (rcpt := _RCPT(data)) is None or len(recipients) >= MAX_RECIPIENTS:
+            return b""
+        if not (judge is None or judge.rcpt(rcpt[1])):
+            return b""
+        recipients.append(rcpt[1])
+        return framing.RECIPIENT_OK
 
     def _read_commands(self, data: bytes, replies: list[bytes]) -> bytes | None:
         if self._plain and not self._rest and data.startswith(b"RSET\r\nMAIL") and self._login is None:
@@ -208,8 +201,7 @@ class ServerSession(Framing):
             return act(argument)
         answer, self._decided = self._decided, None
         if answer is None:
-            asked, self._asked = self._asked, None
-            answer = asked or self._judge.ask(stage, argument, self.sender or b"", octets)
+            answer = self._judge.ask(stage, argument, self.sender or b"", octets)
             if answer is None:
                 return act(argument)
             if self._must_wait(answer):

@@ -105,7 +105,16 @@ class Policy:
 class SessionJudge:
     """Implements `smtp.judging.Judge`. Call `leave` when the session is over."""
 
-    __slots__ = ("_address", "_client", "_messages", "_most_messages", "_policy", "_recipients", "max_octets")
+    __slots__ = (
+        "_address",
+        "_client",
+        "_messages",
+        "_most_messages",
+        "_most_recipients",
+        "_policy",
+        "_recipients",
+        "max_octets",
+    )
 
     def __init__(self, policy: Policy, address: bytes) -> None:
         self._policy = policy
@@ -113,6 +122,8 @@ class SessionJudge:
         most = policy.limits.messages_per_session
         self._most_messages = sys.maxsize if most is None else most
         self._recipients = 0  # of the message at work
+        most = policy.limits.recipients_per_message
+        self._most_recipients = sys.maxsize if most is None else most
         self.max_octets = policy.limits.max_octets
         self._enter(address)
 
@@ -173,8 +184,7 @@ class SessionJudge:
     def _rcpt(self, sender: bytes, recipient: bytes) -> Answer | None:
         policy = self._policy
         self._recipients += 1
-        most = policy.limits.recipients_per_message
-        if most is not None and self._recipients > most:
+        if self._recipients > self._most_recipients:
             return _RECIPIENTS
         if not (policy.domains_limited or policy.chance_at_rcpt):
             return None
@@ -191,28 +201,47 @@ class SessionJudge:
                 return answer
         return None
 
-    def envelope(self, sender: bytes, recipient: bytes) -> bool:
-        """MAIL, RCPT and DATA at once, when none of them has more to pass than limits; takes from all or from none."""
+    # -- commands that pass as usual --------------------------------------------------------------------
+
+    def mail(self) -> bool:
+        """MAIL without parameters, when it has nothing to pass but limits; takes from them if so."""
         policy = self._policy
-        if not policy.envelope_is_plain:
+        if not policy.envelope_is_plain or self._messages >= self._most_messages:
             return False
-        if self._messages >= self._most_messages:
+        bucket = self._client.bucket
+        if bucket is not None and not bucket.take(policy.clock()):
             return False
-        client_bucket = self._client.bucket
-        if client_bucket is not None or policy.domains_limited:
-            now_ns = policy.clock()
-            if client_bucket is not None and not client_bucket.take(now_ns):
-                return False
-            if policy.domains_limited:
-                domain = recipient[recipient.rfind(b"@") + 1 :]
-                found = policy.found.get(domain) or policy.destinations.find(domain)
-                if found[1] is not None and not found[1].take(now_ns):
-                    if client_bucket is not None:
-                        client_bucket.give_back()
-                    return False
         self._messages += 1
-        self._recipients = 1
+        self._recipients = 0
         return True
+
+    def rcpt(self, recipient: bytes) -> bool:
+        """RCPT, likewise."""
+        policy = self._policy
+        if not policy.envelope_is_plain or self._recipients >= self._most_recipients:
+            return False
+        if policy.domains_limited:
+            domain = recipient[recipient.rfind(b"@") + 1 :]
+            bucket = (policy.found.get(domain) or policy.destinations.find(domain))[1]
+            if bucket is not None and not bucket.take(policy.clock()):
+                return False
+        self._recipients += 1
+        return True
+
+    def data(self) -> bool:
+        """DATA, likewise."""
+        return self._policy.envelope_is_plain
+
+    def envelope(self, sender: bytes, recipient: bytes) -> bool:
+        """MAIL, RCPT and DATA at once; takes from all limits or from none."""
+        if not self.mail():
+            return False
+        if self.rcpt(recipient):
+            return True
+        self._messages -= 1
+        if self._client.bucket is not None:
+            self._client.bucket.give_back()
+        return False
 
     # -- the end of data --------------------------------------------------------------------------------
 
