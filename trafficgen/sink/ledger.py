@@ -33,6 +33,7 @@ __all__ = ["Arrivals", "Ledger", "Receipt", "SessionReceiver"]
 _FOLD: Final = 8192
 _MAX_HEADER_OCTETS: Final = 256 * 1024
 _NO_MARK: Final = b" " * mark.VALUE_OCTETS
+_NO_SESSION: Final = b"00000000"
 
 
 class Receipt(NamedTuple):
@@ -59,7 +60,7 @@ class Ledger:
         self._say = say
         self._full_at = -1  # messages taken when it was last said that there is no room
         self._sessions = 0
-        self._session = b""  # the one whose message is being entered
+        self._session = _NO_SESSION  # the one whose message is being entered
         self._last, self._last_recipients = _NO_MARK, 0
         self._runs = Runs()
         # Without a file, what was not counted yet; with one, its lines say it.
@@ -96,7 +97,7 @@ class Ledger:
         self._sessions = (self._sessions + 1) % 10**8
         return b"%08d" % self._sessions
 
-    def whole(self, data: bytes, end: int, recipients: int, session: bytes = b"") -> None:
+    def whole(self, data: bytes, end: int, recipients: int, session: bytes = _NO_SESSION) -> None:
         """Enter a message that came in one piece, `data[:end]`, still dot-stuffed."""
         self._session = session
         header_end = data.find(b"\r\n\r\n", 0, end) + 4

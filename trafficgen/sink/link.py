@@ -10,6 +10,7 @@ Not here  when a session halts (smtp.framing), listening (server)
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -33,8 +34,8 @@ class Link(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_dripping", "_feed", "_greeted", "_idle", "_judge", "_left", "_receipt", "_session", "_sink", "_store",
-        "_ticks", "_timer", "_transport",
+        "_dripping", "_feed", "_greeted", "_idle", "_judge", "_left", "_receipt", "_session", "_sink", "_socket",
+        "_store", "_ticks", "_timer", "_transport",
     )  # fmt: skip
 
     def __init__(self, sink: "Sink") -> None:
@@ -55,6 +56,7 @@ class Link(asyncio.Protocol):
         self._session = ServerSession(self._store, self._judge, sink.offer, secure=secure)
         sink.watch(self._store, self._session)
         self._feed = self._session.feed
+        self._socket = -1 if secure else transport.get_extra_info("socket").fileno()
         self._left = self._session.recipients
         sink.links.add(self)
         sink.opened += 1
@@ -70,7 +72,20 @@ class Link(asyncio.Protocol):
         if self._session.halt is not None:
             self._halt(reply)
         elif reply:
-            self._transport.write(reply)
+            self._write(reply)
+
+    def _write(self, reply: bytes) -> None:
+        """Straight to the socket while nothing waits in the transport: a tenth less work for a lock-step client's
+        message (benchmarks/sink.py)."""
+        if self._socket >= 0 and not self._transport.get_write_buffer_size():
+            try:
+                written = os.write(self._socket, reply)
+            except OSError:  # no room, or no connection any more: the transport knows what to do
+                written = 0
+            if written == len(reply):
+                return
+            reply = reply[written:]
+        self._transport.write(reply)
 
     def pause_writing(self) -> None:
         # A client that sends without reading the answers waits until it has read them: memory stays bounded.
@@ -199,6 +214,7 @@ class Link(asyncio.Protocol):
     async def _start_tls(self) -> None:
         context = self._sink.tls
         assert context is not None
+        self._socket = -1
         loop = asyncio.get_running_loop()
         try:
             transport = await loop.start_tls(
