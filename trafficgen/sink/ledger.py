@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from stringzilla import find
 from zlib_ng.zlib_ng import crc32
 
 from trafficgen import decimals, mark
@@ -33,6 +34,7 @@ __all__ = ["Arrivals", "Ledger", "Receipt", "SessionReceiver"]
 _FOLD: Final = 8192
 _MAX_HEADER_OCTETS: Final = 256 * 1024
 _NO_MARK: Final = b" " * mark.VALUE_OCTETS
+_HEADER_OCTETS: Final = len(mark.HEADER)
 _NO_SESSION: Final = b"00000000"
 
 
@@ -51,8 +53,6 @@ class Ledger:
     ) -> None:
         """`names`: note which recipients got a message, as one number (`mark.digest`); with a file always."""
         self.names = names or path is not None
-        self.digest = 0
-        """Of the recipients of the message that is entered next."""
         self._digests: list[int] = []
         self.received = 0
         self.octets = 0
@@ -60,7 +60,6 @@ class Ledger:
         self._say = say
         self._full_at = -1  # messages taken when it was last said that there is no room
         self._sessions = 0
-        self._session = _NO_SESSION  # the one whose message is being entered
         self._last, self._last_recipients = _NO_MARK, 0
         self._runs = Runs()
         # Without a file, what was not counted yet; with one, its lines say it.
@@ -97,31 +96,22 @@ class Ledger:
         self._sessions = (self._sessions + 1) % 10**8
         return b"%08d" % self._sessions
 
-    def whole(self, data: bytes, end: int, recipients: int, session: bytes = _NO_SESSION) -> None:
-        """Enter a message that came in one piece, `data[:end]`, still dot-stuffed."""
-        self._session = session
-        header_end = data.find(b"\r\n\r\n", 0, end) + 4
-        found = data.find(mark.HEADER, 0, header_end) + len(mark.HEADER)
-        if header_end < 4 or found < len(mark.HEADER):
-            self._enter(_NO_MARK, False, end, recipients)
-            return
-        value = data[found : found + mark.VALUE_OCTETS]
-        damaged = False
-        if b"%08x" % crc32(memoryview(data)[header_end:end]) != value[30:]:
-            # Stuffed dots are rare, so looking for them waits until the CRC asks.
-            damaged = b"%08x" % crc32(unstuff(data[:end]).partition(b"\r\n\r\n")[2]) != value[30:]
-            value = value.ljust(mark.VALUE_OCTETS)  # a mark that is cut off ends up here, too
-        self._enter(value, damaged, end, recipients)
-
-    def _enter(self, value: bytes, damaged: bool, octets: int, recipients: int) -> None:
+    def enter(
+        self,
+        value: bytes,
+        damaged: bool,
+        octets: int,
+        recipients: int,
+        session: bytes = _NO_SESSION,
+        digest: int = 0,
+    ) -> None:
+        """A message is taken: its mark, whether its body is not what the mark says, who got it (`mark.digest`)."""
         if self._file is not None:
             # Nothing that a stranger sent gets into the file but letters and digits.
             shown = value if value is _NO_MARK or value.replace(b" ", b"", 2).isalnum() else _NO_MARK
             kind = b"!" if damaged else b"+"
             try:
-                self._file.write(
-                    b"%b %b %b %04d %08x %019d\n" % (shown, kind, self._session, recipients, self.digest, now_ns())
-                )
+                self._file.write(b"%b %b %b %04d %08x %019d\n" % (shown, kind, session, recipients, digest, now_ns()))
             except OSError as error:
                 self._tell(error, self._file)
                 raise
@@ -133,7 +123,7 @@ class Ledger:
             self._recipients.append(recipients)
             self._taken_ns.append(now_ns())
             if self.names:
-                self._digests.append(self.digest)
+                self._digests.append(digest)
         self._last = value
         self._last_recipients = recipients
         self.received += 1
@@ -188,14 +178,14 @@ class Ledger:
 class SessionReceiver:
     """Puts the pieces of one session's messages together for the ledger; holds a header at most."""
 
-    __slots__ = ("_crc", "_header", "_ledger", "_octets", "_session", "_value", "envelope", "whole")
+    __slots__ = ("_crc", "_header", "_ledger", "_names", "_octets", "_session", "_value", "envelope")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._session = ledger.session()
+        self._names = ledger.names
         self.envelope: ServerSession | None = None
         """Who the recipients are; without it nobody knows."""
-        self.whole = self._whole_by_name if ledger.names else ledger.whole
         self._header = b""
         self._value: bytes | None = None  # of the mark, once the header is there
         self._crc = 0
@@ -204,14 +194,24 @@ class SessionReceiver:
     def leave(self) -> None:
         """The session is over."""
         self.envelope = None
-        self.whole = self._ledger.whole
 
-    def _whole_by_name(self, data: bytes, end: int, recipients: int) -> None:
-        if self.envelope is not None:
+    def whole(self, data: bytes, end: int, recipients: int) -> None:
+        """A message that came in one piece, `data[:end]`, still dot-stuffed."""
+        value, damaged = _NO_MARK, False
+        header_end = find(data, b"\r\n\r\n", 0, end) + 4
+        found = find(data, mark.HEADER, 0, header_end) + _HEADER_OCTETS
+        if header_end >= 4 and found >= _HEADER_OCTETS:
+            value = data[found : found + mark.VALUE_OCTETS]
+            if b"%08x" % crc32(memoryview(data)[header_end:end]) != value[30:]:
+                # Stuffed dots are rare, so looking for them waits until the CRC asks.
+                damaged = b"%08x" % crc32(unstuff(data[:end]).partition(b"\r\n\r\n")[2]) != value[30:]
+                value = value.ljust(mark.VALUE_OCTETS)  # a mark that is cut off ends up here, too
+        digest = 0
+        if self._names and self.envelope is not None:
             names = self.envelope.recipients
             # As `mark.digest` does it, without the call.
-            self._ledger.digest = crc32(names[0].lower()) if recipients == 1 else mark.digest(names)
-        self._ledger.whole(data, end, recipients, self._session)
+            digest = crc32(names[0].lower()) if recipients == 1 else mark.digest(names)
+        self._ledger.enter(value, damaged, end, recipients, self._session, digest)
 
     def piece(self, octets: bytes) -> None:
         """The next piece, dot-stuffing undone."""
@@ -241,10 +241,8 @@ class SessionReceiver:
         """The message is complete."""
         value = self._value or _NO_MARK
         damaged = value is not _NO_MARK and b"%08x" % self._crc != value[30:]
-        self._ledger._session = self._session
-        if self._ledger.names and self.envelope is not None:
-            self._ledger.digest = mark.digest(self.envelope.recipients)
-        self._ledger._enter(value, damaged, self._octets, recipients)
+        digest = mark.digest(self.envelope.recipients) if self._names and self.envelope is not None else 0
+        self._ledger.enter(value, damaged, self._octets, recipients, self._session, digest)
         self.dropped()
 
     def dropped(self) -> None:
