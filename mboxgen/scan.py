@@ -20,6 +20,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from stringzilla import find
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,9 +36,8 @@ _REST = (
     + rb"|, ?\d{1,2} " + _MONTH + rb" \d{4} " + _TIME + rb")[^\r\n]{0,400}\r?\n"
 )  # fmt: skip
 FROM_LINE = re.compile(rb"F" + _REST)
-# One search finds only true separators. A pattern that begins with one octet is looked for by memchr; the LF is looked
-# back at, not taken, since that of a From_ line may be the one before the next: a message may be empty.
-_SEPARATOR = re.compile(rb"F(?<=\nF)" + _REST)
+# Looked for many octets at a time; the LF may belong to the From_ line before: a message may be empty.
+_SEPARATOR = b"\nFrom "
 _LONGEST_FROM = 1024
 _WINDOW = 16 << 20
 _MADV_POPULATE_READ = 22  # madvise(2), since Linux 5.14: one call for a window, not a fault for each 64 KiB
@@ -80,8 +81,13 @@ def _boundaries(octets: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
     if _content_length(octets, start) is not None:
         yield from _counted_boundaries(octets, start)
         return
-    for line in _SEPARATOR.finditer(octets, start):
-        yield line.span()
+    begin = start - 1
+    with memoryview(octets) as view:
+        while (found := find(view, _SEPARATOR, begin)) >= 0:
+            begin = found + 1
+            if (line := FROM_LINE.match(view, begin)) is not None:
+                yield line.span()
+                begin = line.end() - 1
     yield len(octets), len(octets)
 
 
@@ -90,10 +96,21 @@ def _counted_boundaries(octets: mmap.mmap, start: int) -> Iterator[tuple[int, in
     while start < len(octets):
         found = _after_content(octets, start)
         if found is None:
-            line = _SEPARATOR.search(octets, start)
-            found = line.span() if line else (len(octets), len(octets))
+            found = _next(octets, start)
         yield found
         start = found[1]
+
+
+def _next(octets: mmap.mmap, start: int) -> tuple[int, int]:
+    """Give where the next From_ line begins and ends; twice the end of the file when there is none."""
+    with memoryview(octets) as view:  # no longer than that: who reads may close the file in between
+        found = find(view, _SEPARATOR, start - 1)
+        while found >= 0:
+            line = FROM_LINE.match(octets, found + 1)
+            if line is not None:
+                return line.span()
+            found = find(view, _SEPARATOR, found + 1)
+    return len(octets), len(octets)
 
 
 def _after_content(octets: mmap.mmap, start: int) -> tuple[int, int] | None:
