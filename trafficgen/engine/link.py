@@ -24,12 +24,14 @@ _JOINED_OCTETS: Final = 48 * 1024
 class Link(asyncio.Protocol):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
 
-    __slots__ = ("_feed", "_unsent", "on_free", "session", "transport")
+    __slots__ = ("_feed", "_unsent", "leaving", "on_free", "session", "transport")
 
     def __init__(self, session: ClientSession, on_free: Callable[["Link"], None]) -> None:
         self.session = session
         self.on_free = on_free
         self.transport: asyncio.Transport | None = None
+        self.leaving: dict[Link, int] | None = None
+        """Where it is listed while its server has said goodbye and not closed the connection yet."""
         self._feed = session.feed
         self._unsent = False
 
@@ -75,6 +77,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         reason = "connection reset" if isinstance(exc, ConnectionError) else "closed by the server"
         self._lost(reason, str(exc or ""))
+        if self.leaving is not None:
+            self.leaving.pop(self, None)
 
     def give_up(self, reason: str, example: str = "", *, phase: Phase | None = None) -> None:
         """End the session from our side, whatever it is doing."""

@@ -41,7 +41,7 @@ class Surroundings:
     opening: int = 0
     queue: "deque[Slot]" = field(default_factory=deque)
     """Slots that would open a session, but `MAX_OPENING` others do."""
-    parting: deque[tuple[Link, int]] = field(default_factory=deque)
+    parting: dict[Link, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
 
 
@@ -142,7 +142,8 @@ class Slot:
         if link.session.closed:
             self._link = None
             if link.session.parted:
-                self._surroundings.parting.append((link, now_ns()))
+                link.leaving = self._surroundings.parting
+                link.leaving[link] = now_ns()
             self._failures = 0 if link.session.served else self._failures + 1
             self._surroundings.on_closed()
         if self.working:

@@ -241,8 +241,9 @@ class _Worker:
             if (overdue := slot.overdue(now, limits.connect_timeout_ns, limits.reply_timeout_ns)) is not None:
                 slot.give_up("timed out", overdue)
         parting = self._surroundings.parting
-        while parting and parting[0][1] < now - _GOODBYE_NS:
-            parting.popleft()[0].hang_up()
+        for link in [link for link, since_ns in parting.items() if since_ns < now - _GOODBYE_NS]:
+            del parting[link]
+            link.hang_up()
 
     # -- the end ----------------------------------------------------------------------------------------
 

@@ -27,7 +27,8 @@ TAKEN: Final = b"250 2.0.0 taken\r\n"
 SENDER_OK: Final = b"250 2.1.0 ok\r\n"
 RECIPIENT_OK: Final = b"250 2.1.5 ok\r\n"
 GO_AHEAD: Final = b"354 end with a dot on a line of its own\r\n"
-_TAKEN_AND_NEXT: Final = TAKEN + SENDER_OK + RECIPIENT_OK + GO_AHEAD
+ENVELOPE_OK: Final = SENDER_OK + RECIPIENT_OK + GO_AHEAD
+_TAKEN_AND_NEXT: Final = TAKEN + ENVELOPE_OK
 _CHUNK_OK: Final = b"250 2.0.0 %d octets\r\n"
 _TOO_LONG: Final = b"500 5.5.2 line too long\r\n"
 NO_ROOM: Final = b"452 4.3.1 no space left, the message is not taken\r\n"
@@ -36,8 +37,10 @@ _ORDER: Final = b"503 5.5.1 not now\r\n"
 
 _DOT: Final = b"."[0]
 
-_ENVELOPE: Final = re.compile(rb"MAIL FROM:<([^<>\r\n]*)>\r\nRCPT TO:<([^<>\r\n]+)>\r\nDATA\r\n")
-"""The envelope of one message with one recipient, in one group."""
+ENVELOPE: Final = re.compile(
+    rb"MAIL FROM:<((?!@)[^<>\r\n]{0,254})>\r\nRCPT TO:<((?!@)[^<>\r\n]{1,254})>\r\nDATA\r\n"
+).fullmatch
+"""The envelope of one message with one recipient, in one group: without parameters and source routes."""
 
 
 class Receiver(Protocol):
@@ -217,7 +220,7 @@ class Framing:
             self.sender = None
             self.recipients = []
             return reply
-        envelope = _ENVELOPE.fullmatch(rest)
+        envelope = ENVELOPE(rest)
         if envelope is None or reply is not TAKEN or not (judge is None or judge.envelope(envelope[1], envelope[2])):
             self._leave_data(b"")
             return reply + self.feed(rest)
