@@ -1,11 +1,15 @@
-"""A bare uvloop request/reply loop with the byte counts of a 5 KB message: the ceiling of this machine.
+"""Ceilings of this machine, to hold floors against: what is left when nothing is built, parsed, proved or recorded.
 
-One client and one server process, 20 connections, a request in three buffers, one reply, nothing else: no message is
-built, parsed, scanned or recorded.
+`bare_loop`    a uvloop request/reply loop with the byte counts of a 5 KB message, one client and one server process
+`bare_sender`  a client of epoll that sends the same ready octets again and again to a real sink
+
+No sender can do less for a message than the second one does, so no sender gets more out of that sink.
 """
 
 import asyncio
 import multiprocessing
+import select
+import socket
 import time
 from multiprocessing.connection import Connection
 from typing import cast
@@ -78,6 +82,84 @@ def bare_loop(count: int) -> float:
     finally:
         process.kill()
         process.join()
+
+
+# -- a sender that does nothing but send ------------------------------------------------------------------
+
+_ENVELOPE = b"MAIL FROM:<a@bench.test>\r\nRCPT TO:<b@bench.test>\r\nDATA\r\n"
+_LINE = b"x" * 76 + b"\r\n"
+
+
+class _Sender:
+    """One connection that looks at nothing but whether it may go on; its first 354 answers no message."""
+
+    def __init__(self, port: int, octets: int, *, kept: bool) -> None:
+        message = b"Subject: bare\r\n\r\n" + _LINE * (octets // len(_LINE)) + b".\r\n"
+        self._message = memoryview(message + (_ENVELOPE if kept else b"QUIT\r\n"))
+        self._opening = [_ENVELOPE, b"EHLO bench.test\r\n"]
+        self._unsent = memoryview(b"")
+        self.peer = socket.create_connection(("127.0.0.1", port))
+        self.peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.peer.setblocking(False)
+
+    def go_on(self) -> bytes:
+        """Send what comes next; returns what was said."""
+        if self._unsent:
+            self._send(self._unsent)
+            return b""
+        said = self.peer.recv(65_536)
+        if self._opening:
+            self._send(memoryview(self._opening.pop()))
+        elif b"354" in said:
+            self._send(self._message)
+        return said
+
+    def _send(self, octets: memoryview) -> None:
+        try:
+            self._unsent = octets[self.peer.send(octets) :]
+        except BlockingIOError:
+            self._unsent = octets
+
+    @property
+    def events(self) -> int:
+        """What it waits for."""
+        return select.EPOLLOUT if self._unsent else select.EPOLLIN
+
+
+def bare_sender(port: int, count: int, octets: int, *, kept: bool = True) -> float:
+    """Messages per second to the sink at this port; `kept` or not: a session for every message."""
+    poll = select.epoll()
+    links: dict[int, tuple[_Sender, int]] = {}
+
+    def open_one() -> None:
+        link = _Sender(port, octets, kept=kept)
+        links[link.peer.fileno()] = (link, select.EPOLLIN)
+        poll.register(link.peer.fileno(), select.EPOLLIN)
+
+    began = time.perf_counter()
+    for _ in range(_CONNECTIONS):
+        open_one()
+    taken = -_CONNECTIONS if kept else 0
+    while taken < count:
+        for fd, _ in poll.poll():
+            link, waiting_for = links[fd]
+            said = link.go_on()
+            if kept:
+                taken += b"354" in said
+            elif b"221" in said:
+                taken += 1
+                del links[fd]
+                link.peer.close()
+                open_one()
+                continue
+            if link.events != waiting_for:
+                links[fd] = (link, link.events)
+                poll.modify(fd, link.events)
+    elapsed = time.perf_counter() - began
+    for link, _ in links.values():
+        link.peer.close()
+    poll.close()
+    return count / elapsed
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class Counter(Recorder):
 
 def bare_worker(pipe: Connection, orders: control.Orders) -> None:
     """A worker process that only counts."""
-    worker.Recorder = Counter  # type: ignore[misc]
+    worker.Recorder = Counter  # type: ignore[attr-defined]
     worker.main(pipe, orders)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.bare import bare_loop
+from benchmarks.bare import bare_loop, bare_sender
 from benchmarks.machine import birth_certificate, write_result
 from benchmarks.rivals import SESSIONS, SIZES, smtp_sink, smtp_source
 from benchmarks.sink import all_on_sink
@@ -80,7 +80,8 @@ def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]
     """All lines of the table; the arguments are the ports of smtp-sink, our sink without and with its ledger, and with
     responses, limits and a ledger on disk.
 
-    Unless a line says otherwise both senders send to the same sink.
+    Unless a line says otherwise both senders send to the same sink. "The most there is" stands in our column for a
+    sender that does nothing but send: a floor above it is out of reach of every sender, with that sink on that machine.
     """
 
     def ours(port: int, size: str, *, kept: bool = True, chunks: int = 0) -> Callable[[int], float]:
@@ -91,6 +92,13 @@ def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]
 
     def senders(name: str, words: str, floor: float, port: int, size: str, count: int, *, kept: bool = True) -> Contest:
         return Contest(name, words, floor, ours(port, size, kept=kept), source(port, size, kept=kept), count)
+
+    def ceiling(name: str, words: str, port: int, size: str, count: int, *, kept: bool = True) -> Contest:
+        most = f"the most there is for a sender: ready octets → {words}"
+        return Contest(
+            f"{name}-most", most, 0, lambda n: bare_sender(port, n, SIZES[size], kept=kept),
+            source(port, size, kept=kept), count,
+        )  # fmt: skip
 
     return [
         senders("their-sink", "senders → smtp-sink, 5 KB, kept sessions", 1.8, theirs, "5k", 25_000),
@@ -107,6 +115,10 @@ def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]
             ours(ledger, "100k", chunks=16), source(ledger, "100k"), 6_000,
         ),
         senders("churn-5k", "senders → our sink, 5 KB, a session a message", 1.4, plain, "5k", 8_000, kept=False),
+        ceiling("their-sink", "smtp-sink, 5 KB", theirs, "5k", 25_000),
+        ceiling("kept-5k", "our sink, 5 KB", plain, "5k", 40_000),
+        ceiling("kept-100k", "our sink, 100 KB", plain, "100k", 4_000),
+        ceiling("churn-5k", "our sink, 5 KB, a session a message", plain, "5k", 8_000, kept=False),
         Contest("bare-5k", "our pair, of a bare loop with the same octets", 0.45, ours(plain, "5k"), bare_loop, 80_000),
         Contest("sink-5k", "sinks, under smtp-source, 5 KB", 1.3, source(plain, "5k"), source(theirs, "5k"), 20_000),
         Contest(
