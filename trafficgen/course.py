@@ -72,34 +72,33 @@ def run(
     if plan.session.auth is not None:
         read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
     workload.check(plan)
-    with ExitStack() as stack:
-        with Interrupts() as interrupts:
-            sink = None
-            if plan.target is None:
-                sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger))
-                route = resolve(sink.address)
-                say(f"no --target given: sending to the embedded sink at {route}")
-            else:
-                route = resolve(plan.target)
-                check(plan, route)
-                say(f"target {plan.target} is at {route}")
-            started_at = datetime.now(UTC)
-            supervisor = Supervisor(
-                plan,
-                route,
-                workers=plan.workers or default_workers(plan.sessions, embedded=sink is not None),
-                date=format_datetime(started_at),
-                on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
-                interrupts=interrupts,
-            )
-            account = supervisor.run()
+    with Interrupts() as interrupts, ExitStack() as stack:
+        sink = None
+        if plan.target is None:
+            sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger))
+            route = resolve(sink.address)
+            say(f"no --target given: sending to the embedded sink at {route}")
+        else:
+            route = resolve(plan.target)
+            check(plan, route)
+            say(f"target {plan.target} is at {route}")
+        started_at = datetime.now(UTC)
+        supervisor = Supervisor(
+            plan,
+            route,
+            workers=plan.workers or default_workers(plan.sessions, embedded=sink is not None),
+            date=format_datetime(started_at),
+            on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
+            interrupts=interrupts,
+        )
+        account = supervisor.run()
         if manifest is not None:
             _manifest(plan, account).write(manifest)
         ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
         delivery = None
         if drain is not None:
-            ledger, delivery = drains.wait(drain, _manifest(plan, account), say)
-    return _results(plan, route, account, started_at, ledger, delivery)
+            ledger, delivery = drains.wait(drain, _manifest(plan, account), say, interrupts)
+        return _results(plan, route, account, started_at, ledger, delivery)
 
 
 def default_workers(sessions: int, *, embedded: bool) -> int:

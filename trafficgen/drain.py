@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.interrupts import Interrupts
 from trafficgen.manifest import Handed, Manifest
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Delivery, Latency, Ledger
@@ -44,8 +45,11 @@ def check(drain: Drain) -> None:
     RemoteSink(drain.sink).totals()
 
 
-def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None]) -> tuple[Ledger, Delivery]:
-    """Wait until everything accepted has arrived, or `patience_ns` has passed, or Ctrl-C."""
+def wait(
+    drain: Drain, manifest: Manifest, say: Callable[[str], None], interrupts: Interrupts
+) -> tuple[Ledger, Delivery]:
+    """Wait until everything accepted has arrived, or `patience_ns` has passed, or one more Ctrl-C."""
+    before = interrupts.count
     sink = RemoteSink(drain.sink)
     expected = manifest.accepted.numbers.size
     handed_over_ns = now_ns()
@@ -59,14 +63,11 @@ def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None]) -> tuple[
         return arrivals, verify(_sent(manifest.accepted), _sent(manifest.in_doubt), got, one_clock=one_clock)
 
     found = None
-    try:
-        while now_ns() < handed_over_ns + drain.patience_ns:
-            # Copies of one message may stand for another that is still missing: enough of them is a reason to look.
-            if sink.copies(manifest.run_id) >= wanted and (found := look())[1].missing == 0:
-                break
-            time.sleep(_LOOK_S)
-    except KeyboardInterrupt:
-        pass
+    while now_ns() < handed_over_ns + drain.patience_ns and interrupts.count == before:
+        # Copies of one message may stand for another that is still missing: enough of them is a reason to look.
+        if sink.copies(manifest.run_id) >= wanted and (found := look())[1].missing == 0:
+            break
+        time.sleep(_LOOK_S)
     arrivals, proof = found if found is not None and not found[1].missing else look()
     began_ns = int(manifest.accepted.began_ns.min()) if expected else handed_over_ns
     last_ns = int(arrivals.first_ns.max()) if one_clock and arrivals.first_ns.size else now_ns()

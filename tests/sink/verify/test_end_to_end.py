@@ -1,6 +1,7 @@
 """The proof end to end: through a real server that has to try again, and through the death of the sink."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from tests.peers.running import plan_for
 from tests.sink.sink_process import SinkProcess, sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.manifest import read
+from trafficgen.manifest import Manifest, read
 from trafficgen.sink import ledger_reader
+from trafficgen.sink.remote import RemoteSink
 
 IMPATIENT = """\
 minimal_backoff_time = 1s
@@ -192,3 +194,32 @@ def test_what_does_not_come_out_in_time_is_missing(tmp_path: Path, capsys: pytes
     said = capsys.readouterr().out
     assert "20 missing" in said
     assert "not all came in time" in said
+
+
+@pytest.mark.parametrize("moment", ["while it waits", "while it writes the manifest"])
+def test_ctrl_c_after_the_sending_still_gives_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Nothing comes out behind a sink that stands for a server, so only Ctrl-C ends the wait of an hour."""
+    manifest, found = tmp_path / "manifest", tmp_path / "json"
+
+    def press(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    write, copies = Manifest.write, RemoteSink.copies
+    if moment == "while it waits":
+        monkeypatch.setattr(RemoteSink, "copies", lambda self, run: press() or copies(self, run))
+    else:
+        monkeypatch.setattr(Manifest, "write", lambda self, path: press() or write(self, path))
+    with sink_process("127.0.0.1:0") as server, sink_process("127.0.0.1:0", "--api", "127.0.0.1:0") as sink:
+        api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
+        patience = "1h" if moment == "while it waits" else "1ms"
+        code = call(
+            ["--target", f"127.0.0.1:{server.port}", "--message-count", "20", "--quiet", "--manifest", str(manifest),
+             "--wait-for-delivery", patience, "--sink-api", api, "--json", str(found)]
+        )  # fmt: skip
+    results = json.loads(found.read_text())
+    assert code is ExitCode.VERDICT_FAILED
+    assert results["messages"]["accepted"] == 20
+    assert results["ledger"]["missing"] == 20
+    assert read(manifest).accepted.numbers.size == 20
