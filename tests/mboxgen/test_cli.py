@@ -74,6 +74,7 @@ def test_without_arguments_it_helps(mboxgen: Run) -> None:
         (["a.mbox", "b.mbox", "--size", "1kb:1"], "b.mbox"),
         (["--size", "1kb:1"], "missing argument 'PATH'"),
         (["info"], "missing argument 'PATH'"),
+        (["inof", "a.mbox"], 'no command "inof"; did you mean info?'),
     ],
 )
 def test_wrong_usage_is_told_in_one_line_with_exit_code_2(

@@ -57,7 +57,7 @@ def _plan_in_words(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _sessions(plan: Plan) -> str:
     session = plan.session
-    each = f"{session.max_messages:,} messages each" if session.max_messages else "kept open"
+    each = f"{session.max_messages:,} message{'s' * (session.max_messages != 1)} each" if session.max_messages else "kept open"
     pipelining = "pipelining if offered" if session.pipelining is Pipelining.AUTO else "no pipelining"
     security = {Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.TLS: "TLS"}[session.security]
     words = [f"{plan.sessions:,}", each, pipelining, security]
@@ -85,7 +85,7 @@ def _ends(plan: Plan) -> str:
     if plan.load is not None:
         schedule = Schedule(plan)
         duration_ns, planned = schedule.duration_ns, schedule.planned
-    limits = [f"{planned:,} messages"] if planned is not None else []
+    limits = [f"{planned:,} message{'s' * (planned != 1)}"] if planned is not None else []
     limits += [format_duration(duration_ns)] if duration_ns is not None else []
     return f"after {' or '.join(limits)}; then up to {format_duration(plan.grace_ns)} for what is on its way"
 
