@@ -253,7 +253,7 @@ def test_dry_run_shows_plan_and_two_messages(capsys):
         (["--header", "X-T: {a:3|b:1}"], "header      X-T: a (75.0%) | b (25.0%)"),
         (["--domain-preset", "mapp2019-us"], "recipient domains"),
         (["--target", "::1", "--domain-suffix", ""], "this run needs --allow-real-domains"),
-        (["--messages-per-session", "1", "--pipelining", "off"], "1 messages each, no pipelining"),
+        (["--messages-per-session", "1", "--pipelining", "off"], "1 message each, no pipelining"),
         (["--keep-going"], "counted, the run carries on"),
     ],
 )

@@ -57,7 +57,7 @@ def _plan_in_words(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _sessions(plan: Plan) -> str:
     session = plan.session
-    each = f"{session.max_messages:,} message{'s' * (session.max_messages != 1)} each" if session.max_messages else "kept open"
+    each = f"{_messages(session.max_messages)} each" if session.max_messages else "kept open"
     pipelining = "pipelining if offered" if session.pipelining is Pipelining.AUTO else "no pipelining"
     security = {Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.TLS: "TLS"}[session.security]
     words = [f"{plan.sessions:,}", each, pipelining, security]
@@ -80,12 +80,16 @@ def _load(plan: Plan) -> str:
     return f"from {plan.load.rate_per_s:g}/s to {', '.join(steps)}, {spacing} (open model)"
 
 
+def _messages(count: int) -> str:
+    return f"{count:,} message" + "s" * (count != 1)
+
+
 def _ends(plan: Plan) -> str:
     duration_ns, planned = plan.duration_ns, plan.max_messages
     if plan.load is not None:
         schedule = Schedule(plan)
         duration_ns, planned = schedule.duration_ns, schedule.planned
-    limits = [f"{planned:,} message{'s' * (planned != 1)}"] if planned is not None else []
+    limits = [_messages(planned)] if planned is not None else []
     limits += [format_duration(duration_ns)] if duration_ns is not None else []
     return f"after {' or '.join(limits)}; then up to {format_duration(plan.grace_ns)} for what is on its way"
 
