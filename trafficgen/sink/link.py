@@ -75,7 +75,7 @@ class Link(asyncio.Protocol):
             self._write(reply)
 
     def _write(self, reply: bytes) -> None:
-        """Straight to the socket while nothing waits in the transport: a tenth less work for a lock-step client's
+        """Straight to the socket while nothing waits in the transport: a twentieth less work for a lock-step client's
         message (benchmarks/sink.py)."""
         if self._socket >= 0 and not self._transport.get_write_buffer_size():
             try:
