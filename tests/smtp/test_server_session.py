@@ -235,10 +235,12 @@ class Scripted:
         return self._passes(Stage.DATA)
 
     def envelope(self, sender: bytes, recipient: bytes) -> bool:
-        return False
+        if any(answer is not None for answer in self.answers[-3:]):
+            return False
+        return all(self._passes(stage) for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA))
 
     def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
-        return None
+        return None if self._passes(Stage.DOT) else self.answers.pop()
 
     def client(self, address: bytes) -> None:
         raise AssertionError(address)
@@ -246,15 +248,16 @@ class Scripted:
 
 lone = st.sampled_from(
     [b"MAIL FROM:<a@a.test>\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<b@b.test>\r\n", b"DATA\r\n", b"RSET\r\n",
-     b"RCPT TO:<c@c.test> NOTIFY=NEVER\r\n", b"NOOP\r\n"]
+     b"RCPT TO:<c@c.test> NOTIFY=NEVER\r\n", b"NOOP\r\n", ENVELOPE, b"one\r\n.\r\n", b"two\r\n..\r\n.\r\n" + ENVELOPE,
+     b".\r\n", b"three\n.\n\r\n.\r\nQUIT\r\n"]
 )  # fmt: skip
 opinions = st.sampled_from([None, Answer(reply=b"450 4.2.0 later\r\n"), Answer(wait_ns=5), Answer(silent=True)])
 
 
-@given(st.lists(lone, max_size=8), st.lists(opinions, max_size=8))
-def test_a_command_that_comes_alone_is_answered_as_in_two_pieces(lines: list[bytes], said: list[Answer | None]) -> None:
-    judges = Scripted(list(said)), Scripted(list(said))
-    whole, split = (ServerSession(Mailbag(), judge) for judge in judges)
+@given(st.lists(lone, max_size=12), st.lists(opinions, max_size=12))
+def test_what_comes_alone_is_answered_as_in_two_pieces(lines: list[bytes], said: list[Answer | None]) -> None:
+    judges, bags = (Scripted(list(said)), Scripted(list(said))), (Mailbag(), Mailbag())
+    whole, split = (ServerSession(bag, judge) for bag, judge in zip(bags, judges, strict=True))
     for line in lines:
         replies = [whole.feed(line), split.feed(line[:3]) + split.feed(line[3:])]
         for index, session in enumerate((whole, split)):
@@ -263,6 +266,9 @@ def test_a_command_that_comes_alone_is_answered_as_in_two_pieces(lines: list[byt
         assert replies[0] == replies[1]
         assert (whole.sender, whole.recipients, whole.closed) == (split.sender, split.recipients, split.closed)
     assert judges[0].passed == judges[1].passed
+    assert judges[0].answers == judges[1].answers
+    assert bags[0].messages == bags[1].messages
+    assert whole.smuggled == split.smuggled
 
 
 def test_dots_between_wrong_line_ends_are_counted_once_though_the_message_waits() -> None:

@@ -118,7 +118,7 @@ class ServerSession(Framing):
 
         What a lock-step client sends three times a message, at a third of the general way's cost (benchmarks/sink.py).
         """
-        if self.halt is not None or self._login is not None or self._chunk or self._chunked:
+        if self.closed or self.halt is not None or self._login is not None or self._chunk or self._chunked:
             return b""
         if self._decided is not None:  # it waited, and what becomes of it is known
             return b""
