@@ -17,6 +17,7 @@ import click
 from trafficgen.cli.judging import judging_options, observers_for, run_hook, watch_for
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode, PlanError
+from trafficgen.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
@@ -77,9 +78,10 @@ def command(**given: Any) -> ExitCode:
     run_hook(options.before, "--before")
     try:
         results = _run(plan, options)
+        with Interrupts():  # from here on Ctrl-C would only lose what the run was for
+            _write(results, options)
     finally:
         run_hook(options.after, "--after")
-    _write(results, options)
     return results.exit_code(keep_going=plan.keep_going)
 
 
