@@ -27,7 +27,7 @@ from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
 from trafficgen.interrupts import Interrupts
 from trafficgen.manifest import Handed, Manifest, check_writable
-from trafficgen.measure.parts import Delivery, Host, Ledger
+from trafficgen.measure.parts import Delivery, Host, Ledger, StoppedBy
 from trafficgen.measure.proof import compare
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
@@ -59,8 +59,8 @@ def run(
     such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
     the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
     `manifest` is a file for what was handed over, message by message, to hold a sink's ledger against.
-    With `drain`, the mail goes through a server to a sink of ours: wait there until it has come out, and the results
-    hold the proof as well.
+    With `drain`, the mail goes through a server to a sink of ours: wait there until it has come out or Ctrl-C ends the
+    waiting, and the results hold the proof as well.
     """
     say = notice or (lambda _line: None)
     if manifest is not None:
@@ -92,13 +92,15 @@ def run(
             interrupts=interrupts,
         )
         account = supervisor.run()
+        sent = interrupts.count
         if manifest is not None:
             _manifest(plan, account).write(manifest)
         ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
         delivery = None
         if drain is not None:
             ledger, delivery = drains.wait(drain, _manifest(plan, account), say, interrupts)
-        return _results(plan, route, account, started_at, ledger, delivery)
+        stopped_by = account.stopped_by if interrupts.count == sent else StoppedBy.INTERRUPTED
+        return _results(plan, route, account, started_at, stopped_by, ledger, delivery)
 
 
 def default_workers(sessions: int, *, embedded: bool) -> int:
@@ -164,6 +166,7 @@ def _results(
     route: Route,
     account: Account,
     started_at: datetime,
+    stopped_by: StoppedBy,
     ledger: Ledger | None,
     delivery: Delivery | None,
 ) -> Results:
@@ -180,7 +183,7 @@ def _results(
         duration_ns=last_ns - first_ns,
         host=Host.here(),
         tool_version=trafficgen.__version__,
-        stopped_by=account.stopped_by,
+        stopped_by=stopped_by,
         addresses=[str(address) for address in route.addresses],
         ledger=ledger,
         delivery=delivery,

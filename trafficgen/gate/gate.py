@@ -6,10 +6,7 @@ Ends      early with KeyboardInterrupt when a run was interrupted; the trials ar
 """
 
 import secrets
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -58,37 +55,18 @@ class BuildRunner:
         plan = replace(self.plan, target=build.target, run_id=secrets.token_hex(8), keep_going=True)
         if build.target is not None:
             check(plan, resolve(build.target))  # before anything here connects
-        with running(build), _interrupts() as interrupts:
+        with running(build):
             before = read_usage(build)
             with counted(pids_of(build, before)) as syncs:
                 results = run_watched(plan, self.watch, drain=self.drain)
             after = read_usage(build)
-        if interrupts or results.stopped_by is StoppedBy.INTERRUPTED:
+        if results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt
         if self.keep:
             self.keep.mkdir(parents=True, exist_ok=True)
             Journal(self.keep / f"{step.index + 1:03}-{step.side.value}-{results.run.id}.json").close(results)
         server = used_per_1000(before, after, results.messages.accepted, syncs.count)
         return trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Those that come while mail drains: that wait ends early at one, and what is still on its way is not lost."""
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-
-    def note(number: int, _frame: object) -> None:
-        seen.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def run_gate(
