@@ -59,9 +59,6 @@ class _Fault(click.ParamType[tuple[str, float]]):
             self.fail(str(error), param, ctx)
 
 
-_LOOKERS = ("info", "verify")
-
-
 class _Commands(click.Group):
     """`mboxgen PATH …` makes a corpus; info and verify are commands. A corpus may be called ./info."""
 
@@ -69,7 +66,8 @@ class _Commands(click.Group):
         if not args:
             args = ["--help"]
         elif args[0] not in self.commands and args[0] not in ("--help", "--version"):
-            if len(args) == 2 and not args[1].startswith("-") and (meant := get_close_matches(args[0], _LOOKERS, n=1)):
+            named = [name for name, command in self.commands.items() if not command.hidden]
+            if len(args) == 2 and not args[1].startswith("-") and (meant := get_close_matches(args[0], named, n=1)):
                 raise click.UsageError(f'no command "{args[0]}"; did you mean {meant[0]}?', ctx)
             args = ["make", *args]
         return super().parse_args(ctx, args)

@@ -81,13 +81,7 @@ def _boundaries(octets: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
     if _content_length(octets, start) is not None:
         yield from _counted_boundaries(octets, start)
         return
-    begin = start - 1
-    with memoryview(octets) as view:
-        while (found := find(view, _SEPARATOR, begin)) >= 0:
-            begin = found + 1
-            if (line := FROM_LINE.match(view, begin)) is not None:
-                yield line.span()
-                begin = line.end() - 1
+    yield from _from_lines(octets, start)
     yield len(octets), len(octets)
 
 
@@ -96,21 +90,20 @@ def _counted_boundaries(octets: mmap.mmap, start: int) -> Iterator[tuple[int, in
     while start < len(octets):
         found = _after_content(octets, start)
         if found is None:
-            found = _next(octets, start)
+            found = next(_from_lines(octets, start), (len(octets), len(octets)))
         yield found
         start = found[1]
 
 
-def _next(octets: mmap.mmap, start: int) -> tuple[int, int]:
-    """Give where the next From_ line begins and ends; twice the end of the file when there is none."""
-    with memoryview(octets) as view:  # no longer than that: who reads may close the file in between
-        found = find(view, _SEPARATOR, start - 1)
-        while found >= 0:
-            line = FROM_LINE.match(octets, found + 1)
-            if line is not None:
-                return line.span()
-            found = find(view, _SEPARATOR, found + 1)
-    return len(octets), len(octets)
+def _from_lines(octets: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each From_ line from `start` on begins and ends."""
+    begin = start - 1
+    with memoryview(octets) as view:
+        while (found := find(view, _SEPARATOR, begin)) >= 0:
+            begin = found + 1
+            if (line := FROM_LINE.match(view, begin)) is not None:
+                yield line.span()
+                begin = line.end() - 1
 
 
 def _after_content(octets: mmap.mmap, start: int) -> tuple[int, int] | None:

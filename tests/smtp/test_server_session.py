@@ -202,20 +202,20 @@ def test_any_octets_are_survived(octets: bytes, sizes: list[int]) -> None:
 
 
 class Scripted:
-    """A judge that says what it was told to say, in this order, and remembers what it was asked and what passed."""
+    """A judge that says what it was told to say, in this order, and remembers to what, and what passed."""
 
     max_octets = None
 
     def __init__(self, answers: list[Answer | None]) -> None:
         self.answers = answers
-        self.asked: list[tuple[Stage, bytes, bytes]] = []
+        self.objected: list[tuple[Stage, bytes, bytes]] = []
         self.passed: list[Stage] = []
 
     def ask(self, stage: Stage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
-        self.asked.append((stage, argument, sender))
-        if not self.answers or self.answers[-1] is None:
-            self.passed.append(stage)
-        return self.answers.pop() if self.answers else None
+        if self._passes(stage):
+            return None
+        self.objected.append((stage, argument, sender))
+        return self.answers.pop()
 
     def _passes(self, stage: Stage) -> bool:
         """Whether the next answer is none; then it is given, and nobody has to ask."""
@@ -266,6 +266,7 @@ def test_what_comes_alone_is_answered_as_in_two_pieces(lines: list[bytes], said:
         assert replies[0] == replies[1]
         assert (whole.sender, whole.recipients, whole.closed) == (split.sender, split.recipients, split.closed)
     assert judges[0].passed == judges[1].passed
+    assert judges[0].objected == judges[1].objected
     assert judges[0].answers == judges[1].answers
     assert bags[0].messages == bags[1].messages
     assert whole.smuggled == split.smuggled

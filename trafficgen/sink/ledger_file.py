@@ -91,6 +91,8 @@ class LedgerFile:
         """Write the closing line, which always has room, and cut off what was reserved."""
         self.pass_on()
         end = self._base + self._position
+        if self._window is not None:
+            self._window.close()
         os.pwrite(self._file, padded(CLOSED + b"%019d" % now_ns()), end)
         os.ftruncate(self._file, end + LINE_OCTETS)
         os.close(self._file)

@@ -75,8 +75,11 @@ class Link(asyncio.Protocol):
             self._write(reply)
 
     def _write(self, reply: bytes) -> None:
-        """Straight to the socket while nothing waits in the transport: a twentieth less work for a lock-step client's
-        message (benchmarks/sink.py)."""
+        """Straight to the socket while nothing waits in the transport.
+
+        A twenty-fifth less work for a lock-step client's message: CPU of the sink under smtp-source, 20 sessions, 5 KB,
+        16 runs with and without in turns (2026-11-22, 2-core AMD EPYC virtual machine).
+        """
         if self._socket >= 0 and not self._transport.get_write_buffer_size():
             try:
                 written = os.write(self._socket, reply)

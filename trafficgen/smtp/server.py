@@ -48,14 +48,10 @@ _OFFER: Final = Offer()
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
-_MAIL: Final = re.compile(rb"MAIL FROM:<((?!@)[^<>\r\n]{0,254})>\r\n").fullmatch
-_RCPT: Final = re.compile(rb"RCPT TO:<((?!@)[^<>\r\n]{1,254})>\r\n").fullmatch
-_DATA: Final = b"DATA\r\n"
-"""One command without parameters, addresses without source routes."""
+_MAIL: Final = re.compile(framing.MAIL).fullmatch
+_RCPT: Final = re.compile(framing.RCPT).fullmatch
 
-_CHUNK: Final = re.compile(
-    rb"RSET\r\nMAIL FROM:<((?!@)[^<>\r\n]{0,254})>\r\nRCPT TO:<((?!@)[^<>\r\n]{1,254})>\r\nBDAT ([0-9]{1,9}) LAST\r\n"
-)
+_CHUNK: Final = re.compile(rb"RSET\r\n" + framing.MAIL + framing.RCPT + rb"BDAT ([0-9]{1,9}) LAST\r\n")
 """All that comes before the octets of a message of one recipient behind another."""
 _BEFORE_CHUNK: Final = _OK + framing.SENDER_OK + framing.RECIPIENT_OK
 _CHUNK_TAKEN: Final = _BEFORE_CHUNK + framing.TAKEN
@@ -138,7 +134,7 @@ class ServerSession(Framing):
             self._in_data = True
             return framing.ENVELOPE_OK
         recipients = self.recipients
-        if data == _DATA:
+        if data == framing.DATA:
             if not recipients or not (judge is None or judge.data()):
                 return b""
             self._in_data = True

@@ -220,6 +220,7 @@ def test_ctrl_c_after_the_sending_still_gives_results(
         )  # fmt: skip
     results = json.loads(found.read_text())
     assert code is ExitCode.VERDICT_FAILED  # what is missing weighs more than why
+    assert results["stopped_by"] == "interrupted"
     assert results["messages"]["accepted"] == 20
     assert results["ledger"]["missing"] == 20
     assert read(manifest).accepted.numbers.size == 20

@@ -166,33 +166,47 @@ class SessionJudge:
         return self._by_default(stage) if stage is Stage.HELO and policy.default_at_helo else None
 
     def _mail(self, octets: int) -> Answer | None:
-        limits = self._policy.limits
-        self._recipients = 0
-        if limits.max_octets is not None and octets > limits.max_octets:
+        if self.max_octets is not None and octets > self.max_octets:
             return _TOO_BIG
+        if (limited := self._begin_message()) is not None:
+            return limited
+        return self._by_default(Stage.MAIL) if self._policy.default_at_mail else None
+
+    def _begin_message(self) -> Answer | None:
+        """Take from the limits that hold for messages; the one that has nothing left, and then nothing is taken."""
         if self._messages >= self._most_messages:
             return _SESSION_FULL
-        if (bucket := self._client.bucket) is not None and not bucket.take(self._policy.clock()):
+        bucket = self._client.bucket
+        if bucket is not None and not bucket.take(self._policy.clock()):
             return _CLIENT_RATE
         self._messages += 1
-        return self._by_default(Stage.MAIL) if self._policy.default_at_mail else None
+        self._recipients = 0
+        return None
 
     def _by_default(self, stage: Stage) -> Answer | None:
         """Where no recipient is known, the default temper may have its stage."""
         return self._by_chance(self._policy.destinations.default, stage, b"", b"")
 
     def _rcpt(self, sender: bytes, recipient: bytes) -> Answer | None:
-        policy = self._policy
-        self._recipients += 1
-        if self._recipients > self._most_recipients:
-            return _RECIPIENTS
-        if not (policy.domains_limited or policy.chance_at_rcpt):
+        if (limited := self._add_recipient(recipient)) is not None:
+            return limited
+        if not self._policy.chance_at_rcpt:
             return None
-        domain = recipient[recipient.rfind(b"@") + 1 :]
-        destination, bucket = policy.found.get(domain) or policy.destinations.find(domain)
-        if bucket is not None and not bucket.take(policy.clock()):
-            return _DOMAIN_RATE
-        return self._by_chance(destination, Stage.RCPT, sender, recipient) if policy.chance_at_rcpt else None
+        destination = self._policy.destinations.find(recipient[recipient.rfind(b"@") + 1 :])[0]
+        return self._by_chance(destination, Stage.RCPT, sender, recipient)
+
+    def _add_recipient(self, recipient: bytes) -> Answer | None:
+        """The same of those that hold for recipients."""
+        policy = self._policy
+        if self._recipients >= self._most_recipients:
+            return _RECIPIENTS
+        if policy.domains_limited:
+            domain = recipient[recipient.rfind(b"@") + 1 :]
+            bucket = (policy.found.get(domain) or policy.destinations.find(domain))[1]
+            if bucket is not None and not bucket.take(policy.clock()):
+                return _DOMAIN_RATE
+        self._recipients += 1
+        return None
 
     def _data(self, sender: bytes, recipients: list[bytes]) -> Answer | None:
         for recipient in recipients:
@@ -205,28 +219,11 @@ class SessionJudge:
 
     def mail(self) -> bool:
         """MAIL without parameters, when it has nothing to pass but limits; takes from them if so."""
-        policy = self._policy
-        if not policy.envelope_is_plain or self._messages >= self._most_messages:
-            return False
-        bucket = self._client.bucket
-        if bucket is not None and not bucket.take(policy.clock()):
-            return False
-        self._messages += 1
-        self._recipients = 0
-        return True
+        return self._policy.envelope_is_plain and self._begin_message() is None
 
     def rcpt(self, recipient: bytes) -> bool:
         """RCPT, likewise."""
-        policy = self._policy
-        if not policy.envelope_is_plain or self._recipients >= self._most_recipients:
-            return False
-        if policy.domains_limited:
-            domain = recipient[recipient.rfind(b"@") + 1 :]
-            bucket = (policy.found.get(domain) or policy.destinations.find(domain))[1]
-            if bucket is not None and not bucket.take(policy.clock()):
-                return False
-        self._recipients += 1
-        return True
+        return self._policy.envelope_is_plain and self._add_recipient(recipient) is None
 
     def data(self) -> bool:
         """DATA, likewise."""
