@@ -33,6 +33,7 @@ _ATTACHMENT_WEIGHTS = (70, 20, 10)[:MAX_ATTACHMENTS]
 # Messages per thread of the Enron corpus: 200,399 mails, 123,501 of them in threads of two and more (Klimt and Yang
 # 2004); above 10 the source has classes, taken here as 14 and 24.
 _THREAD_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 24)
+_THREADED_TOGETHER = 1024  # messages, shuffled: a thread's lie inside, so that short corpora have replies, too
 _THREAD_WEIGHTS = (76_898, 16_736, 4_782, 3_049, 1_282, 879, 903, 378, 214, 178, 1_260, 430)
 
 
@@ -75,9 +76,12 @@ class Draws:
         """Give each message's thread, and for replies the places in the block of the thread's earlier messages."""
         if not look.threads:
             return np.arange(self.messages), {}
-        chosen = self.choose("thread", _THREAD_WEIGHTS)
-        members = np.repeat(np.arange(self.messages), np.array(_THREAD_LENGTHS)[chosen])[: self.messages]
-        threads = members[np.argsort(self.raw("thread order"), kind="stable")]
+        lengths = np.array(_THREAD_LENGTHS)[self.choose("thread", _THREAD_WEIGHTS)]
+        order, threads = self.raw("thread order"), np.empty(self.messages, dtype=np.int64)
+        for begin in range(0, self.messages, _THREADED_TOGETHER):
+            end = min(begin + _THREADED_TOGETHER, self.messages)
+            members = np.repeat(np.arange(begin, end), lengths[begin:end])[: end - begin]
+            threads[begin:end] = members[np.argsort(order[begin:end], kind="stable")]
         seen: dict[int, list[int]] = {}
         earlier = {}
         for at, thread in enumerate(threads.tolist()):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT_VERSION = 1  # the same recipe gives the same octets as long as this number is the same
+FORMAT_VERSION = 2  # the same recipe gives the same octets as long as this number is the same
 
 
 def path_of(corpus: Path) -> Path:

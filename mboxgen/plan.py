@@ -25,8 +25,8 @@ from mboxgen.sizes import format_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_BLOCK_MESSAGES = 1024  # these two are part of the format: other numbers give other octets
-MAX_BLOCK_OCTETS = 1 << 28
+MAX_BLOCK_MESSAGES = 4096  # these two are part of the format: other numbers give other octets
+MAX_BLOCK_OCTETS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def block_messages(self) -> int:
-        """How many messages a block has: 1,024, fewer when they are very large."""
+        """How many messages a block has: 4,096, fewer when that would be more than 64 MiB."""
         return _block_messages(self.recipe)
 
     @property

@@ -117,7 +117,7 @@ def test_a_manifest_is_a_recipe_for_the_same_corpus(mboxgen: Run, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "fragment"),
     [
-        ({"format_version": 7}, "it was made in format 7, this mboxgen makes format 1"),
+        ({"format_version": 7}, "it was made in format 7, this mboxgen makes format 2"),
         ({"versions": {"faker": "30.0.0"}, "words": "0" * 16}, "it was made with the words of faker 30.0.0, those of"),
     ],
 )

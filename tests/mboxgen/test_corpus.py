@@ -40,8 +40,8 @@ def sha256(path: Path) -> str:
 # its lists change, so do the corpora, the manifest's "words" tells which, and these lines and the version change.
 WORDS = "1c6eced8430e9d7a"
 GOLDEN = {
-    "spec2001": "3fe1775797d73b83",
-    "dovecot-sample": "3df0db03eed40a38",
+    "spec2001": "9b370cfc92a40b7c",
+    "dovecot-sample": "e1be6c957b7bc4f8",
     "kumo-60k": "8ebec04bd9fc38ae",
     "kumo-100k": "e8ff9aa5bc6e1244",
     "loadsim-mmb": "9d23009b9f2091f0",
@@ -71,7 +71,7 @@ def test_every_preset_delivers_the_planned_octets_and_never_changes(tmp_path: Pa
 
 @pytest.mark.parametrize(("eol", "crews"), [(Eol.CRLF, (1, 2, 7, 1)), (Eol.LF, (1, 2))])
 def test_the_octets_are_the_same_for_any_number_of_workers(tmp_path: Path, eol: Eol, crews: tuple[int, ...]) -> None:
-    recipe = Recipe(("uniform:1kb-3kb",), count=7_500, seed=3, look="personal", eol=eol)
+    recipe = Recipe(("uniform:1kb-3kb",), count=30_000, seed=3, look="personal", eol=eol)
     assert plan.make(recipe).blocks > 7, "every worker gets a block"
     sums = set()
     for number, workers in enumerate(crews):
@@ -144,7 +144,7 @@ def check_mail(message: bytes, utf8: bool) -> str:
     assert parsed["Date"].datetime.utcoffset() is not None
     assert len(parsed.get_all("Received", [])) <= 20
     header = message[: message.index(b"\r\n\r\n")]
-    assert all(len(line) <= 100 for line in header.split(b"\r\n"))
+    assert all(len(line.decode()) <= 100 for line in header.split(b"\r\n"))  # characters: RFC 6532 section 3.4
     assert all(line.strip() for line in header.split(b"\r\n"))
     return str(parsed["Message-ID"])
 
@@ -320,7 +320,7 @@ class TestNothingHalfMadeStays:
 
         monkeypatch.setattr(crew, "_started", doomed)
         with pytest.raises(GenerateError, match="was killed by signal 9; nothing was left"):
-            generate(Recipe(("1kb",), count=5_000), tmp_path / "a.mbox", workers=2)
+            generate(Recipe(("1kb",), count=10_000), tmp_path / "a.mbox", workers=2)
         assert list(tmp_path.iterdir()) == []
 
     def test_when_a_worker_is_killed_at_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ class TestNothingHalfMadeStays:
 
         (tmp_path / "a.mbox").write_bytes(b"older")
         with pytest.raises(KeyboardInterrupt):
-            generate(Recipe(("1kb",), count=5_000), tmp_path / "a.mbox", workers=workers, force=True, progress=stop)
+            generate(Recipe(("1kb",), count=10_000), tmp_path / "a.mbox", workers=workers, force=True, progress=stop)
         assert [entry.name for entry in tmp_path.iterdir()] == ["a.mbox"]
         assert (tmp_path / "a.mbox").read_bytes() == b"older"
 
