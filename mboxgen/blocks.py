@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import headers, mime, people
-from mboxgen.columns import Table, hexadecimal, lengths, rows
+from mboxgen.columns import Column, Table, hexadecimal, lengths, rows
 from mboxgen.distributions import with_tail
 from mboxgen.draft import Draft, Finished
 from mboxgen.draws import Draws
@@ -55,7 +55,7 @@ def smallest(recipe: Recipe) -> int:
     gathered = people.gather(recipe.seed, _locales(recipe))
     identities = headers.Identities(recipe.seed, gathered)
     longest = max((person.address for person in gathered.persons), key=len)
-    identity = max(identities.of(np.arange(4096)), key=len)
+    identity = max(identities.of(np.arange(4096)).texts, key=len)
     dated = headers.Moments(np.zeros(1, dtype=np.int64)).dates[0] + _MESSAGE_ID
     faults = [FAULTS[name] for name, share in recipe.faults if share]
     content = mime.BROKEN_FIELDS if any(fault.name == "broken-mime" for fault in faults) else b""
@@ -128,8 +128,9 @@ class Renderer:
         self._fields = headers.Fields(gathered)
         self._subjects = len(gathered.subjects)
         self._identities = headers.Identities(recipe.seed, gathered)
-        self._traces = traces_of(recipe.seed, locales, look.list_mail)
-        self._header_sizes = with_tail(look.name, look.headers[:-1], look.headers[-1][1])
+        longest = look.headers[-1][1]
+        self._traces = traces_of(recipe.seed, locales, look.list_mail, longest)
+        self._header_sizes = with_tail(look.name, look.headers[:-1], longest)
         kinds = _kinds(recipe)
         self._shelf = shelf_of(recipe.seed, look.locales, tuple(dict.fromkeys([*kinds, "base64"])))
         self._pools, self._html_pools = np.array([self._shelf.numbers[kind] for kind in kinds]).reshape(2, -1)
@@ -147,15 +148,14 @@ class Renderer:
         numbers = self._plan.numbers(block)
         drawn = self._drawn(draws, np.arange(numbers.start, numbers.stop), self._plan.sizes(block))
         made = self._headers(draws, drawn)
-        from_lines = drawn.moments.from_lines(self._fields.openings.pick(drawn.senders))
-        draft = Draft(self._shelf, from_lines, made)
-        self._put_bodies(draft, draws, drawn, drawn.octets - lengths(made))
+        draft = Draft(self._shelf, drawn.moments.from_lines(self._fields.openings, drawn.senders), made)
+        self._put_bodies(draft, draws, drawn, drawn.octets - made.octets)
         finished = draft.finish(self._recipe.seed, block)
         flags = np.where(finished.eight_bit, Flag.EIGHT_BIT, 0).astype(np.uint32) | np.uint32(Flag.CHECKSUMS_KNOWN)
         for name, struck in drawn.struck.items():
             flags[struck] |= np.uint32(FAULTS[name].flags)
         for at in np.flatnonzero(drawn.wide).tolist():
-            flags[at] |= 0 if made[at].isascii() else Flag.SMTPUTF8
+            flags[at] |= 0 if made.texts[at].isascii() else Flag.SMTPUTF8
         return Rendered(finished, flags, drawn.moments.epochs)
 
     def _drawn(self, draws: Draws, numbers: NDArray[np.int64], octets: NDArray[np.int64]) -> _Drawn:
@@ -202,17 +202,19 @@ class Renderer:
         jitter = draws.below("date", min(stretch, 1 << 31))[: len(numbers)]
         return self._start + numbers * self._span // count + jitter
 
-    def _headers(self, draws: Draws, drawn: _Drawn) -> list[bytes]:
+    def _headers(self, draws: Draws, drawn: _Drawn) -> Column:
         """Give all headers; what is too small for its shape becomes plain text, for names: gets a short header."""
         fields, count = self._fields, len(drawn.numbers)
-        identities = self._identities.of(drawn.numbers)
-        dated, referred = rows(count, drawn.moments.dates, _MESSAGE_ID).tolist(), [b"\r\n"] * count
-        for at in np.flatnonzero(drawn.struck.get("missing-date", ())).tolist():
+        identities, in_identities = self._identities.of(drawn.numbers)
+        dates, undated = rows(count, drawn.moments.dates, _MESSAGE_ID), drawn.struck.get("missing-date", np.False_)
+        dated, referred = dates.tolist(), [b"\r\n"] * count
+        for at in np.flatnonzero(undated).tolist():
             dated[at] = _MESSAGE_ID
         for at, before in drawn.earlier.items():
             referred[at] += headers.references(identities, before)
         columns = (drawn.senders, drawn.recipients, drawn.subjects)
-        core = fields.octets(*columns) + sum(map(lengths, (dated, identities, referred)))
+        core = fields.octets(*columns) + np.where(undated, len(_MESSAGE_ID), dates.itemsize) + in_identities
+        core += lengths(referred)
         room = drawn.octets - core - 2 - self._leads.octets[drawn.leads]
         contents = self._content_numbers(drawn, room)
         in_content = self._content_octets[contents] + (drawn.shapes > _HTML) * (_TOKEN_OCTETS - len(b"%b"))
@@ -224,11 +226,12 @@ class Renderer:
         for at, token in zip(multipart.tolist(), drawn.tokens[multipart].tolist(), strict=True):
             content[at] %= token
         parts = (traces, *fields.columns(*columns), dated, identities, referred, content)
-        made = list(map(b"".join, zip(*parts, strict=True)))
+        made = Column(list(map(b"".join, zip(*parts, strict=True))), lengths(traces) + core + in_content + 2)
         for at in np.flatnonzero(room < 0).tolist():
             sender, recipient = (fields.addresses[who] for who in (drawn.senders[at], drawn.recipients[at, 0]))
             broken = mime.BROKEN_FIELDS if contents[at] == len(self._contents.texts) - 1 else b""
-            made[at] = headers.short(sender, recipient, dated[at], identities[at], broken)
+            made.texts[at] = headers.short(sender, recipient, dated[at], identities[at], broken)
+            made.octets[at] = len(made.texts[at])
             drawn.charsets[at] = _UNDECLARED
         return made
 

@@ -1,13 +1,14 @@
 """Texts of a whole block side by side: one for each message, handled as a column.
 
 Takes     ready texts, of which columns are picked by number; arrays of texts that are all equally long
-Gives     Table (texts whose octets and checksums are known), rows (texts joined without a step per message)
+Gives     Table (texts whose octets and checksums are known), Column (one text each, with its octets), rows (texts
+          joined without a step per message)
 Not here  which fields and parts are made of them (headers, mime)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DIGITS = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+
+
+class Column(NamedTuple):
+    """A text for each message. Octets are reckoned where that can be: to be counted, texts have to be read again."""
+
+    texts: list[bytes]
+    octets: NDArray[np.int64]
 
 
 class Table:

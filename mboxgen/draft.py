@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mboxgen.columns import Column
     from mboxgen.shelf import Shelf
 
 _BLANK_CRC = np.uint32(crc32(b"\r\n"))
@@ -60,18 +61,18 @@ class Finished:
 class Draft:
     """Collects one block; `group` before the columns of every group, `finish` once."""
 
-    def __init__(self, shelf: Shelf, from_lines: Sequence[bytes], headers: Sequence[bytes]) -> None:
+    def __init__(self, shelf: Shelf, from_lines: Column, headers: Column) -> None:
         self.shelf = shelf
-        self._messages = len(headers)
+        self._messages = len(headers.texts)
         self._pieces: list[bytes | memoryview] = []
         self._octets: list[NDArray[np.int64]] = []
         self._crcs: list[NDArray[np.uint32]] = []
         self._places: list[NDArray[np.int64]] = []
         self._runs: list[tuple[NDArray[np.int64], ...]] = []
-        everyone = np.arange(len(headers))
+        everyone = np.arange(self._messages)
         self.group(everyone, 0)
-        self.fixed(from_lines)
-        self.fixed(headers)
+        self.fixed(*from_lines)
+        self.fixed(*headers)
         self.group(everyone, _COLUMNS - 1)
         self.same(b"\r\n")
 
@@ -79,9 +80,9 @@ class Draft:
         """Let the columns that follow be those of the messages `at`; each message belongs to one group."""
         self._at, self._column = at, column
 
-    def fixed(self, texts: Sequence[bytes]) -> None:
-        """Append texts as they are, to each message its own."""
-        self._put(texts, lengths(texts), checksums.each(texts))
+    def fixed(self, texts: Sequence[bytes], octets: NDArray[np.int64] | None = None) -> None:
+        """Append texts as they are, to each message its own; their octets are counted unless known."""
+        self._put(texts, lengths(texts) if octets is None else octets, checksums.each(texts))
 
     def picked(self, table: Table, numbers: NDArray[np.int64]) -> None:
         """Append texts of a table, to each message the one with its number."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.columns import Table, hexadecimal, rows
+from mboxgen.columns import Column, Table, hexadecimal, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,9 +47,10 @@ class Moments:
         self.dates = rows(count, b"Date: ", self.minutes, _SECONDS[epochs % 7], b" +0000\r\n")
         self._stamps = rows(count, short, clocks, _SECONDS[50 + epochs % 10], year)
 
-    def from_lines(self, openings: Iterable[bytes]) -> list[bytes]:
+    def from_lines(self, openings: Table, senders: NDArray[np.int64]) -> Column:
         """Give From_ lines: asctime, UTC, no zone, which every known reader takes (docs/corpora.md)."""
-        return list(map(add, openings, self._stamps.tolist()))
+        lines = list(map(add, openings.pick(senders), self._stamps.tolist()))
+        return Column(lines, openings.octets[senders] + self._stamps.itemsize)
 
 
 @lru_cache(maxsize=4096)
@@ -71,13 +72,14 @@ class Identities:
 
     def __init__(self, seed: int, people: People) -> None:
         self.run = streams.stream_number(f"run {seed}")
-        self._ends = [b".%08x@%b>" % (self.run, host) for host in people.hosts]
+        self._ends = Table([b".%08x@%b>" % (self.run, host) for host in people.hosts])
 
-    def of(self, numbers: NDArray[np.int64]) -> list[bytes]:
+    def of(self, numbers: NDArray[np.int64]) -> Column:
         """Give the Message-IDs of messages with their angle brackets; the number is octets 1 to 10."""
         spread = numbers.astype(np.uint64) % _SPREAD * np.uint64(2_654_435_761) % _SPREAD
-        ends = map(self._ends.__getitem__, (spread % np.uint64(len(self._ends))).tolist())
-        return list(map(add, rows(len(numbers), b"<", hexadecimal(numbers, 10)).tolist(), ends))
+        ends = (spread % np.uint64(len(self._ends.texts))).astype(np.int64)
+        begins = rows(len(numbers), b"<", hexadecimal(numbers, 10))
+        return Column(list(map(add, begins.tolist(), self._ends.pick(ends))), begins.itemsize + self._ends.octets[ends])
 
 
 class Fields:

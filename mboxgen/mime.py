@@ -142,7 +142,7 @@ def _put_plain(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> Non
     draft.picked(letters.ready_leads, letters.leads)
     draft.picked(ready, greetings)
     draft.run(letters.pools, room - ready.octets[greetings] - polite * references.itemsize)
-    draft.fixed(np.where(polite, references, b"").tolist())
+    draft.fixed(np.where(polite, references, b"").tolist(), polite * references.itemsize)
 
 
 def _put_html(draft: Draft, letters: Letters, octets: NDArray[np.int64], lead: bool) -> None:

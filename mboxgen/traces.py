@@ -41,21 +41,21 @@ _MINUTE_OCTETS = len(b"Fri, 21 Nov 2025 22:55")
 
 
 @lru_cache(maxsize=4)
-def traces_of(seed: int, locales: str, list_mail: bool) -> Traces:
-    """Give the traces of a seed; the same ones again while they are remembered."""
-    return Traces(seed, gather(seed, locales), list_mail)
+def traces_of(seed: int, locales: str, list_mail: bool, most: int) -> Traces:
+    """Give the traces of a seed, of at most `most` octets; the same ones again while they are remembered."""
+    return Traces(seed, gather(seed, locales), list_mail, most)
 
 
 class Traces:
     """Trace fields of many lengths, each with the longest it can become."""
 
-    def __init__(self, seed: int, people: People, list_mail: bool) -> None:
+    def __init__(self, seed: int, people: People, list_mail: bool, most: int) -> None:
         longest = max(len(person.address) for person in people.persons)
         filled = (b"-" * _MINUTE_OCTETS, b"0" * 10, b"0" * 10, b"r" * longest)
         # By place and not by name: a third less to do for each message.
         forms: list[tuple[bytes, _Choice]] = [
             (_PLACE.sub(b"%b", template), itemgetter(*map(_KEYS.index, _PLACE.findall(template))))
-            for template in built(seed, people, list_mail)
+            for template in built(seed, people, list_mail, most)
         ]
         forms.sort(key=lambda form: len(form[0] % form[1](filled)))
         self._forms = forms
@@ -77,15 +77,18 @@ class Traces:
         return traces
 
 
-def built(seed: int, people: People, list_mail: bool) -> list[bytes]:
-    """Build trace fields (Received, DKIM, ARC, list fields), from about 200 to 12,000 octets.
+def built(seed: int, people: People, list_mail: bool, most: int) -> list[bytes]:
+    """Build trace fields (Received, DKIM, ARC, list fields), from about 200 to 12,000 octets, those up to `most`.
 
     Each is a template for `%` with the keys d (minute), e (second of the epoch), i (identity) and r (recipient).
     """
     made = []
     for number in range(TRACES):
+        aim = 200 * 60 ** (number / TRACES)
+        if aim > most:
+            break
         draws = itertools.cycle(streams.raw(seed, "traces", number, 128).tolist())
-        made.append(_trace(draws, people, list_mail, aim=200 * 60 ** (number / TRACES)))
+        made.append(_trace(draws, people, list_mail, aim))
     return made
 
 
