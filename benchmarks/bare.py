@@ -1,6 +1,6 @@
 """Ceilings of this machine, to hold floors against: what is left when nothing is built, parsed, proved or recorded.
 
-`bare_loop`    a uvloop request/reply loop with the byte counts of a 5 KB message, one client and one server process
+`bare_loop`    a uvloop request/reply loop with the byte counts of a message, one client and one server process
 `bare_sender`  a client of epoll that sends the same ready octets again and again to a real sink
 
 No sender can do less for a message than the second one does, so no sender gets more out of that sink.
@@ -16,69 +16,74 @@ from typing import cast
 
 import uvloop
 
-_REQUEST = (b"x" * 400, b"x" * 4_950, b"x" * 160)
-_REQUEST_OCTETS = sum(map(len, _REQUEST))
+_HEAD, _TAIL = b"x" * 400, b"x" * 160
 _REPLY = b"y" * 88
 _CONNECTIONS = 20
 
 
 class _Server(asyncio.Protocol):
+    def __init__(self, request: int) -> None:
+        self._request = request
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._octets = 0
 
     def data_received(self, data: bytes) -> None:
         self._octets += len(data)
-        while self._octets >= _REQUEST_OCTETS:
-            self._octets -= _REQUEST_OCTETS
+        while self._octets >= self._request:
+            self._octets -= self._request
             self._transport.write(_REPLY)
 
 
 class _Client(asyncio.Protocol):
     left = 0
 
-    def __init__(self, done: "asyncio.Future[None]") -> None:
+    def __init__(self, request: tuple[bytes, ...], done: "asyncio.Future[None]") -> None:
+        self._request = request
         self._done = done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.writelines(_REQUEST)
+        self._transport.writelines(self._request)
 
     def data_received(self, data: bytes) -> None:
         _Client.left -= 1
         if _Client.left > 0:
-            self._transport.writelines(_REQUEST)
+            self._transport.writelines(self._request)
         elif not self._done.done():
             self._done.set_result(None)
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, request: int) -> None:
     async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(_Server, "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(lambda: _Server(request), "127.0.0.1", 0)
         pipe.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     uvloop.run(serve())
 
 
-async def _ask(port: int, count: int) -> float:
+async def _ask(port: int, count: int, request: tuple[bytes, ...]) -> float:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     _Client.left = count
     began = time.perf_counter()
     for _ in range(_CONNECTIONS):
-        await loop.create_connection(lambda: _Client(done), "127.0.0.1", port)
+        await loop.create_connection(lambda: _Client(request, done), "127.0.0.1", port)
     await done
     return count / (time.perf_counter() - began)
 
 
-def bare_loop(count: int) -> float:
-    """Requests per second of this machine."""
+def bare_loop(count: int, octets: int) -> float:
+    """Requests per second of this machine, each of a body's `octets` and of what stands around it."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
+    request = _HEAD, b"x" * octets, _TAIL
+    arguments = theirs, sum(map(len, request))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=arguments, daemon=True)
     process.start()
     try:
-        return uvloop.run(_ask(ours.recv(), count))
+        return uvloop.run(_ask(ours.recv(), count, request))
     finally:
         process.kill()
         process.join()

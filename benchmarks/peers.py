@@ -100,6 +100,9 @@ def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]
             source(port, size, kept=kept), count,
         )  # fmt: skip
 
+    def bare(name: str, words: str, floor: float, port: int, size: str, count: int) -> Contest:
+        return Contest(name, words, floor, ours(port, size), lambda n: bare_loop(n, SIZES[size]), count)
+
     return [
         senders("their-sink", "senders → smtp-sink, 5 KB, kept sessions", 1.8, theirs, "5k", 25_000),
         senders("kept-5k", "senders → our sink, 5 KB, kept", 3.0, plain, "5k", 40_000),
@@ -119,7 +122,10 @@ def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]
         ceiling("kept-5k", "our sink, 5 KB", plain, "5k", 40_000),
         ceiling("kept-100k", "our sink, 100 KB", plain, "100k", 4_000),
         ceiling("churn-5k", "our sink, 5 KB, a session a message", plain, "5k", 8_000, kept=False),
-        Contest("bare-5k", "our pair, of a bare loop with the same octets", 0.45, ours(plain, "5k"), bare_loop, 80_000),
+        bare("bare-5k", "our pair, of a bare loop with the same octets, 5 KB", 0.45, plain, "5k", 80_000),
+        bare("bare-5k-ledger", "the same, ledger on", 0, ledger, "5k", 80_000),
+        bare("bare-100k", "our pair, of a bare loop with the same octets, 100 KB", 0, plain, "100k", 20_000),
+        bare("bare-100k-ledger", "the same, ledger on", 0, ledger, "100k", 20_000),
         Contest("sink-5k", "sinks, under smtp-source, 5 KB", 1.3, source(plain, "5k"), source(theirs, "5k"), 20_000),
         Contest(
             "sink-100k", "sinks, under smtp-source, 100 KB", 2.0, source(plain, "100k"), source(theirs, "100k"), 2_000
