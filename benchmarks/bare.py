@@ -168,4 +168,4 @@ def bare_sender(port: int, count: int, octets: int, *, kept: bool = True) -> flo
 
 
 if __name__ == "__main__":
-    print(f"{bare_loop(300_000):,.0f} requests/s")
+    print(f"{bare_loop(300_000, 5_000):,.0f} requests/s of 5 KB")

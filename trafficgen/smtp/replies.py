@@ -18,7 +18,7 @@ MAX_LINES: Final = 100
 
 _TOO_LONG: Final = f"reply line over {MAX_LINE_OCTETS} octets"
 
-_MAX_REMEMBERED: Final = 1024
+MAX_REMEMBERED: Final = 1024
 """Octets of a group of replies that is worth remembering whole."""
 
 _LINE: Final = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)", re.DOTALL)
@@ -57,7 +57,7 @@ class ReplyReader:
         """The replies that `data` completes, in order."""
         if self.fault:
             return []
-        if len(data) <= _MAX_REMEMBERED and self.empty and (known := _whole(data)) is not None:
+        if len(data) <= MAX_REMEMBERED and self.empty and (known := _whole(data)) is not None:
             return list(known)
         return self._parse(data)
 
