@@ -62,12 +62,12 @@ Side = Callable[[Target, int], Measured]
 
 
 class Rows:
-    """Counts rows and drops them, with no Python in between: `extend` is next(counter, row)."""
+    """Counts rows and drops them, with no Python in between: `frombytes` is next(counter, row)."""
 
     def __init__(self) -> None:
         self._counter = itertools.count()
         self._looks = 0
-        self.extend = partial(next, self._counter)
+        self.frombytes = partial(next, self._counter)
 
     def count(self) -> int:
         self._looks += 1
@@ -82,7 +82,7 @@ class Counter(Recorder):
         self._counted = Rows()
         self.rows = self._counted  # type: ignore[assignment]
 
-    def fold(self) -> None:
+    def fold(self, least: int = 0) -> None:
         """There is nothing to fold."""
 
     def _fold(self) -> None:

@@ -207,8 +207,14 @@ class _Worker:
             self._recipients.folded()
 
     def _progress(self, _lag_ns: int) -> None:
+        # In two turns of the loop: what is due meanwhile waits for half as long.
         self._sweep()
-        self._pipe.send(control.Progress(self._snapshot()))
+        self._recorder.fold(1)
+        self._loop.call_soon(self._report)
+
+    def _report(self) -> None:
+        if not self._finished.is_set():  # else the account is handed in, and nobody listens any more
+            self._pipe.send(control.Progress(self._snapshot()))
 
     def _snapshot(self) -> Snapshot:
         self._surroundings.steady.tally(self._account)

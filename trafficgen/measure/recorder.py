@@ -122,9 +122,9 @@ class Recorder:
         """One sample of how late the event loop woke up."""
         self._lags.append(max(lag_ns, 0))
 
-    def fold(self) -> None:
+    def fold(self, least: int = FOLD_FROM) -> None:
         """Count the waiting rows and forget them, if they are enough to be worth it. Call it many times a second."""
-        if len(self.rows) >= FOLD_FROM * COLUMNS:
+        if len(self.rows) >= least * COLUMNS:
             self._fold()
 
     def _fold(self) -> None:
