@@ -83,7 +83,7 @@ def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]
     responses, limits and a ledger on disk.
 
     Unless a line says otherwise both senders send to the same sink. The most there is: what a sender gets that does
-    nothing but send. A floor above it is out of reach of every sender, with that sink on that machine.
+    nothing but send ("at most"). A floor above it is out of reach of every sender, with that sink on that machine.
     """
 
     def ours(port: int, size: str, *, kept: bool = True, chunks: int = 0) -> Callable[[int], float]:
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/<date>-peers.md")
     options = parser.parse_args()
     lines = [
-        "| what (20 sessions, loopback) | ours /s | theirs /s | ratio of medians | least–most | the most there is | floor |",
+        "| what (20 sessions, loopback) | ours /s | theirs /s | ratio of medians | least–most | at most | floor |",
         "|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)
