@@ -137,6 +137,7 @@ class Opinions:
     """RFC 2920 3.1: answers DATA with 354 though every recipient was refused."""
     queue_ids: bool = False
     multi_line: bool = False
+    eight_bit: bool = False
     chunking: bool = False
     """RFC 3030: what it answers to DATA or to the end of data, it answers to BDAT."""
 
@@ -232,7 +233,7 @@ class OpinionatedServer:
 
     def _ehlo(self) -> bytes:
         lines = ["server.test", *["PIPELINING"] * self.opinions.pipelining, "ENHANCEDSTATUSCODES"]
-        lines += ["CHUNKING"] * self.opinions.chunking
+        lines += ["CHUNKING"] * self.opinions.chunking + ["8BITMIME"] * self.opinions.eight_bit
         return self._say("EHLO", 250, "\n".join(lines))
 
     def _end_of_data(self) -> bytes:

@@ -45,6 +45,7 @@ opinions = st.builds(
     lets_data_through=st.booleans(),
     queue_ids=st.booleans(),
     multi_line=st.booleans(),
+    eight_bit=st.booleans(),
 )
 deadly_opinions = st.builds(
     Opinions,

@@ -84,6 +84,15 @@ def test_a_queue_id_is_all_that_may_differ() -> None:
     assert not steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind.replace(b"2.1.5 ok", b"2.1.5 okay"))
 
 
+def test_messages_with_octets_above_ascii_take_the_shortcut_too() -> None:
+    steady = CountingSteady()
+    letters = [letter(number, eight_bit=number % 2 == 1) for number in range(50)]
+    book, _, wrote = send_all(letters, Opinions(eight_bit=True), steady=steady)
+    assert steady.shortcuts == 48
+    assert wrote.count(b"> BODY=8BITMIME\r\n") == 25
+    assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
+
+
 def test_a_message_of_several_recipients_before_one_of_one_keeps_them_all() -> None:
     letters = [letter(number, recipients=1 if number % 2 else 3) for number in range(20)]
     book, taken, _ = send_all(letters, Opinions(), steady=Steady())
@@ -93,15 +102,15 @@ def test_a_message_of_several_recipients_before_one_of_one_keeps_them_all() -> N
 
 
 @given(
-    st.lists(st.sampled_from([1, 1, 1, 2]), min_size=1, max_size=12),
+    st.lists(st.sampled_from([(1, False), (1, False), (1, True), (2, False)]), min_size=1, max_size=12),
     opinions,
     st.lists(st.integers(1, 300), min_size=1, max_size=8) | st.just([1 << 20]),
     st.integers(0, 3),
 )
 def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
-    recipients: list[int], said: Opinions, sizes: list[int], max_messages: int
+    kinds: list[tuple[int, bool]], said: Opinions, sizes: list[int], max_messages: int
 ) -> None:
-    letters = [letter(number, recipients=count) for number, count in enumerate(recipients)]
+    letters = [letter(number, recipients=count, eight_bit=wide) for number, (count, wide) in enumerate(kinds)]
     quick, quick_taken, quick_wrote = send_all(letters, said, sizes=sizes, max_messages=max_messages, steady=Steady())
     careful, careful_taken, careful_wrote = send_all(
         letters, said, sizes=sizes, max_messages=max_messages, steady=NeverSteady()

@@ -209,9 +209,7 @@ class ClientSession:
                 self._next = work
                 tail += self._envelope(work[0])
                 pending.extend(_phases(work[0]))
-                self._group = (
-                    message.recipients == work[0].recipients == 1 and not work[0].eight_bit and self._reader.empty
-                )
+                self._group = message.recipients == work[0].recipients == 1 and self._reader.empty
         return message.head, message.body, tail
 
     def _on_end_of_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
@@ -348,13 +346,14 @@ class ClientSession:
             self._ready_ns = -1
             self._start_ns = self._sent_ns = self.waiting_since_ns = now_ns
             work = self._next = self._take(now_ns)
-            if work is not None and work[0].recipients == 1 and not work[0].eight_bit:
-                return message.head, message.body, message.tail + work[0].envelope
+            if work is not None and work[0].recipients == 1:
+                envelope = self._envelope(work[0]) if work[0].eight_bit else work[0].envelope
+                return message.head, message.body, message.tail + envelope
             return self._send_other(work, now_ns)
         return self._read(data, now_ns)
 
     def _send_other(self, work: Work | None, now_ns: int) -> Collection[Buffer]:
-        """The end of the hot path when no plain message of one recipient rides along: the careful way from here."""
+        """The end of the hot path when no message of one recipient rides along: the careful way from here."""
         self._group = False
         self._next = None
         if work is not None:
