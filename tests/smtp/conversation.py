@@ -324,5 +324,5 @@ def send_all(
         wire.run(session, server.greeting(), server.feed, lambda server=server: server.hung_up)
         session.lost("closed by the server", "", wire.now_ns)
         taken += server.taken
-    steady.tally(notebook)
+    steady.tally_all(notebook)
     return notebook, taken, wire.client_wrote

@@ -45,7 +45,7 @@ def test_both_machines_end_with_equal_ledgers(
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
         wire.run(session, GREETING, server.feed, lambda server=server: server.closed)
-    steady.tally(notebook)
+    steady.tally_all(notebook)
     assert notebook.outcomes == [(each.number, Outcome.ACCEPTED) for each in letters]
     assert notebook.partial == {}
     assert notebook.replies[Phase.END_OF_DATA, 250, "2.0.0"] == len(letters)

@@ -8,7 +8,7 @@ from tests.smtp.test_both_machines import opinions
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.smtp.replies import Reply, ReplyReader
 from trafficgen.smtp.seams import Account
-from trafficgen.smtp.steady import GROUP, Steady
+from trafficgen.smtp.steady import Steady, group_of
 
 
 class NeverSteady(Steady):
@@ -21,9 +21,13 @@ class NeverSteady(Steady):
 class CountingSteady(Steady):
     """Remembers how often the shortcut was taken, also after `tally`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, recipients: int = 1) -> None:
+        super().__init__(recipients)
         self.shortcuts = 0
+
+    @property
+    def all_shortcuts(self) -> int:
+        return sum(one.shortcuts for one in self._kin.values() if isinstance(one, CountingSteady))
 
     def tally(self, account: Account) -> None:
         self.shortcuts += self.hits
@@ -62,7 +66,7 @@ def test_what_repeats_would_have_been_read_as_the_same_kinds_of_replies(
     learnt: bytes, behind: bytes, begin: bytes, text: bytes, line_end: bytes
 ) -> None:
     steady, book = Steady(), Notebook()
-    steady.learn(learnt + behind, ReplyReader().feed(learnt + behind), book, GROUP)
+    steady.learn(learnt + behind, ReplyReader().feed(learnt + behind), book, group_of(1))
     data = begin + text + line_end + behind
     if steady.repeats(data):
         reader = ReplyReader()
@@ -76,7 +80,7 @@ def test_a_queue_id_is_all_that_may_differ() -> None:
     steady, behind = Steady(), b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
     assert not steady.repeats(b"250 2.0.0 queued as 1\r\n" + behind)
     steady.learn(
-        b"250 2.0.0 queued as 1\r\n" + behind, ReplyReader().feed(b"250 2.0.0 ok\r\n" + behind), Notebook(), GROUP
+        b"250 2.0.0 queued as 1\r\n" + behind, ReplyReader().feed(b"250 2.0.0 ok\r\n" + behind), Notebook(), group_of(1)
     )
     assert steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind)
     assert not steady.repeats(b"250 2.6.0 queued as 23\r\n" + behind)
@@ -93,16 +97,18 @@ def test_messages_with_octets_above_ascii_take_the_shortcut_too() -> None:
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
 
 
-def test_a_message_of_several_recipients_before_one_of_one_keeps_them_all() -> None:
-    letters = [letter(number, recipients=1 if number % 2 else 3) for number in range(20)]
-    book, taken, _ = send_all(letters, Opinions(), steady=Steady())
+def test_messages_of_several_recipients_take_the_shortcut_too_and_keep_them_all() -> None:
+    letters, steady = [letter(number, recipients=1 if number % 2 else 3) for number in range(20)], CountingSteady()
+    book, taken, _ = send_all(letters, Opinions(), steady=steady)
+    assert steady.all_shortcuts == 17  # all but one group of each kind, which are learnt, and the last
+    assert book.replies[Phase.RCPT, 250, "2.1.5"] == 40
     assert [number for number, outcome in book.outcomes if outcome is Outcome.ACCEPTED] == list(range(20))
     assert taken == [(number, 1 if number % 2 else 3) for number in range(20)]
     assert book.partial == {}
 
 
 @given(
-    st.lists(st.sampled_from([(1, False), (1, False), (1, True), (2, False)]), min_size=1, max_size=12),
+    st.lists(st.sampled_from([(1, False), (1, False), (1, True), (2, False), (3, True)]), min_size=1, max_size=24),
     opinions,
     st.lists(st.integers(1, 300), min_size=1, max_size=8) | st.just([1 << 20]),
     st.integers(0, 3),

@@ -217,7 +217,7 @@ class _Worker:
             self._pipe.send(control.Progress(self._snapshot()))
 
     def _snapshot(self) -> Snapshot:
-        self._surroundings.steady.tally(self._account)
+        self._surroundings.steady.tally_all(self._account)
         self._account.tally()
         if self._recipients is not None:
             self._recipients.tally()

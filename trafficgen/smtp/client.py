@@ -26,7 +26,7 @@ from typing import Final
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.smtp.replies import Reply, ReplyReader
 from trafficgen.smtp.seams import ROW, Account, Buffer, Extensions, Manners, Message, Source, Work
-from trafficgen.smtp.steady import GROUP, Steady, as_hoped
+from trafficgen.smtp.steady import Steady, as_hoped
 
 _ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _OPENING: Final = (Phase.GREETING, Phase.EHLO, Phase.HELO)
@@ -209,7 +209,8 @@ class ClientSession:
                 self._next = work
                 tail += self._envelope(work[0])
                 pending.extend(_phases(work[0]))
-                self._group = message.recipients == work[0].recipients == 1 and self._reader.empty
+                self._group = self._recipients == message.recipients and self._reader.empty
+                self._steady = self._steady.of(work[0].recipients)
         return message.head, message.body, tail
 
     def _on_end_of_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
@@ -343,31 +344,33 @@ class ClientSession:
             )
             message, self._due_ns = self._next  # type: ignore[misc]
             self.message = message
+            self._recipients = message.recipients
             self._ready_ns = -1
             self._start_ns = self._sent_ns = self.waiting_since_ns = now_ns
             work = self._next = self._take(now_ns)
-            if work is not None and work[0].recipients == 1:
-                envelope = self._envelope(work[0]) if work[0].eight_bit else work[0].envelope
-                return message.head, message.body, message.tail + envelope
-            return self._send_other(work, now_ns)
+            if work is None:
+                return self._send_lone(now_ns)
+            rider = work[0]
+            if rider.recipients != steady.recipients:
+                self._steady = steady.of(rider.recipients)
+                self._pending = deque(self._steady.group)
+            envelope = self._envelope(rider) if rider.eight_bit else rider.envelope
+            return message.head, message.body, message.tail + envelope
         return self._read(data, now_ns)
 
-    def _send_other(self, work: Work | None, now_ns: int) -> Collection[Buffer]:
-        """The end of the hot path when no message of one recipient rides along: the careful way from here."""
+    def _send_lone(self, now_ns: int) -> Collection[Buffer]:
+        """The end of the hot path when no message rides along: the careful way from here."""
         self._group = False
-        self._next = None
-        if work is not None:
-            self._source.give_back(work)
         self._pending.clear()
-        self._recipients = 1
         self._rode_along = True
         return self._send_message(now_ns)
 
     def _read(self, data: bytes, now_ns: int) -> list[Buffer]:
         group, self._group = self._group, False
         replies = self._reader.feed(data)
-        if group and len(replies) == len(GROUP) and self._reader.empty and as_hoped(replies):
-            self._steady.learn(data, replies, self._account, GROUP)
+        steady = self._steady
+        if group and len(replies) == len(steady.group) and self._reader.empty and as_hoped(replies):
+            steady.learn(data, replies, self._account, steady.group)
         return self._answer_all(replies, now_ns)
 
     def _answer_all(self, replies: list[Reply], now_ns: int) -> list[Buffer]:

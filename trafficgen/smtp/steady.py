@@ -10,8 +10,11 @@ from trafficgen.outcomes import Phase
 from trafficgen.smtp.replies import MAX_REMEMBERED, Reply
 from trafficgen.smtp.seams import Account
 
-GROUP: Final = (Phase.END_OF_DATA, Phase.MAIL, Phase.RCPT, Phase.DATA)
-"""The replies due after a message whose successor, with one recipient, rode along."""
+
+def group_of(recipients: int) -> tuple[Phase, ...]:
+    """The replies due after a message whose successor, with so many recipients, rode along."""
+    return (Phase.END_OF_DATA, Phase.MAIL, *[Phase.RCPT] * recipients, Phase.DATA)
+
 
 _BARE: Final = len(b"250 ")
 
@@ -19,19 +22,31 @@ _BARE: Final = len(b"250 ")
 class Steady:
     """The last group of replies that the careful parser took for "accepted; go on", shared by all sessions.
 
+    Each number of recipients has a group of its own: `of`.
+
     Servers answer message after message with the same octets. The same octets, to the same group of commands, mean
     the same: one comparison instead of four parsed replies, a twentieth of their cost (benchmarks/wire.py). Most real
     servers put a queue id into the reply to the end of data: `repeats` looks past it.
     """
 
-    __slots__ = ("_begin", "_behind", "_replies", "hits", "octets", "phases")
+    __slots__ = ("_begin", "_behind", "_kin", "_replies", "group", "hits", "octets", "phases", "recipients")
 
-    def __init__(self) -> None:
+    def __init__(self, recipients: int = 1) -> None:
+        self.recipients = recipients
+        self.group = group_of(recipients)
+        self._kin: dict[int, Steady] = {recipients: self}
         self.octets = b""
         self.hits = 0
         self._begin = self._behind = b""
         self._replies: list[Reply] = []
         self.phases: tuple[Phase, ...] = ()
+
+    def of(self, recipients: int) -> "Steady":
+        """The one for messages with so many recipients."""
+        if (found := self._kin.get(recipients)) is None:
+            found = self._kin[recipients] = type(self)(recipients)
+            found._kin = self._kin
+        return found
 
     def learn(self, octets: bytes, replies: list[Reply], account: Account, phases: tuple[Phase, ...]) -> None:
         """Remember a group that was answered in one piece, all as hoped."""
@@ -57,6 +72,11 @@ class Steady:
             and (len(begin) > _BARE or data[_BARE] not in b"245")  # where no enhanced code was, none is
         )
 
+    def tally_all(self, account: Account) -> None:
+        """`tally`, for every number of recipients."""
+        for one in self._kin.values():
+            one.tally(account)
+
     def tally(self, account: Account) -> None:
         """Write the hits so far into the account, as the replies they stand for."""
         if self.hits:
@@ -66,6 +86,6 @@ class Steady:
 
 
 def as_hoped(replies: list[Reply]) -> bool:
-    """Whether the replies to `GROUP` say: accepted, and go on."""
-    end_of_data, mail, rcpt, data = (reply.code for reply in replies)
-    return 200 <= end_of_data <= 299 and mail == 250 and 250 <= rcpt <= 259 and data == 354
+    """Whether the replies to a group say: accepted, and go on."""
+    end_of_data, mail, *rcpts, data = (reply.code for reply in replies)
+    return 200 <= end_of_data <= 299 and mail == 250 and all(250 <= rcpt <= 259 for rcpt in rcpts) and data == 354
