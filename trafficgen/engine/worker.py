@@ -23,7 +23,7 @@ from trafficgen.engine.dispatch import ClosedLoop, OpenLoop
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
-from trafficgen.measure.recorder import Recorder
+from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.open_files import raise_open_files
 from trafficgen.pipes import listen
@@ -200,16 +200,20 @@ class _Worker:
 
     def _fold(self, lag_ns: int) -> None:
         self._recorder.loop_lag(lag_ns)
+        self._count()
+
+    def _count(self, least: int = FOLD_FROM) -> None:
+        """Fold the rows, if they are so many; those of recipients before they are gone."""
         if self._recipients is not None:
             self._recipients.tally()
-        self._recorder.fold()
+        self._recorder.fold(least)
         if self._recipients is not None:
             self._recipients.folded()
 
     def _progress(self, _lag_ns: int) -> None:
         # In two turns of the loop: what is due meanwhile waits for half as long.
         self._sweep()
-        self._recorder.fold(1)
+        self._count(1)
         self._loop.call_soon(self._report)
 
     def _report(self) -> None:
