@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import random
 import resource
 import statistics
@@ -28,6 +27,7 @@ from pathlib import Path
 
 from zlib_ng.zlib_ng import crc32
 
+from benchmarks.machine import birth_certificate
 from mboxgen import Recipe, generate, open_mbox, plan, read_mbox
 from mboxgen.distributions import Mix
 from mboxgen.sizes import PRESETS
@@ -91,8 +91,7 @@ def straightforward(path: Path, sizes_kib: list[int], messages: int) -> float:
 def make_room(path: Path, octets: int) -> None:
     """Write as many octets and remove them: whatever is measured next finds pages that were in use a moment ago.
 
-    For others a virtual machine's host must find memory first, which here takes up to five times as long as filling
-    them.
+    For others a virtual machine's host may have to find memory first, which takes longer than filling them.
     """
     run_writers(path, octets, 1)
     path.unlink()
@@ -224,10 +223,9 @@ def main() -> None:
         print(f"{name:36} {value}")
     print(f"{'this process peaked at':36} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB:.0f} MB")
     if given.write:
-        command = f"python -m benchmarks.corpus --rounds {given.rounds} --megabytes {given.megabytes}"
-        machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        table = "\n".join(f"| {name.strip()} | {value} |" for name, value in rows)
-        given.write.write_text(f"`{command}`, {machine}\n\n| what | measured |\n|---|---|\n{table}\n")
+        command = " ".join(["python -m benchmarks.corpus", *sys.argv[1:]])
+        table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+        given.write.write_text(f"{birth_certificate(command)}\n\n| what | measured |\n|---|---|\n{table}\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def birth_certificate(command: str) -> str:
         f"`{command}` at commit {commit.stdout.strip() or 'unknown'}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
         f"{os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, uvloop {version('uvloop')}, numpy {version('numpy')}. "
-        "Sender, sink and peers on the same machine over loopback; the rounds of both sides take turns."
+        "All of it on this one machine, what needs a network over loopback; what is compared takes turns."
     )
 
 

@@ -18,7 +18,7 @@ from benchmarks.machine import birth_certificate, write_result
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import WorkerAccount
 from trafficgen.measure.recorder import Recorder
-from trafficgen.plan import Plan
+from trafficgen.plan import Plan, Workload
 from trafficgen.smtp.client import ClientSession
 from trafficgen.smtp.replies import ReplyReader
 from trafficgen.smtp.seams import ROW, Manners, Work
@@ -26,18 +26,22 @@ from trafficgen.smtp.steady import Steady
 from trafficgen.workload import Messages
 
 _GREETING, _EHLO = b"220 server.test ESMTP\r\n", b"250-server.test\r\n250 PIPELINING\r\n"
-_ENVELOPE = b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go ahead\r\n"
-_SAME = b"250 2.0.0 taken\r\n" + _ENVELOPE
 _FEEDS = 1000
+
+
+def _envelope(recipients: int = 1) -> bytes:
+    return b"250 2.1.0 ok\r\n" + b"250 2.1.5 ok\r\n" * recipients + b"354 go ahead\r\n"
+
+
+_SAME = b"250 2.0.0 taken\r\n" + _envelope()
 
 
 class _Endless:
     """The same messages again and again: what building them costs is measured elsewhere. A `smtp.seams.Source`."""
 
-    def __init__(self) -> None:
-        self._messages = Messages(Plan(max_messages=64, run_id="0" * 16), date="Fri, 21 Nov 2025 22:55:00 +0000").block(
-            0, 64
-        )
+    def __init__(self, recipients: int) -> None:
+        plan = Plan(max_messages=64, run_id="0" * 16, workload=Workload(recipients_per_message=((recipients, 1.0),)))
+        self._messages = Messages(plan, date="Fri, 21 Nov 2025 22:55:00 +0000").block(0, 64)
         self._turn = count()
 
     def take(self, now_ns: int) -> Work | None:
@@ -47,23 +51,23 @@ class _Endless:
         pass
 
 
-def _session() -> tuple[ClientSession, Recorder]:
+def _session(recipients: int) -> tuple[ClientSession, Recorder]:
     """A session whose first message is under way."""
     recorder = Recorder(4, now_ns(), open_loop=False)
-    source = _Endless()
+    source = _Endless(recipients)
     session = ClientSession(source, WorkerAccount(recorder, print), Manners(), Steady())
     work = source.take(0)
     assert work is not None
     session.greet(work, 0)
     session.connected(0)
-    for reply in (_GREETING, _EHLO, _ENVELOPE):
+    for reply in (_GREETING, _EHLO, _envelope(recipients)):
         session.feed(reply, 0)
     return session, recorder
 
 
-def _fed(answer: Callable[[int], tuple[bytes, ...]]) -> Callable[[], None]:
+def _fed(answer: Callable[[int], tuple[bytes, ...]], recipients: int = 1) -> Callable[[], None]:
     """Feed a session the answers to a thousand messages."""
-    session, recorder = _session()
+    session, recorder = _session(recipients)
     turns = count()
 
     def feed() -> None:
@@ -91,7 +95,8 @@ def measured(rounds: int) -> list[str]:
     reader, parsed = ReplyReader(), ReplyReader()
     steps = {
         "the same replies to every message": _fed(lambda _: (_SAME,)),
-        "replies with a queue id": _fed(lambda n: (b"250 2.0.0 queued as %08X\r\n" % n + _ENVELOPE,)),
+        "replies with a queue id": _fed(lambda n: (b"250 2.0.0 queued as %08X\r\n" % n + _envelope(),)),
+        "the same, three recipients": _fed(lambda n: (b"250 2.0.0 queued as %08X\r\n" % n + _envelope(3),), 3),
         "the same replies, in two pieces": _fed(lambda _: (_SAME[:20], _SAME[20:])),
         "four replies that were read before": _repeated(lambda: reader.feed(_SAME)),
         "four replies, parsed": _repeated(lambda: parsed._parse(_SAME)),

@@ -72,7 +72,7 @@ _ALL = (
     Preset(
         "spec2001",
         "SPECmail2001 Architecture White Paper v1.00 (16 Jan 2001), 4.2.1.1; no attachments: its FAQ, Q7",
-        "consumer mail of 2001, ten exact sizes from 1 to 2,675 kB, mean 24.5 kB (kB taken as 1,000)",
+        "consumer mail of 2001 as plain text, ten exact sizes from 1 to 2,675 kB, mean 24.5 kB (kB taken as 1,000)",
         "plain",
         _mix(
             (1_000, 10.20), (2_000, 30.71), (3_000, 20.59), (4_000, 10.78), (5_000, 5.88), (6_000, 3.74),

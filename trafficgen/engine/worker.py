@@ -223,8 +223,7 @@ class _Worker:
     def _snapshot(self) -> Snapshot:
         self._surroundings.steady.tally_all(self._account)
         self._account.tally()
-        if self._recipients is not None:
-            self._recipients.tally()
+        self._count(1)
         now = now_ns()
         snapshot = self._recorder.snapshot(
             now_ns=now,
@@ -234,10 +233,7 @@ class _Worker:
             sessions_opened=sum(slot.opened for slot in self._slots),
             in_flight=sum(slot.in_flight for slot in self._slots),
         )
-        if self._recipients is None:
-            return snapshot
-        self._recipients.folded()
-        return self._recipients.in_place(snapshot)
+        return snapshot if self._recipients is None else self._recipients.in_place(snapshot)
 
     def _sweep(self) -> None:
         """One look at every session, in place of a timer for each message."""
