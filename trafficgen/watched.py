@@ -16,7 +16,7 @@ import trafficgen
 from trafficgen.clock import NS_PER_S
 from trafficgen.course import Progress, run
 from trafficgen.drain import Drain
-from trafficgen.measure.health import assess
+from trafficgen.measure.health import assess, diagnose
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import Host
@@ -94,7 +94,7 @@ class _Watcher:
     def see(self, now: Progress) -> None:
         self._last = now
         if self._window:
-            self._window.see(now.snapshot, now.elapsed_ns)
+            self._window.see(now.snapshot)
         if self._journal:
             self._journal.keep(self._so_far)
         if now.elapsed_ns // NS_PER_S > self._seen_s:
@@ -118,8 +118,16 @@ class _Watcher:
 
     def _judged(self, results: Results) -> Results:
         if self._window:
-            results = replace(results, window=self._window.window(tuple(results.domains)))
+            ended_ns = self._sending_ended_ns(results) if results.complete else None
+            results = replace(results, window=self._window.window(tuple(results.domains), ended_ns))
         return replace(results, thresholds=judge_all(self._watch.thresholds, results))
+
+    def _sending_ended_ns(self, results: Results) -> int | None:
+        """Since the run's start; None when nothing was sent."""
+        snapshot = self._last.snapshot if self._last else Snapshot.empty()
+        if snapshot.first_start_ns is None or results.rate.over_s is None:
+            return None
+        return snapshot.first_start_ns - snapshot.began_ns + round(results.rate.over_s * NS_PER_S)
 
     def _so_far(self) -> Results:
         assert self._last is not None
@@ -152,12 +160,5 @@ class _Watcher:
 def _with_caveats(results: Results, snapshot: Snapshot, *, stolen_share: float, ceiling_share: float | None) -> Results:
     """`results` with what the machine around the run has to say; its other caveats stay as they are."""
     results = replace(results, generator=replace(results.generator, ceiling_share=ceiling_share))
-    known = {caveat.kind for caveat in results.caveats}
     every = assess(snapshot, stolen_share=stolen_share, ceiling_share=ceiling_share)
-    added = tuple(caveat for caveat in every if caveat.kind not in known)
-    if not added:
-        return results
-    caveats = (*results.caveats, *added)
-    limits = tuple(caveat.text for caveat in caveats if caveat.limits_generator)
-    generator = replace(results.generator, limited=bool(limits), sentences=limits)
-    return replace(results, caveats=caveats, generator=generator)
+    return results.with_caveats(diagnose({caveat.kind: caveat.text for caveat in (*every, *results.caveats)}))

@@ -73,16 +73,48 @@ def test_messages_to_an_unknown_domain_make_no_results() -> None:
         build(snapshot_of([Outcome.ACCEPTED] * 2), domains=DOMAINS[:1])
 
 
-def test_rate_counts_accepted_messages_from_first_start_to_last_end() -> None:
-    # Ten starts from 0 to 0.9 s, the last end at 0.95 s; nine accepted.
-    rate = build(snapshot_of([Outcome.ACCEPTED] * 9 + [Outcome.FAILED])).rate
+def test_rate_counts_accepted_messages_from_first_start_to_last_reply() -> None:
+    # Ten starts from 0 to 0.9 s, the last reply at 0.95 s; nine accepted.
+    rate = build(snapshot_of([Outcome.ACCEPTED] * 9 + [Outcome.REJECTED_PERMANENT])).rate
     assert rate == Rate(
         messages_per_s=pytest.approx(9 / 0.95),
         messages_per_hour=pytest.approx(9 / 0.95 * 3600),
         bytes_per_s=pytest.approx(9000 / 0.95),
         started_per_s=pytest.approx(10.0),
         wanted_per_s=None,
+        over_s=0.95,
     )
+
+
+def stalled(*, asked: int | None, stopped_by: StoppedBy, not_started: int = 0) -> Results:
+    """Ten messages accepted in the first second; an eleventh began then and was given up after 15 s, of 5 s asked."""
+    recorder = Recorder(2, 0, open_loop=False)
+    for number in range(10):
+        recorder.rows.extend((number, Outcome.ACCEPTED, 0, -1, number * 10**8, -1, -1, (number + 1) * 10**8, 1_000))
+    recorder.rows.extend((10, Outcome.IN_DOUBT, 0, -1, 9 * 10**8, -1, -1, 15 * 10**9, 1_000))
+    wall_ns = 15 * 10**9
+    ended = recorder.snapshot(
+        now_ns=wall_ns, cpu_ns=1, wall_ns=wall_ns, sessions_open=0, sessions_opened=2, in_flight=0
+    )
+    plan = replace(PLAN, max_messages=asked, duration_ns=5 * 10**9)
+    planned = ended.started + not_started
+    return build(ended, plan=plan, stopped_by=stopped_by, planned=planned, not_started=not_started)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stopped_by", "not_started", "over_s"),
+    [
+        (11, StoppedBy.DEADLINE, 0, 1.0),  # all were sent; what follows is waiting for one reply
+        (100, StoppedBy.DEADLINE, 89, 5.0),  # the server stood still while there was more to send
+        (None, StoppedBy.DEADLINE, 0, 5.0),
+        (100, StoppedBy.INTERRUPTED, 89, 1.0),
+    ],
+)
+def test_the_rate_is_over_the_time_in_which_mail_was_sent(
+    asked: int | None, stopped_by: StoppedBy, not_started: int, over_s: float
+) -> None:
+    rate = stalled(asked=asked, stopped_by=stopped_by, not_started=not_started).rate
+    assert (rate.over_s, rate.messages_per_s) == (over_s, 10 / over_s)
 
 
 def test_the_document_of_a_small_run() -> None:

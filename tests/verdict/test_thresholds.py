@@ -155,7 +155,7 @@ def test_a_window_is_judged_in_place_of_the_whole_run() -> None:
         snapshot = recorder.snapshot(
             now_ns=wall, cpu_ns=1, wall_ns=wall, sessions_open=0, sessions_opened=1, in_flight=0
         )
-        watch.see(snapshot, wall)
+        watch.see(snapshot)
     windowed = replace(HUNDRED, window=watch.window(NAMES))
     latency, rate, count = judge_all(
         [parse_threshold(text) for text in ("p99<6ms", "domain{gmail.com}.p99<6ms", "accepted.count==100")], windowed

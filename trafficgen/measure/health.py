@@ -7,7 +7,7 @@ Not here  what to do about it: the run's results carry the caveats, a verdict ma
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
@@ -43,16 +43,17 @@ MAX_CEILING_SHARE: Final = 0.8
 
 
 class CaveatKind(Enum):
-    """Everything that may have to be said about a run, in the order in which it is said."""
+    """Everything that may have to be said about a run: causes before what follows from them."""
 
     WORKER_LOST = "worker_lost"
+    CPU_STOLEN = "cpu_stolen"
     WORKER_CPU = "worker_cpu"
     LOOP_LAG = "loop_lag"
-    CPU_STOLEN = "cpu_stolen"
     NEAR_CEILING = "near_ceiling"
     PORTS_EXHAUSTED = "ports_exhausted"
     ARRIVALS_DROPPED = "arrivals_dropped"
     SESSIONS_BUSY = "sessions_busy"
+    STARTS_LATE = "starts_late"
     RATE_MISSED = "rate_missed"
 
 
@@ -65,12 +66,25 @@ ADVICE: Final = {
     CaveatKind.PORTS_EXHAUSTED: "send more messages a session, or widen net.ipv4.ip_local_port_range",
     CaveatKind.ARRIVALS_DROPPED: "raise the number of sessions, or ask for a rate that this server takes",
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
+    CaveatKind.STARTS_LATE: "run it for longer: from some seconds on the two can be told apart",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
 }
 
 _GENERATOR_LIMITS: Final = frozenset(
     {CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG, CaveatKind.CPU_STOLEN, CaveatKind.PORTS_EXHAUSTED}
 )
+
+_FOLLOWS_FROM: Final = {
+    CaveatKind.LOOP_LAG: frozenset({CaveatKind.WORKER_CPU, CaveatKind.CPU_STOLEN}),
+    CaveatKind.SESSIONS_BUSY: _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST},
+    CaveatKind.STARTS_LATE: _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST},
+}
+"""What is not said beside its own cause: a loop on a full core lags, and what lags starts late."""
+
+_LESS_LOAD: Final = frozenset({CaveatKind.ARRIVALS_DROPPED, CaveatKind.RATE_MISSED})
+"""Facts that are said whatever their cause, since a verdict asks for them; what to do about them depends on it."""
+
+_MEND_THE_CAUSE_FIRST: Final = "mend what is said above first: the generator sent less than it was asked to"
 
 _NO_PORT: Final = os.strerror(errno.EADDRNOTAVAIL)
 
@@ -104,6 +118,7 @@ def assess(
     `dropped_arrivals`: messages that were due and that no session ever turned to. `stolen_share`: of the machine's CPU
     time, what its host took. `ceiling_share`: of the rate this machine was found capable of; None: not calibrated.
     """
+    busy, unclear = _late(snapshot)
     texts = {
         CaveatKind.WORKER_LOST: _lost(lost_workers),
         CaveatKind.WORKER_CPU: _busiest(snapshot.workers),
@@ -112,12 +127,22 @@ def assess(
         CaveatKind.NEAR_CEILING: _near_ceiling(ceiling_share),
         CaveatKind.PORTS_EXHAUSTED: _out_of_ports(snapshot),
         CaveatKind.ARRIVALS_DROPPED: _dropped(dropped_arrivals),
-        CaveatKind.SESSIONS_BUSY: None,
+        CaveatKind.SESSIONS_BUSY: busy,
+        CaveatKind.STARTS_LATE: unclear,
         CaveatKind.RATE_MISSED: _missed(snapshot, wanted_per_s),
     }
-    if not any(texts[kind] for kind in _GENERATOR_LIMITS):
-        texts[CaveatKind.SESSIONS_BUSY] = _late(snapshot)
-    return tuple(Caveat(kind, text, ADVICE[kind]) for kind, text in texts.items() if text)
+    return diagnose({kind: text for kind, text in texts.items() if text})
+
+
+def diagnose(found: Mapping[CaveatKind, str]) -> tuple[Caveat, ...]:
+    """What was found, as one diagnosis: in order, without what only follows from the rest, each with its advice."""
+    kinds = {kind for kind in found if not _FOLLOWS_FROM.get(kind, frozenset()) & found.keys()}
+    held_back = bool(kinds & (_GENERATOR_LIMITS | {CaveatKind.WORKER_LOST}))
+
+    def advice(kind: CaveatKind) -> str:
+        return _MEND_THE_CAUSE_FIRST if held_back and kind in _LESS_LOAD else ADVICE[kind]
+
+    return tuple(Caveat(kind, found[kind], advice(kind)) for kind in CaveatKind if kind in kinds)
 
 
 def underfed(caveats: Sequence[Caveat], share_not_started: float) -> bool:
@@ -192,17 +217,20 @@ def _out_of_ports(snapshot: Snapshot) -> str | None:
 
 
 def _dropped(arrivals: int) -> str | None:
-    return f"{arrivals:,} messages were due and never started: all sessions were busy to the end" if arrivals else None
+    return f"{arrivals:,} messages were due and never started" if arrivals else None
 
 
-def _late(snapshot: Snapshot) -> str | None:
+def _late(snapshot: Snapshot) -> tuple[str | None, str | None]:
+    """That all sessions were busy when messages were due, or that a loop that stood still may explain it as well."""
     lateness_ns = snapshot.histograms["lateness"].quantile_ns(0.99) or 0
     if lateness_ns <= MAX_LATENESS_NS:
-        return None
-    return (
-        f"all sessions were busy when messages were due: they started {format_duration(lateness_ns)} late at p99, "
-        "though the generator had time to spare"
-    )
+        return None, None
+    late = f"they started {format_duration(lateness_ns)} late at p99"
+    longest_ns = max((worker.loop_lag.max_ns or 0 for worker in snapshot.workers), default=0)
+    if longest_ns < lateness_ns / 2:  # samples of it are 50 ms apart, so it may have lasted somewhat longer
+        return f"all sessions were busy when messages were due: {late}", None
+    unclear = f"and the generator's event loop once woke up {format_duration(longest_ns)} late"
+    return None, f"messages waited for a session or for the generator itself: {late}, {unclear}"
 
 
 def _missed(snapshot: Snapshot, wanted_per_s: float | None) -> str | None:

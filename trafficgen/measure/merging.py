@@ -47,7 +47,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
         ),
         plan=_plan(ordered),
         messages=messages,
-        rate=_rate(messages, span_s, ordered),
+        rate=_rate(messages, _sent_for_s(ordered), ordered),
         latency_ns={name: Latency.of(histograms[name]) if name in histograms else None for name in first.latency_ns},
         replies=_replies(ordered),
         failures=_failures(ordered),
@@ -108,8 +108,15 @@ def _messages(parts: Iterable[Messages]) -> Messages:
     return Messages(*map(sum, columns))
 
 
-def _rate(messages: Messages, span_s: float, parts: Sequence[Results]) -> Rate:
-    per_s = 1 / span_s if span_s > 0 else 0.0
+def _sent_for_s(parts: Sequence[Results]) -> float:
+    """From the first run's start to the last moment at which one of them was sending."""
+    begun = _begun(parts[0])
+    spans = ((part, part.run.duration_s if part.rate.over_s is None else part.rate.over_s) for part in parts)
+    return max((_begun(part) - begun).total_seconds() + span_s for part, span_s in spans)
+
+
+def _rate(messages: Messages, sent_for_s: float, parts: Sequence[Results]) -> Rate:
+    per_s = 1 / sent_for_s if sent_for_s > 0 else 0.0
     wanted = [part.rate.wanted_per_s for part in parts]
     return Rate(
         messages_per_s=messages.accepted * per_s,
@@ -117,6 +124,7 @@ def _rate(messages: Messages, span_s: float, parts: Sequence[Results]) -> Rate:
         bytes_per_s=messages.bytes * per_s,
         started_per_s=sum(part.rate.started_per_s for part in parts),
         wanted_per_s=None if None in wanted else sum(rate or 0.0 for rate in wanted),
+        over_s=sent_for_s,
     )
 
 

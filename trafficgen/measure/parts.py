@@ -88,7 +88,10 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Accepted messages over the time from the first start to the last end.
+    """Accepted messages over the time in which mail was sent, `over_s`: from the first start to the last start or
+    the last reply that accepted or rejected a message, and to the end of the time asked for where there was more to
+    send then. What is only waited for after that, such as a reply that never comes, does not stretch it. None in
+    results of 0.1.0, whose rates are over `run.duration_s`.
 
     `started_per_s` counts starts from the first to the last; `wanted_per_s` is what the plan asked for, None in the
     closed loop and with stages.
@@ -99,6 +102,7 @@ class Rate:
     bytes_per_s: float
     started_per_s: float
     wanted_per_s: float | None = None
+    over_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

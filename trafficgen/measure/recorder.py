@@ -89,6 +89,7 @@ class Recorder:
         self._first_start_ns: int | None = None
         self._last_start_ns: int | None = None
         self._last_end_ns: int | None = None
+        self._last_answered_ns: int | None = None
         self._histograms = {name: Histogram() for name in STRETCHES}
         self._replies: dict[ReplyKey, _Count] = {}
         self._failures: dict[FailureKey, _Count] = {}
@@ -159,6 +160,7 @@ class Recorder:
             first_start_ns=self._first_start_ns,
             last_start_ns=self._last_start_ns,
             last_end_ns=self._last_end_ns,
+            last_answered_ns=self._last_answered_ns,
             histograms=histograms,
             replies={key: Tally(seen.count, seen.example) for key, seen in self._replies.items()},
             failures={key: Tally(seen.count, seen.example) for key, seen in self._failures.items()},
@@ -203,6 +205,9 @@ class Recorder:
         self._last_start_ns = latest(self._last_start_ns, int(start.max()))
         self._last_end_ns = latest(self._last_end_ns, int(end.max()))
         rejected = (outcome == Outcome.REJECTED_TEMPORARY) | (outcome == Outcome.REJECTED_PERMANENT)
+        answered = end[accepted | rejected]
+        if answered.size:
+            self._last_answered_ns = latest(self._last_answered_ns, int(answered.max()))
         latency = self._fold_latencies(accepted, rejected, due, start, end)
         self._record("envelope", (ready - start)[ready >= 0])
         # A server may answer before the last octet left us: that took it no time at all.

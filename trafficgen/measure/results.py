@@ -9,7 +9,7 @@ Not here  words for people (report), the comparison of two runs
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +35,7 @@ from trafficgen.measure.parts import (
     WorkerHealth,
 )
 from trafficgen.measure.parts import StoppedBy as StoppedBy
-from trafficgen.measure.snapshot import STRETCHES, Snapshot
+from trafficgen.measure.snapshot import STRETCHES, Snapshot, latest
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
 from trafficgen.outcomes import Outcome
@@ -141,7 +141,7 @@ class Results:
             plan=to_plain(plan.to_dict()),
             host=host,
             messages=_messages(snapshot, planned, not_started),
-            rate=_rate(snapshot, wanted_per_s),
+            rate=_rate(snapshot, wanted_per_s, _sent_for_ns(plan, snapshot, stopped_by, not_started)),
             latency_ns={name: Latency.of(snapshot.histograms[name]) for name in STRETCHES},
             replies=tuple(
                 Reply(phase.value, code, enhanced, tally.count, tally.example)
@@ -160,6 +160,12 @@ class Results:
             histograms={name: snapshot.histograms[name] for name in STRETCHES if snapshot.histograms[name].count},
             domain_histograms={domains[index][0]: timed for index, timed in snapshot.domain_latencies.items()},
         )
+
+    def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":
+        """The same run with these caveats, and what follows from them for the generator."""
+        limits = tuple(caveat.text for caveat in caveats if caveat.limits_generator)
+        generator = replace(self.generator, limited=bool(limits), sentences=limits)
+        return replace(self, caveats=caveats, generator=generator)
 
     def exit_code(self, *, keep_going: bool) -> ExitCode:
         """What the process that made this run ends with.
@@ -272,15 +278,27 @@ def _messages(snapshot: Snapshot, planned: int, not_started: int) -> Messages:
     )
 
 
-def _rate(snapshot: Snapshot, wanted_per_s: float | None) -> Rate:
-    span_ns = (snapshot.last_end_ns or 0) - (snapshot.first_start_ns or 0)
-    per_s = NS_PER_S / span_ns if span_ns > 0 else 0.0
+def _sent_for_ns(plan: Plan, snapshot: Snapshot, stopped_by: StoppedBy, not_started: int) -> int:
+    """How long mail was sent; 0 when none was. See `parts.Rate`."""
+    if snapshot.first_start_ns is None:
+        return 0
+    ended_ns = latest(snapshot.last_start_ns, snapshot.last_answered_ns)
+    more_to_send = not_started > 0 or (plan.load is None and plan.max_messages is None)
+    if stopped_by is StoppedBy.DEADLINE and plan.duration_ns is not None and more_to_send:
+        ended_ns = latest(ended_ns, snapshot.began_ns + plan.duration_ns)
+    assert ended_ns is not None
+    return ended_ns - snapshot.first_start_ns
+
+
+def _rate(snapshot: Snapshot, wanted_per_s: float | None, sent_for_ns: int) -> Rate:
+    per_s = NS_PER_S / sent_for_ns if sent_for_ns > 0 else 0.0
     return Rate(
         messages_per_s=snapshot.accepted * per_s,
         messages_per_hour=snapshot.accepted * per_s * 3600,
         bytes_per_s=snapshot.octets * per_s,
         started_per_s=started_per_s(snapshot),
         wanted_per_s=wanted_per_s,
+        over_s=sent_for_ns / NS_PER_S,
     )
 
 

@@ -89,6 +89,7 @@ class Snapshot:
     first_start_ns: int | None
     last_start_ns: int | None
     last_end_ns: int | None
+    last_answered_ns: int | None
     histograms: Mapping[str, Histogram]
     """By the names in `STRETCHES`; every name is there."""
     replies: Mapping[ReplyKey, Tally]
@@ -111,6 +112,7 @@ class Snapshot:
             first_start_ns=None,
             last_start_ns=None,
             last_end_ns=None,
+            last_answered_ns=None,
             histograms={name: Histogram() for name in STRETCHES},
             replies={},
             failures={},
@@ -183,6 +185,7 @@ class Snapshot:
             first_start_ns=earliest(self.first_start_ns, other.first_start_ns),
             last_start_ns=latest(self.last_start_ns, other.last_start_ns),
             last_end_ns=latest(self.last_end_ns, other.last_end_ns),
+            last_answered_ns=latest(self.last_answered_ns, other.last_answered_ns),
             histograms={name: self.histograms[name] + other.histograms[name] for name in STRETCHES},
             replies=_merged_tallies(self.replies, other.replies),
             failures=_merged_tallies(self.failures, other.failures),

@@ -2,8 +2,9 @@
 
 Takes     snapshots as they come while the run goes on, and where the window lies
 Gives     what ended within it: the last snapshot less the one at its beginning, so exact whatever the two are
-Limits    a window begins and ends with a snapshot, some 0.25 s after the time asked for; its length is known exactly
-          and its rates are over that length
+Limits    a window begins with the first snapshot taken after the time asked for, up to 0.25 s later, and ends with the
+          last one before; its length is known exactly and its rates are over that length. It ends with the sending:
+          replies that are waited for after that count in it, the waiting does not
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Window:
 
 
 class WindowWatch:
-    """Show it every snapshot of a run. `to_ns` None: the window lasts until the last message has ended."""
+    """Show it every snapshot of a run. `to_ns` None: the window lasts to the end of the run."""
 
     def __init__(self, from_ns: int, to_ns: int | None = None) -> None:
         self._from_ns = from_ns
@@ -40,27 +41,34 @@ class WindowWatch:
         self._first: Snapshot | None = None
         self._last: Snapshot | None = None
 
-    def see(self, snapshot: Snapshot, elapsed_ns: int) -> None:
-        """A snapshot of the whole run, `elapsed_ns` after its beginning."""
-        if elapsed_ns < self._from_ns:
+    def see(self, snapshot: Snapshot) -> None:
+        """A snapshot of the whole run."""
+        # Every worker must have got there: each reports in its turn, so their times differ by up to 0.25 s.
+        times_ns = [worker.wall_ns for worker in snapshot.workers]
+        if not times_ns or min(times_ns) < self._from_ns:
             return
         if self._first is None:
             self._first = snapshot
-        if self._to_ns is None or elapsed_ns <= self._to_ns or self._last is None:
+        if self._to_ns is None or max(times_ns) <= self._to_ns or self._last is None:
             self._last = snapshot
 
-    def window(self, domains: Sequence[str]) -> Window | None:
-        """What has been seen so far; None before the window has any length. `domains`: names by index."""
+    def window(self, domains: Sequence[str], sending_ended_ns: int | None = None) -> Window | None:
+        """What has been seen so far; None before the window has any length. `domains`: names by index.
+
+        `sending_ended_ns`: since the run's start; None while the run goes on.
+        """
         if self._first is None or self._last is None:
             return None
-        return difference(self._first, self._last, domains)
+        return difference(self._first, self._last, domains, sending_ended_ns)
 
 
-def difference(first: Snapshot, last: Snapshot, domains: Sequence[str]) -> Window | None:
+def difference(
+    first: Snapshot, last: Snapshot, domains: Sequence[str], sending_ended_ns: int | None = None
+) -> Window | None:
     """What ended after `first` and up to `last`; None when that is no time."""
     from_ns, to_ns = _reached_ns(first), _reached_ns(last)
-    if last.last_end_ns is not None:  # a run's last snapshot is taken after the goodbyes, which are no part of it
-        to_ns = min(to_ns, last.last_end_ns - last.began_ns)
+    if sending_ended_ns is not None:
+        to_ns = min(to_ns, sending_ended_ns)
     if to_ns <= from_ns:
         return None
     histograms = {name: last.histograms[name].since(first.histograms[name]) for name in STRETCHES}

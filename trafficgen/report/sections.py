@@ -156,7 +156,10 @@ def _rates(results: Results) -> Section:
     if rate.wanted_per_s is not None:
         rows.append(_rate("started", rate.started_per_s, words.rate))
         rows.append(_rate("wanted", rate.wanted_per_s, words.rate))
-    return Section("rate", "lrrr", tuple(rows), header=("per second", "per minute", "per hour"))
+    over_s = results.run.duration_s if rate.over_s is None else rate.over_s
+    waited = over_s < results.run.duration_s * 0.99
+    notes = (f"over the {format_duration(over_s * 1e9)} in which mail was sent",) if waited else ()
+    return Section("rate", "lrrr", tuple(rows), ("per second", "per minute", "per hour"), notes)
 
 
 def _rate(name: str, per_s: float, form: Any) -> Row:
@@ -295,7 +298,7 @@ def _generator(results: Results) -> Section:
     shown = sorted(busiest[:MAX_ROWS], key=lambda worker: worker.worker)
     rows = [Row(tuple(_worker(worker))) for worker in shown]
     notes = [f"{len(busiest) - MAX_ROWS} less busy workers not shown"] if len(busiest) > MAX_ROWS else []
-    if not generator.limited and busiest:
+    if busiest and not results.caveats:
         share = f"{busiest[0].cpu_share:.0%}"
         notes.append(f"the generator had room to spare: its busiest worker used {share} of a core")
     if generator.ceiling_share is not None:
