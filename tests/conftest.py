@@ -5,8 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.peers.certificates import Certificate, make_certificate
+
+# A machine that is busy with something else is slow, not wrong.
+settings.register_profile("no deadlines", deadline=None, print_blob=True)
+settings.load_profile("no deadlines")
 
 
 @pytest.fixture(scope="session")

@@ -75,8 +75,9 @@ def test_a_server_that_takes_twice_as_long_fails(tmp_path: Path, capsys: pytest.
 
 
 def test_a_relay_that_loses_mail_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    # The sink stands for a build that delivers all it takes, the slow server for one that keeps nothing.
-    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0") as sink, server(0) as forgetful:
+    # The sink stands for a build that delivers all it takes, the slow server for one that keeps nothing. Both take long
+    # enough for the sender to wait: one that is busy all the time is the limit, and then nothing is judged.
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0", "--delay", "dot:20ms") as sink, server(20) as forgetful:
         api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
         arguments = ["--a", f"127.0.0.1:{sink.port}", "--b", str(forgetful), "--looks", "6", "--control", "0"]
         waiting = ["--wait-for-delivery", "300ms", "--sink-api", api]
@@ -92,7 +93,7 @@ def test_an_interrupt_while_mail_drains_loses_nothing(
 
     monkeypatch.setattr("trafficgen.drain.time", SimpleNamespace(sleep=interrupted))
     state = tmp_path / "gate.jsonl"
-    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0") as sink, server(0) as forgetful:
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0", "--delay", "dot:20ms") as sink, server(20) as forgetful:
         api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
         arguments = ["--a", str(forgetful), "--looks", "6", "--control", "0", "--state", str(state)]
         waiting = ["--wait-for-delivery", "1m", "--sink-api", api]

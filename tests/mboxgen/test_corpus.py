@@ -261,7 +261,7 @@ def test_shared_attachments_occur_again_and_unique_ones_do_not(tmp_path: Path) -
     assert 0.6 < shares[0.3] < 0.8
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     st.tuples(st.integers(2_000, 4_000), st.integers(0, 300_000)),
     st.integers(1, 40),

@@ -209,7 +209,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, bodies: list[list[bytes]],
     assert messages(tmp_path, octets) == wanted
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([FROM, b"\n", b"\r\n", b"\r", b"Content-Length: 7\n\n"])))
 @example([FROM, b"\n", FROM])
 def test_arbitrary_octets_are_read_or_refused_and_never_lost(tmp_path: Path, pieces: list[bytes]) -> None:

@@ -5,14 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mboxgen import checksums, parts, pools, streams, text
 from mboxgen.shelf import Shelf
 
 
-@settings(deadline=None)
 @given(st.integers(2, 3_000) | st.integers(262_000, 800_000), st.integers(0, 10**6))
 def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> None:
     prose = text.prose(1, octets, variant)

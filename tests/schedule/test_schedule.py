@@ -151,7 +151,6 @@ rates = st.floats(0.01, 50_000, allow_nan=False)
 stages = st.lists(st.tuples(st.floats(0.001, 600), st.floats(0, 2_000)), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(rates, st.integers(0, 10**9), st.integers(0, 50))
 @example(0.01, 2**62 // 10**11 - 2, 5)
 @example(0.01, 2**63 // 10**11 - 2, 5)  # 292 years from now
@@ -164,7 +163,6 @@ def test_constant_arrivals_never_fall_and_any_split_is_equal(rate_per_s, first, 
     assert [int(schedule.due_ns(k, k + 1)[0]) for k in range(first, first + length)] == due.tolist()
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 2_000), stages, st.floats(0, 1))
 def test_counts_of_stages_are_the_integral_give_or_take_one(start_per_s, steps, part):
     schedule = staged(start_per_s, *steps)
@@ -181,7 +179,7 @@ def test_counts_of_stages_are_the_integral_give_or_take_one(start_per_s, steps, 
     assert len(due) == 0 or (due[0] >= 0 and due[-1] < end_ns)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(1, 50_000), st.integers(0, 2**64 - 1), st.integers(0, 20_000), st.integers(0, 5_000))
 def test_poisson_arrivals_never_fall_and_do_not_depend_on_the_asking(rate_per_s, seed, first, length):
     walked, direct = poisson(rate_per_s, seed), poisson(rate_per_s, seed)

@@ -86,7 +86,7 @@ def test_bodies_share_one_buffer(messages_of):
 # -- purity ---------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 9_000), st.lists(st.integers(0, 700), min_size=1, max_size=6), st.booleans())
 def test_any_split_of_a_range_gives_equal_messages(messages_of, first, lengths, tagged):
     plan = {
@@ -106,7 +106,7 @@ def test_any_split_of_a_range_gives_equal_messages(messages_of, first, lengths, 
     assert other.recipients_of(first, last).tolist() == [m.recipients for m in whole]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 3_000), st.integers(0, 3_000), st.integers(1, 1500), st.booleans())
 def test_every_so_many_messages_are_those_of_the_whole_range(messages_of, first, length, step, several):
     plan = {"recipients_per_message": ((1, 3.0), (3, 1.0)) if several else ((1, 1.0),)}
@@ -187,7 +187,7 @@ def test_messages_cross_a_process_border_as_a_plan(messages_of):
 # -- sizes ----------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 20_000), st.integers(0, 10_000))
 def test_body_has_exactly_the_size_asked_for(messages_of, delivered, octets, number):
     for message in messages_of(content=SizedBodies((str(octets),))).block(number, number + 3):
@@ -305,7 +305,7 @@ def test_mark_cannot_be_set_by_hand(messages_of):
         messages_of(headers=(Header("x-traffic-gen", (("1", 1.0),)),))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs", "Cc"]), max_size=200))
 def test_any_header_value_leaves_the_message_sound(messages_of, delivered, value):
     message = messages_of(headers=(Header("X-Any", ((value.strip(), 1.0),)),)).block(0, 1)[0]
