@@ -14,13 +14,16 @@ import pytest
 
 from trafficgen.errors import SetupError
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Ledger, Reply, ThresholdVerdict
+from trafficgen.measure.parts import Failure, Ledger, Reply, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.observers.live_page import LivePage
 from trafficgen.observers.prometheus import Prometheus
+from trafficgen.outcomes import Phase
+from trafficgen.report import words
 from trafficgen.report.tables import to_markdown
 from trafficgen.report.to_html import page_runs, to_html
+from trafficgen.report.to_text import to_text
 
 US, MS = 1_000, 1_000_000
 
@@ -87,11 +90,21 @@ def test_a_run_without_any_message_is_drawn_too(drawn: Results, tmp_path: Path) 
 
 
 def test_what_a_server_said_is_text_and_nothing_else(drawn: Results, tmp_path: Path) -> None:
-    rude = Reply("rcpt", 550, "", 7, "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>")
+    rude = Reply(Phase.RCPT, 550, "", 7, "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>")
     dom, console = looked_at(to_html([replace(drawn, replies=(rude,))]), tmp_path)
     assert console == ""
     assert "<title>traffic-gen</title>" in dom
     assert "&lt;/script&gt;&lt;script&gt;document.title='taken'" in dom
+
+
+def test_every_phase_has_words(results: Results) -> None:
+    replies = tuple(Reply(phase, 250, "", 1, "ok") for phase in Phase)
+    failures = tuple(Failure(phase, "timed out", 1, "30 s") for phase in Phase)
+    every = replace(results, replies=replies, failures=failures)
+    (run,) = page_runs([every])
+    assert len(run["replies"]) == 2 * len(Phase)
+    for one in Phase:
+        assert words.PHASES[one] in to_text(replace(every, replies=(Reply(one, 421, "", 1, "bye"),)))
 
 
 def test_the_page_loads_nothing_from_anywhere(drawn: Results) -> None:

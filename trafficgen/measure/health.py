@@ -13,6 +13,7 @@ from enum import Enum
 from math import sqrt
 from typing import Final
 
+from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.measure.snapshot import Snapshot, Worker
 from trafficgen.units import format_duration
@@ -56,7 +57,7 @@ class CaveatKind(Enum):
     RATE_MISSED = "rate_missed"
 
 
-ADVICE: Final = {
+ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.WORKER_LOST: "run it again; look for the worker's own words above, and for the kernel's (out of memory)",
     CaveatKind.WORKER_CPU: "use more workers or machines, or ask for less",
     CaveatKind.LOOP_LAG: "leave the generator a core of its own: another process, or a virtual machine's host, took it",
@@ -66,7 +67,7 @@ ADVICE: Final = {
     CaveatKind.ARRIVALS_DROPPED: "raise the number of sessions, or ask for a rate that this server takes",
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
-}
+})  # fmt: skip
 
 _GENERATOR_LIMITS: Final = frozenset(
     {CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG, CaveatKind.CPU_STOLEN, CaveatKind.PORTS_EXHAUSTED}
@@ -104,7 +105,7 @@ def assess(
     `dropped_arrivals`: messages that were due and that no session ever turned to. `stolen_share`: of the machine's CPU
     time, what its host took. `ceiling_share`: of the rate this machine was found capable of; None: not calibrated.
     """
-    texts = {
+    texts = table_of(CaveatKind, {
         CaveatKind.WORKER_LOST: _lost(lost_workers),
         CaveatKind.WORKER_CPU: _busiest(snapshot.workers),
         CaveatKind.LOOP_LAG: _laggard(snapshot.workers),
@@ -114,7 +115,7 @@ def assess(
         CaveatKind.ARRIVALS_DROPPED: _dropped(dropped_arrivals),
         CaveatKind.SESSIONS_BUSY: None,
         CaveatKind.RATE_MISSED: _missed(snapshot, wanted_per_s),
-    }
+    })  # fmt: skip
     if not any(texts[kind] for kind in _GENERATOR_LIMITS):
         texts[CaveatKind.SESSIONS_BUSY] = _late(snapshot)
     return tuple(Caveat(kind, text, ADVICE[kind]) for kind, text in texts.items() if text)

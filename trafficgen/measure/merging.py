@@ -10,13 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import datetime, timedelta
 from functools import reduce
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trafficgen.errors import ResultsError
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Domain, Failure, Generator, Latency, Ledger, Messages, Rate, Reply
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.timeline import Interval, Timeline
+
+if TYPE_CHECKING:
+    from trafficgen.measure.snapshot import FailureKey, ReplyKey
 
 _SHARED: Final = ("workload", "session")
 """What runs have in common when they are parts of one load."""
@@ -129,7 +132,7 @@ def _histograms(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram
 
 
 def _replies(parts: Sequence[Results]) -> tuple[Reply, ...]:
-    merged: dict[tuple[str, int, str], Reply] = {}
+    merged: dict[ReplyKey, Reply] = {}
     for reply in (reply for part in parts for reply in part.replies):
         key = reply.phase, reply.code, reply.enhanced
         merged[key] = replace(reply, count=reply.count + (merged[key].count if key in merged else 0))
@@ -137,7 +140,7 @@ def _replies(parts: Sequence[Results]) -> tuple[Reply, ...]:
 
 
 def _failures(parts: Sequence[Results]) -> tuple[Failure, ...]:
-    merged: dict[tuple[str, str], Failure] = {}
+    merged: dict[FailureKey, Failure] = {}
     for failure in (failure for part in parts for failure in part.failures):
         key = failure.phase, failure.reason
         merged[key] = replace(failure, count=failure.count + (merged[key].count if key in merged else 0))

@@ -12,6 +12,7 @@ from enum import Enum
 
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Worker
+from trafficgen.outcomes import Phase
 
 
 class StoppedBy(Enum):
@@ -132,7 +133,7 @@ class Latency:
 class Reply:
     """One kind of reply; `enhanced` is "" when it had no enhanced status code (RFC 3463)."""
 
-    phase: str
+    phase: Phase
     code: int
     enhanced: str
     count: int
@@ -143,7 +144,7 @@ class Reply:
 class Failure:
     """One kind of end that was not a reply."""
 
-    phase: str
+    phase: Phase
     reason: str
     count: int
     example: str

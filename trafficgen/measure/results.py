@@ -144,11 +144,11 @@ class Results:
             rate=_rate(snapshot, wanted_per_s),
             latency_ns={name: Latency.of(snapshot.histograms[name]) for name in STRETCHES},
             replies=tuple(
-                Reply(phase.value, code, enhanced, tally.count, tally.example)
+                Reply(phase, code, enhanced, tally.count, tally.example)
                 for (phase, code, enhanced), tally in snapshot.replies.items()
             ),
             failures=tuple(
-                Failure(phase.value, reason, tally.count, tally.example)
+                Failure(phase, reason, tally.count, tally.example)
                 for (phase, reason), tally in snapshot.failures.items()
             ),
             domains=_domains(snapshot, domains),

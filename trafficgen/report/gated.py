@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
+from mboxgen.enums import table_of
 from trafficgen.measure.document import to_plain
 from trafficgen.report import words
 from trafficgen.report.judged import quantity_in_words
@@ -21,7 +22,13 @@ from trafficgen.verdict.gating import Design, Ended, Trial
 from trafficgen.verdict.quantities import is_quantity, parse_quantity
 from trafficgen.verdict.rule import Comparison, Verdict
 
-_TONES: Final = {Verdict.PASS: Tone.GOOD, Verdict.FAIL: Tone.BAD}
+_SHOWN: Final = table_of(Verdict, {
+    Verdict.PASS: (Tone.GOOD, "✅"),
+    Verdict.FAIL: (Tone.BAD, "❌"),
+    Verdict.WARN: (Tone.PLAIN, "⚠️"),
+    Verdict.INCONCLUSIVE: (Tone.PLAIN, "⚠️"),
+})  # fmt: skip
+"""How a verdict looks in a table, and in Markdown."""
 
 HISTORY: Final = (
     "time", "label", "verdict", "metric", "pairs", "ratio", "low", "high", "t_low", "t_high", "p", "margin_ratio",
@@ -58,7 +65,7 @@ def gate_json(ended: Ended, design: Design, trials: Sequence[Trial]) -> str:
 
 def gate_markdown(ended: Ended) -> str:
     """A verdict and a table, for a job's summary page."""
-    mark = {Verdict.PASS: "✅", Verdict.FAIL: "❌"}.get(ended.verdict, "⚠️") if ended.verdict else "⚠️"
+    mark = _SHOWN[ended.verdict][1] if ended.verdict else "⚠️"
     lines = [f"**{mark} {ended.verdict.value.upper() if ended.verdict else 'NOT VALID'}**: {ended.reason}", ""]
     rows = [_cells(one) for one in (*_comparisons(ended), *ended.others)]
     if rows:
@@ -109,7 +116,7 @@ def _comparisons(ended: Ended) -> tuple[Comparison, ...]:
 
 def _compared(ended: Ended) -> Section:
     gated, others = _comparisons(ended), ended.others
-    tones = [_TONES.get(one.verdict, Tone.PLAIN) if one.verdict else Tone.PLAIN for one in gated]
+    tones = [_SHOWN[one.verdict][0] if one.verdict else Tone.PLAIN for one in gated]
     rows = [Row(_cells(one), tone) for one, tone in zip(gated, tones, strict=True)]
     rows += [Row((*_cells(one)[:5], "–", "not gated")) for one in others]
     header = ("A", "B", "B / A", "interval", "margin", "")

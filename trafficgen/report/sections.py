@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from mboxgen.enums import table_of
 from trafficgen.measure.parts import Domain, Latency, WorkerHealth
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
@@ -22,14 +23,17 @@ _QUANTILES: Final = (
     ("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999),
 )  # fmt: skip
 
-ENDED: Final = {
-    StoppedBy.FINISHED: "finished",
-    StoppedBy.DEADLINE: "time was up",
-    StoppedBy.INTERRUPTED: "interrupted",
-    StoppedBy.FIRST_ERROR: "stopped at the first error",
-    StoppedBy.WORKER_LOST: "stopped: a worker died",
-    StoppedBy.THRESHOLD: "stopped: a threshold failed",
-}
+ENDED: Final = table_of(
+    StoppedBy,
+    {
+        StoppedBy.FINISHED: "finished",
+        StoppedBy.DEADLINE: "time was up",
+        StoppedBy.INTERRUPTED: "interrupted",
+        StoppedBy.FIRST_ERROR: "stopped at the first error",
+        StoppedBy.WORKER_LOST: "stopped: a worker died",
+        StoppedBy.THRESHOLD: "stopped: a threshold failed",
+    },
+)
 
 
 class Tone(Enum):
@@ -167,12 +171,7 @@ def _rate(name: str, per_s: float, form: Any) -> Row:
 
 
 def _latencies(results: Results) -> Section:
-    names = {
-        "service": "service",
-        "response": "response",
-        "service_rejected": "service, rejected",
-        "response_rejected": "response, rejected",
-    }
+    names = ("service", "response", "service_rejected", "response_rejected")
     notes: tuple[str, ...] = ()
     if results.run.model == "closed":
         notes = ("closed model: messages have no intended start, so there is no response time",)
@@ -180,15 +179,14 @@ def _latencies(results: Results) -> Section:
 
 
 def _phases(results: Results) -> Section:
-    names = {name: words.PHASES[name] for name in ("connect", "tls", "greeting", "ehlo", "auth")}
-    names |= {name: words.PHASES[name] for name in ("envelope", "end_of_data")}
+    names = ("connect", "tls", "greeting", "ehlo", "auth", "envelope", "end_of_data")
     return _latency_section("phases", names, results.latency_ns)
 
 
 def _latency_section(
-    title: str, names: Mapping[str, str], latency_ns: Mapping[str, Latency | None], notes: tuple[str, ...] = ()
+    title: str, names: Sequence[str], latency_ns: Mapping[str, Latency | None], notes: tuple[str, ...] = ()
 ) -> Section:
-    rows = tuple(_latency(names[name], found) for name in names if (found := latency_ns.get(name)))
+    rows = tuple(_latency(words.STRETCHES[name], found) for name in names if (found := latency_ns.get(name)))
     if any("–" in row.cells for row in rows):
         notes = (*notes, "–  too few values to tell this percentile from the maximum")
     header = ("count", "", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")

@@ -25,7 +25,8 @@ MAX_ROWS: Final = 50
 _STEPS: Final = 10
 """Points of a spectrum for each nine."""
 
-_STRETCHES: Final = ("service", "response", "connect", "tls", "greeting", "ehlo", "auth", "envelope", "end_of_data")
+_NOT_DRAWN: Final = ("service_rejected", "response_rejected", "lateness")
+"""Stretches of a message that are in the table only."""
 
 
 def to_html(runs: Sequence[Results]) -> str:
@@ -62,7 +63,7 @@ def _page(plain: Any) -> str:
 
 def _run(run: Results, most: int) -> dict[str, Any]:
     main = "response" if run.run.model == "open" else "service"
-    drawn = [name for name in _STRETCHES if name in run.histograms and name != main]
+    drawn = [name for name in words.STRETCHES if name in run.histograms and name not in (main, *_NOT_DRAWN)]
     xs = _shares(most)
     return {
         "name": run.run.id[:8],
@@ -82,7 +83,7 @@ def _run(run: Results, most: int) -> dict[str, Any]:
         "spectrum": [xs, _spectrum(run.histograms.get(main), xs)],
         "phases": {
             "x": xs,
-            "names": [words.PHASES.get(name, name) for name in drawn],
+            "names": [words.STRETCHES[name] for name in drawn],
             "series": [_spectrum(run.histograms[name], xs) for name in drawn],
         },
         "latencies": _latencies(run.latency_ns),
@@ -164,7 +165,7 @@ def _ended(run: Results) -> str:
 
 def _latencies(latency_ns: Mapping[str, Latency | None]) -> list[list[Any]]:
     return [
-        ["", words.PHASES.get(name, name.replace("_", ", ")), one.count, one.mean, one.p50, *_tail(one), one.max]
+        ["", words.STRETCHES[name], one.count, one.mean, one.p50, *_tail(one), one.max]
         for name, one in latency_ns.items()
         if one
     ]  # fmt: skip

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
+from mboxgen.enums import table_of
 from trafficgen.measure.results import Results
 from trafficgen.report.judged import threshold_section, window_section
 from trafficgen.report.sections import Section, Tone, sections
@@ -22,7 +23,7 @@ MIN_WIDTH: Final = 60
 INDENT: Final = "  "
 
 _ASCII: Final = str.maketrans({"µ": "u", "–": "-", "…": "~", "→": ">"})
-_STYLES: Final = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red"}
+_STYLES: Final = table_of(Tone, {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red"})
 
 
 def to_text(results: Results, width: int = MAX_WIDTH) -> str:

@@ -5,21 +5,39 @@ Not here  durations with their unit (`trafficgen.units.format_duration`)
 
 from typing import Final
 
-PHASES: Final = {
-    "connect": "connect",
-    "tls": "TLS",
-    "greeting": "greeting",
-    "ehlo": "EHLO",
-    "auth": "AUTH",
-    "mail": "MAIL",
-    "rcpt": "RCPT",
-    "data": "DATA",
-    "end_of_data": "end of data",
-    "rset": "RSET",
-    "quit": "QUIT",
-    "envelope": "envelope",
+from mboxgen.enums import table_of
+from trafficgen.measure.snapshot import STRETCHES as ALL_STRETCHES
+from trafficgen.outcomes import Phase
+
+PHASES: Final = table_of(Phase, {
+    Phase.CONNECT: "connect",
+    Phase.TLS: "TLS",
+    Phase.GREETING: "greeting",
+    Phase.EHLO: "EHLO",
+    Phase.HELO: "HELO",
+    Phase.AUTH: "AUTH",
+    Phase.MAIL: "MAIL",
+    Phase.RCPT: "RCPT",
+    Phase.DATA: "DATA",
+    Phase.END_OF_DATA: "end of data",
+    Phase.RSET: "RSET",
+    Phase.QUIT: "QUIT",
+    Phase.IDLE: "idle",
+})  # fmt: skip
+"""Phases of a session as they stand in reports."""
+
+_OF_MESSAGES: Final = {
+    "service": "service",
+    "response": "response",
+    "service_rejected": "service, rejected",
+    "response_rejected": "response, rejected",
+    "lateness": "lateness",
 }
-"""Phases and stretches of a session as they stand in reports."""
+_OF_SESSIONS: Final = ("connect", "tls", "greeting", "ehlo", "auth", "end_of_data")
+STRETCHES: Final = table_of(
+    ALL_STRETCHES, _OF_MESSAGES | {"envelope": "envelope"} | {name: PHASES[Phase(name)] for name in _OF_SESSIONS}
+)
+"""Stretches of time that have a histogram, as they stand in reports and in that order."""
 
 _UNITS: Final = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6))
 
