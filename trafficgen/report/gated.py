@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 from mboxgen.enums import table_of
 from trafficgen.measure.document import to_plain
+from trafficgen.printable import csv_cell, markdown
 from trafficgen.report import words
 from trafficgen.report.judged import quantity_in_words
 from trafficgen.report.sections import Row, Section, Tone
@@ -66,8 +67,11 @@ def gate_json(ended: Ended, design: Design, trials: Sequence[Trial]) -> str:
 def gate_markdown(ended: Ended) -> str:
     """A verdict and a table, for a job's summary page."""
     mark = _SHOWN[ended.verdict][1] if ended.verdict else "⚠️"
-    lines = [f"**{mark} {ended.verdict.value.upper() if ended.verdict else 'NOT VALID'}**: {ended.reason}", ""]
-    rows = [_cells(one) for one in (*_comparisons(ended), *ended.others)]
+    lines = [
+        f"**{mark} {ended.verdict.value.upper() if ended.verdict else 'NOT VALID'}**: {markdown(ended.reason)}",
+        "",
+    ]
+    rows = [tuple(map(markdown, _cells(one))) for one in (*_comparisons(ended), *ended.others)]
     if rows:
         lines += ["| metric | A | B | B / A | interval | margin |", "|---|---:|---:|---:|---|---:|"]
         lines += [f"| {' | '.join(cells[:6])} |" for cells in rows]
@@ -97,8 +101,8 @@ def history_rows(ended: Ended, *, time: str, label: str, header: bool) -> str:
     verdict = ended.verdict.value if ended.verdict else "not valid"
     for one in (*_comparisons(ended), *ended.others):
         writer.writerow((
-            time, label, verdict, one.metric.name, one.pairs, one.ratio, *one.interval, *one.t_interval, one.p,
-            one.margin_ratio, one.median_a, one.median_b,
+            time, csv_cell(label), verdict, csv_cell(one.metric.name), one.pairs, one.ratio, *one.interval,
+            *one.t_interval, one.p, one.margin_ratio, one.median_a, one.median_b,
         ))  # fmt: skip
     return text.getvalue()
 

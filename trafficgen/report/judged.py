@@ -61,7 +61,10 @@ def value_in_words(verdict: ThresholdVerdict) -> str:
     """What was measured, in the unit that suits it."""
     if verdict.value is None:
         return "nothing was measured"
-    return quantity_in_words(verdict.value, parse_threshold(verdict.expression).quantity.kind)
+    try:
+        return quantity_in_words(verdict.value, parse_threshold(verdict.expression).quantity.kind)
+    except ValueError:  # a file of another version may hold an expression that this one does not know
+        return words.three_digits(verdict.value)
 
 
 def quantity_in_words(value: float, kind: Kind) -> str:
