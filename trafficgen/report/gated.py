@@ -15,7 +15,7 @@ from mboxgen.enums import table_of
 from trafficgen.measure.document import to_plain
 from trafficgen.printable import csv_cell, markdown
 from trafficgen.report import words
-from trafficgen.report.judged import quantity_in_words
+from trafficgen.report.judged import quantities_in_words
 from trafficgen.report.sections import Row, Section, Tone
 from trafficgen.report.tables import add_suite, write_xml
 from trafficgen.verdict.control import Control
@@ -107,11 +107,12 @@ def history_rows(ended: Ended, *, time: str, label: str, header: bool) -> str:
     return text.getvalue()
 
 
-def value_in_words(name: str, value: float) -> str:
-    """A metric's value in the unit that suits it."""
+def values_in_words(name: str, values: Sequence[float]) -> tuple[str, ...]:
+    """Values of one metric, in the unit that suits them."""
     if is_quantity(name):
-        return quantity_in_words(value, parse_quantity(name).kind)
-    return f"{words.size(value)}/1k" if name == "server.written" else f"{words.three_digits(value)}/1k"
+        return quantities_in_words(values, parse_quantity(name).kind)
+    form = words.size if name == "server.written" else words.three_digits
+    return tuple(f"{form(value)}/1k" for value in values)
 
 
 def _comparisons(ended: Ended) -> tuple[Comparison, ...]:
@@ -141,8 +142,7 @@ def _cells(one: Comparison) -> tuple[str, ...]:
     name = one.metric.name
     return (
         name,
-        value_in_words(name, one.median_a),
-        value_in_words(name, one.median_b),
+        *values_in_words(name, (one.median_a, one.median_b)),
         f"{one.ratio:.3f}×",
         f"[{one.interval.low:.3f}, {one.interval.high:.3f}]",
         f"{one.margin_ratio:.3f}×",

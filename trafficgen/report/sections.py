@@ -5,7 +5,7 @@ Gives     sections: a title, columns, rows of text, notes
 Not here  widths, colours, terminals (to_text)
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -65,7 +65,12 @@ class Section:
 
 
 def sections(results: Results) -> tuple[Section, ...]:
-    """All that is worth saying about `results`, most important numbers first; empty sections are left out."""
+    """All that is worth saying about `results`, most important numbers first; empty sections are left out.
+
+    A target that could not be reached has no numbers worth a table.
+    """
+    if results.failures and not (results.replies or results.generator.sessions_opened or results.messages.in_doubt):
+        return _head(results), _no_session(results)
     made = (
         _head(results),
         _messages(results),
@@ -124,6 +129,18 @@ def _content(plan: Mapping[str, Any], domains: int) -> str:
     content = workload.get("content") or {}
     what = f"bodies of {' '.join(content['sizes'])}" if "sizes" in content else str(content.get("path", "?"))
     return f"{what}, to {words.count(domains)} domain{'s' if domains != 1 else ''}"
+
+
+def _no_session(results: Results) -> Section:
+    """What came instead of a greeting, and what that means for the messages."""
+    messages = results.messages
+    lines = [
+        f"{words.PHASES[one.phase]}: {one.reason}, {words.count(one.count)}×, for example: {one.example}"
+        for one in sorted(results.failures, key=lambda failure: -failure.count)[:MAX_ROWS]
+    ]
+    fate = f"{words.count(messages.failed)} messages failed, {words.count(messages.not_started)} not started"
+    notes = tuple(f"{caveat.text}; {caveat.advice}" for caveat in results.caveats) if not results.valid else ()
+    return Section(f"no session: {fate}", "l", tuple(Row((line,), Tone.BAD) for line in lines), notes=notes)
 
 
 # -- what became of the messages ------------------------------------------------------------------------
@@ -186,20 +203,21 @@ def _phases(results: Results) -> Section:
 def _latency_section(
     title: str, names: Sequence[str], latency_ns: Mapping[str, Latency | None], notes: tuple[str, ...] = ()
 ) -> Section:
-    rows = tuple(_latency(words.STRETCHES[name], found) for name in names if (found := latency_ns.get(name)))
+    found = {words.STRETCHES[name]: latency for name in names if (latency := latency_ns.get(name))}
+    unit, ns_per_unit = words.unit_for_all(latency.p50 for latency in found.values())
+    rows = tuple(_latency(name, latency, ns_per_unit) for name, latency in found.items())
     if any("–" in row.cells for row in rows):
         notes = (*notes, "–  too few values to tell this percentile from the maximum")
-    header = ("count", "", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
-    return Section(title, "lrl" + 9 * "r", rows, header, notes if rows else ())
+    header = ("count", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
+    return Section(f"{title}, {unit}", "l" + 10 * "r", rows, header, notes if rows else ())
 
 
-def _latency(name: str, latency: Latency) -> Row:
-    unit, ns_per_unit = words.unit_for(latency.p50)
+def _latency(name: str, latency: Latency, ns_per_unit: float) -> Row:
     # With fewer than 1/(1-q) values, none lies above the percentile q: it would only repeat the maximum.
     supported = [getattr(latency, field) if latency.count * (1 - q) >= 1 - 1e-9 else None for field, q in _QUANTILES]
     values = [latency.mean, latency.min, *supported, latency.max]
     cells = ("–" if value is None else words.three_digits(value / ns_per_unit) for value in values)
-    return Row((name, words.count(latency.count), unit, *cells))
+    return Row((name, words.count(latency.count), *cells))
 
 
 # -- what was answered ----------------------------------------------------------------------------------
@@ -291,7 +309,17 @@ def _generator(results: Results) -> Section:
     generator = results.generator
     busiest = sorted(generator.workers, key=lambda worker: -worker.cpu_share)
     shown = sorted(busiest[:MAX_ROWS], key=lambda worker: worker.worker)
-    rows = [Row(tuple(_worker(worker))) for worker in shown]
+    waits = [_waits(worker) for worker in shown]
+    unit, ns_per_unit = words.unit_for_all(ns for four in waits for ns in four if ns is not None)
+    rows = [
+        Row((
+            f"worker {worker.worker}",
+            f"{worker.cpu_share:.0%}",
+            *("–" if ns is None else words.three_digits(ns / ns_per_unit) for ns in four),
+            words.count(worker.sessions_opened),
+        ))
+        for worker, four in zip(shown, waits, strict=True)
+    ]  # fmt: skip
     notes = [f"{len(busiest) - MAX_ROWS} less busy workers not shown"] if len(busiest) > MAX_ROWS else []
     if not generator.limited and busiest:
         share = f"{busiest[0].cpu_share:.0%}"
@@ -299,14 +327,12 @@ def _generator(results: Results) -> Section:
     if generator.ceiling_share is not None:
         notes.append(f"the run reached {generator.ceiling_share:.0%} of the rate this machine was found capable of")
     notes += [f"{caveat.text}; {caveat.advice}" for caveat in results.caveats]
-    header = ("CPU", "loop lag p50", "p99", "max", "lateness p99", "sessions opened")
+    of = f", {unit}: " if any(ns is not None for four in waits for ns in four) else " "
+    header = ("CPU", f"loop lag{of}p50", "p99", "max", f"lateness{of}p99", "sessions opened")
     return Section("generator", "lrrrrrr", tuple(rows), header, tuple(notes))
 
 
-def _worker(worker: WorkerHealth) -> Iterator[str]:
-    yield f"worker {worker.worker}"
-    yield f"{worker.cpu_share:.0%}"
+def _waits(worker: WorkerHealth) -> tuple[int | None, ...]:
     lag, late = worker.loop_lag_ns, worker.lateness_ns
-    yield from (format_duration(ns) for ns in (lag.p50, lag.p99, lag.max)) if lag else ("–", "–", "–")
-    yield format_duration(late.p99) if late else "–"
-    yield words.count(worker.sessions_opened)
+    lags = (lag.p50, lag.p99, lag.max) if lag else (None, None, None)
+    return *lags, late.p99 if late else None

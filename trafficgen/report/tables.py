@@ -20,7 +20,6 @@ from trafficgen.printable import csv_cell, markdown, printable
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
 from trafficgen.report.sections import Tone
-from trafficgen.units import format_duration
 
 _PERCENTILES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99_9", "max")
 
@@ -66,7 +65,7 @@ def to_markdown(runs: Sequence[Results]) -> str:
         ("target", [markdown(run.run.target or "embedded sink") for run in runs]),
         ("accepted", [_accepted(run) for run in runs]),
         ("messages/s", [words.rate((run.window or run).rate.messages_per_s) for run in runs]),
-        *((name, [_latency(run, name) for run in runs]) for name in ("p50", "p95", "p99")),
+        *((name, words.together([_latency(run, name) for run in runs])) for name in ("p50", "p95", "p99")),
         ("ledger", [_ledger(run) for run in runs]),
     ]
     (head, first), *rest = table
@@ -88,9 +87,9 @@ def _accepted(run: Results) -> str:
     return f"{words.count(run.messages.accepted)} of {words.count(run.messages.started)}"
 
 
-def _latency(run: Results, name: str) -> str:
+def _latency(run: Results, name: str) -> float | None:
     latency = (run.window or run).latency_ns["response" if run.run.model == "open" else "service"]
-    return format_duration(getattr(latency, name)) if latency else "–"
+    return float(getattr(latency, name)) if latency else None
 
 
 def _ledger(run: Results) -> str:

@@ -3,6 +3,7 @@
 Not here  durations with their unit (`trafficgen.units.format_duration`)
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mboxgen.enums import table_of
@@ -71,6 +72,22 @@ def unit_for(ns: float) -> tuple[str, float]:
         if ns < limit:
             return name, ns_per_unit
     return "s", 1e9
+
+
+def unit_for_all(values_ns: Iterable[float]) -> tuple[str, float]:
+    """One unit for durations that are meant to be compared: it suits the largest, unless the smallest then shows fewer
+    than two digits."""
+    shown = [ns for ns in values_ns if ns > 0]
+    unit = unit_for(max(shown, default=0))
+    while unit[1] > 1 and min(shown) < unit[1] / 100:
+        unit = unit_for(unit[1] / 10)
+    return unit
+
+
+def together(values_ns: Sequence[float | None]) -> tuple[str, ...]:
+    """Durations that are meant to be compared, in one unit: ("0.420 ms", "12.0 ms"); None is "–"."""
+    unit, ns_per_unit = unit_for_all(ns for ns in values_ns if ns is not None)
+    return tuple("–" if ns is None else f"{three_digits(ns / ns_per_unit)} {unit}" for ns in values_ns)
 
 
 def size(octets: float) -> str:
