@@ -80,7 +80,7 @@ def _check(ordered: Sequence[Results]) -> None:
                 "compare such runs instead"
             )
         ended = max(ended, _ended(part))
-        if part.run.model != first.run.model:
+        if part.run.model != first.run.model or bool(part.plan.get("load")) != bool(first.plan.get("load")):
             raise ResultsError(f"cannot merge a run of the {first.run.model} model with one of the {part.run.model}")
         differing = [key for key in _SHARED if part.plan.get(key) != first.plan.get(key)]
         if differing:
@@ -102,8 +102,16 @@ def _plan(parts: Sequence[Results]) -> Mapping[str, Any]:
         numbers = [part.plan.get(key) for part in parts]
         plan[key] = sum(number for number in numbers if number) if all(numbers) else plan.get(key)
     if plan.get("load"):
-        plan["load"] = dict(plan["load"]) | {"rate_per_s": sum(part.plan["load"]["rate_per_s"] for part in parts)}
+        loads = [part.plan["load"] for part in parts]
+        plan["load"] = dict(loads[0]) | {"rate_per_s": sum(load["rate_per_s"] for load in loads)}
+        stages = [load.get("stages", []) for load in loads]
+        if len({tuple(stage["duration_ns"] for stage in each) for each in stages}) == 1:
+            plan["load"]["stages"] = [_stage(same) for same in zip(*stages, strict=True)]
     return plan
+
+
+def _stage(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return dict(parts[0]) | {"rate_per_s": sum(part["rate_per_s"] for part in parts)}
 
 
 def _messages(parts: Iterable[Messages]) -> Messages:

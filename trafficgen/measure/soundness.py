@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from trafficgen.measure.document import Amount, Count, from_plain
+from trafficgen.measure.document import Amount, Count, Nanoseconds, from_plain
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Latency, Ledger, Messages
 from trafficgen.measure.snapshot import STRETCHES
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class _Stage:
+    duration_ns: Nanoseconds
+    rate_per_s: Amount
+
+
+@dataclass(frozen=True, slots=True)
 class _Load:
     rate_per_s: Amount
-    stages: tuple[Any, ...] = ()
+    stages: tuple[_Stage, ...] = ()
     arrivals: Arrivals = Arrivals.CONSTANT
 
 
@@ -46,6 +52,7 @@ class _Plan:
 
     sessions: Count = 0
     max_messages: Count | None = None
+    duration_ns: Nanoseconds | None = None
     load: _Load | None = None
     workload: _Workload | None = None
 

@@ -92,17 +92,15 @@ def sections(results: Results) -> tuple[Section, ...]:
 
 def _head(results: Results) -> Section:
     run = results.run
-    target = run.target or "the embedded sink"
-    addresses = ", ".join(run.addresses)
     ended = f"{ENDED[results.stopped_by]} after {format_duration(run.duration_s * 1e9)}"
     if not results.complete:
         ended = f"not complete: this is the state after {format_duration(run.duration_s * 1e9)}"
     facts = (
         ("run", f"{run.id}, seed {run.seed}"),
         ("begun", f"{_date(run.started_at)} with traffic-gen {run.tool_version}"),
-        ("target", f"{target} ({addresses})" if addresses and addresses != target else target),
-        ("load", _load(results.plan)),
-        ("content", _content(results.plan, len(results.domains))),
+        ("target", target_in_words(results)),
+        ("load", load_in_words(results.plan)),
+        ("content", content_in_words(results.plan, len(results.domains))),
         ("end", ended),
     )
     return Section("", "ll", tuple(Row(fact) for fact in facts))
@@ -113,7 +111,14 @@ def _date(iso: str) -> str:
     return f"{iso[:10]} {iso[11:19]} UTC"
 
 
-def _load(plan: Mapping[str, Any]) -> str:
+def target_in_words(results: Results) -> str:
+    """What was asked for, and where that was."""
+    target, addresses = results.run.target or "the embedded sink", ", ".join(results.run.addresses)
+    return f"{target} ({addresses})" if addresses and addresses != target else target
+
+
+def load_in_words(plan: Mapping[str, Any]) -> str:
+    """When messages were to start, from the plan in a results file."""
     load, sessions = plan.get("load"), plan.get("sessions", 0)
     where = f"{words.count(sessions)} session{'s' if sessions != 1 else ''}"
     if not load:
@@ -124,7 +129,8 @@ def _load(plan: Mapping[str, Any]) -> str:
     return f"open model, {rate}{f' and {len(stages)} stages' if stages else ''}, {how}, onto {where}"
 
 
-def _content(plan: Mapping[str, Any], domains: int) -> str:
+def content_in_words(plan: Mapping[str, Any], domains: int) -> str:
+    """What was sent, and to how many domains."""
     workload = plan.get("workload") or {}
     content = workload.get("content") or {}
     what = f"bodies of {' '.join(content['sizes'])}" if "sizes" in content else str(content.get("path", "?"))
@@ -188,7 +194,7 @@ def _rate(name: str, per_s: float, form: Any) -> Row:
 
 
 def _latencies(results: Results) -> Section:
-    names = ("service", "response", "service_rejected", "response_rejected")
+    names = [name for name in words.OF_MESSAGES if name != "lateness"]
     notes: tuple[str, ...] = ()
     if results.run.model == "closed":
         notes = ("closed model: messages have no intended start, so there is no response time",)
@@ -196,8 +202,7 @@ def _latencies(results: Results) -> Section:
 
 
 def _phases(results: Results) -> Section:
-    names = ("connect", "tls", "greeting", "ehlo", "auth", "envelope", "end_of_data")
-    return _latency_section("phases", names, results.latency_ns)
+    return _latency_section("phases", words.OF_SESSIONS, results.latency_ns)
 
 
 def _latency_section(

@@ -34,11 +34,21 @@ _OF_MESSAGES: Final = {
     "response_rejected": "response, rejected",
     "lateness": "lateness",
 }
-_OF_SESSIONS: Final = ("connect", "tls", "greeting", "ehlo", "auth", "end_of_data")
-STRETCHES: Final = table_of(
-    ALL_STRETCHES, _OF_MESSAGES | {"envelope": "envelope"} | {name: PHASES[Phase(name)] for name in _OF_SESSIONS}
-)
+_OF_SESSIONS: Final = {
+    "connect": PHASES[Phase.CONNECT],
+    "tls": PHASES[Phase.TLS],
+    "greeting": PHASES[Phase.GREETING],
+    "ehlo": PHASES[Phase.EHLO],
+    "auth": PHASES[Phase.AUTH],
+    "envelope": "envelope",
+    "end_of_data": PHASES[Phase.END_OF_DATA],
+}
+STRETCHES: Final = table_of(ALL_STRETCHES, _OF_MESSAGES | _OF_SESSIONS)
 """Stretches of time that have a histogram, as they stand in reports and in that order."""
+
+OF_MESSAGES: Final = tuple(_OF_MESSAGES)
+OF_SESSIONS: Final = tuple(_OF_SESSIONS)
+"""The two groups that are compared within themselves."""
 
 _UNITS: Final = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6))
 
@@ -84,10 +94,15 @@ def unit_for_all(values_ns: Iterable[float]) -> tuple[str, float]:
     return unit
 
 
+def in_unit(ns: float | None, unit: tuple[str, float]) -> str:
+    """ "12.3 ms" in that unit; None is "–"."""
+    return "–" if ns is None else f"{three_digits(ns / unit[1])} {unit[0]}"
+
+
 def together(values_ns: Sequence[float | None]) -> tuple[str, ...]:
-    """Durations that are meant to be compared, in one unit: ("0.420 ms", "12.0 ms"); None is "–"."""
-    unit, ns_per_unit = unit_for_all(ns for ns in values_ns if ns is not None)
-    return tuple("–" if ns is None else f"{three_digits(ns / ns_per_unit)} {unit}" for ns in values_ns)
+    """Durations that are meant to be compared, in one unit: ("0.420 ms", "12.0 ms")."""
+    unit = unit_for_all(ns for ns in values_ns if ns is not None)
+    return tuple(in_unit(ns, unit) for ns in values_ns)
 
 
 def size(octets: float) -> str:
