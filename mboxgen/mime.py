@@ -19,6 +19,7 @@ import numpy as np
 
 from mboxgen import parts
 from mboxgen.columns import Table, lengths, rows
+from mboxgen.enums import table_of
 from mboxgen.looks import Charset, Shape
 
 if TYPE_CHECKING:
@@ -104,12 +105,15 @@ def _multipart_fields(kind: bytes, extra: bytes = b"") -> bytes:
     return b"MIME-Version: 1.0\r\nContent-Type: multipart/" + kind + b"; " + extra + b'boundary="=_%b"\r\n'
 
 
-_FIELDS = {
-    Shape.ALTERNATIVE: _multipart_fields(b"alternative"),
-    Shape.MIXED: _multipart_fields(b"mixed"),
-    Shape.NESTED: _multipart_fields(b"mixed"),
-    Shape.SIGNED: _multipart_fields(b"signed", b'micalg=pgp-sha256;\r\n\tprotocol="application/pgp-signature"; '),
-}
+_FIELDS = table_of(
+    [shape for shape in Shape if shape not in (Shape.PLAIN, Shape.HTML)],
+    {
+        Shape.ALTERNATIVE: _multipart_fields(b"alternative"),
+        Shape.MIXED: _multipart_fields(b"mixed"),
+        Shape.NESTED: _multipart_fields(b"mixed"),
+        Shape.SIGNED: _multipart_fields(b"signed", b'micalg=pgp-sha256;\r\n\tprotocol="application/pgp-signature"; '),
+    },
+)
 
 
 def content_fields(shape: Shape, charset: Charset) -> bytes:

@@ -17,10 +17,12 @@ open model, the real one in the closed model, on `clock.now_ns` of the machine `
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,6 +98,15 @@ class Manifest:
             raise SetupError(f'cannot write "{path}": {(error.strerror or str(error)).lower()}') from error
 
 
+class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The second line. `planned` messages are numbered from 0 in at most 12 digits."""
+
+    run_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+    boot_id: str
+    wall_offset_ns: int
+    planned: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+
+
 def check_writable(path: Path) -> None:
     """Find out before a run that its manifest could not be written. Raises SetupError."""
     try:
@@ -117,24 +128,43 @@ def read(path: Path) -> Manifest:
     if not top.startswith((MAGIC, _OLD_MAGIC)) or line_end < 0:
         raise ResultsError(f'expected a manifest of "send --manifest", got "{path}"')
     try:
-        head = json.loads(top[len(MAGIC) : line_end])
-        count = int(tail[2])
-    except ValueError:
-        count = -1
+        return _parsed(octets, top, line_end, tail)
+    except ValueError as error:
+        raise ResultsError(
+            f'the manifest "{path}" is damaged: {error}; make it again with "send --manifest"'
+        ) from error
+
+
+def _parsed(octets: decimals.Text, top: bytes, line_end: int, tail: tuple[bytes, bytes, bytes]) -> Manifest:
+    head = msgspec.json.decode(top[len(MAGIC) : line_end], type=_Head)
     begin = line_end + 1
     width = _WIDTH if top.startswith(MAGIC) else _OLD_WIDTH
+    count = int(tail[2]) if tail[1] and re.fullmatch(rb"\d{1,15}\n", tail[2]) else -1
     end = begin + count * width
-    if not tail[1] or not tail[2].endswith(b"\n") or count < 0 or end + len(tail[1] + tail[2]) != octets.size:
-        raise ResultsError(f'the manifest "{path}" is cut off or damaged: make it again with "send --manifest"')
+    if count < 0 or end + len(tail[1] + tail[2]) != octets.size:
+        raise ValueError("it is cut off")
     rows = octets[begin:end].reshape(-1, width)
-    return Manifest(
-        str(head["run_id"]),
-        int(head["planned"]),
-        _handed(rows[rows[:, 13] == _ACCEPTED]),
-        _handed(rows[rows[:, 13] == _IN_DOUBT]),
-        str(head["boot_id"]),
-        int(head["wall_offset_ns"]),
-    )
+    accepted, in_doubt = (_read(rows, kind) for kind in (_ACCEPTED, _IN_DOUBT))
+    if accepted.numbers.size + in_doubt.numbers.size != count:
+        raise ValueError('a line is neither of an accepted message, "a", nor of one in doubt, "d"')
+    if np.unique(np.concatenate((accepted.numbers, in_doubt.numbers))).size != count:
+        raise ValueError("a message is there twice")
+    return Manifest(head.run_id, head.planned, accepted, in_doubt, head.boot_id, head.wall_offset_ns)
+
+
+def _read(rows: decimals.Text, kind: int) -> Handed:
+    """The messages of one kind. ValueError when a line of theirs is not as `_rows` writes it."""
+    found = rows[rows[:, 13] == kind]
+    handed = _handed(found)
+    for begin in range(0, len(found), _ROWS_AT_ONCE):
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        written = _rows(handed, kind, part)
+        if found.shape[1] == _OLD_WIDTH:
+            written = np.delete(written, slice(20, 29), axis=1)
+        if (wrong := np.flatnonzero((written != found[part]).any(axis=1))).size:
+            line = found[begin + int(wrong[0])].tobytes().decode("ascii", "replace").rstrip("\n")
+            raise ValueError(f'expected a number, "a" or "d", recipients, digest and time, got "{line}"')
+    return handed
 
 
 def _rows(handed: Handed, kind: int, part: slice) -> decimals.Text:

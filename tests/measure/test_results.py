@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.document import to_plain
+from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Host, Latency, Ledger, Messages, Rate
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import AccountingError, Results, StoppedBy, read_results
@@ -164,20 +165,29 @@ def test_json_gives_the_same_results_and_a_line_for_each_reply() -> None:
     assert reply in text.splitlines()
 
 
-def test_unknown_keys_are_passed_over_and_keys_with_a_default_may_be_missing() -> None:
+def test_keys_with_a_default_may_be_missing_and_unknown_ones_are_named() -> None:
     plain = build(snapshot_of([Outcome.ACCEPTED])).to_dict()
-    plain["verdict"] = {"ok": True}
-    plain["run"]["colour"] = "red"
     del plain["run"]["addresses"]
     assert Results.from_dict(plain).messages.accepted == 1
+    with pytest.raises(ResultsError, match=r'run\.adresses: expected no such key; did you mean "addresses"\?'):
+        Results.from_dict(plain | {"run": plain["run"] | {"adresses": []}})
+    with pytest.raises(ResultsError, match="colour: expected no such key; a newer version may know it"):
+        Results.from_dict(plain | {"colour": "red"})
 
 
 def change(path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    """Put `value` at a path of keys; those of domains hold dots of their own."""
+
     def apply(plain: dict[str, Any]) -> None:
-        *way, last = path.split(".")
-        for step in way:
-            plain = plain[step]
-        plain[last] = value
+        at: Any = plain
+        rest = path
+        while True:
+            keys = at if isinstance(at, dict) else [str(index) for index in range(len(at))]
+            step = next((key for key in keys if rest.startswith(f"{key}.")), None)
+            if step is None:
+                break
+            at, rest = at[step if isinstance(at, dict) else int(step)], rest.removeprefix(f"{step}.")
+        at[rest] = value
 
     return apply
 
@@ -186,18 +196,43 @@ def change(path: str, value: object) -> Callable[[dict[str, Any]], None]:
     ("damage", "words"),
     [
         (change("schema_version", 2), "expected results of schema version 1, got '2'"),
-        (change("messages", []), "messages must be an object"),
-        (change("messages.accepted", "2"), "messages.accepted must be a whole number, got '2'"),
-        (change("messages.accepted", True), "messages.accepted must be a whole number, got 'True'"),
+        (change("messages", []), "messages: expected object, got array"),
+        (change("messages.accepted", "2"), 'messages.accepted: expected int, got str "2"'),
+        (change("messages.accepted", True), "messages.accepted: expected int, got bool true"),
         (change("messages.accepted", 7), "messages do not add up"),
-        (change("rate.messages_per_s", None), "rate.messages_per_s must be a number"),
-        (change("valid", 1), "valid must be true or false"),
-        (change("stopped_by", "boredom"), "stopped_by must be one of finished, deadline"),
-        (change("timeline", {}), "timeline must be a list"),
-        (change("timeline", [{"at_s": 0}]), r"timeline\[0\].span_s is missing"),
+        (change("rate.messages_per_s", None), "rate.messages_per_s: expected float, got null"),
+        (change("valid", 1), "valid: expected bool, got int 1"),
+        (change("stopped_by", "boredom"), 'stopped_by: expected one of finished, deadline, .*, got "boredom"'),
+        (change("timeline", {}), "timeline: expected array, got object"),
+        (change("timeline", [{"at_s": 0}]), r"timeline\[0\]: object missing required field span_s"),
         (change("histograms.service.count", 9), "histograms.service: not a stored histogram"),
-        (change("latency_ns.service.p50", 1.5), "latency_ns.service.p50 must be a whole number"),
-        (lambda plain: plain.pop("run"), "run is missing"),
+        (change("latency_ns.service.p50", 1.5), "latency_ns.service.p50: expected int, got float 1.5"),
+        (change("messages.failed", -1), "messages.failed: expected int >= 0, got -1"),
+        (change("run.id", "x"), r"run.id: expected str matching regex .*, got \"x\""),
+        (change("run.started_at", "2026-02-30T00:00:00+00:00"), "run.started_at: day is out of range"),
+        (change("run.model", "ajar"), "run.model: expected one of closed, open, got|run.model: expected one of open"),
+        (change("latency_ns", {}), "latency_ns: expected the key service, response"),
+        (change("latency_ns.nap", None), "latency_ns.nap: expected one of service"),
+        (change("latency_ns.service.p99", 0), "latency_ns.service: expected min, p50"),
+        (change("latency_ns.service.mean", 0), "latency_ns.service.mean: expected a mean between"),
+        (change("latency_ns.service.count", 2), "latency_ns.service: expected count, min and max of its histogram"),
+        (change("latency_ns.service", None), "latency_ns.service: expected count, min and max of its histogram"),
+        (change("histograms.service.buckets", [1]), "histograms.service: not a stored histogram"),
+        (change("histograms.service.buckets", [99_999]), "histograms.service: not a stored histogram: buckets.0.: exp"),
+        (change("domains.gmail.com.test.accepted", 9), "domains.gmail.com.test: expected no more accepted"),
+        (change("domain_histograms.b.test", Histogram().to_dict()), "domain_histograms.b.test: expected a name"),
+        (change("domains.gmail.com.test.weight", "1"), "domains.gmail.com.test.weight: expected float, got str"),
+        (change("timeline.0.accepted", 0), "timeline"),
+        (change("timeline.0.latencies", [5]), r"timeline\[0\].latencies: expected bucket, count"),
+        (change("timeline.0.at_s", 3), r"timeline\[0\]: expected at_s 0"),
+        (change("timeline.0.bytes", 3), "timeline: expected bytes to add up to messages.bytes, got 3"),
+        (change("generator.lost_workers", [1]), "valid: expected false"),
+        (change("plan.sessions", "many"), "plan.sessions: expected int, got str"),
+        (change("plan.load", {"rate_per_s": "1/s"}), "plan.load.rate_per_s: expected float, got str"),
+        (change("plan.workload", 1.5), "plan.workload: expected object . null, got float 1.5"),
+        (change("ledger", {**to_plain(Ledger(9, 3, 3, 0, 0))}), "ledger: expected each message received or missing"),
+        (change("thresholds", [{"expression": "p99<1s", "value": None, "limit": 1, "passed": True}]), "nothing was"),
+        (lambda plain: plain.pop("run"), "the document: object missing required field run"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_place_of_the_damage(
@@ -213,7 +248,9 @@ def test_a_damaged_file_is_named_with_the_place_of_the_damage(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 1', "[1]", "null", '"x"', "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"schema_version": 1', "[1]", "null", '"x"', "\udcff", '{"x": 1e400}', "[" * 9999]
+)
 def test_a_file_that_holds_no_results_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(text.encode(errors="surrogateescape"))

@@ -15,7 +15,7 @@ from trafficgen.plan import Target
 
 NS_PER_S = 1_000_000_000
 BODY = Path(__file__).parent / "body.txt"
-SCHEMA = json.loads((Path(trafficgen.__file__).parent / "report/schema/results-1.json").read_text())
+SCHEMA = Results.schema()
 
 
 @dataclass(frozen=True)

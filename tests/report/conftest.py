@@ -19,6 +19,7 @@ from trafficgen.measure.parts import (
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.snapshot import STRETCHES
 from trafficgen.measure.timeline import Interval
+from trafficgen.outcomes import Phase
 
 US, MS = 1_000, 1_000_000
 LIMIT = "the generator, not the server, was the limit: worker 1 used 97% of its core (1 of 2 workers above 85%)"
@@ -94,11 +95,11 @@ def results() -> Results:
         ),
         latency_ns=latencies,
         replies=(
-            Reply("rcpt", 550, "5.1.1", 1, "no such user here"),
-            Reply("end_of_data", 250, "2.0.0", 992, "Ok: queued as 4F1C2"),
-            Reply("ehlo", 250, "", 20, "mail.test"),
+            Reply(Phase.RCPT, 550, "5.1.1", 1, "no such user here"),
+            Reply(Phase.END_OF_DATA, 250, "2.0.0", 992, "Ok: queued as 4F1C2"),
+            Reply(Phase.EHLO, 250, "", 20, "mail.test"),
         ),
-        failures=(Failure("connect", "connection refused", 1, "[Errno 111] 10.0.0.7:2525"),),
+        failures=(Failure(Phase.CONNECT, "connection refused", 1, "[Errno 111] 10.0.0.7:2525"),),
         domains={
             "aol.com.test": Domain(0.25, 245, 244),
             "gmail.com.test": Domain(0.75, 750, 748),

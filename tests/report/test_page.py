@@ -14,13 +14,18 @@ import pytest
 
 from trafficgen.errors import SetupError
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Ledger, Reply, ThresholdVerdict
+from trafficgen.measure.parts import Failure, Ledger, Messages, Reply, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
+from trafficgen.measure.window import Window
 from trafficgen.observers.live_page import LivePage
 from trafficgen.observers.prometheus import Prometheus
+from trafficgen.outcomes import Phase
+from trafficgen.report import to_html as to_html_module
+from trafficgen.report import words
 from trafficgen.report.tables import to_markdown
 from trafficgen.report.to_html import page_runs, to_html
+from trafficgen.report.to_text import to_text
 
 US, MS = 1_000, 1_000_000
 
@@ -87,11 +92,21 @@ def test_a_run_without_any_message_is_drawn_too(drawn: Results, tmp_path: Path) 
 
 
 def test_what_a_server_said_is_text_and_nothing_else(drawn: Results, tmp_path: Path) -> None:
-    rude = Reply("rcpt", 550, "", 7, "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>")
+    rude = Reply(Phase.RCPT, 550, "", 7, "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>")
     dom, console = looked_at(to_html([replace(drawn, replies=(rude,))]), tmp_path)
     assert console == ""
     assert "<title>traffic-gen</title>" in dom
     assert "&lt;/script&gt;&lt;script&gt;document.title='taken'" in dom
+
+
+def test_every_phase_has_words(results: Results) -> None:
+    replies = tuple(Reply(phase, 250, "", 1, "ok") for phase in Phase)
+    failures = tuple(Failure(phase, "timed out", 1, "30 s") for phase in Phase)
+    every = replace(results, replies=replies, failures=failures)
+    (run,) = page_runs([every])
+    assert len(run["replies"]) == 2 * len(Phase)
+    for one in Phase:
+        assert words.PHASES[one] in to_text(replace(every, replies=(Reply(one, 421, "", 1, "bye"),)))
 
 
 def test_the_page_loads_nothing_from_anywhere(drawn: Results) -> None:
@@ -124,8 +139,81 @@ def test_percentiles_that_few_values_cannot_tell_are_left_out(drawn: Results) ->
     few = replace(drawn.latency_ns["response"], count=99)  # type: ignore[type-var]
     (run,) = page_runs([replace(drawn, latency_ns={"response": few})])
     ((_, name, count, _, _, p90, p95, p99, p999, _),) = run["latencies"]
-    assert (name, count, p99, p999) == ("response", 99, None, None)
-    assert None not in (p90, p95)
+    assert (name, count, p99, p999) == ("response", "99", "–", "–")
+    assert (p90, p95) == ("6.00 ms", "8.00 ms")
+
+
+def test_the_numbers_of_a_card_are_of_the_same_part_of_the_run(drawn: Results) -> None:
+    (whole,) = page_runs([drawn])
+    assert (whole["rate"], whole["percentiles"]) == ("397/s", [("p50", "2.00 ms"), ("p99", "10.0 ms")])
+    assert whole["outcomes"].startswith("992 of 995 accepted, 1 rejected, 1 failed, 1 in doubt, 5 not started, in the")
+    assert whole["whole"] == "ledger clean"
+    messages = Messages(500, 500, 499, 0, 1, 0, 0, 0, 1)
+    latencies = dict(drawn.latency_ns) | {"response": replace(drawn.latency_ns["response"], p50=3 * MS)}  # type: ignore[type-var]
+    window = Window(1.0, 2.25, messages, replace(drawn.rate, messages_per_s=399.2), latencies, {}, {})
+    (judged,) = page_runs([replace(drawn, window=window)])
+    assert (judged["rate"], judged["percentiles"][0]) == ("399/s", ("p50", "3.00 ms"))
+    assert judged["outcomes"] == "499 of 500 accepted, 1 rejected, judged from 1.0 s to 2.2 s"
+    assert judged["whole"].startswith("whole run: 992 of 995 accepted")
+
+
+def test_a_card_says_what_was_run_where_and_by_what(drawn: Results) -> None:
+    (run,) = page_runs([drawn])
+    assert dict(run["facts"]) == {
+        "load": "open model, 400/s, Poisson arrivals, onto 20 sessions",
+        "content": "bodies of 10kb:5 80kb:5, to 2 domains",
+        "seed": "42",
+        "host": "Linux, 2 CPUs, Python 3.11.7",
+        "version": "traffic-gen 0.1.0",
+        "command": "traffic-gen --target mail.test:2525",
+    }
+
+
+def test_the_wanted_rate_is_that_of_the_plan(drawn: Results) -> None:
+    stages = [{"duration_ns": 4_000_000_000, "rate_per_s": 80.0}, {"duration_ns": 0, "rate_per_s": 10.0},
+              {"duration_ns": 2_000_000_000, "rate_per_s": 10.0}]  # fmt: skip
+
+    def wanted(plan: dict[str, object]) -> object:
+        (run,) = page_runs([replace(drawn, plan=plan, run=replace(drawn.run, duration_s=10.0))])
+        return run["timeline"]["wanted"]
+
+    assert wanted({}) is None
+    assert wanted({"load": {"rate_per_s": 400.0}}) == [400.0] * 10
+    assert wanted({"load": {"rate_per_s": 400.0}, "duration_ns": 2_500_000_000}) == [400.0, 400.0, 200.0, *[0.0] * 7]
+    assert wanted({"load": {"rate_per_s": 0.0, "stages": stages}}) == [10, 30, 50, 70, 10, 10, 0, 0, 0, 0]
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2, relative luminance."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_and_lines_stand_out_on_light_and_dark() -> None:
+    """WCAG 2.2 AA: 4.5:1 for text (1.4.3), 3:1 for lines (1.4.11)."""
+    style = (Path(to_html_module.__file__).parent / "page" / "page.css").read_text(encoding="utf-8")
+    modes = [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{([^}]*)\}", style)]
+    assert [len(colours) for colours in modes] == [14, 14]
+    for colours in modes:
+        for name, least in [("ink", 4.5), ("soft", 4.5), ("good", 4.5), ("bad", 4.5), ("warn", 4.5)] + [
+            (f"line-{number}", 3.0) for number in range(1, 7)
+        ]:
+            for ground in ("paper", "panel"):
+                low, high = sorted((luminance(colours[name]), luminance(colours[ground])))
+                assert (high + 0.05) / (low + 0.05) >= least, (name, ground)
+
+
+def test_legends_and_narrow_tables_say_something_before_a_mouse_comes(drawn: Results, tmp_path: Path) -> None:
+    ten = replace(drawn, run=replace(drawn.run, duration_s=10.0))
+    dom, _ = looked_at(to_html([ten]), tmp_path, "--window-size=500,3000")
+    legends = re.findall(r'class="u-value">([^<]*)<', dom)
+    assert len(legends) == 12
+    assert "–" not in legends
+    assert "mean 100" in legends
+    hints = re.findall(r'<p class="hint"( hidden="")?', dom)
+    assert len(hints) == 4
+    assert "" in hints
 
 
 def test_a_page_and_a_job_summary_begin_with_the_verdict(drawn: Results) -> None:

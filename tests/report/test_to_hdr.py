@@ -1,5 +1,6 @@
 """HdrHistogram's own tools read what we export."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hdrh.log import HistogramLogReader
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Latency
 from trafficgen.measure.results import Results
 from trafficgen.report.to_hdr import encode
 
@@ -33,8 +35,8 @@ def test_an_encoded_histogram_is_read_count_for_count(values: list[int]) -> None
 def test_the_log_of_a_run_is_read_by_name(results: Results, tmp_path: Path) -> None:
     stretches = {"service": [10_000_000] * 99 + [5 * 10**9], "connect": [7]}
     made = {name: histogram_of(values) for name, values in stretches.items()}
-    plain = results.to_dict() | {"histograms": {name: histogram.to_dict() for name, histogram in made.items()}}
-    (tmp_path / "run.json").write_text(Results.from_dict(plain).to_json())
+    latencies = results.latency_ns | {name: Latency.of(histogram) for name, histogram in made.items()}
+    (tmp_path / "run.json").write_text(replace(results, histograms=made, latency_ns=latencies).to_json())
     log = tmp_path / "run.hlog"
     assert call(["export", str(tmp_path / "run.json"), "--hdr", "-o", str(log)]) is ExitCode.DONE
     reader = HistogramLogReader(str(log), HdrHistogram(1, 2**62, 3))

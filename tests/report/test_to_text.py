@@ -7,6 +7,7 @@ import pytest
 
 from trafficgen.measure.parts import Delivery, Domain, Latency, Ledger, Messages, Reply
 from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.report import words
 from trafficgen.report.to_text import encodable, has_colour, to_text, write_summary
 
 
@@ -47,16 +48,16 @@ rate        per second  per minute   per hour
   started          398      23,904  1,434,240
   wanted           400      24,000  1,440,000
 
-latency              count       avg    min   p50   p75    p90    p95    p99  p99.9     max
-  service              992  µs   462   42.0   420   840  1,260  1,680  2,100      –  42,000
-  response           1,992  ms  2.20  0.200  2.00  4.00   6.00   8.00   10.0   20.0     200
-  service, rejected      1  s   1.65  0.150     –     –      –      –      –      –     150
+latency, ms          count    avg    min    p50    p75   p90   p95   p99  p99.9      max
+  service              992  0.462  0.042  0.420  0.840  1.26  1.68  2.10      –     42.0
+  response           1,992   2.20  0.200   2.00   4.00  6.00  8.00  10.0   20.0      200
+  service, rejected      1  1,650    150      –      –     –     –     –      –  150,000
   –  too few values to tell this percentile from the maximum
 
-phases         count       avg    min   p50   p75    p90    p95    p99  p99.9     max
-  connect         20  µs  93.5   8.50  85.0   170    255    340      –      –   8,500
-  TLS             20  ms  3.53  0.321  3.21  6.42   9.63   12.8      –      –     321
-  end of data    993  µs   440   40.0   400   800  1,200  1,600  2,000      –  40,000
+phases, ms     count    avg    min    p50    p75    p90    p95   p99  p99.9   max
+  connect         20  0.093  0.009  0.085  0.170  0.255  0.340     –      –  8.50
+  TLS             20   3.53  0.321   3.21   6.42   9.63   12.8     –      –   321
+  end of data    993  0.440  0.040  0.400  0.800   1.20   1.60  2.00      –  40.0
   –  too few values to tell this percentile from the maximum
 
 replies        code  enhanced  count  for example
@@ -74,9 +75,9 @@ domains           wanted     got  started  accepted
 ledger
   992 expected, 992 received, 0 missing, 0 duplicated, 0 corrupted
 
-generator   CPU  loop lag p50     p99      max  lateness p99  sessions opened
-  worker 0  41%       50.0 µs  250 µs  5.00 ms        100 µs               10
-  worker 1  97%             –       –        –             –               10
+generator   CPU  loop lag, ms: p50    p99   max  lateness, ms: p99  sessions opened
+  worker 0  41%              0.050  0.250  5.00              0.100               10
+  worker 1  97%                  –      –     –                  –               10
   the generator, not the server, was the limit: worker 1 used 97% of its core (1 of 2 workers above
     85%); use more workers or machines, or ask for less
 """
@@ -84,6 +85,25 @@ generator   CPU  loop lag p50     p99      max  lateness p99  sessions opened
 
 def test_summary_of_a_small_run(results: Results) -> None:
     assert to_text(results) == GOLDEN
+
+
+def test_durations_that_are_compared_have_one_unit() -> None:
+    assert words.together([420_000, 2_000_000]) == ("0.420 ms", "2.00 ms")
+    assert words.together([420_000, None]) == ("420 µs", "–")
+    assert words.together([85_000, 150e9]) == ("0.085 ms", "150,000 ms")
+    assert words.together([5_000, 2_000_000]) == ("5.00 µs", "2,000 µs")
+    assert words.together([0, None]) == ("0 ns", "–")
+
+
+def test_a_target_that_was_never_reached_has_one_line_in_place_of_zeros(results: Results) -> None:
+    messages = Messages(5, 3, 0, 0, 0, 3, 0, 2, 0)
+    generator = replace(results.generator, sessions_opened=0)
+    text = to_text(replace(results, messages=messages, replies=(), generator=generator))
+    _, said = text.split("\n\n")
+    assert said == (
+        "no session: 3 messages failed, 2 not started\n"
+        "  connect: connection refused, 1×, for example: [Errno 111] 10.0.0.7:2525\n"
+    )
 
 
 def test_no_line_is_wider_than_asked_for(results: Results) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
 
+from mboxgen.enums import table_of
 from mboxgen.sizes import format_size, parse_sizes
 from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
 from trafficgen.schedule import Schedule
@@ -55,12 +56,14 @@ def _plan_in_words(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "refused", "mail for real domains may reach real people: this run needs --allow-real-domains"
 
 
+_SECURITY: Final = table_of(Security, {Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.TLS: "TLS"})
+
+
 def _sessions(plan: Plan) -> str:
     session = plan.session
     each = f"{_messages(session.max_messages)} each" if session.max_messages else "kept open"
     pipelining = "pipelining if offered" if session.pipelining is Pipelining.AUTO else "no pipelining"
-    security = {Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.TLS: "TLS"}[session.security]
-    words = [f"{plan.sessions:,}", each, pipelining, security]
+    words = [f"{plan.sessions:,}", each, pipelining, _SECURITY[session.security]]
     if session.chunks:
         words.insert(3, f"{session.chunks} in chunks at once if offered")
     if session.security is not Security.PLAIN:

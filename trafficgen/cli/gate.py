@@ -154,7 +154,7 @@ def command(**given: Any) -> ExitCode:
 
     options = GateOptions(**given)
     seeds = seed_in(options.state)
-    builds = {Side.A: _build(options, Side.A), Side.B: _build(options, Side.B)}
+    builds = {side: _build(options, side) for side in Side}
     plan, watch, drain = _load(options, seeds[0] if seeds else None)
     design = _design(options, seeds[1] if seeds else secrets.randbits(32))
     file = TrialFile(options.state, _identity(plan, design, builds, drain))

@@ -16,6 +16,7 @@ import click
 from trafficgen import __version__
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode, TrafficgenError
+from trafficgen.printable import printable
 
 NAME: Final = "traffic-gen"
 DEFAULT_COMMAND: Final = "send"
@@ -123,8 +124,7 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
 
 def _fail(code: ExitCode, text: str) -> ExitCode:
     # What was typed is quoted in errors: nothing in it may break the line or command the terminal.
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    click.echo(f"{NAME}: {line}", err=True)
+    click.echo(f"{NAME}: {printable(text)}", err=True)
     return code
 
 

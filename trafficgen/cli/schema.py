@@ -1,7 +1,6 @@
 """`traffic-gen schema`: what a results file or a scenario file may hold, as JSON Schema."""
 
 import json
-from importlib.resources import files
 from typing import Any, Final
 
 import click
@@ -24,11 +23,10 @@ _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 @click.argument("what", type=click.Choice(["scenario", "results"]), default="scenario")
 def command(what: str) -> ExitCode:
     """Print the JSON Schema of scenario files, or of results files."""
-    if what == "results":
-        text = files("trafficgen.report").joinpath("schema/results-1.json").read_text(encoding="utf-8")
-    else:
-        text = json.dumps(scenario_schema(), indent=2, ensure_ascii=False) + "\n"
-    click.echo(text, nl=False)
+    from trafficgen.measure.results import Results
+
+    schema = Results.schema() if what == "results" else scenario_schema()
+    click.echo(json.dumps(schema, indent=2, ensure_ascii=False))
     return ExitCode.DONE
 
 

@@ -20,7 +20,7 @@ from trafficgen.gate.usage import pids_of, read_usage, used_per_1000
 from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import StoppedBy
 from trafficgen.plan import Plan
-from trafficgen.report.gated import value_in_words
+from trafficgen.report.gated import values_in_words
 from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
 from trafficgen.verdict.reading import SERVER_METRICS, trial_of
 from trafficgen.verdict.rule import Metric
@@ -85,7 +85,7 @@ def run_gate(
 
 def _told(step: Step, trial: Trial, design: Design, at_most: int) -> str:
     numbers = ", ".join(
-        f"{metric.name} {value_in_words(metric.name, trial.values[metric.name])}"
+        f"{metric.name} {values_in_words(metric.name, [trial.values[metric.name]])[0]}"
         for metric in design.metrics
         if metric.name in trial.values
     )

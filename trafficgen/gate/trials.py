@@ -8,12 +8,24 @@ Refuses   with ResultsError a file of another gate
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trafficgen.errors import ResultsError
-from trafficgen.measure.document import from_plain, to_plain
+from trafficgen.measure.document import from_plain, parse, to_plain
 from trafficgen.verdict.gating import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class _Seeded:
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    plan: _Seeded
+    design: _Seeded
 
 
 class TrialFile:
@@ -37,17 +49,18 @@ class TrialFile:
 
     def _read(self, path: Path, gate: Mapping[str, Any]) -> None:
         # A line that a power cut left half written is no trial.
-        text = path.read_text(encoding="utf-8")
-        *lines, rest = text.split("\n")
+        text = path.read_bytes()
+        *lines, rest = text.split(b"\n")
         try:
-            known, *trials = (json.loads(line) for line in lines)
+            known, *trials = map(parse, lines)
+            from_plain(_Head, known, closed=False)
             self.trials = [from_plain(Trial, plain) for plain in trials]
         except ValueError as error:
             raise ResultsError(f'expected the trials of a gate, got "{path}": {error}') from error
         if different := [key for key in gate if known.get(key) != gate[key]]:
             raise ResultsError(f'"{path}" holds the trials of another gate: its {", ".join(different)} differs')
         if rest:
-            os.truncate(path, len(text.encode()) - len(rest.encode()))
+            os.truncate(path, len(text) - len(rest))
 
     def _append(self, plain: Mapping[str, Any]) -> None:
         assert self._path is not None
@@ -62,8 +75,8 @@ def seed_in(path: Path | None) -> tuple[int, int] | None:
     if path is None or not path.exists() or not path.stat().st_size:
         return None
     try:
-        with path.open(encoding="utf-8") as file:
-            head = json.loads(file.readline())
-        return int(head["plan"]["seed"]), int(head["design"]["seed"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f'expected the trials of a gate, got "{path}"') from error
+        with path.open("rb") as file:
+            head = from_plain(_Head, parse(file.readline()), closed=False)
+    except ValueError as error:
+        raise ResultsError(f'expected the trials of a gate, got "{path}": {error}') from error
+    return head.plan.seed, head.design.seed

@@ -1,17 +1,35 @@
-"""Frozen dataclasses to plain JSON values, and back with every value checked.
+"""Frozen dataclasses to plain JSON values, and back with every value checked; their JSON Schema.
 
 Takes     dataclasses made of numbers, text, truth values, enums, tuples, string-keyed mappings, each other, and
           objects with `to_dict` and `from_dict`
-Gives     dicts and lists that `json` writes; from those, the same objects
-Fails     ValueError that names the place and what was expected there
-Promises  keys that are not known are passed over, so that a later version may add some
+Gives     dicts and lists that `json` writes; from those, the same objects; what JSON Schema says of them
+Fails     ValueError in one line that names the place, what was expected there and what was found; also for a key that
+          no field has, with the nearest that there is
+Not here  what must hold between values (soundness)
 """
 
+import json
+import re
+import sys
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from enum import Enum
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Of things or octets; up to here JSON numbers are whole for every reader (RFC 8259 section 6)."""
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+"""Rates, shares and means: never negative, infinite or not a number."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""At most 31 years, so that a date and it make a date."""
+
+_MAX_DEPTH: Final = 32
+_STEP: Final = re.compile(r"\[\.\.\.\]|\[\d+\]|[^.$\[\]]+")
 
 _T = TypeVar("_T")
 
@@ -29,63 +47,99 @@ def to_plain(value: Any) -> Any:
     return value.to_dict() if hasattr(value, "to_dict") else value
 
 
-def from_plain(kind: type[_T], plain: Any, where: str = "") -> _T:
-    """The dataclass `kind` from what `to_plain` made of it; `where` begins the name of the place in an error."""
-    if not isinstance(plain, Mapping):
-        raise _wrong(where, "an object", plain)
-    hints = get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]  # every kind here is a dataclass
-        place = f"{where}.{field.name}" if where else field.name
-        if field.name in plain:
-            values[field.name] = _read(hints[field.name], plain[field.name], place)
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{place} is missing")
-    return kind(**values)
-
-
-def _read(hint: Any, plain: Any, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return plain
-    if origin in (Union, types.UnionType):
-        return _read_optional(arguments, plain, where)
-    if origin is tuple:
-        if not isinstance(plain, list | tuple):
-            raise _wrong(where, "a list", plain)
-        return tuple(_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(plain))
-    if origin is not None:
-        if not isinstance(plain, Mapping):
-            raise _wrong(where, "an object", plain)
-        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in plain.items()}
-    if is_dataclass(hint):
-        return from_plain(hint, plain, where)  # type: ignore[arg-type]  # a class, not an instance of one
-    return _read_leaf(hint, plain, where)
-
-
-def _read_optional(arguments: tuple[Any, ...], plain: Any, where: str) -> Any:
-    """The only unions in a document are "this or nothing"."""
-    (kind,) = (argument for argument in arguments if argument is not type(None))
-    return None if plain is None else _read(kind, plain, where)
-
-
-def _read_leaf(kind: Any, plain: Any, where: str) -> Any:
-    if issubclass(kind, Enum):
-        known = [member.value for member in kind]
-        if plain not in known:
-            raise _wrong(where, f"one of {', '.join(map(str, known))}", plain)
-        return kind(plain)
-    if hasattr(kind, "from_dict"):
-        try:
-            return kind.from_dict(plain)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-    if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
-        return float(plain)
-    if not isinstance(plain, kind) or (kind is int and isinstance(plain, bool)):
-        raise _wrong(where, {int: "a whole number", float: "a number", str: "text"}.get(kind, "true or false"), plain)
+def parse(octets: bytes) -> Any:
+    """Plain values from JSON text. ValueError also for numbers and nesting that JSON allows and nobody can use."""
+    try:
+        plain = msgspec.json.decode(octets)
+        _check_depth(plain)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error).removeprefix("JSON is malformed: ")) from error
     return plain
 
 
-def _wrong(where: str, expected: str, found: Any) -> ValueError:
-    return ValueError(f"{where or 'the document'} must be {expected}, got {str(found)[:60]!r}")
+def from_plain(kind: type[_T], plain: Any, *, closed: bool = True) -> _T:
+    """The dataclass `kind` from what `to_plain` made of it. `closed` False: keys that no field has are passed over."""
+    try:
+        made = _convert(kind, plain)
+    except msgspec.ValidationError as error:
+        raise ValueError(_described(kind, plain, str(error))) from error
+    if closed:
+        _refuse_unknown(plain, to_plain(made), "")
+    return made
+
+
+def schema_of(kind: type, title: str) -> dict[str, Any]:
+    """What JSON Schema (draft 2020-12) says of `kind`: the document itself, then its pieces."""
+    (whole,), pieces = msgspec.json.schema_components([kind], schema_hook=_hooked)
+    for piece in pieces.values():
+        if "properties" in piece:
+            piece["additionalProperties"] = False
+    top = pieces.pop(whole["$ref"].rpartition("/")[2])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "title": title, "$defs": pieces}
+
+
+def _convert(kind: type[_T], plain: Any) -> _T:
+    return msgspec.convert(plain, kind, dec_hook=lambda kind, plain: kind.from_dict(plain))
+
+
+def _hooked(kind: type) -> dict[str, Any]:
+    made: dict[str, Any] = kind.schema()  # type: ignore[attr-defined]  # every kind with a stored form has it
+    return made
+
+
+def _check_depth(plain: Any, depth: int = 0) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"expected at most {_MAX_DEPTH} levels of lists and objects, got more")
+    for item in plain.values() if isinstance(plain, dict) else plain if isinstance(plain, list) else ():
+        if isinstance(item, dict | list):
+            _check_depth(item, depth + 1)
+
+
+def _refuse_unknown(plain: Any, known: Any, place: str) -> None:
+    """A key that does not come back is one that nobody read."""
+    if isinstance(plain, Mapping):
+        for key, item in plain.items():
+            where = f"{place}.{key}" if place else key
+            if key not in known:
+                nearest = get_close_matches(key, known, 1)
+                hint = f'did you mean "{nearest[0]}"?' if nearest else "a newer version may know it"
+                raise ValueError(f"{where}: expected no such key; {hint}")
+            _refuse_unknown(item, known[key], where)
+    elif isinstance(plain, list | tuple) and plain and isinstance(plain[0], Mapping):
+        for index, (item, other) in enumerate(zip(plain, known, strict=True)):
+            _refuse_unknown(item, other, f"{place}[{index}]")
+
+
+def _described(kind: type, plain: Any, message: str) -> str:
+    """msgspec's words in ours: the place first, what was expected, what stands there."""
+    reason, _, path = message.replace("`", "").partition(" - at ")
+    place, found = "", plain
+    for step in _STEP.findall(path):
+        if is_dataclass(kind):
+            kind, found = get_type_hints(kind)[step], found[step]
+            place += f".{step}"
+        elif isinstance(found, list | tuple):
+            kind, found = get_args(kind)[0], found[int(step[1:-1])]
+            place += step
+        else:
+            kind = get_args(kind)[1]
+            key = next(key for key, item in found.items() if not _fits(kind, item))
+            found = found[key]
+            place += f".{key}"
+        if get_origin(kind) in (Union, types.UnionType):  # all that there are say "this or nothing"
+            kind = next(each for each in get_args(kind) if each is not types.NoneType)
+    if reason.startswith("Invalid enum"):
+        known = get_args(kind) or [member.value for member in kind]  # type: ignore[attr-defined]
+        reason = f"expected one of {', '.join(map(str, known))}, got"
+    text = "" if isinstance(found, dict | list) else json.dumps(found, default=str)[:60]
+    got = "" if not text else f" {text}" if "got" in reason else f", got {text}"
+    return f"{place[1:] or 'the document'}: {reason[:1].lower()}{reason[1:]}{got}"
+
+
+def _fits(kind: type, plain: Any) -> bool:
+    """msgspec does not say which key of a mapping has the wrong value."""
+    try:
+        _convert(kind, plain)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from enum import Enum
 from math import sqrt
 from typing import Final
 
+from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.measure.snapshot import Snapshot, Worker
 from trafficgen.units import format_duration
@@ -57,7 +58,7 @@ class CaveatKind(Enum):
     RATE_MISSED = "rate_missed"
 
 
-ADVICE: Final = {
+ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.WORKER_LOST: "run it again; look for the worker's own words above, and for the kernel's (out of memory)",
     CaveatKind.WORKER_CPU: "use more workers or machines, or ask for less",
     CaveatKind.LOOP_LAG: "leave the generator a core of its own: another process, or a virtual machine's host, took it",
@@ -68,18 +69,16 @@ ADVICE: Final = {
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
     CaveatKind.STARTS_LATE: "run it for longer: from some seconds on the two can be told apart",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
-}
+})  # fmt: skip
 
 _GENERATOR_LIMITS: Final = frozenset(
     {CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG, CaveatKind.CPU_STOLEN, CaveatKind.PORTS_EXHAUSTED}
 )
 
-_FOLLOWS_FROM: Final = {
-    CaveatKind.LOOP_LAG: frozenset({CaveatKind.WORKER_CPU, CaveatKind.CPU_STOLEN}),
-    CaveatKind.SESSIONS_BUSY: _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST},
-    CaveatKind.STARTS_LATE: _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST},
-}
-"""What is not said beside its own cause: a loop on a full core lags, and what lags starts late."""
+_HELD_BACK: Final = _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST}
+"""What makes the generator send less than it should, or later."""
+
+_LATE: Final = frozenset({CaveatKind.SESSIONS_BUSY, CaveatKind.STARTS_LATE})
 
 _LESS_LOAD: Final = frozenset({CaveatKind.ARRIVALS_DROPPED, CaveatKind.RATE_MISSED})
 """Facts that are said whatever their cause, since a verdict asks for them; what to do about them depends on it."""
@@ -119,25 +118,29 @@ def assess(
     time, what its host took. `ceiling_share`: of the rate this machine was found capable of; None: not calibrated.
     """
     busy, unclear = _late(snapshot)
-    texts = {
-        CaveatKind.WORKER_LOST: _lost(lost_workers),
-        CaveatKind.WORKER_CPU: _busiest(snapshot.workers),
-        CaveatKind.LOOP_LAG: _laggard(snapshot.workers),
-        CaveatKind.CPU_STOLEN: _stolen(stolen_share),
-        CaveatKind.NEAR_CEILING: _near_ceiling(ceiling_share),
-        CaveatKind.PORTS_EXHAUSTED: _out_of_ports(snapshot),
-        CaveatKind.ARRIVALS_DROPPED: _dropped(dropped_arrivals),
-        CaveatKind.SESSIONS_BUSY: busy,
-        CaveatKind.STARTS_LATE: unclear,
-        CaveatKind.RATE_MISSED: _missed(snapshot, wanted_per_s),
-    }
-    return diagnose({kind: text for kind, text in texts.items() if text})
+    texts = (
+        (CaveatKind.WORKER_LOST, _lost(lost_workers)),
+        (CaveatKind.WORKER_CPU, _busiest(snapshot.workers)),
+        (CaveatKind.LOOP_LAG, _laggard(snapshot.workers)),
+        (CaveatKind.CPU_STOLEN, _stolen(stolen_share)),
+        (CaveatKind.NEAR_CEILING, _near_ceiling(ceiling_share)),
+        (CaveatKind.PORTS_EXHAUSTED, _out_of_ports(snapshot)),
+        (CaveatKind.ARRIVALS_DROPPED, _dropped(dropped_arrivals)),
+        (CaveatKind.SESSIONS_BUSY, busy),
+        (CaveatKind.STARTS_LATE, unclear),
+        (CaveatKind.RATE_MISSED, _missed(snapshot, wanted_per_s)),
+    )
+    return diagnose({kind: text for kind, text in texts if text})
 
 
 def diagnose(found: Mapping[CaveatKind, str]) -> tuple[Caveat, ...]:
     """What was found, as one diagnosis: in order, without what only follows from the rest, each with its advice."""
-    kinds = {kind for kind in found if not _FOLLOWS_FROM.get(kind, frozenset()) & found.keys()}
-    held_back = bool(kinds & (_GENERATOR_LIMITS | {CaveatKind.WORKER_LOST}))
+    kinds = set(found)
+    if kinds & {CaveatKind.WORKER_CPU, CaveatKind.CPU_STOLEN}:
+        kinds.discard(CaveatKind.LOOP_LAG)  # a loop on a full core lags
+    held_back = bool(kinds & _HELD_BACK)
+    if held_back:
+        kinds -= _LATE  # and what lags starts late
 
     def advice(kind: CaveatKind) -> str:
         return _MEND_THE_CAUSE_FIRST if held_back and kind in _LESS_LOAD else ADVICE[kind]

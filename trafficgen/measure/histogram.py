@@ -12,12 +12,16 @@ by at most 2^s - 1; so the relative error is below 2^s / 2^(10+s) = 2^-10.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from trafficgen.measure.document import Count, Nanoseconds, from_plain, schema_of
 
 SUB_BITS: Final = 10
 
@@ -59,6 +63,24 @@ def rank_of(q: float, count: int) -> int:
         raise ValueError(f"expected a share from 0 to 1, got {q}")
     # In floats 0.07 * 100 is above 7, and the rank would be one too high; as the decimal it was written as, it is 7.
     return max(1, ceil(Fraction(repr(float(q))) * count))
+
+
+_Bucket = Annotated[int, msgspec.Meta(ge=0, lt=_MAX_BUCKETS)]
+_Filled = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Totals, and two lists of the same length: the buckets that hold something, ascending, and how many values each
+    holds."""
+
+    sub_bits: Literal[10]
+    count: Count
+    sum: Annotated[int, msgspec.Meta(ge=0)]
+    min: Nanoseconds | None
+    max: Nanoseconds | None
+    buckets: tuple[_Bucket, ...]
+    counts: tuple[_Filled, ...]
 
 
 class Histogram:
@@ -183,17 +205,22 @@ class Histogram:
     def from_dict(cls, plain: Mapping[str, Any]) -> "Histogram":
         """What `to_dict` gave. ValueError when it cannot have come from there."""
         try:
+            stored = from_plain(_Stored, plain)
             made = cls._restore(
-                np.array(plain["buckets"], np.int64),
-                np.array(plain["counts"], np.int64),
-                (plain["count"], plain["sum"], plain["min"], plain["max"]),
+                np.array(stored.buckets, np.int64),
+                np.array(stored.counts, np.int64),
+                (stored.count, stored.sum, stored.min, stored.max),
             )
-            sound = plain["sub_bits"] == SUB_BITS and made._is_sound()
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            raise ValueError(f"not a stored histogram: {error!r}") from error
-        if not sound:
+        except ValueError as error:
+            raise ValueError(f"not a stored histogram: {error}") from error
+        if not made._is_sound():
             raise ValueError("not a stored histogram: its totals and its buckets do not agree")
         return made
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """What JSON Schema says of the stored form."""
+        return {key: value for key, value in schema_of(_Stored, "Histogram").items() if not key.startswith("$")}
 
     def __reduce__(self) -> tuple[Any, ...]:
         used = np.flatnonzero(self._counts != 0)
@@ -224,7 +251,7 @@ class Histogram:
             return False
         ends = bucket_of(np.array([self.min_ns, self.max_ns], np.int64))
         return (
-            int(self._counts.sum()) == self.count
+            sum(self._counts[used].tolist()) == self.count
             and ends.tolist() == [used[0], used[-1]]
             and self.min_ns * self.count <= self.sum_ns <= self.max_ns * self.count
         )

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import datetime, timedelta
 from functools import reduce
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trafficgen.errors import ResultsError
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Domain, Failure, Generator, Latency, Ledger, Messages, Rate, Reply
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.timeline import Interval, Timeline
+
+if TYPE_CHECKING:
+    from trafficgen.measure.snapshot import FailureKey, ReplyKey
 
 _SHARED: Final = ("workload", "session")
 """What runs have in common when they are parts of one load."""
@@ -77,7 +80,7 @@ def _check(ordered: Sequence[Results]) -> None:
                 "compare such runs instead"
             )
         ended = max(ended, _ended(part))
-        if part.run.model != first.run.model:
+        if part.run.model != first.run.model or bool(part.plan.get("load")) != bool(first.plan.get("load")):
             raise ResultsError(f"cannot merge a run of the {first.run.model} model with one of the {part.run.model}")
         differing = [key for key in _SHARED if part.plan.get(key) != first.plan.get(key)]
         if differing:
@@ -99,8 +102,16 @@ def _plan(parts: Sequence[Results]) -> Mapping[str, Any]:
         numbers = [part.plan.get(key) for part in parts]
         plan[key] = sum(number for number in numbers if number) if all(numbers) else plan.get(key)
     if plan.get("load"):
-        plan["load"] = dict(plan["load"]) | {"rate_per_s": sum(part.plan["load"]["rate_per_s"] for part in parts)}
+        loads = [part.plan["load"] for part in parts]
+        plan["load"] = dict(loads[0]) | {"rate_per_s": sum(load["rate_per_s"] for load in loads)}
+        stages = [load.get("stages", []) for load in loads]
+        if len({tuple(stage["duration_ns"] for stage in each) for each in stages}) == 1:
+            plan["load"]["stages"] = [_stage(same) for same in zip(*stages, strict=True)]
     return plan
+
+
+def _stage(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return dict(parts[0]) | {"rate_per_s": sum(part["rate_per_s"] for part in parts)}
 
 
 def _messages(parts: Iterable[Messages]) -> Messages:
@@ -137,7 +148,7 @@ def _histograms(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram
 
 
 def _replies(parts: Sequence[Results]) -> tuple[Reply, ...]:
-    merged: dict[tuple[str, int, str], Reply] = {}
+    merged: dict[ReplyKey, Reply] = {}
     for reply in (reply for part in parts for reply in part.replies):
         key = reply.phase, reply.code, reply.enhanced
         merged[key] = replace(reply, count=reply.count + (merged[key].count if key in merged else 0))
@@ -145,7 +156,7 @@ def _replies(parts: Sequence[Results]) -> tuple[Reply, ...]:
 
 
 def _failures(parts: Sequence[Results]) -> tuple[Failure, ...]:
-    merged: dict[tuple[str, str], Failure] = {}
+    merged: dict[FailureKey, Failure] = {}
     for failure in (failure for part in parts for failure in part.failures):
         key = failure.phase, failure.reason
         merged[key] = replace(failure, count=failure.count + (merged[key].count if key in merged else 0))

@@ -9,9 +9,18 @@ import os
 import platform
 from dataclasses import dataclass
 from enum import Enum
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Worker
+from trafficgen.outcomes import Phase
+
+RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Date = Annotated[str, Meta(pattern=r"^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*[+-]\d\d:\d\d$")]
+"""ISO 8601 with an offset from UTC."""
 
 
 class StoppedBy(Enum):
@@ -35,14 +44,14 @@ class StoppedBy(Enum):
 class Run:
     """Which run it was."""
 
-    id: str
-    seed: int
-    started_at: str
-    duration_s: float
+    id: RunId
+    seed: Annotated[int, Meta(ge=0)]
+    started_at: Date
+    duration_s: Seconds
     tool_version: str
     target: str | None = None
     addresses: tuple[str, ...] = ()
-    model: str = "closed"
+    model: Literal["open", "closed"] = "closed"
     command: tuple[str, ...] | None = None
 
 
@@ -52,7 +61,7 @@ class Host:
 
     python: str
     platform: str
-    cpus: int
+    cpus: Count
 
     @classmethod
     def here(cls) -> "Host":
@@ -64,15 +73,15 @@ class Host:
 class Messages:
     """What became of them. `bytes` counts the octets of accepted messages."""
 
-    planned: int
-    started: int
-    accepted: int
-    rejected_temporary: int
-    rejected_permanent: int
-    failed: int
-    in_doubt: int
-    not_started: int
-    bytes: int
+    planned: Count
+    started: Count
+    accepted: Count
+    rejected_temporary: Count
+    rejected_permanent: Count
+    failed: Count
+    in_doubt: Count
+    not_started: Count
+    bytes: Count
 
     @property
     def unsuccessful(self) -> int:
@@ -97,28 +106,28 @@ class Rate:
     closed loop and with stages.
     """
 
-    messages_per_s: float
-    messages_per_hour: float
-    bytes_per_s: float
-    started_per_s: float
-    wanted_per_s: float | None = None
-    over_s: float | None = None
+    messages_per_s: Amount
+    messages_per_hour: Amount
+    bytes_per_s: Amount
+    started_per_s: Amount
+    wanted_per_s: Amount | None = None
+    over_s: Amount | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
     """One histogram in a few numbers, all ns but `count`. Percentiles are never low and high by at most 0.1 %."""
 
-    count: int
-    min: int
-    mean: float
-    p50: int
-    p75: int
-    p90: int
-    p95: int
-    p99: int
-    p99_9: int
-    max: int
+    count: Count
+    min: Nanoseconds
+    mean: Amount
+    p50: Nanoseconds
+    p75: Nanoseconds
+    p90: Nanoseconds
+    p95: Nanoseconds
+    p99: Nanoseconds
+    p99_9: Nanoseconds
+    max: Nanoseconds
 
     @classmethod
     def of(cls, histogram: Histogram) -> "Latency | None":
@@ -136,10 +145,10 @@ class Latency:
 class Reply:
     """One kind of reply; `enhanced` is "" when it had no enhanced status code (RFC 3463)."""
 
-    phase: str
-    code: int
+    phase: Phase
+    code: Annotated[int, Meta(ge=0, le=999)]
     enhanced: str
-    count: int
+    count: Count
     example: str
 
 
@@ -147,9 +156,9 @@ class Reply:
 class Failure:
     """One kind of end that was not a reply."""
 
-    phase: str
+    phase: Phase
     reason: str
-    count: int
+    count: Count
     example: str
 
 
@@ -160,9 +169,9 @@ class Domain:
     `started` and `accepted` count recipients, a message's all alike; latencies are by its first one.
     """
 
-    weight: float
-    started: int
-    accepted: int
+    weight: Amount
+    started: Count
+    accepted: Count
     latency_ns: Latency | None = None
     """Response time in the open model, service time in the closed one; None for domains that are not timed."""
 
@@ -175,11 +184,11 @@ class Ledger:
     once; `corrupted` came with a body whose checksum is wrong.
     """
 
-    expected: int
-    received: int
-    missing: int
-    duplicated: int
-    corrupted: int
+    expected: Count
+    received: Count
+    missing: Count
+    duplicated: Count
+    corrupted: Count
 
     @property
     def clean(self) -> bool:
@@ -197,12 +206,12 @@ class Delivery:
     not ours.
     """
 
-    drained_ns: int
-    inject_per_s: float
-    delivered_per_s: float
+    drained_ns: Nanoseconds
+    inject_per_s: Amount
+    delivered_per_s: Amount
     in_time: bool
-    explained: int
-    unexpected: int
+    explained: Count
+    unexpected: Count
     latency_ns: Latency | None
 
 
@@ -210,11 +219,11 @@ class Delivery:
 class WorkerHealth:
     """How one generator process fared."""
 
-    worker: int
-    cpu_share: float
+    worker: Count
+    cpu_share: Amount
     loop_lag_ns: Latency | None
     lateness_ns: Latency | None
-    sessions_opened: int
+    sessions_opened: Count
 
     @classmethod
     def of(cls, worker: Worker) -> "WorkerHealth":
@@ -233,8 +242,8 @@ class ThresholdVerdict:
     measured, which is not passing."""
 
     expression: str
-    value: float | None
-    limit: float
+    value: Amount | None
+    limit: Amount
     passed: bool
 
 
@@ -245,7 +254,7 @@ class Generator:
     limited: bool
     sentences: tuple[str, ...]
     workers: tuple[WorkerHealth, ...]
-    lost_workers: tuple[int, ...]
-    sessions_opened: int
-    ceiling_share: float | None = None
+    lost_workers: tuple[Count, ...]
+    sessions_opened: Count
+    ceiling_share: Amount | None = None
     """Of the rate that this machine was found capable of; None: not calibrated."""

@@ -1,7 +1,7 @@
 """One run, for good: the document that every report, comparison and verdict is made from.
 
 Takes     the plan, the last snapshot, and what only the caller knows (names, dates, the sink's ledger)
-Gives     a frozen `Results`; one JSON file, schema version 1 (`report/schema/results-1.json`, docs/results.md)
+Gives     a frozen `Results`; one JSON file, schema version 1 (`traffic-gen schema results`, docs/results.md)
 Promises  planned = started + not_started and started = the sum of all outcomes, or there are no results
 Fails     AccountingError when our own sums do not add up; ResultsError when a file is missing or damaged
 Not here  words for people (report), the comparison of two runs
@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
-from trafficgen.measure.document import from_plain, to_plain
+from trafficgen.measure import soundness
+from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.health import Caveat, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
@@ -55,7 +56,7 @@ _OF_ITSELF: Final = (StoppedBy.FINISHED, StoppedBy.DEADLINE)
 class Results:
     """One run. Times in ns, sizes in octets, rates per second unless a name says otherwise; docs/results.md."""
 
-    schema_version: int
+    schema_version: Literal[1]
     complete: bool
     """False while the run goes on, and in the file of a run that was killed."""
     valid: bool
@@ -144,11 +145,11 @@ class Results:
             rate=_rate(snapshot, wanted_per_s, _sent_for_ns(plan, snapshot, stopped_by, not_started)),
             latency_ns={name: Latency.of(snapshot.histograms[name]) for name in STRETCHES},
             replies=tuple(
-                Reply(phase.value, code, enhanced, tally.count, tally.example)
+                Reply(phase, code, enhanced, tally.count, tally.example)
                 for (phase, code, enhanced), tally in snapshot.replies.items()
             ),
             failures=tuple(
-                Failure(phase.value, reason, tally.count, tally.example)
+                Failure(phase, reason, tally.count, tally.example)
                 for (phase, reason), tally in snapshot.failures.items()
             ),
             domains=_domains(snapshot, domains),
@@ -199,6 +200,8 @@ class Results:
         """
         if not self.valid:
             return "part of the measurement was lost"
+        if not self.complete:
+            return "the run was cut off"
         if self.thresholds and self.generator.limited:
             return "the generator was the limit"
         share_missed = self.messages.not_started / max(self.messages.planned, 1)
@@ -219,11 +222,15 @@ class Results:
             raise ResultsError(f"expected results of schema version {SCHEMA_VERSION}, got {str(version)[:60]!r}")
         try:
             results = from_plain(cls, plain)
+            soundness.check(results)
         except ValueError as error:
             raise ResultsError(f"damaged results: {error}") from error
-        if not results.messages.add_up:
-            raise ResultsError("damaged results: messages do not add up")
         return results
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """What a results file may hold, as JSON Schema."""
+        return schema_of(cls, f"Results of one traffic-gen run, version {SCHEMA_VERSION}")
 
     def to_json(self) -> str:
         """JSON text: a line for each key, and one for each entry of the long lists, so that `grep` and `diff` work."""
@@ -234,8 +241,7 @@ class Results:
 def read_results(path: Path) -> Results:
     """The results in the file at `path`. ResultsError in one line when it is missing, damaged or of another version."""
     try:
-        text = path.read_text(encoding="utf-8")
-        plain = json.loads(text)
+        plain = parse(path.read_bytes())
     except OSError as error:
         raise ResultsError(f'cannot read results from "{path}": {error.strerror}') from error
     except ValueError as error:

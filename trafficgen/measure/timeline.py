@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.measure.document import Count, Nanoseconds
 from trafficgen.measure.histogram import bucket_of, highest_of, rank_of
 from trafficgen.outcomes import Outcome
 
 MAX_INTERVALS: Final = 1800
 SUB_BITS: Final = 5
+MAX_BUCKETS: Final = (63 - SUB_BITS + 1) << SUB_BITS
 
 _STARTED: Final = 0
 _OUTCOMES: Final = slice(1, 1 + len(Outcome))
@@ -38,18 +40,18 @@ class Interval:
     the closed loop, response time in the open one; None when there was none.
     """
 
-    at_s: int
-    span_s: int
-    started: int
-    accepted: int
-    rejected_temporary: int
-    rejected_permanent: int
-    failed: int
-    in_doubt: int
-    bytes: int
-    p50_ns: int | None
-    p99_ns: int | None
-    latencies: tuple[int, ...] = ()
+    at_s: Count
+    span_s: Count
+    started: Count
+    accepted: Count
+    rejected_temporary: Count
+    rejected_permanent: Count
+    failed: Count
+    in_doubt: Count
+    bytes: Count
+    p50_ns: Nanoseconds | None
+    p99_ns: Nanoseconds | None
+    latencies: tuple[Count, ...] = ()
     """The histogram behind the quantiles: bucket, count, bucket, count… (`SUB_BITS` bits a power of two)."""
 
 
@@ -130,17 +132,18 @@ class Timeline:
         """The timeline that gave `intervals`, begun `shift_s` later."""
         made = cls()
         made.span_s = intervals[0].span_s if intervals else 1
-        empty = -(-shift_s // made.span_s)
+        end_s = shift_s + len(intervals) * made.span_s
+        while end_s > MAX_INTERVALS * made.span_s:
+            made.span_s *= 2
         width = max((bucket + 1 for one in intervals for bucket in one.latencies[::2]), default=0)
-        made._grow(empty + len(intervals), width)
-        for row, one in enumerate(intervals, start=empty):
-            made._counts[row] = (
+        made._grow(-(-end_s // made.span_s), width)
+        for one in intervals:
+            row = (shift_s + one.at_s) // made.span_s
+            made._counts[row] += (
                 one.started, one.accepted, one.rejected_temporary, one.rejected_permanent, one.failed, one.in_doubt,
                 one.bytes,
             )  # fmt: skip
-            made._latencies[row, list(one.latencies[::2])] = one.latencies[1::2]
-        while len(made) > MAX_INTERVALS:
-            made._coarsen()
+            made._latencies[row, list(one.latencies[::2])] += np.array(one.latencies[1::2], np.uint32)
         return made
 
     def __iadd__(self, other: "Timeline") -> Self:

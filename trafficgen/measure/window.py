@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.measure.document import Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Latency, Messages, Rate
 from trafficgen.measure.snapshot import STRETCHES, Snapshot
@@ -23,8 +24,8 @@ class Window:
     """What ended between `from_s` and `to_s`, in seconds since the run began. Minima and maxima are those of their
     histogram's buckets, at most 0.1 % away."""
 
-    from_s: float
-    to_s: float
+    from_s: Seconds
+    to_s: Seconds
     messages: Messages
     rate: Rate
     latency_ns: Mapping[str, Latency | None]

@@ -4,7 +4,6 @@
     sections    what the summary says, before anyone decides how it looks
     live        one line while the run goes on
     words       numbers as people read them
-    schema/     the JSON Schema of results files
 
 Nothing here knows how a run is made. `rich` is imported only where a colour terminal is drawn on.
 """

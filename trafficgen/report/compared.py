@@ -7,7 +7,7 @@ Gives     a table for people, or the same as JSON
 import json
 
 from trafficgen.measure.document import to_plain
-from trafficgen.report.judged import quantity_in_words
+from trafficgen.report.judged import quantities_in_words
 from trafficgen.report.sections import Row, Section
 from trafficgen.verdict.comparing import ALPHA, Compared, RunsCompared
 
@@ -25,7 +25,7 @@ def comparison_json(compared: RunsCompared) -> str:
 def _cells(one: Compared) -> tuple[str, ...]:
     ratio = f"{one.ratio:.3f}×" if one.ratio is not None else "–"
     interval = f"[{one.interval.low:.3f}, {one.interval.high:.3f}]" if one.interval else ""
-    return one.name, quantity_in_words(one.a, one.kind), quantity_in_words(one.b, one.kind), ratio, interval
+    return one.name, *quantities_in_words((one.a, one.b), one.kind), ratio, interval
 
 
 def _note(compared: RunsCompared) -> str:

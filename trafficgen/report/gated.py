@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
+from mboxgen.enums import table_of
 from trafficgen.measure.document import to_plain
+from trafficgen.printable import csv_cell, markdown
 from trafficgen.report import words
-from trafficgen.report.judged import quantity_in_words
+from trafficgen.report.judged import quantities_in_words
 from trafficgen.report.sections import Row, Section, Tone
 from trafficgen.report.tables import add_suite, write_xml
 from trafficgen.verdict.control import Control
@@ -21,7 +23,13 @@ from trafficgen.verdict.gating import Design, Ended, Trial
 from trafficgen.verdict.quantities import is_quantity, parse_quantity
 from trafficgen.verdict.rule import Comparison, Verdict
 
-_TONES: Final = {Verdict.PASS: Tone.GOOD, Verdict.FAIL: Tone.BAD}
+_SHOWN: Final = table_of(Verdict, {
+    Verdict.PASS: (Tone.GOOD, "✅"),
+    Verdict.FAIL: (Tone.BAD, "❌"),
+    Verdict.WARN: (Tone.PLAIN, "⚠️"),
+    Verdict.INCONCLUSIVE: (Tone.PLAIN, "⚠️"),
+})  # fmt: skip
+"""How a verdict looks in a table, and in Markdown."""
 
 HISTORY: Final = (
     "time", "label", "verdict", "metric", "pairs", "ratio", "low", "high", "t_low", "t_high", "p", "margin_ratio",
@@ -58,9 +66,12 @@ def gate_json(ended: Ended, design: Design, trials: Sequence[Trial]) -> str:
 
 def gate_markdown(ended: Ended) -> str:
     """A verdict and a table, for a job's summary page."""
-    mark = {Verdict.PASS: "✅", Verdict.FAIL: "❌"}.get(ended.verdict, "⚠️") if ended.verdict else "⚠️"
-    lines = [f"**{mark} {ended.verdict.value.upper() if ended.verdict else 'NOT VALID'}**: {ended.reason}", ""]
-    rows = [_cells(one) for one in (*_comparisons(ended), *ended.others)]
+    mark = _SHOWN[ended.verdict][1] if ended.verdict else "⚠️"
+    lines = [
+        f"**{mark} {ended.verdict.value.upper() if ended.verdict else 'NOT VALID'}**: {markdown(ended.reason)}",
+        "",
+    ]
+    rows = [tuple(map(markdown, _cells(one))) for one in (*_comparisons(ended), *ended.others)]
     if rows:
         lines += ["| metric | A | B | B / A | interval | margin |", "|---|---:|---:|---:|---|---:|"]
         lines += [f"| {' | '.join(cells[:6])} |" for cells in rows]
@@ -90,17 +101,18 @@ def history_rows(ended: Ended, *, time: str, label: str, header: bool) -> str:
     verdict = ended.verdict.value if ended.verdict else "not valid"
     for one in (*_comparisons(ended), *ended.others):
         writer.writerow((
-            time, label, verdict, one.metric.name, one.pairs, one.ratio, *one.interval, *one.t_interval, one.p,
-            one.margin_ratio, one.median_a, one.median_b,
+            time, csv_cell(label), verdict, csv_cell(one.metric.name), one.pairs, one.ratio, *one.interval,
+            *one.t_interval, one.p, one.margin_ratio, one.median_a, one.median_b,
         ))  # fmt: skip
     return text.getvalue()
 
 
-def value_in_words(name: str, value: float) -> str:
-    """A metric's value in the unit that suits it."""
+def values_in_words(name: str, values: Sequence[float]) -> tuple[str, ...]:
+    """Values of one metric, in the unit that suits them."""
     if is_quantity(name):
-        return quantity_in_words(value, parse_quantity(name).kind)
-    return f"{words.size(value)}/1k" if name == "server.written" else f"{words.three_digits(value)}/1k"
+        return quantities_in_words(values, parse_quantity(name).kind)
+    form = words.size if name == "server.written" else words.three_digits
+    return tuple(f"{form(value)}/1k" for value in values)
 
 
 def _comparisons(ended: Ended) -> tuple[Comparison, ...]:
@@ -109,7 +121,7 @@ def _comparisons(ended: Ended) -> tuple[Comparison, ...]:
 
 def _compared(ended: Ended) -> Section:
     gated, others = _comparisons(ended), ended.others
-    tones = [_TONES.get(one.verdict, Tone.PLAIN) if one.verdict else Tone.PLAIN for one in gated]
+    tones = [_SHOWN[one.verdict][0] if one.verdict else Tone.PLAIN for one in gated]
     rows = [Row(_cells(one), tone) for one, tone in zip(gated, tones, strict=True)]
     rows += [Row((*_cells(one)[:5], "–", "not gated")) for one in others]
     header = ("A", "B", "B / A", "interval", "margin", "")
@@ -130,8 +142,7 @@ def _cells(one: Comparison) -> tuple[str, ...]:
     name = one.metric.name
     return (
         name,
-        value_in_words(name, one.median_a),
-        value_in_words(name, one.median_b),
+        *values_in_words(name, (one.median_a, one.median_b)),
         f"{one.ratio:.3f}×",
         f"[{one.interval.low:.3f}, {one.interval.high:.3f}]",
         f"{one.margin_ratio:.3f}×",

@@ -5,6 +5,8 @@ Gives     what it came to; sections for the summary: the window that verdicts ar
           its value
 """
 
+from collections.abc import Sequence
+
 from trafficgen.errors import ExitCode
 from trafficgen.measure.parts import ThresholdVerdict
 from trafficgen.measure.results import Results
@@ -61,7 +63,17 @@ def value_in_words(verdict: ThresholdVerdict) -> str:
     """What was measured, in the unit that suits it."""
     if verdict.value is None:
         return "nothing was measured"
-    return quantity_in_words(verdict.value, parse_threshold(verdict.expression).quantity.kind)
+    try:
+        return quantity_in_words(verdict.value, parse_threshold(verdict.expression).quantity.kind)
+    except ValueError:  # a file of another version may hold an expression that this one does not know
+        return words.three_digits(verdict.value)
+
+
+def quantities_in_words(values: Sequence[float | None], kind: Kind) -> tuple[str, ...]:
+    """Values that are meant to be compared: durations in one unit."""
+    if kind is Kind.DURATION:
+        return words.together(values)
+    return tuple("–" if value is None else quantity_in_words(value, kind) for value in values)
 
 
 def quantity_in_words(value: float, kind: Kind) -> str:

@@ -5,11 +5,12 @@ Gives     sections: a title, columns, rows of text, notes
 Not here  widths, colours, terminals (to_text)
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from mboxgen.enums import table_of
 from trafficgen.measure.parts import Domain, Latency, WorkerHealth
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
@@ -22,14 +23,17 @@ _QUANTILES: Final = (
     ("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999),
 )  # fmt: skip
 
-ENDED: Final = {
-    StoppedBy.FINISHED: "finished",
-    StoppedBy.DEADLINE: "time was up",
-    StoppedBy.INTERRUPTED: "interrupted",
-    StoppedBy.FIRST_ERROR: "stopped at the first error",
-    StoppedBy.WORKER_LOST: "stopped: a worker died",
-    StoppedBy.THRESHOLD: "stopped: a threshold failed",
-}
+ENDED: Final = table_of(
+    StoppedBy,
+    {
+        StoppedBy.FINISHED: "finished",
+        StoppedBy.DEADLINE: "time was up",
+        StoppedBy.INTERRUPTED: "interrupted",
+        StoppedBy.FIRST_ERROR: "stopped at the first error",
+        StoppedBy.WORKER_LOST: "stopped: a worker died",
+        StoppedBy.THRESHOLD: "stopped: a threshold failed",
+    },
+)
 
 
 class Tone(Enum):
@@ -61,7 +65,12 @@ class Section:
 
 
 def sections(results: Results) -> tuple[Section, ...]:
-    """All that is worth saying about `results`, most important numbers first; empty sections are left out."""
+    """All that is worth saying about `results`, most important numbers first; empty sections are left out.
+
+    A target that could not be reached has no numbers worth a table.
+    """
+    if results.failures and not (results.replies or results.generator.sessions_opened or results.messages.in_doubt):
+        return _head(results), _no_session(results)
     made = (
         _head(results),
         _messages(results),
@@ -83,17 +92,15 @@ def sections(results: Results) -> tuple[Section, ...]:
 
 def _head(results: Results) -> Section:
     run = results.run
-    target = run.target or "the embedded sink"
-    addresses = ", ".join(run.addresses)
     ended = f"{ENDED[results.stopped_by]} after {format_duration(run.duration_s * 1e9)}"
     if not results.complete:
         ended = f"not complete: this is the state after {format_duration(run.duration_s * 1e9)}"
     facts = (
         ("run", f"{run.id}, seed {run.seed}"),
         ("begun", f"{_date(run.started_at)} with traffic-gen {run.tool_version}"),
-        ("target", f"{target} ({addresses})" if addresses and addresses != target else target),
-        ("load", _load(results.plan)),
-        ("content", _content(results.plan, len(results.domains))),
+        ("target", target_in_words(results)),
+        ("load", load_in_words(results.plan)),
+        ("content", content_in_words(results.plan, len(results.domains))),
         ("end", ended),
     )
     return Section("", "ll", tuple(Row(fact) for fact in facts))
@@ -104,7 +111,14 @@ def _date(iso: str) -> str:
     return f"{iso[:10]} {iso[11:19]} UTC"
 
 
-def _load(plan: Mapping[str, Any]) -> str:
+def target_in_words(results: Results) -> str:
+    """What was asked for, and where that was."""
+    target, addresses = results.run.target or "the embedded sink", ", ".join(results.run.addresses)
+    return f"{target} ({addresses})" if addresses and addresses != target else target
+
+
+def load_in_words(plan: Mapping[str, Any]) -> str:
+    """When messages were to start, from the plan in a results file."""
     load, sessions = plan.get("load"), plan.get("sessions", 0)
     where = f"{words.count(sessions)} session{'s' if sessions != 1 else ''}"
     if not load:
@@ -115,11 +129,24 @@ def _load(plan: Mapping[str, Any]) -> str:
     return f"open model, {rate}{f' and {len(stages)} stages' if stages else ''}, {how}, onto {where}"
 
 
-def _content(plan: Mapping[str, Any], domains: int) -> str:
+def content_in_words(plan: Mapping[str, Any], domains: int) -> str:
+    """What was sent, and to how many domains."""
     workload = plan.get("workload") or {}
     content = workload.get("content") or {}
     what = f"bodies of {' '.join(content['sizes'])}" if "sizes" in content else str(content.get("path", "?"))
     return f"{what}, to {words.count(domains)} domain{'s' if domains != 1 else ''}"
+
+
+def _no_session(results: Results) -> Section:
+    """What came instead of a greeting, and what that means for the messages."""
+    messages = results.messages
+    lines = [
+        f"{words.PHASES[one.phase]}: {one.reason}, {words.count(one.count)}×, for example: {one.example}"
+        for one in sorted(results.failures, key=lambda failure: -failure.count)[:MAX_ROWS]
+    ]
+    fate = f"{words.count(messages.failed)} messages failed, {words.count(messages.not_started)} not started"
+    notes = tuple(f"{caveat.text}; {caveat.advice}" for caveat in results.caveats) if not results.valid else ()
+    return Section(f"no session: {fate}", "l", tuple(Row((line,), Tone.BAD) for line in lines), notes=notes)
 
 
 # -- what became of the messages ------------------------------------------------------------------------
@@ -170,12 +197,7 @@ def _rate(name: str, per_s: float, form: Any) -> Row:
 
 
 def _latencies(results: Results) -> Section:
-    names = {
-        "service": "service",
-        "response": "response",
-        "service_rejected": "service, rejected",
-        "response_rejected": "response, rejected",
-    }
+    names = [name for name in words.OF_MESSAGES if name != "lateness"]
     notes: tuple[str, ...] = ()
     if results.run.model == "closed":
         notes = ("closed model: messages have no intended start, so there is no response time",)
@@ -183,28 +205,27 @@ def _latencies(results: Results) -> Section:
 
 
 def _phases(results: Results) -> Section:
-    names = {name: words.PHASES[name] for name in ("connect", "tls", "greeting", "ehlo", "auth")}
-    names |= {name: words.PHASES[name] for name in ("envelope", "end_of_data")}
-    return _latency_section("phases", names, results.latency_ns)
+    return _latency_section("phases", words.OF_SESSIONS, results.latency_ns)
 
 
 def _latency_section(
-    title: str, names: Mapping[str, str], latency_ns: Mapping[str, Latency | None], notes: tuple[str, ...] = ()
+    title: str, names: Sequence[str], latency_ns: Mapping[str, Latency | None], notes: tuple[str, ...] = ()
 ) -> Section:
-    rows = tuple(_latency(names[name], found) for name in names if (found := latency_ns.get(name)))
+    found = {words.STRETCHES[name]: latency for name in names if (latency := latency_ns.get(name))}
+    unit, ns_per_unit = words.unit_for_all(latency.p50 for latency in found.values())
+    rows = tuple(_latency(name, latency, ns_per_unit) for name, latency in found.items())
     if any("–" in row.cells for row in rows):
         notes = (*notes, "–  too few values to tell this percentile from the maximum")
-    header = ("count", "", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
-    return Section(title, "lrl" + 9 * "r", rows, header, notes if rows else ())
+    header = ("count", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
+    return Section(f"{title}, {unit}", "l" + 10 * "r", rows, header, notes if rows else ())
 
 
-def _latency(name: str, latency: Latency) -> Row:
-    unit, ns_per_unit = words.unit_for(latency.p50)
+def _latency(name: str, latency: Latency, ns_per_unit: float) -> Row:
     # With fewer than 1/(1-q) values, none lies above the percentile q: it would only repeat the maximum.
     supported = [getattr(latency, field) if latency.count * (1 - q) >= 1 - 1e-9 else None for field, q in _QUANTILES]
     values = [latency.mean, latency.min, *supported, latency.max]
     cells = ("–" if value is None else words.three_digits(value / ns_per_unit) for value in values)
-    return Row((name, words.count(latency.count), unit, *cells))
+    return Row((name, words.count(latency.count), *cells))
 
 
 # -- what was answered ----------------------------------------------------------------------------------
@@ -296,7 +317,17 @@ def _generator(results: Results) -> Section:
     generator = results.generator
     busiest = sorted(generator.workers, key=lambda worker: -worker.cpu_share)
     shown = sorted(busiest[:MAX_ROWS], key=lambda worker: worker.worker)
-    rows = [Row(tuple(_worker(worker))) for worker in shown]
+    waits = [_waits(worker) for worker in shown]
+    unit, ns_per_unit = words.unit_for_all(ns for four in waits for ns in four if ns is not None)
+    rows = [
+        Row((
+            f"worker {worker.worker}",
+            f"{worker.cpu_share:.0%}",
+            *("–" if ns is None else words.three_digits(ns / ns_per_unit) for ns in four),
+            words.count(worker.sessions_opened),
+        ))
+        for worker, four in zip(shown, waits, strict=True)
+    ]  # fmt: skip
     notes = [f"{len(busiest) - MAX_ROWS} less busy workers not shown"] if len(busiest) > MAX_ROWS else []
     if busiest and not results.caveats:
         share = f"{busiest[0].cpu_share:.0%}"
@@ -304,14 +335,12 @@ def _generator(results: Results) -> Section:
     if generator.ceiling_share is not None:
         notes.append(f"the run reached {generator.ceiling_share:.0%} of the rate this machine was found capable of")
     notes += [f"{caveat.text}; {caveat.advice}" for caveat in results.caveats]
-    header = ("CPU", "loop lag p50", "p99", "max", "lateness p99", "sessions opened")
+    of = f", {unit}: " if any(ns is not None for four in waits for ns in four) else " "
+    header = ("CPU", f"loop lag{of}p50", "p99", "max", f"lateness{of}p99", "sessions opened")
     return Section("generator", "lrrrrrr", tuple(rows), header, tuple(notes))
 
 
-def _worker(worker: WorkerHealth) -> Iterator[str]:
-    yield f"worker {worker.worker}"
-    yield f"{worker.cpu_share:.0%}"
+def _waits(worker: WorkerHealth) -> tuple[int | None, ...]:
     lag, late = worker.loop_lag_ns, worker.lateness_ns
-    yield from (format_duration(ns) for ns in (lag.p50, lag.p99, lag.max)) if lag else ("–", "–", "–")
-    yield format_duration(late.p99) if late else "–"
-    yield words.count(worker.sessions_opened)
+    lags = (lag.p50, lag.p99, lag.max) if lag else (None, None, None)
+    return *lags, late.p99 if late else None

@@ -16,17 +16,17 @@ from xml.etree import ElementTree as ET
 
 from trafficgen.errors import ExitCode
 from trafficgen.measure.results import Results
+from trafficgen.printable import csv_cell, markdown, printable
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
 from trafficgen.report.sections import Tone
-from trafficgen.units import format_duration
 
 _PERCENTILES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99_9", "max")
 
 
 def to_csv(runs: Sequence[Results]) -> str:
     """A header and a row for each run."""
-    rows = [dict(_columns(run)) for run in runs]
+    rows = [{name: csv_cell(value) for name, value in _columns(run)} for run in runs]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
@@ -62,10 +62,10 @@ def to_markdown(runs: Sequence[Results]) -> str:
     table = [
         ("run", [f"`{run.run.id}`" for run in runs]),
         *([("verdict", [_verdict(verdict) for verdict in verdicts])] if any(verdicts) else []),
-        ("target", [_cell(run.run.target or "embedded sink") for run in runs]),
+        ("target", [markdown(run.run.target or "embedded sink") for run in runs]),
         ("accepted", [_accepted(run) for run in runs]),
         ("messages/s", [words.rate((run.window or run).rate.messages_per_s) for run in runs]),
-        *((name, [_latency(run, name) for run in runs]) for name in ("p50", "p95", "p99")),
+        *((name, words.together([_latency(run, name) for run in runs])) for name in ("p50", "p95", "p99")),
         ("ledger", [_ledger(run) for run in runs]),
     ]
     (head, first), *rest = table
@@ -79,11 +79,6 @@ def _row(name: str, cells: Sequence[str]) -> str:
     return f"| {' | '.join((name, *cells))} |"
 
 
-def _cell(text: str) -> str:
-    """`text` with nothing in it that Markdown or HTML could act on."""
-    return text.translate({ord(c): f"&#{ord(c)};" for c in "|<>&`*_[]\\"})
-
-
 def _verdict(verdict: tuple[str, Tone] | None) -> str:
     return f"{'✅' if verdict[1] is Tone.GOOD else '❌'} {verdict[0]}" if verdict else "–"
 
@@ -92,9 +87,9 @@ def _accepted(run: Results) -> str:
     return f"{words.count(run.messages.accepted)} of {words.count(run.messages.started)}"
 
 
-def _latency(run: Results, name: str) -> str:
+def _latency(run: Results, name: str) -> float | None:
     latency = (run.window or run).latency_ns["response" if run.run.model == "open" else "service"]
-    return format_duration(getattr(latency, name)) if latency else "–"
+    return float(getattr(latency, name)) if latency else None
 
 
 def _ledger(run: Results) -> str:
@@ -111,8 +106,8 @@ def _judged(run: Results) -> list[str]:
     judged = run.verdict_code is not ExitCode.NOT_VALID
     for one in run.thresholds:
         mark = ("✅" if one.passed else "❌") if judged else "not judged:"
-        lines.append(f"- {mark} {_cell(one.expression)}: {value_in_words(one)}")
-    return lines + [f"- ⚠️ {_cell(caveat.text)}; {_cell(caveat.advice)}" for caveat in run.caveats]
+        lines.append(f"- {mark} {markdown(one.expression)}: {value_in_words(one)}")
+    return lines + [f"- ⚠️ {markdown(caveat.text)}; {markdown(caveat.advice)}" for caveat in run.caveats]
 
 
 # -- JUnit ----------------------------------------------------------------------------------------------
@@ -153,6 +148,9 @@ def add_suite(
 
 
 def write_xml(root: ET.Element) -> str:
-    """The document, indented."""
+    """The document, indented. XML 1.0 holds no control characters, not even as references."""
+    for element in root.iter():
+        element.attrib = {name: printable(value) for name, value in element.attrib.items()}
+        element.text = printable(element.text) if element.text else None
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"

@@ -17,6 +17,7 @@ from typing import Final
 
 from trafficgen.measure.histogram import Histogram, bucket_index
 from trafficgen.measure.results import Results
+from trafficgen.printable import printable
 
 _V2_COOKIE: Final = 0x1C849303 | 0x10
 _V2_COMPRESSED_COOKIE: Final = 0x1C849304 | 0x10
@@ -38,7 +39,7 @@ def to_hdr_log(results: Results) -> str:
     for name, histogram in results.histograms.items():
         highest_ms = (histogram.max_ns or 0) / _MS
         lines.append(f"Tag={name},0.000,{results.run.duration_s:.3f},{highest_ms:.3f},{encode(histogram)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def encode(histogram: Histogram) -> str:

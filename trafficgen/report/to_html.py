@@ -7,16 +7,22 @@ Safe      what a server said reaches the page as JSON and is shown as text; the 
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from math import inf
 from typing import Any, Final
 
+from trafficgen.clock import NS_PER_S
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency
+from trafficgen.measure.parts import Latency, Messages
 from trafficgen.measure.results import Results
+from trafficgen.measure.timeline import Interval
+from trafficgen.plan import Stage
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
-from trafficgen.report.sections import ENDED, Tone
+from trafficgen.report.sections import ENDED, Tone, content_in_words, load_in_words, target_in_words
+from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
 
 MAX_ROWS: Final = 50
@@ -25,7 +31,8 @@ MAX_ROWS: Final = 50
 _STEPS: Final = 10
 """Points of a spectrum for each nine."""
 
-_STRETCHES: Final = ("service", "response", "connect", "tls", "greeting", "ehlo", "auth", "envelope", "end_of_data")
+_NOT_DRAWN: Final = ("service_rejected", "response_rejected", "lateness")
+"""Stretches of a message that are in the table only."""
 
 
 def to_html(runs: Sequence[Results]) -> str:
@@ -62,34 +69,51 @@ def _page(plain: Any) -> str:
 
 def _run(run: Results, most: int) -> dict[str, Any]:
     main = "response" if run.run.model == "open" else "service"
-    drawn = [name for name in _STRETCHES if name in run.histograms and name != main]
+    drawn = [name for name in words.STRETCHES if name in run.histograms and name not in (main, *_NOT_DRAWN)]
     xs = _shares(most)
+    judged = run.window or run
     return {
         "name": run.run.id[:8],
         "complete": run.complete,
-        "target": run.run.target or "the embedded sink",
+        "target": target_in_words(run),
         "started_at": f"{run.run.started_at[:10]} {run.run.started_at[11:19]} UTC",
-        "rate": (run.window or run).rate.messages_per_s,
-        "outcomes": _outcomes(run),
+        "rate": f"{words.rate(judged.rate.messages_per_s)}/s",
+        "percentiles": list(zip(("p50", "p99"), words.together(_p50_p99(judged.latency_ns[main])), strict=True)),
+        "outcomes": f"{_outcomes(judged.messages)}, {_part(run)}",
+        "whole": _whole(run),
         "ended": _ended(run),
         "verdict": _verdict(run),
         "thresholds": [
             {"text": f"{one.expression}: {value_in_words(one)}", "passed": one.passed} for one in run.thresholds
         ],
         "caveats": [f"{caveat.text}; {caveat.advice}" for caveat in run.caveats],
+        "facts": _facts(run),
         "timeline": _timeline(run),
-        "latency": f"{main} time",
+        "latency": f"{words.STRETCHES[main]} time",
         "spectrum": [xs, _spectrum(run.histograms.get(main), xs)],
         "phases": {
             "x": xs,
-            "names": [words.PHASES.get(name, name) for name in drawn],
+            "names": [words.STRETCHES[name] for name in drawn],
             "series": [_spectrum(run.histograms[name], xs) for name in drawn],
         },
-        "latencies": _latencies(run.latency_ns),
+        "latencies": _latencies(run.latency_ns, words.OF_MESSAGES) + _latencies(run.latency_ns, words.OF_SESSIONS),
         "domains": _domains(run),
         "replies": _replies(run),
         "workers": _workers(run),
     }
+
+
+def _facts(run: Results) -> list[list[str]]:
+    """What was run, where, and by what."""
+    host = run.host
+    facts = [
+        ["load", load_in_words(run.plan)],
+        ["content", content_in_words(run.plan, len(run.domains))],
+        ["seed", str(run.run.seed)],
+        ["host", f"{host.platform}, {host.cpus} CPUs, Python {host.python}"],
+        ["version", f"traffic-gen {run.run.tool_version}"],
+    ]
+    return facts + ([["command", shlex.join(run.run.command)]] if run.run.command else [])
 
 
 def _most(run: Results) -> int:
@@ -115,7 +139,7 @@ def _spectrum(histogram: Histogram | None, xs: Sequence[float]) -> list[int | No
     return [max(ns or 1, 1) for ns in found] + [None] * (len(xs) - len(supported))
 
 
-def _timeline(run: Results) -> dict[str, list[Any]]:
+def _timeline(run: Results) -> dict[str, list[Any] | None]:
     intervals = run.timeline
     # The end of a run is seldom that of an interval: its rate is over the part that there was, and a sliver has none.
     if len(intervals) > 1 and run.run.duration_s < intervals[-1].at_s + intervals[-1].span_s / 10:
@@ -127,9 +151,25 @@ def _timeline(run: Results) -> dict[str, list[Any]]:
         "accepted": [one.accepted * each for one, each in zip(intervals, per_s, strict=True)],
         "started": [one.started * each for one, each in zip(intervals, per_s, strict=True)],
         "unsuccessful": [number * each for number, each in zip(unsuccessful, per_s, strict=True)],
+        "wanted": _wanted(run, intervals),
         "p50_ns": [one.p50_ns for one in intervals],
         "p99_ns": [one.p99_ns for one in intervals],
     }
+
+
+def _wanted(run: Results, intervals: Sequence[Interval]) -> list[float] | None:
+    """Messages a second that the plan asked for in each interval; None in the closed model."""
+    if not (load := run.plan.get("load")):
+        return None
+    rate, stages = load["rate_per_s"], load.get("stages")
+    ramps = Ramps(rate, [Stage(one["duration_ns"], one["rate_per_s"]) for one in stages]) if stages else None
+    end_ns = run.plan.get("duration_ns") or inf
+
+    def due(at_s: int) -> float:
+        ns = min(at_s * NS_PER_S, end_ns)
+        return ramps.integral(int(ns)) if ramps else rate * ns / NS_PER_S
+
+    return [(due(one.at_s + one.span_s) - due(one.at_s)) / one.span_s for one in intervals]
 
 
 def _verdict(run: Results) -> list[str] | None:
@@ -137,19 +177,25 @@ def _verdict(run: Results) -> list[str] | None:
     return [verdict[0], "good" if verdict[1] is Tone.GOOD else "bad"] if verdict else None
 
 
-def _outcomes(run: Results) -> str:
-    messages = run.messages
+def _outcomes(messages: Messages) -> str:
     parts = [f"{words.count(messages.accepted)} of {words.count(messages.started)} accepted"]
     others = (("rejected", messages.rejected_temporary + messages.rejected_permanent), ("failed", messages.failed),
               ("in doubt", messages.in_doubt), ("not started", messages.not_started))  # fmt: skip
-    parts += [f"{words.count(number)} {what}" for what, number in others if number]
-    if run.ledger:
-        ledger = run.ledger
-        parts.append(
-            "ledger clean"
-            if ledger.clean
-            else f"{ledger.missing} missing, {ledger.duplicated} duplicated, {ledger.corrupted} corrupted"
-        )
+    return ", ".join(parts + [f"{words.count(number)} {what}" for what, number in others if number])
+
+
+def _part(run: Results) -> str:
+    """Which part of the run the card's numbers are of."""
+    window = run.window
+    return f"judged from {window.from_s:.1f} s to {window.to_s:.1f} s" if window else "in the whole run"
+
+
+def _whole(run: Results) -> str:
+    """What is known of the whole run only."""
+    parts = [f"whole run: {_outcomes(run.messages)}"] if run.window else []
+    if ledger := run.ledger:
+        lost = f"{ledger.missing} missing, {ledger.duplicated} duplicated, {ledger.corrupted} corrupted"
+        parts.append("ledger clean" if ledger.clean else f"ledger: {lost}")
     return ", ".join(parts)
 
 
@@ -157,16 +203,17 @@ def _ended(run: Results) -> str:
     after = format_duration(run.run.duration_s * 1e9)
     if not run.complete:
         return f"not complete: the state after {after}"
-    window = run.window
-    judged = f"; judged from {window.from_s:.1f} s to {window.to_s:.1f} s" if window else ""
-    return f"{ENDED[run.stopped_by]} after {after}, seed {run.run.seed}{judged}"
+    return f"{ENDED[run.stopped_by]} after {after}"
 
 
-def _latencies(latency_ns: Mapping[str, Latency | None]) -> list[list[Any]]:
+def _latencies(latency_ns: Mapping[str, Latency | None], names: Sequence[str]) -> list[list[Any]]:
+    """Rows that are meant to be compared, so in one unit."""
+    found = {name: latency for name in names if (latency := latency_ns.get(name))}
+    unit = words.unit_for_all(one.p50 for one in found.values())
     return [
-        ["", words.PHASES.get(name, name.replace("_", ", ")), one.count, one.mean, one.p50, *_tail(one), one.max]
-        for name, one in latency_ns.items()
-        if one
+        ["", words.STRETCHES[name], words.count(one.count),
+         *(words.in_unit(ns, unit) for ns in (one.mean, one.p50, *_tail(one), one.max))]
+        for name, one in found.items()
     ]  # fmt: skip
 
 
@@ -178,27 +225,35 @@ def _tail(latency: Latency) -> list[int | None]:
 
 def _domains(run: Results) -> list[list[Any]]:
     ranked = sorted(run.domains.items(), key=lambda item: -item[1].weight)[:MAX_ROWS]
+    unit = words.unit_for_all(one.latency_ns.p50 for _, one in ranked if one.latency_ns)
     return [
-        ["", name, words.share(one.weight, 1), words.share(one.started, run.messages.started), one.started,
-         one.accepted, one.latency_ns and one.latency_ns.p50, one.latency_ns and one.latency_ns.p99]
+        ["", name, words.share(one.weight, 1), words.share(one.started, run.messages.started),
+         words.count(one.started), words.count(one.accepted),
+         *(words.in_unit(ns, unit) for ns in _p50_p99(one.latency_ns))]
         for name, one in ranked
     ]  # fmt: skip
 
 
+def _p50_p99(latency: Latency | None) -> tuple[int | None, int | None]:
+    return (latency.p50, latency.p99) if latency else (None, None)
+
+
 def _replies(run: Results) -> list[list[Any]]:
-    replies: list[list[Any]] = [
-        ["bad" if one.code >= 400 else "", words.PHASES[one.phase], one.code, one.enhanced, one.count, one.example]
+    replies = [
+        ("bad" if one.code >= 400 else "", words.PHASES[one.phase], str(one.code), one.enhanced, one.count, one.example)
         for one in run.replies
     ]
-    failures: list[list[Any]] = [
-        ["bad", words.PHASES[one.phase], one.reason, "", one.count, one.example] for one in run.failures
-    ]
-    return sorted(replies + failures, key=lambda row: -row[4])[:MAX_ROWS]
+    failures = [("bad", words.PHASES[one.phase], one.reason, "", one.count, one.example) for one in run.failures]
+    ranked = sorted(replies + failures, key=lambda row: -row[4])[:MAX_ROWS]
+    return [[*start, words.count(count), example] for *start, count, example in ranked]
 
 
 def _workers(run: Results) -> list[list[Any]]:
+    workers = run.generator.workers
+    waits = [(_p50_p99(one.loop_lag_ns)[1], _p50_p99(one.lateness_ns)[1]) for one in workers]
+    unit = words.unit_for_all(ns for two in waits for ns in two if ns is not None)
     return [
-        ["", f"worker {one.worker}", f"{one.cpu_share:.0%}", one.loop_lag_ns and one.loop_lag_ns.p99,
-         one.lateness_ns and one.lateness_ns.p99, one.sessions_opened]
-        for one in run.generator.workers
+        ["", f"worker {one.worker}", f"{one.cpu_share:.0%}", *(words.in_unit(ns, unit) for ns in two),
+         words.count(one.sessions_opened)]
+        for one, two in zip(workers, waits, strict=True)
     ]  # fmt: skip

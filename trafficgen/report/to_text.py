@@ -10,9 +10,12 @@ import io
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TextIO
 
+from mboxgen.enums import table_of
 from trafficgen.measure.results import Results
+from trafficgen.printable import printable
 from trafficgen.report.judged import threshold_section, window_section
 from trafficgen.report.sections import Section, Tone, sections
 from trafficgen.report.words import shorten
@@ -22,7 +25,7 @@ MIN_WIDTH: Final = 60
 INDENT: Final = "  "
 
 _ASCII: Final = str.maketrans({"µ": "u", "–": "-", "…": "~", "→": ">"})
-_STYLES: Final = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red"}
+_STYLES: Final = table_of(Tone, {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red"})
 
 
 def to_text(results: Results, width: int = MAX_WIDTH) -> str:
@@ -76,6 +79,7 @@ def _plain(section: Section, width: int) -> list[str]:
 
 def _lines(section: Section, width: int) -> list[tuple[str, Tone | None]]:
     """Each line of a section and how it is meant; None for titles and notes."""
+    section = _printable(section)
     widths, gap = _layout(section, width)
     indent = INDENT if section.title else ""
     lines: list[tuple[str, Tone | None]] = []
@@ -92,6 +96,13 @@ def _lines(section: Section, width: int) -> list[tuple[str, Tone | None]]:
         wrapped = textwrap.wrap(note, width, initial_indent=indent, subsequent_indent=indent + INDENT)
         lines += [(line, None) for line in wrapped]
     return lines
+
+
+def _printable(section: Section) -> Section:
+    """The one way to a terminal: nothing that a server or a file said commands it."""
+    rows = tuple(replace(row, cells=tuple(map(printable, row.cells))) for row in section.rows)
+    header, notes = (tuple(map(printable, texts)) for texts in (section.header, section.notes))
+    return replace(section, title=printable(section.title), rows=rows, header=header, notes=notes)
 
 
 def _layout(section: Section, width: int) -> tuple[tuple[int, ...], str]:

@@ -3,23 +3,52 @@
 Not here  durations with their unit (`trafficgen.units.format_duration`)
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-PHASES: Final = {
-    "connect": "connect",
-    "tls": "TLS",
-    "greeting": "greeting",
-    "ehlo": "EHLO",
-    "auth": "AUTH",
-    "mail": "MAIL",
-    "rcpt": "RCPT",
-    "data": "DATA",
-    "end_of_data": "end of data",
-    "rset": "RSET",
-    "quit": "QUIT",
-    "envelope": "envelope",
+from mboxgen.enums import table_of
+from trafficgen.measure.snapshot import STRETCHES as ALL_STRETCHES
+from trafficgen.outcomes import Phase
+
+PHASES: Final = table_of(Phase, {
+    Phase.CONNECT: "connect",
+    Phase.TLS: "TLS",
+    Phase.GREETING: "greeting",
+    Phase.EHLO: "EHLO",
+    Phase.HELO: "HELO",
+    Phase.AUTH: "AUTH",
+    Phase.MAIL: "MAIL",
+    Phase.RCPT: "RCPT",
+    Phase.DATA: "DATA",
+    Phase.END_OF_DATA: "end of data",
+    Phase.RSET: "RSET",
+    Phase.QUIT: "QUIT",
+    Phase.IDLE: "idle",
+})  # fmt: skip
+"""Phases of a session as they stand in reports."""
+
+_OF_MESSAGES: Final = {
+    "service": "service",
+    "response": "response",
+    "service_rejected": "service, rejected",
+    "response_rejected": "response, rejected",
+    "lateness": "lateness",
 }
-"""Phases and stretches of a session as they stand in reports."""
+_OF_SESSIONS: Final = {
+    "connect": PHASES[Phase.CONNECT],
+    "tls": PHASES[Phase.TLS],
+    "greeting": PHASES[Phase.GREETING],
+    "ehlo": PHASES[Phase.EHLO],
+    "auth": PHASES[Phase.AUTH],
+    "envelope": "envelope",
+    "end_of_data": PHASES[Phase.END_OF_DATA],
+}
+STRETCHES: Final = table_of(ALL_STRETCHES, _OF_MESSAGES | _OF_SESSIONS)
+"""Stretches of time that have a histogram, as they stand in reports and in that order."""
+
+OF_MESSAGES: Final = tuple(_OF_MESSAGES)
+OF_SESSIONS: Final = tuple(_OF_SESSIONS)
+"""The two groups that are compared within themselves."""
 
 _UNITS: Final = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6))
 
@@ -53,6 +82,27 @@ def unit_for(ns: float) -> tuple[str, float]:
         if ns < limit:
             return name, ns_per_unit
     return "s", 1e9
+
+
+def unit_for_all(values_ns: Iterable[float]) -> tuple[str, float]:
+    """One unit for durations that are meant to be compared: it suits the largest, unless the smallest then shows fewer
+    than two digits."""
+    shown = [ns for ns in values_ns if ns > 0]
+    unit = unit_for(max(shown, default=0))
+    while unit[1] > 1 and min(shown) < unit[1] / 100:
+        unit = unit_for(unit[1] / 10)
+    return unit
+
+
+def in_unit(ns: float | None, unit: tuple[str, float]) -> str:
+    """ "12.3 ms" in that unit; None is "–"."""
+    return "–" if ns is None else f"{three_digits(ns / unit[1])} {unit[0]}"
+
+
+def together(values_ns: Sequence[float | None]) -> tuple[str, ...]:
+    """Durations that are meant to be compared, in one unit: ("0.420 ms", "12.0 ms")."""
+    unit = unit_for_all(ns for ns in values_ns if ns is not None)
+    return tuple(in_unit(ns, unit) for ns in values_ns)
 
 
 def size(octets: float) -> str:

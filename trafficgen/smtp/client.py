@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final
 
+from mboxgen.enums import table_of
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.smtp.replies import Reply, ReplyReader
 from trafficgen.smtp.seams import ROW, Account, Buffer, Extensions, Manners, Message, Source, Work
@@ -420,17 +421,21 @@ class ClientSession:
         self._write(phase, command, now_ns, out)
 
 
-_HANDLERS: Final[dict[Phase, Callable[[ClientSession, Reply, int, list[Buffer]], None]]] = {
-    Phase.GREETING: ClientSession._on_greeting,
-    Phase.EHLO: ClientSession._on_ehlo,
-    Phase.HELO: ClientSession._on_helo,
-    Phase.MAIL: ClientSession._on_mail,
-    Phase.RCPT: ClientSession._on_rcpt,
-    Phase.DATA: ClientSession._on_data,
-    Phase.END_OF_DATA: ClientSession._on_end_of_data,
-    Phase.RSET: ClientSession._on_rset,
-    Phase.QUIT: ClientSession._on_quit,
-}
+_Handler = Callable[[ClientSession, Reply, int, list[Buffer]], None]
+_HANDLERS: Final[dict[Phase, _Handler]] = table_of(
+    [phase for phase in Phase if phase not in (Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.IDLE)],
+    {
+        Phase.GREETING: ClientSession._on_greeting,
+        Phase.EHLO: ClientSession._on_ehlo,
+        Phase.HELO: ClientSession._on_helo,
+        Phase.MAIL: ClientSession._on_mail,
+        Phase.RCPT: ClientSession._on_rcpt,
+        Phase.DATA: ClientSession._on_data,
+        Phase.END_OF_DATA: ClientSession._on_end_of_data,
+        Phase.RSET: ClientSession._on_rset,
+        Phase.QUIT: ClientSession._on_quit,
+    },
+)
 
 
 def _phases(message: Message, *, reset: bool = False) -> tuple[Phase, ...]:

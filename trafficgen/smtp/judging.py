@@ -8,6 +8,8 @@ Not here  reasons: limits, response tables and faults are the sink's
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
+from mboxgen.enums import table_of
+
 
 class Stage(Enum):
     """Where in a session a judge is asked, in the order of events."""
@@ -102,4 +104,7 @@ class Halt(Enum):
     DEAFEN = "deafen"
 
 
-FINAL: Final = {Then.CLOSE: Halt.CLOSE, Then.RESET: Halt.RESET, Then.STALL: Halt.STALL, Then.DEAFEN: Halt.DEAFEN}
+FINAL: Final = table_of(
+    [then for then in Then if then is not Then.GO_ON],
+    {Then.CLOSE: Halt.CLOSE, Then.RESET: Halt.RESET, Then.STALL: Halt.STALL, Then.DEAFEN: Halt.DEAFEN},
+)

@@ -12,10 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from msgspec import Meta
 
 from trafficgen.errors import ResultsError
-from trafficgen.measure.document import from_plain, to_plain
+from trafficgen.measure.document import Amount, from_plain, parse, to_plain
 from trafficgen.measure.parts import Host
 from trafficgen.measure.results import Results
 
@@ -24,9 +26,9 @@ from trafficgen.measure.results import Results
 class CeilingPoint:
     """One measurement: messages a second at this mean size and number of sessions."""
 
-    size_bytes: float
-    sessions: int
-    messages_per_s: float
+    size_bytes: Amount
+    sessions: Annotated[int, Meta(ge=1)]
+    messages_per_s: Annotated[float, Meta(gt=0, le=1e12)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,7 @@ class Ceiling:
 def read_ceiling(path: Path) -> Ceiling | None:
     """What `to_json` wrote; None when there is no such file. ResultsError when it is damaged."""
     try:
-        plain: Any = json.loads(path.read_text(encoding="utf-8"))
-        ceiling = from_plain(Ceiling, plain)
+        ceiling = from_plain(Ceiling, parse(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from mboxgen.enums import table_of
 from trafficgen.errors import ExitCode
 from trafficgen.verdict.control import Control, Trouble, check, worst
 from trafficgen.verdict.order import balanced_order
@@ -34,6 +35,13 @@ from trafficgen.verdict.rule import (
 DEFAULT_CONTROL_PAIRS: Final = 8
 NOT_GATED: Final = 0.05
 """The margin of quantities that are only shown; nothing is decided by it."""
+
+_CODES: Final = table_of(Verdict, {
+    Verdict.PASS: ExitCode.DONE,
+    Verdict.FAIL: ExitCode.VERDICT_FAILED,
+    Verdict.WARN: ExitCode.INCONCLUSIVE,
+    Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+})  # fmt: skip
 
 MAX_SPOILED: Final = 3
 """Runs of one step in which the generator was the limit: a hiccup is repeated, a habit ends the gate."""
@@ -179,14 +187,13 @@ def _refused(control: Control, controls: tuple[Control, ...]) -> Ended:
 def _judged(
     design: Design, plan: Sequence[Step], sound: Mapping[int, Trial], judged: Judgement, controls: tuple[Control, ...]
 ) -> Ended:
-    codes = {Verdict.PASS: ExitCode.DONE, Verdict.FAIL: ExitCode.VERDICT_FAILED}
     assert judged.verdict is not None
     alpha = judged.comparisons[0].alpha
     gated = {metric.name for metric in design.metrics}
     every = [values for name in _common(sound) if name not in gated for values in _series(name, plan, sound)]
     return Ended(
         verdict=judged.verdict,
-        code=codes.get(judged.verdict, ExitCode.INCONCLUSIVE),
+        code=_CODES[judged.verdict],
         reason=judged.reason,
         controls=controls,
         judgement=judged,

@@ -1,8 +1,9 @@
 "use strict";
 // Draws what `to_html.page_runs` wrote: an array of runs. Everything a server said is set as text, never as HTML.
 (() => {
-  // Okabe and Ito's colours, told apart by most people with a colour vision deficiency; yellow is too pale for lines.
-  const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
+  // Six hues after Okabe and Ito, told apart by most people with a colour vision deficiency; page.css has them lighter
+  // for a dark page, at least 3:1 against either (WCAG 2.2, 1.4.11).
+  const HUES = [1, 2, 3, 4, 5, 6].map(n => `--line-${n}`);
   const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
   const charts = [];
   const root = document.getElementById("report");
@@ -24,19 +25,23 @@
     return `${digits(ns / 1e9)} s`;
   };
 
-  // One chart. `tables`: for each run [x, y, y…]; `lines`: the name of each y; `form` writes a value of y.
-  const chart = (parent, title, note, runs, tables, lines, form, { x = String, log = false, logX = false } = {}) => {
+  // One chart. `tables`: for each run [x, y, y…]; `lines`: the name of each y; `form` writes a value of y. Until a
+  // pointer comes, the legend says `sum` of each line.
+  const chart = (parent, title, note, runs, tables, lines, form, sum, { x = String, log = false, logX = false } = {}) => {
     const box = make(parent, "section", undefined, "chart");
     make(box, "h3", title);
     make(box, "p", note);
-    const series = [{ label: "at", value: (_, v) => v === null ? "–" : x(v) }];
-    runs.forEach((run, r) => lines(run).forEach((name, l) => series.push({
-      label: runs.length > 1 ? `${run.name} ${name}` : name,
-      stroke: COLOURS[(runs.length > 1 ? r : l) % COLOURS.length],
-      dash: runs.length > 1 ? DASHES[l % DASHES.length] : [],
-      width: 2, spanGaps: false, points: { show: tables[r][0].length < 3 },
-      value: (_, v) => v === null ? "–" : form(v),
-    })));
+    const series = [{ label: "at", value: (_, v, __, i) => i === null ? "whole run" : v === null ? "–" : x(v) }];
+    runs.forEach((run, r) => lines(run).forEach((name, l) => {
+      const hue = HUES[(runs.length > 1 ? r : l) % HUES.length], all = sum(tables[r][l + 1]);
+      series.push({
+        label: runs.length > 1 ? `${run.name} ${name}` : name,
+        stroke: () => colour(name === "wanted" && runs.length < 2 ? "--soft" : hue),
+        dash: runs.length > 1 ? DASHES[l % DASHES.length] : name === "wanted" ? DASHES[1] : [],
+        width: 2, spanGaps: false, points: { show: tables[r][0].length < 3 },
+        value: (_, v, __, i) => i === null ? all : v === null ? "–" : form(v),
+      });
+    }));
     const drawn = tables.filter(table => table[0].length);
     if (!drawn.length) { make(box, "p", "nothing was recorded"); return; }
     const axis = { stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false } };
@@ -56,29 +61,47 @@
   const table = (parent, title, head, rows, text = []) => {
     if (!rows.length) return;
     make(parent, "h2", title);
-    const made = make(make(parent, "div", undefined, "table"), "table");
+    const box = make(parent, "div", undefined, "table");
+    const made = make(box, "table");
     const first = make(make(made, "thead"), "tr");
-    head.forEach((cell, i) => make(first, "th", cell, text.includes(i) ? "text" : ""));
+    head.forEach((cell, i) => make(first, "th", cell, text.includes(i) ? "text" : "").scope = "col");
     const body = make(made, "tbody");
     for (const [tone, ...cells] of rows) {
       const row = make(body, "tr", undefined, tone);
-      cells.forEach((cell, i) => make(row, "td", String(cell), text.includes(i) ? "text" : ""));
+      cells.forEach((cell, i) => make(row, "td", cell, text.includes(i) ? "text" : ""));
     }
+    box.hint = make(parent, "p", "more columns to the right: scroll the table sideways →", "hint");
+    box.addEventListener("scroll", () => hint(box));
   };
+  const hint = box => {
+    const wide = box.scrollWidth > box.clientWidth + 1;
+    box.hint.hidden = !wide;
+    box.hint.style.visibility = box.scrollLeft + box.clientWidth >= box.scrollWidth - 1 ? "hidden" : "";
+    if (wide) box.tabIndex = 0; else box.removeAttribute("tabindex");
+  };
+  const hints = () => document.querySelectorAll(".table").forEach(hint);
 
   const cards = (runs) => {
     const box = make(root, "div", undefined, "runs");
     runs.forEach((run, r) => {
       const card = make(box, "article", undefined, "run");
-      card.style.setProperty("--mark", COLOURS[runs.length > 1 ? r % COLOURS.length : 0]);
+      card.style.setProperty("--mark", `var(${HUES[runs.length > 1 ? r % HUES.length : 0]})`);
       make(card, "p", `${run.name}, ${run.target}, ${run.started_at}`);
-      make(card, "p", `${digits(run.rate)} messages/s`, "rate");
       if (run.verdict) make(card, "p", run.verdict[0], `verdict ${run.verdict[1]}`);
-      make(card, "p", run.outcomes);
+      const numbers = make(card, "div", undefined, "numbers");
+      for (const [name, value] of [["accepted", run.rate], ...run.percentiles.map(([name, value]) => [`${run.latency} ${name}`, value])]) {
+        const number = make(numbers, "p");
+        make(number, "b", value);
+        make(number, "span", name);
+      }
+      make(card, "p", run.outcomes, "outcomes");
+      if (run.whole) make(card, "p", run.whole);
       make(card, "p", run.ended);
       const judged = !(run.verdict && run.verdict[0].startsWith("NOT VALID"));
-      for (const one of run.thresholds) make(card, "p", `${one.passed ? "✓" : "✗"} ${one.text}`, judged ? one.passed ? "good" : "bad" : "");
+      for (const one of run.thresholds) make(card, "p", `${one.passed ? "✓" : "✗"} ${one.text}`, one.passed ? judged ? "good" : "" : "bad");
       for (const caveat of run.caveats) make(card, "p", `⚠ ${caveat}`, "caveat");
+      const facts = make(card, "dl");
+      for (const [name, words] of run.facts) { make(facts, "dt", name); make(facts, "dd", words); }
     });
   };
 
@@ -90,25 +113,24 @@
     box.style.marginTop = "2rem";
     const seconds = v => `${digits(v)} s`;
     const column = (run, ...names) => [run.timeline.at_s, ...names.map(name => run.timeline[name])];
+    const asked = run => run.timeline.wanted ? ["wanted"] : [];
     chart(box, "Rate", "messages a second, by when they started and ended", runs,
-      runs.map(run => column(run, "accepted", "started", "unsuccessful")), () => ["accepted", "started", "not accepted"], digits, { x: seconds });
+      runs.map(run => column(run, "accepted", "started", "unsuccessful", ...asked(run))), run => ["accepted", "started", "not accepted", ...asked(run)], digits, ys => ys.length ? `mean ${digits(ys.reduce((a, b) => a + b, 0) / ys.length)}` : "–", { x: seconds });
     chart(box, "Latency over time", "of accepted messages in each interval, high by at most 3.1 %", runs,
-      runs.map(run => column(run, "p50_ns", "p99_ns")), run => ["p50", "p99"], time, { x: seconds, log: true });
+      runs.map(run => column(run, "p50_ns", "p99_ns")), run => ["p50", "p99"], time, ys => ys.some(y => y !== null) ? `up to ${time(Math.max(...ys))}` : "–", { x: seconds, log: true });
+    const p90 = ys => ys[10] ? `p90 ${time(ys[10])}` : "too few for p90";  // to_html._STEPS points a nine
     const nines = v => v < 1.5 ? "min" : `p${Number((100 - 100 / v).toFixed(5))}`;
     chart(box, "Latency spectrum", "how much a share of messages does not exceed; high by at most 0.1 %", runs,
-      runs.map(run => run.spectrum), run => [run.latency], time, { x: nines, log: true, logX: true });
+      runs.map(run => run.spectrum), run => [run.latency], time, p90, { x: nines, log: true, logX: true });
     chart(box, "Spectrum by phase", "of each stretch of time that was recorded", runs,
-      runs.map(run => [run.phases.x, ...run.phases.series]), run => run.phases.names, time, { x: nines, log: true, logX: true });
+      runs.map(run => [run.phases.x, ...run.phases.series]), run => run.phases.names, time, p90, { x: nines, log: true, logX: true });
     const named = (run, cells) => runs.length > 1 ? [cells[0], `${run.name} ${cells[1]}`, ...cells.slice(2)] : cells;
     const rows = key => runs.flatMap(run => run[key].map(cells => named(run, cells)));
-    table(root, "Latency", ["", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"],
-      rows("latencies").map(([tone, name, n, ...ns]) => [tone, name, count(n), ...ns.map(time)]));
-    table(root, "Domains", ["", "wanted", "got", "started", "accepted", "p50", "p99"],
-      rows("domains").map(([tone, name, wanted, got, started, accepted, p50, p99]) => [tone, name, wanted, got, count(started), count(accepted), time(p50), time(p99)]));
-    table(root, "Replies and failures", ["", "code", "enhanced", "count", "for example"],
-      rows("replies").map(([tone, phase, code, enhanced, n, example]) => [tone, phase, code, enhanced, count(n), example]), [4]);
-    table(root, "Generator", ["", "CPU", "loop lag p99", "lateness p99", "sessions opened"],
-      rows("workers").map(([tone, name, cpu, lag, late, opened]) => [tone, name, cpu, time(lag), time(late), count(opened)]));
+    table(root, "Latency", ["", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], rows("latencies"));
+    table(root, "Domains", ["", "wanted", "got", "started", "accepted", "p50", "p99"], rows("domains"));
+    table(root, "Replies and failures", ["", "code", "enhanced", "count", "for example"], rows("replies"), [4]);
+    table(root, "Generator", ["", "CPU", "loop lag p99", "lateness p99", "sessions opened"], rows("workers"));
+    hints();
     document.body.dataset.charts = String(charts.length);
   };
 
@@ -124,6 +146,6 @@
     } catch { state.textContent = "the run is over, or cannot be reached"; }
   };
   if (embedded === null) live(); else draw(embedded);
-  addEventListener("resize", () => charts.forEach(([plot, box]) => plot.setSize({ width: Math.max(box.clientWidth, 280), height: 260 })));
+  addEventListener("resize", () => { hints(); charts.forEach(([plot, box]) => plot.setSize({ width: Math.max(box.clientWidth, 280), height: 260 })); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach(([plot]) => plot.redraw(false, true)));
 })();

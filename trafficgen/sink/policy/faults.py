@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 
 from mboxgen import streams
+from mboxgen.enums import table_of
 from trafficgen.errors import PlanError
 from trafficgen.sink.policy.dice import Delay
 from trafficgen.sink.policy.replies import render
@@ -43,6 +44,13 @@ class Kind(Enum):
     RESET = "reset"
     STALL = "stall"
     GARBAGE = "garbage"
+
+
+_SILENT: Final = table_of(
+    [kind for kind in Kind if kind not in (Kind.DELAY, Kind.DRIP, Kind.REJECT, Kind.GARBAGE)],
+    {Kind.DROP: Then.CLOSE, Kind.RESET: Then.RESET, Kind.STALL: Then.STALL},
+)
+"""What follows those that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Fault:
                 return Answer(reply=reject_text(self.code))
             case Kind.GARBAGE:
                 return Answer(reply=_GARBAGE)
-        then = {Kind.DROP: Then.CLOSE, Kind.RESET: Then.RESET, Kind.STALL: Then.STALL}[self.kind]
+        then = _SILENT[self.kind]
         if self.kind is Kind.STALL and self.stage is Stage.DATA and self.after:
             return Answer(then=Then.DEAFEN)
         if self.stage is Stage.STARTTLS and self.after:

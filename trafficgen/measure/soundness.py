@@ -1,0 +1,156 @@
+"""What must hold between the values of a results file, beyond the form of each.
+
+Takes     `Results` whose values are each of the right form
+Fails     ValueError in one line that names the place and what does not agree there
+Not here  the form (document, and the types of each piece)
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from trafficgen.measure.document import Amount, Count, Nanoseconds, from_plain
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.parts import Latency, Ledger, Messages
+from trafficgen.measure.snapshot import STRETCHES
+from trafficgen.measure.timeline import MAX_BUCKETS, MAX_INTERVALS, Interval
+from trafficgen.plan import Arrivals
+
+if TYPE_CHECKING:
+    from trafficgen.measure.results import Results
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    duration_ns: Nanoseconds
+    rate_per_s: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    rate_per_s: Amount
+    stages: tuple[_Stage, ...] = ()
+    arrivals: Arrivals = Arrivals.CONSTANT
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    sizes: tuple[str, ...] = ()
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Workload:
+    content: _Content | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What reports and merging read of a plan; the rest is only compared."""
+
+    sessions: Count = 0
+    max_messages: Count | None = None
+    duration_ns: Nanoseconds | None = None
+    load: _Load | None = None
+    workload: _Workload | None = None
+
+
+def check(results: "Results") -> None:
+    """ValueError that names the first thing that does not hold."""
+    try:
+        from_plain(_Plan, results.plan, closed=False)
+    except ValueError as error:
+        raise ValueError(f"plan.{error}") from error
+    try:
+        datetime.fromisoformat(results.run.started_at)
+    except ValueError as error:
+        raise ValueError(f"run.started_at: {error}") from error
+    for place, holds, rule in _rules(results):
+        if not holds:
+            raise ValueError(f"{place}: {rule}")
+
+
+def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
+    """The place, whether all is well there, and what would be."""
+    yield from _of_messages("messages", results.messages)
+    yield from _of_latencies("", results.latency_ns, results.histograms)
+    for name, domain in results.domains.items():
+        yield f"domains.{name}", domain.accepted <= domain.started, "expected no more accepted than started"
+    yield from _of_domains("", results.domain_histograms, results.domains)
+    yield from _of_timeline(results.timeline, results.messages)
+    if results.ledger:
+        yield from _of_ledger(results.ledger)
+    for index, one in enumerate(results.thresholds):
+        yield f"thresholds[{index}].passed", not (one.passed and one.value is None), "nothing was measured"
+    lost = results.generator.lost_workers
+    yield "valid", not (results.valid and lost), "expected false for a run with lost workers"
+    if window := results.window:
+        yield "window.to_s", window.from_s < window.to_s, "expected a window that ends after it begins"
+        yield from _of_messages("window.messages", window.messages)
+        within = window.messages.started <= results.messages.started
+        yield "window.messages.started", within, "expected no more than in the whole run"
+        yield from _of_latencies("window.", window.latency_ns, window.histograms)
+        yield from _of_domains("window.", window.domain_histograms, results.domains)
+
+
+def _of_messages(place: str, messages: Messages) -> Iterator[tuple[str, bool, str]]:
+    yield place, messages.add_up, "messages do not add up"
+
+
+def _of_latencies(
+    place: str, latency_ns: Mapping[str, Latency | None], histograms: Mapping[str, Histogram]
+) -> Iterator[tuple[str, bool, str]]:
+    missing = [name for name in STRETCHES if name not in latency_ns]
+    yield f"{place}latency_ns", not missing, f"expected the key {', '.join(missing)}, null where nothing was recorded"
+    for name in (*latency_ns, *histograms):
+        yield f"{place}latency_ns.{name}", name in STRETCHES, f"expected one of {', '.join(STRETCHES)}"
+    for name, latency in latency_ns.items():
+        yield from _of_latency(f"{place}latency_ns.{name}", latency, histograms.get(name))
+
+
+def _of_latency(place: str, latency: Latency | None, histogram: Histogram | None) -> Iterator[tuple[str, bool, str]]:
+    totals = latency and (latency.count, latency.min, latency.max)
+    counted = histogram and histogram.count and (histogram.count, histogram.min_ns, histogram.max_ns)
+    if histogram is not None:
+        yield place, totals == (counted or None), "expected count, min and max of its histogram"
+    if latency:
+        rising = (latency.min, latency.p50, latency.p75, latency.p90, latency.p95, latency.p99, latency.p99_9)
+        ordered = all(low <= high for low, high in pairwise((*rising, latency.max)))
+        yield place, ordered, "expected min, p50, p75 … max in ascending order"
+        yield f"{place}.mean", latency.min <= latency.mean <= latency.max, "expected a mean between min and max"
+
+
+def _of_domains(
+    place: str, histograms: Mapping[str, Histogram], domains: Mapping[str, Any]
+) -> Iterator[tuple[str, bool, str]]:
+    for name in histograms:
+        yield f"{place}domain_histograms.{name}", name in domains, 'expected a name that is in "domains"'
+
+
+def _of_timeline(timeline: tuple[Interval, ...], messages: Messages) -> Iterator[tuple[str, bool, str]]:
+    yield "timeline", len(timeline) <= MAX_INTERVALS, f"expected at most {MAX_INTERVALS} intervals"
+    span_s = timeline[0].span_s if timeline else 1
+    yield "timeline[0].span_s", 0 < span_s <= 2**30 and span_s.bit_count() == 1, "expected a power of two"
+    for index, one in enumerate(timeline):
+        place = f"timeline[{index}]"
+        yield (
+            place,
+            (one.at_s, one.span_s) == (index * span_s, span_s),
+            f"expected at_s {index * span_s}, span_s {span_s}",
+        )
+        buckets, counts = one.latencies[::2], one.latencies[1::2]
+        rising = len(buckets) == len(counts) and all(low < high for low, high in pairwise((*buckets, MAX_BUCKETS)))
+        yield f"{place}.latencies", rising, "expected bucket, count, bucket, count… in ascending order"
+        yield f"{place}.latencies", not counts or sum(counts) == one.accepted, "expected as many as were accepted"
+    # What a worker that died had begun is in doubt and in no interval.
+    for name in ("accepted", "rejected_temporary", "rejected_permanent", "failed", "bytes"):
+        total = sum(getattr(one, name) for one in timeline)
+        yield "timeline", total == getattr(messages, name), f"expected {name} to add up to messages.{name}, got {total}"
+
+
+def _of_ledger(ledger: Ledger) -> Iterator[tuple[str, bool, str]]:
+    most = max(ledger.received, ledger.missing)
+    yield "ledger", most <= ledger.expected, "expected no more received or missing than expected"
+    yield "ledger", ledger.received + ledger.missing >= ledger.expected, "expected each message received or missing"
