@@ -27,7 +27,7 @@ from trafficgen.outcomes import Outcome, Phase
 from trafficgen.smtp.client import UNEXPECTED, ClientSession
 from trafficgen.smtp.dots import unstuff
 from trafficgen.smtp.replies import Reply
-from trafficgen.smtp.seams import Account, Buffer, Extensions, Manners, Message, Source, Work
+from trafficgen.smtp.seams import ROW, Account, Buffer, Extensions, Manners, Message, Source, Work
 from trafficgen.smtp.steady import RECIPIENT_OK, Steady
 
 GROUP: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)
@@ -43,11 +43,12 @@ _QUIT: Final = b"QUIT\r\n"
 class ChunkingSession(ClientSession):
     """One session. `message` is the one whose replies are due first; `_behind` are written, in this order."""
 
-    __slots__ = ("_behind", "_between", "_last")
+    __slots__ = ("_behind", "_between", "_last", "_single")
 
     def __init__(self, source: Source, account: Account, manners: Manners, steady: Steady) -> None:
         super().__init__(source, account, manners, steady)
         self._behind: deque[tuple[Work, int]] = deque()  # and when they were written
+        self._single = False  # every message of the batch has one recipient, and the next reply is one to EHLO at last
         # No message has so many recipients: what is learnt here is never taken for replies to DATA.
         self._between, self._last = steady.of(0), steady.of(-1)
 
@@ -71,19 +72,20 @@ class ChunkingSession(ClientSession):
         self._start_ns = self._sent_ns = self.waiting_since_ns = now_ns
         self.busy = self.served = True
         self._write_chunk(self.message, out)
-        self._group = self.message.recipients == 1 and self._reader.empty
+        self._single = self.message.recipients == 1
         while len(behind) < most and (self._left < 0 or self._left > len(behind)):
             if (work := self._take(now_ns)) is None:
                 break
             self._pending.append(Phase.RSET)
             self._write_chunk(work[0], out, b"RSET\r\n")
-            self._group = self._group and work[0].recipients == 1
+            self._single = self._single and work[0].recipients == 1
             behind.append((work, now_ns))
         if self._left == len(behind):
-            self._group = False
+            self._single = False
             self._write(Phase.QUIT, _QUIT, now_ns, out)
         else:
             self._write(Phase.EHLO, self._ehlo, now_ns, out)
+        self._group = self._single and self._reader.empty
 
     @property
     def _ehlo(self) -> bytes:
@@ -117,7 +119,10 @@ class ChunkingSession(ClientSession):
             return super().feed(data, now_ns)
         if self._group and (times := self._count_accepted(data)):
             return self._accept(times, now_ns)
-        return self._read(data, now_ns)
+        out = self._read(data, now_ns)
+        # Whole messages again, after a read that ended within one?
+        self._group = self._single and self._reader.empty and len(self._pending) == len(GROUP) * self._at_work > 0
+        return out
 
     def _count_accepted(self, data: bytes) -> int:
         """How many messages `data` says are accepted, in octets that the careful parser has read as that; or 0."""
@@ -131,21 +136,31 @@ class ChunkingSession(ClientSession):
         """The hot path: as many messages as this are accepted, all replies as hoped (benchmarks/peers.py)."""
         behind, pending = self._behind, self._pending
         out: list[Buffer] = []
+        self.waiting_since_ns = now_ns
+        self._recipients = 1
+        if times > len(behind):  # the batch is complete, and nothing that it says can be doubted any more
+            pending.clear()
+            self._let_go(doubtful=False)
+            self._between.hits += times - 1
+            self._last.hits += 1
+            assert self.message is not None
+            for (message, due_ns), sent_ns in (((self.message, self._due_ns), self._start_ns), *behind):
+                self._enter(
+                    ROW(message.number, 0, message.domain, due_ns, sent_ns, -1, sent_ns, now_ns, message.octets)
+                )
+            self._left -= len(behind) if self._left > 0 else 0
+            behind.clear()
+            self.message = None
+            self._go_on(now_ns, out, reset=False)
+            return out
+        self._between.hits += times
         for _ in range(len(GROUP) * times):
             pending.popleft()
-        self.waiting_since_ns = now_ns
-        self._between.hits += times
-        for _ in range(times - 1):
-            self._recipients = 1
+        for _ in range(times):
             self._finish(Outcome.ACCEPTED, now_ns)
             self._turn_to(*behind.popleft())
-        self._recipients = 1
-        self._finish(Outcome.ACCEPTED, now_ns)
-        if not pending:
-            self._between.hits -= 1
-            self._last.hits += 1
-            self._let_go(doubtful=False)
-        self._go_on(now_ns, out, reset=False)
+            self._recipients = 1
+        self._recipients = 0
         return out
 
     def _learn(self, data: bytes, replies: list[Reply]) -> None:
