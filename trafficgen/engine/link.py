@@ -100,11 +100,11 @@ class Link(asyncio.Protocol):
             self._unsent = self.transport.get_write_buffer_size()
         if self.transport is not None:
             self.transport.abort()
-        self._lost(reason, example, phase)
+        self._lost(reason, example, phase, missing=True)
 
-    def _lost(self, reason: str, example: str, phase: Phase | None = None) -> None:
+    def _lost(self, reason: str, example: str, phase: Phase | None = None, *, missing: bool = False) -> None:
         if not self.session.closed:
-            self.session.lost(reason, example, now_ns(), phase=phase, unsent=self._unsent)
+            self.session.lost(reason, example, now_ns(), phase=phase, unsent=self._unsent, missing=missing)
             self._free()
 
     def _free(self) -> None:

@@ -36,6 +36,12 @@ from trafficgen.smtp.seams import ROW, Account, Buffer, Extensions, Manners, Mes
 from trafficgen.smtp.steady import RECIPIENT_OK, Steady, as_hoped
 
 _ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+_MAX_HELD: Final = 16
+"""A server may refuse one message after another before it says 354 again. More than these, or a batch, do not wait."""
+
+_IN_STEP: Final = (Phase.DATA, Phase.QUIT, Phase.EHLO)
+"""Whose right reply is like none before it, so that it shows all before it to have come in their places."""
+
 _OPENING: Final = (Phase.GREETING, Phase.EHLO, Phase.HELO)
 REFUSED: Final = "refused by the server"
 UNASKED: Final = "a reply that nothing asked for"
@@ -279,10 +285,10 @@ class ClientSession:
         if self.closed:
             return
         assert self._refusal is not None
-        self._finish(_rejection(self._refusal), now_ns)
+        self._finish(_rejection(self._refusal), now_ns, hold=False)
         self._go_on(now_ns, out, reset=reset)
 
-    def _finish(self, outcome: Outcome, now_ns: int) -> None:
+    def _finish(self, outcome: Outcome, now_ns: int, *, hold: bool = True) -> None:
         message = self.message
         assert message is not None
         row = (
@@ -291,10 +297,10 @@ class ClientSession:
         )  # fmt: skip
         some = self._recipients if outcome is Outcome.ACCEPTED and self._recipients != message.recipients else 0
         self.message = None
-        if (self._held or self._pending) and not self.closed:
-            self._held.append((row, some))
-        else:
+        if self.closed or not (self._held or hold):
             self._write_down(row, some)
+        else:
+            self._held.append((row, some))
 
     def _write_down(self, row: _Row, some: int) -> None:
         self._enter(ROW(*row))
@@ -345,14 +351,24 @@ class ClientSession:
         else:
             self._lose(Phase.QUIT, UNEXPECTED, reply, now_ns)
 
-    def lost(self, reason: str, example: str, now_ns: int, *, phase: Phase | None = None, unsent: int = 0) -> None:
+    def lost(
+        self,
+        reason: str,
+        example: str,
+        now_ns: int,
+        *,
+        phase: Phase | None = None,
+        unsent: int = 0,
+        missing: bool = False,
+    ) -> None:
         """The connection is gone or given up. `unsent`: octets of the last ones written that never left this machine.
 
-        `phase` is where it happened, if not where the next reply was due.
+        `phase` is where it happened, if not where the next reply was due. `missing`: the connection stands, and a reply
+        did not come; it may have been another one than the last.
 
         The message at work is in doubt when its end of data was sent, and failed before that.
         """
-        self._end(reason, example, now_ns, phase, unsent=unsent)
+        self._end(reason, example, now_ns, phase, unsent=unsent, in_order=not missing)
 
     def _lose(self, phase: Phase, reason: str, reply: Reply, now_ns: int) -> None:
         """End the session for a reply that cannot be the one to this command."""
@@ -525,12 +541,13 @@ class ClientSession:
         if phase is Phase.IDLE or reply.code == 421:
             self._on_shutdown(phase, reply, now_ns)
             return
-        last = not self._pending
         _HANDLERS[phase](self, reply, now_ns, out)
-        if last and self._held:
-            self._let_go(doubtful=False)
         if self._unsent and not self._pending:
             self._send_unsent(now_ns, out)
+        if self._held and (
+            phase in _IN_STEP or not self._pending or len(self._held) > max(_MAX_HELD, self._manners.chunks)
+        ):
+            self._let_go(doubtful=False)
 
     def _on_shutdown(self, phase: Phase, reply: Reply, now_ns: int, unsent: int = 0) -> None:
         """421 at any moment (RFC 5321 section 3.8), a goodbye on an idle session, or a no while we still write."""
