@@ -1,8 +1,7 @@
-"""A server that lies in every way there is, and keeps its own list of what it took. Shares no code with `trafficgen.smtp`.
+"""A server that lies in every way there is, and has its own list of what it took. It shares no code with the client.
 
-Its list goes by the order of the protocol: a message is in it when it was complete and the reply in the place of its end
-of data, counted from the first, was a 250 that came after that. What it `refused` or left unsaid is told apart from that
-by its own intent, so that both ways of looking can be held against a sender's account.
+Its list goes by the order of the protocol: a message is in it when it was complete, and the reply in the place of its
+end of data, counted from the first reply, was a 250 that came after that. What the server meant is kept beside it.
 """
 
 import re
@@ -13,7 +12,8 @@ from random import Random
 _NUMBER = re.compile(rb"^X-Traffic-Gen: [0-9a-f]{16} (\d{12}) ", re.MULTILINE)
 _GARBAGE = (
     b"\xff\xfe what\r\n", b"250\xc3\xa4 ok\r\n", b"hello\r\n", b"\r\n", b"25\r\n", b"250-never ends\r\n" * 101,
-    b"250-no\r\n550 yes\r\n", b"550-no\r\n250 yes\r\n", b"250-x\r\n354 go\r\n", b"250 " + b"x" * 2100 + b"\r\n", b"999 x\r\n",
+    b"250-no\r\n550 yes\r\n", b"550-no\r\n250 yes\r\n", b"250-x\r\n354 go\r\n", b"250 " + b"x" * 2100 + b"\r\n",
+    b"999 x\r\n",
 )  # fmt: skip
 _CODES = (200, 211, 214, 220, 221, 235, 250, 251, 252, 299, 334, 354, 421, 450, 451, 452, 500, 503, 550, 552, 554, 599)
 
@@ -34,13 +34,17 @@ class Lie(StrEnum):
 
 
 @dataclass
-class Reply:
-    """What was said. `commands`: how many had been read by then; `together`: it goes out with what was said before."""
+class Said:
+    """What was said. `commands`: how many had been read by then; `together`: it goes out with what was said before.
+
+    `crossed`: when it was heard, all that the other side had written was on its way already.
+    """
 
     code: int
     octets: bytes
     commands: int
     together: bool
+    crossed: bool = False
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Session:
     """What one session has seen. `ends`: message number to the place of its end of data among the commands."""
 
     commands: list[str] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[Said] = field(default_factory=list)
     ends: dict[int, int] = field(default_factory=dict)
     took: set[int] = field(default_factory=set)
     """Messages that were complete and answered with a 250 of their own, wherever that came to stand."""
@@ -62,6 +66,12 @@ class Session:
             for number, at in self.ends.items()
             if at < len(self.replies) and self.replies[at].code == 250 and self.replies[at].commands > at
         }
+
+    @property
+    def unknowable(self) -> set[int]:
+        """Answered before the end of data was here, but heard after it had gone out: nobody can tell."""
+        early = {number: self.replies[at] for number, at in self.ends.items() if at < len(self.replies)}
+        return {number for number, said in early.items() if said.crossed and said.commands <= self.ends[number]}
 
 
 class LyingServer:
@@ -77,7 +87,8 @@ class LyingServer:
         self._chunk: int | None = None
         self._sender = False
         self._granted = 0
-        self._out: list[Reply] = []
+        self._out: list[Said] = []
+        self._answered = False  # the message that is coming, before it was here
         self.hung_up = False
         self.session = Session()
 
@@ -87,11 +98,11 @@ class LyingServer:
             return self._random.random() < (self._share / 4 if self._lie is Lie.ALL else self._share)
         return False
 
-    def greeting(self) -> list[Reply]:
+    def greeting(self) -> list[Said]:
         self._answer("GREETING", 220, "liar.test")
         return self._taken()
 
-    def feed(self, data: bytes) -> list[Reply]:
+    def feed(self, data: bytes) -> list[Said]:
         """What the client sent; returns what is said to it."""
         self._rest += data
         while not self.hung_up and self._step():
@@ -100,7 +111,7 @@ class LyingServer:
             self._speak_too_soon()
         return self._taken()
 
-    def _taken(self) -> list[Reply]:
+    def _taken(self) -> list[Said]:
         said, self._out = self._out, []
         return said
 
@@ -199,12 +210,15 @@ class LyingServer:
             self.hung_up = self._random.random() < 0.5
             if self.hung_up:
                 return 0
+        if command == "END" and self._answered:
+            self._answered = False
+            return 0
         if self._lies(Lie.MISSING):
             self._note(Lie.MISSING)
             return 0 if command == "END" else code
         if self._lies(Lie.GARBAGE):
             self._note(Lie.GARBAGE)
-            self._out.append(Reply(0, self._random.choice(_GARBAGE), len(self.session.commands), False))
+            self._out.append(Said(0, self._random.choice(_GARBAGE), len(self.session.commands), False))
             self.session.replies.append(self._out[-1])
             if self._random.random() < 0.5:
                 return 0
@@ -233,6 +247,7 @@ class LyingServer:
             self.hung_up = self._random.random() < 0.5
         else:
             self._say(self._random.choice((250, 250, 550)), "before it came")
+            self._answered = self._random.random() < 0.5
 
     def _say(self, code: int, text: str, *, together: bool = False) -> None:
         *before, last = text.split("\n")
@@ -240,7 +255,7 @@ class LyingServer:
             code,
             last.encode(),
         )
-        self._out.append(Reply(code, octets, len(self.session.commands), together))
+        self._out.append(Said(code, octets, len(self.session.commands), together))
         self.session.replies.append(self._out[-1])
 
     def _note(self, lie: Lie) -> None:
