@@ -75,12 +75,13 @@ class Session:
 
 
 class LyingServer:
-    """One session. `share`: how often it lies, for each reply that is due."""
+    """One session. `share`: how often it lies, for each reply that is due. `interrupts`: also within a message."""
 
-    def __init__(self, random: Random, lie: Lie, share: float, *, chunking: bool) -> None:
+    def __init__(self, random: Random, lie: Lie, share: float, *, chunking: bool, interrupts: bool = True) -> None:
         self._random = random
         self._lie = lie
         self._share = share
+        self._interrupts = interrupts
         self._offers = ["PIPELINING", "8BITMIME", *(["CHUNKING"] if chunking else [])]
         self._rest = b""
         self._content: bytes | None = None
@@ -107,7 +108,7 @@ class LyingServer:
         self._rest += data
         while not self.hung_up and self._step():
             pass
-        if self._content is not None and not self.hung_up and self._lies(Lie.EARLY, Lie.SHUTDOWN):
+        if self._interrupts and self._content is not None and not self.hung_up and self._lies(Lie.EARLY, Lie.SHUTDOWN):
             self._speak_too_soon()
         return self._taken()
 

@@ -39,7 +39,7 @@ class Wire:
             if self.waiting and (self.random.random() < 0.7 or not (self.said or self.rest)):
                 self._hand_over(server)
             elif self.said or self.rest:
-                self.waiting += written(self._hear(session))
+                self.waiting += written(self._hear(session, server))
             elif server.hung_up:
                 session.lost("closed by the server", "", 0, unsent=len(self.waiting))
             elif session.busy:
@@ -53,7 +53,7 @@ class Wire:
         self.said += server.feed(self.waiting[:size])
         self.waiting = b"" if server.hung_up else self.waiting[size:]
 
-    def _hear(self, session: ClientSession) -> tuple[bytes | memoryview, ...]:
+    def _hear(self, session: ClientSession, server: LyingServer) -> tuple[bytes | memoryview, ...]:
         """Replies in any pieces, but none is cut off that went out together with the one before."""
         count = self.random.randrange(len(self.said)) + 1 if self.said else 0
         while count < len(self.said) and self.said[count].together:
@@ -66,7 +66,8 @@ class Wire:
             else self.random.randrange(len(last.octets))
         )
         for reply in self.said[:count]:
-            reply.crossed = not (self.waiting or reply.together)
+            gone = not self.waiting or len(server.session.commands) > reply.commands
+            reply.crossed = gone and not reply.together
         del self.said[:count]
         octets, self.rest = octets[: len(octets) - cut], octets[len(octets) - cut :]
         if self.waiting:

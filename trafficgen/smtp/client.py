@@ -43,6 +43,9 @@ _IN_STEP: Final = (Phase.DATA, Phase.QUIT, Phase.EHLO)
 """Whose right reply is like none before it, so that it shows all before it to have come in their places."""
 
 _OPENING: Final = (Phase.GREETING, Phase.EHLO, Phase.HELO)
+_GOODBYES: Final = (421, 221)
+"""What a server may say that nothing asked for, once it has answered all that did. 221 belongs to QUIT, but is said."""
+
 REFUSED: Final = "refused by the server"
 UNASKED: Final = "a reply that nothing asked for"
 UNEXPECTED: Final = "unexpected reply"
@@ -85,7 +88,7 @@ class ClientSession:
         self._sender_refused = False
         self._recipients = 0  # accepted so far
         self._held: list[tuple[_Row, int]] = []  # finished, while replies behind them are due; recipients if not all
-        self._early = False  # a reply began while none was due: it can only be a 421
+        self._early = False  # a reply began while none was due: it can only be a goodbye
         self._due_ns = self._start_ns = self._ready_ns = self._sent_ns = self.waiting_since_ns = -1
         self.busy = False
         self.closed = False
@@ -499,13 +502,12 @@ class ClientSession:
 
     def _find_unasked(self, replies: list[Reply], due: int) -> str | None:
         """What came first that answers nothing; None when it is, or may become, a goodbye."""
-        goodbyes = (421,) if self._pending else (421, 221)
         if len(replies) > due:
-            return None if replies[due].code in goodbyes else _words(replies[due])
+            return None if replies[due].code in _GOODBYES else _words(replies[due])
         if self._reader.fault:
             return self._reader.fault
         begun = self._reader.begun
-        self._early = any(str(code).encode("ascii").startswith(begun) for code in goodbyes)
+        self._early = any((b"%d" % code).startswith(begun) for code in _GOODBYES)
         return None if self._early else begun.decode("ascii", "backslashreplace")
 
     def _on_unasked(self, words: str, replies: list[Reply], due: int, now_ns: int, unsent: int) -> None:
@@ -551,7 +553,7 @@ class ClientSession:
 
     def _on_shutdown(self, phase: Phase, reply: Reply, now_ns: int, unsent: int = 0) -> None:
         """421 at any moment (RFC 5321 section 3.8), a goodbye on an idle session, or a no while we still write."""
-        self.parted = reply.code in (421, 221)
+        self.parted = reply.code in _GOODBYES
         if self.message is None and not (self._held and self._in_chunks):
             self._close()
             self._let_go(doubtful=False)
