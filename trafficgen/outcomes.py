@@ -15,7 +15,7 @@ class Outcome(IntEnum):
     """The end of one message. The values are the codes in recorded rows: never renumber."""
 
     ACCEPTED = 0
-    """A 2xx answered the end of data: the server took the message over (RFC 5321 section 6.1)."""
+    """A 250 answered the end of data: the server took the message over (RFC 5321 sections 4.3.2 and 6.1)."""
     REJECTED_TEMPORARY = 1
     """A 4xx to the envelope or the data."""
     REJECTED_PERMANENT = 2
@@ -23,7 +23,7 @@ class Outcome(IntEnum):
     FAILED = 3
     """Never handed over: no connection, no TLS, time-out or disconnect before the end of data was sent."""
     IN_DOUBT = 4
-    """The end of data was sent and no reply came: it may or may not have been delivered."""
+    """The end of data was sent, and no reply came or none that is certain to be its own: it may have been delivered."""
 
 
 class Phase(StrEnum):

@@ -196,6 +196,7 @@ class OpinionatedServer:
     def _command(self, line: bytes) -> bytes:
         match line[:4]:
             case b"EHLO" if self.opinions.knows_ehlo:
+                self._number, self._asked, self._granted = -1, 0, 0  # RFC 5321 section 4.1.4
                 return self._ehlo()
             case b"HELO":
                 return self._say("HELO", 250, "server.test")

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from tests.smtp.conversation import RUN_ID, Notebook, Opinions, Queue, Wire, letter, send_all, written
 from tests.smtp.test_both_machines import bodies, recipients, refused_by, sizes
 from tests.smtp.test_server_session import Mailbag
-from tests.smtp.test_steady import CountingSteady
+from tests.smtp.test_steady import CountingSteady, NeverSteady, everything
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.sink.ledger import Ledger, SessionReceiver
 from trafficgen.smtp.chunking import ChunkingSession
+from trafficgen.smtp.client import UNASKED
 from trafficgen.smtp.seams import Manners
 from trafficgen.smtp.server import GREETING, ServerSession
 from trafficgen.smtp.steady import Steady
@@ -112,39 +113,152 @@ def busy_session(chunks: int, steady: Steady) -> tuple[ChunkingSession, Notebook
     return session, book, written(session.feed(b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n", 10))
 
 
+GOOD = b"250 ok\r\n" * 3
+AGAIN = b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+
+
 def test_as_many_as_asked_for_are_on_their_way_and_their_waiting_counts() -> None:
     session, book, wrote = busy_session(4, Steady())
     assert wrote.count(b"BDAT") == session.in_flight == 4
     assert wrote.count(b"RSET") == 3
-    taken = b"250 ok\r\n250 ok\r\n250 ok\r\n"
-    assert written(session.feed(taken, 30)).count(b"BDAT") == 0
-    assert written(session.feed((b"250 ok\r\n" + taken) * 2, 50)).count(b"BDAT") == 2
-    assert [(row["start"], row["end"]) for row in book.messages] == [(10, 30), (10, 50), (10, 50)]
-    assert session.in_flight == 3
+    assert wrote.endswith(b"EHLO [127.0.0.1]\r\n")
+    assert session.feed(GOOD, 30) == []
+    assert session.feed((b"250 ok\r\n" + GOOD) * 3, 50) == []
+    assert book.messages == []  # one reply too many among them could still show
+    assert session.in_flight == 4
+    assert written(session.feed(AGAIN, 60)).count(b"BDAT") == 2
+    assert [(row["start"], row["end"]) for row in book.messages] == [(10, 30), (10, 50), (10, 50), (10, 50)]
+    assert session.in_flight == 2
+
+
+def test_the_last_batch_of_a_session_ends_in_quit() -> None:
+    book, taken, wrote = send_all(
+        [letter(number) for number in range(6)], Opinions(chunking=True), max_messages=3, chunks=2
+    )
+    assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(6)]
+    assert len(taken) == 6
+    assert (wrote.count(b"EHLO"), wrote.count(b"QUIT"), wrote.count(b"RSET")) == (4, 2, 2)
 
 
 @pytest.mark.parametrize("queue_ids", [False, True])
 def test_a_server_that_repeats_itself_is_not_parsed_again(queue_ids: bool) -> None:
     steady = CountingSteady()
-    book, taken, _ = send_all(
-        [letter(number) for number in range(50)], Opinions(chunking=True, queue_ids=queue_ids), steady=steady, chunks=8
-    )
-    assert (steady.shortcuts > 30) is not queue_ids
+    letters, said = [letter(number) for number in range(50)], Opinions(chunking=True, queue_ids=queue_ids)
+    book, taken, _ = send_all(letters, said, steady=steady, chunks=8)
+    assert (steady.all_shortcuts > 30) is not queue_ids
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
     assert [number for number, _ in taken] == list(range(50))
     assert book.replies[Phase.END_OF_DATA, 250, "2.0.0"] == 50
-    assert book.replies[Phase.RSET, 250, "2.0.0"] == 49
+    assert book.replies[Phase.RSET, 250, "2.0.0"] == 43
+    assert book.replies[Phase.EHLO, 250, ""] == 8
 
 
-@pytest.mark.parametrize("odd", [0, 1])
+def test_a_batch_that_is_answered_bit_by_bit_is_not_parsed_again_either() -> None:
+    steady = CountingSteady()
+    busy_session(4, steady)[0].feed((GOOD + b"250 ok\r\n") * 3 + GOOD + AGAIN, 20)
+    session, book, _ = busy_session(4, steady)
+    for times, last in ((1, b""), (2, b""), (0, GOOD + AGAIN)):
+        assert book.messages == []
+        session.feed((GOOD + b"250 ok\r\n") * times + last, 30)
+    assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(4)]
+    steady.tally_all(book)
+    assert steady.all_shortcuts == 4
+    assert [book.replies[phase, 250, ""] for phase in (Phase.RSET, Phase.END_OF_DATA, Phase.EHLO)] == [3, 4, 2]
+
+
+@given(st.lists(bodies, min_size=1, max_size=12), sizes, windows, st.integers(0, 3))
+def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
+    texts: list[bytes], pieces: list[int], window: int, max_messages: int
+) -> None:
+    letters, said = [letter(number, body=text) for number, text in enumerate(texts)], Opinions(chunking=True)
+    quick, careful = (
+        send_all(letters, said, sizes=pieces, max_messages=max_messages, steady=steady, chunks=window)
+        for steady in (Steady(), NeverSteady())
+    )
+    assert quick[1:] == careful[1:]
+    assert everything(quick[0]) == everything(careful[0])
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2, 3])
 def test_replies_that_the_careful_way_refuses_are_not_learnt(odd: int) -> None:
     steady = Steady()
     session, book, _ = busy_session(2, steady)
-    session.feed(b"250 ok\r\n" * 3, 20)
-    session.feed(b"".join(b"251 odd\r\n" if at == odd else b"250 ok\r\n" for at in range(4)), 30)
-    assert steady.octets == b""
+    replies = [b"250 ok\r\n"] * 7
+    replies[odd] = b"235 odd\r\n"
+    session.feed(b"".join(replies) + AGAIN, 20)
+    assert steady.of(0).octets == steady.of(-1).octets == b""
     assert session.closed
-    assert [phase for phase, _, _ in book.failures] == [(Phase.RSET, Phase.MAIL)[odd]]
+    assert [phase for phase, _, _ in book.failures] == [(Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)[odd]]
+
+
+def test_what_is_learnt_of_chunks_is_nothing_to_messages_by_data() -> None:
+    steady = Steady()
+    session, _, _ = busy_session(2, steady)
+    session.feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
+    assert steady.of(0).octets == GOOD + b"250 ok\r\n"
+    assert steady.octets == b""
+
+
+# -- replies out of order -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", range(8))
+@pytest.mark.parametrize("learnt", [False, True])
+def test_one_reply_too_many_leaves_the_batch_in_doubt(at: int, learnt: bool) -> None:
+    steady = Steady()
+    if learnt:
+        busy_session(2, steady)[0].feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
+    session, book, _ = busy_session(2, steady)
+    replies = [b"250 ok\r\n"] * 6 + [b"550 never\r\n"]  # the second message is refused
+    replies.insert(at, b"250 ok\r\n")
+    for reply in [*replies, AGAIN]:
+        session.feed(reply, 30)
+    assert session.closed
+    assert {outcome for _, outcome in book.outcomes} == {Outcome.IN_DOUBT}
+    assert [number for number, _ in book.outcomes] == [0, 1]
+
+
+@pytest.mark.parametrize("missing", range(7))
+def test_one_reply_too_few_leaves_the_batch_in_doubt(missing: int) -> None:
+    session, book, _ = busy_session(2, Steady())
+    replies = [b"250 ok\r\n"] * 7
+    del replies[missing]
+    session.feed(b"".join(replies) + AGAIN, 30)
+    assert not session.closed
+    assert book.outcomes == []
+    session.lost("timed out", "no reply within 1 s", 40)
+    assert book.outcomes == [(0, Outcome.IN_DOUBT), (1, Outcome.IN_DOUBT)]
+
+
+@pytest.mark.parametrize("answered", range(7))
+def test_a_421_within_a_batch_refuses_nothing_that_may_have_been_taken(answered: int) -> None:
+    session, book, _ = busy_session(2, Steady())
+    session.feed(b"250 ok\r\n" * answered + b"421 4.3.2 closing\r\n", 30)
+    assert session.closed
+    assert session.parted
+    assert book.outcomes == [(0, Outcome.IN_DOUBT), (1, Outcome.IN_DOUBT)]
+    assert [(reason, example) for _, reason, example in book.failures] == [
+        ("refused by the server", "421 4.3.2 closing")
+    ]
+
+
+def test_chunks_that_have_not_left_this_machine_were_not_taken() -> None:
+    session, book, wrote = busy_session(3, Steady())
+    second, last = wrote.index(b"<1@a.test>"), wrote.rindex(b"EHLO")
+    between = wrote.index(b"RSET", second)
+    assert session.feed_unsent(GOOD + b"250 ok\r\n" + GOOD, 30, len(wrote) - between) == []
+    assert not session.closed
+    session.lost("connection reset", "", 40, unsent=len(wrote) - last + 1)
+    assert book.outcomes == [(0, Outcome.IN_DOUBT), (1, Outcome.IN_DOUBT), (2, Outcome.FAILED)]
+
+
+def test_an_acceptance_before_the_chunk_went_out_ends_the_session() -> None:
+    session, book, wrote = busy_session(3, Steady())
+    between = wrote.index(b"RSET", wrote.index(b"<1@a.test>"))
+    session.feed_unsent(GOOD + b"250 ok\r\n" + GOOD, 30, len(wrote) - between + 1)
+    assert session.closed
+    assert [(phase, reason) for phase, reason, _ in book.failures] == [(Phase.MAIL, UNASKED)]
+    assert book.outcomes == [(0, Outcome.IN_DOUBT), (1, Outcome.FAILED), (2, Outcome.FAILED)]
 
 
 def test_stuffed_dots_are_sent_as_they_were() -> None:
@@ -152,7 +266,7 @@ def test_stuffed_dots_are_sent_as_they_were() -> None:
     _, _, wrote = send_all([sent], Opinions(chunking=True), chunks=2)
     begin = wrote.index(b" LAST\r\n") + len(b" LAST\r\n")
     assert wrote[begin : begin + sent.octets].endswith(b"\r\n\r\n.\r\n..a\r\nend\r\n")
-    assert wrote[begin + sent.octets :] in (b"", b"QUIT\r\n")
+    assert wrote[begin + sent.octets :] == b"EHLO client.test\r\n"
 
 
 chunk = st.sampled_from(

@@ -4,7 +4,7 @@ import pytest
 
 from tests.smtp.conversation import letter, session_for, written
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.smtp.client import ClientSession
+from trafficgen.smtp.client import UNASKED, ClientSession
 from trafficgen.smtp.seams import Extensions
 
 PIPELINED = b"250-server.test\r\n250 PIPELINING\r\n"
@@ -203,9 +203,9 @@ def test_a_message_taken_for_some_recipients_is_accepted_and_noted() -> None:
 
 
 def test_a_no_to_the_message_outweighs_an_earlier_no_to_one_recipient() -> None:
-    for last in (b"450 later\r\n", b"354 go\r\n450 later\r\n", b"421 closing\r\n"):
+    for first, *more in ([b"450 later\r\n"], [b"354 go\r\n", b"450 later\r\n"], [b"421 closing\r\n"]):
         session, _, book = session_for([letter(0, recipients=2)])
-        hear(session, b"220 hi\r\n", PIPELINED, b"250 ok\r\n250 ok\r\n550 no such user\r\n" + last)
+        hear(session, b"220 hi\r\n", PIPELINED, b"250 ok\r\n250 ok\r\n550 no such user\r\n" + first, *more)
         assert book.outcomes == [(0, TEMPORARY)]
 
 
@@ -213,8 +213,9 @@ def test_a_refusal_of_the_data_needs_no_rset() -> None:
     session, _, book = session_for([letter(0), letter(1)])
     hear(session, b"220 hi\r\n", PIPELINED, ENVELOPE_OK)
     assert hear(session, b"554 5.6.0 spam\r\n") == b""
-    assert book.outcomes == [(0, PERMANENT)]
+    assert session.in_flight == 2  # the replies behind it could still show that it was not the answer to the message
     assert hear(session, ENVELOPE_OK) == content(1)
+    assert book.outcomes == [(0, PERMANENT)]
 
 
 def test_rset_is_sent_though_no_message_follows() -> None:
@@ -313,7 +314,7 @@ def test_a_lost_message_is_in_doubt_from_its_end_of_data_on(before: list[bytes],
 def test_octets_that_never_left_this_machine_leave_no_doubt() -> None:
     session, _, book = session_for([letter(0)])
     hear(session, *OPEN, ENVELOPE_OK)
-    session.lost("connection reset", "", 5, unsent=True)
+    session.lost("connection reset", "", 5, unsent=1)
     assert book.outcomes == [(0, FAILED)]
 
 
@@ -326,20 +327,162 @@ def test_an_idle_session_that_is_closed_harms_nothing() -> None:
     assert book.troubles == []
 
 
-def test_a_reply_nobody_asked_for_ends_an_idle_session() -> None:
+@pytest.mark.parametrize("extra", [b"250 once more\r\n", b"550 no, after all\r\n", b"25", b"garbage\r\n"])
+def test_of_two_answers_to_a_message_that_came_together_nobody_knows_which_is_true(extra: bytes) -> None:
     session, _, book = session_for([letter(0)])
-    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n250 once more\r\n")
+    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n" + extra)
+    assert session.closed
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert [(phase, reason) for phase, reason, _ in book.failures] == [(Phase.END_OF_DATA, UNASKED)]
+
+
+def test_a_reply_nobody_asked_for_ends_an_idle_session_and_is_told() -> None:
+    session, _, book = session_for([letter(0)])
+    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n", b"250 2.0.0 once more\r\n")
     assert session.closed
     assert book.outcomes == [(0, ACCEPTED)]
+    assert book.failures == [(Phase.IDLE, UNASKED, "250 2.0.0 once more")]
 
 
-def test_a_reply_too_many_never_accepts_the_next_message() -> None:
-    session, _, book = session_for([letter(0), letter(1)])
+@pytest.mark.parametrize(
+    "pieces", [[b"221 bye\r\n"], [b"22", b"1 bye\r\n"], [b"421 4.4.2 too long\r\n"], [b"4", b"21\r\n"]]
+)
+def test_a_goodbye_on_an_idle_session_is_no_fault(pieces: list[bytes]) -> None:
+    session, _, book = session_for([letter(0)])
+    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n", *pieces)
+    assert session.closed
+    assert session.parted
+    assert book.outcomes == [(0, ACCEPTED)]
+    assert book.failures == []
+    assert [phase for phase, code, _ in book.replies if code in (221, 421)] == [Phase.IDLE]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_421_behind_the_last_reply_is_no_fault(together: bool) -> None:
+    session, _, book = session_for([letter(0)])
+    hear(
+        session,
+        *OPEN,
+        ENVELOPE_OK,
+        *([b"250 taken\r\n421 bye\r\n"] if together else [b"250 taken\r\n4", b"21 bye\r\n"]),
+    )
+    assert session.closed
+    assert book.outcomes == [(0, ACCEPTED)]
+    assert book.failures == []
+
+
+def test_nothing_follows_a_421() -> None:
+    session, _, book = session_for([letter(0)])
+    hear(session, *OPEN, ENVELOPE_OK, b"421 closing\r\n250 taken\r\n")
+    assert book.outcomes == [(0, IN_DOUBT)]
+
+
+@pytest.mark.parametrize("code", [200, 211, 220, 221, 235, 251, 252, 299, 334])
+def test_nothing_but_250_accepts_a_message(code: int) -> None:
+    session, _, book = session_for([letter(0)])
+    hear(session, *OPEN, ENVELOPE_OK, b"%d fine\r\n" % code)
+    session.lost("closed by the server", "", 5)
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert book.failures == [(Phase.END_OF_DATA, "unexpected reply", f"{code} fine")]
+
+
+@pytest.mark.parametrize("early", [b"250 taken\r\n", b"25", b"550-no"])
+def test_a_reply_that_came_with_the_354_is_not_the_one_to_the_message(early: bytes) -> None:
+    session, _, book = session_for([letter(0)])
+    assert hear(session, *OPEN, ENVELOPE_OK + early, b"0 taken\r\n")[-6:] == b"DATA\r\n"  # the message never went out
+    assert session.closed
+    assert book.outcomes == [(0, FAILED)]
+    assert [(phase, reason) for phase, reason, _ in book.failures] == [(Phase.MAIL, UNASKED)]
+
+
+def test_a_421_with_the_354_is_a_refusal_and_the_message_stays_here() -> None:
+    session, _, book = session_for([letter(0)])
+    assert hear(session, *OPEN, ENVELOPE_OK + b"421 closing\r\n")[-6:] == b"DATA\r\n"
+    assert book.outcomes == [(0, TEMPORARY)]
+
+
+def test_a_reply_too_many_never_accepts_a_message() -> None:
+    session, queue, book = session_for([letter(0), letter(1)])
     hear(session, *OPEN, ENVELOPE_OK)
     hear(session, b"250 taken\r\n250 taken again\r\n" + ENVELOPE_OK, b"250 taken\r\n")
     assert session.closed
-    assert book.outcomes == [(0, ACCEPTED), (1, FAILED)]
-    assert book.failures == [(Phase.DATA, "unexpected reply", "250 ok")]
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert queue.returned == [1]
+
+
+@pytest.mark.parametrize("true", [b"250 taken\r\n", b"550 never\r\n"])
+def test_a_reply_too_many_shows_at_the_next_354_and_until_then_nothing_is_believed(true: bytes) -> None:
+    session, _, book = session_for([letter(0), letter(1)])
+    hear(session, *OPEN, ENVELOPE_OK)
+    hear(session, b"250 on its way\r\n")
+    assert (book.outcomes, session.in_flight) == ([], 2)
+    hear(session, true, b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n")
+    assert session.closed
+    assert book.outcomes == [(0, IN_DOUBT), (1, FAILED)]
+
+
+@pytest.mark.parametrize("last", [b"250 bye\r\n", b"550 never\r\n"])
+def test_a_quit_that_gets_no_221_leaves_the_last_message_in_doubt(last: bytes) -> None:
+    session, _, book = session_for([letter(0)], max_messages=1)
+    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n", last)
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert [(phase, reason) for phase, reason, _ in book.failures] == [(Phase.QUIT, "unexpected reply")]
+
+
+def test_recipients_without_a_sender_are_no_answer() -> None:
+    session, _, book = session_for([letter(0)])
+    hear(session, *OPEN, b"550 no\r\n250 ok\r\n")
+    assert book.outcomes == [(0, FAILED)]
+    assert book.failures == [(Phase.RCPT, "unexpected reply", "250 ok")]
+
+
+# -- octets that have not left this machine -------------------------------------------------------------
+
+
+def unsent(session: ClientSession, said: bytes, octets: int) -> bytes:
+    return written(session.feed_unsent(said, 0, octets))
+
+
+def test_an_acceptance_before_the_last_octet_went_out_is_none() -> None:
+    session, queue, book = session_for([letter(0), letter(1)])
+    behind = len(envelope(1))
+    hear(session, *OPEN, ENVELOPE_OK)
+    assert unsent(session, b"250 taken\r\n", behind + 1) == b""
+    assert session.closed
+    assert book.outcomes == [(0, FAILED)]
+    assert book.failures == [(Phase.END_OF_DATA, UNASKED, "250 taken")]
+    assert queue.returned == [1]
+
+
+def test_the_envelope_behind_it_may_still_wait_here() -> None:
+    session, _, book = session_for([letter(0), letter(1)])
+    hear(session, *OPEN, ENVELOPE_OK)
+    assert unsent(session, b"250 taken\r\n", len(envelope(1))) == b""
+    assert unsent(session, b"250 ok\r\n", len(b"RCPT TO:<r0@b.test>\r\nDATA\r\n")) == b""
+    assert not session.closed
+    assert unsent(session, b"250 ok\r\n", len(b"DATA\r\n") + 1) == b""
+    assert book.failures == [(Phase.RCPT, UNASKED, "250 ok")]
+    assert book.outcomes == [(0, IN_DOUBT), (1, FAILED)]
+
+
+def test_a_refusal_before_the_last_octet_went_out_is_one_and_ends_the_session() -> None:
+    session, _, book = session_for([letter(0), letter(1)])
+    hear(session, *OPEN, ENVELOPE_OK)
+    unsent(session, b"552 5.3.4 too big\r\n", 1000)
+    assert session.closed
+    assert book.outcomes == [(0, PERMANENT)]
+    assert book.replies[Phase.END_OF_DATA, 552, "5.3.4"] == 1
+
+
+def test_a_message_of_which_all_but_its_successor_went_out_is_in_doubt() -> None:
+    for octets, outcome in ((len(envelope(1)), IN_DOUBT), (len(envelope(1)) + 1, FAILED)):
+        session, _, book = session_for([letter(0), letter(1)])
+        hear(session, *OPEN, ENVELOPE_OK)
+        session.lost("connection reset", "", 5, unsent=octets)
+        assert book.outcomes == [(0, outcome)]
+
+
+# -- the end of a session --------------------------------------------------------------------------------
 
 
 def test_late_reply_is_not_paired_with_next_command() -> None:
@@ -380,6 +523,6 @@ def test_garbage_ends_the_session(lock_step: bool) -> None:
 
 def test_replies_before_the_garbage_count() -> None:
     session, _, book = session_for([letter(0)])
-    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\ngarbage\r\n")
+    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n", b"garbage\r\n")
     assert book.outcomes == [(0, ACCEPTED)]
     assert session.closed

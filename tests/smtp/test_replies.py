@@ -117,3 +117,17 @@ def test_any_octets_are_survived_within_bounds(octets: bytes, sizes: list[int]) 
         assert len(reader._lines) <= MAX_LINES
     assert all(200 <= reply.code <= 599 for reply in found)
     assert (found, reader.fault) == read(octets)
+
+
+@pytest.mark.parametrize("second", [b"250 yes\r\n", b"250-yes\r\n", b"551 elsewhere\r\n"])
+def test_lines_with_different_codes_are_no_reply(second: bytes) -> None:
+    found, fault = read(b"550-no\r\n" + second)
+    assert found == []
+    assert fault == f"reply whose lines have different codes, 550 and {second[:3].decode()}"
+
+
+def test_the_code_of_a_reply_is_known_before_its_end() -> None:
+    reader = ReplyReader()
+    for piece, begun in ((b"4", b"4"), (b"21-go", b"421"), (b"ing\r\n", b"421"), (b"421 gone\r\n2", b"2")):
+        reader.feed(piece)
+        assert reader.begun == begun

@@ -123,8 +123,8 @@ def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
     )
     assert quick_wrote == careful_wrote
     assert quick_taken == careful_taken
-    assert _everything(quick) == _everything(careful)
+    assert everything(quick) == everything(careful)
 
 
-def _everything(book: Notebook) -> tuple[object, ...]:
+def everything(book: Notebook) -> tuple[object, ...]:
     return book.rows, book.phases, book.replies, book.texts, book.failures, book.partial, book.troubles

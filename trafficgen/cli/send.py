@@ -57,7 +57,7 @@ the sink misses a message or has one twice or damaged, 105 interrupted, 121 the 
 def command(**given: Any) -> ExitCode:
     """Send weighted mail at a server, or at a sink of our own, and account for every message.
 
-    Every message ends as accepted (the server answered 2xx), rejected, failed, or in doubt; the summary adds up.
+    Every message ends as accepted (the server answered 250), rejected, failed, or in doubt; the summary adds up.
     """
     from trafficgen.cli.planning import SendOptions, make_plan
     from trafficgen.workload import check

@@ -33,10 +33,13 @@ class Link(asyncio.Protocol):
         self.leaving: dict[Link, int] | None = None
         """Where it is listed while its server has said goodbye and not closed the connection yet."""
         self._feed = session.feed
-        self._unsent = False
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        # `pause_writing` is to come as soon as anything waits here: a reply to what waits would be a lie. (Above 1, as
+        # uvloop's TLS pauses at the limit itself; of TLS, up to 64 KiB wait where nobody can ask.)
+        self.transport.set_write_buffer_limits(high=1, low=0)
         self.session.connected(now_ns())
 
     def data_received(self, data: bytes) -> None:
@@ -65,10 +68,21 @@ class Link(asyncio.Protocol):
             self.transport.writelines(buffers)
 
     def pause_writing(self) -> None:
-        self._unsent = True
+        """Octets wait in the transport: only what went out before them can be answered now."""
+        assert self.transport is not None
+        self._unsent = self.transport.get_write_buffer_size()
+        self._feed = self._feed_unsent
 
     def resume_writing(self) -> None:
-        self._unsent = False
+        self._unsent = 0
+        self._feed = self.session.feed
+
+    def _feed_unsent(self, data: bytes, now_ns: int) -> Collection[Buffer]:
+        assert self.transport is not None
+        buffers = self.session.feed_unsent(data, now_ns, self.transport.get_write_buffer_size())
+        if self.session.closed:
+            self.transport.abort()  # what waits is not to arrive after all
+        return buffers
 
     def eof_received(self) -> bool:
         self._lost("closed by the server", "")
@@ -82,13 +96,15 @@ class Link(asyncio.Protocol):
 
     def give_up(self, reason: str, example: str = "", *, phase: Phase | None = None) -> None:
         """End the session from our side, whatever it is doing."""
+        if self._unsent and self.transport is not None:
+            self._unsent = self.transport.get_write_buffer_size()
         if self.transport is not None:
             self.transport.abort()
-        self._lost(reason, example, phase)
+        self._lost(reason, example, phase, missing=True)
 
-    def _lost(self, reason: str, example: str, phase: Phase | None = None) -> None:
+    def _lost(self, reason: str, example: str, phase: Phase | None = None, *, missing: bool = False) -> None:
         if not self.session.closed:
-            self.session.lost(reason, example, now_ns(), phase=phase, unsent=self._unsent)
+            self.session.lost(reason, example, now_ns(), phase=phase, unsent=self._unsent, missing=missing)
             self._free()
 
     def _free(self) -> None:

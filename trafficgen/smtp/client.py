@@ -17,20 +17,41 @@ Two cursors over one conversation: `_pending` holds the phases whose replies are
 works on, `_next` the message whose envelope already rides behind it. A message *starts* when the session turns to it:
 when its envelope is written, or, if that rode along, when the end of data before it is answered. Until then no server
 has begun to work on it, so a session that dies gives it back unharmed.
+
+Replies are told apart by counting alone, so a server that breaks the rules must not shift them unnoticed. A reply
+counts only for a command that had gone out before the reply came. 421 may come at any time (RFC 5321 section 3.8);
+anything else that nothing asked for ends the session. What was answered to an end of data is `_held` until all replies
+due behind it have come, and only such as may answer their commands (section 4.3.2): a 354 answers nothing but DATA, a
+221 nothing but QUIT. If one of them cannot be right, nobody knows which reply was whose: what is held is in doubt.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection
+from itertools import chain, repeat
 from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.smtp.replies import Reply, ReplyReader
 from trafficgen.smtp.seams import ROW, Account, Buffer, Extensions, Manners, Message, Source, Work
-from trafficgen.smtp.steady import Steady, as_hoped
+from trafficgen.smtp.steady import RECIPIENT_OK, Steady, as_hoped
 
 _ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+_MAX_HELD: Final = 16
+"""A server may refuse one message after another before it says 354 again. More than these, or a batch, do not wait."""
+
+_IN_STEP: Final = (Phase.DATA, Phase.QUIT, Phase.EHLO)
+"""Whose right reply is like none before it, so that it shows all before it to have come in their places."""
+
 _OPENING: Final = (Phase.GREETING, Phase.EHLO, Phase.HELO)
+_GOODBYES: Final = (421, 221)
+"""What a server may say that nothing asked for, once it has answered all that did. 221 belongs to QUIT, but is said."""
+
+REFUSED: Final = "refused by the server"
+UNASKED: Final = "a reply that nothing asked for"
+UNEXPECTED: Final = "unexpected reply"
+
+_Row = tuple[int, Outcome, int, int, int, int, int, int, int]
 
 
 class ClientSession:
@@ -41,9 +62,9 @@ class ClientSession:
     """
 
     __slots__ = (
-        "_account", "_due_ns", "_enter", "_extensions", "_group", "_left", "_manners", "_next", "_pending", "_reader",
-        "_ready_ns", "_recipients", "_refusal", "_rode_along", "_sent_ns", "_source", "_start_ns", "_steady",
-        "_take", "_unsent", "_void",
+        "_account", "_due_ns", "_early", "_enter", "_extensions", "_group", "_held", "_left", "_manners", "_next",
+        "_pending", "_reader", "_ready_ns", "_recipients", "_refusal", "_rode_along", "_sender_refused", "_sent_ns",
+        "_source", "_start_ns", "_steady", "_take", "_unsent", "_void",
         "busy", "closed", "message", "parted", "served", "waiting_since_ns",
     )  # fmt: skip
 
@@ -65,7 +86,10 @@ class ClientSession:
         self._void = False  # the end of data that is due closes an empty message, not `message`
         self._rode_along = False  # the envelope of `message` was written behind the message before
         self._refusal: Reply | None = None
+        self._sender_refused = False
         self._recipients = 0  # accepted so far
+        self._held: list[tuple[_Row, int]] = []  # finished, while replies behind them are due; recipients if not all
+        self._early = False  # a reply began while none was due: it can only be a goodbye
         self._due_ns = self._start_ns = self._ready_ns = self._sent_ns = self.waiting_since_ns = -1
         self.busy = False
         self.closed = False
@@ -74,8 +98,18 @@ class ClientSession:
 
     @property
     def in_flight(self) -> int:
-        """Messages at work."""
+        """Messages at work, or answered and not in the account yet."""
+        return self._at_work + len(self._held)
+
+    @property
+    def _at_work(self) -> int:
+        """Messages without an answer."""
         return int(self.message is not None)
+
+    @property
+    def _in_chunks(self) -> bool:
+        """Whether several messages are on their way at once, so that no 354 keeps their replies apart."""
+        return False
 
     # -- the session opens ------------------------------------------------------------------------------
 
@@ -100,11 +134,14 @@ class ClientSession:
     def _on_greeting(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         self._account.phase(Phase.GREETING, now_ns - self.waiting_since_ns)
         if reply.code != 220:
-            self._lose(Phase.GREETING, "refused by the server", reply, now_ns)
+            self._lose(Phase.GREETING, REFUSED, reply, now_ns)
             return
         self._write(Phase.EHLO, b"EHLO %s\r\n" % self._manners.ehlo_name, now_ns, out)
 
     def _on_ehlo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if self.message is None:
+            self._on_greeted_again(reply, now_ns, out)
+            return
         self._account.phase(Phase.EHLO, now_ns - self.waiting_since_ns)
         if reply.code == 250:
             self._extensions = Extensions.offered(reply.lines)
@@ -113,7 +150,7 @@ class ClientSession:
             self._write(Phase.HELO, b"HELO %s\r\n" % self._manners.ehlo_name, now_ns, out)
             return
         else:
-            self._lose(Phase.EHLO, "refused by the server", reply, now_ns)
+            self._lose(Phase.EHLO, REFUSED, reply, now_ns)
             return
         self._open_transaction(now_ns, out)
 
@@ -121,7 +158,10 @@ class ClientSession:
         if reply.code == 250:
             self._open_transaction(now_ns, out)
         else:
-            self._lose(Phase.HELO, "refused by the server", reply, now_ns)
+            self._lose(Phase.HELO, REFUSED, reply, now_ns)
+
+    def _on_greeted_again(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        raise NotImplementedError  # only `chunking` says EHLO twice
 
     # -- one message ------------------------------------------------------------------------------------
 
@@ -138,6 +178,7 @@ class ClientSession:
         self._start_ns = now_ns
         self._ready_ns = self._sent_ns = -1
         self._refusal = None
+        self._sender_refused = False
         self._recipients = 0
         self._left -= self._left > 0
 
@@ -166,13 +207,14 @@ class ClientSession:
     def _on_mail(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code == 250:
             return
+        self._sender_refused = True
         self._refuse(Phase.MAIL, reply, now_ns)
         if self._unsent:  # lock-step: the rest of the envelope has no transaction to go into
             self._unsent.clear()
             self._end_refused(now_ns, out, reset=False)
 
     def _on_rcpt(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
-        if 250 <= reply.code <= 259:
+        if reply.code in RECIPIENT_OK and not self._sender_refused:
             self._recipients += 1
         else:
             self._refuse(Phase.RCPT, reply, now_ns)
@@ -219,13 +261,13 @@ class ClientSession:
             self._void = False
             self._end_refused(now_ns, out, reset=False)
             return
-        if 200 <= reply.code <= 299 and self._recipients:
+        if reply.code == 250 and self._recipients:
             self._finish(Outcome.ACCEPTED, now_ns)
         elif reply.code >= 400:
             self._refuse(Phase.END_OF_DATA, reply, now_ns)
             self._finish(_rejection(self._refusal or reply), now_ns)
         else:
-            self._lose(Phase.END_OF_DATA, "unexpected reply", reply, now_ns)
+            self._lose(Phase.END_OF_DATA, UNEXPECTED, reply, now_ns)
             return
         self._go_on(now_ns, out, reset=False)
 
@@ -237,7 +279,7 @@ class ClientSession:
         While no recipient is accepted the first no counts: those behind it follow from it. After that, the last one.
         """
         if reply.code < 400:
-            self._lose(phase, "unexpected reply", reply, now_ns)
+            self._lose(phase, UNEXPECTED, reply, now_ns)
             return
         if self._refusal is None or self._recipients:
             self._refusal = reply
@@ -247,19 +289,33 @@ class ClientSession:
         if self.closed:
             return
         assert self._refusal is not None
-        self._finish(_rejection(self._refusal), now_ns)
+        self._finish(_rejection(self._refusal), now_ns, hold=False)
         self._go_on(now_ns, out, reset=reset)
 
-    def _finish(self, outcome: Outcome, now_ns: int) -> None:
+    def _finish(self, outcome: Outcome, now_ns: int, *, hold: bool = True) -> None:
         message = self.message
         assert message is not None
-        self._enter(ROW(
+        row = (
             message.number, outcome, message.domain, self._due_ns,
             self._start_ns, self._ready_ns, self._sent_ns, now_ns, message.octets,
-        ))  # fmt: skip
-        if outcome is Outcome.ACCEPTED and self._recipients != message.recipients:
-            self._account.partly_accepted(message.number, self._recipients)
+        )  # fmt: skip
+        some = self._recipients if outcome is Outcome.ACCEPTED and self._recipients != message.recipients else 0
         self.message = None
+        if self.closed or not (self._held or hold):
+            self._write_down(row, some)
+        else:
+            self._held.append((row, some))
+
+    def _write_down(self, row: _Row, some: int) -> None:
+        self._enter(ROW(*row))
+        if some:
+            self._account.partly_accepted(row[0], some)
+
+    def _let_go(self, *, doubtful: bool) -> None:
+        """Write down what is held: as it was answered, or, when the replies have lost their order, as in doubt."""
+        for row, some in self._held:
+            self._write_down((row[0], Outcome.IN_DOUBT, *row[2:]) if doubtful else row, 0 if doubtful else some)
+        self._held.clear()
 
     def _go_on(self, now_ns: int, out: list[Buffer], *, reset: bool) -> None:
         """The session is free: turn to the message that rides along, or take another, or say goodbye, or idle."""
@@ -279,7 +335,7 @@ class ClientSession:
 
     def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code != 250:
-            self._lose(Phase.RSET, "unexpected reply", reply, now_ns)
+            self._lose(Phase.RSET, UNEXPECTED, reply, now_ns)
         elif self.message is None:
             self._go_on(now_ns, out, reset=False)
 
@@ -292,38 +348,92 @@ class ClientSession:
         self.busy = True
         return out
 
-    def _on_quit(self, _reply: Reply, _now_ns: int, _out: list[Buffer]) -> None:
+    def _on_quit(self, reply: Reply, now_ns: int, _out: list[Buffer]) -> None:
         self.parted = True
-        self._close()
+        if reply.code == 221:
+            self._close()
+        else:
+            self._lose(Phase.QUIT, UNEXPECTED, reply, now_ns)
 
-    def lost(self, reason: str, example: str, now_ns: int, *, phase: Phase | None = None, unsent: bool = False) -> None:
-        """The connection is gone or given up. `unsent`: octets of the message never left this machine.
+    def lost(
+        self,
+        reason: str,
+        example: str,
+        now_ns: int,
+        *,
+        phase: Phase | None = None,
+        unsent: int = 0,
+        missing: bool = False,
+    ) -> None:
+        """The connection is gone or given up. `unsent`: octets of the last ones written that never left this machine.
 
-        `phase` is where it happened, if not where the next reply was due.
+        `phase` is where it happened, if not where the next reply was due. `missing`: the connection stands, and a reply
+        did not come; it may have been another one than the last.
 
         The message at work is in doubt when its end of data was sent, and failed before that.
         """
-        if self.closed:
-            return
-        phase = phase or (self._pending[0] if self._pending else None)
-        self._close()
-        if self.message is None:
-            if phase not in (None, Phase.QUIT):
-                self._account.failure(phase, reason, example)
-            return
-        phase = phase or Phase.MAIL
-        self._account.failure(phase, reason, example)
-        self._account.trouble(f"{reason} at {phase.value.upper()}" + (f": {example}" if example else ""))
-        in_doubt = self._sent_ns != -1 and not unsent and not self._void
-        self._finish(Outcome.IN_DOUBT if in_doubt else Outcome.FAILED, now_ns)
+        self._end(reason, example, now_ns, phase, unsent=unsent, in_order=not missing)
 
     def _lose(self, phase: Phase, reason: str, reply: Reply, now_ns: int) -> None:
+        """End the session for a reply that cannot be the one to this command."""
         self._pending.appendleft(phase)
-        self.lost(reason, _words(reply), now_ns)
+        self._end(reason, _words(reply), now_ns, in_order=False)
+
+    def _end(
+        self,
+        reason: str,
+        example: str,
+        now_ns: int,
+        phase: Phase | None = None,
+        *,
+        unsent: int = 0,
+        in_order: bool = True,
+    ) -> None:
+        """End the session. Unless the replies were `in_order`, what is held is in doubt."""
+        if self.closed:
+            return
+        sent = self._ends_sent(unsent)
+        phase = phase or (self._pending[0] if self._pending else None)
+        self._close()
+        doubtful = not in_order or self._in_chunks
+        harmed = self.in_flight if doubtful else self._at_work
+        self._let_go(doubtful=doubtful)
+        if harmed or phase not in (None, Phase.QUIT):
+            assert phase is not None
+            self._account.failure(phase, reason, example, max(harmed, 1))
+        if harmed:
+            assert phase is not None
+            self._account.trouble(f"{reason} at {phase.value.upper()}" + (f": {example}" if example else ""))
+        if self.message is not None:
+            self._finish(Outcome.IN_DOUBT if sent else Outcome.FAILED, now_ns)
+
+    def _ends_sent(self, unsent: int) -> int:
+        """Of how many messages at work the end of data has left this machine, all but the last `unsent` octets."""
+        return 0 if self._void else list(self._pending)[: self._due_while(unsent)].count(Phase.END_OF_DATA)
+
+    def _due_while(self, unsent: int) -> int:
+        """How many of the replies due are to commands that are not among the last `unsent` octets written."""
+        due, behind = len(self._pending), 0
+        for octets in chain(reversed(self._octets_due()), repeat(1 << 62)):
+            if unsent <= behind or not due:
+                break
+            due -= 1
+            behind += octets
+        return due
+
+    def _octets_due(self) -> list[int]:
+        """The octets of the commands whose replies are due, as far as there are several: the last of them."""
+        if self._next is not None:
+            commands = self._envelope(self._next[0])
+        elif Phase.QUIT in self._pending:
+            commands = b"QUIT\r\n"
+        else:
+            commands = self._envelope(self.message) if self.message is not None else b""
+        return [len(line) for line in commands.splitlines(keepends=True)]
 
     def _close(self) -> None:
         self.closed = True
-        self.busy = False
+        self.busy = self._group = False
         if self._next is not None:
             self._source.give_back(self._next)
             self._next = None
@@ -366,23 +476,66 @@ class ClientSession:
         self._rode_along = True
         return self._send_message(now_ns)
 
-    def _read(self, data: bytes, now_ns: int) -> list[Buffer]:
+    def feed_unsent(self, data: bytes, now_ns: int, unsent: int) -> Collection[Buffer]:
+        """`feed`, while the last `unsent` octets that were written have not left this machine."""
+        return self._read(data, now_ns, unsent)
+
+    def _read(self, data: bytes, now_ns: int, unsent: int = 0) -> list[Buffer]:
+        if self.closed:
+            return []
         group, self._group = self._group, False
+        due = 0 if self._early else self._due_while(unsent) if unsent else len(self._pending)
         replies = self._reader.feed(data)
-        steady = self._steady
-        if group and len(replies) == len(steady.group) and self._reader.empty and as_hoped(replies):
-            steady.learn(data, replies, self._account, steady.group)
+        if len(replies) > due or (len(replies) == due and not self._reader.empty):
+            unasked = self._find_unasked(replies, due)
+            if unasked is not None:
+                self._on_unasked(unasked, replies, due, now_ns, unsent)
+                return []
+        if group and self._reader.empty:
+            self._learn(data, replies)
         return self._answer_all(replies, now_ns)
+
+    def _learn(self, data: bytes, replies: list[Reply]) -> None:
+        """`replies`, which came in one piece, begin with the first one that was due."""
+        steady = self._steady
+        if len(replies) == len(steady.group) and as_hoped(replies):
+            steady.learn(data, replies, self._account, steady.group)
+
+    def _find_unasked(self, replies: list[Reply], due: int) -> str | None:
+        """What came first that answers nothing; None when it is, or may become, a goodbye."""
+        if len(replies) > due:
+            return None if replies[due].code in _GOODBYES else _words(replies[due])
+        if self._reader.fault:
+            return self._reader.fault
+        begun = self._reader.begun
+        self._early = any((b"%d" % code).startswith(begun) for code in _GOODBYES)
+        return None if self._early else begun.decode("ascii", "backslashreplace")
+
+    def _on_unasked(self, words: str, replies: list[Reply], due: int, now_ns: int, unsent: int) -> None:
+        """None of the replies that came together can be told from the one too many; only a refusal ends it anyway."""
+        if unsent and len(replies) > due and replies[due].code >= 400:
+            self._answer_all(replies[:due], now_ns)
+            if not self.closed:
+                phase = self._pending.popleft()
+                self._account.reply(phase, replies[due])
+                self._on_shutdown(phase, replies[due], now_ns, unsent)
+        else:
+            phase = self._pending[0] if self._pending else Phase.IDLE
+            self._end(UNASKED, words, now_ns, phase, unsent=unsent, in_order=False)
 
     def _answer_all(self, replies: list[Reply], now_ns: int) -> list[Buffer]:
         out: list[Buffer] = []
-        for reply in replies:
-            if self.closed:
-                return out
+        for index, reply in enumerate(replies):
+            if reply.code == 421 and any(later.code < 400 for later in replies[index + 1 :]):
+                self._end(UNASKED, _words(replies[index + 1]), now_ns, in_order=False)
+                return []
             self._answer(reply, now_ns, out)
+            if self.closed:
+                return []  # what an earlier one of these replies had us write has not gone out, and will not
             self.waiting_since_ns = now_ns  # the next reply that is due has the whole time limit for itself
-        if self._reader.fault and not self.closed:
-            self.lost("malformed reply", self._reader.fault, now_ns)
+        if self._reader.fault:
+            self._end("malformed reply", self._reader.fault, now_ns, in_order=False)
+            return []
         return out
 
     def _answer(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
@@ -394,20 +547,26 @@ class ClientSession:
         _HANDLERS[phase](self, reply, now_ns, out)
         if self._unsent and not self._pending:
             self._send_unsent(now_ns, out)
+        if self._held and (
+            phase in _IN_STEP or not self._pending or len(self._held) > max(_MAX_HELD, self._manners.chunks)
+        ):
+            self._let_go(doubtful=False)
 
-    def _on_shutdown(self, phase: Phase, reply: Reply, now_ns: int) -> None:
-        """421 at any moment (RFC 5321 section 3.8), or words nobody asked for: the session is over."""
-        self.parted = reply.code == 421
-        if self.message is None:
+    def _on_shutdown(self, phase: Phase, reply: Reply, now_ns: int, unsent: int = 0) -> None:
+        """421 at any moment (RFC 5321 section 3.8), a goodbye on an idle session, or a no while we still write."""
+        self.parted = reply.code in _GOODBYES
+        if self.message is None and not (self._held and self._in_chunks):
             self._close()
-        elif phase in _OPENING:
-            self._lose(phase, "refused by the server", reply, now_ns)
+            self._let_go(doubtful=False)
+        elif phase in _OPENING or self._in_chunks or (self._early and phase is Phase.END_OF_DATA):
+            self._pending.appendleft(phase)
+            self._end(REFUSED, _words(reply), now_ns, unsent=unsent)
         else:
             if not self._void:
                 self._refuse(phase, reply, now_ns)
-            if not self.closed:
-                self._finish(_rejection(self._refusal or reply), now_ns)
-                self._close()
+            self._close()
+            self._let_go(doubtful=False)
+            self._finish(_rejection(self._refusal or reply), now_ns)
 
     # -- octets out -------------------------------------------------------------------------------------
 

@@ -41,17 +41,23 @@ class Reply(NamedTuple):
 class ReplyReader:
     """Turns a stream of octets into replies."""
 
-    __slots__ = ("_lines", "_rest", "fault")
+    __slots__ = ("_code", "_lines", "_rest", "fault")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._code = b""  # of the reply whose `_lines` have come so far
         self._lines: list[bytes] = []
         self.fault: str | None = None
 
     @property
     def empty(self) -> bool:
-        """Whether no part of an unfinished reply is held."""
-        return not self._rest and not self._lines
+        """Whether all that has come are whole replies."""
+        return not self._rest and not self._lines and self.fault is None
+
+    @property
+    def begun(self) -> bytes:
+        """As much as has come of the code of an unfinished reply."""
+        return self._code if self._lines else self._rest[:3]
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes, in order."""
@@ -80,6 +86,11 @@ class ReplyReader:
             shown = line[:80].decode("ascii", "backslashreplace")
             self.fault = f'expected a reply, got "{shown}"'
             return False
+        if self._lines and match[1] != self._code:
+            # RFC 5321 section 4.2.1: every line has the same code. Which of two to believe, nobody can tell.
+            self.fault = f"reply whose lines have different codes, {self._code.decode()} and {match[1].decode()}"
+            return False
+        self._code = match[1]
         self._lines.append(match[3])
         if match[2] != b"-":
             replies.append(_reply(match[1], self._lines))
@@ -95,7 +106,7 @@ def _whole(data: bytes) -> tuple[Reply, ...] | None:
     """`data` as whole replies, None when it is not. Servers say the same words again and again: benchmarks/wire.py."""
     reader = ReplyReader()
     replies = reader._parse(data)
-    return tuple(replies) if reader.empty and reader.fault is None else None
+    return tuple(replies) if reader.empty else None
 
 
 @lru_cache(maxsize=512)
@@ -104,7 +115,6 @@ def _joined(lines: tuple[bytes, ...]) -> str:
 
 
 def _reply(code: bytes, lines: list[bytes]) -> Reply:
-    # The last line's code counts, as in Postfix: RFC 5321 section 4.2.1 has all lines carry the same one.
     enhanced = b""
     texts = []
     for line in lines:

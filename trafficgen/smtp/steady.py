@@ -16,6 +16,9 @@ def group_of(recipients: int) -> tuple[Phase, ...]:
     return (Phase.END_OF_DATA, Phase.MAIL, *[Phase.RCPT] * recipients, Phase.DATA)
 
 
+RECIPIENT_OK: Final = (250, 251)
+"""RFC 5321 section 4.3.2."""
+
 _BARE: Final = len(b"250 ")
 
 
@@ -88,4 +91,4 @@ class Steady:
 def as_hoped(replies: list[Reply]) -> bool:
     """Whether the replies to a group say: accepted, and go on."""
     end_of_data, mail, *rcpts, data = (reply.code for reply in replies)
-    return 200 <= end_of_data <= 299 and mail == 250 and all(250 <= rcpt <= 259 for rcpt in rcpts) and data == 354
+    return end_of_data == mail == 250 and all(rcpt in RECIPIENT_OK for rcpt in rcpts) and data == 354
