@@ -99,6 +99,13 @@ class Link(asyncio.Protocol):
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """The connection is over, whoever notices: what was counted when it came is taken off, once."""
+        if self not in self._sink.links:
+            return
+        self._sink.links.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._dripping and self._receipt is not None:
@@ -107,7 +114,6 @@ class Link(asyncio.Protocol):
         if self._judge is not None:
             self._judge.leave()
         self._sink.smuggled += self._session.smuggled
-        self._sink.links.discard(self)
         self._sink.forget(self._store)
 
     @property
@@ -219,15 +225,20 @@ class Link(asyncio.Protocol):
         assert context is not None
         self._socket = -1
         loop = asyncio.get_running_loop()
+        transport = None
         try:
             transport = await loop.start_tls(
                 self._transport, self, context, server_side=True, ssl_handshake_timeout=TLS_TIMEOUT_S
             )
         except (OSError, ssl.SSLError, TimeoutError):
-            with contextlib.suppress(RuntimeError):
-                self._transport.abort()
-            return
-        if transport is None:  # the client went away meanwhile
+            pass  # of the client's making
+        finally:
+            if transport is None:
+                # A connection that ends within the handshake has no protocol that the loop would tell.
+                with contextlib.suppress(RuntimeError):
+                    self._transport.abort()
+                self._leave()
+        if transport is None:
             return
         self._transport = transport
         self._idle = 0
