@@ -119,7 +119,7 @@ def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
         in_doubt=account.in_doubt,
         in_doubt_recipients=_recipients(plan, account, account.in_doubt),
         arrived=arrivals.numbers,
-        arrived_recipients=arrivals.recipients,
+        arrived_recipients=arrivals.counts,
         damaged=arrivals.damaged,
     )
 

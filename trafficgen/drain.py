@@ -101,7 +101,7 @@ def _got(arrivals: Arrivals) -> Got:
     numbers = arrivals.numbers
     return Got(
         numbers,
-        arrivals.recipients.astype(np.int64),
+        arrivals.counts.astype(np.int64),
         arrivals.first_ns,
         np.isin(numbers, np.array(arrivals.damaged, np.int64)),
         np.array([arrivals.unanswered.get(number, 0) for number in numbers.tolist()], np.int64),

@@ -34,7 +34,7 @@ def receive(ledger: Ledger, message: bytes, *, recipients: int = 1, sizes: tuple
 def by_number(ledger: Ledger, run_id: str = RUN_ID) -> dict[int, int]:
     """How many recipients got each message."""
     arrivals = ledger.arrivals(run_id)
-    return dict(zip(arrivals.numbers.tolist(), arrivals.recipients.tolist(), strict=True))
+    return dict(zip(arrivals.numbers.tolist(), arrivals.counts.tolist(), strict=True))
 
 
 Row = tuple[int, int, bool, int]
@@ -178,13 +178,13 @@ def test_arrivals_are_what_counting_one_by_one_gives(batches: list[list[Row]], e
     every = [row for batch in (*batches, *elsewhere) for row in batch]
     numbers = sorted({row[0] for row in every})
     assert here.numbers.tolist() == numbers
-    assert here.recipients.tolist() == [sum(row[1] for row in every if row[0] == number) for number in numbers]
+    assert here.counts.tolist() == [sum(row[1] for row in every if row[0] == number) for number in numbers]
     assert here.first_ns.tolist() == [min(row[3] for row in every if row[0] == number) for number in numbers]
     assert here.damaged == [number for number in numbers if any(row[2] for row in every if row[0] == number)]
     assert here.copies == len(every)
     assert (here.digests is not None) == bool(every)
     if here.digests is not None:
-        assert here.digests.tolist() == [7 * recipients for recipients in here.recipients.tolist()]
+        assert here.digests.tolist() == [7 * recipients for recipients in here.counts.tolist()]
     again = Arrivals.of_columns(here.columns())
     assert again.numbers.tolist() == numbers
     assert again.damaged == here.damaged

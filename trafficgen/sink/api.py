@@ -111,7 +111,7 @@ class Api:
         arrivals = self._sink.ledger.arrivals(run_id)
         return {
             "messages": arrivals.messages,
-            "recipients": int(arrivals.recipients.sum()),
+            "recipients": int(arrivals.counts.sum()),
             "damaged": len(arrivals.damaged),
             "unanswered": sum(arrivals.unanswered.values()),
             "boot_id": boot_id(),

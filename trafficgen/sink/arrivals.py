@@ -69,7 +69,7 @@ class Arrivals:
         """All of it, for another process; "damaged" and "unanswered" have rows of their own."""
         found = {
             "numbers": self.numbers,
-            "recipients": self.recipients.astype(np.int64),
+            "recipients": self.counts.astype(np.int64),
             "first_ns": self.first_ns,
             "damaged": np.array(self.damaged, np.int64),
             "unanswered": np.array(sorted(self.unanswered.items()), np.int64).reshape(-1, 2),
@@ -82,9 +82,14 @@ class Arrivals:
         return self._whole().numbers
 
     @property
-    def recipients(self) -> NDArray[np.uint32]:
+    def counts(self) -> NDArray[np.uint32]:
         """How many recipients got each of them."""
         return self._whole().recipients
+
+    @property
+    def recipients(self) -> "ByNumber":
+        """`recipients[n]`: recipients that got message n."""
+        return ByNumber(self._whole())
 
     @property
     def first_ns(self) -> NDArray[np.int64]:
@@ -201,6 +206,22 @@ def _cut(part: _Part, rows: slice) -> _Part:
 
 def _joined(*parts: _Part) -> _Part:
     return _Part._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+class ByNumber:
+    """Recipients by message number, 0 for what did not arrive."""
+
+    def __init__(self, part: _Part) -> None:
+        self._part = part
+
+    def __getitem__(self, number: int) -> int:
+        at = int(np.searchsorted(self._part.numbers, number))
+        return int(self._part.recipients[at]) if at < self.size and self._part.numbers[at] == number else 0
+
+    @property
+    def size(self) -> int:
+        """How many different messages arrived."""
+        return int(self._part.numbers.size)
 
 
 class Runs:
