@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -42,27 +43,38 @@ class Store(Receiver, Protocol):
     def unanswered(self, receipt: Receipt) -> None: ...
 
 
+@dataclass(slots=True)
+class Totals:
+    """Messages that were taken."""
+
+    received: int = 0
+    octets: int = 0
+
+
 class Counter:
-    """A receiver that only counts: the sink without its ledger."""
+    """A receiver that only counts: a session of the sink without its ledger."""
 
-    __slots__ = ("octets", "received")
+    __slots__ = ("_octets", "_totals")
 
-    def __init__(self) -> None:
-        self.received = 0
-        self.octets = 0
+    def __init__(self, totals: Totals | None = None) -> None:
+        self._totals = totals or Totals()
+        self._octets = 0  # of the message under way
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
-        self.received += 1
-        self.octets += end
+        totals = self._totals
+        totals.received += 1
+        totals.octets += end
 
     def piece(self, octets: bytes) -> None:
-        self.octets += len(octets)
+        self._octets += len(octets)
 
     def ended(self, recipients: int) -> None:
-        self.received += 1
+        self._totals.received += 1
+        self._totals.octets += self._octets
+        self._octets = 0
 
     def dropped(self) -> None:
-        pass
+        self._octets = 0
 
     @property
     def receipt(self) -> Receipt:
@@ -93,7 +105,7 @@ class Sink:
         """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger() if ledger else None
-        self.counter = Counter()
+        self.totals = Totals()
         self.offer = offer
         self.policy = policy
         self.tls = tls
@@ -115,12 +127,12 @@ class Sink:
     @property
     def received(self) -> int:
         """Messages taken so far."""
-        return (self.ledger or self.counter).received
+        return (self.ledger or self.totals).received
 
     @property
     def octets(self) -> int:
         """Octets of all messages taken so far."""
-        return (self.ledger or self.counter).octets
+        return (self.ledger or self.totals).octets
 
     @property
     def smuggling(self) -> int:
@@ -129,7 +141,7 @@ class Sink:
 
     def store(self) -> Store:
         """For the messages of a new session."""
-        store: Store = SessionReceiver(self.ledger) if self.ledger else self.counter
+        store: Store = SessionReceiver(self.ledger) if self.ledger else Counter(self.totals)
         if self.capture is not None:
             store = Keeper(store, self.capture)
         return Returner(store, self.returns) if self.returns is not None else store
