@@ -5,12 +5,14 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 import uvloop
 
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.certificate import context_made_here
+from trafficgen.sink.link import Link
 from trafficgen.sink.policy.faults import Kind, parse
 from trafficgen.sink.policy.judge import Policy, Terms
 from trafficgen.sink.policy.limits import Limits, Rate
@@ -125,6 +127,57 @@ def serve(talk: Callable[[Sink], Awaitable[None]], policy: Policy) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+def test_a_crowd_is_let_in_within_a_few_turns_of_the_loop() -> None:
+    async def talk(sink: Sink) -> None:
+        async def let_in(clients: int) -> int:
+            """Turns until all these are sessions; they all wait when the first one is let in."""
+            expected = sink.opened + clients
+            sockets.extend(socket.create_connection(("127.0.0.1", port_of(sink)), PATIENCE_S) for _ in range(clients))
+            turns = 0
+            while sink.opened < expected:
+                await asyncio.sleep(0)
+                turns += 1
+            return turns
+
+        sockets: list[socket.socket] = []
+        await let_in(16)
+        assert await let_in(400) < 100
+        for client in sockets:
+            assert (await asyncio.to_thread(client.recv, 4)) == b"220 "
+            client.close()
+        await until(lambda: not sink.links and not sink._tasks)
+
+    serve(talk, Policy(Terms()))
+
+
+def test_a_client_that_never_waits_is_read_from_once_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, int]] = []
+    turns = 0
+    received = Link.data_received
+
+    def noted(link: Link, data: bytes) -> None:
+        read.append((turns, len(data)))
+        received(link, data)
+
+    async def talk(sink: Sink) -> None:
+        nonlocal turns
+        with socket.create_connection(("127.0.0.1", port_of(sink)), PATIENCE_S) as client:
+            sent = client.send(b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nBDAT 1000000000 LAST\r\n")
+            client.setblocking(False)
+            with suppress(BlockingIOError):  # when neither side's buffer takes more
+                while True:
+                    sent += client.send(b"x" * 65_000)
+            while sum(octets for _, octets in read) < sent:
+                await asyncio.sleep(0)
+                turns += 1
+
+    monkeypatch.setattr(Link, "data_received", noted)
+    serve(talk, Policy(Terms()))
+    full = [turn for turn, octets in read if octets >= 200_000]
+    assert len(full) > 3
+    assert len(set(full)) == len(full)
 
 
 async def until(true: Callable[[], bool]) -> None:
