@@ -118,7 +118,8 @@ def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
         recipients=recipients,
         in_doubt=account.in_doubt,
         in_doubt_recipients=_recipients(plan, account, account.in_doubt),
-        arrived=arrivals.recipients,
+        arrived=arrivals.numbers,
+        arrived_recipients=arrivals.counts,
         damaged=arrivals.damaged,
     )
 

@@ -98,12 +98,12 @@ def _sent(handed: Handed) -> Sent:
 
 def _got(arrivals: Arrivals) -> Got:
     """One copy of each number that stands for all of them: the sums are the same."""
-    numbers = np.flatnonzero(arrivals.recipients)
+    numbers = arrivals.numbers
     return Got(
         numbers,
-        arrivals.recipients[numbers].astype(np.int64),
-        arrivals.first_ns[numbers],
+        arrivals.counts.astype(np.int64),
+        arrivals.first_ns,
         np.isin(numbers, np.array(arrivals.damaged, np.int64)),
         np.array([arrivals.unanswered.get(number, 0) for number in numbers.tolist()], np.int64),
-        np.full(numbers.size, -1, np.int64) if arrivals.digests is None else arrivals.digests[numbers].astype(np.int64),
+        np.full(numbers.size, -1, np.int64) if arrivals.digests is None else arrivals.digests.astype(np.int64),
     )

@@ -153,3 +153,10 @@ def test_stages_end_the_run_with_the_area_under_them() -> None:
 def test_two_workers_share_an_open_model() -> None:
     results = send(None, messages=300, sessions=8, workers=2, load=OpenLoop(1_000.0, arrivals=Arrivals.POISSON))
     assert_proven(results, 300)
+
+
+def test_a_header_block_of_any_size_hides_no_message(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.mbox"
+    header = b"".join(b"X-Large-%d: %b\n" % (line, b"x" * 900) for line in range(600))
+    path.write_bytes(b"From a@a.test Thu Jan  1 00:00:00 2026\n" + header + b"Subject: x\n\nhello\n\n")
+    assert_proven(send(None, messages=20, sessions=2, workload={"content": Corpus(path, shuffle=False)}), 20)

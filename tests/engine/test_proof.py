@@ -35,7 +35,8 @@ def proof(
         recipients=numbers(*accepted.values()),
         in_doubt=numbers(*in_doubt),
         in_doubt_recipients=numbers(*in_doubt.values()),
-        arrived=np.array(arrived, np.uint32),
+        arrived=np.flatnonzero(arrived),
+        arrived_recipients=np.array([count for count in arrived if count], np.uint32),
         damaged=damaged or [],
     )
 

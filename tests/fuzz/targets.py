@@ -9,6 +9,7 @@ Promises  nothing is raised; no message is entered that did not end; memory stay
 from collections.abc import Callable
 from typing import Final
 
+from trafficgen import mark
 from trafficgen.sink.ledger import Ledger, SessionReceiver
 from trafficgen.sink.policy.faults import Kind, parse
 from trafficgen.sink.policy.judge import Policy, Terms
@@ -63,7 +64,7 @@ class Conversation:
         session = self.session
         assert len(session.recipients) <= MAX_RECIPIENTS
         assert len(session._rest) <= MAX_COMMAND_OCTETS + 1 + len(piece)
-        assert len(self.receiver._header) <= 256 * 1024 + len(piece)
+        assert len(self.receiver._held) < len(mark.HEADER) + mark.VALUE_OCTETS + 2
 
     def _say(self, reply: bytes) -> None:
         self.replies += reply

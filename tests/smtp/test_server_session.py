@@ -158,7 +158,7 @@ def test_a_message_cut_off_is_dropped() -> None:
 
 def test_a_bare_line_feed_is_no_end_of_a_command() -> None:
     replies, bag, _ = serve(b"MAIL FROM:<a@a.test>\nRCPT TO:<b@b.test>\nDATA\n\r\n")
-    assert codes(replies) == [250]
+    assert codes(replies) == [501]
     assert bag.messages == []
 
 

@@ -27,14 +27,16 @@ def compare(
     recipients: NDArray[np.int64],
     in_doubt: NDArray[np.int64],
     in_doubt_recipients: NDArray[np.int64],
-    arrived: NDArray[np.uint32],
+    arrived: NDArray[np.int64],
+    arrived_recipients: NDArray[np.uint32],
     damaged: list[int],
 ) -> Ledger:
-    """`recipients[i]` belongs to `accepted[i]`; `arrived[n]` counts recipients that got message n."""
+    """`recipients[i]` belongs to `accepted[i]`, and so on; no number is in `arrived` twice."""
     top = max((int(numbers.max()) + 1 for numbers in (accepted, in_doubt) if numbers.size), default=0)
-    got = np.zeros(max(top, arrived.size), np.int64)
-    got[: arrived.size] = arrived
-    least = np.zeros(got.size, np.int64)
+    known = arrived < top  # what arrives may claim any number: none of them sizes an array
+    got = np.zeros(top, np.int64)
+    got[arrived[known]] = arrived_recipients[known]
+    least = np.zeros(top, np.int64)
     least[accepted] = recipients
     most = least.copy()
     most[in_doubt] = np.maximum(most[in_doubt], in_doubt_recipients)
@@ -42,7 +44,7 @@ def compare(
         expected=int(accepted.size),
         received=int(np.count_nonzero(got[accepted] >= recipients)),
         missing=int(np.count_nonzero(got < least)),
-        duplicated=int(np.count_nonzero(got > most)),
+        duplicated=int(np.count_nonzero(got > most)) + int(np.count_nonzero(~known)),
         corrupted=len(set(damaged)),
     )
 

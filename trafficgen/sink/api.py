@@ -111,7 +111,7 @@ class Api:
         arrivals = self._sink.ledger.arrivals(run_id)
         return {
             "messages": arrivals.messages,
-            "recipients": int(arrivals.recipients.sum()),
+            "recipients": int(arrivals.counts.sum()),
             "damaged": len(arrivals.damaged),
             "unanswered": sum(arrivals.unanswered.values()),
             "boot_id": boot_id(),
@@ -120,19 +120,8 @@ class Api:
     def _arrivals(self, run_id: str) -> Answer:
         if self._sink.ledger is None:
             raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
-        arrivals = self._sink.ledger.arrivals(run_id)
         file = io.BytesIO()
-        unanswered = np.array(sorted(arrivals.unanswered.items()), np.int64).reshape(-1, 2)
-        numbers = np.flatnonzero(arrivals.recipients)
-        columns = {
-            "numbers": numbers,
-            "recipients": arrivals.recipients[numbers].astype(np.int64),
-            "first_ns": arrivals.first_ns[numbers],
-            "damaged": np.array(arrivals.damaged, np.int64),
-            "unanswered": unanswered,
-        }
-        if arrivals.digests is not None:
-            columns["digests"] = arrivals.digests[numbers].astype(np.int64)
+        columns = self._sink.ledger.arrivals(run_id).columns()
         np.savez(file, **columns)  # type: ignore[arg-type]  # no column has the name of an option
         return Answer(file.getvalue(), "application/octet-stream")
 

@@ -39,9 +39,9 @@ _COLUMNS: Final = np.dtype(
 """An entry, as it is kept until it is counted."""
 
 _MOST_KEPT: Final = 8192
-_MAX_HEADER_OCTETS: Final = 256 * 1024
 _NO_MARK: Final = b" " * mark.VALUE_OCTETS
 _HEADER_OCTETS: Final = len(mark.HEADER)
+_LINE: Final = b"\r\n" + mark.HEADER
 _NO_SESSION: Final = b"00000000"
 
 
@@ -71,6 +71,7 @@ class Ledger:
         # Without a file, what was not counted yet; with one, its lines say it.
         self._entries = bytearray(_MOST_KEPT * _ENTRY.size)
         self._kept = 0
+        self._unanswered: list[Receipt] = []
 
     @property
     def unmarked(self) -> int:
@@ -141,8 +142,11 @@ class Ledger:
             try:
                 self._file.write(b"%b ~ %b %04d %08x %019d\n" % (shown, session, receipt.recipients, 0, now_ns()))
             except OSError as error:
-                self._tell(error, self._file)  # a second copy will have no explanation
-        self._runs.unanswered(receipt.value, receipt.recipients)
+                self._tell(error, self._file)  # a second copy will have no explanation, here as there
+        else:
+            self._unanswered.append(receipt)
+            if len(self._unanswered) == _MOST_KEPT:
+                self._fold()
 
     def _tell(self, error: OSError, file: LedgerFile) -> None:
         if self._full_at != self.received:
@@ -154,16 +158,21 @@ class Ledger:
         """Count what was collected."""
         if self._file is not None:
             self._file.pass_on()
-        elif self._kept:
+            return
+        if self._kept:
             entries = np.frombuffer(self._entries, _COLUMNS, self._kept)
             self._kept = 0
             digests = entries["digest"] if self.names else None
             self._runs.enter(entries["mark"], entries["recipients"], entries["damaged"], entries["taken"], digests)
+        unanswered, self._unanswered = self._unanswered, []
+        for receipt in unanswered:
+            self._runs.unanswered(receipt.value, receipt.recipients)
 
     def _count(self, written: bytes) -> None:
         """Count these lines of the file."""
         lines = np.frombuffer(written, np.uint8).reshape(-1, ledger_file.LINE_OCTETS)
-        lines = lines[lines[:, ledger_file.KIND] != ledger_file.UNANSWERED]  # counted when it was said
+        notes = lines[:, ledger_file.KIND] == ledger_file.UNANSWERED
+        unanswered, lines = lines[notes], lines[~notes]
         self._runs.enter(
             lines[:, : mark.VALUE_OCTETS],
             decimals.from_text(lines[:, ledger_file.RECIPIENTS]),
@@ -171,6 +180,8 @@ class Ledger:
             decimals.from_text(lines[:, ledger_file.TAKEN]),
             decimals.from_hexadecimal(lines[:, ledger_file.DIGEST]),
         )
+        for line in unanswered:
+            self._runs.unanswered(line[: mark.VALUE_OCTETS].tobytes(), int(line[ledger_file.RECIPIENTS].tobytes()))
 
 
 def _number(hexadecimal: bytes) -> int:
@@ -182,9 +193,12 @@ def _number(hexadecimal: bytes) -> int:
 
 
 class SessionReceiver:
-    """Puts the pieces of one session's messages together for the ledger; holds a header at most."""
+    """Puts the pieces of one session's messages together for the ledger; holds a line of a header at most.
 
-    __slots__ = ("_crc", "_header", "_ledger", "_names", "_octets", "_session", "_value", "envelope")
+    The trace header is found wherever it stands in a header block of any size: behind what servers put in front of it.
+    """
+
+    __slots__ = ("_crc", "_held", "_in_body", "_ledger", "_names", "_octets", "_session", "_value", "envelope")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -192,10 +206,12 @@ class SessionReceiver:
         self._names = ledger.names
         self.envelope: ServerSession | None = None
         """Who the recipients are; without it nobody knows."""
-        self._header = b""
-        self._value: bytes | None = None  # of the mark, once the header is there
-        self._crc = 0
-        self._octets = 0
+        self._held: bytes
+        self._value: bytes
+        self._in_body: bool
+        self._crc: int
+        self._octets: int
+        self._begin()
 
     def leave(self) -> None:
         """The session is over."""
@@ -205,8 +221,10 @@ class SessionReceiver:
         """A message that came in one piece, `data[:end]`, still dot-stuffed."""
         value, damaged = _NO_MARK, False
         header_end = find(data, b"\r\n\r\n", 0, end) + 4
-        found = find(data, mark.HEADER, 0, header_end) + _HEADER_OCTETS
-        if header_end >= 4 and found >= _HEADER_OCTETS:
+        if header_end < 4:
+            header_end = end  # header and nothing else
+        found = _HEADER_OCTETS if data.startswith(mark.HEADER) else _find(data, header_end)
+        if found:
             value = data[found : found + mark.VALUE_OCTETS]
             if crc32(memoryview(data)[header_end:end]) != _number(value[30:]):
                 # Stuffed dots are rare, so looking for them waits until the CRC asks.
@@ -222,39 +240,45 @@ class SessionReceiver:
     def piece(self, octets: bytes) -> None:
         """The next piece, dot-stuffing undone."""
         self._octets += len(octets)
-        if self._value is None:
+        if not self._in_body:
             self._read_header(octets)
         elif self._value is not _NO_MARK:  # otherwise there is nothing to hold the body against
             self._crc = crc32(octets, self._crc)
 
     def _read_header(self, octets: bytes) -> None:
-        self._header += octets
-        end = self._header.find(b"\r\n\r\n") + 4
-        if end < 4:
-            if len(self._header) > _MAX_HEADER_OCTETS:
-                self._value = _NO_MARK
-            return
-        found = self._header.find(mark.HEADER, 0, end)
-        if found < 0:
-            self._value = _NO_MARK
-            return
-        begin = found + len(mark.HEADER)
-        self._value = self._header[begin : begin + mark.VALUE_OCTETS].ljust(mark.VALUE_OCTETS)
-        self._crc = crc32(memoryview(self._header)[end:])
-        self._header = b""
+        text = self._held + octets
+        # An empty first line ends the header: what is held at the beginning is the line end before it.
+        end = find(text, b"\r\n\r\n")
+        if self._value is _NO_MARK and (found := find(text, _LINE, 0, end if end >= 0 else len(text))) >= 0:
+            value = text[found + len(_LINE) :][: mark.VALUE_OCTETS]
+            if end < 0 and len(value) < mark.VALUE_OCTETS:
+                self._held = text[found:]
+                return
+            self._value = value.ljust(mark.VALUE_OCTETS)
+        if end >= 0:
+            self._in_body = True
+            self._held = b""
+            self._crc = crc32(memoryview(text)[end + 4 :])
+        else:
+            self._held = text[-len(_LINE) + 1 :]
 
     def ended(self, recipients: int) -> None:
         """The message is complete."""
-        value = self._value or _NO_MARK
+        value = self._value
         damaged = value is not _NO_MARK and b"%08x" % self._crc != value[30:]
         digest = mark.digest(self.envelope.recipients) if self._names and self.envelope is not None else 0
         self._ledger.enter(value, damaged, self._octets, recipients, self._session, digest)
-        self.dropped()
+        self._begin()
 
     def dropped(self) -> None:
         """Forget the pieces so far."""
-        self._header = b""
-        self._value = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Ready for another message."""
+        self._held = b"\r\n"  # as if a line had just ended
+        self._value = _NO_MARK  # of the trace header, once it is there
+        self._in_body = False
         self._crc = 0
         self._octets = 0
 
@@ -266,3 +290,11 @@ class SessionReceiver:
     def unanswered(self, receipt: Receipt) -> None:
         """The reply to this message will never be sent."""
         self._ledger.unanswered(receipt, self._session)
+
+
+def _find(data: bytes, header_end: int) -> int:
+    """Where the value of the trace header begins when it is not the first line; 0 when there is none."""
+    if data.startswith(b"\r\n"):
+        return 0  # the header is empty: all of it is body
+    line = find(data, _LINE, 0, header_end)
+    return line + len(_LINE) if line >= 0 else 0

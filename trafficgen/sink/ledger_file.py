@@ -84,8 +84,9 @@ class LedgerFile:
     def pass_on(self) -> None:
         """Give what was written since the last time to the one who reads it."""
         if self._window is not None and self._position > self._passed:
-            self._read(self._window[self._passed : self._position])
+            written = self._window[self._passed : self._position]
             self._passed = self._position
+            self._read(written)
 
     def close(self) -> None:
         """Write the closing line, which always has room, and cut off what was reserved."""
@@ -108,9 +109,9 @@ class LedgerFile:
         # Room is reserved before it is mapped: a store into a hole of a full disk would end the process (SIGBUS). And
         # for one line more, so that a sink on a full disk can still say that it ended.
         _reserve(self._file, base, _WINDOW_OCTETS + LINE_OCTETS)
-        self.pass_on()
         window = mmap.mmap(self._file, _WINDOW_OCTETS, offset=base)
         window.seek(offset - base)
+        self.pass_on()
         self._window = window
         self._base = base
         self._passed = offset - base

@@ -46,19 +46,7 @@ class RemoteSink:
     def arrivals(self, run_id: str) -> Arrivals:
         """Everything of this run."""
         with np.load(io.BytesIO(self._get(f"/api/v1/runs/{run_id}/arrivals")), allow_pickle=False) as columns:
-            arrivals = Arrivals()
-            numbers = columns["numbers"]
-            size = int(numbers.max()) + 1 if numbers.size else 0
-            arrivals.recipients = np.zeros(size, np.uint32)
-            arrivals.first_ns = np.zeros(size, np.int64)
-            arrivals.recipients[numbers] = columns["recipients"]
-            arrivals.first_ns[numbers] = columns["first_ns"]
-            if "digests" in columns:
-                arrivals.digests = np.zeros(size, np.uint32)
-                arrivals.digests[numbers] = columns["digests"]
-            arrivals.damaged = columns["damaged"].tolist()
-            arrivals.unanswered = dict(columns["unanswered"].tolist())
-        return arrivals
+            return Arrivals.of_columns(dict(columns))
 
     def chaos(self, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
         """The faults at work; with an argument, these from now on."""

@@ -70,7 +70,7 @@ async def _serve(orders: Orders, say: Say) -> int:
 async def open_sink(orders: Orders, say: Say) -> "AsyncIterator[tuple[Sink, Reload]]":
     """A sink that listens, and what reads its table again."""
     kept = orders.capture
-    capture = Capture(kept.form, kept.path, kept.max_octets) if kept is not None else None
+    capture = Capture(kept.form, kept.path, kept.max_octets, say) if kept is not None else None
     policy = _policy(orders, say, capture)
     returns = _returns(orders, policy, say)
     # An error in a callback ends that connection and is said; the sink goes on.

@@ -11,8 +11,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from trafficgen.errors import SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
@@ -26,6 +28,12 @@ from trafficgen.smtp.offer import Offer
 from trafficgen.smtp.server import Receiver, ServerSession
 
 _BACKLOG: Final = 4096
+_FEW_SESSIONS: Final = 16
+_ACCEPTED_AT_ONCE: Final = 1024
+"""uvloop accepts one connection a turn, and a turn lasts as long as it takes to read once from every session that has
+sent something: with 400 sessions of large bodies the last one was greeted after seconds. More are accepted in the same
+turn, once there are sessions enough to make it long."""
+
 _SWEEP_S: Final = 5.0
 IDLE_S: Final = 300.0
 """RFC 5321 section 4.5.3.2.7: a server waits for a command for five minutes at least."""
@@ -42,27 +50,38 @@ class Store(Receiver, Protocol):
     def unanswered(self, receipt: Receipt) -> None: ...
 
 
+@dataclass(slots=True)
+class Totals:
+    """Messages that were taken."""
+
+    received: int = 0
+    octets: int = 0
+
+
 class Counter:
-    """A receiver that only counts: the sink without its ledger."""
+    """A receiver that only counts: a session of the sink without its ledger."""
 
-    __slots__ = ("octets", "received")
+    __slots__ = ("_octets", "_totals")
 
-    def __init__(self) -> None:
-        self.received = 0
-        self.octets = 0
+    def __init__(self, totals: Totals | None = None) -> None:
+        self._totals = totals or Totals()
+        self._octets = 0  # of the message under way
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
-        self.received += 1
-        self.octets += end
+        totals = self._totals
+        totals.received += 1
+        totals.octets += end
 
     def piece(self, octets: bytes) -> None:
-        self.octets += len(octets)
+        self._octets += len(octets)
 
     def ended(self, recipients: int) -> None:
-        self.received += 1
+        self._totals.received += 1
+        self._totals.octets += self._octets
+        self._octets = 0
 
     def dropped(self) -> None:
-        pass
+        self._octets = 0
 
     @property
     def receipt(self) -> Receipt:
@@ -93,7 +112,7 @@ class Sink:
         """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger() if ledger else None
-        self.counter = Counter()
+        self.totals = Totals()
         self.offer = offer
         self.policy = policy
         self.tls = tls
@@ -111,16 +130,17 @@ class Sink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
 
     @property
     def received(self) -> int:
         """Messages taken so far."""
-        return (self.ledger or self.counter).received
+        return (self.ledger or self.totals).received
 
     @property
     def octets(self) -> int:
         """Octets of all messages taken so far."""
-        return (self.ledger or self.counter).octets
+        return (self.ledger or self.totals).octets
 
     @property
     def smuggling(self) -> int:
@@ -129,7 +149,7 @@ class Sink:
 
     def store(self) -> Store:
         """For the messages of a new session."""
-        store: Store = SessionReceiver(self.ledger) if self.ledger else self.counter
+        store: Store = SessionReceiver(self.ledger) if self.ledger else Counter(self.totals)
         if self.capture is not None:
             store = Keeper(store, self.capture)
         return Returner(store, self.returns) if self.returns is not None else store
@@ -158,17 +178,14 @@ class Sink:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        listener = _listener(self.listen, share_port=self._share_port)
-        factory = lambda: Link(self)  # noqa: E731  (a factory is what the loop asks for)
-        at_once = self.tls if self._tls_at_once else None
-        timeout_s = TLS_TIMEOUT_S if at_once else None
+        listener = self._listener = _listener(self.listen, share_port=self._share_port)
         if isinstance(self.listen, UnixTarget):
             self._server = await loop.create_unix_server(
-                factory, sock=listener, backlog=_BACKLOG, ssl=at_once, ssl_handshake_timeout=timeout_s
+                self._accepted, sock=listener, backlog=_BACKLOG, **self._tls_options()
             )
         else:
             self._server = await loop.create_server(
-                factory, sock=listener, backlog=_BACKLOG, ssl=at_once, ssl_handshake_timeout=timeout_s
+                self._accepted, sock=listener, backlog=_BACKLOG, **self._tls_options()
             )
             self.address = TcpTarget(*listener.getsockname()[:2])
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
@@ -185,6 +202,30 @@ class Sink:
             link.abort()
         if isinstance(self.listen, UnixTarget):
             _unlink(self.listen.path)
+
+    def _tls_options(self) -> dict[str, Any]:
+        return {"ssl": self.tls, "ssl_handshake_timeout": TLS_TIMEOUT_S} if self._tls_at_once else {}
+
+    def _accepted(self) -> Link:
+        """The loop has accepted a connection."""
+        if len(self.links) >= _FEW_SESSIONS:
+            self._accept_more()
+        return Link(self)
+
+    def _accept_more(self) -> None:
+        assert self._listener is not None
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # nobody else waits; what else it may be, the loop's own next try will find and say
+                return
+            connection.setblocking(False)
+            self.own(self._take(connection))
+
+    async def _take(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):  # TLS from the first octet that comes to nothing
+            await loop.connect_accepted_socket(lambda: Link(self), connection, **self._tls_options())
 
     def _sweep(self) -> None:
         for link in list(self.links):

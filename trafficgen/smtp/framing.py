@@ -37,9 +37,9 @@ _ORDER: Final = b"503 5.5.1 not now\r\n"
 
 _DOT: Final = b"."[0]
 
-MAIL: Final = rb"MAIL FROM:<((?!@)[^<>\r\n]{0,254})>\r\n"
-RCPT: Final = rb"RCPT TO:<((?!@)[^<>\r\n]{1,254})>\r\n"
-"""Commands without parameters, addresses without source routes."""
+MAIL: Final = rb'MAIL FROM:<((?!@)[^\x00-\x20"<>\\\x7f]{0,254})>\r\n'
+RCPT: Final = rb'RCPT TO:<((?!@)[^\x00-\x20"<>\\\x7f]{1,254})>\r\n'
+"""Commands without parameters, addresses without source routes and quotes: what `offer` reads alike."""
 DATA: Final = b"DATA\r\n"
 
 ENVELOPE: Final = re.compile(MAIL + RCPT + DATA).fullmatch

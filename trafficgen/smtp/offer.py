@@ -12,21 +12,37 @@ from functools import cached_property
 from typing import Final
 
 NAME: Final = b"sink.traffic-gen.test"
+XCLIENT_NAMES: Final = (b"NAME", b"ADDR", b"PORT", b"PROTO", b"HELO", b"LOGIN", b"DESTADDR", b"DESTPORT")
 MAX_PATH_OCTETS: Final = 512
 """RFC 5321 section 4.5.3.1.3 asks for 256; with SMTPUTF8 one character may take four octets."""
 
+MAX_DOMAIN_OCTETS: Final = 255
+"""RFC 5321 section 4.5.3.1.2."""
+
 _SYNTAX: Final = b"501 5.5.4 expected an address in angle brackets\r\n"
+_AFTER_PATH: Final = b"501 5.5.4 expected a space between the address and its parameters\r\n"
 _PATH_TOO_LONG: Final = b"501 5.1.7 address too long\r\n"
 _PARAMETER: Final = b"555 5.5.4 parameter not known\r\n"
+_TWICE: Final = b"501 5.5.4 the same parameter twice\r\n"
+
+# RFC 5321 section 4.1.2, wider: what is not quoted may be any octets but controls, spaces and the four that mean
+# something, since clients to be tested have worse addresses than the grammar. Nothing is ever cut: a ">" ends the path
+# unless it is quoted, and then a local part is around it. A source route is taken and ignored (appendix C).
+_PLAIN: Final = rb'\x00-\x20"<>\\\x7f'
+_QUOTED: Final = rb'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*"'
+_PATH: Final = re.compile(
+    rb" *<(?:@[^:%b]+:(?!>))?((?!@)(?:(?:[^%b]|%b)*@)?[^@%b]*)>" % (_PLAIN, _PLAIN, _QUOTED, _PLAIN)
+)
 
 # RFC 1870, 6152, 6531, 3461, 4954; the values only as far as a wrong one would change what we do.
 _MAIL: Final = re.compile(
-    rb"SIZE=\d{1,18}|BODY=(?:7BIT|8BITMIME)|SMTPUTF8|RET=(?:FULL|HDRS)|ENVID=[!-~]{1,100}|AUTH=[!-~]+", re.IGNORECASE
+    rb"SIZE=\d{1,20}|BODY=(?:7BIT|8BITMIME)|SMTPUTF8|RET=(?:FULL|HDRS)|ENVID=[!-<>-~]{1,100}|AUTH=[!-<>-~]+",
+    re.IGNORECASE,
 )
 _RCPT: Final = re.compile(
-    rb"NOTIFY=(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*)|ORCPT=[!-~]+", re.IGNORECASE
+    rb"NOTIFY=(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*)|ORCPT=[!-<>-~]+", re.IGNORECASE
 )
-_SIZE: Final = re.compile(rb" SIZE=(\d{1,18})", re.IGNORECASE)
+_SIZE: Final = re.compile(rb" SIZE=(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ class Offer:
             "XCLIENT": self.xclient,
         }
         words = {"SIZE": b"SIZE %d" % self.max_octets, "AUTH": b"AUTH PLAIN LOGIN XOAUTH2"}
-        words["XCLIENT"] = b"XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
+        words["XCLIENT"] = b"XCLIENT " + b" ".join(XCLIENT_NAMES)
         listed = [
             words.get(name, name.encode("ascii")) for name, on in offered.items() if on and name not in self.hidden
         ]
@@ -102,18 +118,20 @@ def read_rcpt(line: bytes) -> tuple[bytes, bytes] | bytes:
 
 
 def _path(line: bytes, keyword: bytes, parameters: re.Pattern[bytes]) -> tuple[bytes, bytes] | bytes:
-    if line[5 : 5 + len(keyword)].upper() != keyword:
+    begin = 5 + len(keyword)
+    found = _PATH.match(line, begin)
+    if line[5:begin].upper() != keyword or found is None:
         return _SYNTAX
-    begin = line.find(b"<", 5)
-    end = line.find(b">", begin)
-    if not 0 <= begin < end:
-        return _SYNTAX
-    address = line[begin + 1 : end]
-    if address.startswith(b"@"):  # RFC 5321 appendix C: a source route is taken and ignored
-        address = address.rpartition(b":")[2]
-    if len(address) > MAX_PATH_OCTETS:
+    address, rest = found[1], line[found.end() :]
+    if len(address) > MAX_PATH_OCTETS or len(address) - address.rfind(b"@") - 1 > MAX_DOMAIN_OCTETS:
         return _PATH_TOO_LONG
-    rest = line[end + 1 :]
-    if rest.startswith(b" ") and not all(parameters.fullmatch(word) for word in rest.split()):
+    if not rest:
+        return address, rest
+    if not rest.startswith(b" "):
+        return _AFTER_PATH
+    words = [word for word in rest.split(b" ") if word]
+    if not all(parameters.fullmatch(word) for word in words):
         return _PARAMETER
+    if len({word.partition(b"=")[0].upper() for word in words}) < len(words):
+        return _TWICE  # RFC 3461 section 4; of the others, too, only one would be heeded
     return address, rest

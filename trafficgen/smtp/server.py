@@ -11,6 +11,7 @@ Fails     never: a peer that breaks the rules is answered 5xx, and hung up on wh
 Not here  sockets (sink), octets to commands and messages (framing), what a message says (ledger)
 """
 
+import ipaddress
 import re
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +22,7 @@ from trafficgen.smtp.framing import MAX_COMMAND_OCTETS, Framing, Receiver
 from trafficgen.smtp.judging import Halt, Judge, Stage
 from trafficgen.smtp.login import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.smtp.login import Login
-from trafficgen.smtp.offer import NAME, Offer, read_mail, read_rcpt
+from trafficgen.smtp.offer import NAME, XCLIENT_NAMES, Offer, read_mail, read_rcpt
 
 __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "Receiver", "ServerSession"]
 
@@ -38,6 +39,8 @@ _VRFY: Final = b"252 2.5.2 send some mail, it will be taken\r\n"
 _HELP: Final = b"214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\r\n"
 _UNKNOWN: Final = b"500 5.5.2 command not known\r\n"
 _NUMBER: Final = b"501 5.5.4 expected the number of octets\r\n"
+_NO_ARGUMENT: Final = b"501 5.5.4 expected nothing behind the command\r\n"
+_XCLIENT: Final = b"501 5.5.4 expected NAME=value of those that EHLO lists, and in ADDR an IP address\r\n"
 _ORDER: Final = b"503 5.5.1 not now\r\n"
 _TLS_FIRST: Final = b"530 5.7.0 start TLS first\r\n"
 _LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
@@ -50,6 +53,7 @@ _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 _MAIL: Final = re.compile(framing.MAIL).fullmatch
 _RCPT: Final = re.compile(framing.RCPT).fullmatch
+_BDAT: Final = re.compile(rb"BDAT +([0-9]{1,18})( +LAST)? *", re.IGNORECASE).fullmatch
 
 _CHUNK: Final = re.compile(rb"RSET\r\n" + framing.MAIL + framing.RCPT + rb"BDAT ([0-9]{1,9}) LAST\r\n")
 """All that comes before the octets of a message of one recipient behind another."""
@@ -183,11 +187,15 @@ class ServerSession(Framing):
         if self._login is not None:
             return self._go_on_login(line)
         faults = self._faults
-        handler = _COMMANDS.get(line[:4].upper())
+        verb, _, argument = line.partition(b" ")
+        verb = verb.upper()
+        handler = _COMMANDS.get(verb)
         if len(line) > MAX_COMMAND_OCTETS:
             return self._too_long()
         if handler is None:
             return self._enough(self._fault(_UNKNOWN))
+        if argument and verb in _ALONE and argument.strip(b" "):
+            return self._enough(self._fault(_NO_ARGUMENT))  # RFC 5321 section 4.1.1.4 and on
         reply = handler(self, line)
         return reply if faults == self._faults else self._enough(reply)
 
@@ -234,7 +242,7 @@ class ServerSession(Framing):
         return reply
 
     def _on_starttls(self, line: bytes) -> bytes:
-        if line.upper() != b"STARTTLS" or not self._offer.starttls:
+        if not self._offer.starttls:
             return self._fault(_UNKNOWN)
         if self._secure or self.sender is not None:
             return self._fault(_ORDER)
@@ -274,14 +282,21 @@ class ServerSession(Framing):
         return _LOGGED_IN
 
     def _on_xclient(self, line: bytes) -> bytes:
-        words = line.split()
-        if not self._offer.xclient or words[0].upper() != b"XCLIENT":
+        if not self._offer.xclient:
             return self._fault(_UNKNOWN)
         if self.sender is not None:
             return self._fault(_ORDER)
-        for name, _, value in (word.partition(b"=") for word in words[1:]):
-            if name.upper() == b"ADDR" and self._judge is not None:
-                self._judge.client(value.upper().removeprefix(b"IPV6:").lower())
+        attributes = [word.partition(b"=") for word in line.split()[1:]]
+        if not attributes or any(name.upper() not in XCLIENT_NAMES or not value for name, _, value in attributes):
+            return self._fault(_XCLIENT)
+        for name, _, value in attributes:
+            if name.upper() == b"ADDR" and value.upper() not in (b"[UNAVAILABLE]", b"[TEMPUNAVAIL]"):
+                try:
+                    address = ipaddress.ip_address(value.upper().removeprefix(b"IPV6:").decode("ascii", "replace"))
+                except ValueError:
+                    return self._fault(_XCLIENT)
+                if self._judge is not None:
+                    self._judge.client(address.compressed.lower().partition("%")[0].encode("ascii"))
         self._reset()
         return GREETING
 
@@ -342,21 +357,16 @@ class ServerSession(Framing):
         return framing.GO_AHEAD
 
     def _on_bdat(self, line: bytes) -> bytes:
-        words = line.upper().split()
-        if "CHUNKING" in self._offer.hidden or words[0] != b"BDAT":
+        if "CHUNKING" in self._offer.hidden:
             return self._fault(_UNKNOWN)
-        if (
-            len(words) not in (2, 3)
-            or not (words[1].isdigit() and len(words[1]) < 19)
-            or words[2:] not in ([], [b"LAST"])
-        ):
+        found = _BDAT(line)
+        if found is None:
             self._close()  # how many octets follow is not known, so nothing behind this line can be understood
             return _NUMBER
+        octets, last = int(found[1]), found[2] is not None
         if self._chunked or not self.recipients:
-            return self._open_chunk(int(words[1]), last=len(words) == 3)
-        return self._perform(
-            Stage.DATA, b"\n".join(self.recipients), lambda _: self._open_chunk(int(words[1]), last=len(words) == 3)
-        )
+            return self._open_chunk(octets, last=last)
+        return self._perform(Stage.DATA, b"\n".join(self.recipients), lambda _: self._open_chunk(octets, last=last))
 
     def _open_chunk(self, octets: int, *, last: bool) -> bytes:
         self._stranded = not self.recipients
@@ -398,9 +408,9 @@ _COMMANDS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = {
     b"EHLO": ServerSession._on_ehlo,
     b"HELO": ServerSession._on_helo,
     b"LHLO": ServerSession._on_lhlo,
-    b"STAR": ServerSession._on_starttls,
+    b"STARTTLS": ServerSession._on_starttls,
     b"AUTH": ServerSession._on_auth,
-    b"XCLI": ServerSession._on_xclient,
+    b"XCLIENT": ServerSession._on_xclient,
     b"MAIL": ServerSession._on_mail,
     b"RCPT": ServerSession._on_rcpt,
     b"DATA": ServerSession._on_data,
@@ -411,3 +421,4 @@ _COMMANDS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = {
     b"HELP": ServerSession._on_help,
     b"QUIT": ServerSession._on_quit,
 }
+_ALONE: Final = frozenset((b"DATA", b"RSET", b"QUIT", b"STARTTLS"))

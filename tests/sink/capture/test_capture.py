@@ -1,31 +1,40 @@
 """Captured messages: whole, in every form, up to the limit and never beyond."""
 
+import errno
 import mailbox
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from mboxgen.mbox import read_mbox
 from tests.sink.sink_process import sink_process
+from tests.smtp.conversation import RUN_ID
+from trafficgen import mark
 from trafficgen.errors import SetupError
 from trafficgen.sink.capture import Capture, Form, Keeper
-from trafficgen.sink.server import Counter
+from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.sink.server import Counter, Store, Totals
 from trafficgen.smtp.dots import stuff
 from trafficgen.smtp.server import ServerSession
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n.dot\r\nFrom here\r\n>From there\r\n"
 
 
-def receive(capture: Capture, *messages: bytes, pieces: int = 1) -> None:
-    """Messages of one session, each in so many pieces."""
-    keeper = Keeper(Counter(), capture)
+def receive(capture: Capture, *messages: bytes, pieces: int = 1, store: Store | None = None) -> list[bytes]:
+    """Messages of one session, each in so many pieces; the replies to them."""
+    keeper = Keeper(store or Counter(), capture)
     session = keeper.session = ServerSession(keeper)
+    replies = []
     for message in messages:
         session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nRCPT TO:<v@d.test>\r\nDATA\r\n")
         octets = stuff(message) + b".\r\n"
         step = -(-len(octets) // pieces)
-        for begin in range(0, len(octets), step):
-            session.feed(octets[begin : begin + step])
+        replies.append(b"".join(session.feed(octets[at : at + step]) for at in range(0, len(octets), step)))
+    return replies
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 60])
@@ -84,6 +93,122 @@ def test_a_message_cut_off_leaves_nothing(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="cannot keep messages"):
         Capture(Form.MBOX, tmp_path / "no" / "mbox", None)
+
+
+@contextmanager
+def files_of(octets: int) -> Iterator[None]:
+    """No file may grow beyond this: a disk that is full, as far as writing goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def kept(form: Form, path: Path) -> list[bytes]:
+    """What is there, whole or not."""
+    if form in (Form.MBOX, Form.DIGESTS):
+        return path.read_bytes().splitlines() if form is Form.DIGESTS else list(read_mbox(path))
+    return [file.read_bytes() for file in path.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("form", list(Form))
+def test_what_cannot_be_kept_is_not_entered_either(tmp_path: Path, form: Form, pieces: int) -> None:
+    said: list[str] = []
+    capture, ledger = Capture(form, tmp_path / "kept", None, said.append), Ledger()
+    large = MESSAGE + b"x" * 70 + b"\r\n"
+    message = mark.render(RUN_ID, 7, crc32(large.partition(b"\r\n\r\n")[2])) + large
+    other = mark.render(RUN_ID, 8, crc32(large.partition(b"\r\n\r\n")[2])) + large
+    store = SessionReceiver(ledger)
+    assert receive(capture, message, store=store, pieces=pieces)[0].startswith(b"250")
+    octets = capture.octets
+    with files_of(octets if form in (Form.MBOX, Form.DIGESTS) else octets // 2):
+        replies = receive(capture, other, other, store=store, pieces=pieces)
+    assert all(reply.startswith(b"452") for reply in replies)
+    assert (ledger.received, capture.messages, capture.octets) == (1, 1, octets)
+    assert ledger.arrivals(RUN_ID).numbers.tolist() == [7]
+    assert len(kept(form, tmp_path / "kept")) == 1
+    assert len(said) == 1
+    assert "kept" in said[0]
+    assert receive(capture, other, store=store, pieces=pieces)[0].startswith(b"250")
+    assert ledger.arrivals(RUN_ID).numbers.tolist() == [7, 8]
+    assert len(kept(form, tmp_path / "kept")) == 2
+    capture.close()
+
+
+class Full(Counter):
+    """A store without room."""
+
+    def whole(self, data: bytes, end: int, recipients: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    def ended(self, recipients: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("form", list(Form))
+def test_what_cannot_be_entered_is_not_kept_either(tmp_path: Path, form: Form, pieces: int) -> None:
+    capture = Capture(form, tmp_path / "kept", None)
+    assert receive(capture, MESSAGE, pieces=pieces)[0].startswith(b"250")
+    before = kept(form, tmp_path / "kept")
+    assert receive(capture, MESSAGE, store=Full(), pieces=pieces)[0].startswith(b"452")
+    assert kept(form, tmp_path / "kept") == before
+    assert capture.messages == 1
+    capture.close()
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_an_empty_message_is_kept_as_it_is_entered(tmp_path: Path, form: Form) -> None:
+    capture, totals = Capture(form, tmp_path / "kept", None), Totals()
+    keeper = Keeper(Counter(totals), capture)
+    session = keeper.session = ServerSession(keeper)
+    session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\n")
+    assert session.feed(b"BDAT 0 LAST\r\n").startswith(b"250")
+    assert totals.received == capture.messages == len(kept(form, tmp_path / "kept")) == 1
+    capture.close()
+
+
+def test_a_message_that_no_spool_can_hold_is_put_off_when_it_ends(tmp_path: Path) -> None:
+    capture = Capture(Form.FILES, tmp_path / "files", None)
+    totals = Totals()
+    with files_of(1 << 20):
+        replies = receive(capture, b"x: " + b"y" * (3 << 20) + b"\r\n", MESSAGE, store=Counter(totals), pieces=9)
+    assert [reply[:3] for reply in replies] == [b"452", b"250"]
+    assert (totals.received, totals.octets) == (1, len(MESSAGE))
+    assert capture.spooled == 0
+
+
+def test_messages_under_way_share_the_memory_there_is(tmp_path: Path) -> None:
+    capture = Capture(Form.FILES, tmp_path / "files", None)
+    keepers = [Keeper(Counter(), capture) for _ in range(80)]
+    for keeper in keepers:
+        for _ in range(9):
+            keeper.piece(b"x" * 100_000)
+    assert capture.spooled <= 64 << 20
+    for keeper in keepers:
+        keeper.dropped()
+    assert capture.spooled == 0
+
+
+def test_a_message_larger_than_all_that_may_be_kept_fills_no_spool(tmp_path: Path) -> None:
+    capture = Capture(Form.FILES, tmp_path / "files", 1000)
+    keeper = Keeper(Counter(), capture)
+    for _ in range(1000):
+        keeper.piece(b"x" * 1000)
+        assert capture.spooled <= 1000
+    with pytest.raises(OSError, match="larger"):
+        keeper.ended(1)
+
+
+def test_octets_of_messages_that_never_end_are_not_counted() -> None:
+    totals = Totals()
+    session = ServerSession(Counter(totals))
+    session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nBDAT 5\r\nhelloRSET\r\n")
+    session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nBDAT 3 LAST\r\nabc")
+    assert (totals.received, totals.octets) == (1, 3)
 
 
 def test_when_the_limit_is_reached_messages_are_put_off(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """Limits remember: clients, sessions, domains, recipients, octets."""
 
+import tracemalloc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Clock, Conversation, policy_of
 from trafficgen.sink.policy.limits import MAX_CLIENTS, Bucket, Clients, Limits, Rate
+from trafficgen.sink.policy.tries import Attempts, Greylist
 from trafficgen.smtp.offer import Offer
 
 MINUTE_NS = 60 * 10**9
@@ -109,10 +113,66 @@ def test_too_big_is_said_when_declared_and_when_it_comes() -> None:
     assert len(talk.bag.messages) == 1
 
 
-def test_clients_are_forgotten_before_memory_is_gone() -> None:
+def test_a_client_is_forgotten_with_its_last_session_when_it_has_no_rate() -> None:
     clients = Clients(None)
-    clients[b"kept"].sessions = 1
-    for number in range(MAX_CLIENTS + 100):
-        clients[b"%d" % number]
-    assert len(clients._clients) == MAX_CLIENTS
-    assert clients[b"kept"].sessions == 1
+    clients.enter(b"here")
+    for number in range(1000):
+        clients.enter(b"%d" % number)
+        clients.leave(b"%d" % number)
+    assert len(clients) == 1
+    assert clients.enter(b"here").sessions == 2
+
+
+def test_clients_with_a_rate_are_forgotten_before_memory_is_gone() -> None:
+    clients = Clients(Rate(1, 10**9))
+    for address in [b"kept", *(b"%d" % number for number in range(MAX_CLIENTS + 100))]:
+        clients.enter(address)
+        if address != b"kept":
+            clients.leave(address)
+    assert len(clients) == MAX_CLIENTS
+    assert clients.enter(b"kept").sessions == 2
+
+
+def test_a_client_that_comes_when_all_others_are_busy_is_counted() -> None:
+    clients = Clients(None)
+    for number in range(MAX_CLIENTS + 2):
+        clients.enter(b"%d" % number)
+    for number in range(MAX_CLIENTS + 2):
+        clients.leave(b"%d" % number)
+    assert len(clients) == 0
+
+
+def test_names_of_any_length_are_remembered_in_the_same_room() -> None:
+    attempts, greylist = Attempts(), Greylist()
+    tracemalloc.start()
+    for number in range(1000):
+        name = b"%d" % number + b"x" * 2000
+        assert attempts.fails(name, name, 2)
+        assert greylist.puts_off(name, name, name, 10, 0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000_000
+    assert not greylist.puts_off(b"9" + b"x" * 2000, b"9" + b"x" * 2000, b"9" + b"x" * 2000, 10, 10)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b" ADDR", b" ADDR=", b" ADDR=" + b"1" * 1000, b" ADDR=192.0.2.256", b" ADDR=mx.example", b" ADRD=192.0.2.1"],
+)
+def test_xclient_names_an_address_or_nothing(said: bytes) -> None:
+    policy = policy_of(limits=Limits(connections_per_client=1))
+    talk = Conversation(policy, Offer(xclient=True))
+    assert talk.codes(b"XCLIENT" + said + b"\r\n") == [501]
+    assert talk.codes(b"XCLIENT ADDR=[UNAVAILABLE] NAME=[TEMPUNAVAIL]\r\n") == [220]
+    assert len(policy.clients) == 1
+
+
+def test_one_session_that_names_many_clients_leaves_none_behind() -> None:
+    policy = policy_of(limits=Limits(connections_per_client=1))
+    talk = Conversation(policy, Offer(xclient=True))
+    for number in range(1000):
+        assert talk.codes(b"XCLIENT ADDR=IPV6:2001:DB8::%x\r\n" % number) == [220]
+    assert len(policy.clients) == 1
+    assert talk.judge is not None
+    talk.judge.leave()
+    assert len(policy.clients) == 0

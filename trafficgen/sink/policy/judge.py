@@ -129,17 +129,16 @@ class SessionJudge:
 
     def leave(self) -> None:
         """The session is over."""
-        self._client.sessions -= 1
+        self._policy.clients.leave(self._address)
 
     def client(self, address: bytes) -> None:
         """XCLIENT says who the client really is."""
-        self._client.sessions -= 1
+        self.leave()
         self._enter(address)
 
     def _enter(self, address: bytes) -> None:
         self._address = address
-        self._client = self._policy.clients[address]
-        self._client.sessions += 1
+        self._client = self._policy.clients.enter(address)
 
     # -- by command -------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Takes     rates and numbers; the time of each event
 Gives     whether there is room, and takes it
-Limits    remembers `MAX_CLIENTS` addresses; the ones not seen for longest are forgotten
+Limits    remembers `MAX_CLIENTS` addresses, and those with a session open; the ones not seen for longest are forgotten
 Not here  the words of a refusal (judge)
 
 A rate "100/m" is a token bucket of 100 that fills evenly, kept as one number (the generic cell rate algorithm, ITU-T
@@ -86,21 +86,33 @@ class Client:
 
 
 class Clients:
-    """All addresses seen lately."""
+    """All addresses that have a session open; with a rate also those seen lately."""
 
     def __init__(self, rate: Rate | None) -> None:
         self._rate = rate
         self._clients: OrderedDict[bytes, Client] = OrderedDict()
 
-    def __getitem__(self, address: bytes) -> Client:
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def enter(self, address: bytes) -> Client:
+        """A session of this address begins."""
         client = self._clients.get(address)
         if client is None:
             client = self._clients[address] = Client(self._rate)
-            if len(self._clients) > MAX_CLIENTS:
-                self._forget()
         else:
             self._clients.move_to_end(address)
+        client.sessions += 1
+        if len(self._clients) > MAX_CLIENTS:
+            self._forget()
         return client
+
+    def leave(self, address: bytes) -> None:
+        """A session of this address is over."""
+        client = self._clients[address]
+        client.sessions -= 1
+        if not client.sessions and client.bucket is None:  # there is nothing to remember
+            del self._clients[address]
 
     def _forget(self) -> None:
         """The one not seen for longest that has no session open; when all have, none."""

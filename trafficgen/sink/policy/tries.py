@@ -7,21 +7,26 @@ Not here  the words of a refusal (judge)
 """
 
 from collections import OrderedDict
+from hashlib import blake2b
 from typing import Final
 
 MAX_TRIES: Final = 262_144
-"""Some 60 MB when full."""
+"""Some 60 MB when full: of who sends to whom a digest is kept, so that long names take no more room than others."""
+
+
+def _key(*names: bytes) -> bytes:
+    return blake2b(b"\0".join(names), digest_size=16).digest()  # no name has a NUL in it
 
 
 class Attempts:
     """Counts tries of a sender for a recipient."""
 
     def __init__(self) -> None:
-        self._tries: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
+        self._tries: OrderedDict[bytes, int] = OrderedDict()
 
     def fails(self, sender: bytes, recipient: bytes, first: int) -> bool:
         """Whether this try is among the `first` ones. After them the pair passes for good."""
-        key = sender, recipient
+        key = _key(sender, recipient)
         tries = self._tries.get(key, 0)
         if tries >= first:
             return False
@@ -35,11 +40,11 @@ class Greylist:
     """Puts off a triplet of client, sender and recipient until it has waited (Harris 2003)."""
 
     def __init__(self) -> None:
-        self._first_ns: OrderedDict[tuple[bytes, bytes, bytes], int] = OrderedDict()
+        self._first_ns: OrderedDict[bytes, int] = OrderedDict()
 
     def puts_off(self, client: bytes, sender: bytes, recipient: bytes, wait_ns: int, now_ns: int) -> bool:
         """Whether `wait_ns` has not yet passed since the triplet's first try."""
-        key = client, sender, recipient
+        key = _key(client, sender, recipient)
         first_ns = self._first_ns.setdefault(key, now_ns)
         if len(self._first_ns) > MAX_TRIES:
             self._first_ns.popitem(last=False)
