@@ -179,18 +179,16 @@ def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool
 @commands.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def info(path: Path) -> None:
-    """Show count, sizes, MIME shapes and faults of any mbox.
+    """Show count, sizes, MIME shapes and faults of any mbox, Maildir or folder of .eml files; - reads a pipe.
 
     Example: mboxgen info corpus.mbox
     """
     from mboxgen import display
-    from mboxgen.mbox import open_mbox
     from mboxgen.survey import survey
 
-    with open_mbox(path) as mbox:
-        with display.progress("messages", False) as update:
-            found = survey(mbox, lambda number: update(number, len(mbox), int(mbox.records[number]["offset"])))
-        display.show_survey(path, mbox.indexed, found)
+    with display.progress("messages", False) as update:
+        found = survey(path, lambda messages, octets: update(messages, None, octets))
+    display.show_survey(path, found)
 
 
 @commands.command()
@@ -262,7 +260,7 @@ def _failure(error: Exception) -> int:
     """Say in one line what could not be done; our own bugs keep their traceback."""
     from mboxgen.corpus import GenerateError
     from mboxgen.recipe import RecipeError
-    from mboxgen.scan import MboxError
+    from mboxgen.sources import MboxError
 
     if isinstance(error, (RecipeError, SizeError, FaultError)):
         click.echo(f"mboxgen: {error}", err=True)

@@ -62,16 +62,22 @@ def show_made(made: Made) -> None:
     )
 
 
-def show_survey(path: Path, indexed: bool, found: Survey) -> None:
+def show_survey(path: Path, found: Survey) -> None:
     """Show an mbox in numbers, with a histogram of its sizes."""
     console = Console(highlight=False)
-    total, count = int(found.sizes.sum()), len(found.sizes)
-    console.print(f"{escape(_shown(path))}: {count:,} messages, {format_size(total)} delivered", soft_wrap=True)
+    count = found.messages
+    console.print(f"{escape(_shown(path))}: {count:,} messages, {format_size(found.octets)} delivered", soft_wrap=True)
     ends = "LF" if found.lf_messages == count else "CRLF" if not found.lf_messages else "CRLF and LF"
-    console.print(f"line ends {ends}, index {'used' if indexed else 'none, scanned'}")
+    console.print(f"line ends {ends}, index {'used' if found.indexed else 'none, scanned'}")
+    from mboxgen.survey import warnings
+
+    for words in (found.note, *warnings(found)):
+        if words:
+            console.print(escape(words), soft_wrap=True)
     quantiles = ", ".join(f"p{p} {found.quantile(p):,}" for p in (1, 25, 50, 75, 95, 99))
-    console.print(f"octets: mean {total / count:,.0f}, {quantiles}, max {found.quantile(100):,}", soft_wrap=True)
-    console.print(f"header octets: mean {found.header_sizes.mean():,.0f}")
+    mean = found.octets / count
+    console.print(f"octets: mean {mean:,.0f}, {quantiles}, max {found.quantile(100):,}", soft_wrap=True)
+    console.print(f"header octets: mean {found.header_octets / count:,.0f}")
     _show_histogram(console, found)
     _show_counts(console, "MIME shape", found.shapes.most_common(12), count)
     _show_counts(console, "found", sorted(found.findings.items()), count)

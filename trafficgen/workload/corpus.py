@@ -27,7 +27,7 @@ from trafficgen.workload.contents import Filled
 from trafficgen.workload.grid import Span
 from trafficgen.workload.headers import UserHeaders
 
-CONVERTED: Final = int(Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.UNTERMINATED)
+CONVERTED: Final = int(Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.BARE_CR | Flag.UNTERMINATED)
 """What keeps a message from going over the wire as it lies in the file."""
 
 EIGHT_BIT: Final = int(Flag.EIGHT_BIT | Flag.SMTPUTF8)
@@ -60,6 +60,7 @@ class CorpusContents:
         """Map the file; without an index, find where its messages begin."""
         with _refusing():
             self._mbox = mbox.open_mbox(self._path)
+            self._mbox.sum_up()
 
     def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
@@ -86,10 +87,7 @@ class CorpusContents:
         return places
 
     def _records(self, places: NDArray[np.int64]) -> list[tuple[int, ...]]:
-        """What the index says of these messages; what it does not know is found by reading them."""
-        unknown = (self._mbox.records["flags"][places] & Flag.CHECKSUMS_KNOWN) == 0
-        for place in np.unique(places[unknown]).tolist():
-            self._mbox.fill(place)
+        """What the index says of these messages."""
         # One gather: taking fields of single records costs a microsecond each.
         records: list[tuple[int, ...]] = self._mbox.records[_FIELDS][places].tolist()
         return records
