@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 MAX_LINE = 998  # RFC 5322 section 2.1.1, without the CRLF
 CONTINUED, ODD = 0, -1
 _MAX_NAME = 200
+_ROW = 16
 _NAME = np.zeros(256, dtype=np.bool_)  # RFC 5322 section 3.6.8: printable, without the colon
 _NAME[33:127] = True
 _NAME[ord(":")] = False
 
 
 class HeaderLines(NamedTuple):
-    """Every line of the headers: of which message, from where to where (without line end), how long its field's name is.
+    """Every line of the headers: of which message, where it begins and ends (without line end), its name's length.
 
-    The name's length is CONTINUED where the line goes on with the field before, ODD where it is neither.
+    The length is CONTINUED where the line goes on with the field before, ODD where it is neither.
     """
 
     messages: NDArray[np.int64]
@@ -96,7 +97,7 @@ def examine(
     header_lines = _header_lines(octets, lines, header_last)
     flags = np.zeros(len(starts), dtype=np.uint32)
     _raise(flags, Flag.ODD_HEADER, header_lines.messages[header_lines.names == ODD])
-    initials = octets[lines.begins]
+    initials = octets.take(lines.begins)
     _raise(flags, Flag.LEADING_DOT, lines.messages_with(np.flatnonzero(initials == ord("."))))
     _raise(flags, Flag.LONG_LINE, lines.messages_with(np.flatnonzero(lines.contents > MAX_LINE)))
     _raise(flags, Flag.FROM_LINE, _with_from_line(octets, lines, np.flatnonzero(initials == FROM[0]), header_last))
@@ -121,8 +122,8 @@ def _lines(
     begins = np.concatenate(([0], line_ends))[:-1]
     used = first < last
     begins[first[used]] = starts[used]
-    terminated = octets[line_ends - 1] == 10
-    crlf = terminated & (line_ends - begins >= 2) & (octets[line_ends - 2] == 13)
+    terminated = octets.take(line_ends - 1) == 10
+    crlf = terminated & (line_ends - begins >= 2) & (octets.take(line_ends - 2, mode="wrap") == 13)
     return _Lines(begins, line_ends - begins - terminated - crlf, terminated, crlf, line_ends, first, last)
 
 
@@ -152,13 +153,15 @@ def _with_bare_cr(
     places = places[np.append(octets, 0)[places + 1] != 10]
     messages = np.searchsorted(ends, places, side="right")
     inside = np.append(starts, np.iinfo(np.int64).max)[messages] <= places
-    return messages[inside]
+    found: NDArray[np.int64] = messages[inside]
+    return found
 
 
 def _most(octets: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Give the highest octet of each part, 0 for an empty one."""
     most = np.maximum.reduceat(np.append(octets, np.uint8(0)), np.stack([begins, ends], axis=1).ravel())[::2]
-    return np.where(begins < ends, most, np.uint8(0))
+    highest: NDArray[np.uint8] = np.where(begins < ends, most, np.uint8(0))
+    return highest
 
 
 def _header_lines(octets: NDArray[np.uint8], lines: _Lines, header_last: NDArray[np.int64]) -> HeaderLines:
@@ -166,8 +169,8 @@ def _header_lines(octets: NDArray[np.uint8], lines: _Lines, header_last: NDArray
     before = np.cumsum(counts) - counts
     messages = np.repeat(np.arange(len(counts)), counts)
     chosen = np.arange(len(messages)) + np.repeat(lines.first - before, counts)
-    begins = lines.begins[chosen]
-    ends = begins + lines.contents[chosen]
+    begins = lines.begins.take(chosen)
+    ends = begins + lines.contents.take(chosen)
     names = _names(octets, begins, ends)
     opening = before[counts > 0]
     names[opening[names[opening] == CONTINUED]] = ODD  # nothing is before it that it could go on with
@@ -177,26 +180,22 @@ def _header_lines(octets: NDArray[np.uint8], lines: _Lines, header_last: NDArray
 def _names(octets: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give the length of each line's field name; white space before the colon is read (RFC 5322 section 4.5)."""
     names = np.full(len(begins), ODD, dtype=np.int64)
-    open_lines = np.flatnonzero(begins < ends)
-    initials = octets[begins[open_lines]]
-    spaces = (initials == 32) | (initials == 9)
-    names[open_lines[spaces]] = CONTINUED
-    open_lines = open_lines[~spaces]
-    padded = np.append(octets, np.uint8(10))
-    places, limits = begins[open_lines], ends[open_lines]
-    for length in range(_MAX_NAME):
-        if not open_lines.size:
-            break
-        found = padded[places]
-        on = _NAME[found] & (places < limits)
-        if not on.all():
-            stopped = np.flatnonzero(~on)
-            colon = (found[stopped] == ord(":")) & (places[stopped] < limits[stopped])
-            for at in stopped[(found[stopped] == 32) | (found[stopped] == 9)].tolist():
-                rest = octets[places[at] : min(limits[at], places[at] + _MAX_NAME)].tobytes()
-                if rest.lstrip(b" \t").startswith(b":") and length:
-                    names[open_lines[at]] = length
-            names[open_lines[stopped[colon]]] = length or ODD
-            open_lines, places, limits = open_lines[on], places[on], limits[on]
-        places = places + 1
+    padded = np.concatenate([octets, np.full(_ROW, 10, dtype=np.uint8)])
+    # Octets of no type may lie anywhere, so that one copy of 16 a line does for nearly all names.
+    rows = np.ndarray((len(octets),), dtype=f"V{_ROW}", buffer=padded, strides=(1,))[begins]
+    stopped = ~_NAME.take(rows.view(np.uint8).reshape(-1, _ROW))
+    lengths = stopped.argmax(axis=1)
+    longer = np.flatnonzero(~stopped[:, 0] & (lengths == 0))
+    for at in longer.tolist():
+        name = padded[begins[at] : min(ends[at], begins[at] + _MAX_NAME)]
+        lengths[at] = np.append(_NAME.take(name), False).argmin()
+    found = padded.take(begins + lengths)
+    colon = (found == ord(":")) & (lengths > 0) & (begins + lengths < ends)
+    names[colon] = lengths[colon]
+    spaces = (found == 32) | (found == 9)
+    names[spaces & (lengths == 0)] = CONTINUED
+    for at in np.flatnonzero(spaces & (lengths > 0)).tolist():
+        rest = padded[begins[at] + lengths[at] : min(ends[at], begins[at] + _MAX_NAME)].tobytes()
+        if rest.lstrip(b" \t").startswith(b":"):
+            names[at] = lengths[at]
     return names

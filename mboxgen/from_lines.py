@@ -81,16 +81,16 @@ def plain(whole: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.
     if len(whole) < _ASCTIME:
         return np.zeros(len(begins), dtype=np.bool_)
     for place in (-1, 3, 7, 10, 19):
-        fit &= whole[begin + place] == 32
+        fit &= whole.take(begin + place, mode="wrap") == 32
     for place in (13, 16):
-        fit &= whole[begin + place] == 58
+        fit &= whole.take(begin + place, mode="wrap") == 58
     for place in (9, 11, 12, 14, 15, 17, 18, 20, 21, 22, 23):
-        fit &= (whole[begin + place] - np.uint8(48)) < 10
+        fit &= (whole.take(begin + place, mode="wrap") - np.uint8(48)) < 10
     tens = whole[begin + 8]
     fit &= (tens == 32) | ((tens - np.uint8(48)) < 10)
     return fit & np.isin(_three(whole, begin), _DAYS) & np.isin(_three(whole, begin + 4), _MONTHS)
 
 
 def _three(whole: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    letters = (whole[places + at].astype(np.int64) << (8 * at) for at in range(3))
-    return np.sum(list(letters), axis=0)
+    first, second, third = (whole.take(places + at).astype(np.int64) << (8 * at) for at in range(3))
+    return first | second | third

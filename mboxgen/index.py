@@ -156,7 +156,7 @@ def misfit(mbox: Path, octets: mmap.mmap, records: NDArray[np.void]) -> str | No
 
 
 def _sound(whole: NDArray[np.uint8], records: NDArray[np.void], end: int) -> NDArray[np.bool_]:
-    """Tell which records lie in the file one after the other, each after a From_ line, with the line end they should."""
+    """Tell which records lie in the file in order, each after a From_ line, with the right line end."""
     size, flags = len(whole), records["flags"]
     offsets, lengths, delivered = (records[name].astype(np.int64) for name in ("offset", "length", "delivered"))
     sound = (offsets > 0) & (offsets + lengths <= size) & (records["header_length"] <= records["length"])
@@ -164,7 +164,7 @@ def _sound(whole: NDArray[np.uint8], records: NDArray[np.void], end: int) -> NDA
     ends = offsets + lengths
     begins = _after_ends(whole, np.concatenate(([end], ends[:-1])))
     if end == 0:
-        begins[0] = first_from_line(whole)
+        begins[0] = first_from_line(whole.data)
     sound &= (begins + len(FROM) < offsets) & (offsets - begins <= LONGEST) & (whole[offsets - 1] == 10)
     begins = np.where(sound, begins, 0)
     for place, octet in enumerate(FROM):

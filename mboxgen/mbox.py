@@ -11,7 +11,10 @@ alone: no reader used in load tests undoes it, and what is measured is what is i
 
 from __future__ import annotations
 
+import os
 import tempfile
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -19,15 +22,14 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from mboxgen import checksums, index
-from mboxgen.examine import Examined, HeaderLines, examine
+from mboxgen.examine import ODD, Examined, HeaderLines, examine
 from mboxgen.flags import Flag
 from mboxgen.index import RECORD
 from mboxgen.scan import WINDOW, Scan, Spans, populate, release
-from mboxgen.sources import MboxError, Source, open_source
+from mboxgen.sources import MboxError, Source, is_packed, message_files, open_source
 
 if TYPE_CHECKING:
     import mmap
-    import os
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
@@ -36,14 +38,57 @@ __all__ = ["Flag", "Mbox", "MboxError", "open_mbox", "read_mbox"]
 
 _CHANGED = Flag.LF_ONLY | Flag.UNTERMINATED
 _SUMMED_AT_ONCE = 4096
+_SHOWN = 60  # octets of a line that is odd
 
 
 class Block(NamedTuple):
-    """Messages one after the other: their records without checksums; the lines of their headers, as parts of `octets`."""
+    """Messages in order: their records without checksums; the lines of their headers, as parts of `octets`."""
 
     records: NDArray[np.void]
     octets: NDArray[np.uint8]
     header_lines: HeaderLines
+
+
+@dataclass(slots=True)
+class Oddities:
+    """What of some mail will not come through as one may think.
+
+    `left` lines begin with "From " and were taken for text, the first of them `first_left`. `odd_headers` messages have
+    a header line that is neither a field nor continues one: `first_odd_line`, of message `first_odd`.
+    """
+
+    left: int = 0
+    first_left: str = ""
+    odd_headers: int = 0
+    first_odd: int = 0
+    first_odd_line: str = ""
+
+    def note_odd(self, block: Block, before: int) -> None:
+        """Count a block's odd headers; `before` messages are in front of it."""
+        odd = np.flatnonzero(block.header_lines.names == ODD)
+        if odd.size and not self.odd_headers:
+            lines, first = block.header_lines, int(odd[0])
+            self.first_odd = before + int(lines.messages[first])
+            octets = block.octets[lines.begins[first] : lines.ends[first]][:_SHOWN]
+            self.first_odd_line = octets.tobytes().decode("ascii", "backslashreplace")
+        self.odd_headers += int(np.count_nonzero(block.records["flags"] & np.uint32(Flag.ODD_HEADER)))
+
+    def in_words(self) -> list[str]:
+        """One line each."""
+        lines = []
+        if self.left:
+            them = "1 line begins" if self.left == 1 else f"{self.left:,} lines begin"
+            lines.append(
+                f'{them} with "From " without a date, or without a blank line before and a header after, and '
+                f'are taken for text: "{self.first_left}"'
+            )
+        if self.odd_headers:
+            them = "1 message has" if self.odd_headers == 1 else f"{self.odd_headers:,} messages have"
+            lines.append(
+                f"{them} a header line that is neither a field nor continues one, which servers may mend: message "
+                f'{self.first_odd}, "{self.first_odd_line}"'
+            )
+        return lines
 
 
 class Opened(NamedTuple):
@@ -62,9 +107,9 @@ class Opened(NamedTuple):
         return _examined(octets, iter([Spans(spans[0], spans[1], np.zeros(spans.shape[1], dtype=np.bool_))]))
 
 
-def open_path(path: Path) -> Opened:
-    """Map what is there, and its index when that can be used."""
-    source = open_source(path)
+def open_path(path: Path, copy: Path | None = None) -> Opened:
+    """Map what is there, and its index when that can be used; `copy` names the copy of what is no plain file."""
+    source = open_source(path, copy)
     records, note = None, ""
     if source.plain:
         records = index.load(path)
@@ -76,12 +121,58 @@ def open_path(path: Path) -> Opened:
 
 def open_mbox(path: os.PathLike[str] | str) -> Mbox:
     """Map an mbox read-only; use its index when that belongs to it, read it through otherwise."""
-    path = Path(path)
+    return _mbox(open_path(Path(path)))
+
+
+def check(path: Path) -> None:
+    """Refuse at once what is no mail: looks at the beginning of a plain file, and at whether there is anything else."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if not is_packed(file, path):
+                source = open_source(path)
+                Scan(source.octets, str(path)).first_start()
+    elif path.is_dir():
+        message_files(path)
+    elif str(path) != "-" and not path.is_fifo():
+        open_source(path)  # says what is wrong with it
+
+
+def prepare(path: Path, folder: Path, progress: Callable[[int], None] | None = None) -> tuple[Path, Mbox]:
+    """Have mail ready for many readers: give a plain mbox that has an index, in `folder` unless it has one already."""
+    copy = folder / "corpus.mbox"
+    opened = open_path(path, copy)
+    mbox = _mbox(opened)
+    if mbox.indexed:
+        return path, mbox
+    mbox.sum_up(progress)
+    if opened.source.plain:
+        copy.symlink_to(path.absolute())
+    index.write(index.path_of(copy), copy, mbox.records)
+    return copy, mbox
+
+
+def write_index(path: Path, progress: Callable[[int], None] | None = None) -> Mbox:
+    """Write the index of any plain mbox beside it; one that is there and right stays."""
     opened = open_path(path)
+    if not opened.source.plain:
+        raise MboxError(f'an index lies beside a plain mbox file, "{path}" is none; unpack it into one first')
+    mbox = _mbox(opened)
+    if not mbox.indexed:
+        mbox.sum_up(progress)
+        beside = path.with_name(f"{path.name}.idx.{os.getpid()}.part")
+        try:
+            index.write(beside, path, mbox.records)
+            beside.replace(index.path_of(path))
+        finally:
+            beside.unlink(missing_ok=True)
+    return mbox
+
+
+def _mbox(opened: Opened) -> Mbox:
     octets = opened.source.octets
     if opened.records is not None:
         return Mbox(octets, opened.records, True)
-    return Mbox(octets, _kept(opened.blocks()), False, opened.note, opened.scan.left, opened.scan.first_left)
+    return Mbox(octets, _kept(opened.blocks()), False, opened.note, opened.scan)
 
 
 def read_mbox(path: os.PathLike[str] | str) -> Iterator[bytes]:
@@ -101,9 +192,8 @@ def read_mbox(path: os.PathLike[str] | str) -> Iterator[bytes]:
 class Mbox:
     """An open mbox: `records` is one numpy record per message (mboxgen.index.RECORD), read-only when indexed.
 
-    Without an index, the records lack checksums until `sum_up`. `note` says why an index that is there is not used;
-    `left` lines begin with "From " and were taken for text, the first of them `first_left`. Close it, or use `with`;
-    views handed out must be released before.
+    Without an index, the records lack checksums until `sum_up`. `note` says why an index that is there is not used.
+    Close it, or use `with`; views handed out must be released before.
     """
 
     def __init__(
@@ -112,16 +202,14 @@ class Mbox:
         records: NDArray[np.void],
         indexed: bool,
         note: str = "",
-        left: int = 0,
-        first_left: str = "",
+        scan: Scan | None = None,
     ) -> None:
         self._octets = octets
         self._view = memoryview(octets)
         self.records = records
         self.indexed = indexed
         self.note = note
-        self.left = left
-        self.first_left = first_left
+        self._scan = scan
 
     def __len__(self) -> int:
         return len(self.records)
@@ -145,6 +233,20 @@ class Mbox:
     def release(self, number: int) -> None:
         """Give mapped pages before message `number` back to the system; they stay in the page cache."""
         release(self._octets, 0, int(self.records[number]["offset"]))
+
+    @property
+    def oddities(self) -> Oddities:
+        """What will not come through as one may think."""
+        found = Oddities(self._scan.left, self._scan.first_left) if self._scan else Oddities()
+        odd = np.flatnonzero(self.records["flags"] & np.uint32(Flag.ODD_HEADER))
+        if odd.size:
+            record = self.records[int(odd[0]) : int(odd[0]) + 1]
+            offset, length = int(record["offset"][0]), min(int(record["header_length"][0]), WINDOW)
+            header = np.frombuffer(self._octets[offset : offset + length], dtype=np.uint8)
+            lines = examine(header, np.array([0]), np.array([length])).header_lines
+            found.note_odd(Block(record, header, lines), int(odd[0]))
+            found.odd_headers = int(odd.size)
+        return found
 
     def octets(self, number: int) -> memoryview:
         """Give message `number` (from 0) as the file has it, without a copy."""
@@ -211,8 +313,8 @@ def _examined(octets: mmap.mmap, all_spans: Iterator[Spans]) -> Iterator[Block]:
         long = spans.lengths > WINDOW
         windows[1:] += np.cumsum(long[1:] | long[:-1])
         cuts = [0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(windows)]
-        for first, last in zip(cuts[:-1], cuts[1:], strict=True):
-            part = Spans(*(column[first:last] for column in spans))
+        for first, last in pairwise(cuts):
+            part = Spans(spans.offsets[first:last], spans.lengths[first:last], spans.lf[first:last])
             yield _examined_long(octets, whole, part) if long[first] else _examined_short(whole, part)
 
 
@@ -238,11 +340,14 @@ def _examined_long(octets: mmap.mmap, whole: NDArray[np.uint8], spans: Spans) ->
         release(octets, at, cut)
         populate(octets, cut, WINDOW)
         at = cut
+    header_lengths, line_ends, bare = (
+        np.sum([getattr(found, name) for found in pieces], axis=0) for name in ("header_lengths", "line_ends", "bare")
+    )
     joined = Examined(
-        sum(found.header_lengths for found in pieces),
+        header_lengths,
         np.bitwise_or.reduce([found.flags for found in pieces]),
-        sum(found.line_ends for found in pieces),
-        sum(found.bare for found in pieces),
+        line_ends,
+        bare,
         pieces[-1].unterminated,
         pieces[0].unended,
         pieces[0].header_lines,

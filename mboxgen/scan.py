@@ -74,7 +74,7 @@ class Scan:
         """Yield all messages in order. Pages passed are given back to the system."""
         octets = self._octets
         whole = np.frombuffer(octets, dtype=np.uint8)
-        start: int | None = self._first_start()
+        start: int | None = self.first_start()
         searched, released = (start or 0) - 1, 0
         populate(octets, 0, 2 * _MAPPED)
         while start is not None and searched < len(octets):
@@ -96,8 +96,8 @@ class Scan:
         if start is not None:
             yield _spans(whole, np.array([start]), np.array([len(octets)]))
 
-    def _first_start(self) -> int:
-        """Give where the first message begins."""
+    def first_start(self) -> int:
+        """Give where the first message begins; MboxError when this is no mbox."""
         octets = self._octets
         begin = first_from_line(octets)
         end = from_lines.line_end(octets, begin, first=True)
@@ -109,7 +109,7 @@ class Scan:
         size = len(whole)
         lines = np.flatnonzero(whole[begin:end] == 10) + (begin + 1)
         lines = lines[: np.searchsorted(lines, size - len(FROM), side="right")]
-        initials = whole[lines]
+        initials = whole.take(lines)
         named = lines[(initials | 32) == ord("c")]
         named = named[: np.searchsorted(named, size - 15)]
         counts = named[(whole[named + 7] == ord("-")) & (whole[named + 14] == ord(":"))]
@@ -189,7 +189,7 @@ class Scan:
         self.left += int(begins.size)
 
 
-def first_from_line(octets: mmap.mmap | NDArray[np.uint8]) -> int:
+def first_from_line(octets: mmap.mmap | memoryview) -> int:
     """Give where the first line is that is not blank."""
     before = _BEFORE_FIRST.match(octets)
     return before.end() if before else 0

@@ -24,17 +24,18 @@ import tempfile
 import zlib
 from array import array
 from importlib import import_module
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
 _PIECE = 1 << 20
+_FROM_LINE = b"From MAILER-DAEMON Thu Jan  1 00:00:00 1970\n"
 _MAILDIR = ("cur", "new", "tmp")
 _REFUSED = {
     b"PK\x03\x04": "a zip file; unpack it first (unzip)",
@@ -43,7 +44,7 @@ _REFUSED = {
 
 
 class _Packing(NamedTuple):
-    open: Callable[[IO[bytes]], IO[bytes]]
+    open: Callable[..., Any]
     errors: tuple[type[Exception], ...]
 
 
@@ -60,24 +61,30 @@ class Source(NamedTuple):
     """Whether the map is of the file itself, and not of a copy."""
 
 
-def open_source(path: Path) -> Source:
-    """Map what lies under a path; `-` is the standard input."""
+def open_source(path: Path, copy: Path | None = None) -> Source:
+    """Map what lies under a path; `-` is the standard input. A copy, where one is needed, gets the name `copy`."""
     try:
         if str(path) == "-":
-            return Source(_copied(sys.stdin.buffer, path), None, False)
+            return Source(_copied(sys.stdin.buffer, path, copy), None, False)
         if path.is_dir():
-            return _folder(path)
+            return _folder(path, copy)
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISFIFO(mode):
-                return Source(_copied(file, path), None, False)
+                return Source(_copied(file, path, copy), None, False)
             if not stat.S_ISREG(mode):
                 raise MboxError(f'expected an mbox file, "{path}" is neither a regular file nor a pipe')
-            packed = _packing(file.read(6), path) is not None
-            file.seek(0)
-            return Source(_copied(file, path) if packed else _mapped(file, path), None, not packed)
+            packed = is_packed(file, path)
+            return Source(_copied(file, path, copy) if packed else _mapped(file, path), None, not packed)
     except OSError as error:
         raise MboxError(f'cannot read "{path}": {error.strerror or error}') from None
+
+
+def is_packed(file: IO[bytes], path: Path) -> bool:
+    """Tell whether a file is packed; MboxError when in a way that cannot be read."""
+    packed = _packing(file.read(6), path) is not None
+    file.seek(0)
+    return packed
 
 
 def message_files(folder: Path) -> list[Path]:
@@ -96,25 +103,32 @@ def _is_maildir(folder: Path) -> bool:
     return folder.is_dir() and all((folder / name).is_dir() for name in _MAILDIR)
 
 
-def _folder(path: Path) -> Source:
-    """Copy all message files into one, end to end."""
-    lengths = array("q")
-    with tempfile.TemporaryFile() as spool:
+def _folder(path: Path, copy: Path | None) -> Source:
+    """Copy all message files into one mbox."""
+    ends = array("q")
+    with _spool(copy) as spool:
         for name in message_files(path):
-            before = spool.tell()
+            spool.write(_FROM_LINE)
+            ends.append(spool.tell())
             with name.open("rb") as file:
                 shutil.copyfileobj(file, spool, _PIECE)
-            lengths.append(spool.tell() - before)
+            ends.append(spool.tell())
+        if not ends:
+            raise MboxError(f'expected mail in "{path}", found no message')
         octets = _mapped(spool, path)
-    counts = np.frombuffer(lengths, dtype=np.int64)
-    return Source(octets, np.stack([np.cumsum(counts) - counts, counts]), False)
+    begins, after = np.frombuffer(ends, dtype=np.int64).reshape(-1, 2).T
+    return Source(octets, np.stack([begins, after - begins]), False)
 
 
-def _copied(file: IO[bytes], path: Path) -> mmap.mmap:
+def _spool(copy: Path | None) -> IO[bytes]:
+    return tempfile.TemporaryFile() if copy is None else copy.open("w+b")
+
+
+def _copied(file: IO[bytes], path: Path, copy: Path | None) -> mmap.mmap:
     """Map a copy of what comes from a pipe or is packed, unpacked."""
     head = file.read(6)
     packing = _packing(head, path)
-    with tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as packed:
+    with _spool(copy) as spool, tempfile.TemporaryFile() as packed:
         spooled = spool if packing is None else packed
         spooled.write(head)
         shutil.copyfileobj(file, spooled, _PIECE)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from stringzilla import find
 
-from mboxgen.examine import ODD, examine
+from mboxgen.examine import examine
 from mboxgen.flags import Flag
-from mboxgen.mbox import Block, open_path
+from mboxgen.mbox import Block, Oddities, open_path
 from mboxgen.scan import WINDOW, release
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ _HEADERS_AT_ONCE = 1024
 class Survey:
     """Mail in numbers. `sizes`: how many messages have so many delivered octets.
 
-    `note` says why an index that is there was not used; `left` lines begin with "From " and were taken for text, the
-    first of them `first_left`; `first_odd` is the first header line that is no field, `first_odd_message` whose it is.
+    `note` says why an index that is there was not used.
     """
 
     indexed: bool = False
@@ -70,11 +69,7 @@ class Survey:
     lf_messages: int = 0
     shapes: Counter[str] = field(default_factory=Counter)
     findings: Counter[str] = field(default_factory=Counter)
-    left: int = 0
-    first_left: str = ""
-    odd_headers: int = 0
-    first_odd_message: int = 0
-    first_odd: str = ""
+    oddities: Oddities = field(default_factory=Oddities)
 
     @property
     def messages(self) -> int:
@@ -117,26 +112,8 @@ def survey(path: Path, progress: Callable[[int, int], None] | None = None) -> Su
         seen += len(block.records)
         if progress:
             progress(seen, int(block.records[-1]["offset"]))
-    found.left, found.first_left = opened.scan.left, opened.scan.first_left
+    found.oddities.left, found.oddities.first_left = opened.scan.left, opened.scan.first_left
     return found
-
-
-def warnings(found: Survey) -> list[str]:
-    """Say, a line each, what of this mail will not come through as one may think."""
-    lines = []
-    if found.left:
-        them = "a line begins" if found.left == 1 else f"{found.left:,} lines begin"
-        lines.append(
-            f'{them} with "From " and no message was begun there (no date that is known; no blank line before it and '
-            f'header after it): "{found.first_left}"'
-        )
-    if found.odd_headers:
-        them = "1 message has" if found.odd_headers == 1 else f"{found.odd_headers:,} messages have"
-        lines.append(
-            f"{them} a header line that is neither a field nor continues one, which a server may mend: message "
-            f'{found.first_odd_message}, "{found.first_odd}"'
-        )
-    return lines
 
 
 def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[Block]:
@@ -165,30 +142,23 @@ def _note(octets: mmap.mmap, block: Block, found: Survey, seen: int) -> None:
         if words and count:
             found.findings[words] += count
     for name, words in _FIELDS.items():
-        lacking = len(records) - len(np.unique(block.header_lines.messages[_named(block, name)]))
+        having = block.header_lines.messages[_named(block, name)]
+        lacking = len(records) - int(np.count_nonzero(np.diff(having, prepend=-1)))
         if lacking:
             found.findings[words] += lacking
-    _note_odd(block, found, seen)
+    found.oddities.note_odd(block, seen)
     _note_shapes(octets, block, found)
-
-
-def _note_odd(block: Block, found: Survey, seen: int) -> None:
-    lines = block.header_lines
-    odd = np.flatnonzero(lines.names == ODD)
-    if odd.size and not found.odd_headers:
-        first = int(odd[0])
-        line = block.octets[lines.begins[first] : lines.ends[first]][:60].tobytes()
-        found.first_odd = line.decode("ascii", "backslashreplace")
-        found.first_odd_message = seen + int(lines.messages[first])
-    found.odd_headers += int(np.count_nonzero(block.records["flags"] & np.uint32(Flag.ODD_HEADER)))
 
 
 def _note_shapes(octets: mmap.mmap, block: Block, found: Survey) -> None:
     lines = block.header_lines
     places = _named(block, _CONTENT_TYPE)
-    messages, first = np.unique(lines.messages[places], return_index=True)
-    found.shapes["no Content-Type"] += len(block.records) - len(messages)
-    header = memoryview(block.octets)
+    messages = lines.messages[places]
+    first = np.flatnonzero(np.diff(messages, prepend=-1))
+    messages = messages[first]
+    if len(messages) < len(block.records):
+        found.shapes["no Content-Type"] += len(block.records) - len(messages)
+    header = block.octets.data
     begins = lines.begins[places[first]].tolist()
     shapes: list[str] = []
     for begin in begins:
@@ -210,7 +180,7 @@ def _named(block: Block, name: bytes) -> NDArray[np.int64]:
     lines = block.header_lines
     places = np.flatnonzero(lines.names == len(name))
     for at, octet in enumerate(name):
-        places = places[(block.octets[lines.begins[places] + at] | 32) == octet | 32]
+        places = places[(block.octets.take(lines.begins.take(places) + at) | 32) == octet | 32]
     return places
 
 
@@ -218,4 +188,5 @@ def _closed(octets: mmap.mmap, begin: int, end: int, boundary: bytes) -> bool:
     """Tell whether the outer boundary's last line is near the message's end, or anywhere in it."""
     closing = b"--" + boundary + b"--"
     with memoryview(octets) as view:
-        return find(view[max(begin, end - 4096) : end], closing) >= 0 or find(view[begin:end], closing) >= 0
+        near: int = find(view[max(begin, end - 4096) : end], closing)
+        return near >= 0 or int(find(view[begin:end], closing)) >= 0
