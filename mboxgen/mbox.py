@@ -356,11 +356,15 @@ def _examined_long(octets: mmap.mmap, whole: NDArray[np.uint8], spans: Spans) ->
 
 
 def _cut(octets: mmap.mmap, at: int, end: int) -> int:
-    """Give where a piece ends that begins here: after a line end where there is one, never between CR and LF."""
+    """Give where a piece ends that begins here: after a line end, or before what means the same anywhere in a line."""
     if end - at <= WINDOW:
         return end
     cut = octets.rfind(b"\n", at, at + WINDOW) + 1
-    return cut or at + WINDOW - (octets[at + WINDOW - 1] == 13)
+    if not cut:
+        cut = at + WINDOW
+        while cut > at + 1 and octets[cut] in b"\r\n.F \t":
+            cut -= 1
+    return cut
 
 
 def _records(spans: Spans, found: Examined) -> NDArray[np.void]:
