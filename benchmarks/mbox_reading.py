@@ -43,9 +43,8 @@ def main() -> None:
                 for _ in range(megabytes * 10**6 // len(message) // 100):
                     file.write(message * 100)
             _measure(path, name)
-    print(
-        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == 'darwin' else 10)} MB"
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
+    print(f"peak memory {peak} MB")
 
 
 def _measure(path: Path, name: str) -> None:
