@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mboxgen.corpus import GenerateError, Made, Progress, generate
     from mboxgen.mbox import Mbox, open_mbox, read_mbox
     from mboxgen.recipe import Recipe, RecipeError
-    from mboxgen.scan import MboxError
+    from mboxgen.sources import MboxError
 
 __all__ = [
     "GenerateError", "Made", "Mbox", "MboxError", "Progress", "Recipe", "RecipeError",
@@ -29,7 +29,7 @@ __all__ = [
 _ROOMS = {
     "GenerateError": "corpus", "Made": "corpus", "Progress": "corpus", "generate": "corpus",
     "Mbox": "mbox", "open_mbox": "mbox", "read_mbox": "mbox",
-    "Recipe": "recipe", "RecipeError": "recipe", "MboxError": "scan",
+    "Recipe": "recipe", "RecipeError": "recipe", "MboxError": "sources",
 }  # fmt: skip
 
 

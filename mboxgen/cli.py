@@ -36,7 +36,8 @@ Examples:
   mboxgen corpus.mbox --size 4kb:3 --size 60kb:1 --count 1000 --look personal
   mboxgen corpus.mbox --recipe corpus.toml
   mboxgen info corpus.mbox
-  mboxgen verify corpus.mbox"""
+  mboxgen verify corpus.mbox
+  mboxgen index corpus.mbox"""
 
 
 class _Size(click.ParamType[int]):
@@ -74,7 +75,7 @@ class _Commands(click.Group):
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "PATH [OPTIONS]")
-        formatter.write_usage(ctx.command_path, "info|verify PATH")
+        formatter.write_usage(ctx.command_path, "info|verify|index PATH")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         make = self.commands["make"]
@@ -179,18 +180,16 @@ def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool
 @commands.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def info(path: Path) -> None:
-    """Show count, sizes, MIME shapes and faults of any mbox.
+    """Show count, sizes, MIME shapes and faults of any mbox, Maildir or folder of .eml files; - reads a pipe.
 
     Example: mboxgen info corpus.mbox
     """
     from mboxgen import display
-    from mboxgen.mbox import open_mbox
     from mboxgen.survey import survey
 
-    with open_mbox(path) as mbox:
-        with display.progress("messages", False) as update:
-            found = survey(mbox, lambda number: update(number, len(mbox), int(mbox.records[number]["offset"])))
-        display.show_survey(path, mbox.indexed, found)
+    with display.progress("messages", False) as update:
+        found = survey(path, lambda messages, octets: update(messages, None, octets))
+    display.show_survey(path, found)
 
 
 @commands.command()
@@ -210,6 +209,20 @@ def verify(path: Path) -> int:
     if difference:
         click.echo(f"note: making it again would give another corpus here: {difference}", err=True)
     return 0 if verdict.sound else EXIT_BROKEN
+
+
+@commands.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def index(path: Path) -> None:
+    """Write the index of any mbox beside it, so that no reader has to read it through first.
+
+    Example: mboxgen index corpus.mbox
+    """
+    from mboxgen import display
+    from mboxgen.mbox import write_index
+
+    with display.progress("messages", False) as update, write_index(path, update) as mbox:
+        display.show_index(path, mbox)
 
 
 def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
@@ -262,7 +275,7 @@ def _failure(error: Exception) -> int:
     """Say in one line what could not be done; our own bugs keep their traceback."""
     from mboxgen.corpus import GenerateError
     from mboxgen.recipe import RecipeError
-    from mboxgen.scan import MboxError
+    from mboxgen.sources import MboxError
 
     if isinstance(error, (RecipeError, SizeError, FaultError)):
         click.echo(f"mboxgen: {error}", err=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mboxgen.corpus import Made
+    from mboxgen.mbox import Mbox
     from mboxgen.survey import Survey
     from mboxgen.verify import Verdict
 
@@ -62,19 +63,31 @@ def show_made(made: Made) -> None:
     )
 
 
-def show_survey(path: Path, indexed: bool, found: Survey) -> None:
+def show_survey(path: Path, found: Survey) -> None:
     """Show an mbox in numbers, with a histogram of its sizes."""
     console = Console(highlight=False)
-    total, count = int(found.sizes.sum()), len(found.sizes)
-    console.print(f"{escape(_shown(path))}: {count:,} messages, {format_size(total)} delivered", soft_wrap=True)
+    count = found.messages
+    console.print(f"{escape(_shown(path))}: {count:,} messages, {format_size(found.octets)} delivered", soft_wrap=True)
     ends = "LF" if found.lf_messages == count else "CRLF" if not found.lf_messages else "CRLF and LF"
-    console.print(f"line ends {ends}, index {'used' if indexed else 'none, scanned'}")
+    console.print(f"line ends {ends}, index {'used' if found.indexed else 'none, scanned'}")
+    for words in (found.note, *found.oddities.in_words()):
+        if words:
+            console.print(escape(words), soft_wrap=True)
     quantiles = ", ".join(f"p{p} {found.quantile(p):,}" for p in (1, 25, 50, 75, 95, 99))
-    console.print(f"octets: mean {total / count:,.0f}, {quantiles}, max {found.quantile(100):,}", soft_wrap=True)
-    console.print(f"header octets: mean {found.header_sizes.mean():,.0f}")
+    mean = found.octets / count
+    console.print(f"octets: mean {mean:,.0f}, {quantiles}, max {found.quantile(100):,}", soft_wrap=True)
+    console.print(f"header octets: mean {found.header_octets / count:,.0f}")
     _show_histogram(console, found)
     _show_counts(console, "MIME shape", found.shapes.most_common(12), count)
     _show_counts(console, "found", sorted(found.findings.items()), count)
+
+
+def show_index(path: Path, mbox: Mbox) -> None:
+    """Say that an index is there, and what was found on the way."""
+    console = Console(stderr=True, highlight=False)
+    done = "has an index already" if mbox.indexed else "index written"
+    for words in (f"{_shown(path)}: {len(mbox):,} messages, {done}", *mbox.oddities.in_words()):
+        console.print(escape(words), soft_wrap=True)
 
 
 def show_verdict(path: Path, verdict: Verdict) -> None:

@@ -21,4 +21,6 @@ class Flag(enum.IntFlag):
     BARE_LF = 64  # an LF without CR
     FROM_LINE = 128  # a line of the body begins with "From "
     UNTERMINATED = 256  # the last line has no end in the file; in CRLF form it has
-    CHECKSUMS_KNOWN = 1 << 31  # checksums, header length, delivered and the flags above are filled in
+    BARE_CR = 512  # a CR without LF: whoever sends it has to make it CRLF (RFC 5321 section 2.3.8)
+    ODD_HEADER = 1024  # a line of the header is neither a field nor goes on with one: servers may mend it
+    CHECKSUMS_KNOWN = 1 << 31  # the checksums are filled in

@@ -2,15 +2,18 @@
 
 Takes     an mbox and its records
 Gives     `<mbox>.idx`: a header of 128 octets and one record of 32 octets per message, mmap-able as a numpy array
-Refuses   an index that does not belong to the file: `load` gives None and the caller scans instead
+Refuses   an index that does not belong to the file: `load` gives None and the caller scans instead; one whose records
+          cannot be right: `misfit` says why
 Not here  finding messages by reading (scan), access to them (mbox)
 
 An index belongs to a file of the same size whose time of change is the one noted, or (a copy has a new time) whose
-first and last 4,096 octets sum to the value noted. What lies between is checked by `mboxgen verify` only.
+first and last 4,096 octets sum to the value noted. That its records sum to their checksum, and that each lies between
+two From_ lines of the file, is checked before use; every octet of the messages by `mboxgen verify` only.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
+from mboxgen.flags import Flag
+from mboxgen.from_lines import FROM, LONGEST
+from mboxgen.scan import MOST_BETWEEN, first_from_line, release
+
 if TYPE_CHECKING:
-    import os
+    import mmap
 
     from numpy.typing import NDArray
 
@@ -40,6 +47,7 @@ _HEADER = struct.Struct("<8sIIQQQII")  # magic, version, header octets, records,
 VERSION = 1
 HEADER_OCTETS = 128
 _EDGE_OCTETS = 4096
+_RECORDS_AT_ONCE = 4096
 
 
 def path_of(mbox: os.PathLike[str] | str) -> Path:
@@ -84,8 +92,6 @@ class Writer:
 
     def finish(self, mbox: Path) -> None:
         """Write the header for this mbox as it is now, and flush to the disk."""
-        import os
-
         found = mbox.stat()
         header = _HEADER.pack(
             _MAGIC, VERSION, HEADER_OCTETS, self._count, found.st_size, found.st_mtime_ns, _edges(mbox), self._crc
@@ -129,23 +135,54 @@ def load(mbox: Path) -> NDArray[np.void] | None:
         return None
     shape = (header.messages,)
     records: NDArray[np.void] = np.memmap(path, dtype=RECORD, mode="r", offset=HEADER_OCTETS, shape=shape)
-    return records if _plausible(mbox, records, header.octets) else None
+    return records
 
 
-def _plausible(mbox: Path, records: NDArray[np.void], octets: int) -> bool:
-    """Check that a From_ line ends where the first and the last message begin."""
-    with mbox.open("rb") as file:
-        for record in (records[0], records[-1]):
-            offset = int(record["offset"])
-            if offset + int(record["length"]) > octets:
-                return False
-            back = min(offset, 1024)
-            file.seek(offset - back)
-            before = file.read(back)
-            line = before[:-1].rpartition(b"\n")[2]
-            if not before.endswith(b"\n") or not line.startswith(b"From "):
-                return False
-    return True
+def misfit(mbox: Path, octets: mmap.mmap, records: NDArray[np.void]) -> str | None:
+    """Say why records that were loaded cannot be right for the mapped file, None when they can."""
+    header = read_header(mbox)
+    whole, end, crc = np.frombuffer(octets, dtype=np.uint8), 0, 0
+    for first in range(0, len(records), _RECORDS_AT_ONCE):
+        part = np.asarray(records[first : first + _RECORDS_AT_ONCE])
+        crc = crc32(part.tobytes(), crc)
+        sound = _sound(whole, part, end)
+        if not sound.all():
+            return f"its record of message {first + int(np.argmin(sound))} is not of a message in the file"
+        begin, end = end, int(part[-1]["offset"]) + int(part[-1]["length"])
+        release(octets, begin, end)
+    if _after_ends(whole, np.array([end]))[0] != len(whole):
+        return "it ends before the file does"
+    return None if header and crc == header.records_crc32 else "its records do not match its own checksum"
+
+
+def _sound(whole: NDArray[np.uint8], records: NDArray[np.void], end: int) -> NDArray[np.bool_]:
+    """Tell which records lie in the file in order, each after a From_ line, with the right line end."""
+    size, flags = len(whole), records["flags"]
+    offsets, lengths, delivered = (records[name].astype(np.int64) for name in ("offset", "length", "delivered"))
+    sound = (offsets > 0) & (offsets + lengths <= size) & (records["header_length"] <= records["length"])
+    offsets, lengths = np.where(sound, offsets, size), np.where(sound, lengths, 0)
+    ends = offsets + lengths
+    begins = _after_ends(whole, np.concatenate(([end], ends[:-1])))
+    if end == 0:
+        begins[0] = first_from_line(whole.data)
+    sound &= (begins + len(FROM) < offsets) & (offsets - begins <= LONGEST) & (whole[offsets - 1] == 10)
+    begins = np.where(sound, begins, 0)
+    for place, octet in enumerate(FROM):
+        sound &= whole[begins + place] == octet
+    kept = (flags & (Flag.LF_ONLY | Flag.UNTERMINATED)) == 0
+    sound &= ~kept | (delivered == lengths)
+    ended = (lengths > 0) & ((flags & Flag.UNTERMINATED) == 0)
+    sound &= ~ended | (whole[ends - 1] == 10)
+    sound &= ~(ended & kept & ((flags & Flag.BARE_LF) == 0)) | (whole[ends - 2] == 13)
+    return sound
+
+
+def _after_ends(whole: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pass over the line ends that separate a message from the next From_ line."""
+    for _ in range(MOST_BETWEEN):
+        found = whole[np.minimum(ends, len(whole) - 1)]
+        ends = ends + ((ends < len(whole)) & ((found == 10) | (found == 13)))
+    return ends
 
 
 def _edges(mbox: Path) -> int:

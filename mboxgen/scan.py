@@ -1,15 +1,13 @@
 """Find the messages of any mbox by reading it once, in bounded memory.
 
 Takes     a mapped mbox: mboxo, mboxrd, mboxcl, mboxcl2; lines ending in CRLF or LF
-Gives     where each message begins and ends
+Gives     where each message begins and ends, window by window; how many lines look like a From_ line and are text
 Refuses   what does not begin with a From_ line: MboxError says what it looks like instead
-Not here  the index (index), checksums and flags of a message (mbox)
+Not here  which lines begin a message (from_lines), the index (index), what is in a message (examine)
 
-A message begins after a line `From `, a sender, and a date, as asctime (`Fri Nov 21 22:55:00 2025`) or in the
-order of RFC 5322 (`Fri, 21 Nov 2025 22:55:00`), with or without zone and seconds. The whole line has to fit, as
-RFC 4155 asks; a blank line before it is not required, since many writers leave it out, and one is taken off the end of
-the message before when it is there. Where the first message has a Content-Length (mboxcl2 quotes nothing and relies
-on it), it is believed in every message where a From_ line or the end of the file follows.
+One blank line is taken off the end of a message when it is there. A byte order mark and blank lines before the first
+From_ line are passed over. Where a message has a Content-Length (mboxcl2 quotes nothing and relies on it), it is
+believed when a From_ line or the end of the file follows, whatever other messages have.
 """
 
 from __future__ import annotations
@@ -17,123 +15,192 @@ from __future__ import annotations
 import mmap
 import re
 import sys
+from bisect import bisect_left
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from stringzilla import find
+import numpy as np
+
+from mboxgen import from_lines
+from mboxgen.from_lines import FROM
+from mboxgen.sources import MboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-_MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_TIME = rb"\d{1,2}:\d\d(?::\d\d)?"
-_ZONE = rb"(?: (?:[A-Z]{1,5}|[+-]\d{4}))"
-# A sender without spaces is passed over at once; any other is tried octet by octet, at ten times the cost.
-_REST = (
-    rb"rom (?:[^ \r\n]{1,397} {1,3}|[^\r\n]{0,400}?)" + _DAY
-    + rb"(?: +" + _MONTH + rb" +\d{1,2} +" + _TIME + _ZONE + rb"{0,2} \d{4}"
-    + rb"|, ?\d{1,2} " + _MONTH + rb" \d{4} " + _TIME + rb")[^\r\n]{0,400}\r?\n"
-)  # fmt: skip
-FROM_LINE = re.compile(rb"F" + _REST)
-# Looked for many octets at a time; the LF may belong to the From_ line before: a message may be empty.
-_SEPARATOR = b"\nFrom "
-_LONGEST_FROM = 1024
-_WINDOW = 16 << 20
+    from numpy.typing import NDArray
+
+WINDOW = 1 << 20
+"""Octets looked at together: arrays of them stay in the cache, and small even where every octet is a line end."""
+
+_MAPPED = 16 << 20
 _MADV_POPULATE_READ = 22  # madvise(2), since Linux 5.14: one call for a window, not a fault for each 64 KiB
 _HEADER_WINDOW = 256 << 10  # above Postfix's header_size_limit of 102,400
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _HEADER_END = re.compile(rb"\n\r?\n")
-_PACKED = {
-    b"\x1f\x8b": "a gzip file; unpack it first (gunzip -k)",
-    b"BZh": "a bzip2 file; unpack it first (bunzip2 -k)",
-    b"\xfd7zXZ": "an xz file; unpack it first (unxz -k)",
-    b"\x28\xb5\x2f\xfd": "a zstd file; unpack it first (unzstd)",
-    b"PK\x03\x04": "a zip file; unpack it first (unzip)",
-    b"!BDN": "an Outlook PST file; convert it first (readpst)",
-}
+MOST_BETWEEN = 6
+"""Octets of line ends between a message and the next From_ line: a blank line, and what Content-Length leaves out."""
+
+_BEFORE_FIRST = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*")
 
 
-class MboxError(ValueError):
-    """A file that cannot be read as an mbox; the text says what was expected and what was found."""
+class Spans(NamedTuple):
+    """Messages that follow each other: offset and length of each, and whether its From_ line ends in bare LF."""
+
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    lf: NDArray[np.bool_]
 
 
-def messages(octets: mmap.mmap, name: str) -> Iterator[tuple[int, int, bool]]:
-    """Yield (offset, length, From_ line ends in bare LF) of every message of a mapped mbox, in order.
+class _Window(NamedTuple):
+    """Where From_ lines begin and end, and where lines begin that look like Content-Length; in order."""
 
-    The length is without the blank line that separates it from the next. Pages passed are given back to the system.
-    """
-    first = FROM_LINE.match(octets, 0, min(len(octets), _LONGEST_FROM))
-    if first is None:
-        raise MboxError(f'expected an mbox in "{name}", found {_looks_like(octets)}')
-    start, released = first.end(), 0
-    _map(octets, 0)
-    for end, following in _boundaries(octets, start):
-        yield start, _without_blank(octets, end) - start, octets[start - 2] != 13
-        start = following
-        if start - released > _WINDOW:
-            released = release(octets, released, start)
-            _map(octets, released)
+    begins: NDArray[np.int64]
+    afters: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    left: NDArray[np.int64]
 
 
-def _boundaries(octets: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
-    """Yield where each message ends and where the next begins, the end of the file last."""
-    if _content_length(octets, start) is not None:
-        yield from _counted_boundaries(octets, start)
-        return
-    yield from _from_lines(octets, start)
-    yield len(octets), len(octets)
+class Scan:
+    """One pass through a mapped mbox. `left` lines begin with "From " and are text, the first of them `first_left`."""
+
+    def __init__(self, octets: mmap.mmap, name: str) -> None:
+        self._octets = octets
+        self._name = name
+        self.left = 0
+        self.first_left = ""
+
+    def spans(self) -> Iterator[Spans]:
+        """Yield all messages in order. Pages passed are given back to the system."""
+        octets = self._octets
+        whole = np.frombuffer(octets, dtype=np.uint8)
+        start: int | None = self.first_start()
+        searched, released = (start or 0) - 1, 0
+        populate(octets, 0, 2 * _MAPPED)
+        while start is not None and searched < len(octets):
+            window = self._window(whole, searched, min(searched + WINDOW, len(octets)))
+            searched += WINDOW
+            if window.counts.size:
+                starts, ends, start, counted = self._counted(window, start)
+                searched = max(searched, (start or 0) - 1)
+            else:
+                counted, ends = [], window.begins
+                starts = np.concatenate(([start], window.afters))
+                start, starts = int(starts[-1]), starts[:-1]
+            self._note_left(window.left, counted)
+            if starts.size:
+                yield _spans(whole, starts, ends)
+            if searched - released > _MAPPED:
+                released = release(octets, released, min(searched, len(octets)))
+                populate(octets, released, 2 * _MAPPED)
+        if start is not None:
+            yield _spans(whole, np.array([start]), np.array([len(octets)]))
+
+    def first_start(self) -> int:
+        """Give where the first message begins; MboxError when this is no mbox."""
+        octets = self._octets
+        begin = first_from_line(octets)
+        end = from_lines.line_end(octets, begin, first=True)
+        if end is None:
+            raise MboxError(f'expected an mbox in "{self._name}", found {_looks_like(octets, begin)}')
+        return end
+
+    def _window(self, whole: NDArray[np.uint8], begin: int, end: int) -> _Window:
+        size = len(whole)
+        lines = np.flatnonzero(whole[begin:end] == 10) + (begin + 1)
+        lines = lines[: np.searchsorted(lines, size - len(FROM), side="right")]
+        initials = whole.take(lines)
+        named = lines[(initials | 32) == ord("c")]
+        named = named[: np.searchsorted(named, size - 15)]
+        counts = named[(whole[named + 7] == ord("-")) & (whole[named + 14] == ord(":"))]
+        begins = lines[initials == FROM[0]]
+        for place in range(1, len(FROM)):
+            begins = begins[whole[begins + place] == FROM[place]]
+        if not begins.size:
+            return _Window(begins, begins, counts, begins)
+        return self._taken(whole, lines, begins, counts)
+
+    def _taken(
+        self, whole: NDArray[np.uint8], lines: NDArray[np.int64], begins: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> _Window:
+        """Tell From_ lines from text that begins with "From "."""
+        following = np.append(lines, 0)[np.searchsorted(lines, begins) + 1]
+        taken = np.zeros(len(begins), dtype=np.bool_)
+        known = following > 0
+        taken[known] = from_lines.plain(whole, begins[known], following[known] - 1)
+        for at in np.flatnonzero(~taken).tolist():
+            after = from_lines.line_end(self._octets, int(begins[at]))
+            if after is not None:
+                taken[at], following[at] = True, after
+        return _Window(begins[taken], following[taken], counts, begins[~taken])
+
+    def _counted(
+        self, window: _Window, start: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int | None, list[tuple[int, int]]]:
+        """Give starts and ends of messages where Content-Length may say them, the next start, and what was counted."""
+        begins, afters, counts = window.begins.tolist(), window.afters.tolist(), window.counts.tolist()
+        found: list[tuple[int, int]] = []
+        counted: list[tuple[int, int]] = []
+        following: int | None = start
+        while following is not None:
+            start, at = following, bisect_left(begins, following)
+            count = bisect_left(counts, start)
+            following = None
+            if count < len(counts) and (at == len(begins) or counts[count] < begins[at]):
+                after = self._after_content(start)
+                if after is not None:
+                    found.append((start, after[0]))
+                    counted.append((start, after[0]))
+                    if after[1] == after[0]:  # the end of the file
+                        return (*np.array(found).T, None, counted)
+                    following = after[1]
+            if following is None and at < len(begins):
+                found.append((start, begins[at]))
+                following = afters[at]
+        columns = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        return columns[0], columns[1], start, counted
+
+    def _after_content(self, start: int) -> tuple[int, int] | None:
+        """Give the message's end and the next one's start; None when its Content-Length does not lead there."""
+        octets = self._octets
+        limit = min(len(octets), start + _HEADER_WINDOW)
+        blank = _HEADER_END.search(octets, start, limit)
+        stated = _CONTENT_LENGTH.search(octets[start : blank.end()]) if blank else None
+        end = blank.end() + int(stated[1]) if blank and stated else None
+        size = len(octets)
+        if end is None or end > size:
+            return None
+        after = end
+        while after < size and octets[after] in b"\r\n" and after < end + MOST_BETWEEN - 2:
+            after += 1
+        if after == size:
+            return size, size
+        if octets[after - 1] != ord("\n") or octets[after : after + len(FROM)] != FROM:
+            return None
+        following = from_lines.line_end(octets, after)
+        return None if following is None else (after, following)
+
+    def _note_left(self, begins: NDArray[np.int64], counted: list[tuple[int, int]]) -> None:
+        for begin, end in counted:
+            begins = begins[(begins < begin) | (begins >= end)]
+        if begins.size and not self.left:
+            line = self._octets[int(begins[0]) : int(begins[0]) + 80]
+            self.first_left = line.splitlines()[0].decode("ascii", "backslashreplace")
+        self.left += int(begins.size)
 
 
-def _counted_boundaries(octets: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
-    """Like `_boundaries`, by Content-Length where it is right, by searching where not."""
-    while start < len(octets):
-        found = _after_content(octets, start)
-        if found is None:
-            found = next(_from_lines(octets, start), (len(octets), len(octets)))
-        yield found
-        start = found[1]
+def first_from_line(octets: mmap.mmap | memoryview) -> int:
+    """Give where the first line is that is not blank."""
+    before = _BEFORE_FIRST.match(octets)
+    return before.end() if before else 0
 
 
-def _from_lines(octets: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
-    """Yield where each From_ line from `start` on begins and ends."""
-    begin = start - 1
-    with memoryview(octets) as view:
-        while (found := find(view, _SEPARATOR, begin)) >= 0:
-            begin = found + 1
-            if (line := FROM_LINE.match(view, begin)) is not None:
-                yield line.span()
-                begin = line.end() - 1
-
-
-def _after_content(octets: mmap.mmap, start: int) -> tuple[int, int] | None:
-    """Give the message's end and the next one's start; None when its Content-Length does not lead there."""
-    size, end = len(octets), _content_length(octets, start)
-    if end is None or end > size:
-        return None
-    after = end
-    while after < size and octets[after] in b"\r\n" and after < end + 4:
-        after += 1
-    if after == size:
-        return size, size
-    line = FROM_LINE.match(octets, after, min(size, after + _LONGEST_FROM))
-    return line.span() if line is not None else None
-
-
-def _content_length(octets: mmap.mmap, start: int) -> int | None:
-    """Give where the content ends according to the header, None when the header does not say."""
-    limit = min(len(octets), start + _HEADER_WINDOW)
-    blank = _HEADER_END.search(octets, start, limit)
-    stated = _CONTENT_LENGTH.search(octets[start : blank.end()]) if blank else None
-    return blank.end() + int(stated[1]) if blank and stated else None
-
-
-def _without_blank(octets: mmap.mmap, end: int) -> int:
+def _spans(whole: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Spans:
     """Take the one blank line off that separates a message from the next."""
-    tail = octets[end - 3 : end]
-    if tail.endswith(b"\n\n"):
-        return end - 1
-    return end - 2 if tail == b"\n\r\n" else end
+    last, before = whole[ends - 1], whole[ends - 2]
+    blank = (last == 10) & (before == 10)
+    blank_crlf = (last == 10) & (before == 13) & (whole[ends - 3] == 10)
+    return Spans(starts, ends - blank - 2 * blank_crlf - starts, whole[starts - 2] != 13)
 
 
 def release(octets: mmap.mmap, begin: int, end: int) -> int:
@@ -146,19 +213,28 @@ def release(octets: mmap.mmap, begin: int, end: int) -> int:
     return end
 
 
-def _map(octets: mmap.mmap, begin: int) -> None:
-    """Have the window from a page on mapped before it is read, where the system can."""
+def populate(octets: mmap.mmap, begin: int, length: int) -> None:
+    """Have octets from a page on mapped before they are read, where the system can."""
     begin -= begin % mmap.PAGESIZE
     if sys.platform == "linux" and begin < len(octets):
         with suppress(OSError):  # an older system maps page by page
-            octets.madvise(_MADV_POPULATE_READ, begin, min(2 * _WINDOW, len(octets) - begin))
+            octets.madvise(_MADV_POPULATE_READ, begin, min(length, len(octets) - begin))
 
 
-def _looks_like(octets: mmap.mmap) -> str:
-    head = octets[:80]
-    for magic, words in _PACKED.items():
-        if head.startswith(magic):
-            return words
-    line = head.split(b"\n")[0].rstrip(b"\r").decode("ascii", "backslashreplace")
+def _looks_like(octets: mmap.mmap, begin: int) -> str:
+    head = octets[begin : begin + from_lines.LONGEST]
+    if head.startswith(b"\1\1\1\1"):
+        return r"an MMDF file; make it an mbox first (sed 's/^\x01\x01\x01\x01$//')"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "text in UTF-16; convert it first (iconv -f UTF-16 -t UTF-8)"
+    first = head.split(b"\n")[0]
+    if head.startswith(FROM):
+        if b"\r" in first.rstrip(b"\r"):
+            return "lines that end in CR alone, as on old Macs; give them LF first (tr '\\r' '\\n')"
+        if first.endswith(b"\r\r"):
+            return "lines that end in CR CR LF: it was converted twice; take the CRs off first (tr -d '\\r')"
+        if b"\n" not in head and begin + len(first) == len(octets):
+            return "one From_ line without a line end, and nothing after it: no message"
+    line = first.rstrip(b"\r").decode("ascii", "backslashreplace")
     wanted = 'a first line such as "From user@example.org Fri Nov 21 22:55:00 2025" is needed'
     return f'"{line[:60]}" at its start; {wanted}'

@@ -15,8 +15,9 @@ from zlib_ng.zlib_ng import crc32
 
 from mboxgen import index
 from mboxgen.flags import Flag
+from mboxgen.from_lines import FROM
 from mboxgen.mbox import Mbox, MboxError, open_mbox
-from mboxgen.scan import FROM_LINE
+from mboxgen.sources import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +48,10 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> Verdict
     if header is None:
         open_mbox(path).close()  # says what is wrong with the file itself, if anything
         raise MboxError(f'no index "{index.path_of(path)}" to check against; "mboxgen info" reads any mbox')
-    with open_mbox(path) as mbox:
-        if not mbox.indexed:
-            return Verdict(header.messages, 0, [_misfit(path, header)])
+    records = index.load(path)
+    if records is None:
+        return Verdict(header.messages, 0, [_misfit(path, header)])
+    with Mbox(open_source(path).octets, records, True) as mbox:
         verdict = Verdict(len(mbox), 0, [])
         if crc32(mbox.records.tobytes()) != header.records_crc32:
             verdict.findings.append("the index itself was changed: its records do not match its own checksum")
@@ -80,7 +82,7 @@ def _fault(mbox: Mbox, number: int, end: int) -> str | None:
     record = mbox.records[number]
     if int(record["offset"]) + int(record["length"]) > mbox.size or int(record["offset"]) < end:
         return "its place in the index lies outside the file or inside another message"
-    if not FROM_LINE.match(mbox.from_line(number) + b"\n"):
+    if not mbox.from_line(number).startswith(FROM):
         return "no From_ line before it"
     message = mbox.crlf(number)
     try:

@@ -82,9 +82,10 @@ def run(
             route = resolve(plan.target)
             check(plan, route)
             say(f"target {plan.target} is at {route}")
+        with_corpus = stack.enter_context(workload.prepared(plan, say))
         started_at = datetime.now(UTC)
         supervisor = Supervisor(
-            plan,
+            with_corpus,
             route,
             workers=plan.workers or default_workers(plan.sessions, embedded=sink is not None),
             date=format_datetime(started_at),
@@ -94,11 +95,11 @@ def run(
         account = supervisor.run()
         sent = interrupts.count
         if manifest is not None:
-            _manifest(plan, account).write(manifest)
-        ledger = _proof(plan, account, sink) if sink is not None and plan.ledger else None
+            _manifest(with_corpus, account).write(manifest)
+        ledger = _proof(with_corpus, account, sink) if sink is not None and plan.ledger else None
         delivery = None
         if drain is not None:
-            ledger, delivery = drains.wait(drain, _manifest(plan, account), say, interrupts)
+            ledger, delivery = drains.wait(drain, _manifest(with_corpus, account), say, interrupts)
         stopped_by = account.stopped_by if interrupts.count == sent else StoppedBy.INTERRUPTED
         return _results(plan, route, account, started_at, stopped_by, ledger, delivery)
 
@@ -130,7 +131,8 @@ def _manifest(plan: Plan, account: Account) -> Manifest:
     began_ns[account.begins[0]] = account.begins[1]
 
     def handed(numbers: NDArray[np.int64]) -> Handed:
-        return Handed(numbers, _recipients(plan, account, numbers), began_ns[numbers], _digests(plan, account, numbers))
+        recipients, digests = _recipients(plan, account, numbers), _digests(plan, account, numbers)
+        return Handed(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
 
     return Manifest.here(plan.run_id, account.planned, handed(account.accepted), handed(account.in_doubt))
 

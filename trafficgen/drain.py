@@ -73,6 +73,8 @@ def wait(
     last_ns = int(arrivals.first_ns.max()) if one_clock and arrivals.first_ns.size else now_ns()
     # A copy that a lost reply explains is the server's right; only the others are duplicates.
     doubles = proof.unexplained + proof.unexpected
+    if proof.mended:
+        say(f"{proof.mended} messages were mended on the way: a header line of theirs is no field")
     lost = proof.missing + proof.misdelivered  # of the latter, too, a recipient got none
     latencies = Histogram()
     if proof.latencies_ns is not None:
@@ -93,7 +95,7 @@ def _per_s(messages: int, elapsed_ns: int) -> float:
 
 
 def _sent(handed: Handed) -> Sent:
-    return Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests)
+    return Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests, handed.mendable)
 
 
 def _got(arrivals: Arrivals) -> Got:

@@ -6,6 +6,9 @@
     number       what recipients and their digest (`mark.digest`; spaces: not known), began, ns
     # end 1
 
+`A` and `D` in place of `a` and `d`: the header has a line that is no field, so that a server may mend the message on
+its way. A file with such messages says 3 in its first line, since readers of version 2 would pass over them.
+
 Takes     numbers of accepted messages (`a`) and of those in doubt (`d`), how many recipients each has, when it began
 Gives     a text file, whole or not at all, and its content back
 Fails     ResultsError for a file that is no manifest or is cut off
@@ -31,12 +34,14 @@ from trafficgen.boot import boot_id, wall_offset_ns
 from trafficgen.errors import ResultsError, SetupError
 
 MAGIC: Final = b"# traffic-gen manifest 2\n"
+_MENDABLE_MAGIC: Final = b"# traffic-gen manifest 3\n"
 _OLD_MAGIC: Final = b"# traffic-gen manifest 1\n"
 _WIDTH: Final = 12 + 1 + 1 + 1 + 4 + 1 + 8 + 1 + 19 + 1
 _OLD_WIDTH: Final = _WIDTH - 9
 _NUMBER, _RECIPIENTS = slice(0, 12), slice(15, 19)
 _ACCEPTED: Final = ord("a")
 _IN_DOUBT: Final = ord("d")
+_CAPITAL: Final = ord("a") - ord("A")
 _ROWS_AT_ONCE: Final = 1 << 18
 
 
@@ -45,18 +50,20 @@ class Handed:
     """Messages, all arrays of one length.
 
     Their numbers, recipients of each, when each began (0: not known), and who its recipients are, as one number
-    (`mark.digest`; -1: not known).
+    (`mark.digest`; -1: not known). `mendable`: whose header a server may mend; None: nobody's.
     """
 
     numbers: NDArray[np.int64]
     recipients: NDArray[np.int64]
     began_ns: NDArray[np.int64]
     digests: NDArray[np.int64]
+    mendable: NDArray[np.bool_] | None = None
 
     @classmethod
     def none(cls) -> Self:
         """No messages."""
-        return cls(*(np.zeros(0, np.int64) for _ in range(4)))
+        numbers = np.zeros(0, np.int64)
+        return cls(numbers, numbers, numbers, numbers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +94,9 @@ class Manifest:
         rows = self.accepted.numbers.size + self.in_doubt.numbers.size
         try:
             with beside.open("wb") as file:
-                file.write(MAGIC + json.dumps(head).encode("ascii") + b"\n")
+                marks = (part.mendable for part in (self.accepted, self.in_doubt))
+                mendable = any(mark is not None and mark.any() for mark in marks)
+                file.write((_MENDABLE_MAGIC if mendable else MAGIC) + json.dumps(head).encode("ascii") + b"\n")
                 for handed, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
                     for begin in range(0, handed.numbers.size, _ROWS_AT_ONCE):
                         file.write(_rows(handed, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
@@ -125,7 +134,7 @@ def read(path: Path) -> Manifest:
     top = octets[:4096].tobytes()
     line_end = top.find(b"\n", len(MAGIC))
     tail = octets[-40:].tobytes().rpartition(b"# end ")
-    if not top.startswith((MAGIC, _OLD_MAGIC)) or line_end < 0:
+    if not top.startswith((MAGIC, _MENDABLE_MAGIC, _OLD_MAGIC)) or line_end < 0:
         raise ResultsError(f'expected a manifest of "send --manifest", got "{path}"')
     try:
         return _parsed(octets, top, line_end, tail)
@@ -138,7 +147,7 @@ def read(path: Path) -> Manifest:
 def _parsed(octets: decimals.Text, top: bytes, line_end: int, tail: tuple[bytes, bytes, bytes]) -> Manifest:
     head = msgspec.json.decode(top[len(MAGIC) : line_end], type=_Head)
     begin = line_end + 1
-    width = _WIDTH if top.startswith(MAGIC) else _OLD_WIDTH
+    width = _OLD_WIDTH if top.startswith(_OLD_MAGIC) else _WIDTH
     count = int(tail[2]) if tail[1] and re.fullmatch(rb"\d{1,15}\n", tail[2]) else -1
     end = begin + count * width
     if count < 0 or end + len(tail[1] + tail[2]) != octets.size:
@@ -154,7 +163,7 @@ def _parsed(octets: decimals.Text, top: bytes, line_end: int, tail: tuple[bytes,
 
 def _read(rows: decimals.Text, kind: int) -> Handed:
     """The messages of one kind. ValueError when a line of theirs is not as `_rows` writes it."""
-    found = rows[rows[:, 13] == kind]
+    found = rows[rows[:, 13] | _CAPITAL == kind]
     handed = _handed(found)
     for begin in range(0, len(found), _ROWS_AT_ONCE):
         part = slice(begin, begin + _ROWS_AT_ONCE)
@@ -171,7 +180,7 @@ def _rows(handed: Handed, kind: int, part: slice) -> decimals.Text:
     numbers = handed.numbers[part]
     rows = np.full((numbers.size, _WIDTH), 32, np.uint8)
     rows[:, :12] = decimals.to_text(numbers, 12)
-    rows[:, 13] = kind
+    rows[:, 13] = kind if handed.mendable is None else kind - _CAPITAL * handed.mendable[part]
     rows[:, 15:19] = decimals.to_text(handed.recipients[part], 4)
     digests = handed.digests[part]
     rows[:, 20:28] = np.where(digests[:, None] >= 0, decimals.to_hexadecimal(digests, 8), 32)
@@ -188,4 +197,4 @@ def _handed(rows: decimals.Text) -> Handed:
     if rows.shape[1] == _WIDTH:
         known = decimals.all_hexadecimal(rows[:, 20:28])
         digests[known] = decimals.from_hexadecimal(rows[known, 20:28])
-    return Handed(numbers, recipients, began_ns, digests)
+    return Handed(numbers, recipients, began_ns, digests, rows[:, 13] & _CAPITAL == 0)

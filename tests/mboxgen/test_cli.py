@@ -21,11 +21,11 @@ def test_the_examples_of_the_help_work(mboxgen: Run, tmp_path: Path) -> None:
     assert commands.epilog is not None
     (tmp_path / "corpus.toml").write_text('preset = "spec2001"\ncount = 30\nfaults = ["leading-dot:0.5"]\n')
     examples = [line.strip() for line in commands.epilog.splitlines() if line.startswith("  mboxgen")]
-    assert len(examples) == 7
+    assert len(examples) == 8
     for example in examples:
         small = example.replace("100000", "300").replace("10GB", "2MB").replace("--count 1000", "--count 100")
         words = small.split()[1:]
-        force = [] if words[0] in ("info", "verify") else ["--force"]
+        force = [] if words[0] in ("info", "verify", "index") else ["--force"]
         done = mboxgen(*words, *force)
         assert done.returncode == 0, (example, done.stderr)
 

@@ -117,8 +117,18 @@ def test_what_is_no_mbox_is_refused_by_name(messages_of, tmp_path, octets, words
     assert str(path) in str(refused.value)
 
 
-def test_folder_is_refused(messages_of, tmp_path):
-    with pytest.raises(PlanError, match=r"folder.*\(--mbox\)$"):
+def test_a_bare_cr_or_lf_is_sent_as_crlf(messages_of, delivered, tmp_path):
+    # RFC 5321 section 2.3.8: a client must not send CR or LF but together.
+    path = tmp_path / "a.mbox"
+    line = b"From a@b.test Fri Nov 21 22:55:00 2025\r\n"
+    path.write_bytes(line + b"Subject: x\r\n\r\na\rb\nc\r\r\nd\r\n\r\n" + line + b"Subject: y\r\n\r\nz\r\r\n")
+    first, second = map(delivered, messages_of(content=Corpus(path)).block(0, 2))
+    assert first.endswith(b"Subject: x\r\n\r\na\r\nb\r\nc\r\n\r\nd\r\n")
+    assert second.endswith(b"Subject: y\r\n\r\nz\r\n\r\n")
+
+
+def test_folder_without_mail_is_refused(messages_of, tmp_path):
+    with pytest.raises(PlanError, match=r"folder of \.eml files.*\(--mbox\)$"):
         messages_of(content=Corpus(tmp_path))
 
 

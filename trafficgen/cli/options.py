@@ -155,7 +155,8 @@ def _add_content() -> None:
         Use this file as the body of every message, under generated headers. Line ends become CRLF.""")
     add("--mbox", metavar="FILE", help="""
         Send the messages of an mbox as they are, in their order, again from the start at its end. Any size: the file
-        is mapped, not loaded.""")
+        is mapped, not loaded. Also packed (gzip, bzip2, xz, zstd), a Maildir, a folder of .eml files, or - for a
+        pipe.""")
     add("--shuffle", is_flag=True, help="Send the messages of --mbox in random order, another one each time round.")
     add("--header", multiple=True, type=Lines(), metavar="'NAME: VALUE'", help="""
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by

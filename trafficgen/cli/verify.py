@@ -36,7 +36,13 @@ _PATHS: Final = {"multiple": True, "metavar": "PATH", "type": click.Path(path_ty
 @click.command("verify", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.argument("ledgers", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--maildir", cls=GroupedOption, group="Where", help="A Maildir, or a folder of many.", **_PATHS)
+@click.option(
+    "--maildir",
+    cls=GroupedOption,
+    group="Where",
+    help="A Maildir, a folder of many, or a folder of .eml files.",
+    **_PATHS,
+)
 @click.option("--mbox", cls=GroupedOption, group="Where", help="An mbox that was delivered to.", **_PATHS)
 @click.option(
     "--late-after",
@@ -121,7 +127,7 @@ def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_a
 
     fields = ("numbers", "recipients", "taken_ns", "damaged", "unanswered", "digests")
     accepted, in_doubt = (
-        Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests)
+        Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests, handed.mendable)
         for handed in (sent.accepted, sent.in_doubt)
     )
     return verify(
@@ -142,6 +148,8 @@ def _lines(delivery: "Delivery", late_after: str | None) -> list[str]:
     ]
     if delivery.misdelivered:
         lines.append(f"{delivery.misdelivered} misdelivered: a recipient got more than one copy, and another none")
+    if delivery.mended:
+        lines.append(f"{delivery.mended} mended: a header line of theirs is no field, so a server may end it there")
     if delivery.in_doubt:
         lines.append(f"{delivery.in_doubt} in doubt: {delivery.in_doubt_delivered} of them arrived")
     for what, numbers in (
@@ -177,7 +185,7 @@ def _percentiles(delivery: "Delivery") -> dict[str, int]:
 def _plain(delivery: "Delivery") -> dict[str, object]:
     counts = (
         "expected", "delivered", "missing", "in_doubt", "in_doubt_delivered",
-        "explained", "unexplained", "corrupted", "unexpected", "late", "misdelivered",
+        "explained", "unexplained", "corrupted", "unexpected", "late", "misdelivered", "mended",
     )  # fmt: skip
     return {
         **{name: getattr(delivery, name) for name in counts},

@@ -57,7 +57,9 @@ class Delivery:
     `in_doubt` messages whose sender never heard, of which `in_doubt_delivered` arrived.
     `duplicated` messages reached a recipient more than once: `explained` when a reply to an earlier copy was lost, so
     that sending again was right (RFC 5321 section 4.5.4.1), `unexplained` otherwise.
-    `corrupted` messages have a copy with a wrong checksum. `unexpected` ones arrived though nobody took them over.
+    `corrupted` messages have a copy with a wrong checksum; in `mended` ones that is no wonder, since their header has
+    a line that is no field, and a server may end the header there.
+    `unexpected` ones arrived though nobody took them over.
     `misdelivered` ones have as many copies as recipients, but for others: one recipient got two, another none. That is
     told when both sides noted who the recipients were.
     `late` ones took longer than was allowed. `latencies_ns`: from the (intended) start to the first arrival, of each
@@ -79,6 +81,7 @@ class Delivery:
     """The first few."""
     unexplained_numbers: tuple[int, ...]
     misdelivered: int = 0
+    mended: int = 0
 
     @property
     def clean(self) -> bool:
@@ -90,13 +93,15 @@ class Delivery:
 class Sent:
     """Messages of the sender, arrays of one length.
 
-    Number, recipients, when each began (0: not known), who its recipients are (`mark.digest`; -1: not known).
+    Number, recipients, when each began (0: not known), who its recipients are (`mark.digest`; -1: not known), whether a
+    server may mend its header (None: of no message).
     """
 
     numbers: NDArray[np.int64]
     recipients: NDArray[np.int64]
     began_ns: NDArray[np.int64]
     digests: NDArray[np.int64]
+    mendable: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +133,8 @@ def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_af
     unexplained = double & (arrived - excused > most)
     missing = arrived < least
     misdelivered = _misdelivered(accepted, got, here, copy, (arrived == least) & (least > 0))
+    damaged = np.unique(got.numbers[got.damaged])
+    mended = np.isin(damaged, np.concatenate([_mendable(accepted), _mendable(in_doubt)]))
     latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, got))
     return Delivery(
         expected=int(accepted.numbers.size),
@@ -137,14 +144,19 @@ def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_af
         in_doubt_delivered=int(np.count_nonzero(arrived[doubt])),
         explained=int(np.count_nonzero(double & ~unexplained)),
         unexplained=int(np.count_nonzero(unexplained)),
-        corrupted=int(np.unique(got.numbers[got.damaged]).size),
+        corrupted=int(np.count_nonzero(~mended)),
         unexpected=int(np.count_nonzero(unexpected)),
         late=int(np.count_nonzero(latencies > late_after_ns)) if one_clock and late_after_ns is not None else 0,
         latencies_ns=latencies if one_clock else None,
         missing_numbers=tuple(numbers[missing][:_SHOWN].tolist()),
         unexplained_numbers=tuple(numbers[unexplained][:_SHOWN].tolist()),
         misdelivered=int(np.count_nonzero(misdelivered)),
+        mended=int(np.count_nonzero(mended)),
     )
+
+
+def _mendable(sent: Sent) -> NDArray[np.int64]:
+    return sent.numbers[sent.mendable] if sent.mendable is not None else np.empty(0, np.int64)
 
 
 def _misdelivered(

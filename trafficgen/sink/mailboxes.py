@@ -1,16 +1,20 @@
 """Copies of a run's messages in mailboxes, where a server under test has really delivered.
 
-Takes     Maildir folders (with all folders inside), mbox files
+Takes     Maildir folders (with all folders inside), folders of .eml files, mbox files
 Gives     the same as a ledger's reader: every copy, one recipient each, whole or not, when
 Limits    reads a message at a time
 Fails     ResultsError for what is no Maildir or mbox; mail without a mark of the run is only counted
 Not here  IMAP and POP3; what should be there (manifest)
 
-Stores change line ends: the body is taken with CRLF again before its checksum is compared. An mbox may have quoted
-lines that begin with "From " (">From "), so a body that does not fit is tried with them unquoted. A Maildir file's
-time of change is when it was delivered, on the time of day; an mbox has no such times.
+Stores change line ends: the body is taken with CRLF again before its checksum is compared. What an mbox did to lines
+that begin with "From " depends on its form, which no mbox says: mboxrd put a ">" before "From ", ">From ", ">>From "
+(our own capture does), mboxo only before "From ", mboxcl2 before none. So a body that does not fit is tried with each
+undone, and the checksum decides; of an mboxo, whose ">From " may have been either, all ways are tried if they are few.
+A file's time of change is when it was delivered, on the time of day; an mbox has no such times.
 """
 
+import itertools
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,6 +28,9 @@ from trafficgen.errors import ResultsError
 from trafficgen.sink.ledger_reader import Copies
 
 _NEW_AND_CUR: Final = ("new", "cur")
+_QUOTED: Final = re.compile(rb"^>(?=From )", re.MULTILINE)
+_QUOTED_AGAIN: Final = re.compile(rb"^>(>*From )", re.MULTILINE)
+_MAX_QUOTED: Final = 8  # 256 ways
 
 
 class Found(NamedTuple):
@@ -63,7 +70,10 @@ def _messages(path: Path) -> Iterator[bytes]:
 def _maildir_files(path: Path) -> Iterator[Path]:
     folders = [folder for name in _NEW_AND_CUR for folder in path.rglob(name) if folder.is_dir()]
     if not folders:
-        raise ResultsError(f'expected a Maildir with "new" and "cur" inside, got "{path}"')
+        files = sorted(path.glob("*.eml"))
+        if not files:
+            raise ResultsError(f'expected a Maildir with "new" and "cur" inside, or .eml files, got "{path}"')
+        yield from files
     for folder in folders:
         yield from sorted(folder.iterdir())
 
@@ -80,8 +90,17 @@ def _copy(message: bytes, run_id: str, taken_ns: int) -> _Copy | None:
     if parsed is None or parsed[0] != run_id:
         return None
     _, number, claimed = parsed
-    unquoted = (b"\r\n" + body).replace(b"\r\n>From ", b"\r\nFrom ")[2:]
-    return _Copy(number, taken_ns, claimed not in (crc32(body), crc32(unquoted)))
+    return _Copy(number, taken_ns, all(crc32(form) != claimed for form in _unquoted(body)))
+
+
+def _unquoted(body: bytes) -> Iterator[bytes]:
+    """What a body in an mbox may have been, likeliest first."""
+    yield body
+    if (pieces := _QUOTED.split(body))[1:]:
+        yield _QUOTED_AGAIN.sub(rb"\1", body)
+        quotes = (b"", b">") if len(pieces) <= _MAX_QUOTED else (b"",)
+        for chosen in itertools.product(quotes, repeat=len(pieces) - 1):
+            yield pieces[0] + b"".join(quote + piece for quote, piece in zip(chosen, pieces[1:], strict=True))
 
 
 def _found(copies: Iterable[_Copy | None]) -> Found:

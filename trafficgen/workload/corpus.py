@@ -1,17 +1,22 @@
 """Whole messages from an mbox, as they are, behind a mark and the user's headers.
 
-Takes     an mbox of any size, mapped and never loaded; its index when there is one (mboxgen)
+Takes     an mbox of any size, mapped and never loaded; its index when there is one (mboxgen); also a packed one, a
+          pipe, a Maildir, a folder of .eml files
 Gives     heads, bodies and tails of a span: in the file's order or shuffled, again from the start at its end
 Limits    a message with CRLF line ends and no leading dot is not copied; any other is converted for each block
 Refuses   what is not an mbox, cannot be read, or is empty
 Not here  envelopes: recipients and senders are the plan's, not those in the corpus
 
-Without an index every message is read once more before it is first sent, for its checksum; `mboxgen` writes one.
+Without an index the file is read through once, before the first message is sent; `mboxgen index` writes one. A bare CR
+or LF is sent as CRLF: a client must not send either by itself (RFC 5321 section 2.3.8).
 """
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -27,7 +32,7 @@ from trafficgen.workload.contents import Filled
 from trafficgen.workload.grid import Span
 from trafficgen.workload.headers import UserHeaders
 
-CONVERTED: Final = int(Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.UNTERMINATED)
+CONVERTED: Final = int(Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.BARE_CR | Flag.UNTERMINATED)
 """What keeps a message from going over the wire as it lies in the file."""
 
 EIGHT_BIT: Final = int(Flag.EIGHT_BIT | Flag.SMTPUTF8)
@@ -52,18 +57,19 @@ class CorpusContents:
         self._shuffle = content.shuffle
         self._path = content.path
         with _refusing():
-            next(mbox.read_mbox(content.path))  # the first message shows whether it is one
+            mbox.check(content.path)
         self._front = UserHeaders(plan)
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def prepare(self) -> None:
-        """Map the file; without an index, find where its messages begin."""
+        """Map the file; without an index, read it through."""
         with _refusing():
             self._mbox = mbox.open_mbox(self._path)
+            self._mbox.sum_up()
 
     def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
-        places = self._places(span.numbers)
+        places = self._places(np.arange(span.numbers.start, span.numbers.stop, span.numbers.step))
         entries = list(map(self._entry, places.tolist(), self._records(places)))
         crcs = np.array([entry.crc32 for entry in entries], dtype=np.uint32)
         fronts = self._front.rows(span, crcs)
@@ -76,9 +82,14 @@ class CorpusContents:
             eight_bit=[entry.eight_bit for entry in entries],
         )
 
-    def _places(self, numbers: range) -> NDArray[np.int64]:
+    def mendable(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which messages of the run have a header that servers may mend (`Flag.ODD_HEADER`)."""
+        odd = (self._mbox.records["flags"] & np.uint32(Flag.ODD_HEADER)) != 0
+        return odd[self._places(numbers)] if odd.any() else np.zeros(numbers.size, np.bool_)
+
+    def _places(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where in the file each message of the run is taken from."""
-        rounds, places = np.divmod(np.arange(numbers.start, numbers.stop, numbers.step), len(self._mbox))
+        rounds, places = np.divmod(numbers, len(self._mbox))
         if self._shuffle:
             for turn in np.unique(rounds).tolist():
                 chosen = rounds == turn
@@ -86,10 +97,7 @@ class CorpusContents:
         return places
 
     def _records(self, places: NDArray[np.int64]) -> list[tuple[int, ...]]:
-        """What the index says of these messages; what it does not know is found by reading them."""
-        unknown = (self._mbox.records["flags"][places] & Flag.CHECKSUMS_KNOWN) == 0
-        for place in np.unique(places[unknown]).tolist():
-            self._mbox.fill(place)
+        """What the index says of these messages."""
         # One gather: taking fields of single records costs a microsecond each.
         records: list[tuple[int, ...]] = self._mbox.records[_FIELDS][places].tolist()
         return records
@@ -105,6 +113,36 @@ class CorpusContents:
         if flags & CONVERTED or split == length:
             return _convert(bytes(message), eight_bit)
         return _Entry(bytes(message[:split]), message[split:], body_crc32, length, eight_bit)
+
+
+@contextmanager
+def prepared(plan: Plan, say: Callable[[str], None]) -> Iterator[Plan]:
+    """Give the plan with its corpus as one file that has an index, so that no worker has to read it through again.
+
+    `say` is told what of the corpus will not come through as one may think.
+    """
+    content = plan.workload.content
+    if not isinstance(content, Corpus):
+        yield plan
+        return
+    with tempfile.TemporaryDirectory(prefix="traffic-gen-corpus-", ignore_cleanup_errors=True) as folder:
+        with _refusing():
+            path, found = mbox.prepare(content.path, Path(folder))
+        with found:
+            for line in (found.note, *found.oddities.in_words()):
+                if line:
+                    say(f"{content.path}: {line}")
+        yield replace(plan, workload=replace(plan.workload, content=replace(content, path=path)))
+
+
+def mendable(plan: Plan, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which messages of a run have a header that servers may mend, so that they do not come through as they were."""
+    content = plan.workload.content
+    if not isinstance(content, Corpus):
+        return np.zeros(numbers.size, np.bool_)
+    contents = CorpusContents(plan, content)
+    contents.prepare()
+    return contents.mendable(numbers)
 
 
 @contextmanager

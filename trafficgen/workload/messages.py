@@ -116,7 +116,7 @@ class Messages:
 def check(plan: Plan) -> None:
     """Refuse now what `Messages` would refuse, without the half second that it takes to build one.
 
-    Reads the body file, and of a corpus the first message. Raises PlanError.
+    Reads the body file, and the beginning of a corpus. Raises PlanError.
     """
     _contents(plan, "", Envelopes(plan))
 
