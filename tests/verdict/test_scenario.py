@@ -128,7 +128,7 @@ def test_every_mistake_is_named(text: str, words: str, file: Path) -> None:
     with pytest.raises(PlanError) as caught:
         options_of(text, file)
     assert words in str(caught.value)
-    assert str(caught.value).endswith("(--scenario)")
+    assert caught.value.as_typed.endswith("(--scenario)")
 
 
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:

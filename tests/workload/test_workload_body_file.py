@@ -75,14 +75,14 @@ def test_type_and_charset_are_told(messages_of, delivered, tmp_path, name, octet
 )
 def test_what_mail_cannot_carry_is_refused(messages_of, tmp_path, octets, words):
     (tmp_path / "body").write_bytes(octets)
-    with pytest.raises(PlanError, match=rf"{words}.*\(--body-file\)$"):
+    with pytest.raises(PlanError, match=rf"{words}.*\(content\)$"):
         messages_of(content=BodyFile(tmp_path / "body"))
 
 
 def test_missing_file_and_folder_are_refused(messages_of, tmp_path):
-    with pytest.raises(PlanError, match=r"no such file or directory \(--body-file\)$"):
+    with pytest.raises(PlanError, match=r"no such file or directory \(content\)$"):
         messages_of(content=BodyFile(tmp_path / "none"))
-    with pytest.raises(PlanError, match=r"is a directory \(--body-file\)$"):
+    with pytest.raises(PlanError, match=r"is a directory \(content\)$"):
         messages_of(content=BodyFile(tmp_path))
 
 

@@ -112,13 +112,13 @@ def test_what_is_no_mbox_is_refused_by_name(messages_of, tmp_path, octets, words
     path = tmp_path / "x"
     if octets is not None:
         path.write_bytes(octets)
-    with pytest.raises(PlanError, match=rf"(?i){words}.*\(--mbox\)$") as refused:
+    with pytest.raises(PlanError, match=rf"(?i){words}.*\(content\)$") as refused:
         messages_of(content=Corpus(path))
     assert str(path) in str(refused.value)
 
 
 def test_folder_is_refused(messages_of, tmp_path):
-    with pytest.raises(PlanError, match=r"folder.*\(--mbox\)$"):
+    with pytest.raises(PlanError, match=r"folder.*\(content\)$"):
         messages_of(content=Corpus(tmp_path))
 
 

@@ -208,14 +208,15 @@ def _build(options: GateOptions, side: "Any") -> "Build":
     from trafficgen.plan import parse_target
 
     name = side.value
+    flag = f"--{name}" if getattr(options, name) else "--a"
     where = getattr(options, name) or options.a
     if where is None:
         raise PlanError("expected the address of the build to compare with", field="target", flag="--a")
     start, stop = getattr(options, f"{name}_start"), getattr(options, f"{name}_stop")
     if (start is None) != (stop is None):
-        flag = f"--{name}-{'stop' if stop is None else 'start'}"
-        raise PlanError("expected commands to start and to stop, or neither", field="build", flag=flag)
-    return Build(parse_target(where), start, stop, getattr(options, f"{name}_cgroup"))
+        missing = f"--{name}-{'stop' if stop is None else 'start'}"
+        raise PlanError("expected commands to start and to stop, or neither", field="build", flag=missing)
+    return Build(parse_target(where, "target", flag), start, stop, getattr(options, f"{name}_cgroup"))
 
 
 def _identity(plan: "Plan", design: "Design", builds: "dict[Any, Build]", drain: "Drain | None") -> dict[str, Any]:

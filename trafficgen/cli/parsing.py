@@ -40,8 +40,7 @@ def read_domains(path: Path) -> list[WeightedDomain]:
         try:
             found.append(parse_domain(entry, flag))
         except PlanError as error:
-            reason = str(error).rpartition(" (--")[0]
-            raise _wrong(f"{path}, line {number}: {reason}", "domains", flag) from error
+            raise _wrong(f"{path}, line {number}: {error.text}", "domains", flag) from error
     if not found:
         raise _wrong(f'"{path}" names no domain', "domains", flag)
     return found

@@ -5,6 +5,7 @@ Gives     one exit code (`errors.ExitCode`); errors that were foreseen as one li
 Not here  what a command does; adding one is a line in `COMMANDS` and a module with a click command called `command`
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import click
 
 from trafficgen import __version__
 from trafficgen.cli.options import GroupedCommand
-from trafficgen.errors import ExitCode, TrafficgenError
+from trafficgen.errors import ExitCode, PlanError, TrafficgenError
 
 NAME: Final = "traffic-gen"
 DEFAULT_COMMAND: Final = "send"
@@ -108,6 +109,8 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
         return _fail(ExitCode.USAGE, f"{_sentence(error.format_message())}; see {command} --help")
     except click.ClickException as error:
         return _fail(ExitCode.USAGE, _sentence(error.format_message()))
+    except PlanError as error:
+        return _fail(error.exit_code, error.as_typed)
     except TrafficgenError as error:
         return _fail(error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):
@@ -136,4 +139,6 @@ def _sentence(text: str) -> str:
 
 def _described(error: OSError) -> str:
     reason = (error.strerror or str(error)).lower()
+    if error.errno == errno.EMFILE:
+        reason += "; raise the limit of this process (ulimit -n)"
     return f'"{error.filename}": {reason}' if error.filename else reason

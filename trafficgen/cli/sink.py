@@ -15,7 +15,7 @@ import click
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.sink_options import sink_options
 from trafficgen.errors import ExitCode, PlanError
-from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_target
+from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_listen, parse_service
 
 if TYPE_CHECKING:
     from trafficgen.sink.orders import Behaviour, CapturePlan, Orders, Security
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from trafficgen.sink.policy.limits import Limits
     from trafficgen.sink.returns import ReturnPlan
     from trafficgen.smtp.offer import Offer
-
-LOOPBACK: Final = "127.0.0.1"
 
 EPILOG: Final = """\
 Examples:
@@ -77,18 +75,9 @@ def _status(text: str | None) -> ExitCode:
 
     if text is None:
         raise PlanError("expected the sink's --api address behind status", field="api", flag="[HOST:]PORT")
-    sink = RemoteSink(_api(text))
+    sink = RemoteSink(_tcp(parse_service(text, "api", "[HOST:]PORT"), "[HOST:]PORT"))
     click.echo(json.dumps({**sink.totals(), "chaos": sink.chaos()}, indent=2))
     return ExitCode.DONE
-
-
-def parse_listen(text: str) -> Target:
-    """A target; a bare number is a port on the loopback address, and HOST:0 takes a free one."""
-    if text.endswith(":0") and not text.startswith("unix:"):
-        named = parse_target(text[:-1] + "1")
-        assert isinstance(named, TcpTarget)
-        return TcpTarget(named.host, 0)
-    return parse_target(f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text)
 
 
 def _is_local(address: Target) -> bool:
@@ -115,17 +104,16 @@ def _orders(address: Target, given: dict[str, Any]) -> "Orders":
         ledger=not given["no_ledger"],
         ledger_file=given["ledger"],
         workers=given["workers"],
-        api=_api(given["serve_api"]) if given["serve_api"] is not None else None,
+        api=_tcp(parse_listen(given["serve_api"], "api", "--api"), "--api") if given["serve_api"] is not None else None,
         capture=_capture(given),
         returns=_returns(given),
         idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
     )
 
 
-def _api(text: str) -> TcpTarget:
-    address = parse_listen(text)
+def _tcp(address: Target, flag: str) -> TcpTarget:
     if not isinstance(address, TcpTarget):
-        raise PlanError("expected [HOST:]PORT", field="api", flag="--api")
+        raise PlanError(f'expected [HOST:]PORT, got "{address}"', field="api", flag=flag)
     return address
 
 
@@ -241,7 +229,7 @@ def _returns(given: dict[str, Any]) -> "ReturnPlan | None":
     if bounce_share + complaint_share > 1:
         raise PlanError("expected shares of 100 % at most together", field="bounce_share", flag="--bounce-share")
     return ReturnPlan(
-        parse_listen(to),
+        parse_service(to, "bounce_to", "--bounce-to"),
         bounce_share,
         complaint_share,
         allow_public_target=given["allow_public_target"],

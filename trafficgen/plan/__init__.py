@@ -16,6 +16,8 @@ from trafficgen.plan.targets import (
     UnixTarget,
     is_domain,
     is_reserved,
+    parse_listen,
+    parse_service,
     parse_target,
 )
 from trafficgen.plan.workload import (
@@ -58,5 +60,7 @@ __all__ = [
     "Workload",
     "is_domain",
     "is_reserved",
+    "parse_listen",
+    "parse_service",
     "parse_target",
 ]
