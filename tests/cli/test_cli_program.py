@@ -127,8 +127,17 @@ def test_bug_is_not_hidden(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sned"], "no such command 'sned'; see traffic-gen --help"),
-        (["--wat"], "no such option"),
+        (["sned"], 'no such command "sned"; did you mean send?'),
+        (["zzz"], 'no such command "zzz"; see traffic-gen --help'),
+        (["--wat"], 'no such option "--wat"; see traffic-gen send --help'),
+        (["--mesage-count", "5"], 'no such option "--mesage-count"; did you mean --message-count?'),
+        (["--message_count=5"], "did you mean --message-count?"),
+        (["sink", "2526", "--ledgr", "x"], "did you mean --ledger?"),
+        (["sink", "stauts", "8026"], "did you mean status 8026?"),
+        (["gate", "--a", "127.0.0.1", "--", "--mesage-count", "5"], "did you mean --message-count?"),
+        (["report", "x", "--jsn"], "did you mean --json?"),
+        (["--http"], "--http of KumoMTA's traffic-gen is known but not there yet"),
+        (["--http-batch-size", "100"], "--http-batch-size of KumoMTA's traffic-gen is known but not there yet"),
         (["send", "extra"], "unexpected extra argument"),
         (["--concurrency", "x"], "not a valid integer"),
         (["--duration"], "requires an argument"),
@@ -147,15 +156,17 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"traffic-gen, version {trafficgen.__version__}\n"
 
 
+@pytest.mark.parametrize("asked", ["-h", "--help"])
 @pytest.mark.parametrize("name", program.COMMANDS)
-def test_every_command_has_help_with_an_example(capsys, name):
-    assert call([name, "--help"]) is ExitCode.DONE
+def test_every_command_has_help_with_an_example(capsys, name, asked):
+    assert call([name, asked]) is ExitCode.DONE
     out = capsys.readouterr().out
     assert re.search(rf"^    traffic-gen ({name} )?[^\n]+$", out.partition("Example")[2], re.MULTILINE)
 
 
-def test_help_of_the_program_shows_commands_and_options_of_send(capsys):
-    assert call(["--help"]) is ExitCode.DONE
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_help_of_the_program_shows_commands_and_options_of_send(capsys, asked):
+    assert call([asked]) is ExitCode.DONE
     out = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in program.COMMANDS)
     for option in send.command.params:

@@ -52,14 +52,54 @@ def test_anything_else_is_no_duration(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("100/s", 100.0), ("6000/m", 100.0), ("3600/h", 1.0), ("50/10s", 5.0), ("250", 250.0), ("0.5/s", 0.5)],
+    [
+        ("1,000/s", 1000.0),
+        ("1_000_000/hour", 1_000_000 / 3600),
+        ("100/sec", 100.0),
+        ("100/second", 100.0),
+        ("6000/min", 100.0),
+        ("6000/minute", 100.0),
+        ("36/hr", 0.01),
+        ("864/day", 0.01),
+        ("864/d", 0.01),
+        ("local:100/s", 100.0),
+        ("1,234.5/s", 1234.5),
+        ("100/s", 100.0),
+        ("6000/m", 100.0),
+        ("3600/h", 1.0),
+        ("50/10s", 5.0),
+        ("250", 250.0),
+        ("0.5/s", 0.5),
+    ],
 )
 def test_rates(text: str, expected: float) -> None:
     assert parse_rate(text) == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "0/s", "-5/s", "fast", "100/", "100/0s", "100/x", "nan/s", "inf", "1/" + "9" * 400, "9" * 400]
+    "text",
+    [
+        "",
+        "0",
+        "0/s",
+        "-5/s",
+        "fast",
+        "100/",
+        "100/0s",
+        "100/x",
+        "nan/s",
+        "inf",
+        "1/" + "9" * 400,
+        "9" * 400,
+        "1,5/s",
+        "1,00/s",
+        "1_0,0/s",
+        "1,000_000/s",
+        ",100/s",
+        "100/sek",
+        "local:",
+        "global:5/s",
+    ],
 )
 def test_anything_else_is_no_rate(text: str) -> None:
     with pytest.raises(ValueError, match="expected a rate above zero such as 100/s, 6000/m or 50/10s, got"):

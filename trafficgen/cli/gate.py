@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mboxgen.console import FILE, HELP_OPTIONS, Names
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from trafficgen.drain import Drain
     from trafficgen.gate.builds import Build
     from trafficgen.gate.trials import TrialFile
@@ -53,6 +56,18 @@ class _GateOption(click.Option):
     def __init__(self, *given: Any, group: str, **settings: Any) -> None:
         super().__init__(*given, **{**settings, "help": " ".join(settings["help"].split())})
         self.group = group
+
+
+class _SendWords(Names):
+    """Words of a command line of `send`, completed as there."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import ShellComplete
+
+        from trafficgen.cli.send import command as send
+
+        words = list(ctx.params.get("send") or ())
+        return ShellComplete(send, {}, "send", "").get_completions(words, incomplete)
 
 
 _LOAD, _BUILDS, _VERDICT, _FILES = (
@@ -102,15 +117,20 @@ class GateOptions:
 
 
 @click.command("gate", cls=GroupedCommand, epilog=EPILOG)
-@_LOAD("--scenario", metavar="FILE", help="The load of every run, as for send.")
+@_LOAD("--scenario", metavar="FILE", type=FILE, help="The load of every run, as for send.")
 @_BUILDS("--a", metavar="HOST[:PORT]", help="Where the build to compare with is, or comes up.")
 @_BUILDS("--b", metavar="HOST[:PORT]", help="Where the build under test is, or comes up. [default: as --a]")
 @_BUILDS("--a-start", metavar="CMD", help="Bring A up before each of its runs, without a shell; waits for a 220.")
 @_BUILDS("--a-stop", metavar="CMD", help="Take A down after each of its runs; waits until it is gone.")
 @_BUILDS("--b-start", metavar="CMD", help="The same for B.")
 @_BUILDS("--b-stop", metavar="CMD", help="The same for B.")
-@_BUILDS("--a-cgroup", metavar="DIR", help="A's cgroup, to read what A used; else its process tree, if it is here.")
-@_BUILDS("--b-cgroup", metavar="DIR", help="The same for B.")
+@_BUILDS(
+    "--a-cgroup",
+    metavar="DIR",
+    type=FILE,
+    help="A's cgroup, to read what A used; else its process tree, if it is here.",
+)
+@_BUILDS("--b-cgroup", metavar="DIR", type=FILE, help="The same for B.")
 @_VERDICT(
     "--metric",
     multiple=True,
@@ -141,7 +161,7 @@ class GateOptions:
 @_FILES("--label", default="", metavar="TEXT", help="What to call this gate in the history: a commit, a branch.")
 @_FILES("--json", metavar="FILE", type=_PATH, help="Write all numbers as JSON.")
 @_FILES("--junit", metavar="FILE", type=_PATH, help="Write the verdict as JUnit XML.")
-@click.argument("send", nargs=-1, type=click.UNPROCESSED, metavar="[-- SEND OPTIONS]")
+@click.argument("send", nargs=-1, type=_SendWords(list), metavar="[-- SEND OPTIONS]")
 def command(**given: Any) -> ExitCode:
     """Say whether build B is worse than build A by more than a margin, with the evidence for it.
 
@@ -172,7 +192,7 @@ def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, Watch, Drain |
     from trafficgen.cli.send import command as send
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
-    told = SendOptions(**send.make_context("send", arguments).params)
+    told = SendOptions(**send.make_context("traffic-gen send", arguments, **HELP_OPTIONS).params)
     if told.target is not None:
         raise PlanError("expected the targets as --a and --b", field="target", flag="--target")
     for name, reason in _NOT_HERE.items():

@@ -11,6 +11,7 @@ from inspect import cleandoc
 
 import click
 
+from mboxgen.console import HELP_OPTIONS
 from trafficgen.cli.options import ENVIRONMENT_PREFIX
 from trafficgen.cli.program import COMMANDS, NAME, program
 
@@ -57,7 +58,7 @@ The summary goes to standard output; notices, the live line and errors go to sta
 def reference() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
-    with click.Context(program, info_name=NAME) as parent:
+    with click.Context(program, info_name=NAME, **HELP_OPTIONS) as parent:
         for name in COMMANDS:
             command = program.get_command(parent, name)
             assert command is not None

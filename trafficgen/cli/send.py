@@ -74,6 +74,10 @@ def command(**given: Any) -> ExitCode:
         return ExitCode.DONE
     for name, flag in ((options.json, "--json"), (options.junit, "--junit"), (options.html, "--html")):
         _check_writable(name, flag)
+    if plan.session.auth is not None:
+        from trafficgen.engine.opening import read_password
+
+        read_password(plan.session.auth)
     _tell(notices, options)  # when nothing can be refused any more that is known before the run
     run_hook(options.before, "--before")
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from mboxgen.console import Names, nearest_name
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.sink_options import sink_options
 from trafficgen.errors import ExitCode, PlanError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from trafficgen.sink.policy.limits import Limits
     from trafficgen.sink.returns import ReturnPlan
     from trafficgen.smtp.offer import Offer
+
+_STATUS: Final = "status"
 
 EPILOG: Final = """\
 Examples:
@@ -42,7 +45,7 @@ Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth m
 
 
 @click.command("sink", cls=GroupedCommand, epilog=EPILOG)
-@click.argument("listen", metavar="[HOST:]PORT")
+@click.argument("listen", metavar="[HOST:]PORT", type=Names(lambda: [_STATUS]))
 @click.argument("api", metavar="", required=False)
 @sink_options
 def command(listen: str, api: str | None, **given: Any) -> ExitCode:
@@ -51,14 +54,15 @@ def command(listen: str, api: str | None, **given: Any) -> ExitCode:
     Relays nothing. A port alone listens on 127.0.0.1, HOST:0 on a free one; unix:/path listens on a UNIX socket.
     Without options everything is taken; with them the sink refuses, limits and fails the way real destinations do.
     """
-    if listen == "status":
+    if listen == _STATUS:
         return _status(api)
     if api is not None:
-        raise PlanError(f'expected one address, got "{api}" too', field="listen", flag="[HOST:]PORT")
+        hint = f"; did you mean {_STATUS} {api}?" if nearest_name(listen, [_STATUS]) else ""
+        raise PlanError(f'expected one address, got "{api}" too{hint}', field="listen", flag="[HOST:]PORT")
     address = parse_listen(listen)
     if not _is_local(address):
         click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
-    orders = _orders(address, given)
+    orders = orders_of(address, given)
     if orders.workers > 1:
         from trafficgen.sink.crew import serve_many as serve
     else:
@@ -90,7 +94,8 @@ def _is_local(address: Target) -> bool:
         return False
 
 
-def _orders(address: Target, given: dict[str, Any]) -> "Orders":
+def orders_of(address: Target, given: dict[str, Any]) -> "Orders":
+    """The options understood, as the sink takes them."""
     from trafficgen.sink.orders import Orders
     from trafficgen.units import parse_duration
 

@@ -75,6 +75,8 @@ class Header:
         if not _HEADER_NAME.fullmatch(self.name):
             raise wrong("headers", f'expected a header name (RFC 5322 2.2), got "{shown(self.name)}"', "--header")
         for value, weight in self.values:
+            if any("\ud800" <= c <= "\udfff" for c in value):
+                raise wrong("headers", f'expected a header in UTF-8, got "{shown(value)}"', "--header")
             if any(c in value for c in "\r\n\0"):
                 raise wrong("headers", f'a header must not contain CR, LF or NUL, got "{shown(value)}"', "--header")
             if len(self.name) + 2 + len(value.encode()) > 998:

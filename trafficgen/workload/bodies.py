@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mboxgen import checksums, text
+from mboxgen.limited import read_limited
+from mboxgen.sizes import MAX_MESSAGE_OCTETS
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile
 from trafficgen.workload.columns import Columns, Layout, Rows, Table, strings
@@ -168,9 +170,9 @@ def _cut_filling(octets: int) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        octets = path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        octets = read_limited(path, MAX_MESSAGE_OCTETS)
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise _unfit(f'cannot read the body file "{path}": {reason}') from error
     if not octets:
         raise _unfit(f'the body file "{path}" is empty')
