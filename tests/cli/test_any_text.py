@@ -24,7 +24,7 @@ from trafficgen.workload import check
 PIECES = st.sampled_from(
     ["1", "0", "00", "9" * 400, "9" * 5000, "1e400", "-1", "nan", "inf", "1.5", ":", "/", ",", "%", "=", "s", "m", "kb",
      "a.com", "dot", "rcpt", "after", "uniform", "lognormal", "zipf", "tag", "spec2001", "p99", "<", "domain{", "}",
-     "²", "٣", "\0", "\n", "\x1b", "\ud800", "\udcff", "{", "|", "X-A: ", "unix:", "[::1]", "--", " "]
+     "²", "٣", "\0", "\n", "\x1b", "\udcff", "{", "|", "X-A: ", "unix:", "[::1]", "--", " "]
 )  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=6).map("".join))
 PATHS = {"--body-file", "--mbox", "--domains-from", "--auth-password-file", "--json", "--manifest", "--scenario"}

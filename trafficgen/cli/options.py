@@ -114,7 +114,7 @@ def _add_target() -> None:
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
         yours.""")
     add("--allow-real-domains", is_flag=True, help="""
-        Send to real domains (--domain-suffix ''), though the server under test may relay the mail to real people.""")
+        Send to real domains (--domain-suffix '' or com), though the server under test may relay the mail to real people.""")
 
 
 def _add_amount() -> None:
@@ -178,7 +178,8 @@ def _add_content() -> None:
         curve: uniform:1kb-10kb, lognormal:8kb,0.7. Or one preset such as spec2001, whose sizes are those of whole
         messages with their headers. [default: 5kb]""")
     add("--body-file", metavar="FILE", type=FILE, help="""
-        Use this file as the body of every message, under generated headers. Line ends become CRLF.""")
+        Use this file as the body of every message, under generated headers; or, where it begins with a header block,
+        as the whole message. Line ends become CRLF.""")
     add("--mbox", metavar="FILE", type=FILE, help="""
         Send the messages of an mbox as they are, in their order, again from the start at its end. Any size: the file
         is mapped, not loaded.""")

@@ -48,6 +48,17 @@ def is_reserved(domain: str) -> bool:
     return any(lowered == name or lowered.endswith("." + name) for name in RESERVED_SUFFIXES)
 
 
+def may_be_a_registry(domain: str) -> bool:
+    """Whether people may have domains of their own right under `domain`, as under com and co.uk.
+
+    By its shape, and rather too often than too seldom: the list of all such names (publicsuffix.org) changes weekly,
+    and what looks like one only costs a word (docs/workload.md).
+    """
+    first, *rest = domain.lower().split(".")
+    country = len(rest) == 1 and len(rest[0]) == 2 and len(first) <= 3
+    return not is_reserved(domain) and (not rest or country)
+
+
 @dataclass(frozen=True, slots=True)
 class TcpTarget:
     """A host name or address literal, and a port."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.plan.refusals import check_count, check_types, check_weight, shown, wrong
-from trafficgen.plan.targets import is_domain, is_reserved
+from trafficgen.plan.targets import is_domain, is_reserved, may_be_a_registry
 
 DEFAULT_SUFFIX: Final = "traffic-gen.test"
 """Ends in a TLD reserved for testing (RFC 6761 section 6.2): no resolver answers for it."""
@@ -96,7 +96,10 @@ class SizedBodies:
 
 @dataclass(frozen=True, slots=True)
 class BodyFile:
-    """One body for every message, from a file; line ends are made CRLF."""
+    """One body for every message, from a file; where that begins with a header block, the whole message instead.
+
+    Line ends are made CRLF.
+    """
 
     path: Path
 
@@ -162,7 +165,9 @@ class Workload:
 
     @property
     def real_domains(self) -> tuple[str, ...]:
-        """Recipient domains that may belong to real people: no reserved name, no suffix."""
+        """Recipient domains that may belong to real people: no reserved name, and no suffix that keeps them apart."""
+        if self.domain_suffix and may_be_a_registry(self.domain_suffix):
+            return tuple(self.with_suffix(domain.name) for domain in self.domains) or (f".{self.domain_suffix}",)
         if self.domain_suffix:
             return ()
         return tuple(domain.name for domain in self.domains if not is_reserved(domain.name))
