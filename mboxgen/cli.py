@@ -121,7 +121,7 @@ def commands() -> None:
     """
 
 
-@commands.command(hidden=True)
+@commands.command(hidden=True, context_settings=HELP_OPTIONS)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--size",
@@ -193,7 +193,7 @@ def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool
         display.show_made(made)
 
 
-@commands.command()
+@commands.command(context_settings=HELP_OPTIONS)
 @click.argument("path", type=click.Path(path_type=Path))
 def info(path: Path) -> None:
     """Show count, sizes, MIME shapes and faults of any mbox.
@@ -210,7 +210,7 @@ def info(path: Path) -> None:
         display.show_survey(path, mbox.indexed, found)
 
 
-@commands.command()
+@commands.command(context_settings=HELP_OPTIONS)
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> int:
     """Check every message of a corpus against its index.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mboxgen.console import FILE, HELP_OPTIONS, Names
+from mboxgen.console import FILE, Names
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError
@@ -192,7 +192,7 @@ def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, Watch, Drain |
     from trafficgen.cli.send import command as send
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
-    told = SendOptions(**send.make_context("traffic-gen send", arguments, **HELP_OPTIONS).params)
+    told = SendOptions(**send.make_context("traffic-gen send", arguments).params)
     if told.target is not None:
         raise PlanError("expected the targets as --a and --b", field="target", flag="--target")
     for name, reason in _NOT_HERE.items():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from mboxgen.console import FILE, Names
+from mboxgen.console import FILE, HELP_OPTIONS, Names
 
 ENVIRONMENT_PREFIX: Final = "TRAFFIC_GEN_"
 _COLUMN: Final = 27  # the same in every group, or help is ragged
@@ -53,7 +53,11 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose help shows its options by group, each group under its name."""
+    """A command whose help, asked for by -h as well, shows its options by group, each group under its name."""
+
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        # A command keeps its first idea of which options ask for help, so it must not wait for its group to say.
+        super().__init__(*given, **{"context_settings": HELP_OPTIONS, **settings})
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
