@@ -180,7 +180,8 @@ def command(**given: Any) -> ExitCode:
     file = TrialFile(options.state, _identity(plan, design, builds, drain))
     runner = BuildRunner(plan, builds, design.metrics, watch, options.keep, options.tolerate_refusals, drain)
     started_at = datetime.now(UTC)
-    ended = run_gate(design, runner, file, notice=lambda line: click.echo(line, err=True))
+    say = partial(click.echo, err=True)
+    ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
     _write(options, design, ended, file, started_at)
     return _code(options, ended)
 

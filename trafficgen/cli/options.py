@@ -118,7 +118,8 @@ def _add_target() -> None:
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
         yours.""")
     add("--allow-real-domains", is_flag=True, help="""
-        Send to real domains (--domain-suffix '' or com), though the server under test may relay the mail to real people.""")
+        Send to real domains (--domain-suffix '' or com), though the server under test may relay the mail to real
+        people.""")
 
 
 def _add_amount() -> None:
