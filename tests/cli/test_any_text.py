@@ -19,6 +19,7 @@ from trafficgen.cli.planning import SendOptions, make_plan
 from trafficgen.cli.program import call
 from trafficgen.cli.send import command as send
 from trafficgen.errors import ExitCode, PlanError
+from trafficgen.plan import parse_listen
 from trafficgen.workload import check
 
 PIECES = st.sampled_from(
@@ -59,9 +60,9 @@ def test_any_text_in_an_option_of_the_sink(option: str, text: str, listen: str) 
     with contextlib.suppress(PlanError, click.UsageError):
         given_here = sink.command.make_context("sink", arguments).params
         given_here.pop("api")
-        sink.orders_of(sink.parse_listen(given_here.pop("listen")), given_here)
+        sink.orders_of(parse_listen(given_here.pop("listen")), given_here)
     with contextlib.suppress(PlanError):
-        sink.parse_listen(listen)
+        parse_listen(listen)
 
 
 @settings(max_examples=100, deadline=None)

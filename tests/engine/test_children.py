@@ -33,7 +33,7 @@ def speak(pipe: Connection) -> None:
     ("main", "kind", "words"),
     [(refuse, PlanError, "expected a mailbox (content)"), (run_out_of_files, SetupError, "too many open files")],
 )
-def test_what_a_child_cannot_do_is_its_last_word(main, kind, words, capfd) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_child_cannot_do_is_its_last_word(main, kind, words, capfd) -> None:
     child = children.start(main)
     word = child.pipe.recv()
     child.end(10.0)
@@ -67,8 +67,8 @@ def as_script(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("package", [trafficgen, mboxgen], ids=lambda package: package.__name__)
-def test_the_example_of_the_package_runs_as_a_script(package, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    code = inspect.getdoc(package).split("\n\n")
+def test_the_example_of_the_package_runs_as_a_script(package, tmp_path) -> None:
+    code = inspect.cleandoc(package.__doc__).split("\n\n")
     example = "\n\n".join(inspect.cleandoc(part) if not part.startswith("    ") else part for part in code)
     lines = [line[4:] for line in example.splitlines() if line.startswith("    ") or not line.strip()]
     done = as_script("\n".join(lines).replace("10_000", "200"), tmp_path)
@@ -83,6 +83,6 @@ def test_a_script_without_a_guard_is_told_so_in_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", [trafficgen, mboxgen], ids=lambda package: package.__name__)
-def test_dir_shows_what_there_is(package) -> None:  # type: ignore[no-untyped-def]
+def test_dir_shows_what_there_is(package) -> None:
     assert set(package.__all__) <= set(dir(package))
     assert all(getattr(package, name) is not None for name in package.__all__)

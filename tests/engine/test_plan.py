@@ -8,16 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trafficgen
 from trafficgen import (
-    Auth,
-    Corpus,
     Header,
     LongTail,
     OpenLoop,
     Plan,
     PlanError,
     SessionPlan,
-    SizedBodies,
     Stage,
     TcpTarget,
     UnixTarget,
@@ -25,12 +23,14 @@ from trafficgen import (
     WeightedDomain,
     Workload,
     parse_target,
-    run,
 )
 from trafficgen.plan import parse_listen
 from trafficgen.units import format_duration, parse_duration, parse_rate
 
 S = 1_000_000_000
+
+untyped: Any = trafficgen
+"""For callers without a type checker."""
 
 
 @pytest.mark.parametrize(
@@ -231,35 +231,39 @@ def test_hosts_with_odd_names_are_hosts(host: str) -> None:
     ("make", "field", "words"),
     [
         (
-            lambda: Plan(target="127.0.0.1:25", max_messages=1),
+            lambda: untyped.Plan(target="127.0.0.1:25", max_messages=1),
             "target",
             "expected a TcpTarget or a UnixTarget or None",
         ),
-        (lambda: Plan(max_messages=1.5), "max_messages", "expected a whole number or None, got 1.5"),
-        (lambda: Plan(max_messages=1, seed=1.5), "seed", "expected a whole number, got 1.5"),
-        (lambda: Plan(max_messages=1, seed=True), "seed", "expected a whole number, got True"),
-        (lambda: Plan(max_messages=1, load="100/s"), "load", "expected an OpenLoop or None, got '100/s'"),
-        (lambda: Plan(max_messages=1, session="tls"), "session", "expected a SessionPlan"),
-        (lambda: Plan(max_messages=1, workload={}), "workload", "expected a Workload, got {}"),
-        (lambda: OpenLoop("100/s"), "rate_per_s", "expected a number, got '100/s'"),
-        (lambda: OpenLoop(1.0, [Stage(S, 1.0)]), "stages", "expected a tuple of which each is a Stage"),
-        (lambda: OpenLoop(1.0, ("30s:200",)), "stages", "expected a tuple of which each is a Stage"),
-        (lambda: OpenLoop(1.0, arrivals="poisson"), "arrivals", "expected an Arrivals, got 'poisson'"),
-        (lambda: SessionPlan(security="tls"), "security", "expected a Security, got 'tls'"),
-        (lambda: SessionPlan(auth=("me", "pw")), "auth", "expected an Auth or None"),
-        (lambda: Auth("me", "secret"), "password_file", "expected a Path, got 'secret'"),
-        (lambda: Workload(domains=("a.com",)), "domains", "expected a tuple of which each is a WeightedDomain"),
-        (lambda: Workload(domains="a.com"), "domains", "got 'a.com'"),
-        (lambda: Workload(content="a.mbox"), "content", "expected a SizedBodies or a BodyFile or a Corpus"),
-        (lambda: Workload(recipients_per_message=(1, 2)), "recipients_per_message", "a whole number and a number"),
-        (lambda: Corpus("a.mbox"), "path", "expected a Path, got 'a.mbox'"),
-        (lambda: SizedBodies("5kb"), "sizes", "expected a tuple of which each is a text, got '5kb'"),
-        (lambda: Header("X-A", "b"), "values", "expected a tuple"),
-        (lambda: TcpTarget("a", "25"), "port", "expected a whole number, got '25'"),
-        (lambda: TcpTarget("a", 70_000), "port", "expected a port from 0 to 65535"),
-        (lambda: UnixTarget(None), "path", "expected a text, got None"),
-        (lambda: parse_target(25), "target", "as text, got"),
-        (lambda: run("127.0.0.1:25"), "plan", "expected a Plan, got '127.0.0.1:25'"),
+        (lambda: untyped.Plan(max_messages=1.5), "max_messages", "expected a whole number or None, got 1.5"),
+        (lambda: untyped.Plan(max_messages=1, seed=1.5), "seed", "expected a whole number, got 1.5"),
+        (lambda: untyped.Plan(max_messages=1, seed=True), "seed", "expected a whole number, got True"),
+        (lambda: untyped.Plan(max_messages=1, load="100/s"), "load", "expected an OpenLoop or None, got '100/s'"),
+        (lambda: untyped.Plan(max_messages=1, session="tls"), "session", "expected a SessionPlan"),
+        (lambda: untyped.Plan(max_messages=1, workload={}), "workload", "expected a Workload, got {}"),
+        (lambda: untyped.OpenLoop("100/s"), "rate_per_s", "expected a number, got '100/s'"),
+        (lambda: untyped.OpenLoop(1.0, [Stage(S, 1.0)]), "stages", "expected a tuple of which each is a Stage"),
+        (lambda: untyped.OpenLoop(1.0, ("30s:200",)), "stages", "expected a tuple of which each is a Stage"),
+        (lambda: untyped.OpenLoop(1.0, arrivals="poisson"), "arrivals", "expected an Arrivals, got 'poisson'"),
+        (lambda: untyped.SessionPlan(security="tls"), "security", "expected a Security, got 'tls'"),
+        (lambda: untyped.SessionPlan(auth=("me", "pw")), "auth", "expected an Auth or None"),
+        (lambda: untyped.Auth("me", "secret"), "password_file", "expected a Path, got 'secret'"),
+        (lambda: untyped.Workload(domains=("a.com",)), "domains", "expected a tuple of which each is a WeightedDomain"),
+        (lambda: untyped.Workload(domains="a.com"), "domains", "got 'a.com'"),
+        (lambda: untyped.Workload(content="a.mbox"), "content", "expected a SizedBodies or a BodyFile or a Corpus"),
+        (
+            lambda: untyped.Workload(recipients_per_message=(1, 2)),
+            "recipients_per_message",
+            "a whole number and a number",
+        ),
+        (lambda: untyped.Corpus("a.mbox"), "path", "expected a Path, got 'a.mbox'"),
+        (lambda: untyped.SizedBodies("5kb"), "sizes", "expected a tuple of which each is a text, got '5kb'"),
+        (lambda: untyped.Header("X-A", "b"), "values", "expected a tuple"),
+        (lambda: untyped.TcpTarget("a", "25"), "port", "expected a whole number, got '25'"),
+        (lambda: untyped.TcpTarget("a", 70_000), "port", "expected a port from 0 to 65535"),
+        (lambda: untyped.UnixTarget(None), "path", "expected a text, got None"),
+        (lambda: untyped.parse_target(25), "target", "as text, got"),
+        (lambda: untyped.run("127.0.0.1:25"), "plan", "expected a Plan, got '127.0.0.1:25'"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_with_its_field_and_without_a_flag(

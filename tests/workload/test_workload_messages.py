@@ -6,6 +6,7 @@ import pickle
 import re
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_first_message_of_a_seed_never_changes(messages_of):
     assert rcpts(message) == [b"user-065619@yahoo.com.traffic-gen.test"]
 
 
-SHAPES = {
+SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "as it comes": ({}, "04e4fb8e30fedafe"),
     "whole messages of many sizes": ({"content": SizedBodies(("spec2001",))}, "d1ce73a615a899aa"),
     "bodies too short for their number": ({"content": SizedBodies(("2b", "13b:2", "30b", "90b"))}, "04f8ba5a9e35e8b7"),
