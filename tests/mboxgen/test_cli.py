@@ -41,6 +41,13 @@ def test_help_names_every_preset_with_its_source_and_needs_no_numpy(mboxgen: Run
     assert loaded.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("command", [(), ("info",), ("verify",), ("make",)])
+def test_h_asks_for_help_everywhere(mboxgen: Run, command: tuple[str, ...]) -> None:
+    asked, spelled = mboxgen(*command, "-h"), mboxgen(*command, "--help")
+    assert (asked.returncode, asked.stdout) == (0, spelled.stdout)
+    assert asked.stdout.startswith("Usage: mboxgen")
+
+
 def test_without_arguments_it_helps(mboxgen: Run) -> None:
     assert "Usage: mboxgen PATH" in mboxgen().stdout
     assert re.fullmatch(r"mboxgen \S+\n", mboxgen("--version").stdout)

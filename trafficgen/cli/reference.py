@@ -35,6 +35,9 @@ alone. The command line wins.
     eval "$(_TRAFFIC_GEN_COMPLETE=zsh_source {NAME})"       # in ~/.zshrc
     _TRAFFIC_GEN_COMPLETE=fish_source {NAME} | source       # in ~/.config/fish/completions/{NAME}.fish
 
+For `mboxgen` the same with `_MBOXGEN_COMPLETE`. File names, presets, commands of commands and what follows `gate … --`
+are completed too.
+
 ## Where things go
 
 The summary goes to standard output; notices, the live line and errors go to standard error. An error is one line. With
