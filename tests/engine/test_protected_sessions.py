@@ -211,5 +211,5 @@ def test_a_password_never_goes_over_a_plain_session(tmp_path: Path) -> None:
 def test_a_password_file_without_a_password_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "password"
     path.write_bytes(content)
-    with pytest.raises(PlanError, match=r"password.*--auth-password-file"):
+    with pytest.raises(PlanError, match=r"password.*\(auth\)$"):
         send(25, messages=1, session={"security": Security.TLS, "auth": Auth(USER, path)})
