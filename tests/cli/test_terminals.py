@@ -128,7 +128,7 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bash]:
         ("traffic-gen report res", "report results.json"),
         ("traffic-gen verify res", "verify results.json"),
         ("traffic-gen --scenario bod", "--scenario body.txt"),
-        ("traffic-gen --domain-preset mapp2019-u", "--domain-preset mapp2019-us"),
+        ("traffic-gen --domain-preset kumo-do", "--domain-preset kumo-doc"),
         ("traffic-gen --body-size spec2", "--body-size spec2001"),
         ("traffic-gen --recipients rcpt", "--recipients rcpt-cam"),
         ("traffic-gen --pipelining au", "--pipelining auto"),
