@@ -41,3 +41,7 @@ def __getattr__(name: str) -> Any:
 
     globals()[name] = found = getattr(import_module(f"mboxgen.{_ROOMS[name]}"), name)
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

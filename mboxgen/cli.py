@@ -11,12 +11,12 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mboxgen.console import HELP_OPTIONS, Names, nearest_name, no_such_command, prepare_streams, usage_line
 from mboxgen.faults import FAULTS, FaultError, parse_fault
 from mboxgen.looks import LOOKS
 from mboxgen.sizes import PRESETS, SizeError, parse_size
@@ -24,9 +24,13 @@ from mboxgen.sizes import PRESETS, SizeError, parse_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from click.shell_completion import CompletionItem
+
 EXIT_FAILED = 1
 EXIT_BROKEN = 99
 EXIT_INTERRUPTED = 105
+
+_SIZES_FROM = ("--size", "--preset", "--recipe", "--count", "--total-size")
 
 _EXAMPLES = """\b
 Examples:
@@ -64,14 +68,23 @@ class _Commands(click.Group):
     """`mboxgen PATH …` makes a corpus; info and verify are commands. A corpus may be called ./info."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:
             args = ["--help"]
-        elif args[0] not in self.commands and args[0] not in ("--help", "--version"):
+        elif args and args[0] not in self.commands and args[0] not in ("-h", "--help", "--version"):
             named = [name for name, command in self.commands.items() if not command.hidden]
-            if len(args) == 2 and not args[1].startswith("-") and (meant := get_close_matches(args[0], named, n=1)):
-                raise click.UsageError(f'no command "{args[0]}"; did you mean {meant[0]}?', ctx)
+            # Nothing can be made without one of these: it was to be a command.
+            made = any(word.startswith(_SIZES_FROM) for word in args)
+            if not made and not ctx.resilient_parsing and nearest_name(args[0], named):
+                raise no_such_command(args[0], named, ctx)
             args = ["make", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """A command, or the path of a corpus to be made."""
+        from click.shell_completion import CompletionItem
+
+        found = super().shell_complete(ctx, incomplete)
+        return found or [CompletionItem(incomplete, type="file")]
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "PATH [OPTIONS]")
@@ -99,7 +112,7 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=_Commands, epilog=_EXAMPLES)
+@click.group(cls=_Commands, epilog=_EXAMPLES, context_settings=HELP_OPTIONS)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it.")
 def commands() -> None:
     """Make a mail corpus of exact sizes, or look at one.
@@ -109,17 +122,20 @@ def commands() -> None:
     """
 
 
-@commands.command(hidden=True)
+@commands.command(hidden=True, context_settings=HELP_OPTIONS)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--size",
     "sizes",
+    type=Names(lambda: PRESETS),
     multiple=True,
     metavar="SIZE[:N]",
     help="60kb, 10KiB; with :N that many of them, or with --count that weight. Also uniform:1kb-10kb "
     "or lognormal:MEDIAN,SIGMA[,CAP]. Repeat for a mix.",
 )
-@click.option("--preset", metavar="NAME", help="Sizes and look measured elsewhere, see below.")
+@click.option(
+    "--preset", type=Names(lambda: PRESETS), metavar="NAME", help="Sizes and look measured elsewhere, see below."
+)
 @click.option("--count", type=int, help="How many messages.")
 @click.option("--total-size", type=_Size(), help="As many messages as fit, such as 10GB.")
 @click.option("--seed", type=int, help="Another seed is another corpus.  [default: 0]")
@@ -138,6 +154,7 @@ def commands() -> None:
     "faults",
     multiple=True,
     type=_Fault(),
+    shell_complete=lambda _context, _option, begun: [name for name in FAULTS if name.startswith(begun)],
     help="A fault and the share of messages with it, such as leading-dot:0.03.",
 )
 @click.option("--format", type=click.Choice(["mbox", "eml-dir", "maildir"]), help="[default: mbox]")
@@ -177,7 +194,7 @@ def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool
         display.show_made(made)
 
 
-@commands.command()
+@commands.command(context_settings=HELP_OPTIONS)
 @click.argument("path", type=click.Path(path_type=Path))
 def info(path: Path) -> None:
     """Show count, sizes, MIME shapes and faults of any mbox, Maildir or folder of .eml files; - reads a pipe.
@@ -192,7 +209,7 @@ def info(path: Path) -> None:
     display.show_survey(path, found)
 
 
-@commands.command()
+@commands.command(context_settings=HELP_OPTIONS)
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> int:
     """Check every message of a corpus against its index.
@@ -256,12 +273,12 @@ def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Run the command line; the only place that maps what happened to an exit code."""
+    prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after Ctrl-C: clean up, say so
     try:
         code = commands.main(standalone_mode=False, prog_name="mboxgen")
     except click.ClickException as error:
-        words = error.format_message().rstrip(".")
-        click.echo(f"mboxgen: {words[:1].lower()}{words[1:]}; mboxgen --help shows all options", err=True)
+        click.echo(f"mboxgen: {usage_line(error, 'mboxgen')}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("mboxgen: interrupted; nothing half-made was left behind", err=True)

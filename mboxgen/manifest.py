@@ -16,6 +16,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from mboxgen import recipe as recipes
+from mboxgen.limited import read_limited
 from mboxgen.recipe import Recipe, RecipeError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT_VERSION = 2  # the same recipe gives the same octets as long as this number is the same
+
+
+_MAX_OCTETS = 16 * 1024 * 1024
 
 
 def path_of(corpus: Path) -> Path:
@@ -50,12 +54,12 @@ def describe(recipe: Recipe, messages: int, delivered_octets: int, file: Mapping
 def load_recipe(path: Path) -> dict[str, Any]:
     """Read a manifest into the fields of the Recipe that makes the same corpus; RecipeError where it would not."""
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = json.loads(read_limited(path, _MAX_OCTETS).decode("utf-8"))
         fields = recipes.from_fields(manifest["recipe"], str(path))
         different = _difference(manifest)
     except OSError as error:
         raise RecipeError(f'cannot read the manifest "{path}": {error.strerror or error}') from None
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError):
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError):
         raise RecipeError(f'expected the manifest of a corpus, "{path}" is none') from None
     if different:
         raise RecipeError(f'the recipe in "{path}" would give another corpus here: {different}')

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mboxgen.distributions import Mix
 from mboxgen.faults import FaultError, parse_fault
+from mboxgen.limited import read_limited
 from mboxgen.looks import LOOKS, Look
 from mboxgen.sizes import PRESETS, SizeError, Sizes, format_size, parse_size, parse_sizes
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_COUNT = 10**10  # the identity of a message has ten hexadecimal digits
 MAX_SEED = (1 << 128) - 1  # what numpy's SeedSequence takes up without folding
+
+
+_MAX_RECIPE_OCTETS = 16 * 1024 * 1024
 
 
 class RecipeError(ValueError):
@@ -188,10 +192,12 @@ def load(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        fields = tomllib.loads(path.read_text("utf-8"))
+        fields = tomllib.loads(read_limited(path, _MAX_RECIPE_OCTETS).decode("utf-8"))
     except OSError as error:
         raise RecipeError(f'cannot read the recipe "{path}": {error.strerror or error}') from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise RecipeError(f'expected a TOML file, "{path}" is none: its tables are nested too deep') from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number of more digits than Python reads
         raise RecipeError(f'expected a TOML file, "{path}" is none: {error}') from None
     return from_fields(fields, str(path))
 

@@ -2,8 +2,9 @@
 
     from trafficgen import Plan, run
 
-    results = run(Plan(max_messages=10_000))       # to a sink in a process of its own
-    assert results.messages.accepted == 10_000 and results.ledger.clean
+    if __name__ == "__main__":  # a run starts processes, and they import this script
+        results = run(Plan(max_messages=10_000))  # to a sink in a process of its own
+        assert results.messages.accepted == 10_000 and results.ledger.clean
 
 `Plan` and what it is made of are plain frozen values; `run` sends and returns `Results`. Everything is imported on
 first use, so that a command line that only wants a help text does not wait for numpy.
@@ -67,3 +68,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

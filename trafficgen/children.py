@@ -2,6 +2,8 @@
 
 Takes     a function, which gets its end of the pipe and whatever else it is given
 Gives     `Child`
+Fails     in the child, with an error that goes through the pipe as the last word: what the system refused as a
+          SetupError. A bug of ours keeps its traceback
 Promise   SIGINT, SIGTERM and SIGHUP never reach a child, from its first instruction on: a terminal sends them to the
           whole group, and the process that a person started decides what they mean. A child ends when its pipe does
 """
@@ -9,12 +11,21 @@ Promise   SIGINT, SIGTERM and SIGHUP never reach a child, from its first instruc
 import multiprocessing
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, NamedTuple
 
+from trafficgen.errors import SetupError, TrafficgenError
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_UNGUARDED: Final = (
+    "trafficgen: a run starts processes that import this script again: put what it does under if __name__ == "
+    "'__main__':"
+)
 
 
 class Child(NamedTuple):
@@ -42,6 +53,12 @@ def start(main: Callable[..., None], *given: Any) -> Child:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         process.start()
+    except RuntimeError:
+        if not getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise
+        # This is a child that imports the user's script, and there the run begins again (multiprocessing, "Safe
+        # importing of main module"). A line in place of the tracebacks that Python would write.
+        raise SystemExit(_UNGUARDED) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
@@ -52,4 +69,9 @@ def _begin(pipe: Connection, main: Callable[..., None], given: tuple[Any, ...]) 
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    main(pipe, *given)
+    try:
+        main(pipe, *given)
+    except (TrafficgenError, OSError) as error:
+        # Where the pipe itself is broken, whoever started this process has ended it, and says why.
+        with suppress(OSError):
+            pipe.send(error if isinstance(error, TrafficgenError) else SetupError(str(error.strerror or error).lower()))

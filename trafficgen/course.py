@@ -25,6 +25,7 @@ from trafficgen.drain import Drain
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.errors import PlanError
 from trafficgen.interrupts import Interrupts
 from trafficgen.manifest import Handed, Manifest, check_writable
 from trafficgen.measure.parts import Delivery, Host, Ledger, StoppedBy
@@ -62,6 +63,8 @@ def run(
     With `drain`, the mail goes through a server to a sink of ours: wait there until it has come out or Ctrl-C ends the
     waiting, and the results hold the proof as well.
     """
+    if not isinstance(plan, Plan):
+        raise PlanError(f"expected a Plan, got {str(plan)[:80]!r}", field="plan", flag="Plan")
     say = notice or (lambda _line: None)
     if manifest is not None:
         check_writable(manifest)

@@ -1,7 +1,7 @@
 """What can go wrong on our side, and the exit code that says so.
 
     TrafficgenError            1    we could not do what was asked
-    ├── PlanError              2    the plan makes no sense; names the field and its flag
+    ├── PlanError              2    the plan makes no sense; names the field, and on the command line its flag
     ├── SetupError             1    the plan is sound but this machine or target cannot carry it out
     ├── ResultsError           122  a results file is missing, damaged, or not comparable
     └── LocalProtocolError     1    we would have broken SMTP ourselves: our bug
@@ -36,16 +36,22 @@ class TrafficgenError(Exception):
 class PlanError(TrafficgenError):
     """A value in the plan is wrong.
 
-    `field` is the plan's own name for it, `flag` the option that sets it; the flag ends the text.
+    `field` is the plan's own name for it, which ends the text; `flag` is the option that sets it, which the command
+    line puts there instead.
     """
 
     exit_code = ExitCode.USAGE
 
     def __init__(self, text: str, *, field: str, flag: str) -> None:
-        super().__init__(f"{text} ({flag})")
+        super().__init__(f"{text} ({field})")
         self.text = text
         self.field = field
         self.flag = flag
+
+    @property
+    def as_typed(self) -> str:
+        """The text for somebody who typed an option."""
+        return f"{self.text} ({self.flag})"
 
     def __reduce__(self) -> tuple[Callable[..., "PlanError"], tuple[()], dict[str, str]]:
         # A worker process that finds a file unreadable sends this error home.

@@ -63,7 +63,8 @@ def refuse_public(route: Route, flag: str = "--target") -> None:
     if public:
         raise PlanError(
             f'"{route.name}" is at {public[0]}, which is not a loopback, private or link-local address: load on '
-            "somebody else's server is an attack; if this server is yours, add --allow-public-target",
+            "somebody else's server is an attack; if this server is yours, add --allow-public-target "
+            "(allow_public_target=True)",
             field=flag[2:].replace("-", "_"),
             flag=flag,
         )

@@ -1,6 +1,6 @@
 """Durations and rates: text to number, and number to text for people.
 
-Takes     "90", "90s", "5m", "1h30m", "250ms"; "100/s", "6000/m", "50/10s"
+Takes     "90", "90s", "5m", "1h30m", "250ms"; "100/s", "6000/m", "50/10s", and KumoMTA's "1,000/sec", "local:100/min"
 Gives     integer nanoseconds; messages per second
 Refuses   anything else with a ValueError that says what was expected; the caller names the flag
 Not here  sizes in octets: `mboxgen.sizes`
@@ -24,6 +24,11 @@ _MAX_NS: Final = 2**63
 
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+_GROUPED: Final = re.compile(r"\d{1,3}(?:([,_])\d{3})(?:\1\d{3})*(?:\.\d+)?")
+"""Thousands apart. KumoMTA takes a separator anywhere; "1,5" would be 15 there, and is nothing here."""
+
+_PERIODS: Final = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hr": "h", "hour": "h", "day": "d"}
+"""KumoMTA's other words (its ThrottleSpec)."""
 
 
 def parse_duration(text: str) -> int:
@@ -40,18 +45,29 @@ def parse_duration(text: str) -> int:
 
 def parse_rate(text: str) -> float:
     """Messages per second in `text`: "100/s", "6000/m", "1/h", "50/10s"; a bare number is per second."""
-    number, slash, per = text.strip().lower().partition("/")
-    unit = per.strip()
-    if not _NUMBER.fullmatch(number.strip()) or (slash and not unit):
-        raise ValueError(f'expected a rate above zero such as 100/s, 6000/m or 50/10s, got "{text}"')
-    try:
-        span_ns = parse_duration(unit if unit[:1].isdigit() else f"1{unit}") if slash else _NS["s"]
-    except ValueError:
-        span_ns = 0
+    word = text.strip().lower().removeprefix("local:")  # KumoMTA's: this node alone, which is what a rate is here
+    if ",max_burst=" in word:
+        raise ValueError(f'expected a rate without max_burst, as messages start evenly here, got "{text}"')
+    number, span_ns = split_rate(word if "/" in word else f"{word}/s")
     rate_per_s = float(number) * _NS["s"] / span_ns if span_ns else 0.0
     if not (0.0 < rate_per_s < math.inf):
         raise ValueError(f'expected a rate above zero such as 100/s, 6000/m or 50/10s, got "{text}"')
     return rate_per_s
+
+
+def split_rate(text: str) -> tuple[str, int]:
+    """Number and span of "100/s", "1,000/min" or "50/10s"; the span is 0 where `text` is no rate."""
+    number, _, per = text.strip().lower().partition("/")
+    number, unit = number.strip(), per.strip()
+    if _GROUPED.fullmatch(number):
+        number = number.replace(",", "").replace("_", "")
+    unit = _PERIODS.get(unit, unit)
+    if not unit or not _NUMBER.fullmatch(number):
+        return "", 0
+    try:
+        return number, parse_duration(unit if unit[:1].isdigit() else f"1{unit}")
+    except ValueError:
+        return "", 0
 
 
 def format_duration(ns: float) -> str:

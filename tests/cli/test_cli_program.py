@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import trafficgen
-from trafficgen.cli import program, send, sink
+from trafficgen.cli import program, send
 from trafficgen.cli.program import call
 from trafficgen.cli.reference import reference
 from trafficgen.errors import ExitCode, LocalProtocolError, PlanError, ResultsError, SetupError
-from trafficgen.plan import TcpTarget, UnixTarget
+from trafficgen.plan import TcpTarget, UnixTarget, parse_listen
 
 
 class FakeResults:
@@ -127,8 +127,17 @@ def test_bug_is_not_hidden(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sned"], "no such command 'sned'; see traffic-gen --help"),
-        (["--wat"], "no such option"),
+        (["sned"], 'no such command "sned"; did you mean send?'),
+        (["zzz"], 'no such command "zzz"; see traffic-gen --help'),
+        (["--wat"], 'no such option "--wat"; see traffic-gen send --help'),
+        (["--mesage-count", "5"], 'no such option "--mesage-count"; did you mean --message-count?'),
+        (["--message_count=5"], "did you mean --message-count?"),
+        (["sink", "2526", "--ledgr", "x"], "did you mean --ledger?"),
+        (["sink", "stauts", "8026"], "did you mean status 8026?"),
+        (["gate", "--a", "127.0.0.1", "--", "--mesage-count", "5"], "did you mean --message-count?"),
+        (["report", "x", "--jsn"], "did you mean --json?"),
+        (["--http"], "--http of KumoMTA's traffic-gen is known but not there yet"),
+        (["--http-batch-size", "100"], "--http-batch-size of KumoMTA's traffic-gen is known but not there yet"),
         (["send", "extra"], "unexpected extra argument"),
         (["--concurrency", "x"], "not a valid integer"),
         (["--duration"], "requires an argument"),
@@ -147,15 +156,17 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"traffic-gen, version {trafficgen.__version__}\n"
 
 
+@pytest.mark.parametrize("asked", ["-h", "--help"])
 @pytest.mark.parametrize("name", program.COMMANDS)
-def test_every_command_has_help_with_an_example(capsys, name):
-    assert call([name, "--help"]) is ExitCode.DONE
+def test_every_command_has_help_with_an_example(capsys, name, asked):
+    assert call([name, asked]) is ExitCode.DONE
     out = capsys.readouterr().out
     assert re.search(rf"^    traffic-gen ({name} )?[^\n]+$", out.partition("Example")[2], re.MULTILINE)
 
 
-def test_help_of_the_program_shows_commands_and_options_of_send(capsys):
-    assert call(["--help"]) is ExitCode.DONE
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_help_of_the_program_shows_commands_and_options_of_send(capsys, asked):
+    assert call([asked]) is ExitCode.DONE
     out = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", out, re.MULTILINE) for name in program.COMMANDS)
     for option in send.command.params:
@@ -280,16 +291,45 @@ def test_dry_run_writes_no_terminal_codes(capsys, tmp_path):
         ("127.0.0.1:2526", TcpTarget("127.0.0.1", 2526)),
         ("[::1]:2526", TcpTarget("::1", 2526)),
         ("unix:/tmp/s", UnixTarget("/tmp/s")),
+        ("localhost:0", TcpTarget("localhost", 0)),
+        ("0", TcpTarget("127.0.0.1", 0)),
     ],
 )
 def test_where_a_sink_listens(text, expected):
-    assert sink.parse_listen(text) == expected
+    assert parse_listen(text) == expected
 
 
-@pytest.mark.parametrize("text", ["99999", "0", "localhost:", "a:x"])
+@pytest.mark.parametrize("text", ["99999", "localhost:", "a:x", "9" * 5000, "inet:2526", "*:2526", "me@a.test"])
 def test_where_a_sink_cannot_listen(capsys, text):
     assert call(["sink", text]) is ExitCode.USAGE
-    assert "expected a port" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert re.search(r"expected (a port|HOST)", err)
+    assert err.endswith("([HOST:]PORT)\n")
+
+
+ADDRESS_OPTIONS = (
+    ["--target"],
+    ["--target", "127.0.0.1", "--wait-for-delivery", "1s", "--sink-api"],
+    ["sink"],
+    ["sink", "status"],
+    ["sink", "0", "--api"],
+    ["sink", "0", "--bounce-share", "1%", "--bounce-to"],
+    ["gate", "--a"],
+    ["gate", "--a", "127.0.0.1", "--b"],
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["lmtp:127.0.0.1:24", "http://127.0.0.1/", "inet:25", "smtp://a", "/run/s", "me@a.test"]
+)
+@pytest.mark.parametrize("before", ADDRESS_OPTIONS, ids=" ".join)
+def test_what_is_no_address_of_a_server_is_refused_by_its_shape(monkeypatch, capsys, before, text):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: pytest.fail("a resolver was asked"))
+    assert call([*before, text]) is ExitCode.USAGE
+    err = capsys.readouterr().err
+    flag = before[-1] if before[-1].startswith("--") else "[HOST:]PORT"
+    assert err.startswith("traffic-gen: expected HOST[:PORT], [IPv6]:PORT or unix:/path")
+    assert err.endswith(f'got "{text}" ({flag})\n')
 
 
 def test_sink_serves_where_it_was_told_and_talks_to_stderr(monkeypatch, capsys):

@@ -160,18 +160,21 @@ def test_a_password_is_shown_nowhere(tmp_path: Path, certificate: Certificate) -
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_everybody_ends_the_run_in_good_order(tmp_path: Path, signal_number: signal.Signals) -> None:
-    holds = type("HoldsHere", (Holds,), {"release": threading.Event(), "holding": threading.Semaphore(0)})
+    class HoldsHere(Holds):
+        release = threading.Event()
+        holding = threading.Semaphore(0)
+
     path = tmp_path / "run.json"
-    with scripted(holds) as server:
+    with scripted(HoldsHere) as server:
         process = subprocess.Popen(
             [*MODULE, "--target", f"127.0.0.1:{server.port}", "--message-count", "1000", "--concurrency", "4",
              "--workers", "2", "--json", str(path)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         for _ in range(4):
-            assert holds.holding.acquire(timeout=PATIENCE_S * 2)
+            assert HoldsHere.holding.acquire(timeout=PATIENCE_S * 2)
         os.killpg(process.pid, signal_number)
-        holds.release.set()
+        HoldsHere.release.set()
         out, err = process.communicate(timeout=60)
     assert process.returncode == 105, out + err
     assert "Traceback" not in err

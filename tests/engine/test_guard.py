@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tests.peers.running import Counts, counts, plan_for, send
-from trafficgen import ExitCode, Plan, PlanError, SetupError, TcpTarget, UnixTarget, WeightedDomain, run
+from trafficgen import ExitCode, Plan, PlanError, SetupError, TcpTarget, UnixTarget, WeightedDomain, Workload, run
 from trafficgen.engine.address import Route, check, is_local, resolve
 from trafficgen.plan import LongTail, Target
 from trafficgen.workload import Messages
@@ -56,7 +56,7 @@ def test_a_public_target_is_refused_before_anything_starts(host: str) -> None:
     assert words.startswith(f'"{host}" is at ')
     assert "is not a loopback, private or link-local address" in words
     assert "add --allow-public-target" in words
-    assert words.endswith("(--target)")
+    assert words.endswith("(target)")
     assert "\n" not in words
     assert caught.value.exit_code is ExitCode.USAGE
 
@@ -81,7 +81,21 @@ def test_real_domains_are_refused_also_towards_a_private_target() -> None:
     words = str(caught.value)
     assert 'mail for "aol.com" may be relayed to real people' in words
     assert "add --allow-real-domains" in words
-    assert words.endswith("(--domain-suffix)")
+    assert words.endswith("(domain_suffix)")
+
+
+@pytest.mark.parametrize("suffix", ["com", "de", "co.uk", "com.au", "ORG.br", "museum"])
+@pytest.mark.usefixtures("no_connection")
+def test_a_suffix_that_people_have_domains_under_is_none(suffix: str) -> None:
+    with pytest.raises(PlanError, match=rf'mail for "aol.com.{suffix}" may be relayed to real people'):
+        send(25, messages=1, workload={"domain_suffix": suffix})
+    with pytest.raises(PlanError, match="may be relayed"):
+        send(25, messages=1, workload={"domain_suffix": suffix, "domains": (), "long_tail": LongTail(3, 1.0)})
+
+
+@pytest.mark.parametrize("suffix", ["test", "localhost", "a.test", "example.com", "testingdomain.tld", "lab.corp.de"])
+def test_any_other_suffix_keeps_mail_from_real_domains(suffix: str) -> None:
+    assert Workload(domain_suffix=suffix).real_domains == ()
 
 
 def test_real_domains_are_allowed_by_their_own_word_only() -> None:

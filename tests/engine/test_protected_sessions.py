@@ -1,11 +1,13 @@
 """TLS and AUTH: verified or refused, never silently plain, and the password seen by nobody."""
 
+import ssl
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.peers.certificates import Certificate
-from tests.peers.independent import PASSWORD, USER, aiosmtpd_server
+from tests.peers.independent import PASSWORD, USER, Mailbox, aiosmtpd_server
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from trafficgen import Auth, PlanError, Results, Security, SessionPlan, TcpTarget
@@ -18,10 +20,16 @@ def why(results: Results) -> tuple[str, str]:
     return found.phase, found.reason
 
 
+def protected_server(context: ssl.SSLContext, security: Security) -> AbstractContextManager[tuple[int, Mailbox]]:
+    if security is Security.STARTTLS:
+        return aiosmtpd_server(starttls=context)
+    return aiosmtpd_server(implicit_tls=context)
+
+
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
 def test_a_certificate_nobody_trusts_fails_the_session(certificate: Certificate, security: Security) -> None:
     context = certificate.server_context()
-    with aiosmtpd_server(**({"starttls": context} if security is Security.STARTTLS else {"implicit_tls": context})) as (
+    with protected_server(context, security) as (
         port,
         mailbox,
     ):
@@ -35,7 +43,7 @@ def test_a_certificate_nobody_trusts_fails_the_session(certificate: Certificate,
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
 def test_any_certificate_will_do_when_the_user_says_so(certificate: Certificate, security: Security) -> None:
     context = certificate.server_context()
-    with aiosmtpd_server(**({"starttls": context} if security is Security.STARTTLS else {"implicit_tls": context})) as (
+    with protected_server(context, security) as (
         port,
         mailbox,
     ):
@@ -203,5 +211,5 @@ def test_a_password_never_goes_over_a_plain_session(tmp_path: Path) -> None:
 def test_a_password_file_without_a_password_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "password"
     path.write_bytes(content)
-    with pytest.raises(PlanError, match=r"password.*--auth-password-file"):
+    with pytest.raises(PlanError, match=r"password.*\(auth\)$"):
         send(25, messages=1, session={"security": Security.TLS, "auth": Auth(USER, path)})

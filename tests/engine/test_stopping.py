@@ -180,7 +180,7 @@ def test_in_the_open_loop_what_was_due_at_a_dead_worker_is_in_doubt(holds: type[
 
 def test_a_missing_password_file_is_found_before_the_start(tmp_path: Path) -> None:
     session = {"security": Security.STARTTLS, "auth": Auth("me", tmp_path / "nowhere")}
-    with pytest.raises(PlanError, match=r"cannot read the password file .*nowhere.* \(--auth-password-file\)"):
+    with pytest.raises(PlanError, match=r"cannot read the password file .*nowhere.* \(auth\)"):
         send(TcpTarget("127.0.0.1", 1), messages=1, session=session)
 
 
@@ -213,7 +213,7 @@ def test_a_plan_is_the_same_object_after_a_run() -> None:
 def test_a_corpus_that_is_no_mbox_is_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" * 100)
-    with pytest.raises(PlanError, match=r"expected an mbox in .*picture\.png.*\(--mbox\)") as caught:
+    with pytest.raises(PlanError, match=r"expected an mbox in .*picture\.png.*\(content\)") as caught:
         send(TcpTarget("127.0.0.1", 1), messages=1, workload={"content": Corpus(path)})
     assert caught.value.exit_code is ExitCode.USAGE
     assert (caught.value.field, caught.value.flag) == ("content", "--mbox")

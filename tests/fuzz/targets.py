@@ -40,7 +40,7 @@ class Receiver(SessionReceiver):
             assert recipients > 0
             take(data, end, recipients)
 
-        self.whole = whole
+        self.whole = whole  # type: ignore[method-assign]
 
     def ended(self, recipients: int) -> None:
         self.told += 1

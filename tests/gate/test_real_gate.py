@@ -240,3 +240,30 @@ def test_our_own_processes_are_found_by_their_port() -> None:
     assert os.getpid() not in usage.pids
     assert usage.cpu_s > 0
     assert read_usage(Build(target)) is None
+
+
+def without_psutil(tmp_path: Path) -> dict[str, str]:
+    """An environment in which psutil cannot be found."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'psutil':\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+    )
+    return {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+
+def test_a_metric_that_needs_psutil_ends_as_not_valid_and_says_which_extra(tmp_path: Path) -> None:
+    with server(0) as target:
+        gate = ["gate", "--a", str(target), "--metric", "server.cpu:3%", "--looks", "6", "--control", "0", *LOAD]
+        done = subprocess.run(
+            [sys.executable, "-m", "trafficgen", *gate],
+            env=without_psutil(tmp_path), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == ExitCode.NOT_VALID
+    assert "nothing was measured for server.cpu: psutil is missing: " in done.stderr
+    assert "-m pip install '.[server]'" in done.stderr
+    assert "server.cpu" in done.stdout
+    assert "psutil is missing" in " ".join(done.stdout.split())

@@ -41,6 +41,13 @@ def test_help_names_every_preset_with_its_source_and_needs_no_numpy(mboxgen: Run
     assert loaded.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("command", [(), ("info",), ("verify",), ("make",)])
+def test_h_asks_for_help_everywhere(mboxgen: Run, command: tuple[str, ...]) -> None:
+    asked, spelled = mboxgen(*command, "-h"), mboxgen(*command, "--help")
+    assert (asked.returncode, asked.stdout) == (0, spelled.stdout)
+    assert asked.stdout.startswith("Usage: mboxgen")
+
+
 def test_without_arguments_it_helps(mboxgen: Run) -> None:
     assert "Usage: mboxgen PATH" in mboxgen().stdout
     assert re.fullmatch(r"mboxgen \S+\n", mboxgen("--version").stdout)
@@ -74,7 +81,11 @@ def test_without_arguments_it_helps(mboxgen: Run) -> None:
         (["a.mbox", "b.mbox", "--size", "1kb:1"], "b.mbox"),
         (["--size", "1kb:1"], "missing argument 'PATH'"),
         (["info"], "missing argument 'PATH'"),
-        (["inof", "a.mbox"], 'no command "inof"; did you mean info?'),
+        (["inof", "a.mbox"], 'no such command "inof"; did you mean info?'),
+        (["verfy"], 'no such command "verfy"; did you mean verify?'),
+        (["Info", "a.mbox", "b.mbox", "--all"], "did you mean info?"),
+        (["verify", "--wat"], 'no such option "--wat"; see mboxgen verify --help'),
+        (["a.mbox", "--total_size", "1kb"], 'no such option "--total_size"; did you mean --total-size?'),
     ],
 )
 def test_wrong_usage_is_told_in_one_line_with_exit_code_2(

@@ -355,7 +355,7 @@ class TestNothingHalfMadeStays:
             "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
             "from mboxgen.cli import main; main()"
         )
-        arguments = [tmp_path / "a.mbox", "--size", "60kb", "--count", "2000", "--workers", str(workers)]
+        arguments = [str(tmp_path / "a.mbox"), "--size", "60kb", "--count", "2000", "--workers", str(workers)]
         done = subprocess.run(
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
         )

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def run_of(*workers: Worker, started: int = 0, span_ns: int = NS_PER_S, lateness
     )
 
 
-def said(snapshot: Snapshot, **facts: float | None) -> list[tuple[CaveatKind, str]]:
+def said(snapshot: Snapshot, **facts: Any) -> list[tuple[CaveatKind, str]]:
     return [(caveat.kind, caveat.text) for caveat in assess(snapshot, **facts)]
 
 

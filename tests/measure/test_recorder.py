@@ -33,8 +33,8 @@ def row(
     number: int, outcome: Outcome, *, domain: int = 0, due: int = -1, start: int = 0, ready: int = -1, sent: int = -1,
     end: int = 1_000, octets: int = 500,
 ) -> Row:  # fmt: skip
-    times = (at if at < 0 else START + at for at in (due, start, ready, sent, end))
-    return (number, int(outcome), domain, *times, octets)
+    due, start, ready, sent, end = (at if at < 0 else START + at for at in (due, start, ready, sent, end))
+    return (number, int(outcome), domain, due, start, ready, sent, end, octets)
 
 
 @st.composite

@@ -1,5 +1,6 @@
 """aiosmtpd: a server that other people wrote, with TLS and AUTH."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class _Controller(Controller):
     """On a free port: the parent class wants to know the number before it listens."""
 
     def _trigger_server(self) -> None:
-        assert self.server is not None
+        assert isinstance(self.server, asyncio.Server)
         self.port = self.server.sockets[0].getsockname()[1]
         super()._trigger_server()
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from trafficgen.plan import Target, TcpTarget
 from trafficgen.sink.ledger import Arrivals, Ledger
@@ -23,8 +23,8 @@ class WatchedLedger(Ledger):
         super().__init__()
         self.changed = threading.Condition()
 
-    def _enter(self, value: bytes, crc: int, octets: int, recipients: int) -> None:
-        super()._enter(value, crc, octets, recipients)
+    def enter(self, *given: Any, **named: Any) -> None:
+        super().enter(*given, **named)
         with self.changed:
             self.changed.notify_all()
 

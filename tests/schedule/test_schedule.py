@@ -228,7 +228,7 @@ def test_poisson_count_within_far_away_is_near_the_integral():
 
 
 def test_closed_loop_has_no_schedule():
-    with pytest.raises(PlanError, match="--rate"):
+    with pytest.raises(PlanError, match="needs a rate or stages"):
         Schedule(Plan(max_messages=1))
 
 

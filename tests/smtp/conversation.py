@@ -49,7 +49,7 @@ class Queue:
     """Letters in their order; what is given back comes next. Implements `smtp.seams.Source`."""
 
     def __init__(self, letters: Iterable[Letter]) -> None:
-        self.waiting: list[Work] = [(each, -1) for each in letters][::-1]
+        self.waiting: list[Work] = [(each, -1) for each in reversed(list(letters))]
         self.returned: list[int] = []
 
     def take(self, now_ns: int) -> Work | None:
@@ -322,7 +322,7 @@ def send_all(
         session = kind(queue, notebook, manners, steady)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
-        wire.run(session, server.greeting(), server.feed, lambda server=server: server.hung_up)
+        wire.run(session, server.greeting(), server.feed, lambda server=server: server.hung_up)  # type: ignore[misc]
         session.lost("closed by the server", "", wire.now_ns)
         taken += server.taken
     steady.tally_all(notebook)

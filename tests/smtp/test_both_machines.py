@@ -68,7 +68,7 @@ def test_both_machines_end_with_equal_ledgers(
         session = ClientSession(queue, notebook, Manners(b"client.test", max_messages, not lock_step), steady)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
-        wire.run(session, GREETING, server.feed, lambda server=server: server.closed)
+        wire.run(session, GREETING, server.feed, lambda server=server: server.closed)  # type: ignore[misc]
     assert notebook.outcomes == [(each.number, Outcome.ACCEPTED) for each in letters]
     assert notebook.partial == {}
     arrivals = ledger.arrivals(RUN_ID)

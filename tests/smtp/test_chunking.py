@@ -45,7 +45,7 @@ def test_both_machines_end_with_equal_ledgers(
         session = ChunkingSession(queue, notebook, Manners(b"client.test", max_messages, chunks=window), steady)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
-        wire.run(session, GREETING, server.feed, lambda server=server: server.closed)
+        wire.run(session, GREETING, server.feed, lambda server=server: server.closed)  # type: ignore[misc]
     steady.tally_all(notebook)
     assert notebook.outcomes == [(each.number, Outcome.ACCEPTED) for each in letters]
     assert notebook.partial == {}

@@ -204,7 +204,7 @@ def test_any_octets_are_survived(octets: bytes, sizes: list[int]) -> None:
 class Scripted:
     """A judge that says what it was told to say, in this order, and remembers to what, and what passed."""
 
-    max_octets = None
+    max_octets: int | None = None
 
     def __init__(self, answers: list[Answer | None]) -> None:
         self.answers = answers

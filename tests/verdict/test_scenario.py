@@ -107,7 +107,7 @@ STEADY = '[[phase]]\nkind="steady"\nduration="1s"\n'
         ("scenario = 'x'", 'unknown key "scenario"'),
         ("keep-going = 1", 'expected true or false for "keep-going"'),
         ("target = true", 'expected a text or a number for "target"'),
-        ("seed = [1]", 'expected a text or a number for "seed"'),
+        ("seed = [1]", 'expected a whole number for "seed"'),
         ("domain = [true]", 'expected text or a list of texts for "domain"'),
         ("phase = 1", "expected phases as"),
         (STEADY + 'speed="1/s"', 'unknown key in a phase: "speed"'),
@@ -128,7 +128,7 @@ def test_every_mistake_is_named(text: str, words: str, file: Path) -> None:
     with pytest.raises(PlanError) as caught:
         options_of(text, file)
     assert words in str(caught.value)
-    assert str(caught.value).endswith("(--scenario)")
+    assert caught.value.as_typed.endswith("(--scenario)")
 
 
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trafficgen.errors import PlanError
-from trafficgen.plan import BodyFile
-from trafficgen.workload.bodies import canonical, stuffed
+from trafficgen.plan import BodyFile, Header
+from trafficgen.workload.bodies import canonical, is_whole_message, stuffed
 
 
 @pytest.mark.parametrize(
@@ -75,17 +75,56 @@ def test_type_and_charset_are_told(messages_of, delivered, tmp_path, name, octet
 )
 def test_what_mail_cannot_carry_is_refused(messages_of, tmp_path, octets, words):
     (tmp_path / "body").write_bytes(octets)
-    with pytest.raises(PlanError, match=rf"{words}.*\(--body-file\)$"):
+    with pytest.raises(PlanError, match=rf"{words}.*\(content\)$"):
         messages_of(content=BodyFile(tmp_path / "body"))
 
 
 def test_missing_file_and_folder_are_refused(messages_of, tmp_path):
-    with pytest.raises(PlanError, match=r"no such file or directory \(--body-file\)$"):
+    with pytest.raises(PlanError, match=r"no such file or directory \(content\)$"):
         messages_of(content=BodyFile(tmp_path / "none"))
-    with pytest.raises(PlanError, match=r"is a directory \(--body-file\)$"):
+    with pytest.raises(PlanError, match=r"is a directory \(content\)$"):
         messages_of(content=BodyFile(tmp_path))
 
 
 def test_longest_line_allowed_is_998(messages_of, delivered, tmp_path):
     (tmp_path / "body").write_bytes(b"x" * 998)
     assert delivered(messages_of(content=BodyFile(tmp_path / "body")).block(0, 1)[0]).endswith(b"x" * 998 + b"\r\n")
+
+
+WHOLE = b"From: a@b.test\nX-Long: one\n\ttwo\nSubject: =?utf-8?q?hi?=\n\n.dot\nbody\n"
+
+
+def test_a_file_that_begins_with_a_header_block_is_the_whole_message(messages_of, delivered, tmp_path):
+    (tmp_path / "message.eml").write_bytes(WHOLE)
+    header = Header("X-Tenant", (("a", 1.0),))
+    for message in messages_of(content=BodyFile(tmp_path / "message.eml"), headers=(header,)).block(0, 3):
+        lines = delivered(message).split(b"\r\n")
+        assert lines[1] == b"X-Tenant: a"
+        assert b"\n".join(lines[2:]) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("octets", "whole"),
+    [
+        (WHOLE, True),
+        (WHOLE.replace(b"\n", b"\r\n"), True),
+        (b"Received: by a\n\n", True),
+        (b"subject : old style\n\nbody", True),
+        (b"Note: this is a text\n\nwith a colon in its first line\n", False),
+        (b"Subject: one line only\n", False),
+        (b"\nSubject: after an empty line\n\nbody", False),
+        (b" Subject: begins as a continuation\n\nbody", False),
+        (b"From: a\nno field\n\nbody", False),
+        (b"From a@b.test Fri Nov 21 22:55:00 2025\nSubject: x\n\nbody", False),
+        (b"Dear all,\n\nSubject: x\n\n", False),
+        (b"x" * 900, False),
+    ],
+)
+def test_what_a_body_file_is_taken_for(octets, whole):
+    assert is_whole_message(canonical(octets)) is whole
+
+
+@given(st.binary(max_size=200))
+def test_any_octets_are_a_body_or_a_message(octets):
+    if is_whole_message(canonical(octets)):
+        assert b"\r\n\r\n" in canonical(octets)

@@ -112,7 +112,7 @@ def test_what_is_no_mbox_is_refused_by_name(messages_of, tmp_path, octets, words
     path = tmp_path / "x"
     if octets is not None:
         path.write_bytes(octets)
-    with pytest.raises(PlanError, match=rf"(?i){words}.*\(--mbox\)$") as refused:
+    with pytest.raises(PlanError, match=rf"(?i){words}.*\(content\)$") as refused:
         messages_of(content=Corpus(path))
     assert str(path) in str(refused.value)
 
@@ -128,7 +128,7 @@ def test_a_bare_cr_or_lf_is_sent_as_crlf(messages_of, delivered, tmp_path):
 
 
 def test_folder_without_mail_is_refused(messages_of, tmp_path):
-    with pytest.raises(PlanError, match=r"folder of \.eml files.*\(--mbox\)$"):
+    with pytest.raises(PlanError, match=r"folder of \.eml files.*\(content\)$"):
         messages_of(content=Corpus(tmp_path))
 
 

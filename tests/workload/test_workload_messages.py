@@ -6,6 +6,7 @@ import pickle
 import re
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_first_message_of_a_seed_never_changes(messages_of):
     assert rcpts(message) == [b"user-065619@yahoo.com.traffic-gen.test"]
 
 
-SHAPES = {
+SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "as it comes": ({}, "04e4fb8e30fedafe"),
     "whole messages of many sizes": ({"content": SizedBodies(("spec2001",))}, "d1ce73a615a899aa"),
     "bodies too short for their number": ({"content": SizedBodies(("2b", "13b:2", "30b", "90b"))}, "04f8ba5a9e35e8b7"),
@@ -224,13 +225,13 @@ def test_message_with_more_recipients_than_its_size_has_room_has_no_body(message
 
 def test_preset_smaller_than_the_headers_is_refused(messages_of):
     header = Header("X-Long", (("word " * 180, 1.0),))
-    with pytest.raises(PlanError, match=r"expected messages of at least 1\d\d\d octets.*got 1000 \(--body-size\)"):
+    with pytest.raises(PlanError, match=r"expected messages of at least 1\d\d\d octets.*got 1000 \(content\)"):
         messages_of(content=SizedBodies(("spec2001",)), headers=(header,))
 
 
 @pytest.mark.parametrize("size", ["1", "0", "-3kb", "large", "1kb:nan"])
 def test_size_that_cannot_be_is_refused(messages_of, size):
-    with pytest.raises(PlanError, match=r"\(--body-size\)"):
+    with pytest.raises(PlanError, match=r"\(content\)"):
         messages_of(content=SizedBodies((size,)))
 
 
@@ -301,7 +302,7 @@ def test_header_beyond_ascii_becomes_encoded_words(messages_of, delivered):
 
 
 def test_mark_cannot_be_set_by_hand(messages_of):
-    with pytest.raises(PlanError, match=r"X-Traffic-Gen .* cannot be set \(--header\)"):
+    with pytest.raises(PlanError, match=r"X-Traffic-Gen .* cannot be set \(headers\)"):
         messages_of(headers=(Header("x-traffic-gen", (("1", 1.0),)),))
 
 
@@ -366,7 +367,7 @@ def test_every_recipient_is_drawn_by_weight(messages_of):
 
 
 def test_more_recipients_than_addresses_are_refused(messages_of):
-    with pytest.raises(PlanError, match=r"at most 2 recipients.*got 3 \(--recipients\)"):
+    with pytest.raises(PlanError, match=r"at most 2 recipients.*got 3 \(recipients_per_message\)"):
         messages_of(domains=(WeightedDomain("a.com"),), users=Users(2), recipients_per_message=((3, 1.0),))
 
 
@@ -435,6 +436,7 @@ def test_default_plan_is_four_domains_equally():
     ],
 )
 def test_check_refuses_what_messages_would(workload, flag):
-    with pytest.raises(PlanError, match=rf"\({flag}\)$"):
+    with pytest.raises(PlanError) as refused:
         check(Plan(max_messages=1, workload=Workload(**workload)))
+    assert refused.value.flag == flag
     check(Plan(max_messages=1))

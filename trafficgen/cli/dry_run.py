@@ -16,6 +16,7 @@ from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Securi
 from trafficgen.schedule import Schedule
 from trafficgen.units import format_duration
 from trafficgen.workload import Message, Messages
+from trafficgen.workload.bodies import is_whole_message, read_file
 from trafficgen.workload.contents import is_preset
 
 SHOWN_MESSAGES: Final = 2
@@ -117,7 +118,9 @@ def _content(plan: Plan) -> str:
             span = f"{format_size(sizes.min_octets)} to {format_size(sizes.max_octets)}"
             return f"{whole} of {span}, {format_size(round(sizes.mean_octets))} on average ({', '.join(content.sizes)})"
         case BodyFile(path):
-            return f"the body in {path}"
+            if is_whole_message(read_file(path)):
+                return f"the whole message in {path}"
+            return f"the body in {path}, under generated headers"
         case Corpus(path, shuffle):
             return f"the messages of {path}, {'shuffled' if shuffle else 'in their order'}"
 

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from mboxgen.console import FILE, Names
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from trafficgen.drain import Drain
     from trafficgen.gate.builds import Build
     from trafficgen.gate.trials import TrialFile
@@ -53,6 +56,18 @@ class _GateOption(click.Option):
     def __init__(self, *given: Any, group: str, **settings: Any) -> None:
         super().__init__(*given, **{**settings, "help": " ".join(settings["help"].split())})
         self.group = group
+
+
+class _SendWords(Names):
+    """Words of a command line of `send`, completed as there."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import ShellComplete
+
+        from trafficgen.cli.send import command as send
+
+        words = list(ctx.params.get("send") or ())
+        return ShellComplete(send, {}, "send", "").get_completions(words, incomplete)
 
 
 _LOAD, _BUILDS, _VERDICT, _FILES = (
@@ -102,15 +117,20 @@ class GateOptions:
 
 
 @click.command("gate", cls=GroupedCommand, epilog=EPILOG)
-@_LOAD("--scenario", metavar="FILE", help="The load of every run, as for send.")
+@_LOAD("--scenario", metavar="FILE", type=FILE, help="The load of every run, as for send.")
 @_BUILDS("--a", metavar="HOST[:PORT]", help="Where the build to compare with is, or comes up.")
 @_BUILDS("--b", metavar="HOST[:PORT]", help="Where the build under test is, or comes up. [default: as --a]")
 @_BUILDS("--a-start", metavar="CMD", help="Bring A up before each of its runs, without a shell; waits for a 220.")
 @_BUILDS("--a-stop", metavar="CMD", help="Take A down after each of its runs; waits until it is gone.")
 @_BUILDS("--b-start", metavar="CMD", help="The same for B.")
 @_BUILDS("--b-stop", metavar="CMD", help="The same for B.")
-@_BUILDS("--a-cgroup", metavar="DIR", help="A's cgroup, to read what A used; else its process tree, if it is here.")
-@_BUILDS("--b-cgroup", metavar="DIR", help="The same for B.")
+@_BUILDS(
+    "--a-cgroup",
+    metavar="DIR",
+    type=FILE,
+    help="A's cgroup, to read what A used; else its process tree, if it is here.",
+)
+@_BUILDS("--b-cgroup", metavar="DIR", type=FILE, help="The same for B.")
 @_VERDICT(
     "--metric",
     multiple=True,
@@ -141,7 +161,7 @@ class GateOptions:
 @_FILES("--label", default="", metavar="TEXT", help="What to call this gate in the history: a commit, a branch.")
 @_FILES("--json", metavar="FILE", type=_PATH, help="Write all numbers as JSON.")
 @_FILES("--junit", metavar="FILE", type=_PATH, help="Write the verdict as JUnit XML.")
-@click.argument("send", nargs=-1, type=click.UNPROCESSED, metavar="[-- SEND OPTIONS]")
+@click.argument("send", nargs=-1, type=_SendWords(list), metavar="[-- SEND OPTIONS]")
 def command(**given: Any) -> ExitCode:
     """Say whether build B is worse than build A by more than a margin, with the evidence for it.
 
@@ -160,7 +180,8 @@ def command(**given: Any) -> ExitCode:
     file = TrialFile(options.state, _identity(plan, design, builds, drain))
     runner = BuildRunner(plan, builds, design.metrics, watch, options.keep, options.tolerate_refusals, drain)
     started_at = datetime.now(UTC)
-    ended = run_gate(design, runner, file, notice=lambda line: click.echo(line, err=True))
+    say = partial(click.echo, err=True)
+    ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
     _write(options, design, ended, file, started_at)
     return _code(options, ended)
 
@@ -172,7 +193,7 @@ def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, Watch, Drain |
     from trafficgen.cli.send import command as send
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
-    told = SendOptions(**send.make_context("send", arguments).params)
+    told = SendOptions(**send.make_context("traffic-gen send", arguments).params)
     if told.target is not None:
         raise PlanError("expected the targets as --a and --b", field="target", flag="--target")
     for name, reason in _NOT_HERE.items():
@@ -208,14 +229,15 @@ def _build(options: GateOptions, side: "Any") -> "Build":
     from trafficgen.plan import parse_target
 
     name = side.value
+    flag = f"--{name}" if getattr(options, name) else "--a"
     where = getattr(options, name) or options.a
     if where is None:
         raise PlanError("expected the address of the build to compare with", field="target", flag="--a")
     start, stop = getattr(options, f"{name}_start"), getattr(options, f"{name}_stop")
     if (start is None) != (stop is None):
-        flag = f"--{name}-{'stop' if stop is None else 'start'}"
-        raise PlanError("expected commands to start and to stop, or neither", field="build", flag=flag)
-    return Build(parse_target(where), start, stop, getattr(options, f"{name}_cgroup"))
+        missing = f"--{name}-{'stop' if stop is None else 'start'}"
+        raise PlanError("expected commands to start and to stop, or neither", field="build", flag=missing)
+    return Build(parse_target(where, "target", flag), start, stop, getattr(options, f"{name}_cgroup"))
 
 
 def _identity(plan: "Plan", design: "Design", builds: "dict[Any, Build]", drain: "Drain | None") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from mboxgen.console import FILE
 from trafficgen import units
 from trafficgen.cli.options import GroupedOption, Lines
 from trafficgen.cli.parsing import parse_with
@@ -40,7 +41,7 @@ def judging_options(command: _Command) -> _Command:
 # fmt: off
 _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
     (("--scenario",), {
-        "metavar": "FILE", "is_eager": True, "expose_value": False, "callback": use_scenario,
+        "metavar": "FILE", "type": FILE, "is_eager": True, "expose_value": False, "callback": use_scenario,
         "help": """
         Take options from this TOML file, each under its own name, and phases; traffic-gen schema scenario describes
         it. Options given here and in the environment win."""}),
@@ -52,8 +53,9 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
         [{ABORT_AFTER} if no time is given]"""}),
     (("--warm-up",), {"metavar": "TIME", "help": """
         Leave what ended in this time out of thresholds and comparisons. The account of messages is always whole."""}),
-    (("--junit",), {"metavar": "FILE", "help": "Write verdicts as JUnit XML, for CI systems."}),
-    (("--html",), {"metavar": "FILE", "help": "Write the results as one page with charts that opens offline."}),
+    (("--junit",), {"metavar": "FILE", "type": FILE, "help": "Write verdicts as JUnit XML, for CI systems."}),
+    (("--html",), {"metavar": "FILE", "type": FILE, "help": """
+        Write the results as one page with charts that opens offline."""}),
     (("--live-port",), {"type": click.IntRange(0, 65535), "metavar": "PORT", "help": """
         Show that page while the run goes on, at http://127.0.0.1:PORT/; 0 takes a free port and says which."""}),
     (("--metrics-port",), {"type": click.IntRange(0, 65535), "metavar": "PORT", "help": """

@@ -8,13 +8,21 @@ TRAFFIC_GEN_MESSAGE_COUNT and so on. Options that can be repeated take several v
 spaces or line ends, and headers, which contain spaces, by line ends alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from mboxgen.console import FILE, HELP_OPTIONS, Names
+
 ENVIRONMENT_PREFIX: Final = "TRAFFIC_GEN_"
 _COLUMN: Final = 27  # the same in every group, or help is ragged
+
+NOT_YET: Final = {
+    option: f"{option} of KumoMTA's traffic-gen is known but not there yet: mail goes by SMTP, not by HTTP"
+    for option in ("--http", "--http-defer-spool", "--http-defer-generation", "--http-batch-size")
+}
+"""Options that somebody who comes from there will try."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -45,7 +53,11 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose help shows its options by group, each group under its name."""
+    """A command whose help, asked for by -h as well, shows its options by group, each group under its name."""
+
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        # A command keeps its first idea of which options ask for help, so it must not wait for its group to say.
+        super().__init__(*given, **{"context_settings": HELP_OPTIONS, **settings})
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -64,6 +76,24 @@ def send_options(command: _Command) -> _Command:
     for declarations, settings in reversed(_OPTIONS):
         command = click.option(*declarations, cls=GroupedOption, **settings)(command)
     return command
+
+
+def _domain_presets() -> Iterable[str]:
+    from trafficgen.workload.presets import DOMAINS
+
+    return DOMAINS
+
+
+def _recipient_presets() -> Iterable[str]:
+    from trafficgen.workload.presets import RECIPIENTS
+
+    return RECIPIENTS
+
+
+def _size_presets() -> Iterable[str]:
+    from mboxgen.presets import PRESETS
+
+    return PRESETS
 
 
 _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = []
@@ -88,7 +118,8 @@ def _add_target() -> None:
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
         yours.""")
     add("--allow-real-domains", is_flag=True, help="""
-        Send to real domains (--domain-suffix ''), though the server under test may relay the mail to real people.""")
+        Send to real domains (--domain-suffix '' or com), though the server under test may relay the mail to real
+        people.""")
 
 
 def _add_amount() -> None:
@@ -124,9 +155,9 @@ def _add_recipients() -> None:
     add("--domain", multiple=True, metavar="NAME[:WEIGHT]", help="""
         Recipient domain and its weight, such as gmail.com:67.4; repeat for more. Weights are relative. [default:
         aol.com gmail.com hotmail.com yahoo.com, equally]""")
-    add("--domains-from", multiple=True, metavar="FILE", help="""
+    add("--domains-from", multiple=True, metavar="FILE", type=FILE, help="""
         Read recipient domains from a file, one NAME[:WEIGHT] a line; # begins a comment.""")
-    add("--domain-preset", multiple=True, metavar="NAME", help="""
+    add("--domain-preset", multiple=True, metavar="NAME", type=Names(_domain_presets), help="""
         A published mix of domains, such as kumo-doc or mapp2019-us; --list-presets shows all with their sources. What
         the source calls "the rest" goes to 1000 synthetic domains.""")
     add("--long-tail", metavar="N:WEIGHT", help="""
@@ -138,7 +169,7 @@ def _add_recipients() -> None:
     add("--users", metavar="N[,zipf[:S]][,tag]", default="100000", help="""
         Mailboxes per domain, user-000000 and on: all alike, or popular by Zipf's law with exponent S; tag makes every
         address new (user-000000+1@…) for the same mailboxes. [default: 100000]""")
-    add("--recipients", metavar="N|LIST|PRESET", default="1", help="""
+    add("--recipients", metavar="N|LIST|PRESET", type=Names(_recipient_presets), default="1", help="""
         Recipients per message: a number, weighted numbers such as 1:85,2:10,20:5, or the preset spec2001 or rcpt-cam.
         [default: 1]""")
     add("--senders", metavar="N", type=int, default=1000, help="""
@@ -147,13 +178,14 @@ def _add_recipients() -> None:
 
 def _add_content() -> None:
     add = _group("What")
-    add("--body-size", multiple=True, metavar="SIZE[:WEIGHT]", help="""
+    add("--body-size", multiple=True, metavar="SIZE[:WEIGHT]", type=Names(_size_presets), help="""
         Octets of body: 60kb (60,000), 10KiB (10,240), 100000; repeat with weights for a mix: 10kb:5 80kb:5. Or one
         curve: uniform:1kb-10kb, lognormal:8kb,0.7. Or one preset such as spec2001, whose sizes are those of whole
         messages with their headers. [default: 5kb]""")
-    add("--body-file", metavar="FILE", help="""
-        Use this file as the body of every message, under generated headers. Line ends become CRLF.""")
-    add("--mbox", metavar="FILE", help="""
+    add("--body-file", metavar="FILE", type=FILE, help="""
+        Use this file as the body of every message, under generated headers; or, where it begins with a header block,
+        as the whole message. Line ends become CRLF.""")
+    add("--mbox", metavar="FILE", type=FILE, help="""
         Send the messages of an mbox as they are, in their order, again from the start at its end. Any size: the file
         is mapped, not loaded. Also packed (gzip, bzip2, xz, zstd), a Maildir, a folder of .eml files, or - for a
         pipe.""")
@@ -176,7 +208,7 @@ def _add_session() -> None:
     add("--insecure", is_flag=True, help="Accept any certificate.")
     add("--ehlo-name", metavar="NAME", default="[127.0.0.1]", help="What EHLO says. [default: [127.0.0.1]]")
     add("--auth-user", metavar="NAME", help="Log in to every session as this user; needs TLS.")
-    add("--auth-password-file", metavar="FILE", help="""
+    add("--auth-password-file", metavar="FILE", type=FILE, help="""
         File whose first line is the password; a password itself is never typed here.""")
     add("--connect-timeout", metavar="TIME", default="30s", help="""
         How long TCP and TLS may take to come up. [default: 30s]""")
@@ -192,14 +224,14 @@ def _add_run() -> None:
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
     add("--no-ledger", is_flag=True, help="Let the embedded sink count only, without proof of every message: faster.")
-    add("--manifest", metavar="FILE", help="""
+    add("--manifest", metavar="FILE", type=FILE, help="""
         Write down what was handed over, message by message, to hold a sink's ledger or mailboxes against: see
         traffic-gen verify.""")
     add("--wait-for-delivery", metavar="TIME", help="""
         After the last message, wait so long for all of them to come out at a sink of ours behind the server under
         test, and prove it: needs --sink-api.""")
     add("--sink-api", metavar="[HOST:]PORT", help="Where that sink has its --api.")
-    add("--json", metavar="FILE", help="""
+    add("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
     add("--quiet", is_flag=True, help="No live line and no notices; only the summary, and errors.")
     add("--dry-run", is_flag=True, help="Show the plan and the first two messages; connect to nothing.")

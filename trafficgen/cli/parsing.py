@@ -8,13 +8,16 @@ Not here  how options go together (planning); sizes (`mboxgen.sizes`), durations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from mboxgen.limited import read_limited
 from trafficgen import units
 from trafficgen.errors import PlanError
 from trafficgen.plan import Header, LongTail, Stage, Users, WeightedDomain
 
 T = TypeVar("T")
+
+MAX_DOMAINS_OCTETS: Final = 64 * 1024 * 1024
 
 
 def parse_domain(text: str, flag: str = "--domain") -> WeightedDomain:
@@ -27,7 +30,7 @@ def read_domains(path: Path) -> list[WeightedDomain]:
     """One "name[:weight]" a line; what follows a # is a comment, empty lines count for nothing."""
     flag = "--domains-from"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_limited(path, MAX_DOMAINS_OCTETS).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise _wrong(f'cannot read "{path}": it is not UTF-8 text', "domains", flag) from error
     except (OSError, ValueError) as error:
@@ -40,8 +43,7 @@ def read_domains(path: Path) -> list[WeightedDomain]:
         try:
             found.append(parse_domain(entry, flag))
         except PlanError as error:
-            reason = str(error).rpartition(" (--")[0]
-            raise _wrong(f"{path}, line {number}: {reason}", "domains", flag) from error
+            raise _wrong(f"{path}, line {number}: {error.text}", "domains", flag) from error
     if not found:
         raise _wrong(f'"{path}" names no domain', "domains", flag)
     return found
@@ -100,7 +102,7 @@ def parse_header(text: str) -> Header:
     name, colon, value = text.partition(":")
     if not colon:
         raise _wrong(f'expected "Name: value", got "{text}"', "headers", "--header")
-    value = value.strip(" \t")
+    value = _as_utf8(value).strip(" \t")
     if value.startswith("{") and value.endswith("}") and "|" in value:
         return Header(name.strip(" \t"), tuple(_alternative(part.strip()) for part in value[1:-1].split("|")))
     return Header(name.strip(" \t"), ((value, 1.0),))
@@ -127,6 +129,14 @@ def parse_with(parser: Callable[[str], T], text: str, field: str, flag: str) -> 
         raise _wrong(str(error), field, flag) from error
 
 
+def _as_utf8(text: str) -> str:
+    """An argument that the locale could not decode has its octets escaped (PEP 383); mail knows no locale."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text  # refused by the header
+
+
 def _alternative(text: str) -> tuple[str, float]:
     value, colon, weight = text.rpartition(":")
     try:
@@ -150,7 +160,7 @@ def _number(text: str, whole: str, flag: str, form: str) -> float:
 
 
 def _whole(text: str, whole: str, flag: str, form: str) -> int:
-    if not (text.strip().isascii() and text.strip().isdigit()):
+    if not (text.strip().isascii() and text.strip().isdigit() and len(text) < 20):
         raise _wrong(f'expected {form}, got "{whole}"', "count", flag)
     return int(text)
 

@@ -35,6 +35,7 @@ from trafficgen.plan import (
     WeightedDomain,
     Workload,
     is_reserved,
+    parse_service,
     parse_target,
 )
 
@@ -164,10 +165,9 @@ def drain_of(options: SendOptions) -> "Drain | None":
     if options.wait_for_delivery is None or options.sink_api is None or options.target is None:
         text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
         raise _wrong(text, "drain", "--wait-for-delivery")
-    text = options.sink_api
-    sink = parse_target(f"127.0.0.1:{text}" if text.isascii() and text.isdigit() else text)
+    sink = parse_service(options.sink_api, "drain", "--sink-api")
     if not isinstance(sink, TcpTarget):
-        raise _wrong("expected [HOST:]PORT", "drain", "--sink-api")
+        raise _wrong(f'expected [HOST:]PORT, got "{sink}"', "drain", "--sink-api")
     return Drain(
         sink, parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
     )

@@ -5,6 +5,7 @@ Gives     one exit code (`errors.ExitCode`); errors that were foreseen as one li
 Not here  what a command does; adding one is a line in `COMMANDS` and a module with a click command called `command`
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from typing import Final, NamedTuple, NoReturn
 
 import click
 
+from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
 from trafficgen import __version__
-from trafficgen.cli.options import GroupedCommand
-from trafficgen.errors import ExitCode, TrafficgenError
+from trafficgen.cli.options import NOT_YET, GroupedCommand
+from trafficgen.errors import ExitCode, PlanError, TrafficgenError
 from trafficgen.printable import printable
 
 NAME: Final = "traffic-gen"
@@ -56,12 +58,19 @@ class Program(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = args[:1] in (["--help"], ["--version"])
+        own = args[:1] in (["-h"], ["--help"], ["--version"])
         named = bool(args) and not args[0].startswith("-")
         # While a shell asks for completions, an empty line could still become any command.
         if not own and not named and not (ctx.resilient_parsing and not args):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise no_such_command(args[0], COMMANDS, ctx)
+        return super().resolve_command(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(NAME, "[COMMAND] [OPTIONS]")
@@ -84,7 +93,7 @@ class Program(click.Group):
         return command
 
 
-@click.group(cls=Program)
+@click.group(cls=Program, context_settings=HELP_OPTIONS)
 @click.version_option(__version__, prog_name=NAME)
 def program() -> None:
     """Send weighted mail traffic at a server, at the highest speed or at an exact rate, and account for every message.
@@ -96,6 +105,7 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and end the process with its exit code."""
+    prepare_streams()
     sys.exit(int(call(arguments)))
 
 
@@ -104,11 +114,12 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
     try:
         code = program.main(arguments, prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else NAME
-        return _fail(ExitCode.USAGE, f"{_sentence(error.format_message())}; see {command} --help")
+    except click.NoSuchOption as error:
+        return _fail(ExitCode.USAGE, NOT_YET.get(error.option_name) or usage_line(error, NAME))
     except click.ClickException as error:
-        return _fail(ExitCode.USAGE, _sentence(error.format_message()))
+        return _fail(ExitCode.USAGE, usage_line(error, NAME))
+    except PlanError as error:
+        return _fail(error.exit_code, error.as_typed)
     except TrafficgenError as error:
         return _fail(error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):
@@ -128,12 +139,8 @@ def _fail(code: ExitCode, text: str) -> ExitCode:
     return code
 
 
-def _sentence(text: str) -> str:
-    """click's own words in our style: one line, lower case, no full stop."""
-    line = " ".join(text.split()).rstrip(".")
-    return line[:1].lower() + line[1:]
-
-
 def _described(error: OSError) -> str:
     reason = (error.strerror or str(error)).lower()
+    if error.errno == errno.EMFILE:
+        reason += "; raise the limit of this process (ulimit -n)"
     return f'"{error.filename}": {reason}' if error.filename else reason

@@ -11,6 +11,7 @@ from inspect import cleandoc
 
 import click
 
+from mboxgen.console import HELP_OPTIONS
 from trafficgen.cli.options import ENVIRONMENT_PREFIX
 from trafficgen.cli.program import COMMANDS, NAME, program
 
@@ -33,6 +34,9 @@ alone. The command line wins.
     eval "$(_TRAFFIC_GEN_COMPLETE=bash_source {NAME})"      # in ~/.bashrc
     eval "$(_TRAFFIC_GEN_COMPLETE=zsh_source {NAME})"       # in ~/.zshrc
     _TRAFFIC_GEN_COMPLETE=fish_source {NAME} | source       # in ~/.config/fish/completions/{NAME}.fish
+
+For `mboxgen` the same with `_MBOXGEN_COMPLETE`. File names, presets, commands of commands and what follows `gate … --`
+are completed too.
 
 ## Where things go
 
@@ -57,7 +61,7 @@ The summary goes to standard output; notices, the live line and errors go to sta
 def reference() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
-    with click.Context(program, info_name=NAME) as parent:
+    with click.Context(program, info_name=NAME, **HELP_OPTIONS) as parent:
         for name in COMMANDS:
             command = program.get_command(parent, name)
             assert command is not None

@@ -18,9 +18,11 @@ from typing import Any, Final
 
 import click
 
+from mboxgen.limited import read_limited
 from trafficgen import units
 from trafficgen.errors import PlanError
 
+MAX_SCENARIO_OCTETS: Final = 16 * 1024 * 1024
 KINDS: Final = ("warm-up", "ramp", "steady", "drain")
 PHASE_KEYS: Final = ("kind", "duration", "rate")
 _SET_BY_PHASES: Final = ("rate", "stage", "duration", "warm-up", "grace")
@@ -36,11 +38,13 @@ def use_scenario(context: click.Context, _parameter: click.Parameter, path: str 
 def read_scenario(path: Path, parameters: Iterable[click.Parameter]) -> dict[str, Any]:
     """The file's values by parameter name."""
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+        plain = tomllib.loads(read_limited(path, MAX_SCENARIO_OCTETS).decode("utf-8"))
     except OSError as error:
         raise wrong(f'cannot read "{path}": {(error.strerror or str(error)).lower()}') from error
     except ValueError as error:
         raise wrong(f'"{path}" is not a scenario: {error}') from error
+    except RecursionError as error:
+        raise wrong(f'"{path}" is not a scenario: its tables are nested too deep') from error
     try:
         return _defaults(plain, parameters)
     except ValueError as error:
@@ -90,8 +94,12 @@ def _value(key: str, value: Any, option: click.Option) -> Any:
         if not isinstance(value, bool):
             raise ValueError(f'expected true or false for "{key}", got {value!r}')
         return value
+    if isinstance(option.type, click.types.IntParamType):
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return value
+        raise ValueError(f'expected a whole number for "{key}", got {value!r}')
     if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return value
+        return str(value)
     raise ValueError(f'expected a text or a number for "{key}", got {value!r}')
 
 

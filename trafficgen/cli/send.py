@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
     from trafficgen.measure.journal import Journal
     from trafficgen.measure.results import Results
-    from trafficgen.plan import Plan
+    from trafficgen.plan import BodyFile, Plan
 
 EPILOG: Final = """\
 Examples:
@@ -60,12 +60,15 @@ def command(**given: Any) -> ExitCode:
     Every message ends as accepted (the server answered 250), rejected, failed, or in doubt; the summary adds up.
     """
     from trafficgen.cli.planning import SendOptions, make_plan
+    from trafficgen.plan import BodyFile
     from trafficgen.workload import check
 
     options = SendOptions(**given)
     plan, notices = make_plan(options)
     watch_for(options, plan)  # refuses what no run could be judged by, before anything happens
     check(plan)
+    if isinstance(plan.workload.content, BodyFile):
+        notices.append(_read_as(plan.workload.content))
     if options.dry_run:
         from trafficgen.cli.dry_run import describe
 
@@ -74,6 +77,10 @@ def command(**given: Any) -> ExitCode:
         return ExitCode.DONE
     for name, flag in ((options.json, "--json"), (options.junit, "--junit"), (options.html, "--html")):
         _check_writable(name, flag)
+    if plan.session.auth is not None:
+        from trafficgen.engine.opening import read_password
+
+        read_password(plan.session.auth)
     _tell(notices, options)  # when nothing can be refused any more that is known before the run
     run_hook(options.before, "--before")
     try:
@@ -109,6 +116,15 @@ def _run(plan: "Plan", options: "SendOptions") -> "Results":
             return run()
         live = stack.enter_context(Live(planned=planned, duration_ns=duration_ns))
         return run(progress=lambda now: live.update(now.snapshot, now.elapsed_ns), notice=say)
+
+
+def _read_as(file: "BodyFile") -> str:
+    """KumoMTA's body files are whole messages, and which way one was taken shows in every number."""
+    from trafficgen.workload.bodies import is_whole_message, read_file
+
+    if is_whole_message(read_file(file.path)):
+        return f'"{file.path}" begins with a header block: it is sent as a whole message'
+    return f'"{file.path}" begins with no header block: it is sent as a body, under generated headers'
 
 
 def _journal(options: "SendOptions") -> "Journal | None":

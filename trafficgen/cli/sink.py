@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from mboxgen.console import Names, nearest_name
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.sink_options import sink_options
 from trafficgen.errors import ExitCode, PlanError
-from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_target
+from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_listen, parse_service
 
 if TYPE_CHECKING:
     from trafficgen.sink.orders import Behaviour, CapturePlan, Orders, Security
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from trafficgen.sink.returns import ReturnPlan
     from trafficgen.smtp.offer import Offer
 
-LOOPBACK: Final = "127.0.0.1"
+_STATUS: Final = "status"
 
 EPILOG: Final = """\
 Examples:
@@ -44,7 +45,7 @@ Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth m
 
 
 @click.command("sink", cls=GroupedCommand, epilog=EPILOG)
-@click.argument("listen", metavar="[HOST:]PORT")
+@click.argument("listen", metavar="[HOST:]PORT", type=Names(lambda: [_STATUS]))
 @click.argument("api", metavar="", required=False)
 @sink_options
 def command(listen: str, api: str | None, **given: Any) -> ExitCode:
@@ -53,14 +54,15 @@ def command(listen: str, api: str | None, **given: Any) -> ExitCode:
     Relays nothing. A port alone listens on 127.0.0.1, HOST:0 on a free one; unix:/path listens on a UNIX socket.
     Without options everything is taken; with them the sink refuses, limits and fails the way real destinations do.
     """
-    if listen == "status":
+    if listen == _STATUS:
         return _status(api)
     if api is not None:
-        raise PlanError(f'expected one address, got "{api}" too', field="listen", flag="[HOST:]PORT")
+        hint = f"; did you mean {_STATUS} {api}?" if nearest_name(listen, [_STATUS]) else ""
+        raise PlanError(f'expected one address, got "{api}" too{hint}', field="listen", flag="[HOST:]PORT")
     address = parse_listen(listen)
     if not _is_local(address):
         click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
-    orders = _orders(address, given)
+    orders = orders_of(address, given)
     if orders.workers > 1:
         from trafficgen.sink.crew import serve_many as serve
     else:
@@ -77,18 +79,9 @@ def _status(text: str | None) -> ExitCode:
 
     if text is None:
         raise PlanError("expected the sink's --api address behind status", field="api", flag="[HOST:]PORT")
-    sink = RemoteSink(_api(text))
+    sink = RemoteSink(_tcp(parse_service(text, "api", "[HOST:]PORT"), "[HOST:]PORT"))
     click.echo(json.dumps({**sink.totals(), "chaos": sink.chaos()}, indent=2))
     return ExitCode.DONE
-
-
-def parse_listen(text: str) -> Target:
-    """A target; a bare number is a port on the loopback address, and HOST:0 takes a free one."""
-    if text.endswith(":0") and not text.startswith("unix:"):
-        named = parse_target(text[:-1] + "1")
-        assert isinstance(named, TcpTarget)
-        return TcpTarget(named.host, 0)
-    return parse_target(f"{LOOPBACK}:{text}" if text.isascii() and text.isdigit() else text)
 
 
 def _is_local(address: Target) -> bool:
@@ -101,7 +94,8 @@ def _is_local(address: Target) -> bool:
         return False
 
 
-def _orders(address: Target, given: dict[str, Any]) -> "Orders":
+def orders_of(address: Target, given: dict[str, Any]) -> "Orders":
+    """The options understood, as the sink takes them."""
     from trafficgen.sink.orders import Orders
     from trafficgen.units import parse_duration
 
@@ -115,17 +109,16 @@ def _orders(address: Target, given: dict[str, Any]) -> "Orders":
         ledger=not given["no_ledger"],
         ledger_file=given["ledger"],
         workers=given["workers"],
-        api=_api(given["serve_api"]) if given["serve_api"] is not None else None,
+        api=_tcp(parse_listen(given["serve_api"], "api", "--api"), "--api") if given["serve_api"] is not None else None,
         capture=_capture(given),
         returns=_returns(given),
         idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
     )
 
 
-def _api(text: str) -> TcpTarget:
-    address = parse_listen(text)
+def _tcp(address: Target, flag: str) -> TcpTarget:
     if not isinstance(address, TcpTarget):
-        raise PlanError("expected [HOST:]PORT", field="api", flag="--api")
+        raise PlanError(f'expected [HOST:]PORT, got "{address}"', field="api", flag=flag)
     return address
 
 
@@ -241,7 +234,7 @@ def _returns(given: dict[str, Any]) -> "ReturnPlan | None":
     if bounce_share + complaint_share > 1:
         raise PlanError("expected shares of 100 % at most together", field="bounce_share", flag="--bounce-share")
     return ReturnPlan(
-        parse_listen(to),
+        parse_service(to, "bounce_to", "--bounce-to"),
         bounce_share,
         complaint_share,
         allow_public_target=given["allow_public_target"],

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from mboxgen.console import Names
 from trafficgen.cli.options import GroupedOption
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -49,7 +50,7 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     (
         "Responses",
         "--responses",
-        {"metavar": "FILE"},
+        {"metavar": "FILE", "type": Names(lambda: ["providers"], file=True)},
         (
             "Refuse by this table: KumoMTA's responses.toml as it is, or the shipped one, providers. Read again "
             "when it changes, or on SIGHUP."
@@ -150,7 +151,7 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     (
         "Account",
         "--capture",
-        {"metavar": "FORM:PATH"},
+        {"metavar": "FORM:PATH", "type": Names(lambda: ["mbox:", "maildir:", "files:", "digests:"])},
         "Keep messages: mbox:FILE, maildir:FOLDER, files:FOLDER (one a message), or digests:FILE.",
     ),
     ("Account", "--capture-limit", {"metavar": "SIZE"}, "452 to everything once so much is kept: 10GB."),

@@ -19,8 +19,9 @@ def check(plan: Plan, route: Route) -> None:
         refuse_public(route)
     if (real := plan.workload.real_domains) and not plan.allow_real_domains:
         raise PlanError(
-            f'without a suffix, mail for "{real[0]}" may be relayed to real people by the server under test; '
-            "leave --domain-suffix away, or add --allow-real-domains when you are sure that it cannot leave",
+            f'mail for "{real[0]}" may be relayed to real people by the server under test; '
+            "leave --domain-suffix away, or add --allow-real-domains (allow_real_domains=True) when you are "
+            "sure that it cannot leave",
             field="domain_suffix",
             flag="--domain-suffix",
         )

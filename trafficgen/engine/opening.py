@@ -11,9 +11,11 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import aiosmtplib
 
+from mboxgen.limited import read_limited
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import Route
 from trafficgen.engine.link import Link
@@ -21,6 +23,8 @@ from trafficgen.errors import PlanError
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Auth, Security, SessionPlan, Target, UnixTarget
 from trafficgen.smtp.seams import Extensions
+
+_MAX_PASSWORD_FILE: Final = 65_536
 
 
 class Refused(Exception):  # noqa: N818  (not an error of ours: a server's answer on its way to the account)
@@ -36,8 +40,8 @@ class Refused(Exception):  # noqa: N818  (not an error of ours: a server's answe
 def read_password(auth: Auth) -> str:
     """The first line of the password file. Raises PlanError; the text never holds the password."""
     try:
-        lines = auth.password_file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_limited(auth.password_file, _MAX_PASSWORD_FILE).decode("utf-8").splitlines()
+    except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or "not UTF-8 text"
         text = f'cannot read the password file "{auth.password_file}": {words}'
         raise PlanError(text, field="auth", flag="--auth-password-file") from error

@@ -8,6 +8,7 @@ Interrupt the first SIGINT or SIGTERM lets messages at work finish within the pl
           before time zero either ends it at once, with an account of nothing
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,7 @@ from trafficgen.engine import control
 from trafficgen.engine.address import Route
 from trafficgen.engine.crew import Crew, Member
 from trafficgen.engine.limits import check_open_files, check_ports
-from trafficgen.errors import SetupError
+from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.interrupts import Interrupts
 from trafficgen.measure.results import StoppedBy
 from trafficgen.measure.snapshot import Snapshot, merge
@@ -30,6 +31,8 @@ from trafficgen.schedule import Schedule
 _LEAD_NS: Final = 20 * NS_PER_MS
 """Between the order to begin and an open-model run's time zero, so that all workers have read it. In the closed loop a
 worker starts at once, and time zero must lie before its first start."""
+
+_log: Final = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.1
 _START_NS: Final = 60 * NS_PER_S
@@ -167,6 +170,10 @@ class Supervisor:
                 worker.ready = True
             case control.Unable():
                 raise word.error
+            case TrafficgenError():  # the last word of a process that could not go on
+                if self._began_ns is None:
+                    raise word
+                _log.warning("worker %d cannot go on: %s", worker.index, word)
             case control.RangeBegun():
                 worker.begun += 1
                 self._grant(worker)

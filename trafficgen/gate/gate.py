@@ -16,7 +16,7 @@ from trafficgen.engine.address import check, resolve
 from trafficgen.gate.builds import Build, running
 from trafficgen.gate.syncs import counted
 from trafficgen.gate.trials import TrialFile
-from trafficgen.gate.usage import pids_of, read_usage, used_per_1000
+from trafficgen.gate.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import StoppedBy
 from trafficgen.plan import Plan
@@ -66,20 +66,37 @@ class BuildRunner:
             self.keep.mkdir(parents=True, exist_ok=True)
             Journal(self.keep / f"{step.index + 1:03}-{step.side.value}-{results.run.id}.json").close(results)
         server = used_per_1000(before, after, results.messages.accepted, syncs.count)
-        return trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
+        trial = trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
+        if trial.spoiled and not server and (reason := why_not(build)) and self._asks_for_the_server():
+            return replace(trial, spoiled=f"{trial.spoiled}: {reason}")
+        return trial
+
+    def unavailable(self) -> str | None:
+        """Why nothing can be read of a build's processes, where that is known."""
+        return next(filter(None, map(why_not, self.builds.values())), None)
+
+    def _asks_for_the_server(self) -> bool:
+        return any(metric.name in SERVER_METRICS for metric in self.metrics)
 
 
 def run_gate(
-    design: Design, runner: Runner, file: TrialFile, *, notice: Callable[[str], None] = lambda _line: None
+    design: Design,
+    runner: Runner,
+    file: TrialFile,
+    *,
+    notice: Callable[[str], None] = lambda _line: None,
+    why_absent: Callable[[], str | None] = lambda: None,
 ) -> Ended:
-    """Make runs until there is a verdict. `notice` gets a line for each run."""
+    """Make runs until there is a verdict. `notice` gets a line for each run; `why_absent` knows why metrics of the
+    server are not there."""
     at_most = len(steps(design))
     while not isinstance(following := advance(design, file.trials), Ended):
         trial = runner.run(following)
         file.add(trial)
         notice(_told(following, trial, design, at_most))
         if len(file.trials) == 1 and (absent := [name for name in SERVER_METRICS if name not in trial.values]):
-            notice(f"not available for this server, here, or zero: {', '.join(absent)}")
+            reason = f": {why}" if (why := why_absent()) else ""
+            notice(f"not available for this server, here, or zero: {', '.join(absent)}{reason}")
     return following
 
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from trafficgen.extras import advice
 from trafficgen.gate.builds import Build
 from trafficgen.plan import TcpTarget
 
@@ -43,6 +44,19 @@ def read_usage(build: Build) -> Usage | None:
         return _of_tree(psutil, _listeners(psutil, build.target.port))
     except psutil.Error:
         return None
+
+
+def why_not(build: Build) -> str | None:
+    """What has to change before anything can be read of this build; None where nothing is known to."""
+    if build.cgroup:
+        return None if _of_cgroup(Path(build.cgroup)) else f'there is no cgroup v2 with a cpu.stat at "{build.cgroup}"'
+    if not isinstance(build.target, TcpTarget):
+        return "the processes behind a UNIX socket are not looked for; name their cgroup (--a-cgroup, --b-cgroup)"
+    try:
+        import_module("psutil")
+    except ImportError:
+        return f"psutil is missing: {advice('server')}"
+    return None
 
 
 def pids_of(build: Build, usage: Usage | None) -> frozenset[int]:

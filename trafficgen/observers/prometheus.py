@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from trafficgen.errors import SetupError
+from trafficgen.extras import advice
 from trafficgen.measure.results import Results
 
 _HOST: Final = "127.0.0.1"
@@ -27,8 +28,7 @@ class Prometheus:
             self._library: Any = import_module("prometheus_client")
             self._core: Any = import_module("prometheus_client.core")
         except ImportError as error:
-            text = "metrics need the package prometheus_client: pip install 'traffic-gen[prometheus]'"
-            raise SetupError(f"{text} (--metrics-port)") from error
+            raise SetupError(f"--metrics-port needs prometheus_client: {advice('prometheus')}") from error
         self._results: Results | None = None
         registry = self._library.CollectorRegistry()
         registry.register(self)

@@ -16,6 +16,9 @@ from trafficgen.plan.targets import (
     UnixTarget,
     is_domain,
     is_reserved,
+    may_be_a_registry,
+    parse_listen,
+    parse_service,
     parse_target,
 )
 from trafficgen.plan.workload import (
@@ -58,5 +61,8 @@ __all__ = [
     "Workload",
     "is_domain",
     "is_reserved",
+    "may_be_a_registry",
+    "parse_listen",
+    "parse_service",
     "parse_target",
 ]

@@ -1,10 +1,9 @@
 """When messages start, in the open model."""
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
-from trafficgen.plan.refusals import wrong
+from trafficgen.plan.refusals import MAX_DURATION_NS, check_duration, check_rate, check_types, wrong
 
 
 class Arrivals(Enum):
@@ -21,6 +20,11 @@ class Stage:
     duration_ns: int
     rate_per_s: float
 
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_duration(self.duration_ns, "stages", "stages with a duration", "--stage", least_ns=0)
+        check_rate(self.rate_per_s, "stages", "stages with a rate", "--stage", above=False)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
@@ -34,18 +38,17 @@ class OpenLoop:
     arrivals: Arrivals = Arrivals.CONSTANT
 
     def __post_init__(self) -> None:
-        if self.stages:
-            if not 0.0 <= self.rate_per_s < math.inf:
-                raise wrong("rate", f"expected a starting rate of zero or more, got {self.rate_per_s}", "--rate")
-            if any(s.duration_ns < 0 or not 0.0 <= s.rate_per_s < math.inf for s in self.stages):
-                text = "expected stages with a duration and a rate of zero or more"
-                raise wrong("stages", text, "--stage")
-            starts = (self.rate_per_s, *(stage.rate_per_s for stage in self.stages))
-            if not any(s.duration_ns and start + s.rate_per_s for start, s in zip(starts, self.stages, strict=False)):
-                text = "expected a stage with a duration and a rate above zero: nothing would ever start"
-                raise wrong("stages", text, "--stage")
-        elif not 0.0 < self.rate_per_s < math.inf:
-            raise wrong("rate", f"expected a rate above zero, got {self.rate_per_s}", "--rate")
+        check_types(self)
+        if not self.stages:
+            check_rate(self.rate_per_s, "rate", "a rate", "--rate", above=True)
+            return
+        check_rate(self.rate_per_s, "rate", "a starting rate", "--rate", above=False)
+        starts = (self.rate_per_s, *(stage.rate_per_s for stage in self.stages))
+        if not any(s.duration_ns and start + s.rate_per_s for start, s in zip(starts, self.stages, strict=False)):
+            text = "expected a stage with a duration and a rate above zero: nothing would ever start"
+            raise wrong("stages", text, "--stage")
+        if sum(stage.duration_ns for stage in self.stages) > MAX_DURATION_NS:
+            raise wrong("stages", "expected stages of 1000 days at most together", "--stage")
 
     @property
     def stages_duration_ns(self) -> int | None:

@@ -8,12 +8,15 @@ from typing import Any, Final
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.load import OpenLoop
-from trafficgen.plan.refusals import check_count, shown, wrong
+from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
 from trafficgen.plan.session import SessionPlan
 from trafficgen.plan.targets import Target
 from trafficgen.plan.workload import Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
+MAX_SESSIONS: Final = 1_000_000
+MAX_WORKERS: Final = 1_024
+"""Far beyond what one machine can do, and still nothing that could take it down while it is being refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +47,20 @@ class Plan:
     keep_begins: bool = False
 
     def __post_init__(self) -> None:
-        check_count(self.sessions, "sessions", "the number of sessions", "--concurrency")
+        check_types(self)
+        check_count(self.sessions, "sessions", "the number of sessions", "--concurrency", most=MAX_SESSIONS)
         if self.max_messages is None and self.duration_ns is None:
             raise wrong("max_messages", "expected a message count or a duration", "--message-count")
         if self.max_messages is not None:
-            check_count(self.max_messages, "max_messages", "the number of messages", "--message-count")
-        if self.duration_ns is not None and self.duration_ns <= 0:
-            raise wrong("duration_ns", "expected a duration above zero", "--duration")
-        if self.grace_ns < 0:
-            raise wrong("grace_ns", "expected a grace period of zero or more", "--grace")
+            whose = "the number of messages"
+            check_count(self.max_messages, "max_messages", whose, "--message-count", most=MAX_MESSAGES)
+        if self.duration_ns is not None:
+            check_duration(self.duration_ns, "duration_ns", "a duration", "--duration")
+        check_duration(self.grace_ns, "grace_ns", "a grace period", "--grace", least_ns=0)
         if self.workers is not None:
-            check_count(self.workers, "workers", "the number of workers", "--workers")
+            check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
         if not 0 <= self.seed < 2**64:
-            raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {self.seed}", "--seed")
+            raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
         if not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
             raise wrong("run_id", f'expected 16 hexadecimal digits, got "{shown(self.run_id)}"', "--run-id")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import NS_PER_S
-from trafficgen.plan.refusals import shown, wrong
+from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown, shown_number, wrong
 
 MAX_CHUNKS: Final = 64
 
@@ -34,6 +34,9 @@ class Auth:
     user: str
     password_file: Path
 
+    def __post_init__(self) -> None:
+        check_types(self)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
@@ -56,18 +59,19 @@ class SessionPlan:
     reply_timeout_ns: int = 60 * NS_PER_S
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not re.fullmatch(r"[!-~]{1,255}", self.ehlo_name):
             raise wrong("ehlo_name", f'expected a host name or [address], got "{shown(self.ehlo_name)}"', "--ehlo-name")
-        if self.max_messages < 0:
-            text = f"expected 0 (no limit) or more messages a session, got {self.max_messages}"
+        if not 0 <= self.max_messages <= MAX_MESSAGES:
+            text = f"expected 0 (no limit) to 10^12 messages a session, got {shown_number(self.max_messages)}"
             raise wrong("max_messages", text, "--messages-per-session")
         if not 0 <= self.chunks <= MAX_CHUNKS:
-            text = f"expected 0 (DATA) to {MAX_CHUNKS} messages on their way at once, got {self.chunks}"
+            text = f"expected 0 (DATA) to {MAX_CHUNKS} messages on their way at once, got {shown_number(self.chunks)}"
             raise wrong("chunks", text, "--chunking")
-        if self.connect_timeout_ns <= 0:
-            raise wrong("connect_timeout_ns", "expected a time limit above zero", "--connect-timeout")
-        if self.reply_timeout_ns <= 0:
-            raise wrong("reply_timeout_ns", "expected a time limit above zero", "--timeout")
+        check_duration(self.connect_timeout_ns, "connect_timeout_ns", "a time limit", "--connect-timeout")
+        check_duration(self.reply_timeout_ns, "reply_timeout_ns", "a time limit", "--timeout")
         if self.auth and self.security is Security.PLAIN:
-            text = "a password never goes over a plain session: add --starttls or --tls"
+            text = (
+                "a password never goes over a plain session: add --starttls or --tls (Security.STARTTLS, Security.TLS)"
+            )
             raise wrong("auth", text, "--auth-user")

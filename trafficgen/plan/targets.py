@@ -1,19 +1,38 @@
 """Where mail goes: targets, and names that can stand behind an @.
 
-Gives     `parse_target`; what is a domain name; which names belong to nobody
-Not here  looking names up (engine.address)
+Gives     `parse_target`, `parse_listen`; what is a domain name; which names belong to nobody
+Refuses   by its shape, before anybody asks a resolver, what is no address of a server: a URL, a path, a mailbox
+Not here  looking names up (guard)
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from trafficgen.plan.refusals import wrong
+from trafficgen.errors import PlanError
+from trafficgen.plan.refusals import check_types, shown, wrong
 
 RESERVED_SUFFIXES: Final = (
     "test", "example", "invalid", "localhost", "example.com", "example.net", "example.org",
 )  # fmt: skip
 """Names that can never be somebody's mail domain (RFC 2606 sections 2 and 3, RFC 6761)."""
+
+LOOPBACK: Final = "127.0.0.1"
+"""Where a sink listens when only a port is given."""
+
+_FORM: Final = "HOST[:PORT], [IPv6]:PORT or unix:/path"
+_WITHOUT: Final = "write it without"
+_NOT_YET: Final = "is not there yet: mail goes by SMTP"
+_SCHEMES: Final = {
+    "inet": _WITHOUT, "tcp": _WITHOUT, "smtp": _WITHOUT, "esmtp": _WITHOUT, "dns": _WITHOUT, "mx": _WITHOUT,
+    "smtps": f"add --tls and {_WITHOUT}", "ssl": f"add --tls and {_WITHOUT}", "tls": f"add --tls and {_WITHOUT}",
+    "submission": f"the port is 587, {_WITHOUT}", "submissions": f"the port is 465, add --tls and {_WITHOUT}",
+    "lmtp": f"LMTP {_NOT_YET}", "lmtps": f"LMTP {_NOT_YET}",
+    "http": f"injection by HTTP {_NOT_YET}", "https": f"injection by HTTP {_NOT_YET}",
+    "imap": f"IMAP {_NOT_YET}", "imaps": f"IMAP {_NOT_YET}", "pop3": f"POP3 {_NOT_YET}", "pop3s": f"POP3 {_NOT_YET}",
+}  # fmt: skip
+"""What stands before a colon in other tools' addresses, and what to do about it."""
 
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
@@ -29,12 +48,28 @@ def is_reserved(domain: str) -> bool:
     return any(lowered == name or lowered.endswith("." + name) for name in RESERVED_SUFFIXES)
 
 
+def may_be_a_registry(domain: str) -> bool:
+    """Whether people may have domains of their own right under `domain`, as under com and co.uk.
+
+    By its shape, and rather too often than too seldom: the list of all such names (publicsuffix.org) changes weekly,
+    and what looks like one only costs a word (docs/workload.md).
+    """
+    first, *rest = domain.lower().split(".")
+    country = len(rest) == 1 and len(rest[0]) == 2 and len(first) <= 3
+    return not is_reserved(domain) and (not rest or country)
+
+
 @dataclass(frozen=True, slots=True)
 class TcpTarget:
     """A host name or address literal, and a port."""
 
     host: str
     port: int = 25
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not 0 <= self.port < 65536:
+            raise wrong("port", f"expected a port from 0 to 65535, got {self.port}", "--target")
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -46,6 +81,9 @@ class UnixTarget:
 
     path: str
 
+    def __post_init__(self) -> None:
+        check_types(self)
+
     def __str__(self) -> str:
         return f"unix:{self.path}"
 
@@ -53,24 +91,100 @@ class UnixTarget:
 Target = TcpTarget | UnixTarget
 
 
-def parse_target(text: str) -> Target:
-    """ "HOST", "HOST:PORT", "[IPv6]", "[IPv6]:PORT", a bare IPv6 address, or "unix:/path"; port 25 if none is given."""
+def parse_target(text: str, field: str = "target", flag: str = "--target") -> Target:
+    """ "HOST", "HOST:PORT", "[IPv6]", "[IPv6]:PORT", a bare IPv6 address, or "unix:/path"; port 25 if none is given.
+
+    PlanError, which names `field` and `flag`, for anything else. No name is looked up.
+    """
+    return _parse(text, field, flag, least_port=1)
+
+
+def parse_listen(text: str, field: str = "listen", flag: str = "[HOST:]PORT") -> Target:
+    """A target; a bare number is a port on the loopback address, and 0 takes a free one."""
+    return _parse(_on_loopback(text), field, flag, least_port=0)
+
+
+def parse_service(text: str, field: str, flag: str) -> Target:
+    """A target that may be on this machine: a bare number is a port on the loopback address."""
+    return _parse(_on_loopback(text), field, flag, least_port=1)
+
+
+def _on_loopback(text: str) -> str:
+    return f"{LOOPBACK}:{text}" if isinstance(text, str) and text.isascii() and text.isdigit() else text
+
+
+def _parse(text: str, field: str, flag: str, least_port: int) -> Target:
+    def refused(why: str = f"expected {_FORM}") -> PlanError:
+        return wrong(field, f'{why}, got "{shown(str(text))}"', flag)
+
+    if not isinstance(text, str):
+        raise refused(f"expected {_FORM} as text")
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path or "\0" in path:
-            raise wrong("target", f'expected a path after "unix:", got "{text}"', "--target")
+        if not path or "\0" in path or path.startswith("//"):
+            raise refused('expected a path after "unix:", such as unix:/run/smtp.sock')
         return UnixTarget(path)
+    if why := _of_another_kind(text):
+        raise refused(why)
+    host, port_text = _divided(text)
+    if port_text is None or not _is_host(host):
+        raise refused()
+    if not port_text:
+        return TcpTarget(host)
+    if not (
+        port_text.isascii() and port_text.isdigit() and len(port_text) < 6 and least_port <= int(port_text) < 65536
+    ):
+        raise refused(f'expected a port from {least_port} to 65535 instead of "{shown(port_text)}"')
+    return TcpTarget(host, int(port_text))
+
+
+def _divided(text: str) -> tuple[str, str | None]:
+    """Host and port as text: "" where none is given, None where something else stands in its place."""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        port_text = rest.removeprefix(":") if bracket and (not rest or rest.startswith(":")) else None
-    elif text.count(":") > 1:
-        host, port_text = text, ""
-    else:
-        host, _, port_text = text.partition(":")
-    if not host or port_text is None or any(c.isspace() or not c.isprintable() for c in host):
-        raise wrong("target", f'expected HOST[:PORT], [IPv6]:PORT or unix:/path, got "{text}"', "--target")
-    if not port_text and not text.endswith(":"):
-        return TcpTarget(host)
-    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
-        raise wrong("target", f'expected a port from 1 to 65535, got "{port_text}" in "{text}"', "--target")
-    return TcpTarget(host, int(port_text))
+        return host, rest[1:] or None if rest.startswith(":") else None if rest or not bracket else ""
+    if text.count(":") > 1:
+        return text, ""
+    host, colon, port_text = text.partition(":")
+    return host, port_text or None if colon else ""
+
+
+def _is_host(host: str) -> bool:
+    """Whether `host` is an address literal or could be a name that a resolver knows, also one in other letters."""
+    if ":" in host:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            return False
+        return host.isprintable() and not any(c.isspace() for c in host)
+    if re.fullmatch(r"[\d.]+", host):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            return False
+        return True
+    labels = host.removesuffix(".").split(".")
+    return len(host) < 256 and all(re.fullmatch(r"(?!-)[\w-]{1,63}(?<!-)", label) for label in labels)
+
+
+def _of_another_kind(text: str) -> str | None:
+    """What is meant, and what to write, where the shape of `text` shows that it is no address of a server."""
+    scheme, colon, rest = text.partition(":")
+    scheme = scheme.lower()
+    if colon and scheme == "unix":
+        return 'expected "unix:" in small letters'
+    # "smtp:25" may be a host that is called so.
+    if colon and scheme in _SCHEMES and (scheme == "inet" or not rest.isdigit()):
+        advice = _SCHEMES[scheme]
+        return f"expected {_FORM}; {advice}" + (f' "{scheme}:"' if advice.endswith(_WITHOUT) else "")
+    if "://" in text:
+        return f"expected {_FORM}, not a URL"
+    if "/" in text or text.startswith(("~", ".")):
+        return f"expected {_FORM}; a UNIX socket is written unix:/path"
+    if "@" in text:
+        return f"expected {_FORM}, which is a server and not a mailbox; recipients are set by --domain and --users"
+    if "," in text:
+        return f"expected one server, {_FORM}"
+    if text.isascii() and text.isdigit():
+        return f"expected a host before the port, such as {LOOPBACK}:{text[:5]}"
+    return None

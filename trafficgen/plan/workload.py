@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trafficgen.plan.refusals import check_count, check_weight, shown, wrong
-from trafficgen.plan.targets import is_domain, is_reserved
+from trafficgen.plan.refusals import check_count, check_types, check_weight, shown, wrong
+from trafficgen.plan.targets import is_domain, is_reserved, may_be_a_registry
 
 DEFAULT_SUFFIX: Final = "traffic-gen.test"
 """Ends in a TLD reserved for testing (RFC 6761 section 6.2): no resolver answers for it."""
@@ -25,6 +25,7 @@ class WeightedDomain:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not is_domain(self.name):
             raise wrong("domains", f'expected a domain name, got "{shown(self.name)}"', "--domain")
         check_weight(self.weight, f'the weight of "{self.name}"', "--domain")
@@ -38,9 +39,8 @@ class LongTail:
     weight: float
 
     def __post_init__(self) -> None:
-        check_count(self.domains, "long_tail", "the number of domains in the tail", "--long-tail")
-        if self.domains > 1_000_000:
-            raise wrong("long_tail", f"expected at most 1000000 domains, got {self.domains}", "--long-tail")
+        check_types(self)
+        check_count(self.domains, "long_tail", "the number of domains in the tail", "--long-tail", most=1_000_000)
         check_weight(self.weight, "the weight of the tail", "--long-tail")
 
 
@@ -57,9 +57,8 @@ class Users:
     tagged: bool = False
 
     def __post_init__(self) -> None:
-        check_count(self.count, "users", "the number of users a domain", "--users")
-        if self.count > 10_000_000:
-            raise wrong("users", f"expected at most 10000000 users a domain, got {self.count}", "--users")
+        check_types(self)
+        check_count(self.count, "users", "the number of users a domain", "--users", most=10_000_000)
         if self.zipf is not None and not (0.0 < self.zipf <= 10.0):
             raise wrong("users", f"expected a Zipf exponent above 0 and up to 10, got {self.zipf}", "--users")
 
@@ -72,9 +71,12 @@ class Header:
     values: tuple[tuple[str, float], ...]
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not _HEADER_NAME.fullmatch(self.name):
             raise wrong("headers", f'expected a header name (RFC 5322 2.2), got "{shown(self.name)}"', "--header")
         for value, weight in self.values:
+            if any("\ud800" <= c <= "\udfff" for c in value):
+                raise wrong("headers", f'expected a header in UTF-8, got "{shown(value)}"', "--header")
             if any(c in value for c in "\r\n\0"):
                 raise wrong("headers", f'a header must not contain CR, LF or NUL, got "{shown(value)}"', "--header")
             if len(self.name) + 2 + len(value.encode()) > 998:
@@ -88,12 +90,21 @@ class SizedBodies:
 
     sizes: tuple[str, ...] = ("5kb",)
 
+    def __post_init__(self) -> None:
+        check_types(self)
+
 
 @dataclass(frozen=True, slots=True)
 class BodyFile:
-    """One body for every message, from a file; line ends are made CRLF."""
+    """One body for every message, from a file; where that begins with a header block, the whole message instead.
+
+    Line ends are made CRLF.
+    """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,9 @@ class Corpus:
 
     path: Path
     shuffle: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +136,7 @@ class Workload:
     content: SizedBodies | BodyFile | Corpus = SizedBodies()
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.domains and self.long_tail is None:
             raise wrong("domains", "expected at least one domain", "--domain")
         names = [domain.name for domain in self.domains]
@@ -130,6 +145,8 @@ class Workload:
         if self.domain_suffix and not is_domain(self.domain_suffix):
             text = f'expected a domain name or an empty string, got "{shown(self.domain_suffix)}"'
             raise wrong("domain_suffix", text, "--domain-suffix")
+        if not self.recipients_per_message:
+            raise wrong("recipients_per_message", "expected at least one number of recipients", "--recipients")
         for name in names:
             if len(self.with_suffix(name)) > 255 - 65:
                 raise wrong(
@@ -138,13 +155,9 @@ class Workload:
                     "--domain",
                 )
         for count, weight in self.recipients_per_message:
-            check_count(count, "recipients_per_message", "the number of recipients", "--recipients")
-            if count > 1000:
-                raise wrong("recipients_per_message", f"expected at most 1000 recipients, got {count}", "--recipients")
+            check_count(count, "recipients_per_message", "the number of recipients", "--recipients", most=1_000)
             check_weight(weight, f"the weight of {count} recipients", "--recipients")
-        check_count(self.senders, "senders", "the number of senders", "--senders")
-        if self.senders > 100_000:
-            raise wrong("senders", f"expected at most 100000 senders, got {self.senders}", "--senders")
+        check_count(self.senders, "senders", "the number of senders", "--senders", most=100_000)
 
     def with_suffix(self, domain: str) -> str:
         """`domain` as it goes on the wire."""
@@ -152,7 +165,9 @@ class Workload:
 
     @property
     def real_domains(self) -> tuple[str, ...]:
-        """Recipient domains that may belong to real people: no reserved name, no suffix."""
+        """Recipient domains that may belong to real people: no reserved name, and no suffix that keeps them apart."""
+        if self.domain_suffix and may_be_a_registry(self.domain_suffix):
+            return tuple(self.with_suffix(domain.name) for domain in self.domains) or (f".{self.domain_suffix}",)
         if self.domain_suffix:
             return ()
         return tuple(domain.name for domain in self.domains if not is_reserved(domain.name))

@@ -16,8 +16,8 @@ import uvloop
 
 from trafficgen import children
 from trafficgen.children import Child
-from trafficgen.errors import SetupError
-from trafficgen.open_files import raise_open_files
+from trafficgen.errors import SetupError, TrafficgenError
+from trafficgen.open_files import SPARE_FILES, raise_open_files
 from trafficgen.pipes import listen
 from trafficgen.plan import Target, TcpTarget
 from trafficgen.sink.arrivals import Arrivals
@@ -43,7 +43,11 @@ class EmbeddedSink:
         self.address: Target = _ANY_PORT
 
     def __enter__(self) -> Self:
-        count = processes_for(self._sessions, raise_open_files(self._sessions))
+        room = raise_open_files(self._sessions)
+        if room < 1:
+            files = room + SPARE_FILES
+            raise SetupError(f"cannot start a sink: a process may open {files} files; raise the limit (ulimit -n)")
+        count = processes_for(self._sessions, room)
         try:
             if count == 1:
                 self.address = self._start(_ANY_PORT, 1)
@@ -100,7 +104,10 @@ def _most(sessions: int, processes: int) -> float:
 def _hear(child: Child, patience_s: float) -> object:
     try:
         if child.pipe.poll(patience_s):
-            return child.pipe.recv()
+            word = child.pipe.recv()
+            if isinstance(word, TrafficgenError):
+                raise word
+            return word
     except (EOFError, OSError):
         child.process.join(1.0)
     code = child.process.exitcode

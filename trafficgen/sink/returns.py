@@ -20,7 +20,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from trafficgen.plan import Target, is_reserved
+from trafficgen.plan import Target, is_reserved, may_be_a_registry
 from trafficgen.sink import notices
 from trafficgen.sink.onlooker import Onlooker
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
@@ -115,7 +115,9 @@ class Returns:
             self.postman.drop("a sender's address is none that a report can be sent to")
             return False
         domain = found[1].decode("ascii").lower()
-        ours = is_reserved(domain) or any(f".{domain}".endswith(f".{suffix}") for suffix in self._plan.suffixes)
+        ours = is_reserved(domain) or any(
+            f".{domain}".endswith(f".{suffix}") for suffix in self._plan.suffixes if not may_be_a_registry(suffix)
+        )
         if not ours and not self._plan.allow_real_domains:
             self.postman.drop(
                 f'"{domain}" may be a real domain, and a report would be relayed to it: add --allow-real-domains when '

@@ -1,6 +1,6 @@
 """The bodies of generated messages.
 
-Takes     a number of octets for each message; or one file for all of them
+Takes     a number of octets for each message; or one file for all of them, unless that is a whole message
 Gives     a shared part that is never copied, a last line of each message's own, and the CRC-32 of both together
 Refuses   a file that is missing, unreadable, empty, or that SMTP cannot carry
 Not here  how many octets (contents), corpora (corpus)
@@ -10,6 +10,7 @@ message's number that makes the size exact. The CRC-32 of every pool up to every
 number and of every four digits is known beforehand, so that a body's costs the same whatever its size.
 """
 
+import re
 from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mboxgen import checksums, text
+from mboxgen.limited import read_limited
+from mboxgen.sizes import MAX_MESSAGE_OCTETS
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile
 from trafficgen.workload.columns import Columns, Layout, Rows, Table, strings
@@ -30,6 +33,15 @@ MIN_BODY: Final = 2
 
 END_OF_DATA: Final = b".\r\n"
 MAX_LINE: Final = 998  # RFC 5321 section 4.5.3.1.6, without the CRLF
+
+MAX_HEADER_BLOCK: Final = 256 * 1024
+_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_KNOWN_FIELDS: Final = frozenset(
+    (
+        b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"sender", b"reply-to", b"return-path", b"received",
+        b"mime-version", b"content-type", b"dkim-signature", b"list-id", b"list-unsubscribe", b"in-reply-to",
+    )
+)  # fmt: skip
 
 _NUMBER: Final = 12 + 2  # the message's number and CRLF
 _LAST_LINES: Final = 22  # octets kept free for the last line where there is room: the number and a word before it
@@ -123,13 +135,32 @@ class FileBody:
     """One body for all messages, from a file."""
 
     def __init__(self, plan: BodyFile) -> None:
-        octets = canonical(_read(plan.path))
-        _check_lines(octets, plan.path)
+        octets = read_file(plan.path)
         self.octets = len(octets)
         self.crc32 = crc32(octets)
         self.eight_bit = not octets.isascii()
         self.body = stuffed(octets)
         self.content = _content(octets, plan.path)
+
+
+def read_file(path: Path) -> bytes:
+    """The file with its line ends made CRLF. PlanError where mail cannot carry it."""
+    octets = canonical(_read(path))
+    _check_lines(octets, path)
+    return octets
+
+
+def is_whole_message(octets: bytes) -> bool:
+    """Whether `octets` (canonical) begin with a header block: fields up to an empty line, one of them of RFC 5322.
+
+    KumoMTA's traffic-gen sends such a file as it is. A text that begins "Note: …" is none.
+    """
+    block, empty, _ = octets[:MAX_HEADER_BLOCK].partition(b"\r\n\r\n")
+    if not empty or not _FIELD.match(block):
+        return False
+    lines = block.split(b"\r\n")
+    names = [found[1].lower() if (found := _FIELD.match(line)) else None for line in lines if line[:1] not in b" \t"]
+    return None not in names and not _KNOWN_FIELDS.isdisjoint(names)
 
 
 def canonical(octets: bytes) -> bytes:
@@ -168,9 +199,9 @@ def _cut_filling(octets: int) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        octets = path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        octets = read_limited(path, MAX_MESSAGE_OCTETS)
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise _unfit(f'cannot read the body file "{path}": {reason}') from error
     if not octets:
         raise _unfit(f'the body file "{path}" is empty')

@@ -1,7 +1,7 @@
-"""Whole messages from an mbox, as they are, behind a mark and the user's headers.
+"""Whole messages from an mbox or one from a file, as they are, behind a mark and the user's headers.
 
 Takes     an mbox of any size, mapped and never loaded; its index when there is one (mboxgen); also a packed one, a
-          pipe, a Maildir, a folder of .eml files
+          pipe, a Maildir, a folder of .eml files; or one message
 Gives     heads, bodies and tails of a span: in the file's order or shuffled, again from the start at its end
 Limits    a message with CRLF line ends and no leading dot is not copied; any other is converted for each block
 Refuses   what is not an mbox, cannot be read, or is empty
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -113,6 +114,25 @@ class CorpusContents:
         if flags & CONVERTED or split == length:
             return _convert(bytes(message), eight_bit)
         return _Entry(bytes(message[:split]), message[split:], body_crc32, length, eight_bit)
+
+
+class MessageContents:
+    """The same message for all, from a file."""
+
+    def __init__(self, plan: Plan, octets: bytes) -> None:
+        self._front = UserHeaders(plan)
+        self._entry = _convert(octets, not octets.isascii())
+
+    def prepare(self) -> None:
+        """Nothing: the file is read."""
+
+    def fill(self, span: Span) -> Filled:
+        """Heads, bodies and tails of a span."""
+        entry, count = self._entry, len(span.numbers)
+        fronts = self._front.rows(span, np.full(count, entry.crc32, np.uint32))
+        heads = [front + entry.head for front in fronts]
+        octets = [len(head) - len(entry.head) + entry.octets for head in heads]
+        return Filled(heads, repeat(entry.body), repeat(END_OF_DATA), octets, repeat(entry.eight_bit))
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from trafficgen import mark
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
+from trafficgen.workload.bodies import is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
-from trafficgen.workload.corpus import CorpusContents
+from trafficgen.workload.corpus import CorpusContents, MessageContents
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span, spans
 
@@ -136,6 +137,8 @@ def _contents(plan: Plan, date: str, envelopes: Envelopes) -> Contents:
         case SizedBodies() as content:
             return SizedContents(plan, content, date, envelopes)
         case BodyFile() as content:
+            if is_whole_message(octets := read_file(content.path)):
+                return MessageContents(plan, octets)
             return FileContents(plan, content, date, envelopes)
         case Corpus() as content:
             return CorpusContents(plan, content)

@@ -45,7 +45,7 @@ def kinds(mailbox: Mailbox) -> list[Any]:
 
 def recipient_blocks(octets: bytes) -> list[Message]:
     message = message_from_bytes(octets, policy=policy.SMTP)
-    return list(message.get_payload()[1].get_payload()[1:])  # type: ignore[union-attr,index]
+    return list(message.get_payload()[1].get_payload()[1:])  # type: ignore[arg-type]
 
 
 def submit(sink: SinkProcess, sender: str, recipients: list[str], mail: str = MAIL, **options: list[str]) -> None:
@@ -71,7 +71,7 @@ def test_a_share_of_a_run_comes_back_to_its_senders() -> None:
         assert last in sink.end()
     for octets, recipients in zip(mailbox.messages, mailbox.recipients, strict=True):
         about = message_from_bytes(octets, policy=policy.SMTP)
-        header = message_from_bytes(about.get_payload()[2].get_payload().encode())  # type: ignore[union-attr,index]
+        header = message_from_bytes(about.get_payload()[2].get_payload().encode())
         assert recipients == [about["To"]]
         assert recipients[0] in header["From"]
         assert header["X-Traffic-Gen"]
@@ -96,7 +96,7 @@ def test_a_message_in_pieces_comes_back_as_one_in_a_piece() -> None:
         submit(sink, "me@a.test", ["x@b.test"], MAIL + "line\r\n" * 100_000)
         submit(sink, "me@a.test", ["x@b.test"])
         tally(api, lambda now: now["sent"] == 2)
-        large, small = (message_from_bytes(octets).get_payload()[2].get_payload() for octets in mailbox.messages)  # type: ignore[union-attr,index]
+        large, small = (message_from_bytes(octets).get_payload()[2].get_payload() for octets in mailbox.messages)
         assert large == small == "From: <me@a.test>\r\nSubject: x\r\n"
 
 

@@ -26,8 +26,8 @@ def take(receiver: SessionReceiver, octets: bytes, recipients: int = 1) -> None:
 
 def handed(*rows: tuple[int, int, int]) -> Handed:
     """Messages by number, recipients, begin; who their recipients are is not known."""
-    columns = np.array(rows, np.int64).reshape(-1, 3).T
-    return Handed(*columns, np.full(len(rows), -1, np.int64))
+    numbers, recipients, began_ns = np.array(rows, np.int64).reshape(-1, 3).T
+    return Handed(numbers, recipients, began_ns, np.full(len(rows), -1, np.int64))
 
 
 @pytest.fixture

@@ -207,7 +207,8 @@ def test_a_message_that_one_recipient_got_twice_and_another_never_is_found(
     path = tmp_path / "sink.ledger"
     delivered_to(path, *copies).close()
     digests = np.array([mark.digest([A, B])], np.int64)
-    accepted = Handed(*(np.array([value], np.int64) for value in (7, 2, 1)), digests)
+    number, recipients, began_ns = (np.array([value], np.int64) for value in (7, 2, 1))
+    accepted = Handed(number, recipients, began_ns, digests)
     Manifest.here(RUN_ID, 1, accepted, Handed.none()).write(tmp_path / "m")
     assert read(tmp_path / "m").accepted.digests.tolist() == digests.tolist()
     code = call(["verify", str(tmp_path / "m"), str(path), "--json"])

@@ -31,7 +31,7 @@ from trafficgen.smtp.judging import USUAL, Answer, Stage, Then
 
 _BLOCK: Final = 1024
 _GARBAGE: Final = b"\x00\x9f!?*~ 999-#\xff\r\n"
-_ODDS: Final = re.compile(r"(?:(\d+(?:\.\d+)?)(%?)|1/(\d+))")
+_ODDS: Final = re.compile(r"(?:(\d+(?:\.\d+)?)(%?)|1/(\d{1,18}))")
 
 
 class Kind(Enum):
@@ -135,7 +135,7 @@ def tarpit(text: str) -> list[Fault]:
 def parse_share(text: str, flag: str) -> float:
     """ "10%", "0.1" or "1/10" as 0.1; `flag` is for errors."""
     found = _ODDS.fullmatch(text)
-    if found is None or found[3] == "0":
+    if found is None or (found[3] and not int(found[3])):
         raise PlanError(f'expected odds such as 10%, 0.1 or 1/10, got "{text}"', field="share", flag=flag)
     share = 1 / int(found[3]) if found[3] else float(found[1]) / (100 if found[2] else 1)
     if share > 1:

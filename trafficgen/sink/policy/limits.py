@@ -26,12 +26,12 @@ class Rate:
     @classmethod
     def parse(cls, text: str) -> "Rate":
         """ "100/m", "5/s", "1000/h", "20/10s"; raises ValueError for anything else."""
-        from trafficgen.units import parse_duration
+        from trafficgen.units import split_rate
 
-        count, slash, span = text.strip().lower().partition("/")
-        if not (slash and count.isascii() and count.isdigit() and int(count)):
+        count, span_ns = split_rate(text)
+        if not (span_ns and count.isdecimal() and len(count) < 19 and int(count)):
             raise ValueError(f'expected a limit such as 100/m or 20/10s, got "{text}"')
-        return cls(int(count), parse_duration(span if span[:1].isdigit() else f"1{span}"))
+        return cls(int(count), span_ns)
 
 
 class Bucket:

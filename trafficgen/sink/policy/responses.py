@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mboxgen.limited import read_limited
 from trafficgen.errors import PlanError
 from trafficgen.sink.policy.dice import Delay
 from trafficgen.sink.policy.replies import render
@@ -87,10 +88,13 @@ class Responses:
     warnings: tuple[str, ...] = ()
 
 
+_MAX_OCTETS: Final = 16 * 1024 * 1024
+
+
 def read(path: Path) -> Responses:
     """The table in a file."""
     try:
-        return parse(path.read_text("utf-8"), str(path))
+        return parse(read_limited(path, _MAX_OCTETS).decode("utf-8"), str(path))
     except OSError as error:
         raise _wrong(f'cannot read "{path}": {(error.strerror or str(error)).lower()}') from error
     except UnicodeDecodeError as error:
@@ -101,8 +105,10 @@ def parse(text: str, name: str = "the table") -> Responses:
     """The table in a text; `name` is for errors."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also a number of more digits than Python reads
         raise _wrong(f'"{name}" is no TOML: {error}') from error
+    except RecursionError as error:
+        raise _wrong(f'"{name}" is no TOML: its tables are nested too deep') from error
     return _Reader(tables, name).responses()
 
 

@@ -1,0 +1,114 @@
+"""What command lines share: text that any terminal can show, usage errors in one line, suggestions, completion.
+
+Takes     streams, errors of click, the names that would have been right
+Gives     streams that never fail for their encoding; one line a usage error; option types that complete
+Not here  what the commands are (cli)
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from click.shell_completion import CompletionItem
+
+    _Text = click.ParamType[Any]
+else:
+    _Text = click.ParamType  # generic since click 8.2 only
+
+HELP_OPTIONS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"]}
+"""Context settings of a program; its commands inherit them."""
+
+_PLAIN: Final = {"µ": "u", "–": "-", "—": "-", "…": "...", "→": ">", "×": "x", "’": "'", "‘": "'", "“": '"', "”": '"'}
+_HANDLER: Final = "plain-or-escaped"
+
+
+def _plain_or_escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    if (plain := _PLAIN.get(error.object[error.start])) is not None:
+        return plain, error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(_HANDLER, _plain_or_escaped)
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr show anything whatever their encoding, and be there when a shell has closed them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (for as long as we run)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_HANDLER)
+
+
+def usage_line(error: click.ClickException, program: str) -> str:
+    """What was wrong with a command line and what to try: one line, lower case, no full stop."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.NoSuchOption):
+        nearest = _nearest_option(error)
+        return _with_hint(f'no such option "{error.option_name}"', nearest, context, program)
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text = text[:1].lower() + text[1:]
+    return text if text.endswith("?") else _with_hint(text, None, context, program)
+
+
+def no_such_command(name: str, known: Iterable[str], context: click.Context) -> click.UsageError:
+    """The error to raise; it suggests the nearest name."""
+    nearest = nearest_name(name, known)
+    return click.UsageError(f'no such command "{name}"' + (f"; did you mean {nearest}?" if nearest else ""), context)
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that somebody who typed `name` may have meant."""
+    return next(iter(get_close_matches(name.lower(), list(known), 1, 0.6)), None)
+
+
+def _nearest_option(error: click.NoSuchOption) -> str | None:
+    options = [] if error.ctx is None else [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
+    # Without the dashes, which make any two options look alike.
+    names = [name[2:] for name in options if name.startswith("--")]
+    nearest = nearest_name(error.option_name.lstrip("-").replace("_", "-"), names)
+    return f"--{nearest}" if nearest else None
+
+
+def _with_hint(text: str, nearest: str | None, context: click.Context | None, program: str) -> str:
+    if nearest:
+        return f"{text}; did you mean {nearest}?"
+    return f"{text}; see {context.command_path if context else program} --help"
+
+
+class Names(_Text):
+    """A text that shells complete to one of some names; what else it may be is for others to say."""
+
+    name = "text"
+
+    def __init__(self, names: Callable[[], Iterable[str]], *, file: bool = False) -> None:
+        self._names = names
+        self._file = file
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so; files where none does and one may stand here."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")] * self._file
+
+
+def _none() -> Sequence[str]:
+    return ()
+
+
+FILE: Final = Names(_none, file=True)
+"""The path of a file, as text."""
