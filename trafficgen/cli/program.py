@@ -16,6 +16,7 @@ import click
 from trafficgen import __version__
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode, TrafficgenError
+from trafficgen.interrupts import raise_on_signals
 
 NAME: Final = "traffic-gen"
 DEFAULT_COMMAND: Final = "send"
@@ -94,7 +95,8 @@ def program() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the program and end the process with its exit code."""
+    """Run the program and end the process with its exit code. SIGTERM and SIGHUP mean what Ctrl-C means."""
+    raise_on_signals()
     sys.exit(int(call(arguments)))
 
 

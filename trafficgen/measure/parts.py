@@ -8,27 +8,10 @@ Not here  the whole and how it is built (results)
 import os
 import platform
 from dataclasses import dataclass
-from enum import Enum
 
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Worker
-
-
-class StoppedBy(Enum):
-    """Why a run ended."""
-
-    FINISHED = "finished"
-    """All planned messages have an outcome."""
-    DEADLINE = "deadline"
-    """Its time was up."""
-    INTERRUPTED = "interrupted"
-    """Somebody stopped it."""
-    FIRST_ERROR = "first_error"
-    """A message was not accepted, and the run was not to go on after errors."""
-    WORKER_LOST = "worker_lost"
-    """A generator process died."""
-    THRESHOLD = "threshold"
-    """A threshold failed, and the run was to end then."""
+from trafficgen.outcomes import StoppedBy as StoppedBy
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ ENDED: Final = {
     StoppedBy.FIRST_ERROR: "stopped at the first error",
     StoppedBy.WORKER_LOST: "stopped: a worker died",
     StoppedBy.THRESHOLD: "stopped: a threshold failed",
+    StoppedBy.UNFINISHED: "not finished",
 }
 
 

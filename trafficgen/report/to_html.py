@@ -142,7 +142,8 @@ def _outcomes(run: Results) -> str:
     parts = [f"{words.count(messages.accepted)} of {words.count(messages.started)} accepted"]
     others = (("rejected", messages.rejected_temporary + messages.rejected_permanent), ("failed", messages.failed),
               ("in doubt", messages.in_doubt), ("not started", messages.not_started))  # fmt: skip
-    parts += [f"{words.count(number)} {what}" for what, number in others if number]
+    # As long as a run goes on, what it has not started yet is no news.
+    parts += [f"{words.count(number)} {what}" for what, number in others[: 3 + run.complete] if number]
     if run.ledger:
         ledger = run.ledger
         parts.append(

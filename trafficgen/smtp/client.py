@@ -76,6 +76,11 @@ class ClientSession:
         """Messages at work."""
         return int(self.message is not None)
 
+    @property
+    def held(self) -> int:
+        """Messages taken from the source and not yet ended or given back."""
+        return self.in_flight + (self._next is not None)
+
     # -- the session opens ------------------------------------------------------------------------------
 
     def greet(self, work: Work, now_ns: int) -> None:
@@ -315,6 +320,18 @@ class ClientSession:
         self._account.trouble(f"{reason} at {phase.value.upper()}" + (f": {example}" if example else ""))
         in_doubt = self._sent_ns != -1 and not unsent and not self._void
         self._finish(Outcome.IN_DOUBT if in_doubt else Outcome.FAILED, now_ns)
+
+    def withdraw(self) -> bool:
+        """We stop: if nothing of the transaction was written, give the message back and close. Whether that was so."""
+        if self.closed or self.message is None:
+            return False
+        opening = bool(self._pending) and self._pending[0] in _OPENING
+        if not opening and not (self._unsent and self._unsent[0][0] is Phase.MAIL):
+            return False
+        work, self.message = (self.message, self._due_ns), None
+        self._source.give_back(work)
+        self._close()
+        return True
 
     def _lose(self, phase: Phase, reason: str, reply: Reply, now_ns: int) -> None:
         self._pending.appendleft(phase)
