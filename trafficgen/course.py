@@ -35,6 +35,7 @@ from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.open_files import raise_open_files
 from trafficgen.plan import Plan
+from trafficgen.sink.arrivals import Arrivals
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.workload import Messages
 from trafficgen.workload.shares import domain_names, domain_shares
@@ -139,7 +140,12 @@ def _caveats(account: Account) -> list[Caveat]:
 def _proof(plan: Plan, account: Account, sink: EmbeddedSink, caveats: list[Caveat]) -> Ledger | None:
     """The sink's ledger held against the account, and what came over the wire in any case."""
     # The sink enters a message before it answers: whatever was accepted is in its ledger by now.
-    received, arrivals = sink.received(plan.run_id)
+    try:
+        received, arrivals = sink.received(plan.run_id)
+    except StoppedError:
+        if account.snapshot.started:
+            raise
+        received, arrivals = 0, Arrivals()  # of nothing that was begun, nothing has arrived
     accepted, in_doubt = account.snapshot.accepted, account.snapshot.in_doubt
     if not accepted <= received <= accepted + in_doubt:
         text = f"messages accepted: {accepted:,}, in doubt: {in_doubt:,}; that came to the sink: {received:,}"

@@ -322,11 +322,11 @@ class ClientSession:
         self._finish(Outcome.IN_DOUBT if in_doubt else Outcome.FAILED, now_ns)
 
     def withdraw(self) -> bool:
-        """We stop: if nothing of the transaction was written, give the message back and close. Whether that was so."""
-        if self.closed or self.message is None:
-            return False
-        opening = bool(self._pending) and self._pending[0] in _OPENING
-        if not opening and not (self._unsent and self._unsent[0][0] is Phase.MAIL):
+        """We stop: if no octet of the message was sent, give it back and close. Whether that was so.
+
+        One that the server has begun to refuse stays here.
+        """
+        if self.closed or self.message is None or self._sent_ns != -1 or self._refusal is not None:
             return False
         work, self.message = (self.message, self._due_ns), None
         self._source.give_back(work)
