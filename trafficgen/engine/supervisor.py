@@ -29,7 +29,6 @@ from trafficgen.measure.results import StoppedBy
 from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.plan import Plan
 from trafficgen.schedule import Schedule
-from trafficgen.units import format_duration
 
 _LEAD_NS: Final = 20 * NS_PER_MS
 """Between the order to begin and an open-model run's time zero, so that all workers have read it. In the closed loop a
@@ -244,7 +243,7 @@ class Supervisor:
     def _announce(self) -> None:
         """Say once how long the end may take."""
         if not self._announced and not self._control.at_once:
-            self._say(f"stopping: up to {format_duration(self._plan.grace_ns)}; again = now")
+            self._say(f"stopping: up to {self._plan.grace_ns / NS_PER_S:g} s; again = now")
         self._announced = True
 
     def _stop(self, why: StoppedBy) -> None:
