@@ -274,7 +274,9 @@ def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
 def main() -> None:
     """Run the command line; the only place that maps what happened to an exit code."""
     prepare_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after Ctrl-C: clean up, say so
+    for number in (signal.SIGTERM, signal.SIGHUP):  # stop as after Ctrl-C: clean up, say so
+        if signal.getsignal(number) is signal.SIG_DFL:  # not what nohup has it ignore
+            signal.signal(number, signal.default_int_handler)
     try:
         code = commands.main(standalone_mode=False, prog_name="mboxgen")
     except click.ClickException as error:

@@ -6,6 +6,9 @@
         results = run(Plan(max_messages=10_000))  # to a sink in a process of its own
         assert results.messages.accepted == 10_000 and results.ledger.clean
 
+A run is stopped by its handle, from any thread or from its own callbacks: `run(plan, control=control)`, then
+`control.stop()` ends it in good order, with results; a second `control.stop()` at once.
+
 `Plan` and what it is made of are plain frozen values; `run` sends and returns `Results`. Everything is imported on
 first use, so that a command line that only wants a help text does not wait for numpy.
 """
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from trafficgen.errors import PlanError as PlanError
     from trafficgen.errors import ResultsError as ResultsError
     from trafficgen.errors import SetupError as SetupError
+    from trafficgen.errors import StoppedError as StoppedError
     from trafficgen.errors import TrafficgenError as TrafficgenError
+    from trafficgen.interrupts import RunControl as RunControl
     from trafficgen.measure.results import Results as Results
     from trafficgen.measure.results import read_results as read_results
     from trafficgen.outcomes import Outcome as Outcome
@@ -47,7 +52,8 @@ if TYPE_CHECKING:
     from trafficgen.plan import parse_target as parse_target
 
 _HOMES = {
-    "trafficgen.errors": ("ExitCode", "PlanError", "ResultsError", "SetupError", "TrafficgenError"),
+    "trafficgen.errors": ("ExitCode", "PlanError", "ResultsError", "SetupError", "StoppedError", "TrafficgenError"),
+    "trafficgen.interrupts": ("RunControl",),
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (

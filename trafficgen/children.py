@@ -10,17 +10,16 @@ Promise   SIGINT, SIGTERM and SIGHUP never reach a child, from its first instruc
 
 import multiprocessing
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, NamedTuple
 
+from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import SetupError, TrafficgenError
-
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
+from trafficgen.interrupts import SIGNALS
 
 _UNGUARDED: Final = (
     "trafficgen: a run starts processes that import this script again: put what it does under if __name__ == "
@@ -36,10 +35,19 @@ class Child(NamedTuple):
 
     def end(self, patience_s: float) -> None:
         """Wait so long for it to end by itself, then kill it."""
-        self.process.join(patience_s)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        end([self], patience_s)
+
+
+def end(children: Sequence[Child], patience_s: float) -> None:
+    """Wait so long for all of them to end by themselves, and kill those that have not."""
+    deadline_ns = now_ns() + int(patience_s * NS_PER_S)
+    for child in children:
+        child.process.join(max(deadline_ns - now_ns(), 0) / NS_PER_S)
+    for child in children:
+        if child.process.is_alive():
+            child.process.kill()  # also ends one that is suspended
+    for child in children:
+        child.process.join()
 
 
 def start(main: Callable[..., None], *given: Any) -> Child:
@@ -50,7 +58,7 @@ def start(main: Callable[..., None], *given: Any) -> Child:
     # The mask is inherited, so that a signal cannot come before the child has said that it ignores it. Starting the
     # tracker, which multiprocessing does with the first process, would clear the mask.
     resource_tracker.ensure_running()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         process.start()
     except RuntimeError:
@@ -66,9 +74,9 @@ def start(main: Callable[..., None], *given: Any) -> Child:
 
 
 def _begin(pipe: Connection, main: Callable[..., None], given: tuple[Any, ...]) -> None:
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         main(pipe, *given)
     except (TrafficgenError, OSError) as error:

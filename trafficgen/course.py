@@ -6,7 +6,7 @@ Fails     PlanError when a file or the guard refuses, SetupError when it cannot 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,25 +25,31 @@ from trafficgen.drain import Drain
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
-from trafficgen.errors import PlanError
-from trafficgen.interrupts import Interrupts
+from trafficgen.errors import PlanError, SetupError, StoppedError
+from trafficgen.interrupts import Interrupts, RunControl
 from trafficgen.manifest import Handed, Manifest, check_writable
+from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Delivery, Host, Ledger, StoppedBy
 from trafficgen.measure.proof import compare
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.open_files import raise_open_files
 from trafficgen.plan import Plan
+from trafficgen.sink.arrivals import Arrivals
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.workload import Messages
 from trafficgen.workload.shares import domain_names, domain_shares
 
 
 class Progress(NamedTuple):
-    """How a run is going: everything so far, and the time since it began."""
+    """How a run is going: everything so far, and the time since it began.
+
+    `planned` messages; with a duration alone, those that sessions have got so far.
+    """
 
     snapshot: Snapshot
     elapsed_ns: int
+    planned: int
 
 
 def run(
@@ -53,6 +59,7 @@ def run(
     notice: Callable[[str], None] | None = None,
     manifest: Path | None = None,
     drain: Drain | None = None,
+    control: RunControl | None = None,
 ) -> Results:
     """Send what the plan says and account for every message.
 
@@ -60,12 +67,15 @@ def run(
     such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
     the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
     `manifest` is a file for what was handed over, message by message, to hold a sink's ledger against.
+    `control` is a handle to stop the run with, from any thread; without it, only signals do, in the main thread.
     With `drain`, the mail goes through a server to a sink of ours: wait there until it has come out or Ctrl-C ends the
     waiting, and the results hold the proof as well.
     """
     if not isinstance(plan, Plan):
         raise PlanError(f"expected a Plan, got {str(plan)[:80]!r}", field="plan", flag="Plan")
     say = notice or (lambda _line: None)
+    control = control or RunControl()
+    plan = plan.identified()
     if manifest is not None:
         check_writable(manifest)
     if drain is not None:
@@ -75,10 +85,10 @@ def run(
     if plan.session.auth is not None:
         read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
     workload.check(plan)
-    with Interrupts() as interrupts, ExitStack() as stack:
+    with Interrupts(control), ExitStack() as stack:
         sink = None
         if plan.target is None:
-            sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger))
+            sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger, control=control))
             route = resolve(sink.address)
             say(f"no --target given: sending to the embedded sink at {route}")
         else:
@@ -92,19 +102,27 @@ def run(
             route,
             workers=plan.workers or default_workers(plan.sessions, embedded=sink is not None),
             date=format_datetime(started_at),
-            on_progress=lambda snapshot, elapsed_ns: progress(Progress(snapshot, elapsed_ns)) if progress else None,
-            interrupts=interrupts,
+            on_progress=lambda *now: progress(Progress(*now)) if progress else None,
+            say=say,
+            stop=control,
         )
         account = supervisor.run()
-        sent = interrupts.count
+        sent = control.count
         if manifest is not None:
             _manifest(with_corpus, account).write(manifest)
-        ledger = _proof(with_corpus, account, sink) if sink is not None and plan.ledger else None
-        delivery = None
-        if drain is not None:
-            ledger, delivery = drains.wait(drain, _manifest(with_corpus, account), say, interrupts)
-        stopped_by = account.stopped_by if interrupts.count == sent else StoppedBy.INTERRUPTED
-        return _results(plan, route, account, started_at, stopped_by, ledger, delivery)
+        caveats = _caveats(account)
+        ledger = delivery = None
+        try:
+            if sink is not None:
+                ledger = _proof(with_corpus, account, sink, caveats)
+            elif drain is not None:
+                what = "the delivery of mail"
+                outcome = control.allow(lambda: drains.wait(drain, _manifest(with_corpus, account), say, control), what)
+                ledger, delivery = outcome
+        except (SetupError, StoppedError) as error:
+            caveats.append(Caveat.of(CaveatKind.PROOF_MISSING, f"nothing is known of what arrived: {error}"))
+        stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
+        return _results(plan, route, account, started_at, stopped_by, ledger, delivery, caveats)
 
 
 def default_workers(sessions: int, *, embedded: bool) -> int:
@@ -113,9 +131,30 @@ def default_workers(sessions: int, *, embedded: bool) -> int:
     return max(cores - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
 
 
-def _proof(plan: Plan, account: Account, sink: EmbeddedSink) -> Ledger:
+def _caveats(account: Account) -> list[Caveat]:
+    """What only the run itself knows of how it went."""
+    found = [Caveat.of(CaveatKind.ACCOUNT_DIFFERS, difference) for difference in account.differences]
+    if ended := account.ended_workers:
+        who = f"worker{'s' * (len(ended) > 1)} {', '.join(map(str, ended))}"
+        found.append(Caveat.of(CaveatKind.WORKER_ENDED, f"{who} did not end in time and had to be ended"))
+    return found
+
+
+def _proof(plan: Plan, account: Account, sink: EmbeddedSink, caveats: list[Caveat]) -> Ledger | None:
+    """The sink's ledger held against the account, and what came over the wire in any case."""
     # The sink enters a message before it answers: whatever was accepted is in its ledger by now.
-    arrivals = sink.arrivals(plan.run_id)
+    try:
+        received, arrivals = sink.received(plan.run_id)
+    except StoppedError:
+        if account.snapshot.started:
+            raise
+        received, arrivals = 0, Arrivals()  # of nothing that was begun, nothing has arrived
+    accepted, in_doubt = account.snapshot.accepted, account.snapshot.in_doubt
+    if not accepted <= received <= accepted + in_doubt:
+        text = f"messages accepted: {accepted:,}, in doubt: {in_doubt:,}; that came to the sink: {received:,}"
+        caveats.append(Caveat.of(CaveatKind.ACCOUNT_DIFFERS, text))
+    if not plan.ledger:
+        return None
     recipients = _recipients(plan, account, account.accepted)
     return compare(
         accepted=account.accepted,
@@ -175,6 +214,7 @@ def _results(
     stopped_by: StoppedBy,
     ledger: Ledger | None,
     delivery: Delivery | None,
+    caveats: Sequence[Caveat],
 ) -> Results:
     snapshot = account.snapshot
     first_ns = snapshot.first_start_ns or account.began_ns
@@ -183,8 +223,8 @@ def _results(
         plan,
         snapshot,
         domains=list(zip(domain_names(plan.workload), domain_shares(plan.workload).tolist(), strict=True)),
-        planned=max(account.planned, snapshot.started),
-        not_started=max(account.planned - snapshot.started, 0),
+        planned=account.planned,
+        not_started=account.not_started,
         started_at=started_at,
         duration_ns=last_ns - first_ns,
         host=Host.here(),
@@ -194,4 +234,5 @@ def _results(
         ledger=ledger,
         delivery=delivery,
         lost_workers=account.lost_workers,
+        caveats=caveats,
     )

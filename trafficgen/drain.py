@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from trafficgen.clock import NS_PER_S, now_ns
-from trafficgen.interrupts import Interrupts
+from trafficgen.interrupts import RunControl
 from trafficgen.manifest import Handed, Manifest
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Delivery, Latency, Ledger
@@ -45,11 +45,9 @@ def check(drain: Drain) -> None:
     RemoteSink(drain.sink).totals()
 
 
-def wait(
-    drain: Drain, manifest: Manifest, say: Callable[[str], None], interrupts: Interrupts
-) -> tuple[Ledger, Delivery]:
+def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None], control: RunControl) -> tuple[Ledger, Delivery]:
     """Wait until everything accepted has arrived, or `patience_ns` has passed, or one more Ctrl-C."""
-    before = interrupts.count
+    before = control.count
     sink = RemoteSink(drain.sink)
     expected = manifest.accepted.numbers.size
     handed_over_ns = now_ns()
@@ -63,7 +61,7 @@ def wait(
         return arrivals, verify(_sent(manifest.accepted), _sent(manifest.in_doubt), got, one_clock=one_clock)
 
     found = None
-    while now_ns() < handed_over_ns + drain.patience_ns and interrupts.count == before:
+    while now_ns() < handed_over_ns + drain.patience_ns and control.count == before:
         # Copies of one message may stand for another that is still missing: enough of them is a reason to look.
         if sink.copies(manifest.run_id) >= wanted and (found := look())[1].missing == 0:
             break

@@ -3,6 +3,7 @@
     TrafficgenError            1    we could not do what was asked
     ├── PlanError              2    the plan makes no sense; names the field, and on the command line its flag
     ├── SetupError             1    the plan is sound but this machine or target cannot carry it out
+    ├── StoppedError         105  ended at once, by wish, before there was anything to report
     ├── ResultsError           122  a results file is missing, damaged, or not comparable
     └── LocalProtocolError     1    we would have broken SMTP ourselves: our bug
 
@@ -60,6 +61,12 @@ class PlanError(TrafficgenError):
 
 class SetupError(TrafficgenError):
     """The run could not be set up: unreachable target, too few file descriptors, no free port."""
+
+
+class StoppedError(TrafficgenError):
+    """Somebody wanted an end at once, and what was waited for had not come."""
+
+    exit_code = ExitCode.INTERRUPTED
 
 
 class ResultsError(TrafficgenError):

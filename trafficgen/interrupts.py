@@ -1,29 +1,91 @@
-"""Ctrl-C as a wish, not as an exception.
+"""The handle to stop a run with, and signals as one way to use it.
 
-Gives     `Interrupts.count`: how often SIGINT or SIGTERM came while it was entered
-Limits    outside the main thread Python lets nobody handle signals: there it counts nothing
+Gives     `RunControl`: asked once, a run ends in good order; asked twice, at once. Any thread may ask, and a signal
+          handler, and the run's own callbacks
+          `Interrupts`: SIGINT, SIGTERM and SIGHUP ask a `RunControl` instead of ending the process
+Limits    outside the main thread Python lets nobody handle signals: there only the handle stops a run
+Fails     `allow` with StoppedError: what was waited for did not come in time, or a second wish ended the waiting
 """
 
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
+
+from trafficgen.errors import StoppedError
+from trafficgen.outcomes import StoppedBy
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
+_Value = TypeVar("_Value")
+_LOOK_S: Final = 0.05
+
+
+class RunControl:
+    """Stops a run. One for each run."""
+
+    def __init__(self) -> None:
+        self._asked: list[StoppedBy] = []  # only appended to: safe from threads and signal handlers
+
+    def stop(self, why: StoppedBy = StoppedBy.INTERRUPTED) -> None:
+        """Start no more messages, and let those at work finish within the plan's grace; asked again: end at once."""
+        self._asked.append(why)
+
+    @property
+    def count(self) -> int:
+        """How often the run was asked to stop."""
+        return len(self._asked)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether nothing may be waited for any more."""
+        return self.count > 1
+
+    @property
+    def why(self) -> StoppedBy | None:
+        """What the first to ask said."""
+        return self._asked[0] if self._asked else None
+
+    def allow(self, call: Callable[[], _Value], what: str) -> _Value:
+        """What `call` returns or raises; StoppedError as soon as the run is to end at once. It may block for ever."""
+        done: list[tuple[_Value | None, BaseException | None]] = []
+
+        def work() -> None:
+            try:
+                done.append((call(), None))
+            except BaseException as error:
+                done.append((None, error))
+
+        thread = threading.Thread(target=work, name=what, daemon=True)
+        thread.start()
+        while thread.is_alive() and not self.at_once:
+            thread.join(_LOOK_S)
+        thread.join(_LOOK_S)
+        if not done:
+            raise StoppedError(f"{what} was not waited for: the run was to end at once")
+        value, error = done[0]
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
 
 
 class Interrupts:
-    """Use as a context manager; handlers are the caller's again afterwards."""
+    """Use as a context manager: meanwhile the signals stop `control`. Handlers are the caller's again afterwards.
 
-    def __init__(self) -> None:
-        self.count = 0
+    A SIGHUP that the caller ignores stays ignored: that is what nohup(1) is for.
+    """
+
+    def __init__(self, control: RunControl) -> None:
+        self._control = control
         self._before: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in SIGNALS:
+                if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -33,4 +95,11 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
-        self.count += 1
+        self._control.stop()
+
+
+def raise_on_signals() -> None:
+    """From now on SIGTERM and SIGHUP raise KeyboardInterrupt in this process, as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""What became of a message, and where in a session it was decided.
+"""What became of a message, where in a session it was decided, and why a run ended.
 
 A bad answer is a measurement, never an exception. Every started message ends as exactly one `Outcome`, so that
 
@@ -8,7 +8,7 @@ A bad answer is a measurement, never an exception. Every started message ends as
 hold at every snapshot, also after an interruption.
 """
 
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 
 
 class Outcome(IntEnum):
@@ -43,3 +43,22 @@ class Phase(StrEnum):
     QUIT = "quit"
     IDLE = "idle"
     """Between two messages, when a server has nothing to answer."""
+
+
+class StoppedBy(Enum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    """All planned messages have an outcome."""
+    DEADLINE = "deadline"
+    """Its time was up."""
+    INTERRUPTED = "interrupted"
+    """Somebody stopped it."""
+    FIRST_ERROR = "first_error"
+    """A message was not accepted, and the run was not to go on after errors."""
+    WORKER_LOST = "worker_lost"
+    """A generator process died."""
+    THRESHOLD = "threshold"
+    """A threshold failed, and the run was to end then."""
+    UNFINISHED = "unfinished"
+    """It has not ended, or it was killed: these are the results so far."""

@@ -6,7 +6,6 @@ Ends      the run early when it was asked to abort and a threshold fails
 Not here  the run (course), what thresholds mean (verdict), who looks on (report, observers)
 """
 
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import trafficgen
 from trafficgen.clock import NS_PER_S
 from trafficgen.course import Progress, run
 from trafficgen.drain import Drain
+from trafficgen.interrupts import RunControl
 from trafficgen.measure.health import assess, diagnose
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
@@ -59,10 +59,12 @@ def run_watched(
     notice: Callable[[str], None] | None = None,
     manifest: Path | None = None,
     drain: Drain | None = None,
+    control: RunControl | None = None,
 ) -> Results:
     """Run `plan` as `trafficgen.run` does, under watch. `journal` keeps the results so far; whoever
-    made it writes the whole ones. `manifest` and `drain` are the run's."""
-    watcher = _Watcher(plan, watch, journal, observers)
+    made it writes the whole ones. `manifest`, `drain` and `control` are the run's."""
+    plan, control = plan.identified(), control or RunControl()
+    watcher = _Watcher(plan, watch, journal, observers, control)
 
     def see(now: Progress) -> None:
         watcher.see(now)
@@ -70,15 +72,25 @@ def run_watched(
             progress(now)
 
     cpu_before = CpuTime.now()
-    results = watcher.close(run(plan, progress=see, notice=notice, manifest=manifest, drain=drain), cpu_before)
+    results = watcher.close(
+        run(plan, progress=see, notice=notice, manifest=manifest, drain=drain, control=control), cpu_before
+    )
     for observer in observers:
         observer(results)
     return results
 
 
 class _Watcher:
-    def __init__(self, plan: Plan, watch: Watch, journal: Journal | None, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        watch: Watch,
+        journal: Journal | None,
+        observers: Sequence[Observer],
+        control: RunControl,
+    ) -> None:
         self._plan = plan
+        self._control = control
         self._watch = watch
         self._journal = journal
         self._observers = observers
@@ -89,7 +101,6 @@ class _Watcher:
         self._window = None if whole else WindowWatch(watch.from_ns, watch.to_ns)
         self._seen_s = 0
         self._last: Progress | None = None
-        self._aborted = False
 
     def see(self, now: Progress) -> None:
         self._last = now
@@ -105,8 +116,6 @@ class _Watcher:
 
     def close(self, results: Results, cpu_before: CpuTime) -> Results:
         """The whole results, with all that only a watcher knows."""
-        if self._aborted and results.stopped_by is StoppedBy.INTERRUPTED:
-            results = replace(results, stopped_by=StoppedBy.THRESHOLD)
         ceiling = self._watch.ceiling
         results = _with_caveats(
             results,
@@ -137,8 +146,8 @@ class _Watcher:
                 self._plan,
                 snapshot,
                 domains=list(zip(self._names, self._shares, strict=True)),
-                planned=snapshot.started,
-                not_started=0,
+                planned=self._last.planned,
+                not_started=self._last.planned - snapshot.started,
                 started_at=self._started_at,
                 duration_ns=self._last.elapsed_ns,
                 host=Host.here(),
@@ -150,11 +159,10 @@ class _Watcher:
 
     def _abort_if_failed(self, now: Progress) -> None:
         after_ns = self._watch.abort_after_ns
-        if after_ns is None or self._aborted or now.elapsed_ns < self._watch.from_ns + after_ns:
+        if after_ns is None or self._control.count or now.elapsed_ns < self._watch.from_ns + after_ns:
             return
         if not all(verdict.passed for verdict in self._so_far().thresholds):
-            self._aborted = True
-            signal.raise_signal(signal.SIGINT)  # the order to end in good order, as if from the keyboard
+            self._control.stop(StoppedBy.THRESHOLD)
 
 
 def _with_caveats(results: Results, snapshot: Snapshot, *, stolen_share: float, ceiling_share: float | None) -> Results:

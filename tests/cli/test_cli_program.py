@@ -34,7 +34,7 @@ def fake_run(monkeypatch):
     """Replace the run and its summary; gives the plans that were run."""
     plans = []
 
-    def run(plan, options):
+    def run(plan, options, control):
         plans.append(plan)
         return FakeResults()
 
@@ -110,7 +110,7 @@ def test_exit_code_is_that_of_the_results(fake_run, monkeypatch):
     ],
 )
 def test_foreseen_errors_are_one_line_and_a_code(monkeypatch, capsys, error, code, words):
-    def run(plan, options):
+    def run(plan, options, control):
         raise error
 
     monkeypatch.setattr(send, "_run", run)
@@ -119,7 +119,7 @@ def test_foreseen_errors_are_one_line_and_a_code(monkeypatch, capsys, error, cod
 
 
 def test_bug_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(send, "_run", lambda plan, options: 1 / 0)
+    monkeypatch.setattr(send, "_run", lambda plan, options, control: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call(["--message-count", "5"])
 

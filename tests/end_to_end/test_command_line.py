@@ -158,7 +158,7 @@ def test_a_password_is_shown_nowhere(tmp_path: Path, certificate: Certificate) -
     assert PASSWORD not in dry
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_everybody_ends_the_run_in_good_order(tmp_path: Path, signal_number: signal.Signals) -> None:
     class HoldsHere(Holds):
         release = threading.Event()
@@ -178,6 +178,7 @@ def test_a_signal_to_everybody_ends_the_run_in_good_order(tmp_path: Path, signal
         out, err = process.communicate(timeout=60)
     assert process.returncode == 105, out + err
     assert "Traceback" not in err
+    assert "stopping: up to 10 s; again = now" in err
     found = results_of(path.read_text())
     # Whether a session's next message is told to stop before or after it starts is a race; that it is counted is not.
     assert found.messages.accepted >= 4

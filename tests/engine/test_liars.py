@@ -36,9 +36,9 @@ def liar(lie: Lie, *, chunking: bool, sessions: list[Session]) -> type[Script]:
             for reply in said:
                 reply.crossed = not reply.together  # here nobody knows what is on its way
             octets = b""
-            for reply, following in pairwise([*said, None]):
-                assert reply is not None
-                octets += reply.octets
+            for this, following in pairwise([*said, None]):
+                assert this is not None
+                octets += this.octets
                 if following is None or not following.together:
                     self.peer.sendall(octets)
                     octets = b""

@@ -117,7 +117,7 @@ def test_content_length_is_believed_message_by_message(tmp_path: Path) -> None:
     assert survey(path).oddities.left == 0
 
 
-PACKINGS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 
 
 @pytest.mark.parametrize("suffix", PACKINGS)
@@ -143,7 +143,7 @@ def test_zstd_says_what_it_needs_and_is_read_where_it_is_there(tmp_path: Path, m
         return gzip.open(file)  # type: ignore[call-overload]
 
     there = types.SimpleNamespace(open=opened, ZstdError=EOFError)
-    monkeypatch.setitem(sys.modules, "backports.zstd", there)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "backports.zstd", there)
     assert list(read_mbox(path)) == wanted()
 
 

@@ -49,6 +49,14 @@ def build(snapshot: Snapshot, *, plan: Plan = PLAN, **changes: Any) -> Results:
     return Results.build(plan, snapshot, **(facts | changes))
 
 
+def test_a_file_of_a_run_that_did_not_end_never_reads_as_finished() -> None:
+    made = build(snapshot_of([Outcome.ACCEPTED]), complete=False)
+    assert (made.valid, made.stopped_by, made.verdict_code) == (False, StoppedBy.UNFINISHED, ExitCode.NOT_VALID)
+    plain = made.to_dict() | {"valid": True, "stopped_by": "finished"}  # as version 0.1.0 wrote it
+    read = Results.from_dict(plain)
+    assert (read.valid, read.stopped_by, read.verdict_code) == (False, StoppedBy.UNFINISHED, ExitCode.NOT_VALID)
+
+
 @given(st.lists(st.sampled_from(Outcome), max_size=12), st.integers(0, 10))
 def test_both_equations_hold(outcomes: list[Outcome], not_started: int) -> None:
     made = build(snapshot_of(outcomes), planned=len(outcomes) + not_started, not_started=not_started).messages

@@ -12,7 +12,7 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.measure.parts import Host, Ledger
 from trafficgen.measure.recorder import Recorder
-from trafficgen.measure.results import Results, read_results
+from trafficgen.measure.results import Results, StoppedBy, read_results
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.plan import Plan, WeightedDomain, Workload
 
@@ -178,6 +178,15 @@ def test_an_empty_directory_is_named(tmp_path: Path, run: str, capsys: pytest.Ca
 
 
 # -- merge ----------------------------------------------------------------------------------------------
+
+
+def test_a_part_that_did_not_finish_leaves_the_whole_unfinished(tmp_path: Path) -> None:
+    parts = [made([10] * 40), replace(made([10] * 40, run=2), complete=False)]
+    out = tmp_path / "both.json"
+    files = [saved(tmp_path / f"{index}.json", part) for index, part in enumerate(parts)]
+    assert call(["merge", *files, "-o", str(out)]) is ExitCode.DONE
+    both = read_results(out)
+    assert (both.complete, both.valid, both.stopped_by) == (False, False, StoppedBy.UNFINISHED)
 
 
 def test_merged_results_are_those_of_one_run_of_all(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def recorded() -> Results:
     recorder.loop_lag(1)
     snapshot = recorder.snapshot(now_ns=1, cpu_ns=95, wall_ns=100, sessions_open=1, sessions_opened=1, in_flight=0)
     return Results.build(
-        Plan(max_messages=6),
+        Plan(max_messages=6).identified(),
         snapshot,
         domains=[("gmail.com.test", 1.0)],
         planned=6,

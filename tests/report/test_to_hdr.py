@@ -35,7 +35,7 @@ def test_an_encoded_histogram_is_read_count_for_count(values: list[int]) -> None
 def test_the_log_of_a_run_is_read_by_name(results: Results, tmp_path: Path) -> None:
     stretches = {"service": [10_000_000] * 99 + [5 * 10**9], "connect": [7]}
     made = {name: histogram_of(values) for name, values in stretches.items()}
-    latencies = results.latency_ns | {name: Latency.of(histogram) for name, histogram in made.items()}
+    latencies = dict(results.latency_ns) | {name: Latency.of(histogram) for name, histogram in made.items()}
     (tmp_path / "run.json").write_text(replace(results, histograms=made, latency_ns=latencies).to_json())
     log = tmp_path / "run.hlog"
     assert call(["export", str(tmp_path / "run.json"), "--hdr", "-o", str(log)]) is ExitCode.DONE

@@ -7,6 +7,7 @@ import pytest
 
 from trafficgen.measure.parts import Delivery, Domain, Latency, Ledger, Messages, Reply
 from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.outcomes import Phase
 from trafficgen.report import words
 from trafficgen.report.to_text import encodable, has_colour, to_text, write_summary
 
@@ -143,7 +144,7 @@ def test_long_lists_are_summed_after_ten(results: Results) -> None:
     many = replace(
         results,
         domains={f"d{n}.test": Domain(1 / 12, 10 + n, n) for n in range(12)},
-        replies=tuple(Reply("data", 400 + n, "", n + 1, "x") for n in range(12)),
+        replies=tuple(Reply(Phase.DATA, 400 + n, "", n + 1, "x") for n in range(12)),
     )
     domains, replies = section(to_text(many), "domains"), section(to_text(many), "replies")
     assert (len(domains), len(replies)) == (11, 11)
@@ -203,7 +204,7 @@ def test_a_stream_without_unicode_gets_plain_letters() -> None:
 def test_markup_in_a_servers_words_stays_as_it_is(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    rude = replace(results, replies=(Reply("data", 451, "", 1, "[bold]try[/nope] later"),))
+    rude = replace(results, replies=(Reply(Phase.DATA, 451, "", 1, "[bold]try[/nope] later"),))
     stream = Terminal()
     write_summary(rude, stream)
     assert "[bold]try[/nope] later" in stream.getvalue()

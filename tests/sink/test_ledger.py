@@ -173,20 +173,26 @@ def test_arrivals_are_what_counting_one_by_one_gives(batches: list[list[Row]], e
     for arrivals, given_to_it in ((here, batches), (there, elsewhere)):
         for batch in given_to_it:
             numbers, recipients, damaged, taken = (np.array([row[at] for row in batch], np.int64) for at in range(4))
-            arrivals.enter(numbers, recipients.astype(np.uint32), damaged.astype(np.bool_), taken, recipients * 7)
+            arrivals.enter(
+                numbers,
+                recipients.astype(np.uint32),
+                damaged.astype(np.bool_),
+                taken,
+                (recipients * 7).astype(np.uint32),
+            )
     here.add(there)
     every = [row for batch in (*batches, *elsewhere) for row in batch]
-    numbers = sorted({row[0] for row in every})
-    assert here.numbers.tolist() == numbers
-    assert here.counts.tolist() == [sum(row[1] for row in every if row[0] == number) for number in numbers]
-    assert here.first_ns.tolist() == [min(row[3] for row in every if row[0] == number) for number in numbers]
-    assert here.damaged == [number for number in numbers if any(row[2] for row in every if row[0] == number)]
+    wanted = sorted({row[0] for row in every})
+    assert here.numbers.tolist() == wanted
+    assert here.counts.tolist() == [sum(row[1] for row in every if row[0] == number) for number in wanted]
+    assert here.first_ns.tolist() == [min(row[3] for row in every if row[0] == number) for number in wanted]
+    assert here.damaged == [number for number in wanted if any(row[2] for row in every if row[0] == number)]
     assert here.copies == len(every)
     assert (here.digests is not None) == bool(every)
     if here.digests is not None:
         assert here.digests.tolist() == [7 * recipients for recipients in here.counts.tolist()]
     again = Arrivals.of_columns(here.columns())
-    assert again.numbers.tolist() == numbers
+    assert again.numbers.tolist() == wanted
     assert again.damaged == here.damaged
 
 

@@ -75,7 +75,12 @@ def test_a_killed_run_leaves_a_readable_file(tmp_path: Path) -> None:
     results = read_results(file)
     assert not results.complete
     assert results.messages.add_up
+    assert not results.valid
+    assert results.stopped_by is StoppedBy.UNFINISHED
+    assert results.messages.planned == 6000
     assert call(["report", str(file)]) is ExitCode.DONE
+    assert call(["report", str(file), "--threshold", "accepted>0"]) is ExitCode.NOT_VALID
+    assert call(["compare", str(file), str(file)]) is ExitCode.NOT_COMPARABLE
 
 
 @pytest.mark.parametrize(

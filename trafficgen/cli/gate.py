@@ -6,7 +6,6 @@ Not here  how it is decided (trafficgen.verdict), how runs are made (trafficgen.
 """
 
 import os
-import secrets
 import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -170,13 +169,14 @@ def command(**given: Any) -> ExitCode:
     """
     from trafficgen.gate.gate import BuildRunner, run_gate
     from trafficgen.gate.trials import TrialFile, seed_in
+    from trafficgen.plan import draw_seed
     from trafficgen.verdict.gating import Side
 
     options = GateOptions(**given)
     seeds = seed_in(options.state)
     builds = {side: _build(options, side) for side in Side}
     plan, watch, drain = _load(options, seeds[0] if seeds else None)
-    design = _design(options, seeds[1] if seeds else secrets.randbits(32))
+    design = _design(options, seeds[1] if seeds else draw_seed())
     file = TrialFile(options.state, _identity(plan, design, builds, drain))
     runner = BuildRunner(plan, builds, design.metrics, watch, options.keep, options.tolerate_refusals, drain)
     started_at = datetime.now(UTC)

@@ -7,7 +7,6 @@ Not here  what the options are called and how help describes them (options)
 """
 
 import os
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ from trafficgen.plan import (
     TcpTarget,
     WeightedDomain,
     Workload,
+    draw_run_id,
+    draw_seed,
     is_reserved,
     parse_service,
     parse_target,
@@ -119,7 +120,7 @@ def make_plan(options: SendOptions) -> Planned:
     notices: list[str] = []
     seed = options.seed
     if seed is None:
-        seed = secrets.randbits(32)
+        seed = draw_seed()
         notices.append(f"seed {seed}: repeat this run's messages with --seed {seed}")
     manifest_of(options)
     drain_of(options)
@@ -136,7 +137,7 @@ def make_plan(options: SendOptions) -> Planned:
         grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
         seed=seed,
-        run_id=secrets.token_hex(8) if options.run_id is None else options.run_id.lower(),
+        run_id=draw_run_id() if options.run_id is None else options.run_id.lower(),
         allow_public_target=options.allow_public_target,
         allow_real_domains=options.allow_real_domains,
         ledger=not options.no_ledger,

@@ -18,6 +18,7 @@ from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usag
 from trafficgen import __version__
 from trafficgen.cli.options import NOT_YET, GroupedCommand
 from trafficgen.errors import ExitCode, PlanError, TrafficgenError
+from trafficgen.interrupts import raise_on_signals
 from trafficgen.printable import printable
 
 NAME: Final = "traffic-gen"
@@ -104,8 +105,9 @@ def program() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the program and end the process with its exit code."""
+    """Run the program and end the process with its exit code. SIGTERM and SIGHUP mean what Ctrl-C means."""
     prepare_streams()
+    raise_on_signals()
     sys.exit(int(call(arguments)))
 
 

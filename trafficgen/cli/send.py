@@ -17,7 +17,7 @@ import click
 from trafficgen.cli.judging import judging_options, observers_for, run_hook, watch_for
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode, PlanError
-from trafficgen.interrupts import Interrupts
+from trafficgen.interrupts import Interrupts, RunControl
 
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
@@ -83,16 +83,17 @@ def command(**given: Any) -> ExitCode:
         read_password(plan.session.auth)
     _tell(notices, options)  # when nothing can be refused any more that is known before the run
     run_hook(options.before, "--before")
+    control = RunControl()
     try:
-        results = _run(plan, options)
-        with Interrupts():  # from here on Ctrl-C would only lose what the run was for
+        with Interrupts(control):  # also while results are written: Ctrl-C would only lose what the run was for
+            results = _run(plan, options, control)
             _write(results, options)
     finally:
         run_hook(options.after, "--after")
     return results.exit_code(keep_going=plan.keep_going)
 
 
-def _run(plan: "Plan", options: "SendOptions") -> "Results":
+def _run(plan: "Plan", options: "SendOptions", control: RunControl) -> "Results":
     from trafficgen.cli.planning import drain_of, manifest_of
     from trafficgen.report.live import Live
     from trafficgen.schedule import Schedule
@@ -111,6 +112,7 @@ def _run(plan: "Plan", options: "SendOptions") -> "Results":
             observers=stack.enter_context(observers_for(options, say)),
             manifest=manifest_of(options),
             drain=drain_of(options),
+            control=control,
         )
         if options.quiet:
             return run()

@@ -80,19 +80,31 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The worker's account so far."""
+    """The worker's account so far.
+
+    `handed`: messages its source has handed to sessions and not got back; `held`: those of them that sessions still
+    have. The others have an outcome.
+    """
 
     snapshot: Snapshot
+    handed: int
+    held: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The worker's final account. `partial`: recipients that took a message which others of it were refused.
 
-    `begins`: two rows, numbers and when they began, if the plan asks for that.
+    `begins`: two rows, numbers and when they began, if the plan asks for that. `grants`: how many of them it got before
+    it handed in. `handed` as in `Progress`; `unsent`:
+    messages that were its to send and that no session had, or gave back unharmed; `returned`: how many were given back.
     """
 
     snapshot: Snapshot
+    grants: int
+    handed: int
+    unsent: int
+    returned: int
     accepted: NDArray[np.int64]
     in_doubt: NDArray[np.int64]
     partial: dict[int, int]

@@ -2,19 +2,20 @@
 
 Takes     orders, one for each worker
 Gives     `Member`s, with what each has said; a member whose pipe breaks is lost
+Never     waits for a worker longer than it is told to: one that is suspended or stuck holds up nobody
 Not here  what is said to whom (supervisor), what a worker does (worker)
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 
 from trafficgen import children
+from trafficgen.children import Child
+from trafficgen.clock import now_ns
 from trafficgen.engine import control
 from trafficgen.engine.worker import main
 from trafficgen.measure.snapshot import Snapshot
+from trafficgen.pipes import END, Inbox, Outbox
 
 
 @dataclass(slots=True)
@@ -22,25 +23,38 @@ class Member:
     """One worker, as it is known from outside."""
 
     index: int
-    process: BaseProcess
-    pipe: Connection
+    child: Child
+    outbox: Outbox
     ready: bool = False
     snapshot: Snapshot | None = None
+    handed: int = 0
+    """Messages its source has handed to sessions and not got back, by its last word."""
     finished: control.Finished | None = None
     granted: list[control.Grant] = field(default_factory=list)
     begun: int = 0  # how many of them it has begun
-    lost: bool = False
+    lost_ns: int | None = None  # when its pipe broke, or when it was ended
+    silent_ns: int = 0  # since its last word
+    ended: bool = False  # by us, as it did not end by itself
+
+    @property
+    def lost(self) -> bool:
+        """Whether it will never hand in its account."""
+        return self.lost_ns is not None
 
     @property
     def over(self) -> bool:
         """Whether it will say nothing more."""
         return self.lost or self.finished is not None
 
+    @property
+    def started(self) -> int:
+        """Messages with an outcome that are known of."""
+        return self.snapshot.started if self.snapshot is not None else 0
+
     def say(self, word: object) -> None:
-        """Tell it; nothing happens when it is over."""
+        """Tell it, as soon as it reads; nothing happens when it is over."""
         if not self.over:
-            with suppress(OSError):  # it is dead; the next look at its pipe says so
-                self.pipe.send(word)
+            self.outbox.send(word)
 
 
 class Crew:
@@ -48,11 +62,15 @@ class Crew:
 
     def __init__(self) -> None:
         self.members: list[Member] = []
+        self._inbox: Inbox[Member] = Inbox()
 
     def start(self, orders: Sequence[control.Orders]) -> None:
         """Start one worker for each."""
         for order in orders:
-            self.members.append(Member(order.index, *children.start(main, order)))
+            child = children.start(main, order)
+            member = Member(order.index, child, Outbox(child.pipe))
+            self.members.append(member)
+            self._inbox.add(member, child.pipe)
 
     @property
     def over(self) -> bool:
@@ -65,23 +83,54 @@ class Crew:
             member.say(word)
 
     def hear(self, patience_s: float) -> list[tuple[Member, object]]:
-        """What was said, one word of each that spoke; None comes from a member that is lost."""
-        by_pipe = {member.pipe: member for member in self.members if not member.over}
+        """What was said since the last time; None comes from a member that is lost."""
+        for member in self.members:
+            member.outbox.flush()
         heard: list[tuple[Member, object]] = []
-        for pipe in wait(list(by_pipe), patience_s):
-            member = by_pipe[pipe]  # type: ignore[index]
-            try:
-                heard.append((member, member.pipe.recv()))
-            except (EOFError, OSError):
-                member.lost = True
-                member.process.join(1.0)
-                heard.append((member, None))
+        for member, word in self._inbox.hear(patience_s):
+            if member.over:
+                continue
+            member.silent_ns = 0
+            if word is END:
+                member.lost_ns = now_ns()
+                member.child.process.join(1.0)
+            elif isinstance(word, control.Finished):
+                member.finished = word
+            heard.append((member, None if word is END else word))
         return heard
 
-    def end(self) -> None:
-        """Leave no process behind."""
+    def kill(self) -> None:
+        """End the workers that are not over; they are lost."""
+        for member in self.members:
+            if not member.over:
+                _kill(member)
+
+    def kill_silent(self, elapsed_ns: int, limit_ns: int) -> bool:
+        """So much time has passed; end those that have said nothing for too long. Whether there were any.
+
+        Time is counted in the steps in which this is called: after a pause of the whole program nobody is late.
+        """
+        silent = []
+        for member in self.members:
+            member.silent_ns += elapsed_ns
+            if member.silent_ns > limit_ns and not member.over:
+                silent.append(member)
+        for member in silent:
+            _kill(member)
+        return bool(silent)
+
+    def end(self, patience_s: float) -> None:
+        """Leave no process behind; those that have handed in their accounts get so long to end by themselves."""
         for member in self.members:
             if member.finished is None:
-                member.process.kill()
-            member.process.join(5.0)
-            member.pipe.close()
+                member.child.process.kill()
+        children.end([member.child for member in self.members], patience_s)
+        self._inbox.close()
+        for member in self.members:
+            member.child.pipe.close()
+
+
+def _kill(member: Member) -> None:
+    member.child.process.kill()
+    member.ended = True
+    member.lost_ns = now_ns()

@@ -3,6 +3,7 @@
 Takes     in the closed loop: ranges of message numbers as the supervisor grants them;
           in the open loop: a schedule, of which this worker has every `step`-th arrival
 Gives     work to whichever session asks, at once or when its intended start has come
+Counts    what it was to send, by what became of it here: handed out, or unsent; rows of outcomes play no part in that
 Limits    builds a few hundred messages at a time, so that no session waits long behind the building
 Not here  which session gets it (worker), what a message holds (workload), when it is due (schedule)
 """
@@ -40,6 +41,10 @@ class ClosedLoop:
         self._built: list[Work] = []  # in reverse order; what is given back comes first
         self._granting = True
         self._stopped = False
+        self._made = 0
+        self._dropped = 0  # built and never handed out, as the run was stopped
+        self.returned = 0
+        """Messages given back after the stop: a session had them and had not begun."""
 
     def grant(self, first: int, last: int) -> None:
         """One more range to send; an empty one means that there will be no more."""
@@ -51,7 +56,19 @@ class ClosedLoop:
     def stop(self) -> None:
         """Hand out nothing more."""
         self._stopped = True
+        self._dropped += len(self._built)
         self._built.clear()
+
+    @property
+    def handed(self) -> int:
+        """Messages that sessions got and did not give back."""
+        return self._made - len(self._built) - self._dropped - self.returned
+
+    @property
+    def unsent(self) -> int:
+        """Messages granted and not handed out, or given back."""
+        left = self._last - self._first + sum(last - first for first, last in self._ranges)
+        return left + len(self._built) + self._dropped + self.returned
 
     @property
     def exhausted(self) -> bool:
@@ -64,7 +81,9 @@ class ClosedLoop:
         return None if self._stopped else self._build()
 
     def give_back(self, work: Work) -> None:
-        if not self._stopped:
+        if self._stopped:
+            self.returned += 1
+        else:
             self._built.append(work)
 
     def _build(self) -> Work | None:
@@ -75,6 +94,7 @@ class ClosedLoop:
             self._on_range_begun(self._first)
         first, self._first = self._first, min(self._first + _PIECE, self._last)
         self._built = list(zip(self._messages.block(first, self._first), repeat(-1)))
+        self._made += len(self._built)
         self._built.reverse()
         return self._built.pop()
 
@@ -95,6 +115,10 @@ class OpenLoop:
         self._built: list[Work] = []  # in reverse order
         self._returned: list[Work] = []
         self._stopped = False
+        self._made = 0
+        self._dropped = 0  # due, given back and never handed out again, as the run was stopped
+        self.returned = 0
+        """Messages given back after the stop: a session had them and had not begun."""
         self.next_due_ns: int | None = None
         self._build()
 
@@ -102,7 +126,20 @@ class OpenLoop:
         """Hand out nothing more."""
         self._stopped = True
         self.next_due_ns = None
+        self._dropped += len(self._returned)
         self._returned.clear()
+
+    @property
+    def handed(self) -> int:
+        """Messages that sessions got and did not give back."""
+        return self._made - len(self._built) - len(self._returned) - self._dropped - self.returned
+
+    @property
+    def unsent(self) -> int:
+        """Messages of this worker's share that were not handed out, or given back."""
+        assert self._planned is not None
+        left = len(range(self._next, self._planned, self._step))
+        return left + len(self._built) + len(self._returned) + self._dropped + self.returned
 
     @property
     def exhausted(self) -> bool:
@@ -122,7 +159,9 @@ class OpenLoop:
         return work
 
     def give_back(self, work: Work) -> None:
-        if not self._stopped:
+        if self._stopped:
+            self.returned += 1
+        else:
             self._returned.append(work)
 
     def _build(self) -> None:
@@ -134,5 +173,6 @@ class OpenLoop:
         starts_ns = map(self._began_ns.__add__, due_ns[:: self._step].tolist())
         self._built = list(zip(messages, starts_ns, strict=True))
         self._built.reverse()
+        self._made += len(self._built)
         self._next += len(messages) * self._step
         self.next_due_ns = self._built[-1][1] if self._built else None

@@ -37,6 +37,9 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if self.session.closed:  # given up while it was being connected
+            self.transport.abort()
+            return
         # `pause_writing` is to come as soon as anything waits here: a reply to what waits would be a lie. (Above 1, as
         # uvloop's TLS pauses at the limit itself; of TLS, up to 64 KiB wait where nobody can ask.)
         self.transport.set_write_buffer_limits(high=1, low=0)
@@ -93,6 +96,15 @@ class Link(asyncio.Protocol):
         self._lost(reason, str(exc or ""))
         if self.leaving is not None:
             self.leaving.pop(self, None)
+
+    def stop(self, reason: str, example: str) -> None:
+        """End the session as the run is over: a message that was not begun goes back to its source."""
+        if not self.session.withdraw():
+            self.give_up(reason, example)
+            return
+        if self.transport is not None:
+            self.transport.abort()
+        self._free()
 
     def give_up(self, reason: str, example: str = "", *, phase: Phase | None = None) -> None:
         """End the session from our side, whatever it is doing."""

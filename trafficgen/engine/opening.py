@@ -128,6 +128,9 @@ class Opener:
             if self._plan.auth:
                 phase = Phase.AUTH
                 await self._timed(phase, client.login(self._plan.auth.user, self._password))
+        except asyncio.CancelledError:
+            client.close()
+            raise
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             client.close()
             raise _refused(phase, error) from error

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
@@ -19,7 +20,7 @@ from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
 from trafficgen.smtp.chunking import ChunkingSession
 from trafficgen.smtp.client import ClientSession
-from trafficgen.smtp.seams import Account, Manners, Source, Work
+from trafficgen.smtp.seams import Account, Extensions, Manners, Source, Work
 from trafficgen.smtp.steady import Steady
 
 MAX_OPENING: Final = 64
@@ -49,7 +50,6 @@ class Slot:
     """`working`: it has a message, or is about to have a session for one. `opened`: sessions so far."""
 
     __slots__ = (
-        "_cancelled_for",
         "_connecting_since_ns",
         "_failures",
         "_link",
@@ -62,9 +62,8 @@ class Slot:
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._link: Link | None = None
-        self._opening: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[Extensions | None] | None = None
         self._connecting_since_ns: int | None = None
-        self._cancelled_for = ("stopped", "")
         self._failures = 0  # sessions in a row that came to nothing
         self.opened = 0
         self.working = False
@@ -78,6 +77,11 @@ class Slot:
     def in_flight(self) -> int:
         """Messages at work here."""
         return self._link.session.in_flight if self._link is not None else 0
+
+    @property
+    def held(self) -> int:
+        """Messages taken from the source that have not ended here."""
+        return self._link.session.held if self._link is not None else 0
 
     def overdue(self, now: int, connect_limit_ns: int, reply_limit_ns: int) -> str | None:
         """What has taken longer than it may, in words; None while all is well."""
@@ -116,31 +120,41 @@ class Slot:
         self._surroundings.opening += 1
         if self._surroundings.opener.plain:
             self._connecting_since_ns = now_ns()
-        self._opening = asyncio.get_running_loop().create_task(self._open(self._link))
+        self._opening = asyncio.get_running_loop().create_task(self._surroundings.opener.open(self._link))
+        self._opening.add_done_callback(partial(self._on_opened, self._link))
 
-    async def _open(self, link: Link) -> None:
-        around = self._surroundings
-        try:
-            extensions = await around.opener.open(link)
-        except Refused as refused:
-            link.give_up(refused.reason, refused.example, phase=refused.phase)
+    def _on_opened(self, link: Link, opening: "asyncio.Task[Extensions | None]") -> None:
+        """The task is over, whether it ever ran or not: one that is cancelled before its first step never does."""
+        error = ConnectionAbortedError() if opening.cancelled() else opening.exception()
+        if opening is not self._opening:  # given up or over before
             return
-        except asyncio.CancelledError:
-            around.opener.prefer_another()
-            link.give_up(*self._cancelled_for, phase=Phase.CONNECT)
-            raise
-        finally:
-            self._opening = self._connecting_since_ns = None
-            around.opening -= 1
-            while around.queue and around.opening < MAX_OPENING:
-                around.queue.popleft()._begin_opening()
-        self.opened += 1
-        if extensions is not None:
-            link.write(link.session.adopt(extensions, now_ns()))
+        self._end_opening()
+        match error:
+            case None:
+                self.opened += 1
+                if (extensions := opening.result()) is not None:
+                    link.write(link.session.adopt(extensions, now_ns()))
+            case Refused() as refused:
+                link.give_up(refused.reason, refused.example, phase=refused.phase)
+            case OSError() as trouble:
+                link.give_up("no connection", str(trouble), phase=Phase.CONNECT)
+            case bug:
+                raise bug
+
+    def _end_opening(self) -> None:
+        """Let the next slot open a session. Called once for each that began, whatever became of it."""
+        around = self._surroundings
+        self._opening = self._connecting_since_ns = None
+        around.opening -= 1
+        while around.queue and around.opening < MAX_OPENING:
+            around.queue.popleft()._begin_opening()
 
     def _on_free(self, link: Link) -> None:
         if link.session.closed:
             self._link = None
+            if self._opening is not None:  # connected and over before the task that connected it has said so
+                self.opened += 1
+                self._end_opening()
             if link.session.parted:
                 link.leaving = self._surroundings.parting
                 link.leaving[link] = now_ns()
@@ -156,9 +170,24 @@ class Slot:
             self._link.write(self._link.session.quit(now_ns()))
 
     def give_up(self, reason: str, example: str) -> None:
-        """End whatever goes on here, now."""
-        if self._opening is not None:
-            self._cancelled_for = reason, example
-            self._opening.cancel()
-        elif self._link is not None:
-            self._link.give_up(reason, example)
+        """End whatever goes on here, now: it has taken too long."""
+        if self._link is None:
+            return
+        phase = Phase.CONNECT if self._cancel() else None
+        self._link.give_up(reason, example, phase=phase)
+
+    def stop(self, reason: str, example: str) -> None:
+        """The same as the run is over: a message that was not begun goes back to its source."""
+        if self._link is not None:
+            self._cancel()
+            self._link.stop(reason, example)
+
+    def _cancel(self) -> bool:
+        """End an opening that goes on; whether one did. Waits for nothing: what the task does from now on is no
+        matter."""
+        if self._opening is None:
+            return False
+        self._opening.cancel()
+        self._surroundings.opener.prefer_another()
+        self._end_opening()
+        return True

@@ -4,8 +4,11 @@ Takes     a plan that has passed the guard, and the route to its target
 Gives     `Account`: one snapshot of the whole run, which messages were accepted, why the run ended
 Fails     with PlanError or SetupError when a worker cannot be set up. A worker that dies later is counted, not raised:
           what it had begun is in doubt, the run stops and is not valid
-Interrupt the first SIGINT or SIGTERM lets messages at work finish within the plan's grace period, the second does not;
-          before time zero either ends it at once, with an account of nothing
+Stop      the first wish lets messages at work finish within the plan's grace period, the second does not; before time
+          zero either ends it at once, with an account of nothing
+Limits    a worker that has not ended `_PATIENCE_NS` after the grace period, or `_HURRY_NS` after the second wish, is
+          ended and counted as one that died, whatever it is doing; so is one that says nothing for `_SILENCE_NS`
+Counts    twice, and says where the two differ: what was granted and handed to sessions, and what has an outcome
 """
 
 import logging
@@ -22,7 +25,7 @@ from trafficgen.engine.address import Route
 from trafficgen.engine.crew import Crew, Member
 from trafficgen.engine.limits import check_open_files, check_ports
 from trafficgen.errors import SetupError, TrafficgenError
-from trafficgen.interrupts import Interrupts
+from trafficgen.interrupts import RunControl
 from trafficgen.measure.results import StoppedBy
 from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.plan import Plan
@@ -36,6 +39,12 @@ _log: Final = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.1
 _START_NS: Final = 60 * NS_PER_S
+_PATIENCE_NS: Final = 5 * NS_PER_S
+_HURRY_NS: Final = 700 * NS_PER_MS
+_SILENCE_NS: Final = 60 * NS_PER_S
+"""A worker reports four times a second; one that has said nothing for so long says nothing any more."""
+
+_END_S: Final = 5.0
 _LARGEST_RANGE: Final = 4096
 
 
@@ -43,18 +52,37 @@ _LARGEST_RANGE: Final = 4096
 class Account:
     """The whole run. Numbers are message numbers; `partial`: recipients of messages that some of theirs refused.
 
-    `begins`: two rows, numbers and when they began, if the plan asks for that.
+    `not_started`: messages that were planned and that no session began; without a number planned, those that sessions
+    got and gave back. `lost_workers` died, `ended_workers` had to be ended; what they had begun is in doubt.
+    `differences`: where two counts of the same do not agree, each in a sentence with both numbers. `begins`: two rows,
+    numbers and when they began, if the plan asks for that.
     """
 
     snapshot: Snapshot
     planned: int
+    not_started: int
     stopped_by: StoppedBy
     lost_workers: list[int]
+    ended_workers: list[int]
+    differences: list[str]
     accepted: NDArray[np.int64]
     in_doubt: NDArray[np.int64]
     partial: dict[int, int]
     began_ns: int
     begins: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One worker's part of the account: messages that were its to send, those it began, and the others."""
+
+    index: int
+    share: int
+    begun: int
+    unsent: int
+    returned: int
+    in_doubt: int  # more than its snapshot says
+    numbers: NDArray[np.int64]  # in doubt, or perhaps so
 
 
 class Supervisor:
@@ -67,15 +95,20 @@ class Supervisor:
         *,
         workers: int,
         date: str,
-        on_progress: Callable[[Snapshot, int], None],
-        interrupts: Interrupts,
+        on_progress: Callable[[Snapshot, int, int], None],
+        say: Callable[[str], None],
+        stop: RunControl,
     ) -> None:
-        """`interrupts` must be entered while this runs."""
+        """`on_progress` gets all numbers so far, the time since the run began, and how many messages are planned.
+
+        With a duration alone, those are the messages that sessions have got so far.
+        """
         self._plan = plan
         self._route = route
         self._date = date
         self._on_progress = on_progress
-        self._interrupts = interrupts
+        self._say = say
+        self._control = stop
         self._crew = Crew()
         self._count = min(workers, plan.sessions)
         self._next_number = 0
@@ -84,6 +117,9 @@ class Supervisor:
         self._began_ns: int | None = None
         self._stopped_by: StoppedBy | None = None
         self._hurried = False  # the workers were told to stop at once
+        self._announced = False
+        self._last_ns: int | None = None  # when those that have not ended are ended
+        self._differences: dict[str, None] = {}  # an ordered set
 
     def run(self) -> Account:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
@@ -95,7 +131,7 @@ class Supervisor:
                 while not self._crew.over:
                     self._turn(began_ns)
         finally:
-            self._crew.end()
+            self._crew.end(0.1 if self._control.at_once else _END_S)
         return self._total()
 
     # -- start ------------------------------------------------------------------------------------------
@@ -105,7 +141,7 @@ class Supervisor:
         self._crew.start([self._orders(index) for index in range(self._count)])
         deadline_ns = now_ns() + _START_NS
         while not all(member.ready for member in self._crew.members):
-            if self._interrupts.count:
+            if self._control.count:
                 break
             if now_ns() > deadline_ns:
                 raise SetupError(
@@ -113,10 +149,10 @@ class Supervisor:
                 )
             for member in self._listen():
                 if member.lost:
-                    raise SetupError(f"a worker could not start: it ended with code {member.process.exitcode}")
-        if self._interrupts.count:
-            self._stopped_by = StoppedBy.INTERRUPTED
-        return not self._interrupts.count
+                    raise SetupError(f"a worker could not start: it ended with code {member.child.process.exitcode}")
+        if self._control.count:
+            self._stopped_by = self._control.why
+        return not self._control.count
 
     def _orders(self, index: int) -> control.Orders:
         slots = self._plan.sessions // self._count + (index < self._plan.sessions % self._count)
@@ -142,16 +178,26 @@ class Supervisor:
 
     def _turn(self, began_ns: int) -> None:
         """One look at the pipes, the clock and the signals."""
+        turned_ns = now_ns()
         heard = self._listen()
         now = now_ns()
-        if self._interrupts.count:
-            self._stop(StoppedBy.INTERRUPTED, 0 if self._interrupts.count > 1 else self._plan.grace_ns)
+        if (why := self._control.why) is not None:
+            self._announce()
+            self._stop(why)
         elif self._plan.duration_ns is not None and now >= began_ns + self._plan.duration_ns:
-            self._stop(StoppedBy.DEADLINE, self._plan.grace_ns)
+            self._stop(StoppedBy.DEADLINE)
         if any(worker.lost for worker in heard):
-            self._stop(StoppedBy.WORKER_LOST, self._plan.grace_ns)
+            self._stop(StoppedBy.WORKER_LOST)
+        if self._last_ns is not None and now >= self._last_ns:
+            self._crew.kill()
+        elif self._crew.kill_silent(min(now - turned_ns, NS_PER_S), _SILENCE_NS):
+            self._stop(StoppedBy.WORKER_LOST)
         if heard:
-            self._on_progress(self._merged(), now - began_ns)
+            self._on_progress(self._merged(), now - began_ns, self._planned_so_far())
+
+    def _planned_so_far(self) -> int:
+        """What is planned; where only time ends the run, what sessions have got so far."""
+        return sum(worker.handed for worker in self._crew.members) if self._planned is None else self._planned
 
     def _listen(self) -> list[Member]:
         """Hear what workers say; returns those with news worth showing."""
@@ -178,22 +224,42 @@ class Supervisor:
                 worker.begun += 1
                 self._grant(worker)
             case control.Progress():
-                worker.snapshot = word.snapshot
+                worker.snapshot, worker.handed = word.snapshot, word.handed
+                self._compare_rows(worker, word.held)
                 return True
             case control.Finished():
-                worker.finished = word
-                worker.snapshot = word.snapshot
+                worker.snapshot, worker.handed = word.snapshot, word.handed
+                self._compare_rows(worker, 0)
                 return True
             case control.Trouble():
                 if not self._plan.keep_going:
-                    self._stop(StoppedBy.FIRST_ERROR, self._plan.grace_ns)
+                    self._stop(StoppedBy.FIRST_ERROR)
         return False
 
-    def _stop(self, why: StoppedBy, grace_ns: int) -> None:
+    def _compare_rows(self, worker: Member, held: int) -> None:
+        self._compare(
+            f"worker {worker.index}: messages handed to sessions", worker.handed,
+            "that have an outcome or are at work", worker.started + held,
+        )  # fmt: skip
+
+    def _compare(self, what: str, count: int, other: str, other_count: int) -> None:
+        """Two counts of the same that do not depend on each other."""
+        if count != other_count:
+            self._differences.setdefault(f"{what}: {count:,}; {other}: {other_count:,}")
+
+    def _announce(self) -> None:
+        """Say once how long the end may take."""
+        if not self._announced and not self._control.at_once:
+            self._say(f"stopping: up to {self._plan.grace_ns / NS_PER_S:g} s; again = now")
+        self._announced = True
+
+    def _stop(self, why: StoppedBy) -> None:
         """Tell all workers; a second time only to shorten the grace."""
-        hurry = why is StoppedBy.INTERRUPTED and grace_ns == 0
+        hurry = self._control.at_once
         if self._stopped_by is None or (hurry and not self._hurried):
+            grace_ns = 0 if hurry else self._plan.grace_ns
             self._crew.say(control.Stop(grace_ns))
+            self._last_ns = now_ns() + (_HURRY_NS if hurry else grace_ns + _PATIENCE_NS)
         self._hurried = self._hurried or hurry
         self._stopped_by = self._stopped_by or why
 
@@ -203,29 +269,61 @@ class Supervisor:
         return merge(worker.snapshot for worker in self._crew.members if worker.snapshot is not None)
 
     def _total(self) -> Account:
-        snapshot = self._merged()
-        finished = [worker.finished for worker in self._crew.members if worker.finished is not None]
-        in_doubt = [account.in_doubt for account in finished]
-        lost = []
-        for worker in self._crew.members:
-            if worker.lost and self._began_ns is not None:
-                unfinished, numbers = self._left_behind(worker, self._began_ns)
-                snapshot = snapshot.with_lost(unfinished)
-                in_doubt.append(numbers)
-                lost.append(worker.index)
+        members = self._crew.members
+        finished = [worker.finished for worker in members if worker.finished is not None]
+        parts = [] if self._began_ns is None else [self._part(worker, self._began_ns) for worker in members]
+        for part in parts:
+            self._compare(
+                f"worker {part.index}: messages that were its to send", part.share,
+                "that it handed to sessions or did not", part.begun + part.unsent,
+            )  # fmt: skip
+        snapshot = self._merged().with_lost(sum(part.in_doubt for part in parts))
+        planned, not_started = self._not_started(parts)
+        # A message that sessions got and that has no outcome is in doubt: nobody knows what became of it.
+        missing = planned - not_started - snapshot.started
+        if missing:
+            self._compare("messages planned", planned, "accounted for", not_started + snapshot.started)
+        snapshot = snapshot.with_lost(missing) if missing > 0 else snapshot
+        accepted = _joined([account.accepted for account in finished])
+        if not any(worker.lost for worker in members):
+            self._compare("messages accepted", snapshot.accepted, "different numbers of them", accepted.size)
         return Account(
             snapshot=snapshot,
-            planned=snapshot.started if self._planned is None else self._planned,
+            planned=not_started + snapshot.started,
+            not_started=not_started,
             stopped_by=self._stopped_by or StoppedBy.FINISHED,
-            lost_workers=lost,
-            accepted=_joined([account.accepted for account in finished]),
-            in_doubt=_joined(in_doubt),
+            lost_workers=[worker.index for worker in members if worker.lost and not worker.ended],
+            ended_workers=[worker.index for worker in members if worker.ended],
+            differences=list(self._differences),
+            accepted=accepted,
+            in_doubt=_joined([account.in_doubt for account in finished] + [part.numbers for part in parts]),
             partial={number: count for account in finished for number, count in account.partial.items()},
             began_ns=now_ns() if self._began_ns is None else self._began_ns,
             begins=np.concatenate([np.zeros((2, 0), np.int64), *(account.begins for account in finished)], axis=1),
         )
 
-    def _left_behind(self, worker: Member, began_ns: int) -> tuple[int, NDArray[np.int64]]:
+    def _not_started(self, parts: list[_Part]) -> tuple[int, int]:
+        """How many messages were planned, and how many of them no session began."""
+        if self._planned is None:
+            returned = sum(part.returned for part in parts)
+            return sum(part.begun for part in parts) + returned, returned
+        shares = sum(part.share for part in parts)
+        return self._planned, self._planned - shares + sum(part.unsent for part in parts)
+
+    def _part(self, worker: Member, began_ns: int) -> _Part:
+        if worker.lost_ns is not None:
+            return self._left_behind(worker, began_ns, worker.lost_ns)
+        account = worker.finished
+        assert account is not None
+        granted = worker.granted[: account.grants]  # what it was granted after it had handed in, it never got
+        share = sum(grant.last - grant.first for grant in granted) if self._plan.load is None else self._share(worker)
+        return _Part(worker.index, share, account.handed, account.unsent, account.returned, 0, _NONE)
+
+    def _share(self, worker: Member) -> int:
+        assert self._planned is not None  # with a rate, the schedule says it
+        return len(range(worker.index, self._planned, self._count))
+
+    def _left_behind(self, worker: Member, began_ns: int, lost_ns: int) -> _Part:
         """Of a worker that died: how many messages it may have had at work, and all numbers it may have sent.
 
         What it finished after its last snapshot is unknown, so everything it had begun counts as in doubt.
@@ -233,11 +331,21 @@ class Supervisor:
         if self._plan.load is None:
             begun = worker.granted[: worker.begun]
             numbers = _joined([np.arange(grant.first, grant.last) for grant in begun])
+            share = sum(grant.last - grant.first for grant in worker.granted)
         else:
-            due = Schedule(self._plan).count_within(now_ns() - began_ns)
-            numbers = np.arange(worker.index, due if self._planned is None else min(due, self._planned), self._count)
-        known = worker.snapshot.started if worker.snapshot is not None else 0
-        return max(numbers.size - known, 0), numbers
+            due = Schedule(self._plan).count_within(lost_ns - began_ns)
+            share = self._share(worker)
+            numbers = np.arange(worker.index, due, self._count)[:share]
+        known = worker.started
+        if known > numbers.size:
+            self._compare(f"worker {worker.index}: messages begun", numbers.size, "that have an outcome", known)
+        return _Part(
+            worker.index, share, numbers.size, share - numbers.size, 0,
+            numbers.size - known if known < numbers.size else 0, numbers,
+        )  # fmt: skip
+
+
+_NONE: Final = np.zeros(0, np.int64)
 
 
 def _range_size(plan: Plan, workers: int) -> int:
@@ -248,4 +356,4 @@ def _range_size(plan: Plan, workers: int) -> int:
 
 
 def _joined(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+    return np.concatenate([_NONE, *arrays])

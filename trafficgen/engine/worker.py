@@ -64,20 +64,28 @@ class _Worker:
         self._leaving: int | None = None  # connections still open, once goodbye has been said
         self._finished = asyncio.Event()  # binds itself to the loop that first waits for it
         self._bug: BaseException | None = None
+        self._grants = 0
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_bug)
         listen(self._pipe, self._hear, self._finished.set)  # without a supervisor there is no reason to send
-        self._pipe.send(control.Ready())
+        self._tell(control.Ready())
         await self._finished.wait()
         if self._bug is not None:
             raise self._bug
 
+    def _tell(self, word: object) -> None:
+        try:
+            self._pipe.send(word)
+        except OSError:  # without a supervisor there is no reason to send
+            self._finished.set()
+
     def _on_bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An event loop only reports what a callback raised, and the run would wait for ever."""
         error = context.get("exception")
-        if error is None or isinstance(error, OSError):  # a connection's own trouble, which its link has been told
+        told = isinstance(error, OSError) and "transport" in context  # a connection's own trouble: its link knows
+        if error is None or told:
             return
         self._bug = self._bug or error
         self._finished.set()
@@ -90,6 +98,7 @@ class _Worker:
                 self._begin(word.began_ns)
             case control.Grant():
                 assert isinstance(self._source, ClosedLoop)
+                self._grants += 1
                 self._source.grant(word.first, word.last)
                 self._dispatch()
                 self._settle()
@@ -98,6 +107,8 @@ class _Worker:
                 self._stop_ns = now_ns() + word.grace_ns
                 self._sweep()
                 self._settle()
+                if not word.grace_ns:
+                    self._hand_in()
 
     def _begin(self, began_ns: int) -> None:
         plan, orders = self._orders.plan, self._orders
@@ -111,7 +122,7 @@ class _Worker:
         self._recipients = RecipientCounts(self._messages, self._recorder.rows) if several else None
         self._source: ClosedLoop | OpenLoop
         if plan.load is None:
-            self._source = ClosedLoop(self._messages, lambda first: self._pipe.send(control.RangeBegun(first)))
+            self._source = ClosedLoop(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
             self._source = OpenLoop(
                 self._messages, Schedule(plan), began_ns=began_ns, index=orders.index, step=orders.workers
@@ -137,7 +148,7 @@ class _Worker:
 
     def _on_trouble(self, words: str) -> None:
         """The first error: without keep-going nothing more starts here, though the supervisor has yet to hear of it."""
-        self._pipe.send(control.Trouble(words))
+        self._tell(control.Trouble(words))
         if not self._orders.plan.keep_going:
             self._source.stop()
 
@@ -218,7 +229,8 @@ class _Worker:
 
     def _report(self) -> None:
         if not self._finished.is_set():  # else the account is handed in, and nobody listens any more
-            self._pipe.send(control.Progress(self._snapshot()))
+            snapshot = self._snapshot()
+            self._tell(control.Progress(snapshot, self._source.handed, sum(slot.held for slot in self._slots)))
 
     def _snapshot(self) -> Snapshot:
         self._surroundings.steady.tally_all(self._account)
@@ -239,8 +251,9 @@ class _Worker:
         """One look at every session, in place of a timer for each message."""
         now = now_ns()
         if self._stop_ns is not None and now >= self._stop_ns:
+            self._surroundings.queue.clear()
             for slot in self._slots:
-                slot.give_up("stopped", "the grace period was over")
+                slot.stop("stopped", "the grace period was over")
             return
         limits = self._orders.plan.session
         for slot in self._slots:
@@ -269,6 +282,12 @@ class _Worker:
         snapshot = self._snapshot()
         accepted, in_doubt = self._recorder.accepted_numbers(), self._recorder.in_doubt_numbers()
         begins = self._recorder.begins()
-        self._pipe.send(control.Finished(snapshot, accepted, in_doubt, self._account.partial, begins))
+        source = self._source
+        self._tell(
+            control.Finished(
+                snapshot, self._grants, source.handed, source.unsent, source.returned,
+                accepted, in_doubt, self._account.partial, begins,
+            )
+        )  # fmt: skip
         for slot in self._slots:
-            slot.give_up("stopped", "")
+            slot.stop("stopped", "")

@@ -5,7 +5,6 @@ Gives     `Ended`, with every trial behind it
 Ends      early with KeyboardInterrupt when a run was interrupted; the trials are on disk and the gate can go on
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from trafficgen.gate.trials import TrialFile
 from trafficgen.gate.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import StoppedBy
-from trafficgen.plan import Plan
+from trafficgen.plan import Plan, draw_run_id
 from trafficgen.report.gated import values_in_words
 from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
 from trafficgen.verdict.reading import SERVER_METRICS, trial_of
@@ -52,7 +51,7 @@ class BuildRunner:
 
     def run(self, step: Step) -> Trial:
         build = self.builds[step.side]
-        plan = replace(self.plan, target=build.target, run_id=secrets.token_hex(8), keep_going=True)
+        plan = replace(self.plan, target=build.target, run_id=draw_run_id(), keep_going=True)
         if build.target is not None:
             check(plan, resolve(build.target))  # before anything here connects
         with running(build):

@@ -46,6 +46,10 @@ MAX_CEILING_SHARE: Final = 0.8
 class CaveatKind(Enum):
     """Everything that may have to be said about a run: causes before what follows from them."""
 
+    UNFINISHED = "unfinished"
+    ACCOUNT_DIFFERS = "account_differs"
+    PROOF_MISSING = "proof_missing"
+    WORKER_ENDED = "worker_ended"
     WORKER_LOST = "worker_lost"
     CPU_STOLEN = "cpu_stolen"
     WORKER_CPU = "worker_cpu"
@@ -59,6 +63,10 @@ class CaveatKind(Enum):
 
 
 ADVICE: Final = table_of(CaveatKind, {
+    CaveatKind.UNFINISHED: "messages at work count as not started; run it to its end",
+    CaveatKind.ACCOUNT_DIFFERS: "trust no number of this run, and report it: this is a bug in traffic-gen",
+    CaveatKind.PROOF_MISSING: "look for the sink's own words above, and run it again",
+    CaveatKind.WORKER_ENDED: "what it had begun is in doubt; is this machine overloaded, or was the process suspended?",
     CaveatKind.WORKER_LOST: "run it again; look for the worker's own words above, and for the kernel's (out of memory)",
     CaveatKind.WORKER_CPU: "use more workers or machines, or ask for less",
     CaveatKind.LOOP_LAG: "leave the generator a core of its own: another process, or a virtual machine's host, took it",
@@ -75,7 +83,7 @@ _GENERATOR_LIMITS: Final = frozenset(
     {CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG, CaveatKind.CPU_STOLEN, CaveatKind.PORTS_EXHAUSTED}
 )
 
-_HELD_BACK: Final = _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST}
+_HELD_BACK: Final = _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST, CaveatKind.WORKER_ENDED}
 """What makes the generator send less than it should, or later."""
 
 _LATE: Final = frozenset({CaveatKind.SESSIONS_BUSY, CaveatKind.STARTS_LATE})
@@ -84,6 +92,13 @@ _LESS_LOAD: Final = frozenset({CaveatKind.ARRIVALS_DROPPED, CaveatKind.RATE_MISS
 """Facts that are said whatever their cause, since a verdict asks for them; what to do about them depends on it."""
 
 _MEND_THE_CAUSE_FIRST: Final = "mend what is said above first: the generator sent less than it was asked to"
+
+_INVALIDATES: Final = frozenset(
+    {
+        CaveatKind.UNFINISHED, CaveatKind.ACCOUNT_DIFFERS, CaveatKind.PROOF_MISSING, CaveatKind.WORKER_ENDED,
+        CaveatKind.WORKER_LOST,
+    }
+)  # fmt: skip
 
 _NO_PORT: Final = os.strerror(errno.EADDRNOTAVAIL)
 
@@ -95,6 +110,16 @@ class Caveat:
     kind: CaveatKind
     text: str
     advice: str
+
+    @classmethod
+    def of(cls, kind: CaveatKind, text: str) -> "Caveat":
+        """With the advice that belongs to it."""
+        return cls(kind, text, ADVICE[kind])
+
+    @property
+    def invalidates(self) -> bool:
+        """Whether it means that part of the measurement was lost."""
+        return self.kind in _INVALIDATES
 
     @property
     def limits_generator(self) -> bool:

@@ -41,8 +41,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
         first,
         complete=all(part.complete for part in ordered),
         valid=all(part.valid for part in ordered),
-        stopped_by=next((part.stopped_by for part in ordered if part.stopped_by is not StoppedBy.FINISHED),
-                        StoppedBy.FINISHED),
+        stopped_by=_stopped_by(ordered),
         run=replace(
             first.run,
             duration_s=span_s,
@@ -65,6 +64,14 @@ def merge_results(parts: Sequence[Results]) -> Results:
         thresholds=(),
         delivery=None,  # each waited for its own
     )  # fmt: skip
+
+
+def _stopped_by(parts: Sequence[Results]) -> StoppedBy:
+    """A part that did not finish outweighs all others; then the first that was stopped."""
+    reasons = [part.stopped_by for part in parts]
+    if not all(part.complete for part in parts):
+        return StoppedBy.UNFINISHED
+    return next((reason for reason in reasons if reason is not StoppedBy.FINISHED), StoppedBy.FINISHED)
 
 
 def _check(ordered: Sequence[Results]) -> None:

@@ -8,7 +8,6 @@ Not here  the whole and how it is built (results)
 import os
 import platform
 from dataclasses import dataclass
-from enum import Enum
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -17,27 +16,11 @@ from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Worker
 from trafficgen.outcomes import Phase
+from trafficgen.outcomes import StoppedBy as StoppedBy
 
 RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Date = Annotated[str, Meta(pattern=r"^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*[+-]\d\d:\d\d$")]
 """ISO 8601 with an offset from UTC."""
-
-
-class StoppedBy(Enum):
-    """Why a run ended."""
-
-    FINISHED = "finished"
-    """All planned messages have an outcome."""
-    DEADLINE = "deadline"
-    """Its time was up."""
-    INTERRUPTED = "interrupted"
-    """Somebody stopped it."""
-    FIRST_ERROR = "first_error"
-    """A message was not accepted, and the run was not to go on after errors."""
-    WORKER_LOST = "worker_lost"
-    """A generator process died."""
-    THRESHOLD = "threshold"
-    """A threshold failed, and the run was to end then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
 from trafficgen.measure import soundness
 from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
-from trafficgen.measure.health import Caveat, assess, started_per_s, underfed
+from trafficgen.measure.health import Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
     Delivery,
@@ -50,6 +50,8 @@ class AccountingError(TrafficgenError):
 
 
 _OF_ITSELF: Final = (StoppedBy.FINISHED, StoppedBy.DEADLINE)
+
+_UNFINISHED: Final = Caveat.of(CaveatKind.UNFINISHED, "the run has not ended: these are its results so far")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Results:
         ledger: Ledger | None = None,
         delivery: Delivery | None = None,
         lost_workers: Sequence[int] = (),
+        caveats: Sequence[Caveat] = (),
         complete: bool = True,
         stolen_share: float = 0.0,
         ceiling_share: float | None = None,
@@ -111,23 +114,24 @@ class Results:
 
         `domains`: (name on the wire, wanted share 0 to 1) by domain index. `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
-        that died. AccountingError when the equations do not hold.
+        that died. `caveats`: what only the run itself knows. AccountingError when the equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
         wanted_per_s = float(plan.load.rate_per_s) if plan.load and not plan.load.stages else None
-        caveats = assess(
+        found = assess(
             snapshot,
             wanted_per_s=wanted_per_s,
             lost_workers=lost_workers,
-            dropped_arrivals=not_started if plan.load and stopped_by in _OF_ITSELF else 0,
+            dropped_arrivals=not_started if complete and plan.load and stopped_by in _OF_ITSELF else 0,
             stolen_share=stolen_share,
             ceiling_share=ceiling_share,
         )
+        caveats = (*(() if complete else (_UNFINISHED,)), *caveats, *found)
         return cls(
             schema_version=SCHEMA_VERSION,
             complete=complete,
-            valid=not lost_workers,
-            stopped_by=stopped_by,
+            valid=not any(caveat.invalidates for caveat in caveats),
+            stopped_by=stopped_by if complete else StoppedBy.UNFINISHED,
             run=Run(
                 id=plan.run_id,
                 seed=plan.seed,
@@ -198,10 +202,10 @@ class Results:
 
         Thresholds that hold say nothing about a load that was not offered; one that fails under less fails under more.
         """
+        if not self.complete:
+            return "the run did not finish"
         if not self.valid:
             return "part of the measurement was lost"
-        if not self.complete:
-            return "the run was cut off"
         if self.thresholds and self.generator.limited:
             return "the generator was the limit"
         share_missed = self.messages.not_started / max(self.messages.planned, 1)
@@ -225,7 +229,8 @@ class Results:
             soundness.check(results)
         except ValueError as error:
             raise ResultsError(f"damaged results: {error}") from error
-        return results
+        # Version 0.1.0 wrote "finished" and "valid" into the file of a run that went on.
+        return results if results.complete else replace(results, valid=False, stopped_by=StoppedBy.UNFINISHED)
 
     @classmethod
     def schema(cls) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 """
 
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
-from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan
+from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, Security, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
@@ -59,6 +59,8 @@ __all__ = [
     "Users",
     "WeightedDomain",
     "Workload",
+    "draw_run_id",
+    "draw_seed",
     "is_domain",
     "is_reserved",
     "may_be_a_registry",

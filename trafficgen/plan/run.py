@@ -1,7 +1,8 @@
 """One run, described whole."""
 
 import re
-from dataclasses import asdict, dataclass, field
+import secrets
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +20,24 @@ MAX_WORKERS: Final = 1_024
 """Far beyond what one machine can do, and still nothing that could take it down while it is being refused."""
 
 
+def draw_seed() -> int:
+    """A seed for a plan that names none; short enough to be typed."""
+    return secrets.randbits(32)
+
+
+def draw_run_id() -> str:
+    """An id that no other run has."""
+    return secrets.token_hex(8)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One run. Without a target it goes to the embedded sink.
 
     `max_messages` and `duration_ns`: whichever comes first; both None in a library call means
     `DEFAULT_DURATION_NS` through the command line only, so a plan names at least one of them.
+    `seed` is drawn when it is not given; a plan sends the same messages whenever it is run. `run_id` tells the mail of
+    one run from that of all others: 16 hexadecimal digits, drawn anew for each run when it is not given.
     `workers` None = the cores this process may use, one left for the embedded sink. `keep_begins`: remember when every
     message began, for a manifest.
     """
@@ -39,8 +52,8 @@ class Plan:
     keep_going: bool = False
     grace_ns: int = 10 * NS_PER_S
     workers: int | None = None
-    seed: int = 0
-    run_id: str = "0000000000000000"
+    seed: int = field(default_factory=draw_seed)
+    run_id: str = ""
     allow_public_target: bool = False
     allow_real_domains: bool = False
     ledger: bool = field(default=True)
@@ -61,8 +74,12 @@ class Plan:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
-        if not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
+        if self.run_id and not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
             raise wrong("run_id", f'expected 16 hexadecimal digits, got "{shown(self.run_id)}"', "--run-id")
+
+    def identified(self) -> "Plan":
+        """The same with a run id."""
+        return self if self.run_id else replace(self, run_id=draw_run_id())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a results file. Holds the path of a password file, never a password."""

@@ -32,6 +32,7 @@ ENDED: Final = table_of(
         StoppedBy.FIRST_ERROR: "stopped at the first error",
         StoppedBy.WORKER_LOST: "stopped: a worker died",
         StoppedBy.THRESHOLD: "stopped: a threshold failed",
+        StoppedBy.UNFINISHED: "not finished",
     },
 )
 

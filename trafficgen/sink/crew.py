@@ -105,7 +105,8 @@ class _Crew:
     def start(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_end)
-        signal.signal(signal.SIGHUP, self._on_reload)
+        reloads = self._orders.behaviour.responses is not None
+        signal.signal(signal.SIGHUP, self._on_reload if reloads else self._on_end)
         for index in range(self._orders.workers):
             self._workers.append(_Worker(children.start(_main, _share(self._orders, index))))
         for worker in self._workers:

@@ -2,7 +2,8 @@
 
 Takes     `Orders`; who wants to hear a line a second
 Gives     the number of messages taken, when SIGINT or SIGTERM ends it
-Reloads   the response table when its file changes or on SIGHUP; a bad file changes nothing, and is said
+Reloads   the response table when its file changes or on SIGHUP (without one, SIGHUP ends it); a bad file changes
+          nothing, and is said
 Fails     SetupError when the address, a file or a certificate cannot be had, PlanError for a bad table at the start
 """
 
@@ -54,7 +55,8 @@ async def _serve(orders: Orders, say: Say) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
     async with open_sink(orders, say) as (sink, reload):
-        loop.add_signal_handler(signal.SIGHUP, reload.now)
+        # Without a table there is nothing to read again, and a terminal that is gone means what it means to all others.
+        loop.add_signal_handler(signal.SIGHUP, reload.now if orders.behaviour.responses is not None else over.set)
         say(LISTENING.format(sink.address))
         if orders.returns is not None:
             say(RETURNS.format(orders.returns.to))

@@ -111,6 +111,11 @@ class ClientSession:
         """Whether several messages are on their way at once, so that no 354 keeps their replies apart."""
         return False
 
+    @property
+    def held(self) -> int:
+        """Messages taken from the source and not yet ended or given back."""
+        return self.in_flight + (self._next is not None)
+
     # -- the session opens ------------------------------------------------------------------------------
 
     def greet(self, work: Work, now_ns: int) -> None:
@@ -373,6 +378,19 @@ class ClientSession:
         The message at work is in doubt when its end of data was sent, and failed before that.
         """
         self._end(reason, example, now_ns, phase, unsent=unsent, in_order=not missing)
+
+    def withdraw(self) -> bool:
+        """We stop: if no octet of the message was sent, give it back and close. Whether that was so.
+
+        One that the server has begun to refuse stays here.
+        """
+        if self.closed or self.message is None or self._sent_ns != -1 or self._refusal is not None:
+            return False
+        work, self.message = (self.message, self._due_ns), None
+        self._source.give_back(work)
+        self._close()
+        self._let_go(doubtful=True)  # replies are missing: see `_held`
+        return True
 
     def _lose(self, phase: Phase, reason: str, reply: Reply, now_ns: int) -> None:
         """End the session for a reply that cannot be the one to this command."""

@@ -65,10 +65,10 @@ def check_comparable(runs: Sequence[Results]) -> None:
     first = runs[0]
     for run in runs:
         who = f"run {run.run.id}"
-        if not run.valid:
-            raise ResultsError(f"{who} is not valid: {'; '.join(caveat.text for caveat in run.caveats)}")
         if not run.complete:
             raise ResultsError(f"{who} is not complete: it was cut off")
+        if not run.valid:
+            raise ResultsError(f"{who} is not valid: {'; '.join(caveat.text for caveat in run.caveats)}")
         if difference := _difference(_plan(first), _plan(run)):
             raise ResultsError(f"{who} is not comparable with {first.run.id}: {difference}")
         if _machine(run) != _machine(first):
