@@ -139,9 +139,11 @@ def read(path: Path) -> Manifest:
     try:
         return _parsed(octets, top, line_end, tail)
     except ValueError as error:
-        raise ResultsError(
-            f'the manifest "{path}" is damaged: {error}; make it again with "send --manifest"'
-        ) from error
+        reason = str(error).replace("`", "")
+        text = (
+            f'the manifest "{path}" is damaged: {reason[:1].lower()}{reason[1:]}; make it again with "send --manifest"'
+        )
+        raise ResultsError(text) from error
 
 
 def _parsed(octets: decimals.Text, top: bytes, line_end: int, tail: tuple[bytes, bytes, bytes]) -> Manifest:
@@ -156,7 +158,7 @@ def _parsed(octets: decimals.Text, top: bytes, line_end: int, tail: tuple[bytes,
     accepted, in_doubt = (_read(rows, kind) for kind in (_ACCEPTED, _IN_DOUBT))
     if accepted.numbers.size + in_doubt.numbers.size != count:
         raise ValueError('a line is neither of an accepted message, "a", nor of one in doubt, "d"')
-    if np.unique(np.concatenate((accepted.numbers, in_doubt.numbers))).size != count:
+    if (np.diff(np.sort(np.concatenate((accepted.numbers, in_doubt.numbers)))) == 0).any():
         raise ValueError("a message is there twice")
     return Manifest(head.run_id, head.planned, accepted, in_doubt, head.boot_id, head.wall_offset_ns)
 
@@ -165,14 +167,14 @@ def _read(rows: decimals.Text, kind: int) -> Handed:
     """The messages of one kind. ValueError when a line of theirs is not as `_rows` writes it."""
     found = rows[rows[:, 13] | _CAPITAL == kind]
     handed = _handed(found)
-    for begin in range(0, len(found), _ROWS_AT_ONCE):
-        part = slice(begin, begin + _ROWS_AT_ONCE)
-        written = _rows(handed, kind, part)
-        if found.shape[1] == _OLD_WIDTH:
-            written = np.delete(written, slice(20, 29), axis=1)
-        if (wrong := np.flatnonzero((written != found[part]).any(axis=1))).size:
-            line = found[begin + int(wrong[0])].tobytes().decode("ascii", "replace").rstrip("\n")
-            raise ValueError(f'expected a number, "a" or "d", recipients, digest and time, got "{line}"')
+    sound = decimals.all_digits(found[:, _NUMBER]) & decimals.all_digits(found[:, _RECIPIENTS])
+    sound &= decimals.all_digits(found[:, slice(-20, -1)]) & (handed.began_ns >= 0) & (found[:, -1] == 10)
+    sound &= (found[:, [12, 14, 19, -21]] == 32).all(axis=1)
+    if found.shape[1] == _WIDTH:
+        sound &= (handed.digests >= 0) | (found[:, 20:28] == 32).all(axis=1)
+    if not sound.all():
+        line = found[int(np.argmin(sound))].tobytes().decode("ascii", "replace").rstrip("\n")
+        raise ValueError(f'expected a number, "a" or "d", recipients, digest and time, got "{line}"')
     return handed
 
 

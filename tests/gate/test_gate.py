@@ -12,7 +12,7 @@ import pytest
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.gate.gate import run_gate
 from trafficgen.gate.trials import TrialFile, seed_in
-from trafficgen.report.gated import gate_json, gate_junit, gate_markdown, gate_sections, history_rows
+from trafficgen.report.gated import check_history, gate_json, gate_junit, gate_markdown, gate_sections, history_rows
 from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.gating import Design, Ended, Purpose, Side, Step, Trial, advance, steps
 from trafficgen.verdict.reading import parse_metric
@@ -211,6 +211,18 @@ def test_the_verdict_for_machines() -> None:
     assert 'tests="3" failures="3"' in junit
     assert gate_markdown(gate).startswith("**❌ FAIL**: after 8 pairs")
     assert "| throughput | 1,0" in gate_markdown(gate)
+
+
+def test_only_a_history_is_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    check_history(path)
+    rows = history_rows(ended(FakeRunner()), time="2026-11-22T00:00:00+00:00", label="=1+1", header=True)
+    path.write_text(rows)
+    check_history(path)
+    assert "\n2026-11-22T00:00:00+00:00,'=1+1,pass" in rows
+    path.write_text('{"schema_version": 1}\n')
+    with pytest.raises(ResultsError, match="expected a history of gates, or no file yet, got"):
+        check_history(path)
 
 
 def test_the_history_has_a_row_a_metric() -> None:

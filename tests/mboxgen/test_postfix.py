@@ -40,9 +40,11 @@ class WatchedCapture(Capture):
         super().__init__(Form.FILES, folder, None)
         self.changed = threading.Condition()
 
-    def keep(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> None:
+    @contextmanager
+    def kept(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Iterator[None]:
         with self.changed:
-            super().keep(message, sender, recipients)
+            with super().kept(message, sender, recipients):
+                yield
             self.changed.notify_all()
 
     def wait_for(self, messages: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from trafficgen import manifest
 from trafficgen.cli.program import call
-from trafficgen.errors import ExitCode
+from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.results import Results, read_results
 
 if TYPE_CHECKING:
@@ -59,6 +59,27 @@ def test_damaged_manifests_end_in_one_line(seed: int, tmp_path: Path) -> None:
         try_manifest(seed * 1000 + number, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b'"boot_id"', b'"boat_id"', "unknown field boat_id"),
+        (b'"planned": 30', b'"planned": -3', r"expected int >= 0 - at \$.planned"),
+        (b"\n000000000001 a", b"\n000000000002 a", "a message is there twice"),
+        (b"\n000000000001 a", b"\n000000000001 b", "a line is neither of an accepted message"),
+        (b"\n000000000001 a", b"\n00000000000x a", 'expected a number, .* got "00000000000x a 0001 '),
+        (b"\n000000000001 a 0001 ", b"\n000000000001 a 0001z", "expected a number"),
+        (b"\n# end 30", b"\n# end 29", "it is cut off"),
+    ],
+)
+def test_a_damaged_manifest_says_what_is_wrong(old: bytes, new: bytes, words: str, tmp_path: Path) -> None:
+    octets = MANIFEST.read_bytes()
+    assert octets.count(old) == 1
+    path = tmp_path / "manifest"
+    path.write_bytes(octets.replace(old, new))
+    with pytest.raises(ResultsError, match=f'the manifest ".*manifest" is damaged: .*{words}'):
+        manifest.read(path)
+
+
 # -- one damaged file -----------------------------------------------------------------------------------
 
 
@@ -87,10 +108,11 @@ def try_results(seed: int, directory: Path) -> bool:
 
 def try_manifest(seed: int, directory: Path) -> bool:
     draw = random.Random(seed)
-    path, ledger = directory / "damaged", directory / "none.mbox"
-    ledger.write_bytes(b"")
+    path, nothing = directory / "damaged", directory / "empty"
+    (nothing / "new").mkdir(parents=True, exist_ok=True)
     path.write_bytes(damaged_octets(draw, MANIFEST.read_bytes()))
-    return run("verify", str(path), "--mbox", str(ledger)) is not ExitCode.NOT_COMPARABLE
+    assert run("verify", str(MANIFEST), "--maildir", str(nothing)) is ExitCode.VERDICT_FAILED
+    return run("verify", str(path), "--maildir", str(nothing)) is not ExitCode.NOT_COMPARABLE
 
 
 def run(*arguments: str) -> ExitCode:

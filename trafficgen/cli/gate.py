@@ -43,7 +43,7 @@ What follows -- are options of send. With --wait-for-delivery and --sink-api the
 come out at a sink behind the builds, and what is lost, doubled or damaged on the way fails B at once.
 
 Exit codes: 0 pass, 99 fail, 105 interrupted, 120 warn or inconclusive, 121 nothing could be judged, 122 the file of
---state belongs to another gate.
+--state belongs to another gate, or that of --history is no history.
 """
 
 _PATH: Final = click.Path(path_type=Path)
@@ -170,9 +170,12 @@ def command(**given: Any) -> ExitCode:
     from trafficgen.gate.gate import BuildRunner, run_gate
     from trafficgen.gate.trials import TrialFile, seed_in
     from trafficgen.plan import draw_seed
+    from trafficgen.report.gated import check_history
     from trafficgen.verdict.gating import Side
 
     options = GateOptions(**given)
+    if options.history:
+        check_history(options.history)
     seeds = seed_in(options.state)
     builds = {side: _build(options, side) for side in Side}
     plan, watch, drain = _load(options, seeds[0] if seeds else None)

@@ -8,10 +8,12 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from mboxgen.enums import table_of
+from trafficgen.errors import ResultsError
 from trafficgen.measure.document import to_plain
 from trafficgen.printable import csv_cell, markdown
 from trafficgen.report import words
@@ -90,6 +92,17 @@ def gate_junit(ended: Ended, design: Design, started_at: str, duration_s: float)
     suites = ET.Element("testsuites", name="traffic-gen")
     add_suite(suites, "gate", started_at, duration_s, cases)
     return write_xml(suites)
+
+
+def check_history(path: Path) -> None:
+    """ResultsError for a file that is there and is no history: rows are only ever appended to one."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(1000).rstrip()
+    except FileNotFoundError:
+        return
+    if first and first != ",".join(HISTORY).encode():
+        raise ResultsError(f'expected a history of gates, or no file yet, got "{path}"')
 
 
 def history_rows(ended: Ended, *, time: str, label: str, header: bool) -> str:
