@@ -78,10 +78,8 @@ class Oddities:
         lines = []
         if self.left:
             them = "1 line begins" if self.left == 1 else f"{self.left:,} lines begin"
-            lines.append(
-                f'{them} with "From " without a date, or without a blank line before and a header after, and '
-                f'are taken for text: "{self.first_left}"'
-            )
+            why = "no date in it, or no blank line before and header after"
+            lines.append(f'{them} with "From " without beginning a message ({why}): "{self.first_left}"')
         if self.odd_headers:
             them = "1 message has" if self.odd_headers == 1 else f"{self.odd_headers:,} messages have"
             lines.append(
