@@ -566,7 +566,7 @@ class ClientSession:
         if self._unsent and not self._pending:
             self._send_unsent(now_ns, out)
         if self._held and (
-            phase in _IN_STEP or not self._pending or len(self._held) > max(_MAX_HELD, self._manners.chunks)
+            phase in _IN_STEP or not self._pending or _MAX_HELD < len(self._held) > self._manners.chunks
         ):
             self._let_go(doubtful=False)
 
