@@ -2,7 +2,8 @@
 
 Takes     whom a report is for, and how to make it, through `post`, which never waits
 Gives     how many were sent, refused and dropped
-Limits    `MAX_WAITING` reports wait; what is beyond is dropped. One session, one report at a time, one try for each
+Limits    `MAX_WAITING` reports of `MAX_WAITING_OCTETS` wait; what is beyond is dropped. One session, one report at a
+          time, one try for each
 Refuses   an address that is not of the user's own network, unless that was allowed (guard)
 Fails     never: who cannot be reached is said once, and what could not be brought counts as dropped
 Not here  what a report says (notices), who gets one (returns)
@@ -22,6 +23,8 @@ from trafficgen.plan import Target, UnixTarget
 from trafficgen.smtp.offer import NAME
 
 MAX_WAITING: Final = 1000
+MAX_WAITING_OCTETS: Final = 64 << 20
+"""Of headers, recipients and parameters: a client decides how many of the latter there are, and how long."""
 _TIMEOUT_S: Final = 30.0
 _PAUSE_S: Final = 1.0
 
@@ -43,6 +46,8 @@ class Letter:
 
     to: bytes
     make: Callable[[], bytes]
+    octets: int
+    """What it holds until then."""
 
 
 class Postman:
@@ -54,6 +59,7 @@ class Postman:
         self._say = say
         self._said: set[str] = set()
         self._queue: asyncio.Queue[Letter] = asyncio.Queue(MAX_WAITING)
+        self._octets = 0  # of what waits
         self._client: aiosmtplib.SMTP | None = None
 
     @property
@@ -63,10 +69,11 @@ class Postman:
 
     def post(self, letter: Letter) -> None:
         """Have it sent some time."""
-        try:
-            self._queue.put_nowait(letter)
-        except asyncio.QueueFull:
+        if self._queue.full() or self._octets + letter.octets > MAX_WAITING_OCTETS:
             self.drop("reports come faster than they can be sent back: the rest is dropped")
+            return
+        self._queue.put_nowait(letter)
+        self._octets += letter.octets
 
     def drop(self, words: str) -> None:
         """Count one that will not be sent, and say why, the first time."""
@@ -77,7 +84,9 @@ class Postman:
         """Send until cancelled."""
         try:
             while True:
-                await self._bring(await self._queue.get())
+                letter = await self._queue.get()
+                self._octets -= letter.octets
+                await self._bring(letter)
         finally:
             self._hang_up()
 

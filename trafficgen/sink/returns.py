@@ -96,6 +96,8 @@ class Returns:
         original = notices.Original(self._number, sender, header[: notices.MAX_HEADER_OCTETS], time.time(), parameters)
         if original.is_report:
             return
+        octets = len(original.header) + sum(len(name) + len(words) for name, words in parameters.items())
+        octets += sum(len(recipient) for _, recipient in drawn)
         failed = {
             recipient: self._refusal(recipient)
             for kind, recipient in drawn
@@ -103,11 +105,11 @@ class Returns:
         }
         if failed:
             self.bounces += 1
-            self.postman.post(Letter(sender, partial(notices.bounce, original, failed)))
+            self.postman.post(Letter(sender, partial(notices.bounce, original, failed), octets))
         for kind, recipient in drawn:
             if kind is _Kind.COMPLAINT:
                 self.complaints += 1
-                self.postman.post(Letter(sender, partial(notices.complaint, original, recipient)))
+                self.postman.post(Letter(sender, partial(notices.complaint, original, recipient), octets))
 
     def _may_write_to(self, sender: bytes) -> bool:
         found = _SENDER.fullmatch(sender)

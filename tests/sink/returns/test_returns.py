@@ -17,8 +17,12 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.guard import Route
 from trafficgen.plan import TcpTarget
-from trafficgen.sink.postman import MAX_WAITING, Letter, Postman
+from trafficgen.sink.policy.destinations import Destinations
+from trafficgen.sink.policy.limits import Limits
+from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
+from trafficgen.sink.postman import MAX_WAITING, MAX_WAITING_OCTETS, Letter, Postman
 from trafficgen.sink.remote import RemoteSink
+from trafficgen.sink.returns import ReturnPlan, Returns
 
 MAIL = "From: <me@a.test>\r\nSubject: x\r\n\r\nhello\r\n"
 ALL = ("--bounce-share", "100%")
@@ -148,16 +152,30 @@ def test_a_server_that_is_not_there_holds_nobody_up() -> None:
         assert "cannot send reports to 127.0.0.1:1" in sink.end()
 
 
-def test_what_waits_has_a_limit() -> None:
+@pytest.mark.parametrize(("octets", "most"), [(1, MAX_WAITING), (MAX_WAITING_OCTETS // 10, 10)])
+def test_what_waits_has_a_limit(octets: int, most: int) -> None:
     async def fill() -> Postman:
         postman = Postman(Route("nobody", ()), said.append)
-        for _ in range(MAX_WAITING + 7):
-            postman.post(Letter(b"me@a.test", bytes))
+        for _ in range(most + 7):
+            postman.post(Letter(b"me@a.test", bytes, octets))
         return postman
 
     said: list[str] = []
     postman = asyncio.run(fill())
-    assert (postman.waiting, postman.tally.dropped, len(said)) == (MAX_WAITING, 7, 1)
+    assert (postman.waiting, postman.tally.dropped, len(said)) == (most, 7, 1)
+
+
+def test_a_report_counts_with_all_that_it_holds() -> None:
+    shipped = Destinations(read(DEFAULT_PROFILE), (), 1, kumo=False, limits=Limits())
+
+    async def answer() -> Letter:
+        postman = Postman(Route("nobody", ()), print)
+        returns = Returns(ReturnPlan(TcpTarget("127.0.0.1", 25), 1.0), postman, lambda: shipped, 1)
+        recipient, words = b"x@b.test", b"ORCPT=rfc822;" + b"y" * 1900
+        returns.answer(returns.draw([recipient]), b"me@a.test", b"Subject: x\r\n", {recipient: words})
+        return postman._queue.get_nowait()
+
+    assert asyncio.run(answer()).octets > 1900
 
 
 @pytest.mark.parametrize(
