@@ -115,6 +115,8 @@ def random_run(seed: int) -> tuple[Results, Stage]:
         stops[rng.randint(1, 200)] = rng.choice([1, 1, 2])
     bad = rng.choice([0.0, 0.02, 0.2, 1.0])
     faults = {step: bad for step in STEPS if rng.random() < 0.4}
+    if bad == 1.0 and messages is not None:
+        messages = min(messages, 20)  # each waits for a time limit and a rest
     control = RunControl()
     stage = Stage(rng, faults, control, stops, rng.randint(1, 100) if rng.random() < 0.1 else None)
     words: dict[str, Any] = {

@@ -79,7 +79,7 @@ def test_a_killed_run_leaves_a_readable_file(tmp_path: Path) -> None:
     assert results.stopped_by is StoppedBy.UNFINISHED
     assert results.messages.planned == 6000
     assert call(["report", str(file)]) is ExitCode.DONE
-    assert call(["report", str(file), "--threshold", "accepted>0"]) is ExitCode.NOT_VALID
+    assert call(["report", str(file), "--threshold", "accepted.rate>0"]) is ExitCode.NOT_VALID
     assert call(["compare", str(file), str(file)]) is ExitCode.NOT_COMPARABLE
 
 

@@ -2,8 +2,8 @@
 
 Takes     `Orders`; who wants to hear a line a second
 Gives     the number of messages taken, when SIGINT or SIGTERM ends it
-Reloads   the response table when its file changes or on SIGHUP (without one, SIGHUP ends it); a bad file changes
-          nothing, and is said
+Reloads   the response table when its file changes or on SIGHUP; a bad file changes nothing, and is said. Without one
+          SIGHUP ends it
 Fails     SetupError when the address, a file or a certificate cannot be had, PlanError for a bad table at the start
 """
 
