@@ -3,6 +3,7 @@
     TrafficgenError            1    we could not do what was asked
     ├── PlanError              2    the plan makes no sense; names the field and its flag
     ├── SetupError             1    the plan is sound but this machine or target cannot carry it out
+    ├── OutputError            1    a file that was asked for could not be written; the run has its account all the same
     ├── ResultsError           122  a results file is missing, damaged, or not comparable
     └── LocalProtocolError     1    we would have broken SMTP ourselves: our bug
 
@@ -54,6 +55,10 @@ class PlanError(TrafficgenError):
 
 class SetupError(TrafficgenError):
     """The run could not be set up: unreachable target, too few file descriptors, no free port."""
+
+
+class OutputError(TrafficgenError):
+    """A file that was asked for could not be written."""
 
 
 class ResultsError(TrafficgenError):

@@ -114,7 +114,7 @@ class Capture:
         name = f"{self._unique}Q{next(self._numbers)}.{socket.gethostname().replace('/', '_')}"
         maildir = self.form is Form.MAILDIR
         path = self._path / "tmp" / name if maildir else self._path / f"{name}.part"
-        with path.open("wb") as file:
+        with path.open("xb") as file:  # never through a link that was put there beforehand
             file.write(envelope)
             self.octets += len(envelope)
             while piece := message.read(_PIECE):
