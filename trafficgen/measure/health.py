@@ -54,6 +54,9 @@ class CaveatKind(Enum):
     ARRIVALS_DROPPED = "arrivals_dropped"
     SESSIONS_BUSY = "sessions_busy"
     RATE_MISSED = "rate_missed"
+    PROOF_MISSING = "proof_missing"
+    OUTPUT_FAILED = "output_failed"
+    OBSERVER_FAILED = "observer_failed"
 
 
 ADVICE: Final = {
@@ -66,11 +69,17 @@ ADVICE: Final = {
     CaveatKind.ARRIVALS_DROPPED: "raise the number of sessions, or ask for a rate that this server takes",
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
+    CaveatKind.PROOF_MISSING: "hold the sink's ledger against a --manifest with traffic-gen verify, or run it again",
+    CaveatKind.OUTPUT_FAILED: "make room, or name another place, and run it again",
+    CaveatKind.OBSERVER_FAILED: "the account is whole without it; please report the line above as a bug",
 }
 
 _GENERATOR_LIMITS: Final = frozenset(
     {CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG, CaveatKind.CPU_STOLEN, CaveatKind.PORTS_EXHAUSTED}
 )
+
+UNFULFILLED: Final = frozenset({CaveatKind.PROOF_MISSING, CaveatKind.OUTPUT_FAILED})
+"""The numbers are sound, and something else that was asked for is not there."""
 
 _NO_PORT: Final = os.strerror(errno.EADDRNOTAVAIL)
 
@@ -82,6 +91,11 @@ class Caveat:
     kind: CaveatKind
     text: str
     advice: str
+
+    @classmethod
+    def of(cls, kind: CaveatKind, text: str) -> "Caveat":
+        """With the advice that belongs to its kind."""
+        return cls(kind, text, ADVICE[kind])
 
     @property
     def limits_generator(self) -> bool:
@@ -117,7 +131,7 @@ def assess(
     }
     if not any(texts[kind] for kind in _GENERATOR_LIMITS):
         texts[CaveatKind.SESSIONS_BUSY] = _late(snapshot)
-    return tuple(Caveat(kind, text, ADVICE[kind]) for kind, text in texts.items() if text)
+    return tuple(Caveat.of(kind, text) for kind, text in texts.items() if text)
 
 
 def underfed(caveats: Sequence[Caveat], share_not_started: float) -> bool:
