@@ -35,6 +35,9 @@ ANSWER_S: Final = 30.0
 DISCARD_S: Final = 5.0
 _RETRY_S: Final = 1
 _PIECE: Final = 1 << 17
+_HEAD_PIECE: Final = 1 << 14
+"""h11 bounds a head that is not whole by so much; one that comes whole in one piece would pass."""
+
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(?::[0-9]{1,5})?", re.IGNORECASE)
 _OUR_PAGES: Final = ("same-origin", "none")
 """Sec-Fetch-Site of a page that we served, and of an address that a person typed (W3C Fetch Metadata)."""
@@ -77,9 +80,9 @@ def bind(listen: TcpTarget, option: str) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SetupError(f"cannot listen on {listen}: {reason.lower()} ({option})") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)  # create_server adds words of its own in brackets
+        raise SetupError(f"cannot listen on {listen}: {reason.partition(' (')[0].lower()} ({option})") from error
 
 
 class HttpServer:
@@ -117,21 +120,21 @@ class HttpServer:
         self._server.close()
         for task in self._connections:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*list(self._connections), return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        try:
-            if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
-                return  # hang up: everybody here is being answered
-            self._connections[task] = connection = _Connection(self, reader, writer)
-            # A client that leaves is no news, and neither is one whose time is up.
-            with suppress(OSError, TimeoutError, EOFError):
-                await connection.converse()
-        finally:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
+            writer.close()  # everybody here is being answered
+            return
+        connection = _Connection(self, reader, writer)
+        task = asyncio.get_running_loop().create_task(connection.converse())
+        self._connections[task] = connection
+
+        def ended(task: asyncio.Task[None]) -> None:  # here, since a task that is cancelled at once never runs
             self._connections.pop(task, None)
             writer.close()
+
+        task.add_done_callback(ended)
 
     def _make_room(self) -> bool:
         """End the connection that has been idle longest."""
@@ -219,16 +222,17 @@ class _Connection:
         self._http = h11.Connection(h11.SERVER)
 
     async def converse(self) -> None:
-        """Until the client leaves, is refused, or its time is up."""
-        while await self._exchange():
-            self._http.start_next_cycle()
+        """Until the client leaves, is refused, or its time is up: none of which is news."""
+        with suppress(OSError, TimeoutError, EOFError):
+            while await self._exchange():
+                self._http.start_next_cycle()
 
     async def _exchange(self) -> bool:
         """One request and its answer; whether there may be another."""
         self.idle = True
         try:
             async with asyncio.timeout(HEAD_S):
-                head = await self._event()
+                head = await self._event(_HEAD_PIECE)
             self.idle = False
             if not isinstance(head, h11.Request):
                 return False
@@ -263,15 +267,15 @@ class _Connection:
         if self._http.they_are_waiting_for_100_continue:
             await self._write(h11.InformationalResponse(status_code=100, headers=[]))
         body = bytearray()
-        while isinstance(event := await self._event(), h11.Data):
+        while isinstance(event := await self._event(_PIECE), h11.Data):
             body += event.data
         if not isinstance(event, h11.EndOfMessage):
             raise EOFError  # noqa: TRY004  (the client left)
         return body
 
-    async def _event(self) -> object:
+    async def _event(self, octets: int) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await self._reader.read(_PIECE))
+            self._http.receive_data(await self._reader.read(octets))
         return event
 
     async def _send(self, response: Response, *, close: bool, with_body: bool = True) -> None:
