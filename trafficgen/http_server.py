@@ -33,6 +33,7 @@ HEAD_S: Final = 15.0
 BODY_S: Final = 30.0
 ANSWER_S: Final = 30.0
 DISCARD_S: Final = 5.0
+MAX_DISCARDED_OCTETS: Final = 64 << 20
 _RETRY_S: Final = 1
 _PIECE: Final = 1 << 17
 _HEAD_PIECE: Final = 1 << 14
@@ -314,9 +315,10 @@ class _Connection:
         """Read on for a while what nobody wants: hung up on while it sends, a client would not see the answer."""
         if self._writer.can_write_eof():
             self._writer.write_eof()
-        async with asyncio.timeout(DISCARD_S):
-            while await self._reader.read(_PIECE):
-                pass
+        room = MAX_DISCARDED_OCTETS
+        async with asyncio.timeout(BODY_S):
+            while room > 0 and (piece := await asyncio.wait_for(self._reader.read(_PIECE), DISCARD_S)):
+                room -= len(piece)
 
 
 def _values(request: h11.Request, name: bytes) -> list[str]:

@@ -18,7 +18,8 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any, Final
 
-MAX_MEMORY_OCTETS: Final = 1 << 30
+MAX_MEMORY_OCTETS: Final = 768 << 20
+"""A text of 64 MiB takes some 450 MiB at worst."""
 
 _INJECTION: Final = (
     "envelope_sender", "recipients", "content", "substitutions",
@@ -95,7 +96,7 @@ def main() -> None:
     except ValueError as error:
         line, code = str(error), 1
     except MemoryError:
-        line, code = "expected fewer values: they do not fit into 1 GiB", 1
+        line, code = "expected fewer values: they do not fit into 768 MiB", 1
     sys.stdout.buffer.write(line.encode("utf-8", "replace"))
     sys.exit(code)
 
