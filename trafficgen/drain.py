@@ -49,7 +49,7 @@ def sink_of(drain: Drain, plan: Plan) -> RemoteSink:
     if not plan.allow_public_target:
         refuse_public(route, OPTION)
     sink = RemoteSink(drain.sink, [address for address in route.addresses if isinstance(address, TcpTarget)])
-    sink.copies(plan.run_id)
+    sink.arrived(plan.run_id)
     return sink
 
 
