@@ -4,6 +4,7 @@ Takes     a Recipe, a path, a number of workers
 Gives     the corpus, its index (mbox only) and its manifest; the same octets for any number of workers
 Refuses   to overwrite without `force`, or to replace a folder that is no corpus of ours
 Fails     GenerateError when the disk is full, a worker dies, the place cannot be written; nothing half-made stays
+Links     with `force`, a symbolic link at the path is replaced, and what it leads to stays: the index belongs beside it
 Not here  what a block holds (blocks), how it is written (writer), the conversation with workers (crew)
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 import signal
 import threading
@@ -80,7 +82,7 @@ def generate(
     blocks.check_sizes(recipe)
     counted = plan.make(recipe)
     _check_room(path, counted)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")  # never one that is there
     try:
         with _sigxfsz_ignored():
             total = _fill(counted, partial, workers, progress)
@@ -143,7 +145,7 @@ def _create(partial: Path, kind: Format) -> None:
 def _publish(path: Path, partial: Path, counted: Plan, total: _Total) -> None:
     """Give the finished corpus its names; an index that belongs to an older file is gone before."""
     described = _partial_manifest(partial)
-    with described.open("w", encoding="utf-8") as file:
+    with described.open("x", encoding="utf-8") as file:
         json.dump(_manifest(counted.recipe, total), file, indent=2)
         file.write("\n")
         os.fsync(file.fileno())

@@ -14,6 +14,7 @@ two From_ lines of the file, is checked before use; every octet of the messages 
 from __future__ import annotations
 
 import os
+import secrets
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +59,21 @@ def path_of(mbox: os.PathLike[str] | str) -> Path:
 
 def write(path: Path, mbox: Path, records: NDArray[np.void]) -> None:
     """Write an index for an mbox that is complete; records may be given in pieces with `Writer` instead."""
-    with Writer(path) as writer:
-        writer.add(records)
-        writer.finish(mbox)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with Writer(beside) as writer:
+            writer.add(records)
+            writer.finish(mbox)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 class Writer:
-    """An index that grows block by block; `finish` writes the header last, so a half index is never valid."""
+    """A new file that grows block by block; `finish` writes the header last, so a half index is never valid."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = path.open("xb")
         self._file.write(bytes(HEADER_OCTETS))
         self._count = 0
         self._crc = 0

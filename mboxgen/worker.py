@@ -47,7 +47,7 @@ class Maker:
         self._recipe = job.plan.recipe
         self._renderer = renderer
         one_file = self._recipe.format is Format.MBOX
-        self._descriptor = os.open(job.partial, os.O_WRONLY) if one_file else None
+        self._descriptor = os.open(job.partial, os.O_WRONLY | os.O_NOFOLLOW) if one_file else None
 
     def make(self, number: int) -> Block:
         """Render a block and count its octets."""

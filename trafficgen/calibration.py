@@ -13,8 +13,9 @@ from pathlib import Path
 
 import trafficgen
 from trafficgen.course import run
-from trafficgen.errors import SetupError
+from trafficgen.errors import OutputError, SetupError
 from trafficgen.measure.parts import Host, StoppedBy
+from trafficgen.output import Output
 from trafficgen.plan import Plan, SizedBodies, Workload
 from trafficgen.verdict.ceiling import Ceiling, CeilingPoint
 
@@ -47,5 +48,8 @@ def measure_ceiling(
 
 def save_ceiling(ceiling: Ceiling, path: Path) -> None:
     """For later runs to say what share of it they used."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(ceiling.to_json(), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'cannot make the folder "{path.parent}": {os.strerror(error.errno or 0).lower()}') from error
+    Output(path, "XDG_STATE_HOME").write(ceiling.to_json())

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from trafficgen.drain import Drain
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import Account, Supervisor
-from trafficgen.errors import PlanError, SetupError, StoppedError
+from trafficgen.errors import PlanError, StoppedError, TrafficgenError
 from trafficgen.interrupts import Interrupts, RunControl
 from trafficgen.manifest import Handed, Manifest, check_writable
 from trafficgen.measure.health import Caveat, CaveatKind
@@ -34,11 +34,19 @@ from trafficgen.measure.proof import compare
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.open_files import raise_open_files
+from trafficgen.output import described
 from trafficgen.plan import Plan
 from trafficgen.sink.arrivals import Arrivals
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.workload import Messages
 from trafficgen.workload.shares import domain_names, domain_shares
+
+_Part = TypeVar("_Part")
+
+_MISSING: Final = {
+    CaveatKind.PROOF_MISSING: "what was delivered is not known",
+    CaveatKind.OUTPUT_FAILED: "a file that was asked for is missing",
+}
 
 
 class Progress(NamedTuple):
@@ -78,15 +86,13 @@ def run(
     plan = plan.identified()
     if manifest is not None:
         check_writable(manifest)
-    if drain is not None:
-        drains.check(drain)
     if manifest is not None or drain is not None:
         plan = replace(plan, keep_begins=True)
     if plan.session.auth is not None:
         read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
     workload.check(plan)
     with Interrupts(control), ExitStack() as stack:
-        sink = None
+        sink = delivered_to = None
         if plan.target is None:
             sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger, control=control))
             route = resolve(sink.address)
@@ -94,6 +100,8 @@ def run(
         else:
             route = resolve(plan.target)
             check(plan, route)
+            if drain is not None:
+                delivered_to = drains.sink_of(drain, plan)
             say(f"target {plan.target} is at {route}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
         started_at = datetime.now(UTC)
@@ -108,21 +116,38 @@ def run(
         )
         account = supervisor.run()
         sent = control.count
+        parts = _Parts(say, _caveats(account))
         if manifest is not None:
-            _manifest(with_corpus, account).write(manifest)
-        caveats = _caveats(account)
+            parts.make(CaveatKind.OUTPUT_FAILED, lambda: _manifest(with_corpus, account).write(manifest))
         ledger = delivery = None
-        try:
-            if sink is not None:
-                ledger = _proof(with_corpus, account, sink, caveats)
-            elif drain is not None:
-                what = "the delivery of mail"
-                outcome = control.allow(lambda: drains.wait(drain, _manifest(with_corpus, account), say, control), what)
-                ledger, delivery = outcome
-        except (SetupError, StoppedError) as error:
-            caveats.append(Caveat.of(CaveatKind.PROOF_MISSING, f"nothing is known of what arrived: {error}"))
+        if sink is not None:
+            ledger = parts.make(CaveatKind.PROOF_MISSING, lambda: _proof(with_corpus, account, sink, parts.caveats))
+        if drain is not None and delivered_to is not None:
+            sent_on = lambda: drains.wait(  # noqa: E731
+                delivered_to, drain.patience_ns, _manifest(with_corpus, account), say, control
+            )
+            delivered = parts.make(CaveatKind.PROOF_MISSING, lambda: control.allow(sent_on, "the delivery of mail"))
+            ledger, delivery = delivered or (None, None)
         stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
-        return _results(plan, route, account, started_at, stopped_by, ledger, delivery, caveats)
+        return _results(plan, route, account, started_at, stopped_by, ledger, delivery, parts.caveats)
+
+
+class _Parts:
+    """What belongs to a run besides its account. A part that cannot be made is a caveat, never the end of the run."""
+
+    def __init__(self, say: Callable[[str], None], caveats: list[Caveat]) -> None:
+        self.caveats = caveats
+        self._say = say
+
+    def make(self, kind: CaveatKind, part: Callable[[], _Part]) -> _Part | None:
+        try:
+            return part()
+        except Exception as error:
+            what = str(error) if isinstance(error, TrafficgenError) else described(error)
+            text = f"{_MISSING[kind]}: {what}"
+            self._say(text)
+            self.caveats.append(Caveat.of(kind, text))
+            return None
 
 
 def default_workers(sessions: int, *, embedded: bool) -> int:

@@ -13,22 +13,24 @@ drain; the rate at which mail came out is the delivered rate, and over the whole
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
-
-import numpy as np
+from typing import Final, NamedTuple
 
 from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.errors import SetupError
+from trafficgen.guard import refuse_public, resolve
 from trafficgen.interrupts import RunControl
 from trafficgen.manifest import Handed, Manifest
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Delivery, Latency, Ledger
 from trafficgen.measure.proof import Delivery as Proof
 from trafficgen.measure.proof import Got, Sent, verify
-from trafficgen.plan import TcpTarget
-from trafficgen.sink.arrivals import Arrivals
+from trafficgen.plan import Plan, TcpTarget
+from trafficgen.sink.ledger_reader import Copies
 from trafficgen.sink.remote import RemoteSink
 from trafficgen.units import format_duration
 
+OPTION: Final = "--sink-api"
+MAX_AWAY_NS: Final = 10 * NS_PER_S
 _LOOK_S: Final = 0.25
 
 
@@ -40,35 +42,48 @@ class Drain:
     patience_ns: int
 
 
-def check(drain: Drain) -> None:
-    """Find out before a run that the sink is there."""
-    RemoteSink(drain.sink).totals()
+def sink_of(drain: Drain, plan: Plan) -> RemoteSink:
+    """The sink, found to be there before the run. PlanError when it is at a public address, SetupError when it is no
+    sink or keeps no ledger."""
+    route = resolve(drain.sink, OPTION)
+    if not plan.allow_public_target:
+        refuse_public(route, OPTION)
+    sink = RemoteSink(drain.sink, [address for address in route.addresses if isinstance(address, TcpTarget)])
+    sink.arrived(plan.run_id)
+    return sink
 
 
-def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None], control: RunControl) -> tuple[Ledger, Delivery]:
-    """Wait until everything accepted has arrived, or `patience_ns` has passed, or one more Ctrl-C."""
+def wait(
+    sink: RemoteSink, patience_ns: int, manifest: Manifest, say: Callable[[str], None], control: RunControl
+) -> tuple[Ledger, Delivery]:
+    """Wait until everything accepted has arrived, or `patience_ns` has passed, or one more Ctrl-C.
+
+    SetupError when the sink does not answer at last. While it is waited for it may be away for a while, since a sink
+    can be started again on its ledger.
+    """
     before = control.count
-    sink = RemoteSink(drain.sink)
     expected = manifest.accepted.numbers.size
-    handed_over_ns = now_ns()
-    say(f"waiting up to {format_duration(drain.patience_ns)} for {expected} messages to be delivered")
-    one_clock = sink.shares_our_clock(manifest.run_id)
+    handed_over_ns = answered_ns = now_ns()
+    say(f"waiting up to {format_duration(patience_ns)} for {expected} messages to be delivered")
     wanted = int(manifest.accepted.recipients.sum())
-
-    def look() -> tuple[Arrivals, Proof]:
-        arrivals = sink.arrivals(manifest.run_id)
-        got = _got(arrivals)
-        return arrivals, verify(_sent(manifest.accepted), _sent(manifest.in_doubt), got, one_clock=one_clock)
-
     found = None
-    while now_ns() < handed_over_ns + drain.patience_ns and control.count == before:
-        # Copies of one message may stand for another that is still missing: enough of them is a reason to look.
-        if sink.copies(manifest.run_id) >= wanted and (found := look())[1].missing == 0:
-            break
+    sink.cancelled = lambda: control.count > before
+    while now_ns() < handed_over_ns + patience_ns and control.count == before:
+        try:
+            # Copies of one message may stand for another that is still missing: enough of them is a reason to look.
+            if sink.copies(manifest.run_id) >= wanted and (found := _look(sink, manifest)).proof.missing == 0:
+                break
+            answered_ns = now_ns()
+        except SetupError as error:
+            if control.count == before and now_ns() > answered_ns + MAX_AWAY_NS:
+                raise SetupError(f"{error}; asked for {format_duration(MAX_AWAY_NS)}") from error
         time.sleep(_LOOK_S)
-    arrivals, proof = found if found is not None and not found[1].missing else look()
+    sink.cancelled = lambda: control.count > before + 1
+    if found is None or found.proof.missing:
+        found = _look(sink, manifest)
+    copies, proof, one_clock = found
     began_ns = int(manifest.accepted.began_ns.min()) if expected else handed_over_ns
-    last_ns = int(arrivals.first_ns.max()) if one_clock and arrivals.first_ns.size else now_ns()
+    last_ns = int(copies.taken_ns.max()) if one_clock and copies.taken_ns.size else now_ns()
     # A copy that a lost reply explains is the server's right; only the others are duplicates.
     doubles = proof.unexplained + proof.unexpected
     if proof.mended:
@@ -88,22 +103,27 @@ def wait(drain: Drain, manifest: Manifest, say: Callable[[str], None], control: 
     )
 
 
+class _Seen(NamedTuple):
+    """What the sink had at one moment, and what that means."""
+
+    copies: Copies
+    proof: Proof
+    one_clock: bool
+
+
+def _look(sink: RemoteSink, manifest: Manifest) -> _Seen:
+    one_clock = sink.shares_our_clock(manifest.run_id)
+    copies = sink.arrivals(manifest.run_id, manifest.planned)
+    accepted, in_doubt = _sent(manifest.accepted), _sent(manifest.in_doubt)
+    got = Got(
+        copies.numbers, copies.recipients, copies.taken_ns, copies.damaged, copies.unanswered, copies.digests
+    )  # fmt: skip
+    return _Seen(copies, verify(accepted, in_doubt, got, one_clock=one_clock), one_clock)
+
+
 def _per_s(messages: int, elapsed_ns: int) -> float:
     return messages * NS_PER_S / elapsed_ns if elapsed_ns > 0 else 0.0
 
 
 def _sent(handed: Handed) -> Sent:
     return Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests, handed.mendable)
-
-
-def _got(arrivals: Arrivals) -> Got:
-    """One copy of each number that stands for all of them: the sums are the same."""
-    numbers = arrivals.numbers
-    return Got(
-        numbers,
-        arrivals.counts.astype(np.int64),
-        arrivals.first_ns,
-        np.isin(numbers, np.array(arrivals.damaged, np.int64)),
-        np.array([arrivals.unanswered.get(number, 0) for number in numbers.tolist()], np.int64),
-        np.full(numbers.size, -1, np.int64) if arrivals.digests is None else arrivals.digests.astype(np.int64),
-    )

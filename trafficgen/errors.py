@@ -4,6 +4,7 @@
     ├── PlanError              2    the plan makes no sense; names the field, and on the command line its flag
     ├── SetupError             1    the plan is sound but this machine or target cannot carry it out
     ├── StoppedError         105  ended at once, by wish, before there was anything to report
+    ├── OutputError            1    a file that was asked for could not be written; the run has its account all the same
     ├── ResultsError           122  a results file is missing, damaged, or not comparable
     └── LocalProtocolError     1    we would have broken SMTP ourselves: our bug
 
@@ -67,6 +68,10 @@ class StoppedError(TrafficgenError):
     """Somebody wanted an end at once, and what was waited for had not come."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+class OutputError(TrafficgenError):
+    """A file that was asked for could not be written."""
 
 
 class ResultsError(TrafficgenError):

@@ -19,7 +19,6 @@ open model, the real one in the closed model, on `clock.now_ns` of the machine `
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,10 @@ from numpy.typing import NDArray
 
 from trafficgen import decimals
 from trafficgen.boot import boot_id, wall_offset_ns
-from trafficgen.errors import ResultsError, SetupError
+from trafficgen.errors import ResultsError
+from trafficgen.output import Output
 
+OPTION: Final = "--manifest"
 MAGIC: Final = b"# traffic-gen manifest 2\n"
 _MENDABLE_MAGIC: Final = b"# traffic-gen manifest 3\n"
 _OLD_MAGIC: Final = b"# traffic-gen manifest 1\n"
@@ -83,28 +84,22 @@ class Manifest:
         return cls(run_id, planned, accepted, in_doubt, boot_id(), wall_offset_ns())
 
     def write(self, path: Path) -> None:
-        """Put it into a file, over what was there. Raises SetupError when that cannot be done."""
+        """Put it into a file, over what was there. Raises OutputError when that cannot be done."""
         head = {
             "run_id": self.run_id,
             "boot_id": self.boot_id,
             "wall_offset_ns": self.wall_offset_ns,
             "planned": self.planned,
         }
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
         rows = self.accepted.numbers.size + self.in_doubt.numbers.size
-        try:
-            with beside.open("wb") as file:
-                marks = (part.mendable for part in (self.accepted, self.in_doubt))
-                mendable = any(mark is not None and mark.any() for mark in marks)
-                file.write((_MENDABLE_MAGIC if mendable else MAGIC) + json.dumps(head).encode("ascii") + b"\n")
-                for handed, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
-                    for begin in range(0, handed.numbers.size, _ROWS_AT_ONCE):
-                        file.write(_rows(handed, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
-                file.write(b"# end %d\n" % rows)
-            beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise SetupError(f'cannot write "{path}": {(error.strerror or str(error)).lower()}') from error
+        marks = (part.mendable for part in (self.accepted, self.in_doubt))
+        mendable = any(mark is not None and mark.any() for mark in marks)
+        with Output(path, OPTION).replacing() as file:
+            file.write((_MENDABLE_MAGIC if mendable else MAGIC) + json.dumps(head).encode("ascii") + b"\n")
+            for handed, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
+                for begin in range(0, handed.numbers.size, _ROWS_AT_ONCE):
+                    file.write(_rows(handed, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
+            file.write(b"# end %d\n" % rows)
 
 
 class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,11 +112,8 @@ class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_writable(path: Path) -> None:
-    """Find out before a run that its manifest could not be written. Raises SetupError."""
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise SetupError(f'cannot write "{path}": {(error.strerror or str(error)).lower()}') from error
+    """Find out before a run that its manifest could not be written. Raises PlanError."""
+    Output(path, OPTION).check()
 
 
 def read(path: Path) -> Manifest:

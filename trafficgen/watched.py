@@ -9,6 +9,7 @@ Not here  the run (course), what thresholds mean (verdict), who looks on (report
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import trafficgen
@@ -23,6 +24,7 @@ from trafficgen.measure.parts import Host
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.window import WindowWatch
+from trafficgen.observers.isolated import Isolation
 from trafficgen.plan import Plan
 from trafficgen.verdict.ceiling import Ceiling
 from trafficgen.verdict.thresholds import Threshold, judge_all
@@ -64,20 +66,20 @@ def run_watched(
     """Run `plan` as `trafficgen.run` does, under watch. `journal` keeps the results so far; whoever
     made it writes the whole ones. `manifest`, `drain` and `control` are the run's."""
     plan, control = plan.identified(), control or RunControl()
-    watcher = _Watcher(plan, watch, journal, observers, control)
+    isolation = Isolation(notice or (lambda _line: None))
+    watcher = _Watcher(plan, watch, journal, observers, control, isolation)
 
     def see(now: Progress) -> None:
         watcher.see(now)
         if progress:
-            progress(now)
+            isolation.call("the live line", lambda: progress(now))
 
     cpu_before = CpuTime.now()
     results = watcher.close(
         run(plan, progress=see, notice=notice, manifest=manifest, drain=drain, control=control), cpu_before
     )
-    for observer in observers:
-        observer(results)
-    return results
+    watcher.show(results)
+    return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
 
 
 class _Watcher:
@@ -88,12 +90,14 @@ class _Watcher:
         journal: Journal | None,
         observers: Sequence[Observer],
         control: RunControl,
+        isolation: Isolation,
     ) -> None:
         self._plan = plan
         self._control = control
         self._watch = watch
         self._journal = journal
         self._observers = observers
+        self._isolation = isolation
         self._started_at = datetime.now(UTC)
         self._names = domain_names(plan.workload)
         self._shares = domain_shares(plan.workload).tolist()
@@ -106,13 +110,19 @@ class _Watcher:
         self._last = now
         if self._window:
             self._window.see(now.snapshot)
-        if self._journal:
-            self._journal.keep(self._so_far)
+        if journal := self._journal:
+            self._isolation.call("the results file so far", lambda: journal.keep(self._so_far))
         if now.elapsed_ns // NS_PER_S > self._seen_s:
             self._seen_s = now.elapsed_ns // NS_PER_S
-            for observer in self._observers:
-                observer(self._so_far())
-            self._abort_if_failed(now)
+            if self._observers:
+                self._isolation.call("the results so far", lambda: self.show(self._so_far()))
+            self._isolation.call("the look at thresholds", lambda: self._abort_if_failed(now))
+
+    def show(self, results: Results) -> None:
+        """Let every observer see them."""
+        for observer in self._observers:
+            name = getattr(observer, "name", getattr(observer, "__qualname__", type(observer).__qualname__))
+            self._isolation.call(str(name), partial(observer, results))
 
     def close(self, results: Results, cpu_before: CpuTime) -> Results:
         """The whole results, with all that only a watcher knows."""

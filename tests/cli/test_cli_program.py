@@ -344,3 +344,14 @@ def test_sink_serves_where_it_was_told_and_talks_to_stderr(monkeypatch, capsys):
     assert call(["sink", "2526"]) is ExitCode.DONE
     assert asked == [TcpTarget("127.0.0.1", 2526)]
     assert capsys.readouterr() == ("", "listening\n")
+
+
+def test_an_end_of_file_inside_is_not_told_as_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """click takes EOFError for Ctrl-D at a prompt; here it can only be an answer that was cut off, and a bug."""
+
+    def cut_off(_path: object) -> object:
+        raise EOFError
+
+    monkeypatch.setattr("trafficgen.measure.results.read_results", cut_off)
+    with pytest.raises(EOFError):
+        call(["report", "x.json"])

@@ -1,6 +1,8 @@
 """The live line: right numbers, once a second, and silence when nobody listens any more."""
 
 import io
+import os
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -118,3 +120,28 @@ def test_a_closed_stream_stops_nothing() -> None:
     with Live(planned=1_000, duration_ns=None, stream=stream) as live:
         stream.close()
         live.update(snapshot_of(1), NS_PER_S)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_stream_that_takes_nothing_is_not_waited_for(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that nobody reads is full: written to, it would hold up the run for ever."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(1 << 16))
+    os.set_blocking(writing, True)
+    with os.fdopen(writing, "w") as stream, Live(planned=10, duration_ns=None, stream=stream) as live:
+        monkeypatch.setattr(live, "_display", Frozen() if terminal else None)
+        live.update(Snapshot.empty(), 2 * NS_PER_S)
+        os.close(reading)
+
+
+class Frozen:
+    """A display that must not be drawn."""
+
+    def update(self, *_: object, **__: object) -> None:
+        pytest.fail("drawn")
+
+    def stop(self) -> None:
+        """At the end, when there is a reader again or none at all."""

@@ -5,8 +5,8 @@ Gives     a verdict, its reason in a sentence, an exit code; runs on stderr as t
 Not here  how it is decided (trafficgen.verdict), how runs are made (trafficgen.gate)
 """
 
-import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,7 @@ import click
 from mboxgen.console import FILE, Names
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
-from trafficgen.errors import ExitCode, PlanError
+from trafficgen.errors import ExitCode, OutputError, PlanError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trafficgen.drain import Drain
     from trafficgen.gate.builds import Build
     from trafficgen.gate.trials import TrialFile
+    from trafficgen.output import Output
     from trafficgen.plan import Plan
     from trafficgen.verdict.gating import Design, Ended
     from trafficgen.watched import Watch
@@ -174,6 +175,7 @@ def command(**given: Any) -> ExitCode:
     from trafficgen.verdict.gating import Side
 
     options = GateOptions(**given)
+    _check_outputs(options)
     if options.history:
         check_history(options.history)
     seeds = seed_in(options.state)
@@ -185,7 +187,7 @@ def command(**given: Any) -> ExitCode:
     started_at = datetime.now(UTC)
     say = partial(click.echo, err=True)
     ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
-    _write(options, design, ended, file, started_at)
+    _write(options, design, ended, file, started_at, runner.failed)
     return _code(options, ended)
 
 
@@ -252,26 +254,49 @@ def _identity(plan: "Plan", design: "Design", builds: "dict[Any, Build]", drain:
     return {"plan": without_id, "design": to_plain(design), "builds": sides, "drain": drain and str(drain.sink)}
 
 
-def _write(options: GateOptions, design: "Design", ended: "Ended", file: "TrialFile", started_at: datetime) -> None:
+def _write(
+    options: GateOptions,
+    design: "Design",
+    ended: "Ended",
+    file: "TrialFile",
+    started_at: datetime,
+    failed: Sequence[OutputError],
+) -> None:
+    from trafficgen.cli.send import job_summary
+    from trafficgen.output import attempt_all
     from trafficgen.report import gated
     from trafficgen.report.to_text import write_sections
 
     now = datetime.now(UTC)
-    write_sections(gated.gate_sections(ended), sys.stdout)
-    if options.json:
-        options.json.write_text(gated.gate_json(ended, design, file.trials), encoding="utf-8")
-    if options.junit:
-        seconds = (now - started_at).total_seconds()
-        text = gated.gate_junit(ended, design, started_at.isoformat(timespec="seconds"), seconds)
-        options.junit.write_text(text, encoding="utf-8")
-    if options.history:
-        header = not options.history.exists() or not options.history.stat().st_size
-        time = now.isoformat(timespec="seconds")
-        with options.history.open("a", encoding="utf-8") as history:
-            history.write(gated.history_rows(ended, time=time, label=options.label, header=header))
-    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(page).open("a", encoding="utf-8") as summary:
-            summary.write(gated.gate_markdown(ended))
+    begin, end = (moment.isoformat(timespec="seconds") for moment in (started_at, now))
+    seconds = (now - started_at).total_seconds()
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("stdout", lambda: write_sections(gated.gate_sections(ended), sys.stdout))
+    ]
+    if json := _output(options.json, "--json"):
+        steps.append(("--json", lambda: json.write(gated.gate_json(ended, design, file.trials))))
+    if junit := _output(options.junit, "--junit"):
+        steps.append(("--junit", lambda: junit.write(gated.gate_junit(ended, design, begin, seconds))))
+    if history := _output(options.history, "--history"):
+        header = not history.path.exists() or not history.path.stat().st_size
+        rows = partial(gated.history_rows, ended, time=end, label=options.label, header=header)
+        steps.append(("--history", lambda: history.append(rows())))
+    if page := job_summary():
+        steps.append((page.option, lambda: page.append(gated.gate_markdown(ended))))
+    attempt_all(steps, failed=[*failed, *((file.failed,) if file.failed else ())])
+
+
+def _check_outputs(options: GateOptions) -> None:
+    """Before hours of runs whose verdict could not be written."""
+    for path, flag in ((options.json, "--json"), (options.junit, "--junit"), (options.history, "--history")):
+        if output := _output(path, flag):
+            output.check()
+
+
+def _output(path: Path | None, option: str) -> "Output | None":
+    from trafficgen.output import Output
+
+    return Output(path, option) if path is not None else None
 
 
 def _code(options: GateOptions, ended: "Ended") -> ExitCode:

@@ -230,7 +230,8 @@ def _add_run() -> None:
     add("--wait-for-delivery", metavar="TIME", help="""
         After the last message, wait so long for all of them to come out at a sink of ours behind the server under
         test, and prove it: needs --sink-api.""")
-    add("--sink-api", metavar="[HOST:]PORT", help="Where that sink has its --api.")
+    add("--sink-api", metavar="[HOST:]PORT", help="""
+        Where that sink has its --api; a local or private address, as for --target.""")
     add("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
     add("--quiet", is_flag=True, help="No live line and no notices; only the summary, and errors.")

@@ -17,7 +17,7 @@ import click
 from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
 from trafficgen import __version__
 from trafficgen.cli.options import NOT_YET, GroupedCommand
-from trafficgen.errors import ExitCode, PlanError, TrafficgenError
+from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError
 from trafficgen.interrupts import raise_on_signals
 from trafficgen.printable import printable
 
@@ -115,24 +115,45 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
     """Run the program; the one place where errors become exit codes."""
     try:
         code = program.main(arguments, prog_name=NAME, standalone_mode=False)
-        sys.stdout.flush()
+        _flush_stdout()
     except click.NoSuchOption as error:
         return _fail(ExitCode.USAGE, NOT_YET.get(error.option_name) or usage_line(error, NAME))
     except click.ClickException as error:
         return _fail(ExitCode.USAGE, usage_line(error, NAME))
     except PlanError as error:
         return _fail(error.exit_code, error.as_typed)
+    except OutputError as error:
+        _silence_stdout()
+        return _fail(error.exit_code, str(error))
     except TrafficgenError as error:
         return _fail(error.exit_code, str(error))
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for Ctrl-D at a prompt, and we have none
+            raise error.__cause__ from None
         return _fail(ExitCode.INTERRUPTED, "interrupted")
     except BrokenPipeError:
-        # Whoever read our output has gone. Point stdout elsewhere, or Python complains again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()  # whoever read our output has gone
         return ExitCode.FAILED
     except OSError as error:
         return _fail(ExitCode.FAILED, _described(error))
     return ExitCode(code or 0)
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to stdout: {(error.strerror or str(error)).lower()}") from error
+
+
+def _silence_stdout() -> None:
+    """Show what stdout still takes; where it takes nothing, let Python not complain again when it flushes at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(code: ExitCode, text: str) -> ExitCode:

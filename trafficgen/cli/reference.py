@@ -43,12 +43,17 @@ are completed too.
 The summary goes to standard output; notices, the live line and errors go to standard error. An error is one line. With
 `--json -` the results go to standard output and the summary to standard error.
 
+Every output file is written beside its place and renamed when it is whole, so that none is ever there by half; one that
+cannot be written (a full disk) is named with its option, the summary and all other files are there, and the exit code
+is 1. A symbolic link at the path is followed and stays. Pipes and devices (`/dev/stdout`, `/dev/fd/3`) are written to
+as they are; start the reader of a named pipe first.
+
 ## Exit codes
 
 | code | meaning |
 |---|---|
 | 0 | it did what was asked |
-| 1 | it could not: target unreachable, a message failed without `--keep-going`, its reader went away |
+| 1 | it could not: target unreachable, a message failed without `--keep-going`, an output or a proof is missing |
 | 2 | wrong usage: an option or the plan makes no sense |
 | 99 | a verdict failed: a threshold, a gate, or a ledger with a missing, duplicated or corrupted message |
 | 105 | interrupted; the results were saved |

@@ -57,12 +57,13 @@ def command(files: tuple[Path, ...], form: str, output: Path | None, threshold: 
 
 def write(text: str, output: Path | None) -> None:
     """To the file, or to stdout with nothing in it that stdout could not show."""
+    from trafficgen.output import Output
     from trafficgen.report.to_text import encodable
 
     if output is None:
         click.echo(encodable(text, sys.stdout), nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
+        Output(output, "--output").write(text)
 
 
 def _renderer(form: str) -> "Callable[[Sequence[Results]], str]":

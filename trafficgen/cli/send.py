@@ -16,13 +16,16 @@ import click
 
 from trafficgen.cli.judging import judging_options, observers_for, run_hook, watch_for
 from trafficgen.cli.options import GroupedCommand, send_options
-from trafficgen.errors import ExitCode, PlanError
+from trafficgen.errors import ExitCode
 from trafficgen.interrupts import Interrupts, RunControl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trafficgen.cli.planning import SendOptions
     from trafficgen.measure.journal import Journal
     from trafficgen.measure.results import Results
+    from trafficgen.output import Output
     from trafficgen.plan import BodyFile, Plan
 
 EPILOG: Final = """\
@@ -38,8 +41,9 @@ Examples:
 Every option is also read from the environment: --message-count from TRAFFIC_GEN_MESSAGE_COUNT and so on; several
 values of one option are separated by spaces, several headers by line ends.
 
-Exit codes: 0 done, 1 not possible or a message failed without --keep-going, 2 wrong usage, 99 a threshold failed or
-the sink misses a message or has one twice or damaged, 105 interrupted, 121 the measurement is not valid.
+Exit codes: 0 done, 1 not possible, a message failed without --keep-going, or an output or a proof is missing, 2 wrong
+usage, 99 a threshold failed or the sink misses a message or has one twice or damaged, 105 interrupted, 121 the
+measurement is not valid.
 """
 
 
@@ -75,8 +79,8 @@ def command(**given: Any) -> ExitCode:
         _tell(notices, options)
         click.echo(describe(plan))
         return ExitCode.DONE
-    for name, flag in ((options.json, "--json"), (options.junit, "--junit"), (options.html, "--html")):
-        _check_writable(name, flag)
+    for output in _outputs(options).values():
+        output.check()
     if plan.session.auth is not None:
         from trafficgen.engine.opening import read_password
 
@@ -136,37 +140,48 @@ def _journal(options: "SendOptions") -> "Journal | None":
 
 
 def _write(results: "Results", options: "SendOptions") -> None:
+    """Every output, whatever becomes of the others; the summary is always shown."""
+    from trafficgen.output import attempt_all
     from trafficgen.report import tables
     from trafficgen.report.to_html import to_html
     from trafficgen.report.to_text import write_summary
 
+    outputs = _outputs(options)
+    steps: list[tuple[str, Callable[[], None]]] = []
     if options.json == "-":
-        sys.stdout.write(results.to_json())
+        steps.append(("stdout", lambda: _print(results.to_json())))
     elif journal := _journal(options):
-        journal.close(results)
-    if options.junit:
-        Path(options.junit).write_text(tables.to_junit([results]), encoding="utf-8")
-    if options.html:
-        Path(options.html).write_text(to_html([results]), encoding="utf-8")
-    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(page).open("a", encoding="utf-8") as summary:
-            summary.write(tables.to_markdown([results]))
-    write_summary(results, sys.stderr if options.json == "-" else sys.stdout)
+        steps.append(("--json", lambda: journal.close(results)))
+    if junit := outputs.get("--junit"):
+        steps.append(("--junit", lambda: junit.write(tables.to_junit([results]))))
+    if html := outputs.get("--html"):
+        steps.append(("--html", lambda: html.write(to_html([results]))))
+    if page := job_summary():
+        steps.append((page.option, lambda: page.append(tables.to_markdown([results]))))
+    stream = sys.stderr if options.json == "-" else sys.stdout
+    steps.append(("stdout", lambda: write_summary(results, stream)))
+    attempt_all(steps)
 
 
-def _check_writable(name: str | None, flag: str) -> None:
-    """Before the run, so that a wrong path costs nothing. Whatever is there stays until there are results."""
-    if name in (None, "-"):
-        return
-    path = Path(str(name))
-    try:
-        new = not path.exists()
-        path.open("a", encoding="utf-8").close()
-        if new:
-            path.unlink()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PlanError(f'cannot write "{name}": {reason.lower()}', field="json", flag=flag) from error
+def job_summary() -> "Output | None":
+    """Where a CI system wants a summary in Markdown appended, if it runs us."""
+    from trafficgen.output import Output
+
+    variable = "GITHUB_STEP_SUMMARY"
+    return Output(Path(page), variable) if (page := os.environ.get(variable)) else None
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _outputs(options: "SendOptions") -> "dict[str, Output]":
+    """The files that were asked for, by option."""
+    from trafficgen.output import Output
+
+    named = {"--json": options.json, "--junit": options.junit, "--html": options.html}
+    return {flag: Output(Path(name), flag) for flag, name in named.items() if name is not None and name != "-"}
 
 
 def _tell(notices: list[str], options: "SendOptions") -> None:

@@ -6,18 +6,19 @@ Ends      early with KeyboardInterrupt when a run was interrupted; the trials ar
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from trafficgen.drain import Drain
 from trafficgen.engine.address import check, resolve
+from trafficgen.errors import OutputError, PlanError
 from trafficgen.gate.builds import Build, running
 from trafficgen.gate.syncs import counted
 from trafficgen.gate.trials import TrialFile
 from trafficgen.gate.usage import pids_of, read_usage, used_per_1000, why_not
-from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import StoppedBy
+from trafficgen.output import Output
 from trafficgen.plan import Plan, draw_run_id
 from trafficgen.report.gated import values_in_words
 from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
@@ -48,6 +49,17 @@ class BuildRunner:
     keep: Path | None = None
     tolerate_refusals: bool = False
     drain: Drain | None = None
+    failed: list[OutputError] = field(default_factory=list)
+    """Results that could not be kept; the gate goes on without."""
+
+    def __post_init__(self) -> None:
+        if self.keep is not None:
+            try:
+                self.keep.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                text = f'cannot make the folder "{self.keep}": {reason}'
+                raise PlanError(text, field="keep", flag="--keep") from error
 
     def run(self, step: Step) -> Trial:
         build = self.builds[step.side]
@@ -62,8 +74,11 @@ class BuildRunner:
         if results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt
         if self.keep:
-            self.keep.mkdir(parents=True, exist_ok=True)
-            Journal(self.keep / f"{step.index + 1:03}-{step.side.value}-{results.run.id}.json").close(results)
+            name = f"{step.index + 1:03}-{step.side.value}-{results.run.id}.json"
+            try:
+                Output(self.keep / name, "--keep").write(results.to_json())
+            except OutputError as error:
+                self.failed.append(error)
         server = used_per_1000(before, after, results.messages.accepted, syncs.count)
         trial = trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
         if trial.spoiled and not server and (reason := why_not(build)) and self._asks_for_the_server():
@@ -91,7 +106,8 @@ def run_gate(
     at_most = len(steps(design))
     while not isinstance(following := advance(design, file.trials), Ended):
         trial = runner.run(following)
-        file.add(trial)
+        if lost := file.add(trial):
+            notice(f"{lost}; the gate goes on, and cannot be gone on with later")
         notice(_told(following, trial, design, at_most))
         if len(file.trials) == 1 and (absent := [name for name in SERVER_METRICS if name not in trial.values]):
             reason = f": {why}" if (why := why_absent()) else ""

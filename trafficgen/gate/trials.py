@@ -3,6 +3,7 @@
 Takes     a file, and what the gate is: its design, its plan, its builds
 Gives     the trials made so far; appends each new one and has it on the disk before the next run begins
 Refuses   with ResultsError a file of another gate
+Fails     OutputError for a file that cannot be written at the start; later `failed` is that error, and the gate goes on
 """
 
 import json
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trafficgen.errors import ResultsError
+from trafficgen.errors import OutputError, ResultsError
 from trafficgen.measure.document import from_plain, parse, to_plain
+from trafficgen.output import Output
 from trafficgen.verdict.gating import Trial
 
 
@@ -33,6 +35,7 @@ class TrialFile:
 
     def __init__(self, path: Path | None, gate: Mapping[str, Any]) -> None:
         self.trials: list[Trial] = []
+        self.failed: OutputError | None = None
         self._path = path
         if path is None:
             return
@@ -42,10 +45,16 @@ class TrialFile:
         else:
             self._append(gate)
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trial: Trial) -> OutputError | None:
+        """Keep one more. An error of the disk does not end the gate: it is returned, and no more is written."""
         self.trials.append(trial)
-        if self._path is not None:
+        if self._path is None or self.failed is not None:
+            return None
+        try:
             self._append(to_plain(trial))
+        except OutputError as error:
+            self.failed = error
+        return self.failed
 
     def _read(self, path: Path, gate: Mapping[str, Any]) -> None:
         # A line that a power cut left half written is no trial.
@@ -64,10 +73,7 @@ class TrialFile:
 
     def _append(self, plain: Mapping[str, Any]) -> None:
         assert self._path is not None
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(plain) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        Output(self._path, "--state").append(json.dumps(plain) + "\n", sync=True)
 
 
 def seed_in(path: Path | None) -> tuple[int, int] | None:

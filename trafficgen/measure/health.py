@@ -48,7 +48,6 @@ class CaveatKind(Enum):
 
     UNFINISHED = "unfinished"
     ACCOUNT_DIFFERS = "account_differs"
-    PROOF_MISSING = "proof_missing"
     WORKER_ENDED = "worker_ended"
     WORKER_LOST = "worker_lost"
     CPU_STOLEN = "cpu_stolen"
@@ -60,12 +59,15 @@ class CaveatKind(Enum):
     SESSIONS_BUSY = "sessions_busy"
     STARTS_LATE = "starts_late"
     RATE_MISSED = "rate_missed"
+    PROOF_MISSING = "proof_missing"
+    OUTPUT_FAILED = "output_failed"
+    OBSERVER_FAILED = "observer_failed"
 
 
 ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.UNFINISHED: "messages at work count as not started; run it to its end",
     CaveatKind.ACCOUNT_DIFFERS: "trust no number of this run, and report it: this is a bug in traffic-gen",
-    CaveatKind.PROOF_MISSING: "look for the sink's own words above, and run it again",
+    CaveatKind.PROOF_MISSING: "hold the sink's ledger against a --manifest with traffic-gen verify, or run it again",
     CaveatKind.WORKER_ENDED: "what it had begun is in doubt; is this machine overloaded, or was the process suspended?",
     CaveatKind.WORKER_LOST: "run it again; look for the worker's own words above, and for the kernel's (out of memory)",
     CaveatKind.WORKER_CPU: "use more workers or machines, or ask for less",
@@ -77,6 +79,8 @@ ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
     CaveatKind.STARTS_LATE: "run it for longer: from some seconds on the two can be told apart",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
+    CaveatKind.OUTPUT_FAILED: "make room, or name another place, and run it again",
+    CaveatKind.OBSERVER_FAILED: "the account is whole without it; please report the line above as a bug",
 })  # fmt: skip
 
 _GENERATOR_LIMITS: Final = frozenset(
@@ -95,10 +99,12 @@ _MEND_THE_CAUSE_FIRST: Final = "mend what is said above first: the generator sen
 
 _INVALIDATES: Final = frozenset(
     {
-        CaveatKind.UNFINISHED, CaveatKind.ACCOUNT_DIFFERS, CaveatKind.PROOF_MISSING, CaveatKind.WORKER_ENDED,
-        CaveatKind.WORKER_LOST,
+        CaveatKind.UNFINISHED, CaveatKind.ACCOUNT_DIFFERS, CaveatKind.WORKER_ENDED, CaveatKind.WORKER_LOST,
     }
 )  # fmt: skip
+
+UNFULFILLED: Final = frozenset({CaveatKind.PROOF_MISSING, CaveatKind.OUTPUT_FAILED})
+"""The numbers are sound, and something else that was asked for is not there."""
 
 _NO_PORT: Final = os.strerror(errno.EADDRNOTAVAIL)
 

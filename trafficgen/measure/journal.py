@@ -11,43 +11,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from mboxgen import atomic_file
 from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.errors import OutputError
 from trafficgen.measure.results import Results
+from trafficgen.output import Output
 
 _PERIOD_NS: Final = NS_PER_S
 _SHARE: Final = 50
 
 
 class Journal:
-    """One results file."""
+    """One results file. `option` is what named it, for errors."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, option: str = "--json") -> None:
+        self._output = Output(path, option)
         self._due_ns = 0
-        # A device, a pipe or a link is written to as it is, once, at the end.
-        self._in_place = path.is_symlink() or (path.exists() and not path.is_file())
+        # A device or a pipe is written to once, at the end.
+        self._once = not atomic_file.is_replaced(path)
 
     def keep(self, results_so_far: Callable[[], Results]) -> None:
         """Write the state, unless it was written a moment ago."""
         began_ns = now_ns()
-        if began_ns < self._due_ns or self._in_place:
+        if began_ns < self._due_ns or self._once:
             return
-        with suppress(OSError):
-            self._replace(results_so_far())
+        with suppress(OutputError):
+            self._output.write(results_so_far().to_json(), sync=False)
         ended_ns = now_ns()
         self._due_ns = ended_ns + max(_PERIOD_NS, _SHARE * (ended_ns - began_ns))
 
     def close(self, results: Results) -> None:
-        """Write the whole results. Raises OSError."""
-        if self._in_place:
-            self._path.write_text(results.to_json(), encoding="utf-8")
-        else:
-            self._replace(results)
-
-    def _replace(self, results: Results) -> None:
-        beside = self._path.with_name(f".{self._path.name}.part")
-        try:
-            beside.write_text(results.to_json(), encoding="utf-8")
-            beside.replace(self._path)
-        finally:
-            beside.unlink(missing_ok=True)
+        """Write the whole results. Raises OutputError."""
+        self._output.write(results.to_json())

@@ -18,7 +18,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
 from trafficgen.measure import soundness
 from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
-from trafficgen.measure.health import Caveat, CaveatKind, assess, started_per_s, underfed
+from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
     Delivery,
@@ -177,7 +177,8 @@ class Results:
 
         A message that the sink should have and has not, has twice, or has damaged weighs most; then a measurement that
         is not valid, and thresholds over one that the generator limited; then a threshold that failed; then an
-        interruption; then, without `keep_going`, any message that was not accepted.
+        interruption; then, without `keep_going`, any message that was not accepted; then a proof or a file that was
+        asked for and is not there.
         """
         if self.ledger and not self.ledger.clean:
             return ExitCode.VERDICT_FAILED
@@ -186,6 +187,8 @@ class Results:
         if self.stopped_by is StoppedBy.INTERRUPTED:
             return ExitCode.INTERRUPTED
         if self.stopped_by is StoppedBy.FIRST_ERROR or not (keep_going or self.messages.unsuccessful == 0):
+            return ExitCode.FAILED
+        if any(caveat.kind in UNFULFILLED for caveat in self.caveats):
             return ExitCode.FAILED
         return ExitCode.DONE
 

@@ -8,20 +8,21 @@ Fails     with SetupError when prometheus_client is not installed or the port ca
 from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from trafficgen.errors import SetupError
 from trafficgen.extras import advice
 from trafficgen.measure.results import Results
+from trafficgen.observers.published import Published
 
-_HOST: Final = "127.0.0.1"
 _OUTCOMES: Final = ("accepted", "rejected_temporary", "rejected_permanent", "failed", "in_doubt")
 _QUANTILES: Final = (("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99"), ("0.999", "p99_9"))
 
 
-class Prometheus:
+class Prometheus(Published):
     """Use as a context manager. Port 0 takes a free one; `port` says which."""
+
+    name: Final = "the metrics"
 
     def __init__(self, port: int) -> None:
         try:
@@ -29,30 +30,22 @@ class Prometheus:
             self._core: Any = import_module("prometheus_client.core")
         except ImportError as error:
             raise SetupError(f"--metrics-port needs prometheus_client: {advice('prometheus')}") from error
+        super().__init__(port, "--metrics-port")
         self._results: Results | None = None
-        registry = self._library.CollectorRegistry()
-        registry.register(self)
-        try:
-            self._server, self._thread = self._library.start_http_server(port, _HOST, registry)
-        except OSError as error:
-            raise SetupError(f"cannot listen on {_HOST}:{port} for --metrics-port: {error.strerror}") from error
-        self.port: int = self._server.server_address[1]
+        self._registry = self._library.CollectorRegistry()
+        self._registry.register(self)
+        self._publish()
 
     def __call__(self, results: Results) -> None:
         self._results = results
+        self._publish()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _publish(self) -> None:
+        text = self._library.generate_latest(self._registry)
+        self.put("/metrics", text, self._library.CONTENT_TYPE_LATEST)
 
     def collect(self) -> Iterator[Any]:
-        """What prometheus_client calls at every scrape."""
+        """What prometheus_client calls to write the metrics."""
         if self._results is None:
             return
         results, core = self._results, self._core

@@ -2,11 +2,13 @@
 
 Takes     the merged snapshot and the elapsed time, some four times a second
 Gives     three live lines with a bar on a terminal, else one plain line a second
-Never     throws because its stream went away: it falls silent and the run goes on
+Never     throws because its stream went away: it falls silent and the run goes on; nor waits for a stream that takes
+          nothing (a terminal held with Ctrl-S, a pipe that nobody reads): that state is not shown
 Not here  clocks, threads; the summary at the end (to_text)
 """
 
 import os
+import select
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -108,7 +110,7 @@ class Live:
     def update(self, snapshot: Snapshot, elapsed_ns: int) -> None:
         """Show the run as it is after `elapsed_ns`. In plain mode, what comes within the same second is passed over."""
         status = self._progress.advance(snapshot, elapsed_ns)
-        if self._gone:
+        if self._gone or not _takes_more(self._stream):
             return
         try:
             if self._display:
@@ -125,7 +127,8 @@ class Live:
     ) -> None:
         if self._display:
             try:
-                self._display.stop()
+                if _takes_more(self._stream):
+                    self._display.stop()
             except (OSError, ValueError):
                 self._gone = True
 
@@ -146,6 +149,14 @@ class Live:
             self._display.start()
         except (OSError, ValueError):
             self._gone = True
+
+
+def _takes_more(stream: TextIO) -> bool:
+    """Whether a line can be written without waiting: a pipe that is ready has room for PIPE_BUF octets (pipe(7))."""
+    try:
+        return bool(select.select([], [stream.fileno()], [], 0)[1])
+    except (OSError, ValueError):  # no descriptor, or it is gone, which the write will find out
+        return True
 
 
 def _seconds(seconds: int) -> str:

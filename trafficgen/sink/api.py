@@ -8,54 +8,51 @@
 
 Takes     an address to listen on; a `Sink`
 Gives     answers in JSON, made in the sink's own event loop: nothing is read while it changes
-Limits    `MAX_BODY_OCTETS` a request; requests that come from a web page (Origin) are refused
+Limits    `MAX_BODY_OCTETS` a request and `MAX_BODIES_OCTETS` of all at a time (503 beyond); a body above
+          `INLINE_OCTETS` is read by a process of its own, one at a time, so that mail goes on meanwhile
+Refuses   a key that it does not know, and then changes nothing; what the server refuses (http_server)
 Fails     SetupError when the address cannot be had; a bad request is answered 4xx
-Not here  what the faults do (policy)
+Not here  what the faults do (policy), HTTP itself (http_server), JSON (json_body)
 """
 
 import asyncio
-import contextlib
 import io
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from trafficgen.boot import boot_id
-from trafficgen.errors import PlanError, SetupError
+from trafficgen.errors import PlanError
+from trafficgen.http_server import HttpServer, Refused, Request, Response, bind
 from trafficgen.plan import TcpTarget
+from trafficgen.sink import json_body
 from trafficgen.sink.policy import faults
 from trafficgen.sink.policy.faults import Fault, Kind
 from trafficgen.sink.server import Sink
 from trafficgen.smtp.judging import Stage
 
-MAX_BODY_OCTETS: Final = 64 * 1024 * 1024
-_ANSWER_S: Final = 30.0
+MAX_BODY_OCTETS: Final = 64 << 20
+MAX_BODIES_OCTETS: Final = 2 * MAX_BODY_OCTETS
+INLINE_OCTETS: Final = 256 << 10
+"""Read in place: up to some 5 ms."""
+
+MAX_CHAOS_OCTETS: Final = 64 << 10
+MAX_FAULTS: Final = 100
+"""Each costs a draw for each time that its stage is reached."""
+
+MAX_FAULT_CHARACTERS: Final = 200
+_READER_S: Final = 20.0
 _TRIGGERS: Final = {
     "Sender": (Stage.MAIL, 451), "Recipient": (Stage.RCPT, 451), "Authentication": (Stage.AUTH, 535),
 }  # fmt: skip
 """Mailpit's names, our stages, Mailpit's codes when none is given."""
-
-
-class Refused(Exception):  # noqa: N818  (it is an answer)
-    """A request that cannot be answered as asked."""
-
-    def __init__(self, status: HTTPStatus, words: str) -> None:
-        super().__init__(words)
-        self.status = status
-
-
-class Answer(NamedTuple):
-    """A body and what it is."""
-
-    body: bytes
-    kind: str = "application/json"
 
 
 class Api:
@@ -65,24 +62,31 @@ class Api:
         self._sink = sink
         self._chaos = {name: {"ErrorCode": code, "Probability": 0} for name, (_, code) in _TRIGGERS.items()}
         self._faults = sink.policy.terms.faults if sink.policy is not None else ()
+        self._reader = asyncio.Semaphore(1)
         self.injected = 0
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
+    async def answer(self, request: Request) -> Response:
         """Raises `Refused`."""
-        match method, path.partition("?")[0].strip("/").split("/"):
+        method, path, body = request.method, request.path, request.body
+        match method, path.strip("/").split("/"):
             case "GET", ["api", "v1", "totals"]:
                 return _json(self._totals())
             case "GET", ["api", "v1", "runs", run_id]:
                 return _json(self._run(run_id))
             case "GET", ["api", "v1", "runs", run_id, "arrivals"]:
-                return self._arrivals(run_id)
+                return await self._arrivals(run_id)
             case "GET", ["api", "v1", "chaos"]:
                 return _json(self._shown_chaos())
             case "PUT", ["api", "v1", "chaos"]:
-                return _json(self._set_chaos(_object(body)))
+                if len(body) > MAX_CHAOS_OCTETS:
+                    text = f"expected {MAX_CHAOS_OCTETS} octets at most"
+                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+                with _bad_request():
+                    return _json(self._set_chaos(json_body.parse(body)))
             case "POST", ["api", "inject", "v1"]:
-                return _json(self._inject(_object(body)))
-        raise Refused(HTTPStatus.NOT_FOUND, f"nothing is at {method} {path[:100]}")
+                with _bad_request():
+                    return _json(self._inject(await self._recipients_of(body)))
+        raise Refused(HTTPStatus.NOT_FOUND, f"nothing is at {method[:20]} {path[:100]}")
 
     def _totals(self) -> dict[str, Any]:
         sink = self._sink
@@ -117,13 +121,17 @@ class Api:
             "boot_id": boot_id(),
         }
 
-    def _arrivals(self, run_id: str) -> Answer:
+    async def _arrivals(self, run_id: str) -> Response:
         if self._sink.ledger is None:
             raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
-        file = io.BytesIO()
         columns = self._sink.ledger.arrivals(run_id).columns()
-        np.savez(file, **columns)  # type: ignore[arg-type]  # no column has the name of an option
-        return Answer(file.getvalue(), "application/octet-stream")
+
+        def packed() -> bytes:
+            file = io.BytesIO()
+            np.savez(file, **columns)  # type: ignore[arg-type]  # no column has the name of an option
+            return file.getvalue()
+
+        return Response(await asyncio.to_thread(packed), "application/octet-stream")
 
     def _shown_chaos(self) -> dict[str, Any]:
         return self._chaos | {"Faults": [str(fault) for fault in self._faults]}
@@ -131,20 +139,15 @@ class Api:
     def _set_chaos(self, wanted: dict[str, Any]) -> dict[str, Any]:
         if self._sink.policy is None:
             raise Refused(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
+        json_body.check_keys(wanted, (*_TRIGGERS, "Faults"), "chaos")
         table: list[Fault] = []
         chaos = {}
         for name, (stage, usual) in _TRIGGERS.items():
-            trigger = wanted.get(name) or {}
-            if not isinstance(trigger, dict):
-                raise Refused(HTTPStatus.BAD_REQUEST, f"expected {name} to be an object")
-            code, percent = trigger.get("ErrorCode") or usual, trigger.get("Probability") or 0
-            if not (type(code) is int and 400 <= code <= 599 and type(percent) is int and 0 <= percent <= 100):
-                words = f"expected {name} with an ErrorCode from 400 to 599 and a Probability from 0 to 100"
-                raise Refused(HTTPStatus.BAD_REQUEST, words)
+            code, percent = _trigger(name, wanted.get(name), usual)
             chaos[name] = {"ErrorCode": code, "Probability": percent}
             table.append(Fault(stage, Kind.REJECT, percent / 100, code=code))
         listed = self._merged(wanted.get("Faults"))
-        self._sink.policy.set_faults((*table, *listed))
+        self._sink.policy.set_faults((*table, *listed))  # only now, when all of it was understood
         self._chaos, self._faults = chaos, listed
         return self._shown_chaos()
 
@@ -152,112 +155,75 @@ class Api:
         """The faults at work with these put in: at the stages they name, they are all there is."""
         if lines is None:
             return self._faults
-        if not isinstance(lines, list):
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected Faults to be a list")
-        try:
-            given = tuple(faults.read(str(line)) for line in lines)
-        except PlanError as error:
-            raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise ValueError("expected Faults to be a list of texts")
+        if len(lines) > MAX_FAULTS or max(map(len, lines), default=0) > MAX_FAULT_CHARACTERS:
+            raise ValueError(f"expected {MAX_FAULTS} Faults of {MAX_FAULT_CHARACTERS} characters at most")
+        given = tuple(faults.read(line) for line in lines)
         stages = {fault.stage for fault in given}
         return (*(fault for fault in self._faults if given and fault.stage not in stages), *given)
 
-    def _inject(self, message: dict[str, Any]) -> dict[str, Any]:
-        recipients = message.get("recipients")
-        if not isinstance(recipients, list) or "content" not in message:
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected content and recipients")
-        self.injected += len(recipients)
-        return {"success_count": len(recipients), "fail_count": 0, "failed_recipients": [], "errors": []}
+    def _inject(self, recipients: int) -> dict[str, Any]:
+        self.injected += recipients
+        return {"success_count": recipients, "fail_count": 0, "failed_recipients": [], "errors": []}
+
+    async def _recipients_of(self, body: bytearray) -> int:
+        if len(body) <= INLINE_OCTETS:
+            return json_body.recipients_of(body)
+        async with self._reader:
+            return await asyncio.to_thread(_read_elsewhere, body)
+
+
+@asynccontextmanager
+async def serving(api: Api, listen: TcpTarget) -> AsyncIterator[TcpTarget]:
+    """Answer requests until the block ends; gives the address that was bound."""
+    async with HttpServer(
+        bind(listen, "--api"),
+        listen.host,
+        api.answer,
+        render=lambda words: (_json({"error": words}).body, "application/json"),
+        max_body_octets=MAX_BODY_OCTETS,
+        max_bodies_octets=MAX_BODIES_OCTETS,
+    ) as server:
+        yield server.address
 
 
 @contextmanager
-def serving(api: Api, listen: TcpTarget, loop: asyncio.AbstractEventLoop) -> Iterator[TcpTarget]:
-    """Answer requests in threads of their own until the block ends; gives the address that was bound."""
-
-    class Handler(_Handler):
-        ask = staticmethod(_asker(api, loop))
-
+def _bad_request() -> Iterator[None]:
+    """What is wrong with a body is the client's to know."""
     try:
-        server = ThreadingHTTPServer((listen.host, listen.port), Handler)
-    except OSError as error:
-        raise SetupError(f"cannot listen on {listen} for the API: {error.strerror or error}") from error
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="api", daemon=True)
-    thread.start()
+        yield
+    except (ValueError, PlanError) as error:
+        raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
+
+
+def _read_elsewhere(body: bytearray) -> int:
+    """The number of recipients of an injection. Raises ValueError."""
+    command = [sys.executable, "-I", json_body.__file__]
     try:
-        yield TcpTarget(str(server.server_address[0]), server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        done = subprocess.run(command, input=body, capture_output=True, timeout=_READER_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"expected JSON that can be read in {_READER_S:.0f} s") from None
+    line = done.stdout.decode("utf-8")
+    if done.returncode == 0:
+        return int(line)
+    if done.returncode == 1 and line:
+        raise ValueError(line)
+    raise RuntimeError(f"the reader of a large body ended with code {done.returncode}: {done.stderr[-200:]!r}")
 
 
-_Ask = Callable[[str, str, bytes], Answer]
+def _trigger(name: str, given: object, usual: int) -> tuple[int, int]:
+    """Code and percentage of one of Mailpit's triggers; one that is left out is off."""
+    if given is None:
+        return usual, 0
+    if not isinstance(given, dict):
+        raise ValueError(f"expected {name} to be an object")  # noqa: TRY004  (answered 400)
+    json_body.check_keys(given, ("ErrorCode", "Probability"), name)
+    code, percent = given.get("ErrorCode") or usual, given.get("Probability") or 0
+    if not (type(code) is int and 400 <= code <= 599 and type(percent) is int and 0 <= percent <= 100):
+        raise ValueError(f"expected {name} with an ErrorCode from 400 to 599 and a Probability from 0 to 100")
+    return code, percent
 
 
-def _asker(api: Api, loop: asyncio.AbstractEventLoop) -> _Ask:
-    def ask(method: str, path: str, body: bytes) -> Answer:
-        async def answer() -> Answer:
-            return api.answer(method, path, body)
-
-        return asyncio.run_coroutine_threadsafe(answer(), loop).result(_ANSWER_S)
-
-    return ask
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One connection's requests."""
-
-    protocol_version = "HTTP/1.1"
-    server_version = "traffic-gen"
-    timeout = 60
-    ask: _Ask
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            super().handle()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    do_PUT = do_POST = do_GET  # noqa: N815
-
-    def _answer(self) -> None:
-        try:
-            if self.headers.get("Origin"):
-                raise Refused(HTTPStatus.FORBIDDEN, "web pages have no business here")  # noqa: TRY301
-            answer, status = self.ask(self.command, self.path, self._body()), HTTPStatus.OK
-        except Refused as refused:
-            answer, status = _json({"error": str(refused)}), refused.status
-            self.close_connection = True
-        except (TimeoutError, RuntimeError):
-            answer, status = _json({"error": "the sink is too busy to answer"}), HTTPStatus.SERVICE_UNAVAILABLE
-        self.send_response(status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        self.wfile.write(answer.body)
-
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdigit() or self.headers.get("Transfer-Encoding"):
-            raise Refused(HTTPStatus.LENGTH_REQUIRED, "expected a Content-Length")
-        if int(length) > MAX_BODY_OCTETS:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected {MAX_BODY_OCTETS} octets at most")
-        return self.rfile.read(int(length))
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing: a library does not print."""
-
-
-def _json(value: object) -> Answer:
-    return Answer(json.dumps(value).encode("ascii"))
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except ValueError as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, "expected JSON") from error
-    if not isinstance(value, dict):
-        raise Refused(HTTPStatus.BAD_REQUEST, "expected an object")
-    return value
+def _json(value: object) -> Response:
+    return Response(json.dumps(value).encode("ascii"))

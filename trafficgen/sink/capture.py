@@ -150,7 +150,7 @@ class Capture:
         path = self._path / "tmp" / name if maildir else self._path / f"{name}.part"
         final = self._path / "new" / name if maildir else self._path / f"{name}.eml"
         try:
-            with path.open("wb") as file:
+            with path.open("xb") as file:  # never through a link that was put there beforehand
                 self.octets += file.write(envelope)
                 while piece := message.read(_PIECE):
                     self.octets += file.write(piece)

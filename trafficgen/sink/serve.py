@@ -60,8 +60,8 @@ async def _serve(orders: Orders, say: Say) -> int:
         say(LISTENING.format(sink.address))
         if orders.returns is not None:
             say(RETURNS.format(orders.returns.to))
-        api = serving(Api(sink), orders.api, loop) if orders.api is not None else nullcontext()
-        with api as api_address:
+        api = serving(Api(sink), orders.api) if orders.api is not None else nullcontext()
+        async with api as api_address:
             if api_address is not None:
                 say(f"API on http://{api_address}/api/v1/totals")
             await _watch(sink, over, reload, say)

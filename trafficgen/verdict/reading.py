@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results
 from trafficgen.units import parse_duration
 from trafficgen.verdict.gating import Step, Trial
@@ -80,4 +81,6 @@ def _spoiled(results: Results, missing: Sequence[str]) -> str | None:
         return "; ".join(caveat.text for caveat in results.caveats) or "part of the measurement was lost"
     if results.generator.limited:
         return "; ".join(results.generator.sentences)
+    if unproven := [caveat.text for caveat in results.caveats if caveat.kind is CaveatKind.PROOF_MISSING]:
+        return "; ".join(unproven)
     return f"nothing was measured for {', '.join(missing)}" if missing else None
