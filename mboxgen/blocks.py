@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import headers, mime, people
-from mboxgen.columns import Column, Table, hexadecimal, lengths, rows
+from mboxgen.columns import Column, Table, distinct, hexadecimal, lengths, rows
 from mboxgen.distributions import with_tail
 from mboxgen.draft import Draft, Finished
 from mboxgen.draws import Draws
@@ -24,7 +24,6 @@ from mboxgen.faults import FAULTS
 from mboxgen.flags import Flag
 from mboxgen.looks import Charset, Shape
 from mboxgen.mime import Letters
-from mboxgen.parts import LATIN1_LOCALES
 from mboxgen.recipe import Body, RecipeError
 from mboxgen.shelf import shelf_of
 from mboxgen.traces import traces_of
@@ -74,13 +73,6 @@ def check_sizes(recipe: Recipe) -> None:
             f'sizes "{sizes.name}" go down to {sizes.min_octets} octets; '
             f"a message of this corpus has at least {least} with its header, raise the smallest size"
         )
-
-
-def all_locales(recipe: Recipe) -> str:
-    """Give every locale that a corpus takes words or names from, English and those of Latin-1 text included."""
-    latin = any(charset.pool.startswith("latin-1") for charset, _ in recipe.chosen_look.charsets)
-    locales = f"en_US {_locales(recipe)} {LATIN1_LOCALES if latin else ''}"
-    return " ".join(dict.fromkeys(locales.split()))
 
 
 def _locales(recipe: Recipe) -> str:
@@ -265,7 +257,7 @@ class Renderer:
             self._leads,
             attachments,
         )
-        for number in np.unique(drawn.shapes).tolist():
+        for number in distinct(drawn.shapes)[0].tolist():
             at = np.flatnonzero(drawn.shapes == number)
             draft.group(at)
             mime.put_bodies(draft, _SHAPES[number], letters.part(at), octets[at])

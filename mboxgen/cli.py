@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import click
 
 from mboxgen.faults import FAULTS, FaultError, parse_fault
 from mboxgen.looks import LOOKS
-from mboxgen.sizes import PRESETS, SizeError, parse_size
+from mboxgen.sizes import PRESETS, SizeError, format_size, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,11 +161,10 @@ def commands() -> None:
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
 def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool, **options: Any) -> None:
     """Make a corpus."""
-    from mboxgen import display
     from mboxgen.corpus import generate
 
     made_from = _recipe(recipe, options)
-    with display.progress("messages", quiet) as update:
+    with _progress(quiet) as update:
         made = generate(
             made_from,
             path,
@@ -173,7 +173,21 @@ def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool
             progress=lambda p: update(p.messages, p.of_messages, p.octets),
         )
     if not quiet:
-        display.show_made(made)
+        rate = format_size(round(made.octets / max(made.seconds, 1e-9)))
+        click.echo(
+            f"{click.format_filename(path)}: {made.messages:,} messages, "
+            f"{format_size(made.delivered_octets)} delivered, {made.seconds:.1f} s, {rate}/s",
+            err=True,
+        )
+
+
+def _progress(quiet: bool) -> AbstractContextManager[Callable[..., None]]:
+    """Give a bar when somebody sees it: rich takes longer to import than a small corpus to make."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext(lambda *_: None)
+    from mboxgen import display
+
+    return display.progress("messages", quiet)
 
 
 @commands.command()

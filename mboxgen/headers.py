@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.columns import Column, Table, hexadecimal, rows
+from mboxgen.columns import Column, Table, distinct, hexadecimal, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,7 @@ class Moments:
 
     def __init__(self, epochs: NDArray[np.int64]) -> None:
         self.epochs, count = epochs, len(epochs)
-        days, on = np.unique(epochs // 86_400, return_inverse=True)
+        days, on = distinct(epochs // 86_400)
         mail, short, year = (np.array(texts)[on] for texts in zip(*map(_day, days.tolist()), strict=True))
         clocks = _CLOCKS[epochs % 86_400 // 60]
         self.minutes = rows(count, mail, clocks)

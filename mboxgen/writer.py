@@ -125,9 +125,10 @@ def _chunks(block: Block, first: int, last: int) -> Iterator[list[bytes | memory
     """Yield some of the block's pieces, chunk by chunk."""
     pieces, ends = block.rendered.messages.pieces, block.rendered.messages.piece_ends[first:last]
     steps = np.arange(ends[0] + CHUNK_OCTETS, ends[-1], CHUNK_OCTETS)
-    cuts = np.unique(np.concatenate(([0], np.searchsorted(ends, steps), [last - first]))) + first
+    cuts = np.concatenate(([0], np.searchsorted(ends, steps), [last - first])) + first
     for begin, end in pairwise(cuts.tolist()):
-        yield pieces[begin:end]
+        if begin < end:
+            yield pieces[begin:end]
 
 
 def _line_ends(rendered: Rendered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mboxgen import GenerateError, Recipe, RecipeError, crew, generate, open_mbox, people, plan, read_mbox
+from mboxgen import GenerateError, Recipe, RecipeError, crew, generate, open_mbox, plan, read_mbox
 from mboxgen.faults import FAULTS
 from mboxgen.flags import Flag
 from mboxgen.looks import LOOKS
@@ -36,26 +36,24 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-# The first 16 digits of the sha256 of 600 messages of seed 7: they pin FORMAT_VERSION. The words come from faker; when
-# its lists change, so do the corpora, the manifest's "words" tells which, and these lines and the version change.
-WORDS = "1c6eced8430e9d7a"
+# The first 16 digits of the sha256 of 600 messages of seed 7: they pin FORMAT_VERSION, which changes with these lines.
 GOLDEN = {
-    "spec2001": "9b370cfc92a40b7c",
-    "dovecot-sample": "e1be6c957b7bc4f8",
-    "kumo-60k": "8ebec04bd9fc38ae",
-    "kumo-100k": "e8ff9aa5bc6e1244",
-    "loadsim-mmb": "9d23009b9f2091f0",
-    "loadsim-light": "2c5983252801d3ec",
-    "loadsim-medium": "f8fdf6fa59bb614e",
-    "loadsim-heavy": "cd7251361e514e0b",
-    "sa-ham": "7f0ac018bf430b3f",
-    "sa-hardham": "0f0df12274d17ef9",
-    "sa-spam": "bd9d960d39834ff4",
-    "list-all": "2e9b751af32eae53",
-    "list-2017": "7e368acafc955a2c",
-    "corp": "9efd943def084de7",
-    "freebsdnet-2002": "84ea0a5d5cf0978e",
-    "b2c-html": "c646a7da7582b770",
+    "spec2001": "9788ed3c6e2fe321",
+    "dovecot-sample": "8fe4f1f7fcd37315",
+    "kumo-60k": "9e3a3f72648b6793",
+    "kumo-100k": "0c5c41ad7f5b5ea5",
+    "loadsim-mmb": "5672028d888b0a89",
+    "loadsim-light": "e04dfe984a2c9105",
+    "loadsim-medium": "2a58879c07befcf8",
+    "loadsim-heavy": "9340d62239258395",
+    "sa-ham": "4b35ac197018de46",
+    "sa-hardham": "b6a5cb3526c7e923",
+    "sa-spam": "80614805af7c899f",
+    "list-all": "d0ecb6938f1005b4",
+    "list-2017": "7c8359044e7aab33",
+    "corp": "5e28b2728342db95",
+    "freebsdnet-2002": "d553a1fba123a278",
+    "b2c-html": "76daa78ffd9a125d",
 }
 
 
@@ -65,7 +63,6 @@ def test_every_preset_delivers_the_planned_octets_and_never_changes(tmp_path: Pa
     path = tmp_path / "a.mbox"
     generate(recipe, path)
     assert [len(message) for message in read_mbox(path)] == planned(recipe)
-    assert people.fingerprint("en_US") == WORDS, "faker's word lists changed: raise FORMAT_VERSION, renew these hashes"
     assert sha256(path)[:16] == GOLDEN[name]
 
 
