@@ -149,8 +149,9 @@ def commands() -> None:
     type=click.Choice(["shuffled", "as-given"]),
     help="Order of sizes given with counts.  [default: shuffled]",
 )
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: 2025-11-01]")
-@click.option("--days", type=int, help="Span of the dates.  [default: 30]")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: the look's]")
+@click.option("--days", type=int, help="Span of the dates.  [default: the look's]")
+@click.option("--id-domain", metavar="NAME", help="Domain of the Message-IDs.  [default: mboxgen.example]")
 @click.option(
     "--recipe",
     type=click.Path(path_type=Path),
@@ -179,6 +180,11 @@ def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool
             f"{format_size(made.delivered_octets)} delivered, {made.seconds:.1f} s, {rate}/s",
             err=True,
         )
+        for name, missed in made.missed.items():
+            if missed:
+                click.echo(
+                    f"fault {name}: {missed:,} messages drawn for it had no room for it and went without", err=True
+                )
 
 
 def _progress(quiet: bool) -> AbstractContextManager[Callable[..., None]]:

@@ -16,8 +16,9 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from mboxgen.sizes import format_size
 from mboxgen.worker import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mboxgen.plan import Plan
     from mboxgen.writer import Written
@@ -50,13 +51,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A finished corpus."""
+    """A finished corpus; `missed` counts for each fault the messages drawn for it that had no room for it."""
 
     path: Path
     messages: int
     delivered_octets: int
     octets: int
     seconds: float
+    missed: Mapping[str, int]
 
 
 def generate(
@@ -92,7 +94,7 @@ def generate(
     finally:
         for leftover in _partials(partial):
             _remove(leftover)
-    return Made(path, counted.messages, total.delivered, total.octets, time.monotonic() - begun)
+    return Made(path, counted.messages, total.delivered, total.octets, time.monotonic() - begun, total.missed)
 
 
 @dataclass(slots=True)
@@ -103,12 +105,14 @@ class _Total:
     octets: int = 0
     delivered: int = 0
     crc32: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
 
     def add(self, written: Written) -> None:
         self.messages += len(written.records)
         self.octets += written.octets
         self.delivered += int(written.records["delivered"].sum(dtype="u8"))
         self.crc32 = checksums.join(self.crc32, written.crc32, written.octets)
+        self.missed.update(written.missed)
 
 
 def _fill(counted: Plan, partial: Path, workers: int, progress: Callable[[Progress], None] | None) -> _Total:

@@ -13,13 +13,11 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from mboxgen import recipe as recipes
-from mboxgen.recipe import Recipe, RecipeError
+from mboxgen.recipe import FORMAT_VERSION, Recipe, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-FORMAT_VERSION = 3  # the same recipe gives the same octets as long as this number is the same
 
 
 def path_of(corpus: Path) -> Path:

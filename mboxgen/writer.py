@@ -22,7 +22,7 @@ from mboxgen.flags import Flag
 from mboxgen.index import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,11 +48,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written of a block."""
+    """What was written of a block; `missed` as in blocks.Rendered."""
 
     records: NDArray[np.void]
     octets: int
     crc32: int
+    missed: Mapping[str, int]
 
 
 def lay_out(rendered: Rendered, lf: bool) -> Block:
@@ -86,7 +87,8 @@ def write_mbox(block: Block, descriptor: int, offset: int) -> Written:
         else:
             position = _write(descriptor, pieces, position)
     block.records["offset"] += np.uint64(offset)
-    return Written(block.records, block.octets, crc if joined else messages.crc32())
+    crc = crc if joined else messages.crc32()
+    return Written(block.records, block.octets, crc, block.rendered.missed)
 
 
 def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Written:
@@ -101,7 +103,7 @@ def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Writte
             for pieces in _chunks(block, starts[at] + 1, starts[at + 1] - 1):  # without From_ line and blank line
                 file.write(_joined(pieces, block.lf))
         octets += length
-    return Written(block.records, octets, 0)
+    return Written(block.records, octets, 0, block.rendered.missed)
 
 
 def _write(descriptor: int, pieces: list[bytes | memoryview], position: int) -> int:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mboxgen import index
+from mboxgen import Recipe, index, read_mbox
+from mboxgen.blocks import smallest
 from mboxgen.cli import commands
+from mboxgen.faults import FAULTS
 from mboxgen.looks import LOOKS
 from mboxgen.sizes import PRESETS
 
@@ -146,6 +148,22 @@ def test_what_is_no_manifest_is_told_in_one_line(mboxgen: Run, tmp_path: Path, t
     (tmp_path / "a.json").write_text(text)
     done = mboxgen("b.mbox", "--recipe", "a.json")
     assert (done.returncode, done.stderr) == (2, 'mboxgen: expected the manifest of a corpus, "a.json" is none\n')
+
+
+def test_a_fault_hits_only_messages_with_room_and_says_how_many_had_none(mboxgen: Run, tmp_path: Path) -> None:
+    options = ("--size", "600:300", "--size", "4kb:100", "--fault", "long-line", "--fault", "nul:0")
+    said = mboxgen("a.mbox", *options).stderr.splitlines()
+    assert said[1:] == ["fault long-line: 300 messages drawn for it had no room for it and went without"]
+    lengths = [max(map(len, bytes(message).split(b"\r\n"))) for message in read_mbox(tmp_path / "a.mbox")]
+    assert sum(length > 998 for length in lengths) == 100
+
+
+def test_faults_that_fit_alone_but_not_together_hit_in_the_order_given(mboxgen: Run, tmp_path: Path) -> None:
+    both = ("--fault", "long-line", "--fault", "leading-dot")
+    size = smallest(Recipe(("1kb",), count=1)) + len(FAULTS["long-line"].body) + 5
+    said = mboxgen("a.mbox", "--size", f"{size}:7", *both).stderr.splitlines()
+    assert said[1:] == ["fault leading-dot: 7 messages drawn for it had no room for it and went without"]
+    assert mboxgen("verify", "a.mbox").returncode == 0
 
 
 def test_options_win_over_the_recipe(mboxgen: Run, tmp_path: Path) -> None:
