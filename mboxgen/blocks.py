@@ -318,9 +318,13 @@ class Renderer:
             self._fields.address_octets[drawn.to],
             np.maximum(to_fill - used, LONGEST_HOP * (used > 0)),
         )
-        minutes, numbers = drawn.moments.minutes.tolist(), hexadecimal(drawn.numbers, 10).tolist()
-        to = map(self._fields.addresses.__getitem__, drawn.to.tolist())
-        received = self._traces.filled(places, zip(minutes, numbers, to, strict=True))
+        gone = np.flatnonzero(hops)
+        minutes, numbers = drawn.moments.minutes[gone].tolist(), hexadecimal(drawn.numbers[gone], 10).tolist()
+        to = map(self._fields.addresses.__getitem__, drawn.to[gone].tolist())
+        received = [b""] * count
+        filled = self._traces.filled(places[gone], zip(minutes, numbers, to, strict=True))
+        for at, text in zip(gone.tolist(), filled, strict=True):
+            received[at] = text
         before: list[Iterable[bytes]] = [column for column in (received, sealed, signed) if column]
         used += in_received
         if self._extras is None:

@@ -157,19 +157,24 @@ def commands() -> None:
     type=click.Path(path_type=Path),
     help="A TOML file with these options, or a corpus's manifest to make it again; options given here win.",
 )
-@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="The most processes; fewer where more would not be sooner done.  [default: the processors here]",
+)
 @click.option("--force", is_flag=True, help="Replace a corpus that is there.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
-def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool, **options: Any) -> None:
+def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quiet: bool, **options: Any) -> None:
     """Make a corpus."""
     from mboxgen.corpus import generate
+    from mboxgen.crew import processors
 
     made_from = _recipe(recipe, options)
     with _progress(quiet) as update:
         made = generate(
             made_from,
             path,
-            workers=workers,
+            workers=workers or processors(),
             force=force,
             progress=lambda p: update(p.messages, p.of_messages, p.octets),
         )
@@ -180,6 +185,8 @@ def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool
             f"{format_size(made.delivered_octets)} delivered, {made.seconds:.1f} s, {rate}/s",
             err=True,
         )
+        if workers and made.workers < workers:
+            click.echo(f"made by {made.workers} of {workers} workers: more would not have been done sooner", err=True)
         for name, missed in made.missed.items():
             if missed:
                 click.echo(

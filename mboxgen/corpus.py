@@ -1,6 +1,6 @@
 """From a recipe to a corpus on the disk, whole or not at all.
 
-Takes     a Recipe, a path, a number of workers
+Takes     a Recipe, a path, the most workers there may be
 Gives     the corpus, its index (mbox only) and its manifest; the same octets for any number of workers
 Refuses   to overwrite without `force`, or to replace a folder that is no corpus of ours
 Fails     GenerateError when the disk is full, a worker dies, the place cannot be written; nothing half-made stays
@@ -51,7 +51,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A finished corpus; `missed` counts for each fault the messages drawn for it that had no room for it."""
+    """A finished corpus, and how many processes made it.
+
+    `missed` counts for each fault the messages drawn for it that had no room for it.
+    """
 
     path: Path
     messages: int
@@ -59,6 +62,7 @@ class Made:
     octets: int
     seconds: float
     missed: Mapping[str, int]
+    workers: int
 
 
 def generate(
@@ -69,7 +73,7 @@ def generate(
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Made:
-    """Make the corpus that `recipe` describes at `path`.
+    """Make the corpus that `recipe` describes at `path`, with at most so many workers: no more than make it sooner.
 
     RecipeError when the recipe cannot be carried out, GenerateError when the system does not let us. On these, and on
     KeyboardInterrupt, what was half made is removed.
@@ -85,7 +89,8 @@ def generate(
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         with _sigxfsz_ignored():
-            total = _fill(counted, partial, workers, progress)
+            made = crew.Crew(Job(counted, partial), workers)
+            total = _fill(counted, partial, made, progress)
             _publish(path, partial, counted, total)
     except OSError as error:
         raise GenerateError(_words(error, path)) from error
@@ -94,7 +99,9 @@ def generate(
     finally:
         for leftover in _partials(partial):
             _remove(leftover)
-    return Made(path, counted.messages, total.delivered, total.octets, time.monotonic() - begun, total.missed)
+    return Made(
+        path, counted.messages, total.delivered, total.octets, time.monotonic() - begun, total.missed, made.workers
+    )
 
 
 @dataclass(slots=True)
@@ -115,13 +122,13 @@ class _Total:
         self.missed.update(written.missed)
 
 
-def _fill(counted: Plan, partial: Path, workers: int, progress: Callable[[Progress], None] | None) -> _Total:
+def _fill(counted: Plan, partial: Path, makers: crew.Crew, progress: Callable[[Progress], None] | None) -> _Total:
     """Make every block; the index grows with them, in order."""
     total = _Total()
     one_file = counted.recipe.format is Format.MBOX
     _create(partial, counted.recipe.format)
     with index.Writer(_partial_index(partial)) as writer:
-        for written in crew.blocks(Job(counted, partial), min(workers, counted.blocks)):
+        for written in makers.blocks():
             total.add(written)
             if one_file:
                 writer.add(written.records)

@@ -183,7 +183,7 @@ class Recipe:
         """The span asked for, or the look's."""
         return self.days or self.chosen_look.era.days
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Twelve hexadecimal digits of all that decides what messages say: no other corpus has them.
 

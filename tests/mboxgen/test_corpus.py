@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from email import policy
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mboxgen import GenerateError, Recipe, RecipeError, crew, generate, open_mbox, plan, read_mbox
+from mboxgen import GenerateError, Progress, Recipe, RecipeError, crew, generate, open_mbox, plan, read_mbox
 from mboxgen.faults import FAULTS
 from mboxgen.flags import Flag
 from mboxgen.looks import LOOKS
@@ -25,6 +26,8 @@ from mboxgen.mbox import details_of
 from mboxgen.recipe import Body, Eol, Format, Order
 from mboxgen.sizes import PRESETS
 from mboxgen.verify import verify
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def planned(recipe: Recipe) -> list[int]:
@@ -66,14 +69,15 @@ def test_every_preset_delivers_the_planned_octets_and_never_changes(tmp_path: Pa
     assert sha256(path)[:16] == GOLDEN[name]
 
 
+@pytest.mark.usefixtures("many_workers")
 @pytest.mark.parametrize(("eol", "crews"), [(Eol.CRLF, (1, 2, 7, 1)), (Eol.LF, (1, 2))])
 def test_the_octets_are_the_same_for_any_number_of_workers(tmp_path: Path, eol: Eol, crews: tuple[int, ...]) -> None:
-    recipe = Recipe(("uniform:1kb-3kb",), count=30_000, seed=3, look="personal", eol=eol)
-    assert plan.make(recipe).blocks > 7, "every worker gets a block"
+    recipe = Recipe(("uniform:1kb-3kb",), count=34_000, seed=3, look="personal", eol=eol)
+    assert plan.make(recipe).blocks >= 2 + 7, "every worker gets a block"
     sums = set()
     for number, workers in enumerate(crews):
         path = tmp_path / f"{number}.mbox"
-        generate(recipe, path, workers=workers)
+        assert generate(recipe, path, workers=workers).workers == workers
         index = path.with_name(path.name + ".idx").read_bytes()[128:]
         sums.add((sha256(path), hashlib.sha256(index).hexdigest()))
     assert len(sums) == 1
@@ -282,11 +286,37 @@ def test_what_is_generated_is_read_back_exactly(
     assert (verdict.sound, verdict.messages) == (True, count)
 
 
+@pytest.mark.parametrize(
+    ("most", "blocks", "seconds", "workers"),
+    [
+        (1, 100, 1e6, 1),
+        (2, 100, 0.9, 1),  # half of it is less than a worker's start
+        (2, 100, 1.1, 2),
+        (4, 100, 0.6, 1),
+        (4, 100, 0.7, 4),
+        (4, 3, 60.0, 3),
+        (4, 1, 60.0, 1),
+        (9, 100, 60.0, 4),  # processors
+    ],
+)
+def test_there_are_as_many_workers_as_help(
+    monkeypatch: pytest.MonkeyPatch, most: int, blocks: int, seconds: float, workers: int
+) -> None:
+    monkeypatch.setattr(crew, "processors", lambda: 4)
+    assert crew.helpful(most, blocks, seconds) == workers
+
+
+def test_a_small_corpus_is_made_by_one_process_whatever_is_asked(mboxgen: Run, tmp_path: Path) -> None:
+    said = mboxgen("a.mbox", "--size", "1kb", "--count", "50", "--workers", "2").stderr.splitlines()
+    assert said[1:] == ["made by 1 of 2 workers: more would not have been done sooner"]
+    assert len(mboxgen("b.mbox", "--size", "1kb", "--count", "50").stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("kind", [Format.EML_DIR, Format.MAILDIR])
 def test_folders_hold_the_same_messages_as_an_mbox(tmp_path: Path, kind: Format) -> None:
     options = {"count": 520, "seed": 5, "look": "plain", "eol": Eol.LF}
     generate(Recipe(("uniform:1kb-3kb",), **options), tmp_path / "a.mbox")  # type: ignore[arg-type]
-    generate(Recipe(("uniform:1kb-3kb",), format=kind, **options), tmp_path / "dir", workers=2)  # type: ignore[arg-type]
+    generate(Recipe(("uniform:1kb-3kb",), format=kind, **options), tmp_path / "dir")  # type: ignore[arg-type]
     files = sorted((file for file in (tmp_path / "dir").rglob("*") if file.is_file()), key=number_of)
     found = [file.read_bytes().replace(b"\n", b"\r\n") for file in files]
     assert found == list(read_mbox(tmp_path / "a.mbox"))
@@ -305,6 +335,7 @@ def test_a_maildir_names_both_sizes(tmp_path: Path) -> None:
         assert b"\r" not in file.read_bytes()
 
 
+@pytest.mark.usefixtures("many_workers")
 class TestNothingHalfMadeStays:
     def test_when_a_worker_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         started = crew._started
@@ -317,7 +348,7 @@ class TestNothingHalfMadeStays:
 
         monkeypatch.setattr(crew, "_started", doomed)
         with pytest.raises(GenerateError, match="was killed by signal 9; nothing was left"):
-            generate(Recipe(("1kb",), count=10_000), tmp_path / "a.mbox", workers=2)
+            generate(Recipe(("1kb",), count=20_000), tmp_path / "a.mbox", workers=2)
         assert list(tmp_path.iterdir()) == []
 
     def test_when_a_worker_is_killed_at_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,29 +358,31 @@ class TestNothingHalfMadeStays:
         with pytest.raises(GenerateError, match="was killed by signal 9"):
             generate(
                 Recipe(("1kb",), count=50_000), tmp_path / "a.mbox", workers=2,
-                progress=lambda _: workers[1].process.kill(),
+                progress=lambda made: made.messages > 20_000 and workers[1].process.kill(),
             )  # fmt: skip
         assert list(tmp_path.iterdir()) == []
         assert all(worker.process.poll() is not None for worker in workers)
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_when_it_is_interrupted(self, tmp_path: Path, workers: int) -> None:
-        def stop(_: object) -> None:
-            raise KeyboardInterrupt
+        def stop(made: Progress) -> None:
+            if made.messages > 10_000:
+                raise KeyboardInterrupt
 
         (tmp_path / "a.mbox").write_bytes(b"older")
         with pytest.raises(KeyboardInterrupt):
-            generate(Recipe(("1kb",), count=10_000), tmp_path / "a.mbox", workers=workers, force=True, progress=stop)
+            generate(Recipe(("1kb",), count=30_000), tmp_path / "a.mbox", workers=workers, force=True, progress=stop)
         assert [entry.name for entry in tmp_path.iterdir()] == ["a.mbox"]
         assert (tmp_path / "a.mbox").read_bytes() == b"older"
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_when_the_file_may_not_grow(self, tmp_path: Path, workers: int) -> None:
         script = (
-            "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+            "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))\n"
+            "from mboxgen import crew; crew.helpful = lambda most, blocks, _: min(most, blocks)\n"
             "from mboxgen.cli import main; main()"
         )
-        arguments = [tmp_path / "a.mbox", "--size", "60kb", "--count", "2000", "--workers", str(workers)]
+        arguments = [tmp_path / "a.mbox", "--size", "1kb", "--count", "30000", "--workers", str(workers)]
         done = subprocess.run(
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
         )
