@@ -158,7 +158,8 @@ class Renderer:
             counts(look.name, quantiles) for quantiles in (look.received, look.recipients, look.fields)
         )
         kinds = _kinds(recipe)
-        self._shelf = shelf_of(recipe.seed, look.locales, tuple(dict.fromkeys([*kinds, "base64"])))
+        encoded = ["base64"] if any(_SHAPES.index(shape) > _HTML for shape, _ in look.shapes) else []
+        self._shelf = shelf_of(recipe.seed, look.locales, tuple(dict.fromkeys([*kinds, *encoded])))
         self._pools, self._html_pools = np.array([self._shelf.numbers[kind] for kind in kinds]).reshape(2, -1)
         contents = [mime.content_fields(shape, charset) for shape in _SHAPES for charset in Charset]
         # With the blank line that ends the header; the last is for the fault.
