@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mboxgen import extras, headers, mime, people, streams, traces
+from mboxgen import extras, headers, mime, people, streams, text, traces
 from mboxgen.columns import Column, Table, distinct, hexadecimal, lengths, rows
 from mboxgen.distributions import counts, draw_counts, with_tail
 from mboxgen.draft import Draft, Finished
@@ -53,6 +53,10 @@ _ATTACHING = np.array([shape in (Shape.MIXED, Shape.NESTED, Shape.RELATED) for s
 _CORE_FIELDS = 5  # From, To, Subject, Date, Message-ID
 _SIGNED_FIELDS = 2  # DKIM-Signature, Authentication-Results
 _SEALED_FIELDS = 3  # of one ARC set
+_WIDE_LINES = (79, 81, 82, 86, 92, 100, 120, 160)  # by choice: half of list-2017 has its longest line above 81
+_ROOM_FOR_WIDE = 600  # beside the least: a longer lead would leave no room for an ordinary header
+_QUOTED = "quoted-printable"
+_AT_MOST_76 = np.array([charset.encoding == _QUOTED for charset in mime.CHARSETS])  # RFC 2045 section 6.7
 _ESMTPS = (Era.Y2017, Era.TODAY)  # RFC 3848
 
 
@@ -165,8 +169,12 @@ class Renderer:
         # With the blank line that ends the header; the last is for the fault.
         self._contents = Table([content + b"\r\n" for content in (*contents, mime.BROKEN_FIELDS)])
         self._content_octets = self._contents.octets - 2
-        self._content_fields = np.array([_fields_in(text) for text in self._contents.texts])
-        self._leads = Table(_leads(recipe))
+        self._content_fields = np.array([_fields_in(content) for content in self._contents.texts])
+        self._faulty = 1 << len(recipe.faults)
+        wide = [text.wide_line(recipe.seed, octets) for octets in _WIDE_LINES] if look.wide else []
+        self._leads = Table([lead + line for line in (b"", *wide) for lead in _leads(recipe)])
+        quoted = sum(weight for charset, weight in look.charsets if charset.encoding == _QUOTED)
+        self._wide = look.wide / (100 - quoted)
         self._start, self._span = _epoch_of(recipe.chosen_start), recipe.chosen_days * _SECONDS_PER_DAY
         self._signing = {
             "dkim": (_share_since(look.dkim, DKIM_SINCE, recipe), _epoch_of(DKIM_SINCE)),
@@ -224,6 +232,10 @@ class Renderer:
         broken = struck.get("broken-mime", np.False_)
         drawn.shapes[broken] = _PLAIN
         drawn.charsets[broken | struck.get("eight-bit", np.False_) | (drawn.shapes == _BARE)] = _ASCII
+        if self._wide:
+            hits = draws.hits("wide line", self._wide)[:count] & (octets >= _ROOM_FOR_WIDE + self._least)
+            hits &= ~_AT_MOST_76[drawn.charsets]
+            drawn.leads += hits * self._faulty * (1 + draws.below("wide line octets", len(_WIDE_LINES))[:count])
         return drawn
 
     def _struck(
@@ -324,8 +336,8 @@ class Renderer:
         to = map(self._fields.addresses.__getitem__, drawn.to[gone].tolist())
         received = [b""] * count
         filled = self._traces.filled(places[gone], zip(minutes, numbers, to, strict=True))
-        for at, text in zip(gone.tolist(), filled, strict=True):
-            received[at] = text
+        for at, fields in zip(gone.tolist(), filled, strict=True):
+            received[at] = fields
         before: list[Iterable[bytes]] = [column for column in (received, sealed, signed) if column]
         used += in_received
         if self._extras is None:
@@ -350,8 +362,8 @@ class Renderer:
         column = [b""] * len(epochs)
         octets[at] = lengths(texts)
         octets[octets > limit] = 0
-        for place, text in zip(at.tolist(), texts, strict=True):
-            column[place] = text if octets[place] else b""
+        for place, signature in zip(at.tolist(), texts, strict=True):
+            column[place] = signature if octets[place] else b""
         return column, octets
 
     def _content_numbers(self, drawn: _Drawn, room: NDArray[np.int64]) -> NDArray[np.int64]:

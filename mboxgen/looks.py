@@ -102,6 +102,7 @@ class Look:
 
     headers       octets of the header, its last blank line included; short messages get a shorter one
     dkim, arc     shares of messages with a DKIM-Signature, and with complete ARC sets
+    wide          share of messages whose longest line is above 78 octets
     extras        which further fields there are, a name in extras.EXTRAS; None: none, whatever `fields` says
     unique_share  the share of attachments that occur once
     """
@@ -118,6 +119,7 @@ class Look:
     recipients: Quantiles
     dkim: float = 0.0
     arc: float = 0.0
+    wide: float = 0.0
     extras: str | None = None
     locales: str = "en_US"
     threads: bool = False
@@ -184,6 +186,7 @@ _ALL = (
         (("0", 8), ("10", 11), ("25", 22), ("50", 30), ("99", 44), ("100", 52)),
         (("0", 1), ("10", 2), ("50", 6), ("95", 10), ("99", 13), ("100", 18)),
         _FEW_RECIPIENTS,
+        wide=25,
         extras="personal-2002",
         locales="en_US de_DE fr_FR es_ES",
         threads=True,
@@ -206,6 +209,7 @@ _ALL = (
         (("0", 1), ("10", 2), ("25", 5), ("50", 11), ("90", 35), ("99", 67), ("100", 144)),
         dkim=47.3,
         arc=3.0,
+        wide=61,
         extras="list",
         locales="en_US de_DE pl_PL",
         threads=True,
@@ -281,6 +285,7 @@ _ALL = (
         (("0", 8), ("10", 12), ("50", 17), ("99", 37), ("100", 42)),
         (("0", 1), ("10", 2), ("50", 4), ("95", 9), ("99", 12), ("100", 16)),
         (("0", 1), ("50", 1), ("90", 9), ("99", 46), ("100", 311)),
+        wide=51,
         extras="spam",
         locales="en_US es_ES",
     ),

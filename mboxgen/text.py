@@ -158,6 +158,12 @@ def wrap(words: Sequence[bytes], octets: int, limit: int = pools.LINE_OCTETS) ->
     return found
 
 
+def wide_line(seed: int, octets: int) -> bytes:
+    """Give one line of prose of exactly `octets` octets and CRLF, above the 78 that lines should have."""
+    words = b" ".join(tokens(seed, "en_US", 8 * octets, str.encode)).lower()
+    return _exact_line(words[words.index(b" ") + 1 :], octets + 2)
+
+
 def _exact_line(words: bytes, octets: int) -> bytes:
     """Cut a line of exactly `octets` octets with its CRLF; it ends in a full stop when there is room."""
     text = words[: octets - 2]

@@ -49,13 +49,13 @@ GOLDEN = {
     "loadsim-light": "8e33043309ae3b93",
     "loadsim-medium": "d6dc0bcba64eda57",
     "loadsim-heavy": "457983aef6bfa74e",
-    "sa-ham": "403d1c302c6b2c4d",
+    "sa-ham": "f941addbf809ab98",
     "sa-hardham": "ee01b84a15b7c13f",
-    "sa-spam": "2559cce2c0e5fa26",
+    "sa-spam": "e183ee3cceb39185",
     "list-all": "2c355a2cd78e436f",
-    "list-2017": "751117815f4f4098",
+    "list-2017": "5a80ec9f02f11e03",
     "corp": "57596674145d40b0",
-    "freebsdnet-2002": "65e930da4281f6ac",
+    "freebsdnet-2002": "0f7ec501e24e570c",
     "b2c-html": "ac30897ea7c578da",
 }
 

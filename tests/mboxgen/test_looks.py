@@ -178,6 +178,23 @@ def test_raw_8_bit_octets_are_as_often_as_in_the_source(made: Make, preset: str)
     assert 7 - POINTS < 100 * np.mean([not body.isascii() for body in bodies]) < 15 + POINTS
 
 
+@pytest.mark.parametrize(("preset", "p50", "above"), [("sa-ham", 75, 25), ("sa-spam", 79, 51), ("list-2017", 81, 61)])
+def test_longest_lines_are_as_long_as_in_the_source(made: Make, preset: str, p50: int, above: int) -> None:
+    """The median within two octets."""
+    corpus = made(preset)
+    bodies = [m[len(h) :] for m, h in zip(corpus.messages, corpus.headers, strict=True)]
+    longest = np.array([max(map(len, body.split(b"\r\n"))) for body in bodies])
+    assert np.median(longest) == pytest.approx(p50, abs=2)
+    assert 100 * np.mean(longest > 78) == pytest.approx(above, abs=POINTS)
+
+
+def test_quoted_printable_has_no_line_above_76(made: Make) -> None:
+    corpus = made("sa-spam")
+    for number, message in enumerate(corpus.messages):
+        if corpus.encoding(number) == "quoted-printable":
+            assert max(map(len, message[len(corpus.headers[number]) :].split(b"\r\n"))) <= 76
+
+
 def signature_fields(corpus: Corpus, *names: str) -> Iterator[dict[str, str]]:
     for name, value in itertools.chain.from_iterable(corpus.fields):
         if name in names:
