@@ -41,8 +41,9 @@ if sys.platform == "linux":
     def _begin(descriptor: int, offset: int, octets: int) -> None:
         import ctypes
 
-        begin = ctypes.CDLL(None).sync_file_range
-        begin(descriptor, ctypes.c_int64(offset), ctypes.c_int64(octets), ctypes.c_uint(_WRITE))
+        begin = getattr(ctypes.CDLL(None), "sync_file_range", None)  # not every C library has it
+        if begin is not None:
+            begin(descriptor, ctypes.c_int64(offset), ctypes.c_int64(octets), ctypes.c_uint(_WRITE))
 
 else:
 
