@@ -25,6 +25,8 @@ from mboxgen.sizes import PRESETS, SizeError, format_size, parse_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mboxgen.corpus import Progress
+
 EXIT_FAILED = 1
 EXIT_BROKEN = 99
 EXIT_INTERRUPTED = 105
@@ -38,6 +40,25 @@ Examples:
   mboxgen corpus.mbox --recipe corpus.toml
   mboxgen info corpus.mbox
   mboxgen verify corpus.mbox"""
+
+
+class _Stop:
+    """Ctrl-C or SIGTERM, remembered: what is raised while numpy's C modules are imported can get lost there."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise again what was asked for before."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+
+_STOP = _Stop()
 
 
 class _Size(click.ParamType[int]):
@@ -171,13 +192,12 @@ def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quie
 
     made_from = _recipe(recipe, options)
     with _progress(quiet) as update:
-        made = generate(
-            made_from,
-            path,
-            workers=workers or processors(),
-            force=force,
-            progress=lambda p: update(p.messages, p.of_messages, p.octets),
-        )
+
+        def progress(made: Progress) -> None:
+            _STOP.check()
+            update(made.messages, made.of_messages, made.octets)
+
+        made = generate(made_from, path, workers=workers or processors(), force=force, progress=progress)
     if not quiet:
         rate = format_size(round(made.octets / max(made.seconds, 1e-9)))
         click.echo(
@@ -270,7 +290,10 @@ def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Run the command line; the only place that maps what happened to an exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as after Ctrl-C: clean up, say so
+    _STOP.asked = False
+    signal.signal(signal.SIGTERM, _STOP)  # stop as after Ctrl-C: clean up, say so
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # it is ignored in the background of a script
+        signal.signal(signal.SIGINT, _STOP)
     try:
         code = commands.main(standalone_mode=False, prog_name="mboxgen")
     except click.ClickException as error:

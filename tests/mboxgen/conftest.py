@@ -52,7 +52,7 @@ def mboxgen(
     from mboxgen import cli
 
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", ["mboxgen", *map(str, arguments)])
@@ -63,4 +63,5 @@ def mboxgen(
         return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
 
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

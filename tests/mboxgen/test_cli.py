@@ -1,7 +1,9 @@
 """The command: what it says, where, and with which exit code."""
 
+import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mboxgen import Recipe, index, read_mbox
+from mboxgen import Recipe, index, people, read_mbox, vocabulary
 from mboxgen.blocks import smallest
 from mboxgen.cli import commands
 from mboxgen.faults import FAULTS
@@ -164,6 +166,22 @@ def test_faults_that_fit_alone_but_not_together_hit_in_the_order_given(mboxgen: 
     said = mboxgen("a.mbox", "--size", f"{size}:7", *both).stderr.splitlines()
     assert said[1:] == ["fault leading-dot: 7 messages drawn for it had no room for it and went without"]
     assert mboxgen("verify", "a.mbox").returncode == 0
+
+
+def test_an_interruption_that_got_lost_in_an_import_still_stops_it(
+    mboxgen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(locale: str) -> list[str]:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return names(locale)
+
+    names = vocabulary.first_names
+    monkeypatch.setattr(vocabulary, "first_names", lost)
+    people.gather.cache_clear()
+    done = mboxgen("a.mbox", "--size", "1kb:3")
+    people.gather.cache_clear()
+    assert (done.returncode, list(tmp_path.iterdir())) == (105, [])
 
 
 def test_options_win_over_the_recipe(mboxgen: Run, tmp_path: Path) -> None:
