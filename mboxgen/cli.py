@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,14 @@ import click
 from mboxgen.console import HELP_OPTIONS, Names, nearest_name, no_such_command, prepare_streams, usage_line
 from mboxgen.faults import FAULTS, FaultError, parse_fault
 from mboxgen.looks import LOOKS
-from mboxgen.sizes import PRESETS, SizeError, parse_size
+from mboxgen.sizes import PRESETS, SizeError, format_size, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from click.shell_completion import CompletionItem
+
+    from mboxgen.corpus import Progress
 
 EXIT_FAILED = 1
 EXIT_BROKEN = 99
@@ -42,6 +45,25 @@ Examples:
   mboxgen info corpus.mbox
   mboxgen verify corpus.mbox
   mboxgen index corpus.mbox"""
+
+
+class _Stop:
+    """Ctrl-C or SIGTERM, remembered: what is raised while numpy's C modules are imported can get lost there."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise again what was asked for before."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+
+_STOP = _Stop()
 
 
 class _Size(click.ParamType[int]):
@@ -166,32 +188,57 @@ def commands() -> None:
     type=click.Choice(["shuffled", "as-given"]),
     help="Order of sizes given with counts.  [default: shuffled]",
 )
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: 2025-11-01]")
-@click.option("--days", type=int, help="Span of the dates.  [default: 30]")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: the look's]")
+@click.option("--days", type=int, help="Span of the dates.  [default: the look's]")
+@click.option("--id-domain", metavar="NAME", help="Domain of the Message-IDs.  [default: mboxgen.example]")
 @click.option(
     "--recipe",
     type=click.Path(path_type=Path),
     help="A TOML file with these options, or a corpus's manifest to make it again; options given here win.",
 )
-@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="The most processes; fewer where more would not be sooner done.  [default: the processors here]",
+)
 @click.option("--force", is_flag=True, help="Replace a corpus that is there.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
-def make(path: Path, recipe: Path | None, workers: int, force: bool, quiet: bool, **options: Any) -> None:
+def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quiet: bool, **options: Any) -> None:
     """Make a corpus."""
-    from mboxgen import display
     from mboxgen.corpus import generate
+    from mboxgen.crew import processors
 
     made_from = _recipe(recipe, options)
-    with display.progress("messages", quiet) as update:
-        made = generate(
-            made_from,
-            path,
-            workers=workers,
-            force=force,
-            progress=lambda p: update(p.messages, p.of_messages, p.octets),
-        )
+    with _progress(quiet) as update:
+
+        def progress(made: Progress) -> None:
+            _STOP.check()
+            update(made.messages, made.of_messages, made.octets)
+
+        made = generate(made_from, path, workers=workers or processors(), force=force, progress=progress)
     if not quiet:
-        display.show_made(made)
+        rate = format_size(round(made.octets / max(made.seconds, 1e-9)))
+        click.echo(
+            f"{click.format_filename(path)}: {made.messages:,} messages, "
+            f"{format_size(made.delivered_octets)} delivered, {made.seconds:.1f} s, {rate}/s",
+            err=True,
+        )
+        if workers and made.workers < workers:
+            click.echo(f"made by {made.workers} of {workers} workers: more would not have been done sooner", err=True)
+        for name, missed in made.missed.items():
+            if missed:
+                click.echo(
+                    f"fault {name}: {missed:,} messages drawn for it had no room for it and went without", err=True
+                )
+
+
+def _progress(quiet: bool) -> AbstractContextManager[Callable[..., None]]:
+    """Give a bar when somebody sees it: rich takes longer to import than a small corpus to make."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext(lambda *_: None)
+    from mboxgen import display
+
+    return display.progress("messages", quiet)
 
 
 @commands.command(context_settings=HELP_OPTIONS)
@@ -274,9 +321,10 @@ def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
 def main() -> None:
     """Run the command line; the only place that maps what happened to an exit code."""
     prepare_streams()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # stop as after Ctrl-C: clean up, say so
-        if signal.getsignal(number) is signal.SIG_DFL:  # not what nohup has it ignore
-            signal.signal(number, signal.default_int_handler)
+    _STOP.asked = False
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # stop as after Ctrl-C: clean up, say so
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup, or in the background of a script
+            signal.signal(number, _STOP)
     try:
         code = commands.main(standalone_mode=False, prog_name="mboxgen")
     except click.ClickException as error:

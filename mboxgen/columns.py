@@ -61,6 +61,16 @@ def rows(count: int, *parts: bytes | NDArray[np.bytes_]) -> NDArray[np.bytes_]:
     return joined
 
 
+def distinct(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the different ones among numbers that lie near each other, rising, and the place of each number's in them.
+
+    np.unique does it for any numbers, and imports numpy.ma for that: a tenth of the time to a first small corpus.
+    """
+    least = numbers.min()
+    there = np.bincount(numbers - least) > 0
+    return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[numbers - least]
+
+
 def hexadecimal(numbers: NDArray[np.int64], digits: int) -> NDArray[np.bytes_]:
     """Give the last `digits` hexadecimal digits of numbers, lower case."""
     shifts = np.arange(4 * (digits - 1), -1, -4)

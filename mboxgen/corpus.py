@@ -1,6 +1,6 @@
 """From a recipe to a corpus on the disk, whole or not at all.
 
-Takes     a Recipe, a path, a number of workers
+Takes     a Recipe, a path, the most workers there may be
 Gives     the corpus, its index (mbox only) and its manifest; the same octets for any number of workers
 Refuses   to overwrite without `force`, or to replace a folder that is no corpus of ours
 Fails     GenerateError when the disk is full, a worker dies, the place cannot be written; nothing half-made stays
@@ -18,8 +18,9 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from mboxgen.sizes import format_size
 from mboxgen.worker import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mboxgen.plan import Plan
     from mboxgen.writer import Written
@@ -52,13 +53,18 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A finished corpus."""
+    """A finished corpus, and how many processes made it.
+
+    `missed` counts for each fault the messages drawn for it that had no room for it.
+    """
 
     path: Path
     messages: int
     delivered_octets: int
     octets: int
     seconds: float
+    missed: Mapping[str, int]
+    workers: int
 
 
 def generate(
@@ -69,7 +75,7 @@ def generate(
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Made:
-    """Make the corpus that `recipe` describes at `path`.
+    """Make the corpus that `recipe` describes at `path`, with at most so many workers: no more than make it sooner.
 
     RecipeError when the recipe cannot be carried out, GenerateError when the system does not let us. On these, and on
     KeyboardInterrupt, what was half made is removed.
@@ -85,7 +91,8 @@ def generate(
     partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")  # never one that is there
     try:
         with _sigxfsz_ignored():
-            total = _fill(counted, partial, workers, progress)
+            made = crew.Crew(Job(counted, partial), workers)
+            total = _fill(counted, partial, made, progress)
             _publish(path, partial, counted, total)
     except OSError as error:
         raise GenerateError(_words(error, path)) from error
@@ -94,7 +101,9 @@ def generate(
     finally:
         for leftover in _partials(partial):
             _remove(leftover)
-    return Made(path, counted.messages, total.delivered, total.octets, time.monotonic() - begun)
+    return Made(
+        path, counted.messages, total.delivered, total.octets, time.monotonic() - begun, total.missed, made.workers
+    )
 
 
 @dataclass(slots=True)
@@ -105,21 +114,23 @@ class _Total:
     octets: int = 0
     delivered: int = 0
     crc32: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
 
     def add(self, written: Written) -> None:
         self.messages += len(written.records)
         self.octets += written.octets
         self.delivered += int(written.records["delivered"].sum(dtype="u8"))
         self.crc32 = checksums.join(self.crc32, written.crc32, written.octets)
+        self.missed.update(written.missed)
 
 
-def _fill(counted: Plan, partial: Path, workers: int, progress: Callable[[Progress], None] | None) -> _Total:
+def _fill(counted: Plan, partial: Path, makers: crew.Crew, progress: Callable[[Progress], None] | None) -> _Total:
     """Make every block; the index grows with them, in order."""
     total = _Total()
     one_file = counted.recipe.format is Format.MBOX
     _create(partial, counted.recipe.format)
     with index.Writer(_partial_index(partial)) as writer:
-        for written in crew.blocks(Job(counted, partial), min(workers, counted.blocks)):
+        for written in makers.blocks():
             total.add(written)
             if one_file:
                 writer.add(written.records)

@@ -1,12 +1,15 @@
 """Share the blocks of a corpus among processes, and hand the results back in order.
 
-Takes     a job and a number of workers
+Takes     a job and the most workers there may be
 Gives     what was written of each block, in the order of the blocks
 Fails     CrewError when a worker dies or errs; OSError when the system refused it something
 Not here  what a worker does (worker), the files around it (corpus)
 
 A block's place in the file is known when all blocks before it have said how many octets they have. Workers make blocks
 at the same time and wait for their offset only then, so nobody writes a file twice or in the wrong order.
+
+A worker first has to start, which takes longer than a small corpus. So this process makes blocks by itself until it
+knows how long a block takes and whether workers would be done sooner.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
@@ -26,9 +30,12 @@ from mboxgen.worker import Failed, Job, Maker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mboxgen.writer import Written
+    from mboxgen.writer import Block, Written
 
 _PATIENCE_S = 10.0
+# Until a worker writes its first block it imports numpy and takes over the pools: 0.3 to 0.5 s (AMD EPYC, 2 cores,
+# 2026-11-27).
+_START_S = 0.5
 
 
 class CrewError(RuntimeError):
@@ -55,27 +62,59 @@ class _Course:
     written: dict[int, Written] = field(default_factory=dict)
 
 
-def blocks(job: Job, workers: int) -> Iterator[Written]:
-    """Make all blocks and yield what was written of each, in order."""
-    if workers == 1:
-        yield from _alone(job)
-        return
-    with _crew(job, workers) as crew:
-        course = _Course(job.plan.blocks)
+def processors() -> int:
+    """Give how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def helpful(most: int, blocks: int, seconds: float) -> int:
+    """Give how many workers shall make `blocks` blocks that would take one process `seconds`; 1: it goes on alone."""
+    workers = min(most, blocks, processors())
+    return workers if workers > 1 and seconds * (1 - 1 / workers) > _START_S else 1
+
+
+class Crew:
+    """Makes the blocks of one job; `workers` is how many processes made them."""
+
+    def __init__(self, job: Job, most: int) -> None:
+        self._job, self._most = job, most
+        self.workers = 1
+
+    def blocks(self) -> Iterator[Written]:
+        """Make all blocks and yield what was written of each, in order."""
+        blocks, renderer = self._job.plan.blocks, Renderer(self._job.plan)
+        done = offset = 0
+        for block, written in _alone(self._job, renderer):
+            yield written
+            done, offset = done + 1, offset + block.octets
+            if done == 1:
+                begun = time.monotonic()  # the first block is no measure: it makes tables
+                continue
+            if left := blocks - done:
+                self.workers = helpful(self._most, left, (time.monotonic() - begun) / (done - 1) * left)
+                if self.workers > 1:
+                    break
+        if done < blocks:
+            yield from _together(self._job, renderer, self.workers, _Course(blocks, done, done, offset))
+
+
+def _together(job: Job, renderer: Renderer, workers: int, course: _Course) -> Iterator[Written]:
+    with _crew(job, renderer, workers) as crew:
+        first = course.started
         for worker in crew:
             _start(worker, course)
-        for number in range(job.plan.blocks):
+        for number in range(first, course.blocks):
             while number not in course.written:
                 _listen(crew, course)
             yield course.written.pop(number)
 
 
-def _alone(job: Job) -> Iterator[Written]:
-    maker, offset = Maker(job, Renderer(job.plan)), 0
+def _alone(job: Job, renderer: Renderer) -> Iterator[tuple[Block, Written]]:
+    maker, offset = Maker(job, renderer), 0
     try:
         for number in range(job.plan.blocks):
             block = maker.make(number)
-            yield maker.write(number, block, offset)
+            yield block, maker.write(number, block, offset)
             offset += block.octets
     finally:
         maker.close()
@@ -147,13 +186,12 @@ def _death(worker: _Worker) -> str:
 
 
 @contextmanager
-def _crew(job: Job, workers: int) -> Iterator[list[_Worker]]:
+def _crew(job: Job, renderer: Renderer, workers: int) -> Iterator[list[_Worker]]:
     """Start the workers; stop them whatever happens."""
     crew: list[_Worker] = []
     try:
         crew.extend(_started() for _ in range(workers))
-        # Names and words are gathered once, while the workers start: taking them over is far cheaper than making them.
-        ready = pickle.dumps((job, Renderer(job.plan)))
+        ready = pickle.dumps((job, renderer))  # pools are taken over: that is far cheaper than making them
         for worker in crew:
             _send_pickled(worker, ready)
         yield crew

@@ -1,6 +1,6 @@
 """What `mboxgen` shows on the terminal.
 
-Takes     what was made, surveyed or verified
+Takes     what was surveyed or verified
 Gives     numbers on stdout, progress and talk on stderr
 Not here  the numbers themselves (corpus, survey, verify)
 """
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mboxgen.corpus import Made
     from mboxgen.mbox import Mbox
     from mboxgen.survey import Survey
     from mboxgen.verify import Verdict
@@ -50,17 +49,6 @@ def progress(unit: str, quiet: bool) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, octets=format_size(octets), rate=rate)
 
         yield update
-
-
-def show_made(made: Made) -> None:
-    """Say what was made, and how fast."""
-    rate = format_size(round(made.octets / max(made.seconds, 1e-9)))
-    console = Console(stderr=True, highlight=False)
-    console.print(
-        f"{escape(_shown(made.path))}: {made.messages:,} messages, {format_size(made.delivered_octets)} delivered, "
-        f"{made.seconds:.1f} s, {rate}/s",
-        soft_wrap=True,
-    )
 
 
 def show_survey(path: Path, found: Survey) -> None:

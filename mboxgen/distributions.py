@@ -225,6 +225,19 @@ def with_tail(name: str, quantiles: Sequence[tuple[str, int]], cap: int) -> Quan
     return QuantileTable(name, (*knots, *pareto_tail(knots[-1], cap)))
 
 
+_PARTS = 16  # of one, so that a count is rounded and not cut
+
+
+def counts(name: str, quantiles: Sequence[tuple[str, int]]) -> QuantileTable:
+    """Make a table of small numbers from quantiles up to 100; draw from it with `draw_counts`."""
+    return QuantileTable(name, tuple(between_quantiles([(percent, count * _PARTS) for percent, count in quantiles])))
+
+
+def draw_counts(table: QuantileTable, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Map uniform 64-bit draws to numbers of a table of `counts`."""
+    return (table.draw(raw) + _PARTS // 2) // _PARTS
+
+
 def lognormal(name: str, median: int, sigma: Decimal, least: int, cap: int) -> QuantileTable:
     """Make a log-normal table up to p99 and a Pareto tail above; nothing below `least` or above `cap`."""
     quantiles: list[tuple[str, int]] = []

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.mime import ATTACHMENTS, MAX_ATTACHMENTS, Attachment
+from mboxgen.mime import ATTACHMENT_WEIGHTS, MAX_ATTACHMENTS, Attachment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from mboxgen.looks import Look
 
 _COPIES = 64  # attachments that occur again and again
-_RECIPIENT_WEIGHTS = (86, 8, 4, 2)  # one to four; SPECmail2001: 85.7 % have one
-_ATTACHMENT_WEIGHTS = (70, 20, 10)[:MAX_ATTACHMENTS]
+_ATTACHED_WEIGHTS = (70, 20, 10)[:MAX_ATTACHMENTS]
 # Messages per thread of the Enron corpus: 200,399 mails, 123,501 of them in threads of two and more (Klimt and Yang
 # 2004); above 10 the source has classes, taken here as 14 and 24.
 _THREAD_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 24)
@@ -66,11 +65,15 @@ class Draws:
         found: NDArray[np.bool_] = streams.choose(self.raw(stream), _thresholds((1 - share, share))) == 1
         return found
 
-    def recipients(self, people: int) -> NDArray[np.int64]:
-        """Give the numbers of each message's recipients, one to four to a row; `people` where there are fewer."""
-        width = len(_RECIPIENT_WEIGHTS)
-        chosen = self.below("recipient", people, width).reshape(-1, width)
-        return np.where(np.arange(width) > self.choose("recipients", _RECIPIENT_WEIGHTS)[:, None], people, chosen)
+    def near(self, raw: NDArray[np.uint64], stream: str, part: int = 8) -> NDArray[np.uint64]:
+        """Give draws near others, at most one part of the whole away, and uniform as those are.
+
+        What would pass an end is folded back there. So long headers come with long messages and with many recipients,
+        and each still has its own distribution.
+        """
+        away = np.uint64((1 << 63) // part)
+        moved = (raw >> np.uint64(1)) + self.raw(stream) // np.uint64(part) - away
+        return np.where(moved >> np.uint64(63), ~moved, moved) << np.uint64(1)
 
     def threads(self, look: Look) -> tuple[NDArray[np.int64], dict[int, list[int]]]:
         """Give each message's thread, and for replies the places in the block of the thread's earlier messages."""
@@ -94,12 +97,12 @@ class Draws:
         return threads, earlier
 
     def attachments(self, wanted: NDArray[np.bool_], unique_share: float) -> dict[int, list[Attachment]]:
-        """Give one to three attachments for each message that wants some."""
+        """Give one to three attachments for each message that wants some; kinds are places in a table of mime's."""
         if not wanted.any():
             return {}
-        counts = self.choose("attachments", _ATTACHMENT_WEIGHTS)
+        counts = self.choose("attachments", _ATTACHED_WEIGHTS)
         columns = (
-            self.choose("attachment kind", [weight for *_, weight in ATTACHMENTS], MAX_ATTACHMENTS),
+            self.choose("attachment kind", ATTACHMENT_WEIGHTS, MAX_ATTACHMENTS),
             self.below("attachment share", 8, MAX_ATTACHMENTS),
             self.choose("attachment unique", (unique_share, 1 - unique_share), MAX_ATTACHMENTS),
             self.below("attachment copy", _COPIES, MAX_ATTACHMENTS),
@@ -119,4 +122,4 @@ def _thresholds(weights: tuple[float, ...]) -> NDArray[np.uint64]:
 def _attachment(kind: int, share: int, again: int, copy: int) -> Attachment:
     if not again:
         return Attachment(kind, share + 1)
-    return Attachment(copy % len(ATTACHMENTS), share + 1, copy + 1)  # a copy always is of the same kind
+    return Attachment(copy % len(ATTACHMENT_WEIGHTS), share + 1, copy + 1)  # a copy always is of the same kind

@@ -2,7 +2,8 @@
 
 Takes     people, times, identities: by column, for a block of messages
 Gives     header fields as octets with CRLF; From_ lines
-Not here  trace fields (traces), MIME fields and the body (mime), who writes to whom (blocks)
+Not here  trace fields (traces), signatures, what clients and lists add (extras), MIME fields and the body (mime), who
+          writes to whom (blocks)
 
 RFC 5322 section 3.6: From, Date, Message-ID, To, Subject at most once; lines below 78 where they can be folded. A field
 is a look-up in a table of ready ones, and a header one join.
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.columns import Column, Table, hexadecimal, rows
+from mboxgen.columns import Column, Table, distinct, hexadecimal, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mboxgen.people import People
 
 DATE_OCTETS = len(b"Date: Fri, 21 Nov 2025 22:55:03 +0000\r\n")
-_SPREAD = np.uint64(4_294_967_291)  # the largest prime below 2**32
+_BETWEEN, _COPIED = b",\r\n ", b"\r\nCc: "
 MAX_REFERENCES = 10  # the first and the latest nine: RFC 5322 section 3.6.4 sets no limit, clients cut
 _DAYS = (b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed")  # 1 January 1970 was a Thursday
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
@@ -40,7 +41,7 @@ class Moments:
 
     def __init__(self, epochs: NDArray[np.int64]) -> None:
         self.epochs, count = epochs, len(epochs)
-        days, on = np.unique(epochs // 86_400, return_inverse=True)
+        days, on = distinct(epochs // 86_400)
         mail, short, year = (np.array(texts)[on] for texts in zip(*map(_day, days.tolist()), strict=True))
         clocks = _CLOCKS[epochs % 86_400 // 60]
         self.minutes = rows(count, mail, clocks)
@@ -68,39 +69,43 @@ def _day(number: int) -> tuple[bytes, bytes, bytes]:
 
 
 class Identities:
-    """Message-IDs: unique by number, the same for the same seed, computed for any message without a memory."""
+    """Message-IDs: a message's number, what tells the recipe's corpus from all others, and a domain.
 
-    def __init__(self, seed: int, people: People) -> None:
-        self.run = streams.stream_number(f"run {seed}")
-        self._ends = Table([b".%08x@%b>" % (self.run, host) for host in people.hosts])
+    `digest` is Recipe.digest: with the seed alone, corpora of two presets would share all of them.
+    """
 
-    def of(self, numbers: NDArray[np.int64]) -> Column:
+    def __init__(self, digest: bytes, domain: bytes) -> None:
+        self._end = b".%b@%b>" % (digest, domain)
+
+    def of(self, numbers: NDArray[np.int64]) -> NDArray[np.bytes_]:
         """Give the Message-IDs of messages with their angle brackets; the number is octets 1 to 10."""
-        spread = numbers.astype(np.uint64) % _SPREAD * np.uint64(2_654_435_761) % _SPREAD
-        ends = (spread % np.uint64(len(self._ends.texts))).astype(np.int64)
-        begins = rows(len(numbers), b"<", hexadecimal(numbers, 10))
-        return Column(list(map(add, begins.tolist(), self._ends.pick(ends))), begins.itemsize + self._ends.octets[ends])
+        return rows(len(numbers), b"<", hexadecimal(numbers, 10), self._end)
 
 
 class Fields:
     """Ready fields of everyone who writes, and what they write about.
 
-    Senders and subjects from `wide` on are in UTF-8; subjects come as they are, then again as replies.
+    Senders and subjects from `wide` on are in UTF-8; subjects come as they are, then again as replies. Recipients stand
+    in a circle: the first is in To, those after it in Cc, so that any number of them is one slice.
     """
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, seed: int, people: People) -> None:
         persons = people.persons
         wide = [person for person in persons if not person.utf8_address.isascii()]
         self.wide_senders, self.wide_subjects = range(len(persons), len(persons) + len(wide)), 2 * len(people.subjects)
         mailboxes = [person.mailbox for person in persons] + [person.utf8_mailbox for person in wide]
         self.addresses = [person.address for person in (*persons, *wide)]
+        self.address_octets = np.array([len(address) for address in self.addresses])
         self.persons = len(persons)
         self.openings = Table([b"From %b" % address for address in self.addresses])
         # The last one is for messages that are too short to greet anybody.
         self.greetings = Table([*(b"Dear %b,\r\n\r\n" % person.first_name for person in persons), b""])
         self._senders = Table([b"From: %b\r\n" % mailbox for mailbox in mailboxes])
         self._first = Table([b"To: %b" % person.mailbox for person in persons])
-        self._more = Table([*(b",\r\n %b" % person.mailbox for person in persons), b""])
+        self.circle = streams.permutation(seed, "circle", len(persons))
+        listed = [_BETWEEN + persons[number].mailbox for number in self.circle.tolist()] * 2
+        self._listed = b"".join(listed)
+        self._listed_ends = np.cumsum([0, *map(len, listed)])
         written = (*people.subjects, *people.utf8_subjects)
         count = len(people.subjects)
         self._subjects = Table([
@@ -109,20 +114,36 @@ class Fields:
         ])  # fmt: skip
 
     def octets(
-        self, senders: NDArray[np.int64], recipients: NDArray[np.int64], subjects: NDArray[np.int64]
+        self, senders: NDArray[np.int64], to: NDArray[np.int64], subjects: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Give the octets of From, To and Subject; recipients are rows, filled up with the last of `more`."""
-        others: NDArray[np.int64] = self._more.octets[recipients[:, 1:]].sum(axis=1)
-        octets = self._senders.octets[senders] + self._first.octets[recipients[:, 0]] + others
-        return octets + self._subjects.octets[subjects]
+        """Give the octets of From, To and Subject."""
+        octets: NDArray[np.int64] = (
+            self._senders.octets[senders] + self._first.octets[to] + self._subjects.octets[subjects]
+        )
+        return octets
+
+    def copied(
+        self, places: NDArray[np.int64], recipients: NDArray[np.int64], octets: NDArray[np.int64]
+    ) -> tuple[list[bytes], NDArray[np.int64]]:
+        """Give Cc fields, without the CRLF after them, for the recipients after a place of the circle.
+
+        `recipients` includes the one in To; there are fewer where they would need more than `octets`.
+        """
+        begins = self._listed_ends[places + 1]
+        fitting = np.searchsorted(self._listed_ends, begins + np.maximum(octets, 0), side="right") - 1
+        ends = self._listed_ends[np.minimum(fitting, np.minimum(places + recipients, places + self.persons))]
+        some = np.flatnonzero(ends > begins)
+        fields = [b""] * len(places)
+        skipped = len(_BETWEEN)
+        for at, begin, end in zip(some.tolist(), begins[some].tolist(), ends[some].tolist(), strict=True):
+            fields[at] = _COPIED + self._listed[begin + skipped : end]
+        return fields, np.where(ends > begins, len(_COPIED) + ends - begins - skipped, 0)
 
     def columns(
-        self, senders: NDArray[np.int64], recipients: NDArray[np.int64], subjects: NDArray[np.int64]
+        self, senders: NDArray[np.int64], to: NDArray[np.int64], copied: list[bytes], subjects: NDArray[np.int64]
     ) -> list[Iterable[bytes]]:
-        """Give From, To and Subject, in several columns."""
-        first, *others = recipients.T
-        more = (self._more.pick(column) for column in others)
-        return [self._senders.pick(senders), self._first.pick(first), *more, self._subjects.pick(subjects)]
+        """Give From, To, Cc and Subject, in several columns."""
+        return [self._senders.pick(senders), self._first.pick(to), copied, self._subjects.pick(subjects)]
 
 
 def references(identities: list[bytes], earlier: list[int]) -> bytes:

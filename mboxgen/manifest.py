@@ -2,11 +2,8 @@
 
 Takes     a plan that was carried out, and sums of what was written; later the manifest's path
 Gives     the manifest as JSON has it; the recipe in it; what would make the corpus differ if it were made here
-Refuses   a recipe that would give other octets here: RecipeError names the version to use
+Refuses   a recipe of another format, which would give other octets here
 Not here  what a recipe may say (recipe), whether the file is still what was made (verify)
-
-Words and names come from faker. `words` in a manifest is a sum of the lists that were used: another version of it may
-have the same ones or others, so the sum decides and the version only says what to install.
 """
 
 from __future__ import annotations
@@ -17,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from mboxgen import recipe as recipes
 from mboxgen.limited import read_limited
-from mboxgen.recipe import Recipe, RecipeError
+from mboxgen.recipe import FORMAT_VERSION, Recipe, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-FORMAT_VERSION = 2  # the same recipe gives the same octets as long as this number is the same
 
 
 _MAX_OCTETS = 16 * 1024 * 1024
@@ -36,7 +31,6 @@ def path_of(corpus: Path) -> Path:
 
 def describe(recipe: Recipe, messages: int, delivered_octets: int, file: Mapping[str, Any]) -> dict[str, Any]:
     """Give the manifest of a corpus; `file` has its octets and checksum."""
-    import faker
     import numpy as np
 
     return {
@@ -46,8 +40,7 @@ def describe(recipe: Recipe, messages: int, delivered_octets: int, file: Mapping
         "delivered_octets": delivered_octets,
         "file": file,
         "recipe": recipe.as_fields(),
-        "words": _words(recipe),
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "faker": faker.VERSION},
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
 
 
@@ -75,18 +68,6 @@ def difference(corpus: Path) -> str | None:
 
 
 def _difference(manifest: Mapping[str, Any]) -> str | None:
-    from importlib.metadata import version
-
     if manifest["format_version"] != FORMAT_VERSION:
         return f"it was made in format {manifest['format_version']}, this mboxgen makes format {FORMAT_VERSION}"
-    used, found = manifest["versions"]["faker"], version("faker")
-    if used == found or manifest["words"] == _words(Recipe(**recipes.from_fields(manifest["recipe"], "manifest"))):
-        return None
-    return f"it was made with the words of faker {used}, those of {found} differ; install faker=={used}"
-
-
-def _words(recipe: Recipe) -> str:
-    """Give the sum of all word lists and names that the recipe takes from faker."""
-    from mboxgen import blocks, people
-
-    return people.fingerprint(blocks.all_locales(recipe))
+    return None

@@ -1,4 +1,4 @@
-"""Bodies, to the octet, in one of six MIME shapes.
+"""Bodies, to the octet, in one of eight MIME shapes.
 
 Takes     letters (what was drawn for messages of one shape), the number of octets each body must have
 Gives     columns put into a draft: fixed octets, and runs still to be cut from a pool
@@ -20,7 +20,7 @@ import numpy as np
 from mboxgen import parts
 from mboxgen.columns import Table, lengths, rows
 from mboxgen.enums import table_of
-from mboxgen.looks import Charset, Shape
+from mboxgen.looks import Charset, Era, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,15 +48,31 @@ _PLAIN_FIELDS = tuple(charset.plain_fields for charset in CHARSETS)
 _HTML_FIELDS = tuple(charset.html_fields for charset in CHARSETS)
 _SIGNATURE = 400
 
-# Type, ending, first octets, weight: kinds as in office mail, by choice.
-ATTACHMENTS = (
-    (b"application/pdf", b"pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", 30),
-    (b"image/jpeg", b"jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01", 25),
-    (b"application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"docx", b"PK\x03\x04\x14\x00", 15),
-    (b"image/png", b"png", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", 12),
-    (b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"xlsx", b"PK\x03\x04\x14\x00", 10),
-    (b"application/zip", b"zip", b"PK\x03\x04\x14\x00\x00\x00", 8),
+# Type, ending, first octets: kinds as in office mail, by choice. Those of one place have one weight.
+_NEW = (
+    (b"application/pdf", b"pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
+    (b"image/jpeg", b"jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01"),
+    (b"application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"docx", b"PK\x03\x04\x14\x00"),
+    (b"image/png", b"png", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"),
+    (b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"xlsx", b"PK\x03\x04\x14\x00"),
+    (b"application/zip", b"zip", b"PK\x03\x04\x14\x00\x00\x00"),
 )
+_OLD = (  # before 2006
+    (b"application/pdf", b"pdf", b"%PDF-1.3\n%\xe2\xe3\xcf\xd3\n"),
+    (b"image/jpeg", b"jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01"),
+    (b"application/msword", b"doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+    (b"image/gif", b"gif", b"GIF89a"),
+    (b"application/vnd.ms-excel", b"xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+    (b"application/zip", b"zip", b"PK\x03\x04\x14\x00\x00\x00"),
+)
+ATTACHMENT_WEIGHTS = (30, 25, 15, 12, 10, 8)
+_IMAGES = (1, 3)
+_BEFORE_2006 = (Era.Y2002, Era.ARCHIVE)
+
+
+def attachment_kinds(era: Era) -> tuple[tuple[bytes, bytes, bytes], ...]:
+    """Give the kinds of attachments of a time."""
+    return _OLD if era in _BEFORE_2006 else _NEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +90,7 @@ class Letters:
 
     charsets and pools are places in CHARSETS and on the shelf; tokens are unique in the corpus and equally long;
     greetings and leads, which faults put before the text, are numbers in their tables, the last greeting is empty;
-    attachments are found by a message's place in the block.
+    attachments are found by a message's place in the block, `kinds` is what their kinds stand for.
     """
 
     at: NDArray[np.int64]
@@ -87,6 +103,7 @@ class Letters:
     ready_greetings: Table
     ready_leads: Table
     attachments: Mapping[int, list[Attachment]]
+    kinds: tuple[tuple[bytes, bytes, bytes], ...]
 
     def part(self, at: NDArray[np.int64]) -> Letters:
         """Those of some messages."""
@@ -106,27 +123,34 @@ def _multipart_fields(kind: bytes, extra: bytes = b"") -> bytes:
 
 
 _FIELDS = table_of(
-    [shape for shape in Shape if shape not in (Shape.PLAIN, Shape.HTML)],
+    [shape for shape in Shape if shape not in (Shape.PLAIN, Shape.HTML, Shape.BARE)],
     {
         Shape.ALTERNATIVE: _multipart_fields(b"alternative"),
         Shape.MIXED: _multipart_fields(b"mixed"),
         Shape.NESTED: _multipart_fields(b"mixed"),
-        Shape.SIGNED: _multipart_fields(b"signed", b'micalg=pgp-sha256;\r\n\tprotocol="application/pgp-signature"; '),
+        Shape.RELATED: _multipart_fields(b"related", b'type="text/html"; '),
+        # RFC 3156 section 5; every OpenPGP program has had SHA-1 from 1996 on, and SHA-256 from 2003.
+        Shape.SIGNED: _multipart_fields(b"signed", b'micalg=pgp-sha1;\r\n\tprotocol="application/pgp-signature"; '),
     },
 )
 
 
 def content_fields(shape: Shape, charset: Charset) -> bytes:
     """Give MIME-Version and the Content-… fields; those of a multipart have a %b for the token."""
-    if shape is Shape.PLAIN:
-        return b"" if charset is Charset.UNDECLARED else b"MIME-Version: 1.0\r\n" + charset.plain_fields
-    return b"MIME-Version: 1.0\r\n" + charset.html_fields if shape is Shape.HTML else _FIELDS[shape]
+    match shape:
+        case Shape.BARE:
+            return b""
+        case Shape.PLAIN:
+            return b"MIME-Version: 1.0\r\n" + charset.plain_fields
+        case Shape.HTML:
+            return b"MIME-Version: 1.0\r\n" + charset.html_fields
+    return _FIELDS[shape]
 
 
 def put_bodies(draft: Draft, shape: Shape, letters: Letters, octets: NDArray[np.int64]) -> None:
     """Put bodies of exactly `octets` octets, at least their shape's least and the lead, into the draft."""
     match shape:
-        case Shape.PLAIN:
+        case Shape.BARE | Shape.PLAIN:
             _put_plain(draft, letters, octets)
         case Shape.HTML:
             _put_html(draft, letters, octets, lead=True)
@@ -134,8 +158,8 @@ def put_bodies(draft: Draft, shape: Shape, letters: Letters, octets: NDArray[np.
             _put_alternative(draft, letters, octets, b"")
         case Shape.SIGNED:
             _put_signed(draft, letters, octets)
-        case Shape.MIXED | Shape.NESTED:
-            _put_mixed(draft, letters, octets, shape is Shape.NESTED)
+        case Shape.MIXED | Shape.NESTED | Shape.RELATED:
+            _put_mixed(draft, letters, octets, shape)
 
 
 def _put_plain(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> None:
@@ -185,24 +209,30 @@ def _put_signed(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> No
     draft.fixed(ends)
 
 
-def _put_mixed(draft: Draft, letters: Letters, octets: NDArray[np.int64], nested: bool) -> None:
+def _put_mixed(draft: Draft, letters: Letters, octets: NDArray[np.int64], shape: Shape) -> None:
     tokens = letters.tokens.tolist()
     ends = [b"\r\n--=_%b--\r\n" % token for token in tokens]
-    least = letters.lead_octets + (Shape.ALTERNATIVE.least_body if nested else 2)
-    if nested:
+    if shape is Shape.NESTED:
+        in_text = Shape.ALTERNATIVE.least_body
         heads = [_NESTED_HEAD % (token, token) for token in tokens]
     else:
-        heads = _for_each(letters, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
+        in_text = Shape.HTML.least_body if shape is Shape.RELATED else 2
+        fields = _HTML_FIELDS if shape is Shape.RELATED else _PLAIN_FIELDS
+        heads = _for_each(letters, b"--=_%b\r\n%b\r\n", fields)
+    least = letters.lead_octets + in_text
     room = octets - lengths(heads) - lengths(ends)
     to_share = (room - np.maximum(least, np.minimum(_MAX_TEXT, room // 3))).tolist()
     attachments = map(letters.attachments.__getitem__, letters.at.tolist())
-    fitted = list(map(_fit, tokens, attachments, to_share))
-    in_text = room - np.array([sum(len(head) + run for head, run, _ in attached) for attached in fitted], np.int64)
+    related = shape is Shape.RELATED
+    fitted = [_fit(letters.kinds, related, *each) for each in zip(tokens, attachments, to_share, strict=True)]
+    text_octets = room - np.array([sum(len(head) + run for head, run, _ in attached) for attached in fitted], np.int64)
     draft.fixed(heads)
-    if nested:
-        _put_alternative(draft, letters, in_text, b"a")
+    if shape is Shape.NESTED:
+        _put_alternative(draft, letters, text_octets, b"a")
+    elif related:
+        _put_html(draft, letters, text_octets, lead=True)
     else:
-        _put_plain(draft, letters, in_text)
+        _put_plain(draft, letters, text_octets)
     for number in range(MAX_ATTACHMENTS):
         attached = [fits[number] if number < len(fits) else (b"", 0, 0) for fits in fitted]
         draft.fixed([head for head, _, _ in attached])
@@ -221,17 +251,26 @@ def _base64(draft: Draft, count: int) -> NDArray[np.int64]:
     return np.full(count, draft.shelf.numbers["base64"])
 
 
-def _fit(token: bytes, attachments: list[Attachment], room: int) -> list[tuple[bytes, int, int]]:
-    """Share the room among the attachments: (fields and first lines, octets of the run, copy) for each that fits."""
+def _fit(
+    kinds: tuple[tuple[bytes, bytes, bytes], ...],
+    related: bool,
+    token: bytes,
+    attachments: list[Attachment],
+    room: int,
+) -> list[tuple[bytes, int, int]]:
+    """Share the room among the attachments: (fields and first lines, octets of the run, copy) for each that fits.
+
+    Related ones are images that the text shows.
+    """
     fitted = []
     total = sum(attachment.share for attachment in attachments)
     for number, attachment in enumerate(attachments):
-        mime_type, ending, magic, _ = ATTACHMENTS[attachment.kind]
+        mime_type, ending, magic = kinds[_IMAGES[attachment.kind % len(_IMAGES)] if related else attachment.kind]
         name = b"copy-%03d" % attachment.copy if attachment.copy else b"%b-%d" % (token[:10], number)
         fields = (
-            b"\r\n--=_%b\r\nContent-Type: %b;\r\n\tname=%b.%b\r\nContent-Disposition: attachment; filename=%b.%b\r\n"
+            b"\r\n--=_%b\r\nContent-Type: %b;\r\n\tname=%b.%b\r\nContent-Disposition: %b; filename=%b.%b\r\n"
             b"Content-Transfer-Encoding: base64\r\n\r\n"
-        ) % (token, mime_type, name, ending, name, ending)
+        ) % (token, mime_type, name, ending, b"inline" if related else b"attachment", name, ending)
         share = min(room * attachment.share // total, room) - len(fields)
         lines = _line(magic + name) if attachment.copy else _line(magic) + _line(token + b" %d" % number)
         wanted = _copy_octets(attachment.copy) if attachment.copy else share - len(lines)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mboxgen.pools import Pool
 
 _POOL_OCTETS = 256 << 10
-LATIN1_LOCALES = "de_DE fr_FR es_ES"
+_LATIN1_LOCALES = "de_DE fr_FR es_ES"
 _TAGS = (b"p", b"td", b"li", b"div", b"span")
 _LONGEST_TAG = len(b"<span></span>")
 _BASE64_LINES = 8192  # a multiple of four: runs then end at a line's end
@@ -68,7 +68,7 @@ class Pools:
     def _writing(self, kind: str) -> tuple[str, Callable[[str], bytes]]:
         locales = "en_US" if kind == "ascii" else self._locales
         if kind.startswith("latin-1"):
-            locales = LATIN1_LOCALES
+            locales = _LATIN1_LOCALES
         charset, _, quoted = kind.partition(" ")
         if quoted:
             return locales, lambda word: _quoted_printable(word, charset)

@@ -11,12 +11,11 @@ Names outside ASCII become encoded-words (RFC 2047); with SMTPUTF8 (RFC 6532) th
 from __future__ import annotations
 
 import base64
-import hashlib
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mboxgen import streams, text
+from mboxgen import streams, vocabulary
 
 PEOPLE_PER_LOCALE = 256
 SUBJECTS = 2048
@@ -68,12 +67,6 @@ def gather(seed: int, locales: str) -> People:
     return People(tuple(persons), encoded, tuple(subject.encode() for subject in subjects), hosts)
 
 
-def fingerprint(locales: str) -> str:
-    """Give a short sum of all that faker says for these locales: another version may have other words or names."""
-    lists = [(text.vocabulary(locale), _names(locale, 0)) for locale in locales.split()]
-    return hashlib.sha256(repr(lists).encode()).hexdigest()[:16]
-
-
 def encoded_words(phrase: str) -> bytes:
     """Give a phrase as a header may carry it: as it is when ASCII, else as folded encoded-words."""
     if phrase.isascii():
@@ -104,9 +97,10 @@ def _person(first: str, last: str, number: int, domain: bytes) -> Person:
 
 
 def _names(locale: str, seed: int) -> list[tuple[str, str]]:
-    generator = text.speaker(locale)
-    generator.seed_instance(seed & 0xFFFFFFFF)
-    pairs = [(generator.first_name(), generator.last_name()) for _ in range(PEOPLE_PER_LOCALE)]
+    pools = vocabulary.first_names(locale), vocabulary.family_names(locale)
+    draws = streams.raw(seed, f"names {locale}", 0, 2 * PEOPLE_PER_LOCALE).reshape(2, -1)
+    firsts, families = (streams.below(raw, len(names)).tolist() for raw, names in zip(draws, pools, strict=True))
+    pairs = zip(map(pools[0].__getitem__, firsts), map(pools[1].__getitem__, families), strict=True)
     return [(first.replace(".", ""), last.replace(".", "")) for first, last in pairs]
 
 
@@ -117,8 +111,7 @@ def _latin(name: str) -> str:
 
 
 def _domains(seed: int) -> list[bytes]:
-    words, _ = text.vocabulary("en_US")
-    short = [word.lower() for word in words if 3 <= len(word) <= 8 and word.isascii()]
+    short = [word.lower() for word in vocabulary.words("en_US") if 3 <= len(word) <= 8 and word.isascii()]
     picks = streams.permutation(seed, "domains", len(short)).tolist()[:_DOMAINS]
     endings = ("example", "test", "example", "invalid")
     return [
@@ -130,7 +123,7 @@ def _domains(seed: int) -> list[bytes]:
 def _subjects(seed: int, locales: str) -> list[str]:
     draws = streams.raw(seed, f"subjects {locales}", 0, SUBJECTS * 8)
     numbers = iter((draws >> 8).tolist())
-    pools = [text.vocabulary(locale)[0] for locale in locales.split()]
+    pools = [vocabulary.words(locale) for locale in locales.split()]
     subjects = []
     for number in range(SUBJECTS):
         words = pools[number % len(pools)]

@@ -135,7 +135,7 @@ _ALL = (
         "sa-ham",
         "measured: SpamAssassin public corpus 2002-2005, ham, 4,150 messages",
         "wanted mail of 2002, median 3.4 kB, up to 305 kB",
-        "personal",
+        "personal-2002",
         _quantiles(
             304_681, ("0", 850), ("1", 977), ("5", 1_082), ("10", 1_199), ("25", 2_572), ("50", 3_411),
             ("75", 4_500), ("90", 6_607), ("95", 13_257), ("99", 33_779),
@@ -145,7 +145,7 @@ _ALL = (
         "sa-hardham",
         "measured: SpamAssassin public corpus 2002-2005, hard ham, 250 messages",
         "newsletters of 2002, median 25 kB, up to 305 kB",
-        "newsletter",
+        "newsletter-2002",
         _quantiles(
             304_681, ("0", 1_600), ("1", 2_196), ("5", 3_468), ("10", 4_155), ("25", 9_151), ("50", 24_699),
             ("75", 31_793), ("90", 34_356), ("95", 38_712), ("99", 105_810),
@@ -164,8 +164,8 @@ _ALL = (
     Preset(
         "list-all",
         "measured: linux-mips list archive 1994-2019, 6,007 of 84,099 messages",
-        "a developers' list, median 4.1 kB, up to 1.4 MB",
-        "list",
+        "a developers' list, dated from 2001 on, median 4.1 kB, up to 1.4 MB",
+        "list-archive",
         _quantiles(
             1_396_834, ("0", 1_100), ("1", 1_449), ("5", 1_817), ("10", 2_057), ("25", 2_714), ("50", 4_059),
             ("75", 6_176), ("90", 10_656), ("95", 15_956), ("99", 47_598),
@@ -174,7 +174,7 @@ _ALL = (
     Preset(
         "list-2017",
         "measured: linux-mips list archive 2017-2019, 6,012 of 18,034 messages",
-        "a developers' list with today's long headers, median 6.0 kB, up to 1.4 MB",
+        "a developers' list with long headers and many in Cc, median 6.0 kB, up to 1.4 MB",
         "list",
         _quantiles(
             1_396_814, ("0", 1_900), ("1", 2_555), ("5", 3_215), ("10", 3_667), ("25", 4_596), ("50", 6_030),
@@ -197,7 +197,7 @@ _ALL = (
         "freebsdnet-2002",
         "freebsd-net list, October 2002, message 203: a mail server's size histogram",
         "cumulative sizes by powers of two up to 4 MiB; the first bucket starts at 900 octets",
-        "personal",
+        "personal-2002",
         _histogram(
             0, ("0", 900), ("23.53", 2 * KIB), ("49.17", 4 * KIB), ("67.60", 8 * KIB), ("79.58", 16 * KIB),
             ("85.36", 32 * KIB), ("90.47", 64 * KIB), ("93.30", 128 * KIB), ("95.74", 256 * KIB),

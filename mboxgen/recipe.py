@@ -12,6 +12,9 @@ import dataclasses
 import datetime as dt
 import difflib
 import enum
+import hashlib
+import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,8 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+FORMAT_VERSION = 3  # the same recipe gives the same octets as long as this number is the same
 MAX_COUNT = 10**10  # the identity of a message has ten hexadecimal digits
 MAX_SEED = (1 << 128) - 1  # what numpy's SeedSequence takes up without folding
+
+_DOMAIN = re.compile(
+    r"(?=.{1,64}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
 
 
 _MAX_RECIPE_OCTETS = 16 * 1024 * 1024
@@ -77,7 +85,8 @@ class Recipe:
     unique_share  share of attachments that occur once; None: the look's own
     smtputf8      share of messages with addresses and header fields in raw UTF-8
     faults        (name, share of messages), see FAULTS
-    start, days   the dates of the messages rise evenly over this span
+    start, days   the dates of the messages rise evenly over this span; None: the look's own
+    id_domain     what stands after the @ of Message-IDs
     """
 
     sizes: tuple[str, ...]
@@ -92,8 +101,9 @@ class Recipe:
     format: Format = Format.MBOX
     eol: Eol | None = None
     order: Order = Order.SHUFFLED
-    start: dt.date = dt.date(2025, 11, 1)
-    days: int = 30
+    start: dt.date | None = None
+    days: int | None = None
+    id_domain: str = "mboxgen.example"
 
     def __post_init__(self) -> None:
         try:
@@ -105,6 +115,11 @@ class Recipe:
         self._check_numbers()
         if self.look is not None and self.look not in LOOKS:
             raise RecipeError(f'expected a look ({", ".join(LOOKS)}), got "{self.look}"')
+        if self.chosen_start < self.chosen_look.era.since:
+            raise RecipeError(
+                f'mail of the look "{self.chosen_look.name}" has fields that did not exist before '
+                f"{self.chosen_look.era.since}, got --start {self.chosen_start}; choose a later date or another --look"
+            )
         if self.count is None and self.total_octets is None and self.counts is None:
             raise RecipeError(
                 f'how many messages of "{distribution.name}"? say --count or --total-size, '
@@ -124,8 +139,9 @@ class Recipe:
             ("seed", 0 <= self.seed <= MAX_SEED, "0 to 2^128 - 1", self.seed),
             ("unique-share", 0 <= self.chosen_unique_share <= 1, "0 to 1", self.unique_share),
             ("smtputf8", 0 <= self.smtputf8 <= 1, "0 to 1", self.smtputf8),
-            ("days", 0 < self.days <= 36_525, "1 to 36525", self.days),
-            ("start", 1971 <= self.start.year <= 2099, "1971 to 2099", self.start),
+            ("days", self.days is None or 0 < self.days <= 36_525, "1 to 36525", self.days),
+            ("start", self.start is None or 1971 <= self.start.year <= 2099, "1971 to 2099", self.start),
+            ("id-domain", bool(_DOMAIN.fullmatch(self.id_domain)), "a domain of at most 64 characters", self.id_domain),
         )
         for name, good, wanted, found in checks:
             if not good:
@@ -162,6 +178,25 @@ class Recipe:
         return LOOKS[name]
 
     @property
+    def chosen_start(self) -> dt.date:
+        """The first date asked for, or the look's."""
+        return self.start or self.chosen_look.era.start
+
+    @property
+    def chosen_days(self) -> int:
+        """The span asked for, or the look's."""
+        return self.days or self.chosen_look.era.days
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of all that decides what messages say: no other corpus has them.
+
+        The form of the file (format, eol) is left out: the same message has the same Message-ID in every one.
+        """
+        fields = {name: value for name, value in self.as_fields().items() if name not in ("format", "eol")}
+        return hashlib.sha256(json.dumps([FORMAT_VERSION, fields], sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
     def chosen_unique_share(self) -> float:
         """The share asked for, or the look's."""
         return self.chosen_look.unique_share if self.unique_share is None else self.unique_share
@@ -178,7 +213,7 @@ class Recipe:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["faults"] = [f"{name}:{share}" for name, share in self.faults]
         fields["sizes"] = list(self.sizes)
-        fields["start"] = self.start.isoformat()
+        fields["start"] = self.start.isoformat() if self.start else None
         fields["total_size"] = fields.pop("total_octets")
         return {
             name: value.value if isinstance(value, enum.Enum) else value
@@ -297,4 +332,5 @@ _FIELDS: Mapping[str, tuple[str, Any]] = {
     "order": ('"shuffled" or "as-given"', lambda value: ("order", Order(value))),
     "start": ("a date such as 2025-11-01", lambda value: ("start", _date(value))),
     "days": ("a whole number of days", lambda value: ("days", _whole(value))),
+    "id_domain": ("a domain", lambda value: ("id_domain", str(value))),
 }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from stringzilla import find
 
+from mboxgen.enums import table_of
 from mboxgen.examine import examine
 from mboxgen.flags import Flag
 from mboxgen.mbox import Block, Oddities, open_path
@@ -34,7 +35,7 @@ _TYPE = re.compile(rb"[ \t]*:[ \t]*(?:\r?\n[ \t]+)?([!-:<-~]+)")
 _FIELD = re.compile(rb"(?:[^\n]*\n[ \t])*[^\n]*")
 _BOUNDARY = re.compile(rb"boundary[ \t]*=[ \t]*(?:\"([^\"\r\n]{1,70})\"|([!-:<-~]{1,70}))", re.IGNORECASE)
 _FIELDS = {b"date": "no Date field", b"from": "no From field", b"message-id": "no Message-ID field"}
-_FLAG_WORDS = {
+_FLAG_WORDS = table_of(Flag, {
     Flag.LF_ONLY: None,  # said as the line ends of the file
     Flag.LEADING_DOT: 'lines that begin with "."',
     Flag.EIGHT_BIT: "octets above 127 in the body",
@@ -47,9 +48,7 @@ _FLAG_WORDS = {
     Flag.UNTERMINATED: "no line end at the end",
     Flag.ODD_HEADER: "a header line that is no field",
     Flag.CHECKSUMS_KNOWN: None,
-}
-if _FLAG_WORDS.keys() != set(Flag):
-    raise AssertionError("every flag has its words, or says that it has none")
+})  # fmt: skip
 _LONGEST_SHAPE = 128  # octets of a Content-Type field that say the shape
 _LONGEST_FIELD = 4096
 _HEADERS_AT_ONCE = 1024

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from mboxgen import writer
 from mboxgen.recipe import Format
+from mboxgen.writeback import Writeback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,7 @@ class Maker:
         self._renderer = renderer
         one_file = self._recipe.format is Format.MBOX
         self._descriptor = os.open(job.partial, os.O_WRONLY | os.O_NOFOLLOW) if one_file else None
+        self._writeback = None if self._descriptor is None else Writeback(self._descriptor)
 
     def make(self, number: int) -> Block:
         """Render a block and count its octets."""
@@ -55,8 +57,10 @@ class Maker:
 
     def write(self, number: int, block: Block, offset: int) -> Written:
         """Write a block: into the mbox at the offset, or as files."""
-        if self._descriptor is not None:
-            return writer.write_mbox(block, self._descriptor, offset)
+        if self._descriptor is not None and self._writeback is not None:
+            written = writer.write_mbox(block, self._descriptor, offset)
+            self._writeback.wrote(offset, block.octets)
+            return written
         first = self._job.plan.numbers(number).start
         return writer.write_files(block, self._job.partial, first, self._recipe.format is Format.MAILDIR)
 

@@ -22,7 +22,7 @@ from mboxgen.flags import Flag
 from mboxgen.index import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,11 +48,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written of a block."""
+    """What was written of a block; `missed` as in blocks.Rendered."""
 
     records: NDArray[np.void]
     octets: int
     crc32: int
+    missed: Mapping[str, int]
 
 
 def lay_out(rendered: Rendered, lf: bool) -> Block:
@@ -86,7 +87,8 @@ def write_mbox(block: Block, descriptor: int, offset: int) -> Written:
         else:
             position = _write(descriptor, pieces, position)
     block.records["offset"] += np.uint64(offset)
-    return Written(block.records, block.octets, crc if joined else messages.crc32())
+    crc = crc if joined else messages.crc32()
+    return Written(block.records, block.octets, crc, block.rendered.missed)
 
 
 def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Written:
@@ -101,7 +103,7 @@ def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Writte
             for pieces in _chunks(block, starts[at] + 1, starts[at + 1] - 1):  # without From_ line and blank line
                 file.write(_joined(pieces, block.lf))
         octets += length
-    return Written(block.records, octets, 0)
+    return Written(block.records, octets, 0, block.rendered.missed)
 
 
 def _write(descriptor: int, pieces: list[bytes | memoryview], position: int) -> int:
@@ -125,9 +127,10 @@ def _chunks(block: Block, first: int, last: int) -> Iterator[list[bytes | memory
     """Yield some of the block's pieces, chunk by chunk."""
     pieces, ends = block.rendered.messages.pieces, block.rendered.messages.piece_ends[first:last]
     steps = np.arange(ends[0] + CHUNK_OCTETS, ends[-1], CHUNK_OCTETS)
-    cuts = np.unique(np.concatenate(([0], np.searchsorted(ends, steps), [last - first]))) + first
+    cuts = np.concatenate(([0], np.searchsorted(ends, steps), [last - first])) + first
     for begin, end in pairwise(cuts.tolist()):
-        yield pieces[begin:end]
+        if begin < end:
+            yield pieces[begin:end]
 
 
 def _line_ends(rendered: Rendered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

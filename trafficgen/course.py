@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +42,6 @@ from trafficgen.workload import Messages
 from trafficgen.workload.shares import domain_names, domain_shares
 
 _Part = TypeVar("_Part")
-
-_MISSING: Final = {
-    CaveatKind.PROOF_MISSING: "what was delivered is not known",
-    CaveatKind.OUTPUT_FAILED: "a file that was asked for is missing",
-}
 
 
 class Progress(NamedTuple):
@@ -118,15 +113,19 @@ def run(
         sent = control.count
         parts = _Parts(say, _caveats(account))
         if manifest is not None:
-            parts.make(CaveatKind.OUTPUT_FAILED, lambda: _manifest(with_corpus, account).write(manifest))
+            parts.make(
+                CaveatKind.OUTPUT_FAILED,
+                "a file that was asked for is missing",
+                lambda: _manifest(with_corpus, account).write(manifest),
+            )
         ledger = delivery = None
         if sink is not None:
-            ledger = parts.make(CaveatKind.PROOF_MISSING, lambda: _proof(with_corpus, account, sink, parts.caveats))
+            ledger = parts.proof(lambda: _proof(with_corpus, account, sink, parts.caveats))
         if drain is not None and delivered_to is not None:
             sent_on = lambda: drains.wait(  # noqa: E731
                 delivered_to, drain.patience_ns, _manifest(with_corpus, account), say, control
             )
-            delivered = parts.make(CaveatKind.PROOF_MISSING, lambda: control.allow(sent_on, "the delivery of mail"))
+            delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
         stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
         return _results(plan, route, account, started_at, stopped_by, ledger, delivery, parts.caveats)
@@ -139,12 +138,17 @@ class _Parts:
         self.caveats = caveats
         self._say = say
 
-    def make(self, kind: CaveatKind, part: Callable[[], _Part]) -> _Part | None:
+    def proof(self, part: Callable[[], _Part]) -> _Part | None:
+        """What says what arrived."""
+        return self.make(CaveatKind.PROOF_MISSING, "what was delivered is not known", part)
+
+    def make(self, kind: CaveatKind, missing: str, part: Callable[[], _Part]) -> _Part | None:
+        """What `part` gives; None, and a caveat, when it cannot."""
         try:
             return part()
         except Exception as error:
             what = str(error) if isinstance(error, TrafficgenError) else described(error)
-            text = f"{_MISSING[kind]}: {what}"
+            text = f"{missing}: {what}"
             self._say(text)
             self.caveats.append(Caveat.of(kind, text))
             return None

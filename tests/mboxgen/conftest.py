@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mboxgen import Recipe, generate
+from mboxgen import Recipe, crew, generate
 from mboxgen.recipe import Eol
 
 
@@ -39,6 +39,12 @@ def program() -> Callable[[str], str]:
 
 
 @pytest.fixture
+def many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let corpora be made by as many workers as asked for, from the third block on, though nobody gains by it."""
+    monkeypatch.setattr(crew, "helpful", lambda most, blocks, _: min(most, blocks))
+
+
+@pytest.fixture
 def mboxgen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
@@ -46,7 +52,7 @@ def mboxgen(
     from mboxgen import cli
 
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", ["mboxgen", *map(str, arguments)])
@@ -57,4 +63,5 @@ def mboxgen(
         return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), said.out, said.err)
 
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mboxgen import people
-from mboxgen.columns import Table, hexadecimal, rows
+from mboxgen.columns import Table, distinct, hexadecimal, rows
 from mboxgen.headers import Identities, Moments
 from mboxgen.recipe import MAX_COUNT
 
@@ -20,15 +19,9 @@ def test_rows_join_constants_and_columns(numbers: list[int], text: bytes) -> Non
 
 
 @given(NUMBERS)
-def test_message_ids_have_the_number_and_a_host_that_only_it_decides(numbers: list[int]) -> None:
-    gathered = people.gather(5, "en_US")
-    identities = Identities(5, gathered)
-    hosts = gathered.hosts
-    found = identities.of(np.array(numbers))
-    assert found.octets.tolist() == [len(text) for text in found.texts]
-    for number, text in zip(numbers, found.texts, strict=True):
-        host = hosts[number * 2_654_435_761 % 4_294_967_291 % len(hosts)]
-        assert text == b"<%010x.%08x@%b>" % (number, identities.run, host)
+def test_message_ids_have_the_number_the_digest_and_the_domain(numbers: list[int]) -> None:
+    found = Identities(b"0123456789ab", b"a.example").of(np.array(numbers)).tolist()
+    assert found == [b"<%010x.0123456789ab@a.example>" % number for number in numbers]
 
 
 def test_times_are_written_as_a_date_and_as_asctime() -> None:
@@ -54,3 +47,10 @@ def test_a_table_knows_octets_and_checksums() -> None:
     assert table.octets.tolist() == [0, 1, 3]
     assert table.crcs.tolist() == [0, 0xE8B7BE43, 0x352441C2]
     assert list(table.pick(np.array([2, 0]))) == [b"abc", b""]
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1))
+def test_distinct_numbers_are_those_of_numpy(numbers: list[int]) -> None:
+    values, places = distinct(np.array(numbers))
+    wanted, inverse = np.unique(numbers, return_inverse=True)
+    assert (values.tolist(), places.tolist()) == (wanted.tolist(), inverse.tolist())
