@@ -12,18 +12,18 @@ import datetime as dt
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mboxgen.console import HELP_OPTIONS, Names, nearest_name, no_such_command, prepare_streams, usage_line
+from mboxgen.console import HELP_OPTIONS, PATH, Names, nearest_name, no_such_command, prepare_streams, usage_line
 from mboxgen.faults import FAULTS, FaultError, parse_fault
 from mboxgen.looks import LOOKS
 from mboxgen.sizes import PRESETS, SizeError, format_size, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from click.shell_completion import CompletionItem
 
@@ -145,7 +145,7 @@ def commands() -> None:
 
 
 @commands.command(hidden=True, context_settings=HELP_OPTIONS)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option(
     "--size",
     "sizes",
@@ -193,7 +193,7 @@ def commands() -> None:
 @click.option("--id-domain", metavar="NAME", help="Domain of the Message-IDs.  [default: mboxgen.example]")
 @click.option(
     "--recipe",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A TOML file with these options, or a corpus's manifest to make it again; options given here win.",
 )
 @click.option(
@@ -242,7 +242,7 @@ def _progress(quiet: bool) -> AbstractContextManager[Callable[..., None]]:
 
 
 @commands.command(context_settings=HELP_OPTIONS)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 def info(path: Path) -> None:
     """Show count, sizes, MIME shapes and faults of any mbox, Maildir or folder of .eml files; - reads a pipe.
 
@@ -257,7 +257,7 @@ def info(path: Path) -> None:
 
 
 @commands.command(context_settings=HELP_OPTIONS)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 def verify(path: Path) -> int:
     """Check every message of a corpus against its index.
 
@@ -276,7 +276,7 @@ def verify(path: Path) -> int:
 
 
 @commands.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 def index(path: Path) -> None:
     """Write the index of any mbox beside it, so that no reader has to read it through first.
 

@@ -112,3 +112,15 @@ def _none() -> Sequence[str]:
 
 FILE: Final = Names(_none, file=True)
 """The path of a file, as text."""
+
+
+class _Path(click.Path):
+    """What no system takes for a path is refused here; click asks the system and passes on what Python raises."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "\0" in os.fspath(value):
+            self.fail("a path has no NUL in it", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH: Final = _Path(path_type=Path)

@@ -13,6 +13,7 @@ from tests.peers.scripted import Script, ScriptedServer, scripted
 from tests.smtp.liar import Lie, LyingServer, Said, Session
 from trafficgen import Pipelining, Results
 from trafficgen.manifest import read as read_manifest
+from trafficgen.measure.health import CaveatKind
 from trafficgen.smtp.client import UNASKED
 
 MESSAGES = int(os.environ.get("LIARS_MESSAGES", "150"))
@@ -63,6 +64,7 @@ def test_a_run_holds_against_the_lists_of_servers_that_lie(
     sent = read_manifest(tmp_path / "manifest")
     accepted, in_doubt = set(sent.accepted.numbers.tolist()), set(sent.in_doubt.numbers.tolist())
     assert (len(accepted), len(in_doubt)) == (results.messages.accepted, results.messages.in_doubt)
+    assert CaveatKind.ACCOUNT_DIFFERS not in {caveat.kind for caveat in results.caveats}
     assert counts(results).not_started == 0
     listed = {number for session in sessions for number in session.listed}
     took = {number for session in sessions for number in session.took}

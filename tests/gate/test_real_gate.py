@@ -256,7 +256,7 @@ def without_psutil(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_metric_that_needs_psutil_ends_as_not_valid_and_says_which_extra(tmp_path: Path) -> None:
-    with server(0) as target:
+    with server(20) as target:
         gate = ["gate", "--a", str(target), "--metric", "server.cpu:3%", "--looks", "6", "--control", "0", *LOAD]
         done = subprocess.run(
             [sys.executable, "-m", "trafficgen", *gate],

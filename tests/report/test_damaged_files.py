@@ -44,7 +44,7 @@ def test_a_run_that_was_cut_off_passes_no_threshold(tmp_path: Path, capsys: pyte
     path.write_text(replace(read_results(CLOSED), complete=False).to_json())
     assert call(["report", str(path)]) is ExitCode.DONE
     assert call(["report", str(path), "--threshold", "max<1h"]) is ExitCode.NOT_VALID
-    assert "the run was cut off, so these verdicts are not valid" in capsys.readouterr().out
+    assert "the run did not finish, so these verdicts are not valid" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mboxgen.console import PATH
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode, ResultsError
 
@@ -24,8 +25,8 @@ Exit codes: 0 compared, 122 not comparable: another plan, seed or kind of machin
 
 
 @click.command("compare", cls=GroupedCommand, epilog=EPILOG)
-@click.argument("a", metavar="A", type=click.Path(path_type=Path))
-@click.argument("b", metavar="B", type=click.Path(path_type=Path))
+@click.argument("a", metavar="A", type=PATH)
+@click.argument("b", metavar="B", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Numbers as JSON.")
 def command(a: Path, b: Path, as_json: bool) -> ExitCode:
     """Show B's numbers as multiples of A's; each is a results file, or a directory of them.

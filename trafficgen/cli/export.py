@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 
+from mboxgen.console import PATH
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode
 
@@ -17,7 +18,7 @@ Example:
 
 
 @click.command("export", cls=GroupedCommand, epilog=EPILOG)
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=PATH)
 @click.option(
     "--hdr",
     is_flag=True,
@@ -25,7 +26,7 @@ Example:
     expose_value=False,
     help="Latencies as an HdrHistogram log, one tag a stretch, in ns.",
 )
-@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout.")
+@click.option("--output", "-o", metavar="FILE", type=PATH, help="Write to FILE, not to stdout.")
 def command(file: Path, output: Path | None) -> ExitCode:
     """Give the latencies in a results FILE to other programs, such as the plotters made for HdrHistogram."""
     from trafficgen.cli.report import write

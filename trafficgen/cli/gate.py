@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mboxgen.console import FILE, Names
+from mboxgen.console import FILE, PATH, Names
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, OutputError, PlanError
@@ -47,7 +47,7 @@ Exit codes: 0 pass, 99 fail, 105 interrupted, 120 warn or inconclusive, 121 noth
 --state belongs to another gate, or that of --history is no history.
 """
 
-_PATH: Final = click.Path(path_type=Path)
+_PATH: Final = PATH
 
 
 class _GateOption(click.Option):

@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 
+from mboxgen.console import PATH
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode
 
@@ -19,8 +20,8 @@ Exit codes: 0 done, 122 a file is missing or damaged, or the runs are not parts 
 
 
 @click.command("merge", cls=GroupedCommand, epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
-@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=PATH)
+@click.option("--output", "-o", metavar="FILE", type=PATH, help="Write to FILE, not to stdout.")
 def command(files: tuple[Path, ...], output: Path | None) -> ExitCode:
     """Add up the results of generators that sent at the same time: every count and every histogram, exactly."""
     from trafficgen.cli.report import write

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mboxgen.console import PATH
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode
@@ -33,14 +34,14 @@ a file is missing or damaged.
 
 
 @click.command("report", cls=GroupedCommand, epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=PATH)
 @click.option("--text", "form", flag_value="text", default=True, help="The summary. [default]")
 @click.option("--json", "form", flag_value="json", help="The results; of several files, a list.")
 @click.option("--csv", "form", flag_value="csv", help="One row a run, for spreadsheets.")
 @click.option("--html", "form", flag_value="html", help="One page with charts that opens offline, runs overlaid.")
 @click.option("--junit", "form", flag_value="junit", help="JUnit XML, for CI systems.")
 @click.option("--markdown", "form", flag_value="markdown", help="A table for a pull request or a job's summary.")
-@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE, not to stdout.")
+@click.option("--output", "-o", metavar="FILE", type=PATH, help="Write to FILE, not to stdout.")
 @click.option("--threshold", multiple=True, metavar="EXPR", help="Hold the runs to this, such as 'p99<250ms'.")
 def command(files: tuple[Path, ...], form: str, output: Path | None, threshold: tuple[str, ...]) -> ExitCode:
     """Show the results in FILE again, or several beside each other, in another form or against other thresholds."""

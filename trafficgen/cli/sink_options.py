@@ -5,16 +5,15 @@ Not here  what their texts mean (sink)
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from mboxgen.console import Names
+from mboxgen.console import PATH, Names
 from trafficgen.cli.options import GroupedOption
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_FILE: Final = {"type": click.Path(path_type=Path), "metavar": "FILE"}
+_FILE: Final = {"type": PATH, "metavar": "FILE"}
 
 _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("Sessions", "--lmtp", {"is_flag": True}, "Speak LMTP (RFC 2033): one reply for each recipient."),

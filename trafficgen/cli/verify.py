@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mboxgen.console import PATH
 from trafficgen.cli.options import GroupedCommand, GroupedOption
 from trafficgen.errors import ExitCode, PlanError
 
@@ -30,12 +31,12 @@ Exit codes: 0 when every accepted message is there, whole, and none is there twi
 it; 99 otherwise.
 """
 
-_PATHS: Final = {"multiple": True, "metavar": "PATH", "type": click.Path(path_type=Path)}
+_PATHS: Final = {"multiple": True, "metavar": "PATH", "type": PATH}
 
 
 @click.command("verify", cls=GroupedCommand, epilog=EPILOG)
-@click.argument("manifest", type=click.Path(path_type=Path))
-@click.argument("ledgers", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("manifest", type=PATH)
+@click.argument("ledgers", nargs=-1, type=PATH)
 @click.option(
     "--maildir",
     cls=GroupedOption,

@@ -35,6 +35,7 @@ from trafficgen.workload import Messages
 _FOLD_NS: Final = 50 * NS_PER_MS
 _PROGRESS_NS: Final = 250 * NS_PER_MS
 _GOODBYE_NS: Final = NS_PER_S
+_LOOK_S: Final = 0.05
 
 
 def main(pipe: Connection, orders: control.Orders) -> None:
@@ -273,12 +274,24 @@ class _Worker:
         self._leaving = sum(slot.open for slot in self._slots)
         for slot in self._slots:
             slot.say_goodbye()
-        self._loop.call_later(_GOODBYE_NS / NS_PER_S if self._leaving else 0, self._hand_in)
+        self._parted_ns = now_ns() + self._orders.plan.grace_ns
+        self._loop.call_later(_GOODBYE_NS / NS_PER_S if self._leaving else 0, self._part)
+
+    def _part(self) -> None:
+        """Goodbyes have had their time. Where an answer is believed only with the one to QUIT, that is waited for."""
+        if self._finished.is_set():
+            return
+        if any(slot.held for slot in self._slots) and now_ns() < self._parted_ns:
+            self._loop.call_later(_LOOK_S, self._part)
+        else:
+            self._hand_in()
 
     def _hand_in(self) -> None:
         if self._finished.is_set():
             return
         self._finished.set()
+        for slot in self._slots:
+            slot.stop("stopped", "no answer to QUIT")
         snapshot = self._snapshot()
         accepted, in_doubt = self._recorder.accepted_numbers(), self._recorder.in_doubt_numbers()
         begins = self._recorder.begins()
@@ -289,5 +302,3 @@ class _Worker:
                 accepted, in_doubt, self._account.partial, begins,
             )
         )  # fmt: skip
-        for slot in self._slots:
-            slot.stop("stopped", "")
