@@ -10,8 +10,10 @@ import pytest
 import trafficgen
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, ScriptedServer, scripted
+from tests.smtp.conversation import letter, session_for
 from tests.smtp.liar import Lie, LyingServer, Said, Session
 from trafficgen import Pipelining, Results
+from trafficgen.engine.link import Link
 from trafficgen.manifest import read as read_manifest
 from trafficgen.measure.health import CaveatKind
 from trafficgen.smtp.client import UNASKED
@@ -150,6 +152,17 @@ def test_a_goodbye_on_an_idle_session_costs_no_message(script: type[Script]) -> 
         results = send(server.port, messages=1)
     assert counts(results) == Counts(accepted=1)
     assert results.failures == ()
+
+
+def test_who_talks_on_after_a_421_ends_its_session_once() -> None:
+    session, _, book = session_for([letter(0)])
+    ended: list[Link] = []
+    link = Link(session, ended.append)  # a slot takes each call for the end of whatever link it has by then
+    for said in (b"421 4.3.2 closing\r\n", b"250 2.1.0 ok\r\n", b"221 bye\r\n"):
+        link.data_received(said)
+    link.connection_lost(None)
+    assert ended == [link]
+    assert len(book.outcomes) == 1
 
 
 class SpeaksLmtpOnly(Script):

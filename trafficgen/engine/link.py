@@ -24,7 +24,7 @@ _JOINED_OCTETS: Final = 48 * 1024
 class Link(asyncio.Protocol):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
 
-    __slots__ = ("_feed", "_unsent", "leaving", "on_free", "session", "transport")
+    __slots__ = ("_feed", "_over", "_unsent", "leaving", "on_free", "session", "transport")
 
     def __init__(self, session: ClientSession, on_free: Callable[["Link"], None]) -> None:
         self.session = session
@@ -34,6 +34,7 @@ class Link(asyncio.Protocol):
         """Where it is listed while its server has said goodbye and not closed the connection yet."""
         self._feed = session.feed
         self._unsent = 0
+        self._over = False  # and told so: a server may go on talking after its 421, when the slot has another link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -120,6 +121,9 @@ class Link(asyncio.Protocol):
             self._free()
 
     def _free(self) -> None:
+        if self._over:
+            return
+        self._over = self.session.closed
         if self.session.closed and not self.session.parted and self.transport is not None:
             self.transport.close()
         self.on_free(self)
