@@ -28,9 +28,10 @@ from pathlib import Path
 from zlib_ng.zlib_ng import crc32
 
 from benchmarks.machine import birth_certificate
-from mboxgen import Recipe, generate, open_mbox, plan, read_mbox
-from mboxgen.distributions import Mix
-from mboxgen.sizes import PRESETS
+from mboxgen import Recipe, generate, open_mbox, read_mbox
+from mboxgen.recipe import plan
+from mboxgen.recipe.distributions import Mix
+from mboxgen.recipe.sizes import PRESETS
 
 MB = 1_000_000
 

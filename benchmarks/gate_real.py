@@ -30,7 +30,7 @@ from typing import Any
 from benchmarks.machine import birth_certificate, write_result
 from trafficgen.plan import OpenLoop, Plan
 from trafficgen.plan import TcpTarget as Target
-from trafficgen.watched import Watch, run_watched
+from trafficgen.runs.monitor import Watch, run_watched
 
 SERVICE_MS = 20.0
 LOAD = ("--message-count", "800", "--concurrency", "20", "--workers", "1", "--body-size", "1kb")

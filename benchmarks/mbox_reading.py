@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from mboxgen import open_mbox
-from mboxgen.survey import survey
+from mboxgen.mbox.statistics import survey
 
 _FROM = b"From a@b.test Fri Nov 21 22:55:00 2025\n"
 _HEADER = b"From: a@b.test\nDate: Fri, 21 Nov 2025 22:55:00 +0000\nMessage-ID: <1@b.test>\nSubject: s\n"

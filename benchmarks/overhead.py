@@ -31,16 +31,16 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from benchmarks.machine import birth_certificate, write_result
-from trafficgen.course import Progress
 from trafficgen.engine import control, worker
 from trafficgen.measure.journal import Journal
 from trafficgen.measure.recorder import Recorder
-from trafficgen.observers.live_page import LivePage
-from trafficgen.observers.prometheus import Prometheus
 from trafficgen.plan import Plan, SizedBodies, Target, Workload
+from trafficgen.publish.live_page import LivePage
+from trafficgen.publish.prometheus import Prometheus
 from trafficgen.report.live import Live
-from trafficgen.sink.embedded import EmbeddedSink
-from trafficgen.watched import Observer, Watch, run_watched
+from trafficgen.runs.monitor import Observer, Watch, run_watched
+from trafficgen.runs.run import Progress
+from trafficgen.sink.listen.embedded import EmbeddedSink
 
 SESSIONS = 20
 FLOOR = 0.95
@@ -98,7 +98,7 @@ def bare_worker(pipe: Connection, orders: control.Orders) -> None:
 
 
 def bare(target: Target, messages: int) -> Measured:
-    with patch("trafficgen.engine.crew.main", bare_worker):
+    with patch("trafficgen.engine.worker_pool.main", bare_worker):
         return measured(target, messages, lambda _now: None)
 
 

@@ -23,16 +23,16 @@ from zlib import crc32
 
 from benchmarks.machine import birth_certificate, write_result
 from benchmarks.rivals import smtp_sink, smtp_source
-from mboxgen import text
-from trafficgen import mark
-from trafficgen.open_files import raise_open_files
-from trafficgen.sink.ledger import Ledger, SessionReceiver
+from mboxgen.text import prose
+from trafficgen.host.limits import raise_open_files
+from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.dots import END_OF_DATA, find_end
+from trafficgen.protocol.smtp.server import ServerSession
+from trafficgen.sink.listen.server import Counter
 from trafficgen.sink.policy.judge import Policy, Terms
 from trafficgen.sink.policy.limits import Limits, Rate
 from trafficgen.sink.policy.responses import parse
-from trafficgen.sink.server import Counter
-from trafficgen.smtp.dots import END_OF_DATA, find_end
-from trafficgen.smtp.server import ServerSession
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 _ENVELOPE = (
     b"MAIL FROM:<user-000001@gmail.com.traffic-gen.test>\r\n"
@@ -56,7 +56,9 @@ def machine(rounds: int, folder: Path) -> list[str]:
     """CPU time of one session that is handed 5 KB messages, each with the next envelope behind it."""
     body = b"".join(bytes([48 + row % 40]) * 76 + b"\r\n" for row in range(64))
     header = b"Subject: x\r\n" * 6 + b"\r\n"
-    messages = [mark.render("0" * 16, n, crc32(body)) + header + body + b".\r\n" + _ENVELOPE for n in range(1000)]
+    messages = [
+        trace_header.render("0" * 16, n, crc32(body)) + header + body + b".\r\n" + _ENVELOPE for n in range(1000)
+    ]
     feeds = {
         "counting only": _feed(Counter(), None),
         "ledger in memory": _feed(SessionReceiver(Ledger()), None),
@@ -108,7 +110,7 @@ def dots(rounds: int) -> list[str]:
 
     lines = ["| end of data, prose | ours, µs | a regular expression, µs | ratio |", "|---|---|---|---|"]
     for size in (5_000, 100_000):
-        data = text.lines(1, size, 0)[0] + END_OF_DATA[2:]
+        data = prose.lines(1, size, 0)[0] + END_OF_DATA[2:]
         assert find_end(data) == (by_expression(data), 0)
         best = [float("inf"), float("inf")]
         for _ in range(rounds * 8):

@@ -19,10 +19,10 @@ from trafficgen.clock import now_ns
 from trafficgen.engine.account import WorkerAccount
 from trafficgen.measure.recorder import Recorder
 from trafficgen.plan import Plan, Workload
-from trafficgen.smtp.client import ClientSession
-from trafficgen.smtp.replies import ReplyReader
-from trafficgen.smtp.seams import ROW, Manners, Work
-from trafficgen.smtp.steady import Steady
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.interfaces import ROW, Manners, Work
+from trafficgen.protocol.smtp.replies import ReplyReader
+from trafficgen.protocol.smtp.reply_cache import Steady
 from trafficgen.workload import Messages
 
 _GREETING, _EHLO = b"220 server.test ESMTP\r\n", b"250-server.test\r\n250 PIPELINING\r\n"

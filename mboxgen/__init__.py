@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mboxgen.corpus import GenerateError, Made, Progress, generate
-    from mboxgen.mbox import Mbox, open_mbox, read_mbox
-    from mboxgen.recipe import Recipe, RecipeError
-    from mboxgen.sources import MboxError
+    from mboxgen.corpus.generate import GenerateError, Made, Progress, generate
+    from mboxgen.mbox.reader import Mbox, open_mbox, read_mbox
+    from mboxgen.mbox.sources import MboxError
+    from mboxgen.recipe.recipe import Recipe, RecipeError
 
 __all__ = [
     "GenerateError", "Made", "Mbox", "MboxError", "Progress", "Recipe", "RecipeError",

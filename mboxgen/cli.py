@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mboxgen.console import HELP_OPTIONS, PATH, Names, nearest_name, no_such_command, prepare_streams, usage_line
-from mboxgen.faults import FAULTS, FaultError, parse_fault
-from mboxgen.looks import LOOKS
-from mboxgen.sizes import PRESETS, SizeError, format_size, parse_size
+from mboxgen.recipe.faults import FAULTS, FaultError, parse_fault
+from mboxgen.recipe.profiles import LOOKS
+from mboxgen.recipe.sizes import PRESETS, SizeError, format_size, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-    from mboxgen.corpus import Progress
+    from mboxgen.corpus.generate import Progress
 
 EXIT_FAILED = 1
 EXIT_BROKEN = 99
@@ -205,8 +205,8 @@ def commands() -> None:
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
 def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quiet: bool, **options: Any) -> None:
     """Make a corpus."""
-    from mboxgen.corpus import generate
-    from mboxgen.crew import processors
+    from mboxgen.corpus.generate import generate
+    from mboxgen.corpus.worker_pool import processors
 
     made_from = _recipe(recipe, options)
     with _progress(quiet) as update:
@@ -249,7 +249,7 @@ def info(path: Path) -> None:
     Example: mboxgen info corpus.mbox
     """
     from mboxgen import display
-    from mboxgen.survey import survey
+    from mboxgen.mbox.statistics import survey
 
     with display.progress("messages", False) as update:
         found = survey(path, lambda messages, octets: update(messages, None, octets))
@@ -263,8 +263,9 @@ def verify(path: Path) -> int:
 
     Example: mboxgen verify corpus.mbox
     """
-    from mboxgen import display, manifest
-    from mboxgen.verify import verify as verified
+    from mboxgen import display
+    from mboxgen.corpus import manifest
+    from mboxgen.corpus.verify import verify as verified
 
     with display.progress("messages", False) as update:
         verdict = verified(path, update)
@@ -283,7 +284,7 @@ def index(path: Path) -> None:
     Example: mboxgen index corpus.mbox
     """
     from mboxgen import display
-    from mboxgen.mbox import write_index
+    from mboxgen.mbox.reader import write_index
 
     with display.progress("messages", False) as update, write_index(path, update) as mbox:
         display.show_index(path, mbox)
@@ -291,8 +292,8 @@ def index(path: Path) -> None:
 
 def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
     """Turn options into a Recipe; what the recipe file says holds where no option was given."""
-    from mboxgen import manifest
-    from mboxgen import recipe as recipes
+    from mboxgen.corpus import manifest
+    from mboxgen.recipe import recipe as recipes
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if "preset" in given:
@@ -340,9 +341,9 @@ def main() -> None:
 
 def _failure(error: Exception) -> int:
     """Say in one line what could not be done; our own bugs keep their traceback."""
-    from mboxgen.corpus import GenerateError
-    from mboxgen.recipe import RecipeError
-    from mboxgen.sources import MboxError
+    from mboxgen.corpus.generate import GenerateError
+    from mboxgen.mbox.sources import MboxError
+    from mboxgen.recipe.recipe import RecipeError
 
     if isinstance(error, (RecipeError, SizeError, FaultError)):
         click.echo(f"mboxgen: {error}", err=True)

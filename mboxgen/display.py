@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mboxgen.sizes import format_size
+from mboxgen.recipe.sizes import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mboxgen.mbox import Mbox
-    from mboxgen.survey import Survey
-    from mboxgen.verify import Verdict
+    from mboxgen.corpus.verify import Verdict
+    from mboxgen.mbox.reader import Mbox
+    from mboxgen.mbox.statistics import Survey
 
 _BAR = 40
 

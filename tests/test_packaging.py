@@ -8,7 +8,7 @@ import tarfile
 import tomllib
 from pathlib import Path
 
-from trafficgen.extras import EXTRAS, advice
+from trafficgen.host.extras import EXTRAS, advice
 
 ROOT = Path(__file__).parent.parent
 NOT_SOURCE = shutil.ignore_patterns(

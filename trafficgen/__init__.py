@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trafficgen.course import Progress as Progress
-    from trafficgen.course import run as run
     from trafficgen.errors import ExitCode as ExitCode
     from trafficgen.errors import PlanError as PlanError
     from trafficgen.errors import ResultsError as ResultsError
     from trafficgen.errors import SetupError as SetupError
     from trafficgen.errors import StoppedError as StoppedError
     from trafficgen.errors import TrafficgenError as TrafficgenError
-    from trafficgen.interrupts import RunControl as RunControl
+    from trafficgen.host.signals import RunControl as RunControl
     from trafficgen.measure.results import Results as Results
     from trafficgen.measure.results import read_results as read_results
     from trafficgen.outcomes import Outcome as Outcome
@@ -50,10 +48,12 @@ if TYPE_CHECKING:
     from trafficgen.plan import WeightedDomain as WeightedDomain
     from trafficgen.plan import Workload as Workload
     from trafficgen.plan import parse_target as parse_target
+    from trafficgen.runs.run import Progress as Progress
+    from trafficgen.runs.run import run as run
 
 _HOMES = {
     "trafficgen.errors": ("ExitCode", "PlanError", "ResultsError", "SetupError", "StoppedError", "TrafficgenError"),
-    "trafficgen.interrupts": ("RunControl",),
+    "trafficgen.host.signals": ("RunControl",),
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
@@ -61,7 +61,7 @@ _HOMES = {
         "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "UnixTarget", "Users", "WeightedDomain", "Workload",
         "parse_target",
     ),
-    "trafficgen.course": ("Progress", "run"),
+    "trafficgen.runs.run": ("Progress", "run"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -3,7 +3,7 @@
 Takes     "90", "90s", "5m", "1h30m", "250ms"; "100/s", "6000/m", "50/10s", and KumoMTA's "1,000/sec", "local:100/min"
 Gives     integer nanoseconds; messages per second
 Refuses   anything else with a ValueError that says what was expected; the caller names the flag
-Not here  sizes in octets: `mboxgen.sizes`
+Not here  sizes in octets: `mboxgen.recipe.sizes`
 """
 
 import math

@@ -82,9 +82,9 @@ def test_any_text_in_an_option_of_the_gate(option: str, text: str) -> None:
 @given(st.sampled_from(valued(make)), TEXTS)
 def test_any_text_in_an_option_of_mboxgen(option: str, text: str) -> None:
     from mboxgen.cli import _recipe
-    from mboxgen.faults import FaultError
-    from mboxgen.recipe import RecipeError
-    from mboxgen.sizes import SizeError
+    from mboxgen.recipe.faults import FaultError
+    from mboxgen.recipe.recipe import RecipeError
+    from mboxgen.recipe.sizes import SizeError
 
     if option == "--recipe":
         return

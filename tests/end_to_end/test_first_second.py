@@ -12,11 +12,12 @@ import pytest
 
 from tests.end_to_end.test_embedded_sink import assert_proven
 from tests.peers.running import SCHEMA, Counts, counts, send
-from trafficgen import BodyFile, ExitCode, PlanError, Results, children
-from trafficgen.children import Child
+from trafficgen import BodyFile, ExitCode, PlanError, Results
 from trafficgen.cli.program import call
+from trafficgen.host import processes
+from trafficgen.host.processes import Child
 from trafficgen.measure.results import StoppedBy
-from trafficgen.sink.embedded import processes_for
+from trafficgen.sink.listen.embedded import processes_for
 
 
 class Interrupting:
@@ -25,7 +26,7 @@ class Interrupting:
     def __init__(self, number: int, times: int) -> None:
         self.number, self.times = number, times
         self.started: list[Child] = []
-        self._start = children.start
+        self._start = processes.start
 
     def __call__(self, *given: object) -> Child:
         child = self._start(*given)  # type: ignore[arg-type]
@@ -45,7 +46,7 @@ def test_ctrl_c_while_something_starts_ends_with_an_account_of_nothing(
     path = tmp_path / "run.json"
     path.write_text("what was there before")
     interrupting = Interrupting(["the sink", "first worker", "last worker"].index(process) + 1, times)
-    monkeypatch.setattr(children, "start", interrupting)
+    monkeypatch.setattr(processes, "start", interrupting)
     code = call(["--message-count", "500", "--workers", "2", "--json", str(path)])
     assert code is ExitCode.INTERRUPTED
     out, err = capfd.readouterr()
@@ -64,7 +65,7 @@ def test_ctrl_c_while_something_starts_ends_with_an_account_of_nothing(
 
 
 def test_a_run_by_time_that_is_interrupted_at_once_has_planned_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "start", Interrupting(1, 1))
+    monkeypatch.setattr(processes, "start", Interrupting(1, 1))
     results = send(None, duration_s=3600)
     assert counts(results) == Counts()
     assert results.stopped_by is StoppedBy.INTERRUPTED
@@ -72,7 +73,7 @@ def test_a_run_by_time_that_is_interrupted_at_once_has_planned_nothing(monkeypat
 
 def test_a_child_never_hears_ctrl_c() -> None:
     # A thousand signals, from before the interpreter is there until the child has answered.
-    child = children.start(_echo)
+    child = processes.start(_echo)
     for _ in range(1000):
         os.kill(child.process.pid or 0, signal.SIGINT)
     child.pipe.send("still there?")
@@ -85,7 +86,7 @@ def test_a_child_never_hears_ctrl_c() -> None:
 
 def test_a_body_that_is_not_there_is_found_out_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupting = Interrupting(0, 0)
-    monkeypatch.setattr(children, "start", interrupting)
+    monkeypatch.setattr(processes, "start", interrupting)
     with pytest.raises(PlanError, match='cannot read the body file "missing"'):
         send(None, messages=1, workload={"content": BodyFile(Path("missing"))})
     assert interrupting.started == []

@@ -9,14 +9,15 @@ from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, send
 from tests.peers.smtp_sink import smtp_sink
-from trafficgen import BodyFile, ExitCode, Pipelining, mark
+from trafficgen import BodyFile, ExitCode, Pipelining
+from trafficgen.proof import trace_header
 
 
 def numbers_in(messages: list[bytes]) -> list[int]:
     """Whose marks these messages carry, in order."""
     found = []
     for message in messages:
-        parsed = mark.parse(message.partition(mark.HEADER)[2][: mark.VALUE_OCTETS])
+        parsed = trace_header.parse(message.partition(trace_header.HEADER)[2][: trace_header.VALUE_OCTETS])
         assert parsed is not None
         found.append(parsed[1])
     return sorted(found)

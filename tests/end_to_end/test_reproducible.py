@@ -4,7 +4,7 @@ import pytest
 
 from tests.peers.private_sink import collecting_sink
 from tests.peers.running import Counts, counts, send
-from trafficgen import mark
+from trafficgen.proof import trace_header
 
 RUN_ID = "9f3a6c1e02b4d857"
 
@@ -16,8 +16,8 @@ def collected(*, workers: int, seed: int = 7) -> dict[int, bytes]:
         assert counts(results) == Counts(accepted=600)
         found = {}
         for message in messages:
-            value = message.partition(mark.HEADER)[2][: mark.VALUE_OCTETS]
-            parsed = mark.parse(value)
+            value = message.partition(trace_header.HEADER)[2][: trace_header.VALUE_OCTETS]
+            parsed = trace_header.parse(value)
             assert parsed is not None
             assert parsed[1] not in found, "a message came twice"
             found[parsed[1]] = b"".join(

@@ -9,11 +9,11 @@ import pytest
 from trafficgen import OpenLoop, Plan, RunControl, TcpTarget
 from trafficgen.engine import control
 from trafficgen.engine.address import resolve
-from trafficgen.engine.crew import Member
 from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.engine.worker_pool import Member
+from trafficgen.host.pipes import Outbox
 from trafficgen.measure.recorder import Recorder
 from trafficgen.outcomes import Outcome
-from trafficgen.pipes import Outbox
 
 TARGET = TcpTarget("127.0.0.1", 25)
 

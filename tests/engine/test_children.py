@@ -12,8 +12,8 @@ import pytest
 
 import mboxgen
 import trafficgen
-from trafficgen import children
 from trafficgen.errors import PlanError, SetupError
+from trafficgen.host import processes
 
 
 def refuse(pipe: Connection) -> NoReturn:
@@ -34,7 +34,7 @@ def speak(pipe: Connection) -> None:
     [(refuse, PlanError, "expected a mailbox (content)"), (run_out_of_files, SetupError, "too many open files")],
 )
 def test_what_a_child_cannot_do_is_its_last_word(main, kind, words, capfd) -> None:
-    child = children.start(main)
+    child = processes.start(main)
     word = child.pipe.recv()
     child.end(10.0)
     assert type(word) is kind
@@ -44,7 +44,7 @@ def test_what_a_child_cannot_do_is_its_last_word(main, kind, words, capfd) -> No
 
 
 def test_a_child_whose_parent_has_gone_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    child = children.start(speak)
+    child = processes.start(speak)
     child.pipe.send(None)
     child.pipe.close()
     child.end(10.0)

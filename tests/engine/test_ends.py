@@ -23,10 +23,10 @@ from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import StoppedBy
-from trafficgen.sink.embedded import EmbeddedSink
-from trafficgen.smtp.seams import Manners
+from trafficgen.protocol.smtp.interfaces import Manners
+from trafficgen.runs.monitor import Watch, run_watched
+from trafficgen.sink.listen.embedded import EmbeddedSink
 from trafficgen.verdict.thresholds import parse_threshold
-from trafficgen.watched import Watch, run_watched
 from trafficgen.workload import Messages
 
 

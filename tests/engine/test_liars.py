@@ -14,9 +14,9 @@ from tests.smtp.conversation import letter, session_for
 from tests.smtp.liar import Lie, LyingServer, Said, Session
 from trafficgen import Pipelining, Results
 from trafficgen.engine.link import Link
-from trafficgen.manifest import read as read_manifest
 from trafficgen.measure.health import CaveatKind
-from trafficgen.smtp.client import UNASKED
+from trafficgen.proof.sent import read as read_manifest
+from trafficgen.protocol.smtp.client import UNASKED
 
 MESSAGES = int(os.environ.get("LIARS_MESSAGES", "150"))
 SEED = int(os.environ.get("LIARS_SEED", "1"))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.peers.running import plan_for
-from trafficgen.course import _recipients
 from trafficgen.engine.supervisor import Account
 from trafficgen.measure.parts import Ledger
-from trafficgen.measure.proof import compare
+from trafficgen.proof.comparison import compare
+from trafficgen.runs.run import _recipients
 from trafficgen.workload import Messages
 
 

@@ -9,16 +9,16 @@ Promises  nothing is raised; no message is entered that did not end; memory stay
 from collections.abc import Callable
 from typing import Final
 
-from trafficgen import mark
-from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
+from trafficgen.protocol.smtp.policy_hooks import Halt
+from trafficgen.protocol.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
+from trafficgen.protocol.smtp.server import MAX_RECIPIENTS, ServerSession
 from trafficgen.sink.policy.faults import Kind, parse
 from trafficgen.sink.policy.judge import Policy, Terms
 from trafficgen.sink.policy.limits import Limits, Rate
-from trafficgen.smtp.framing import MAX_COMMAND_OCTETS
-from trafficgen.smtp.judging import Halt
-from trafficgen.smtp.offer import Offer
-from trafficgen.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
-from trafficgen.smtp.server import MAX_RECIPIENTS, ServerSession
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 CUT: Final = b"\xfe"
 
@@ -64,7 +64,7 @@ class Conversation:
         session = self.session
         assert len(session.recipients) <= MAX_RECIPIENTS
         assert len(session._rest) <= MAX_COMMAND_OCTETS + 1 + len(piece)
-        assert len(self.receiver._held) < len(mark.HEADER) + mark.VALUE_OCTETS + 2
+        assert len(self.receiver._held) < len(trace_header.HEADER) + trace_header.VALUE_OCTETS + 2
 
     def _say(self, reply: bytes) -> None:
         self.replies += reply

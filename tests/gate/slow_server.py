@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Final, cast
 
-from trafficgen.smtp.server import GREETING, ServerSession
+from trafficgen.protocol.smtp.server import GREETING, ServerSession
 
 STALL_AFTER_MS: Final = "2000"
 

@@ -18,10 +18,10 @@ from tests.sink.sink_process import sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.gate.builds import Build, answers, running
-from trafficgen.gate.syncs import counted
-from trafficgen.gate.usage import Usage, pids_of, read_usage, used_per_1000
 from trafficgen.measure.host import CpuTime
 from trafficgen.plan import TcpTarget
+from trafficgen.server.syncs import counted
+from trafficgen.server.usage import Usage, pids_of, read_usage, used_per_1000
 
 LOAD = ["--", "--message-count", "30", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
 
@@ -91,7 +91,7 @@ def test_an_interrupt_while_mail_drains_loses_nothing(
     def interrupted(_s: float) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("trafficgen.drain.time", SimpleNamespace(sleep=interrupted))
+    monkeypatch.setattr("trafficgen.proof.waiting.time", SimpleNamespace(sleep=interrupted))
     state = tmp_path / "gate.jsonl"
     with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0", "--delay", "dot:20ms") as sink, server(20) as forgetful:
         api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]

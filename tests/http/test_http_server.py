@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trafficgen import http_server
 from trafficgen.errors import SetupError
-from trafficgen.http_server import HttpServer, Refused, Request, Response, bind
+from trafficgen.host import http_server
+from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
 from trafficgen.plan import TcpTarget
 
 ANY = TcpTarget("127.0.0.1", 0)

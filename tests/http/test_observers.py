@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from tests.output.full_disk import run_on_full_disk
-from trafficgen.course import Progress
 from trafficgen.errors import ExitCode
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.results import Results
-from trafficgen.observers.isolated import Isolation
-from trafficgen.observers.live_page import LivePage
-from trafficgen.observers.prometheus import Prometheus
 from trafficgen.plan import Plan
-from trafficgen.watched import Watch, run_watched
+from trafficgen.publish.isolated import Isolation
+from trafficgen.publish.live_page import LivePage
+from trafficgen.publish.prometheus import Prometheus
+from trafficgen.runs.monitor import Watch, run_watched
+from trafficgen.runs.run import Progress
 
 PLAN = Plan(max_messages=50, sessions=2, workers=1)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mboxgen import Recipe, crew, generate
-from mboxgen.recipe import Eol
+from mboxgen import Recipe, generate
+from mboxgen.corpus import worker_pool
+from mboxgen.recipe.recipe import Eol
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +42,7 @@ def program() -> Callable[[str], str]:
 @pytest.fixture
 def many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let corpora be made by as many workers as asked for, from the third block on, though nobody gains by it."""
-    monkeypatch.setattr(crew, "helpful", lambda most, blocks, _: min(most, blocks))
+    monkeypatch.setattr(worker_pool, "helpful", lambda most, blocks, _: min(most, blocks))
 
 
 @pytest.fixture

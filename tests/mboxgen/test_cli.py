@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mboxgen import Recipe, index, people, read_mbox, vocabulary
-from mboxgen.blocks import smallest
+from mboxgen import Recipe, read_mbox
 from mboxgen.cli import commands
-from mboxgen.faults import FAULTS
-from mboxgen.looks import LOOKS
-from mboxgen.sizes import PRESETS
+from mboxgen.mbox import index
+from mboxgen.message.blocks import smallest
+from mboxgen.recipe.faults import FAULTS
+from mboxgen.recipe.profiles import LOOKS
+from mboxgen.recipe.sizes import PRESETS
+from mboxgen.text import people, vocabulary
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mboxgen.columns import Table, distinct, hexadecimal, rows
-from mboxgen.headers import Identities, Moments
-from mboxgen.recipe import MAX_COUNT
+from mboxgen.message.headers import Identities, Moments
+from mboxgen.recipe.recipe import MAX_COUNT
 
 NUMBERS = st.lists(st.integers(0, MAX_COUNT - 1), min_size=1, max_size=30)
 

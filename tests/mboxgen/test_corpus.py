@@ -18,13 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mboxgen import GenerateError, Progress, Recipe, RecipeError, crew, generate, index, open_mbox, plan, read_mbox
-from mboxgen.faults import FAULTS
+from mboxgen import GenerateError, Progress, Recipe, RecipeError, generate, open_mbox, read_mbox
+from mboxgen.corpus import worker_pool
+from mboxgen.corpus.verify import verify
 from mboxgen.flags import Flag
-from mboxgen.looks import LOOKS
-from mboxgen.recipe import Body, Eol, Format, Order
-from mboxgen.sizes import PRESETS
-from mboxgen.verify import verify
+from mboxgen.mbox import index
+from mboxgen.recipe import plan
+from mboxgen.recipe.faults import FAULTS
+from mboxgen.recipe.profiles import LOOKS
+from mboxgen.recipe.recipe import Body, Eol, Format, Order
+from mboxgen.recipe.sizes import PRESETS
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -102,7 +105,7 @@ def test_the_manifest_tells_how_to_make_it_again(tmp_path: Path) -> None:
     assert manifest["messages"] == 4
     assert manifest["delivered_octets"] == 50_000
     assert manifest["file"] == {"octets": path.stat().st_size, "crc32": f"{zlib.crc32(path.read_bytes()):08x}"}
-    from mboxgen import recipe as recipes
+    from mboxgen.recipe import recipe as recipes
 
     again = Recipe(**recipes.from_fields(manifest["recipe"], "manifest"))
     generate(again, tmp_path / "b.mbox")
@@ -305,8 +308,8 @@ def test_what_is_generated_is_read_back_exactly(
 def test_there_are_as_many_workers_as_help(
     monkeypatch: pytest.MonkeyPatch, most: int, blocks: int, seconds: float, workers: int
 ) -> None:
-    monkeypatch.setattr(crew, "processors", lambda: 4)
-    assert crew.helpful(most, blocks, seconds) == workers
+    monkeypatch.setattr(worker_pool, "processors", lambda: 4)
+    assert worker_pool.helpful(most, blocks, seconds) == workers
 
 
 def test_a_small_corpus_is_made_by_one_process_whatever_is_asked(mboxgen: Run, tmp_path: Path) -> None:
@@ -341,7 +344,7 @@ def test_a_maildir_names_both_sizes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("many_workers")
 class TestNothingHalfMadeStays:
     def test_when_a_worker_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        started = crew._started
+        started = worker_pool._started
 
         def doomed() -> object:
             worker = started()
@@ -349,20 +352,20 @@ class TestNothingHalfMadeStays:
             worker.process.wait()
             return worker
 
-        monkeypatch.setattr(crew, "_started", doomed)
+        monkeypatch.setattr(worker_pool, "_started", doomed)
         with pytest.raises(GenerateError, match="was killed by signal 9; nothing was left"):
             generate(Recipe(("1kb",), count=20_000), tmp_path / "a.mbox", workers=2)
         assert list(tmp_path.iterdir()) == []
 
     def test_when_a_worker_is_killed_at_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        workers: list[crew._Worker] = []
-        started = crew._started
+        workers: list[worker_pool._Worker] = []
+        started = worker_pool._started
 
         def kill_one(made: Progress) -> None:
             if made.messages > 20_000:
                 workers[1].process.kill()
 
-        monkeypatch.setattr(crew, "_started", lambda: workers.append(started()) or workers[-1])
+        monkeypatch.setattr(worker_pool, "_started", lambda: workers.append(started()) or workers[-1])
         with pytest.raises(GenerateError, match="was killed by signal 9"):
             generate(Recipe(("1kb",), count=50_000), tmp_path / "a.mbox", workers=2, progress=kill_one)
         assert list(tmp_path.iterdir()) == []
@@ -384,7 +387,7 @@ class TestNothingHalfMadeStays:
     def test_when_the_file_may_not_grow(self, tmp_path: Path, workers: int) -> None:
         script = (
             "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))\n"
-            "from mboxgen import crew; crew.helpful = lambda most, blocks, _: min(most, blocks)\n"
+            "from mboxgen import crew; worker_pool.helpful = lambda most, blocks, _: min(most, blocks)\n"
             "from mboxgen.cli import main; main()"
         )
         arguments = [str(tmp_path / "a.mbox"), "--size", "1kb", "--count", "30000", "--workers", str(workers)]

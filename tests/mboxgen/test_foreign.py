@@ -17,11 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mboxgen import MboxError, Recipe, generate, index, open_mbox, read_mbox
-from mboxgen import mbox as reading
+from mboxgen import MboxError, Recipe, generate, open_mbox, read_mbox
 from mboxgen.flags import Flag
-from mboxgen.recipe import Format
-from mboxgen.survey import survey
+from mboxgen.mbox import index
+from mboxgen.mbox import reader as reading
+from mboxgen.mbox.statistics import survey
+from mboxgen.recipe.recipe import Format
 
 FROM = b"From ann@example.org Fri Nov 21 22:55:00 2025\n"
 MAIL = b"Subject: n%d\nFrom: ann@example.org\nTo: bob@example.org\n\nbody %d\nsecond line\n"
@@ -317,7 +318,7 @@ def test_a_long_message_is_examined_in_pieces(tmp_path: Path, monkeypatch: pytes
 _MEMORY = """
 import resource, sys
 from pathlib import Path
-from mboxgen.survey import survey
+from mboxgen.mbox.statistics import survey
 survey(Path(sys.argv[1]))
 status = Path("/proc/self/status")  # what getrusage says on Linux counts the process that forked this one
 high = [line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line] if status.exists() else []

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mboxgen import Recipe, RecipeError, generate, read_mbox
-from mboxgen.looks import LOOKS, Era
-from mboxgen.sizes import PRESETS
+from mboxgen.recipe.profiles import LOOKS, Era
+from mboxgen.recipe.sizes import PRESETS
 
 MESSAGES = 3_000
 # A share of 3,000 messages has a standard error of at most 0.9 points.
@@ -292,7 +292,7 @@ def test_no_two_corpora_share_a_message_id(tmp_path: Path) -> None:
 
 
 def test_the_form_of_the_file_changes_no_message_id(tmp_path: Path) -> None:
-    from mboxgen.recipe import Eol, Format
+    from mboxgen.recipe.recipe import Eol, Format
 
     plain = Recipe(("sa-ham",), count=50)
     assert identities(plain, tmp_path) == identities(Recipe(("sa-ham",), count=50, eol=Eol.LF), tmp_path)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mboxgen import index
-from mboxgen.mbox import Flag, MboxError, open_mbox, read_mbox
+from mboxgen.mbox import index
+from mboxgen.mbox.reader import Flag, MboxError, open_mbox, read_mbox
 
 FROM = b"From user@example.org Fri Nov 21 22:55:00 2025"
 

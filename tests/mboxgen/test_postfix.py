@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from mboxgen import Recipe, generate, plan, read_mbox
+from mboxgen import Recipe, generate, read_mbox
+from mboxgen.recipe import plan
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import PATIENCE_S, in_a_thread
 from trafficgen.plan import TcpTarget
-from trafficgen.sink.capture import Capture, Form
-from trafficgen.sink.server import Sink
+from trafficgen.sink.listen.server import Sink
+from trafficgen.sink.store.capture import Capture, Form
 
 FAULTS = (("leading-dot", 0.5), ("from-line", 0.5), ("missing-date", 0.2))
 RECIPES = (

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from mboxgen import Recipe, generate, read_mbox
-from mboxgen.recipe import Eol, Format
+from mboxgen.recipe.recipe import Eol, Format
 
 Program = Callable[[str], str]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mboxgen import streams
-from mboxgen.sizes import MAX_MESSAGE_OCTETS, PRESETS, SizeError, format_size, parse_size, parse_sizes
+from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS, PRESETS, SizeError, format_size, parse_size, parse_sizes
 
 
 @pytest.mark.parametrize(

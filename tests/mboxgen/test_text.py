@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mboxgen import checksums, parts, pools, streams, text
-from mboxgen.shelf import Shelf
+from mboxgen import checksums, streams
+from mboxgen.text import parts, pools, prose
+from mboxgen.text.pool_set import Shelf
 
 
 @given(st.integers(2, 3_000) | st.integers(262_000, 800_000), st.integers(0, 10**6))
 def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> None:
-    prose = text.prose(1, octets, variant)
+    text = prose.prose(1, octets, variant)
     assert len(prose) == octets
     assert prose.isascii()
     assert prose.endswith(b"\r\n")
@@ -27,25 +28,25 @@ def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> No
 
 def test_prose_deflates_like_real_mail() -> None:
     for octets in (20_000, 100_000, 1_000_000):
-        prose = text.prose(2, octets)
+        text = prose.prose(2, octets)
         assert 0.5 < len(zlib.compress(prose, 6)) / octets < 0.6
 
 
 def test_prose_is_a_function_of_seed_size_and_variant() -> None:
-    assert text.prose(1, 5_000, 3) == text.prose(1, 5_000, 3)
-    assert len({text.prose(1, 5_000, variant) for variant in range(100)}) == 100
-    assert text.prose(1, 5_000) != text.prose(2, 5_000)
+    assert prose.prose(1, 5_000, 3) == prose.prose(1, 5_000, 3)
+    assert len({prose.prose(1, 5_000, variant) for variant in range(100)}) == 100
+    assert prose.prose(1, 5_000) != prose.prose(2, 5_000)
 
 
 @pytest.mark.parametrize("octets", [1, 0, -5])
 def test_prose_of_less_than_a_line_end_is_refused(octets: int) -> None:
     with pytest.raises(ValueError, match="two octets or more"):
-        text.prose(1, octets)
+        prose.prose(1, octets)
 
 
 @pytest.mark.parametrize("octets", [0, 1, 80, 5_000, 2_500_000])
 def test_lines_can_be_cut_at_every_end(octets: int) -> None:
-    whole, ends = text.lines(1, octets, 9)
+    whole, ends = prose.lines(1, octets, 9)
     assert octets - 78 < len(whole) <= octets
     assert all(whole[end - 2 : end] == b"\r\n" for end in ends[:2_000].tolist())
     assert (int(ends[-1]) if len(ends) else 0) == len(whole)
@@ -80,7 +81,7 @@ def test_a_run_of_one_octet_is_refused() -> None:
 
 @given(st.integers(2, 10**7))
 def test_run_lengths_add_up(octets: int) -> None:
-    pool = text.english(1)
+    pool = prose.english(1)
     lengths = pools.run_lengths(pool, octets)
     assert sum(lengths) == octets
     assert all(2 <= length <= pool.run_octets for length in lengths)

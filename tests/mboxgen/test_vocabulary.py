@@ -1,6 +1,6 @@
 """The words and names of corpora are those of the faker that the project holds."""
 
-from mboxgen import make_vocabulary, vocabulary
+from mboxgen.text import make_vocabulary, vocabulary
 
 
 def test_the_file_is_what_faker_says() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mboxgen import Recipe, generate, writeback
+from mboxgen import Recipe, generate
+from mboxgen.mbox import writeback
 
 STRETCH = 16 << 20
 

@@ -12,7 +12,7 @@ from mboxgen import atomic_file
 from tests.output.full_disk import ROOM_OCTETS, run_on_full_disk, tiny_tmpfs
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, OutputError
-from trafficgen.output import Output, attempt_all
+from trafficgen.host.output import Output, attempt_all
 
 SEND = ["--quiet", "--message-count", "20", "--domain", "gmail.com", "--concurrency", "2", "--workers", "1"]
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from trafficgen.plan import Target, TcpTarget
-from trafficgen.sink.ledger import Arrivals, Ledger
-from trafficgen.sink.server import Sink
-from trafficgen.smtp.server import GREETING, ServerSession
+from trafficgen.protocol.smtp.server import GREETING, ServerSession
+from trafficgen.sink.listen.server import Sink
+from trafficgen.sink.store.ledger import Arrivals, Ledger
 
 PATIENCE_S = 60.0
 

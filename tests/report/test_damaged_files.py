@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trafficgen import manifest
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.results import Results, read_results
+from trafficgen.proof import sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def test_files_of_the_first_version_are_read() -> None:
     assert read_results(OPEN).messages.accepted == 60
     assert read_results(OPEN).window is not None
     assert read_results(CLOSED).ledger is not None
-    assert manifest.read(MANIFEST).accepted.numbers.size == 30
+    assert sent.read(MANIFEST).accepted.numbers.size == 30
 
 
 def test_a_run_that_was_cut_off_passes_no_threshold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ def test_a_damaged_manifest_says_what_is_wrong(old: bytes, new: bytes, words: st
     path = tmp_path / "manifest"
     path.write_bytes(octets.replace(old, new))
     with pytest.raises(ResultsError, match=f'the manifest ".*manifest" is damaged: .*{words}'):
-        manifest.read(path)
+        sent.read(path)
 
 
 # -- one damaged file -----------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from trafficgen.measure.parts import Failure, Ledger, Messages, Reply, Threshold
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
-from trafficgen.observers.live_page import LivePage
-from trafficgen.observers.prometheus import Prometheus
 from trafficgen.outcomes import Phase
+from trafficgen.publish.live_page import LivePage
+from trafficgen.publish.prometheus import Prometheus
 from trafficgen.report import to_html as to_html_module
 from trafficgen.report import words
 from trafficgen.report.tables import to_markdown

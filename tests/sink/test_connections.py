@@ -11,13 +11,13 @@ import pytest
 import uvloop
 
 from trafficgen.plan import TcpTarget
-from trafficgen.sink.certificate import context_made_here
-from trafficgen.sink.link import Link
+from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.sink.listen.certificate import context_made_here
+from trafficgen.sink.listen.link import Link
+from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy.faults import Kind, parse
 from trafficgen.sink.policy.judge import Policy, Terms
 from trafficgen.sink.policy.limits import Limits, Rate
-from trafficgen.sink.server import Sink
-from trafficgen.smtp.offer import Offer
 
 PATIENCE_S = 30
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.smtp.conversation import RUN_ID, letter
-from trafficgen import mark
-from trafficgen.sink.arrivals import MAX_RUNS, Arrivals, Runs
-from trafficgen.sink.ledger import Ledger, SessionReceiver
-from trafficgen.smtp.dots import stuff
-from trafficgen.smtp.server import ServerSession
+from trafficgen.proof import trace_header
+from trafficgen.proof.received import MAX_RUNS, Arrivals, Runs
+from trafficgen.protocol.smtp.dots import stuff
+from trafficgen.protocol.smtp.server import ServerSession
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 
 def receive(ledger: Ledger, message: bytes, *, recipients: int = 1, sizes: tuple[int, ...] = (1 << 20,)) -> None:
@@ -42,14 +42,16 @@ Row = tuple[int, int, bool, int]
 
 def columns(claimed: list[tuple[str, int]]) -> tuple[NDArray[Any], ...]:
     """What `Runs.enter` takes, of whole messages of one recipient each that claim these runs and numbers."""
-    text = b"".join(mark.render(run_id, number, 0).removeprefix(mark.HEADER)[:-2] for run_id, number in claimed)
-    values = np.frombuffer(text, np.uint8).reshape(-1, mark.VALUE_OCTETS)
+    text = b"".join(
+        trace_header.render(run_id, number, 0).removeprefix(trace_header.HEADER)[:-2] for run_id, number in claimed
+    )
+    values = np.frombuffer(text, np.uint8).reshape(-1, trace_header.VALUE_OCTETS)
     ones = np.ones(len(claimed), np.int64)
     return values, ones, np.zeros(len(claimed), np.bool_), ones, ones
 
 
 def marked(number: int, body: bytes, *, crc: int | None = None, run_id: str = RUN_ID) -> bytes:
-    header = mark.render(run_id, number, crc32(body) if crc is None else crc)
+    header = trace_header.render(run_id, number, crc32(body) if crc is None else crc)
     return stuff(header + b"Subject: x\r\n\r\n" + body)
 
 
@@ -100,7 +102,7 @@ def test_mail_without_a_mark_of_ours_is_counted_apart(message: bytes, sizes: tup
 
 def test_a_number_out_of_all_reach_fills_no_memory() -> None:
     ledger = Ledger()
-    receive(ledger, marked(mark.MAX_NUMBER, b"x\r\n"))
+    receive(ledger, marked(trace_header.MAX_NUMBER, b"x\r\n"))
     receive(ledger, marked(1, b"x\r\n"))
     assert ledger.unmarked == 1
     assert ledger.arrivals(RUN_ID).messages == 1
@@ -157,7 +159,11 @@ def test_a_sink_that_has_seen_all_runs_it_remembers_takes_one_more() -> None:
 def test_what_nobody_was_told_of_is_noted_for_messages_that_may_be_ours_only() -> None:
     ledger = Ledger()
     receiver = SessionReceiver(ledger)
-    for octets in (marked(3, b"x\r\n"), marked(mark.MAX_NUMBER, b"x\r\n"), marked(3, b"x\r\n", run_id="G" * 16)):
+    for octets in (
+        marked(3, b"x\r\n"),
+        marked(trace_header.MAX_NUMBER, b"x\r\n"),
+        marked(3, b"x\r\n", run_id="G" * 16),
+    ):
         receiver.whole(octets, len(octets), 1)
         receiver.unanswered(receiver.receipt)
     assert ledger.arrivals(RUN_ID).unanswered == {3: 1}
@@ -238,7 +244,7 @@ def test_a_session_goes_on_clean_after_a_message_without_end_of_header() -> None
 @pytest.mark.parametrize("place", ["first", "last"])
 def test_the_trace_header_is_found_in_a_header_block_of_any_size(place: str, size: int) -> None:
     body = b"hello\r\n"
-    line, many = mark.render(RUN_ID, 9, crc32(body)), b"X-Large: " + b"x" * 900 + b"\r\n"
+    line, many = trace_header.render(RUN_ID, 9, crc32(body)), b"X-Large: " + b"x" * 900 + b"\r\n"
     many *= 60 if size == 1 else 1200
     ledger = Ledger()
     receive(ledger, (line + many if place == "first" else many + line) + b"\r\n" + body, sizes=(size,))
@@ -259,19 +265,28 @@ def test_a_header_block_in_pieces_is_not_kept() -> None:
 @pytest.mark.parametrize("sizes", [(1 << 20,), (1,)])
 def test_only_a_header_of_its_own_is_a_trace_header(sizes: tuple[int, ...]) -> None:
     ledger = Ledger()
-    line = mark.render(RUN_ID, 5, crc32(b"x\r\n"))
+    line = trace_header.render(RUN_ID, 5, crc32(b"x\r\n"))
     receive(ledger, b"Subject: about " + line + b"\r\nx\r\n", sizes=sizes)
     receive(ledger, b"\r\n" + line + b"\r\nx\r\n", sizes=sizes)  # an empty header: all of it is body
     assert ledger.unmarked == 2
     receive(ledger, b"Subject: about " + line + line + b"\r\nx\r\n", sizes=sizes)
-    receive(ledger, mark.render(RUN_ID, 6, 0), sizes=sizes)  # a header and nothing else
+    receive(ledger, trace_header.render(RUN_ID, 6, 0), sizes=sizes)  # a header and nothing else
     assert by_number(ledger) == {5: 1, 6: 1}
     assert ledger.arrivals(RUN_ID).damaged == []
 
 
 lines = st.lists(
     st.sampled_from(
-        [b"", b"Subject: x", mark.HEADER, b"X", b"\r", mark.render(RUN_ID, 1, 0)[:-2], b"." + mark.HEADER, b"."]
+        [
+            b"",
+            b"Subject: x",
+            trace_header.HEADER,
+            b"X",
+            b"\r",
+            trace_header.render(RUN_ID, 1, 0)[:-2],
+            b"." + trace_header.HEADER,
+            b".",
+        ]
     ).map(lambda line: line + b"\r\n"),
     max_size=8,
 )

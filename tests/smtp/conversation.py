@@ -8,14 +8,14 @@ from itertools import cycle
 from typing import NamedTuple
 from zlib import crc32
 
-from trafficgen import mark
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.smtp.chunking import ChunkingSession
-from trafficgen.smtp.client import ClientSession
-from trafficgen.smtp.dots import DotReader, stuff
-from trafficgen.smtp.replies import Reply
-from trafficgen.smtp.seams import Manners, Work
-from trafficgen.smtp.steady import Steady
+from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.chunking import ChunkingSession
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.dots import DotReader, stuff
+from trafficgen.protocol.smtp.interfaces import Manners, Work
+from trafficgen.protocol.smtp.replies import Reply
+from trafficgen.protocol.smtp.reply_cache import Steady
 
 RUN_ID = "9f3a6c1e02b4d857"
 FIELDS = ("number", "outcome", "domain", "due", "start", "ready", "sent", "end", "octets")
@@ -37,7 +37,7 @@ class Letter(NamedTuple):
 
 def letter(number: int, *, recipients: int = 1, body: bytes = b"hello\r\n", eight_bit: bool = False) -> Letter:
     """Message `number`, whose sender's address is its number."""
-    head = mark.render(RUN_ID, number, crc32(body)) + b"Subject: x\r\n\r\n"
+    head = trace_header.render(RUN_ID, number, crc32(body)) + b"Subject: x\r\n\r\n"
     envelope = b"MAIL FROM:<%d@a.test>\r\n" % number
     envelope += b"".join(b"RCPT TO:<r%d@b.test>\r\n" % index for index in range(recipients))
     return Letter(
@@ -145,7 +145,7 @@ class Opinions:
 class OpinionatedServer:
     """A server that keeps the rules and answers as its opinions say. `taken`: message number to accepted recipients.
 
-    Written for these tests, line by line and slowly; the server of `trafficgen.smtp` shares no code with it.
+    Written for these tests, line by line and slowly; the server of `trafficgen.protocol.smtp` shares no code with it.
     """
 
     def __init__(self, opinions: Opinions, *, said: int = 0) -> None:

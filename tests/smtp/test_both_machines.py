@@ -20,11 +20,11 @@ from tests.smtp.conversation import (
     written,
 )
 from trafficgen.outcomes import Outcome
-from trafficgen.sink.ledger import Ledger, SessionReceiver
-from trafficgen.smtp.client import ClientSession
-from trafficgen.smtp.seams import Manners
-from trafficgen.smtp.server import GREETING, ServerSession
-from trafficgen.smtp.steady import Steady
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.interfaces import Manners
+from trafficgen.protocol.smtp.reply_cache import Steady
+from trafficgen.protocol.smtp.server import GREETING, ServerSession
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 sizes = st.lists(st.integers(1, 200), min_size=1, max_size=12)
 recipients = st.lists(st.integers(1, 4), min_size=1, max_size=8)

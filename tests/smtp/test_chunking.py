@@ -12,12 +12,12 @@ from tests.smtp.test_both_machines import bodies, recipients, refused_by, sizes
 from tests.smtp.test_server_session import Mailbag
 from tests.smtp.test_steady import CountingSteady, NeverSteady, everything
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.sink.ledger import Ledger, SessionReceiver
-from trafficgen.smtp.chunking import ChunkingSession
-from trafficgen.smtp.client import UNASKED
-from trafficgen.smtp.seams import Manners
-from trafficgen.smtp.server import GREETING, ServerSession
-from trafficgen.smtp.steady import Steady
+from trafficgen.protocol.smtp.chunking import ChunkingSession
+from trafficgen.protocol.smtp.client import UNASKED
+from trafficgen.protocol.smtp.interfaces import Manners
+from trafficgen.protocol.smtp.reply_cache import Steady
+from trafficgen.protocol.smtp.server import GREETING, ServerSession
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 windows = st.integers(1, 9)
 commands = st.one_of(

@@ -10,12 +10,12 @@ import pytest
 from tests.smtp.conversation import Notebook, Queue, letter, written
 from tests.smtp.liar import Lie, LyingServer, Said, Session
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.smtp import chunking
-from trafficgen.smtp.chunking import ChunkingSession
-from trafficgen.smtp.client import _HANDLERS, ClientSession
-from trafficgen.smtp.replies import Reply
-from trafficgen.smtp.seams import Buffer, Manners
-from trafficgen.smtp.steady import Steady
+from trafficgen.protocol.smtp import chunking
+from trafficgen.protocol.smtp.chunking import ChunkingSession
+from trafficgen.protocol.smtp.client import _HANDLERS, ClientSession
+from trafficgen.protocol.smtp.interfaces import Buffer, Manners
+from trafficgen.protocol.smtp.replies import Reply
+from trafficgen.protocol.smtp.reply_cache import Steady
 
 MESSAGES = int(os.environ.get("LIARS_MESSAGES", "400"))
 SEED = int(os.environ.get("LIARS_SEED", "1"))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.smtp.test_server_session import Mailbag, codes, serve
-from trafficgen.smtp.offer import read_mail, read_rcpt
-from trafficgen.smtp.server import ServerSession
+from trafficgen.protocol.smtp.capabilities import read_mail, read_rcpt
+from trafficgen.protocol.smtp.server import ServerSession
 
 # -- the grammar, rule by rule ---------------------------------------------------------------------------
 

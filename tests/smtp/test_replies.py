@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
+from trafficgen.protocol.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
 
 chunkings = st.lists(st.integers(1, 64), min_size=1, max_size=20)
 

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.smtp.conversation import letter
-from trafficgen.smtp.judging import Answer, Stage
-from trafficgen.smtp.server import MAX_COMMAND_OCTETS, MAX_ERRORS, MAX_RECIPIENTS, ServerSession
+from trafficgen.protocol.smtp.policy_hooks import Answer, Stage
+from trafficgen.protocol.smtp.server import MAX_COMMAND_OCTETS, MAX_ERRORS, MAX_RECIPIENTS, ServerSession
 
 
 class Mailbag:

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tests.smtp.conversation import Notebook, Opinions, letter, send_all
 from tests.smtp.test_both_machines import opinions
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.smtp.replies import Reply, ReplyReader
-from trafficgen.smtp.seams import Account
-from trafficgen.smtp.steady import Steady, group_of
+from trafficgen.protocol.smtp.interfaces import Account
+from trafficgen.protocol.smtp.replies import Reply, ReplyReader
+from trafficgen.protocol.smtp.reply_cache import Steady, group_of
 
 
 class NeverSteady(Steady):

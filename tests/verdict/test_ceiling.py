@@ -7,11 +7,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from trafficgen.calibration import ceiling_path
 from trafficgen.cli.program import call
 from trafficgen.cli.schema import scenario_schema
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.results import Results, read_results
+from trafficgen.runs.calibration import ceiling_path
 from trafficgen.verdict.ceiling import Ceiling, CeilingPoint, read_ceiling
 
 

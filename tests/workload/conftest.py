@@ -4,8 +4,8 @@ from zlib import crc32
 
 import pytest
 
-from trafficgen import mark
 from trafficgen.plan import Plan, Workload
+from trafficgen.proof import trace_header
 from trafficgen.workload import Messages
 
 DATE = "Fri, 21 Nov 2025 22:55:00 +0000"
@@ -35,9 +35,9 @@ def delivered():
         stored = b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
         assert len(stored) == message.octets
         head, _, body = stored.partition(b"\r\n\r\n")
-        value = head.split(b"\r\n")[0].removeprefix(mark.HEADER)
-        assert mark.parse(value) is not None
-        assert mark.parse(value)[1:] == (message.number, crc32(body))
+        value = head.split(b"\r\n")[0].removeprefix(trace_header.HEADER)
+        assert trace_header.parse(value) is not None
+        assert trace_header.parse(value)[1:] == (message.number, crc32(body))
         assert message.eight_bit is not stored.isascii()
         return stored
 

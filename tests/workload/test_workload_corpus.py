@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from trafficgen import mark
 from trafficgen.errors import PlanError
 from trafficgen.plan import Corpus, Header
+from trafficgen.proof import trace_header
 
 BODIES = {
     "plain": b"hello\n",
@@ -47,7 +47,7 @@ def test_every_message_arrives_as_it_is_behind_the_mark(messages_of, delivered, 
     for message, (name, body) in zip(found, BODIES.items(), strict=True):
         stored = delivered(message)
         ours, _, theirs = stored.partition(b"\r\n")
-        assert ours.startswith(mark.HEADER)
+        assert ours.startswith(trace_header.HEADER)
         lines = (body if body.endswith(b"\n") or not body else body + b"\n").replace(b"\n", b"\r\n")
         assert theirs == b"Subject: %b\r\n\r\n%b" % (name.encode(), lines)
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trafficgen import mark
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Corpus, Header, LongTail, Plan, SizedBodies, Users, WeightedDomain, Workload
+from trafficgen.proof import trace_header
 from trafficgen.workload import Message, Messages, check
 
 DATE = "Fri, 21 Nov 2025 22:55:00 +0000"
@@ -51,7 +51,7 @@ def test_message_is_valid_mail(messages_of, delivered):
 def test_mark_is_the_first_line_as_the_mark_module_renders_it(messages_of, delivered):
     for message in messages_of().block(4090, 4100):
         body = delivered(message).partition(b"\r\n\r\n")[2]
-        assert message.head.startswith(mark.render(RUN_ID, message.number, crc32(body)))
+        assert message.head.startswith(trace_header.render(RUN_ID, message.number, crc32(body)))
 
 
 def test_envelope_is_mail_rcpt_data(messages_of):

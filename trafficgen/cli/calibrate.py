@@ -26,7 +26,7 @@ Example:
 @click.option("--duration", default="3s", metavar="TIME", help="How long each run lasts. [default: 3s]")
 def command(size: tuple[str, ...], sessions: tuple[int, ...], duration: str) -> ExitCode:
     """Measure how fast this machine sends to a sink of its own; later runs say what share of that they used."""
-    from trafficgen.calibration import ceiling_path, measure_ceiling, save_ceiling
+    from trafficgen.runs.calibration import ceiling_path, measure_ceiling, save_ceiling
 
     duration_ns = parse_with(units.parse_duration, duration, "duration_ns", "--duration")
     counts = sessions or (1, 20, 200)

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from typing import Final
 
 from mboxgen.enums import table_of
-from mboxgen.sizes import format_size, parse_sizes
+from mboxgen.recipe.sizes import format_size, parse_sizes
 from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
 from trafficgen.schedule import Schedule
 from trafficgen.units import format_duration

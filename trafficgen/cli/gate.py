@@ -23,13 +23,13 @@ from trafficgen.errors import ExitCode, OutputError, PlanError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from trafficgen.drain import Drain
     from trafficgen.gate.builds import Build
     from trafficgen.gate.trials import TrialFile
-    from trafficgen.output import Output
+    from trafficgen.host.output import Output
     from trafficgen.plan import Plan
+    from trafficgen.proof.waiting import Drain
+    from trafficgen.runs.monitor import Watch
     from trafficgen.verdict.gating import Design, Ended
-    from trafficgen.watched import Watch
 
 EPILOG: Final = """\
 Examples:
@@ -263,7 +263,7 @@ def _write(
     failed: Sequence[OutputError],
 ) -> None:
     from trafficgen.cli.send import job_summary
-    from trafficgen.output import attempt_all
+    from trafficgen.host.output import attempt_all
     from trafficgen.report import gated
     from trafficgen.report.to_text import write_sections
 
@@ -294,7 +294,7 @@ def _check_outputs(options: GateOptions) -> None:
 
 
 def _output(path: Path | None, option: str) -> "Output | None":
-    from trafficgen.output import Output
+    from trafficgen.host.output import Output
 
     return Output(path, option) if path is not None else None
 

@@ -23,7 +23,7 @@ from trafficgen.errors import PlanError, SetupError
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
     from trafficgen.plan import Plan
-    from trafficgen.watched import Observer, Watch
+    from trafficgen.runs.monitor import Observer, Watch
 
 ABORT_AFTER: Final = "10s"
 
@@ -68,10 +68,10 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
 
 def watch_for(options: "SendOptions", plan: "Plan") -> "Watch":
     """The options understood. Refuses thresholds that this plan can never be judged by."""
-    from trafficgen.calibration import ceiling_path
+    from trafficgen.runs.calibration import ceiling_path
+    from trafficgen.runs.monitor import Watch
     from trafficgen.verdict.ceiling import read_ceiling
     from trafficgen.verdict.thresholds import check_threshold, parse_threshold
-    from trafficgen.watched import Watch
 
     thresholds = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in options.threshold]
     for threshold in thresholds:
@@ -99,13 +99,13 @@ def observers_for(options: "SendOptions", say: Callable[[str], None]) -> "Iterat
     with ExitStack() as stack:
         observers: list[Observer] = []
         if options.live_port is not None:
-            from trafficgen.observers.live_page import LivePage
+            from trafficgen.publish.live_page import LivePage
 
             page = stack.enter_context(LivePage(options.live_port))
             say(f"live page at http://127.0.0.1:{page.port}/")
             observers.append(page)
         if options.metrics_port is not None:
-            from trafficgen.observers.prometheus import Prometheus
+            from trafficgen.publish.prometheus import Prometheus
 
             metrics = stack.enter_context(Prometheus(options.metrics_port))
             say(f"metrics at http://127.0.0.1:{metrics.port}/metrics")

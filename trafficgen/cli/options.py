@@ -91,7 +91,7 @@ def _recipient_presets() -> Iterable[str]:
 
 
 def _size_presets() -> Iterable[str]:
-    from mboxgen.presets import PRESETS
+    from mboxgen.recipe.presets import PRESETS
 
     return PRESETS
 

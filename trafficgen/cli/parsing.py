@@ -3,7 +3,7 @@
 Takes     "gmail.com:67.4", "5000,zipf:1.2,tag", "1:85,2:10", "30s:200", "1000:10.2", "X-Tenant: {a:3|b:1}"
 Gives     the plan's own types, which check themselves
 Refuses   anything else with a `PlanError` that names the flag and shows what was expected
-Not here  how options go together (planning); sizes (`mboxgen.sizes`), durations and rates (`units`)
+Not here  how options go together (planning); sizes (`mboxgen.recipe.sizes`), durations and rates (`units`)
 """
 
 from collections.abc import Callable, Mapping

@@ -41,7 +41,7 @@ from trafficgen.plan import (
 )
 
 if TYPE_CHECKING:
-    from trafficgen.drain import Drain
+    from trafficgen.proof.waiting import Drain
 
 SESSIONS_PER_CORE: Final = 10
 """As KumoMTA's traffic-gen without --concurrency."""
@@ -161,7 +161,7 @@ def drain_of(options: SendOptions) -> "Drain | None":
     """Where to wait for delivery, and how long, if at all."""
     if options.wait_for_delivery is None and options.sink_api is None:
         return None
-    from trafficgen.drain import Drain
+    from trafficgen.proof.waiting import Drain
 
     if options.wait_for_delivery is None or options.sink_api is None or options.target is None:
         text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"

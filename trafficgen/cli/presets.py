@@ -1,13 +1,13 @@
 """All presets in words, each with its source.
 
-Takes     the presets of `trafficgen.workload.presets` and `mboxgen.sizes`
+Takes     the presets of `trafficgen.workload.presets` and `mboxgen.recipe.sizes`
 Gives     the text of `--list-presets`
 """
 
 from collections.abc import Iterable
 from textwrap import fill
 
-from mboxgen.sizes import PRESETS as SIZES
+from mboxgen.recipe.sizes import PRESETS as SIZES
 from trafficgen.workload.presets import DOMAINS, RECIPIENTS
 
 

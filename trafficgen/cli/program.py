@@ -18,7 +18,7 @@ from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usag
 from trafficgen import __version__
 from trafficgen.cli.options import NOT_YET, GroupedCommand
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError
-from trafficgen.interrupts import raise_on_signals
+from trafficgen.host.signals import raise_on_signals
 from trafficgen.printable import printable
 
 NAME: Final = "traffic-gen"

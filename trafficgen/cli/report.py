@@ -58,7 +58,7 @@ def command(files: tuple[Path, ...], form: str, output: Path | None, threshold: 
 
 def write(text: str, output: Path | None) -> None:
     """To the file, or to stdout with nothing in it that stdout could not show."""
-    from trafficgen.output import Output
+    from trafficgen.host.output import Output
     from trafficgen.report.to_text import encodable
 
     if output is None:

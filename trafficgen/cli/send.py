@@ -17,15 +17,15 @@ import click
 from trafficgen.cli.judging import judging_options, observers_for, run_hook, watch_for
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode
-from trafficgen.interrupts import Interrupts, RunControl
+from trafficgen.host.signals import Interrupts, RunControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trafficgen.cli.planning import SendOptions
+    from trafficgen.host.output import Output
     from trafficgen.measure.journal import Journal
     from trafficgen.measure.results import Results
-    from trafficgen.output import Output
     from trafficgen.plan import BodyFile, Plan
 
 EPILOG: Final = """\
@@ -100,8 +100,8 @@ def command(**given: Any) -> ExitCode:
 def _run(plan: "Plan", options: "SendOptions", control: RunControl) -> "Results":
     from trafficgen.cli.planning import drain_of, manifest_of
     from trafficgen.report.live import Live
+    from trafficgen.runs.monitor import run_watched
     from trafficgen.schedule import Schedule
-    from trafficgen.watched import run_watched
 
     schedule = Schedule(plan) if plan.load else None
     planned = schedule.planned if schedule else plan.max_messages
@@ -141,7 +141,7 @@ def _journal(options: "SendOptions") -> "Journal | None":
 
 def _write(results: "Results", options: "SendOptions") -> None:
     """Every output, whatever becomes of the others; the summary is always shown."""
-    from trafficgen.output import attempt_all
+    from trafficgen.host.output import attempt_all
     from trafficgen.report import tables
     from trafficgen.report.to_html import to_html
     from trafficgen.report.to_text import write_summary
@@ -165,7 +165,7 @@ def _write(results: "Results", options: "SendOptions") -> None:
 
 def job_summary() -> "Output | None":
     """Where a CI system wants a summary in Markdown appended, if it runs us."""
-    from trafficgen.output import Output
+    from trafficgen.host.output import Output
 
     variable = "GITHUB_STEP_SUMMARY"
     return Output(Path(page), variable) if (page := os.environ.get(variable)) else None
@@ -178,7 +178,7 @@ def _print(text: str) -> None:
 
 def _outputs(options: "SendOptions") -> "dict[str, Output]":
     """The files that were asked for, by option."""
-    from trafficgen.output import Output
+    from trafficgen.host.output import Output
 
     named = {"--json": options.json, "--junit": options.junit, "--html": options.html}
     return {flag: Output(Path(name), flag) for flag, name in named.items() if name is not None and name != "-"}

@@ -19,11 +19,11 @@ from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_listen, parse_service
 
 if TYPE_CHECKING:
-    from trafficgen.sink.orders import Behaviour, CapturePlan, Orders, Security
+    from trafficgen.protocol.smtp.capabilities import Offer
+    from trafficgen.sink.bounces.bounces import ReturnPlan
+    from trafficgen.sink.config import Behaviour, CapturePlan, Orders, Security
     from trafficgen.sink.policy.faults import Fault
     from trafficgen.sink.policy.limits import Limits
-    from trafficgen.sink.returns import ReturnPlan
-    from trafficgen.smtp.offer import Offer
 
 _STATUS: Final = "status"
 
@@ -64,7 +64,7 @@ def command(listen: str, api: str | None, **given: Any) -> ExitCode:
         click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
     orders = orders_of(address, given)
     if orders.workers > 1:
-        from trafficgen.sink.crew import serve_many as serve
+        from trafficgen.sink.listen.process_pool import serve_many as serve
     else:
         from trafficgen.sink.serve import serve
     serve(orders, say=lambda line: click.echo(line, err=True))
@@ -75,7 +75,7 @@ def _status(text: str | None) -> ExitCode:
     """What the sink whose API is there says of itself."""
     import json
 
-    from trafficgen.sink.remote import RemoteSink
+    from trafficgen.proof.remote_sink import RemoteSink
 
     if text is None:
         raise PlanError("expected the sink's --api address behind status", field="api", flag="[HOST:]PORT")
@@ -96,7 +96,7 @@ def _is_local(address: Target) -> bool:
 
 def orders_of(address: Target, given: dict[str, Any]) -> "Orders":
     """The options understood, as the sink takes them."""
-    from trafficgen.sink.orders import Orders
+    from trafficgen.sink.config import Orders
     from trafficgen.units import parse_duration
 
     if given["ledger"] is not None and given["no_ledger"]:
@@ -123,8 +123,8 @@ def _tcp(address: Target, flag: str) -> TcpTarget:
 
 
 def _capture(given: dict[str, Any]) -> "CapturePlan | None":
-    from trafficgen.sink.capture import Form
-    from trafficgen.sink.orders import CapturePlan
+    from trafficgen.sink.config import CapturePlan
+    from trafficgen.sink.store.capture import Form
 
     if given["capture"] is None:
         return None
@@ -138,13 +138,13 @@ def _capture(given: dict[str, Any]) -> "CapturePlan | None":
 
 
 def _size(text: str) -> int:
-    from mboxgen.sizes import parse_size
+    from mboxgen.recipe.sizes import parse_size
 
     return parse_size(text)
 
 
 def _offer(given: dict[str, Any]) -> "Offer":
-    from trafficgen.smtp.offer import Offer
+    from trafficgen.protocol.smtp.capabilities import Offer
 
     return Offer(
         lmtp=given["lmtp"],
@@ -159,7 +159,7 @@ def _offer(given: dict[str, Any]) -> "Offer":
 
 
 def _security(given: dict[str, Any]) -> "Security | None":
-    from trafficgen.sink.orders import Security
+    from trafficgen.sink.config import Security
 
     if given["tls"] and given["starttls"]:
         raise PlanError("expected one of --starttls and --tls", field="security", flag="--tls")
@@ -171,7 +171,7 @@ def _security(given: dict[str, Any]) -> "Security | None":
 
 
 def _behaviour(given: dict[str, Any]) -> "Behaviour":
-    from trafficgen.sink.orders import Behaviour
+    from trafficgen.sink.config import Behaviour
     from trafficgen.sink.policy.judge import canonical_suffixes
     from trafficgen.sink.policy.responses import DEFAULT_PROFILE
 
@@ -218,9 +218,9 @@ def _faults(given: dict[str, Any]) -> "tuple[Fault, ...]":
 
 
 def _returns(given: dict[str, Any]) -> "ReturnPlan | None":
+    from trafficgen.sink.bounces.bounces import ReturnPlan
     from trafficgen.sink.policy.faults import parse_share
     from trafficgen.sink.policy.judge import canonical_suffixes
-    from trafficgen.sink.returns import ReturnPlan
 
     to, bounces, complaints = given["bounce_to"], given["bounce_share"], given["complaint_share"]
     if to is None or not (bounces or complaints):

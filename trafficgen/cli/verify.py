@@ -16,9 +16,9 @@ from trafficgen.cli.options import GroupedCommand, GroupedOption
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
-    from trafficgen.manifest import Manifest
-    from trafficgen.measure.proof import Delivery
-    from trafficgen.sink.ledger_reader import Copies
+    from trafficgen.proof.comparison import Delivery
+    from trafficgen.proof.ledger_reader import Copies
+    from trafficgen.proof.sent import Manifest
 
 EPILOG: Final = """\
 Examples:
@@ -70,7 +70,7 @@ def command(
     as_json: bool,
 ) -> ExitCode:
     """Hold what arrived against what was handed over, message by message."""
-    from trafficgen import manifest as manifests
+    from trafficgen.proof import sent as manifests
 
     late_after_ns = _late_after_ns(late_after)
     sent = manifests.read(manifest)
@@ -98,7 +98,7 @@ def _arrived(
     sent: "Manifest", ledgers: tuple[Path, ...], maildir: tuple[Path, ...], mbox: tuple[Path, ...]
 ) -> "tuple[list[Copies], set[str], list[str]]":
     """All copies, whose clocks their times are from, and what is worth saying about the files."""
-    from trafficgen.sink import ledger_reader, mailboxes
+    from trafficgen.proof import ledger_reader, mailboxes
 
     if not (ledgers or maildir or mbox):
         raise PlanError("expected a ledger or a mailbox to look into", field="ledgers", flag="LEDGER")
@@ -124,7 +124,7 @@ def _arrived(
 def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_after_ns: int | None) -> "Delivery":
     import numpy as np
 
-    from trafficgen.measure.proof import Got, Sent, verify
+    from trafficgen.proof.comparison import Got, Sent, verify
 
     fields = ("numbers", "recipients", "taken_ns", "damaged", "unanswered", "digests")
     accepted, in_doubt = (

@@ -14,7 +14,7 @@ import numpy as np
 from trafficgen.measure.recorder import COLUMNS, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.smtp.replies import Reply
+from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.workload import Messages
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Final
 
+from trafficgen.protocol.smtp.interfaces import Work
 from trafficgen.schedule import Schedule
-from trafficgen.smtp.seams import Work
 from trafficgen.workload import Messages
 
 _PIECE: Final = 512

@@ -9,7 +9,7 @@ from typing import Final
 
 from trafficgen.engine.address import Route
 from trafficgen.errors import SetupError
-from trafficgen.open_files import SPARE_FILES, raise_open_files
+from trafficgen.host.limits import SPARE_FILES, raise_open_files
 from trafficgen.plan import Plan, TcpTarget
 
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")

@@ -15,8 +15,8 @@ from typing import Final, cast
 
 from trafficgen.clock import now_ns
 from trafficgen.outcomes import Phase
-from trafficgen.smtp.client import ClientSession
-from trafficgen.smtp.seams import Buffer
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.interfaces import Buffer
 
 _JOINED_OCTETS: Final = 48 * 1024
 

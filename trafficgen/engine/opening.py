@@ -22,7 +22,7 @@ from trafficgen.engine.link import Link
 from trafficgen.errors import PlanError
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Auth, Security, SessionPlan, Target, UnixTarget
-from trafficgen.smtp.seams import Extensions
+from trafficgen.protocol.smtp.interfaces import Extensions
 
 _MAX_PASSWORD_FILE: Final = 65_536
 

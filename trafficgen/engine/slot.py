@@ -18,10 +18,10 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
-from trafficgen.smtp.chunking import ChunkingSession
-from trafficgen.smtp.client import ClientSession
-from trafficgen.smtp.seams import Account, Extensions, Manners, Source, Work
-from trafficgen.smtp.steady import Steady
+from trafficgen.protocol.smtp.chunking import ChunkingSession
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.interfaces import Account, Extensions, Manners, Source, Work
+from trafficgen.protocol.smtp.reply_cache import Steady
 
 MAX_OPENING: Final = 64
 FIRST_REST_NS: Final = 50 * NS_PER_MS

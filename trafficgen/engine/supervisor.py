@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.address import Route
-from trafficgen.engine.crew import Crew, Member
 from trafficgen.engine.limits import check_open_files, check_ports
+from trafficgen.engine.worker_pool import Crew, Member
 from trafficgen.errors import SetupError, TrafficgenError
-from trafficgen.interrupts import RunControl
+from trafficgen.host.signals import RunControl
 from trafficgen.measure.results import StoppedBy
 from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.plan import Plan

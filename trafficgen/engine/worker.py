@@ -23,13 +23,13 @@ from trafficgen.engine.dispatch import ClosedLoop, OpenLoop
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
+from trafficgen.host.limits import raise_open_files
+from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.open_files import raise_open_files
-from trafficgen.pipes import listen
 from trafficgen.plan import Pipelining
+from trafficgen.protocol.smtp.interfaces import Manners
 from trafficgen.schedule import Schedule
-from trafficgen.smtp.seams import Manners
 from trafficgen.workload import Messages
 
 _FOLD_NS: Final = 50 * NS_PER_MS

@@ -10,21 +10,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from trafficgen.drain import Drain
 from trafficgen.engine.address import check, resolve
 from trafficgen.errors import OutputError, PlanError
 from trafficgen.gate.builds import Build, running
-from trafficgen.gate.syncs import counted
 from trafficgen.gate.trials import TrialFile
-from trafficgen.gate.usage import pids_of, read_usage, used_per_1000, why_not
+from trafficgen.host.output import Output
 from trafficgen.measure.parts import StoppedBy
-from trafficgen.output import Output
 from trafficgen.plan import Plan, draw_run_id
+from trafficgen.proof.waiting import Drain
 from trafficgen.report.gated import values_in_words
+from trafficgen.runs.monitor import Watch, run_watched
+from trafficgen.server.syncs import counted
+from trafficgen.server.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
 from trafficgen.verdict.reading import SERVER_METRICS, trial_of
 from trafficgen.verdict.rule import Metric
-from trafficgen.watched import Watch, run_watched
 
 
 class Runner(Protocol):

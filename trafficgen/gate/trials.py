@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trafficgen.errors import OutputError, ResultsError
+from trafficgen.host.output import Output
 from trafficgen.measure.document import from_plain, parse, to_plain
-from trafficgen.output import Output
 from trafficgen.verdict.gating import Trial
 
 

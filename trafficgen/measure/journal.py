@@ -14,8 +14,8 @@ from typing import Final
 from mboxgen import atomic_file
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import OutputError
+from trafficgen.host.output import Output
 from trafficgen.measure.results import Results
-from trafficgen.output import Output
 
 _PERIOD_NS: Final = NS_PER_S
 _SHARE: Final = 50

@@ -1,6 +1,6 @@
 """A run, described: what to send, when, to whom, with which care.
 
-Takes     values that are already numbers; text is parsed by `units`, `mboxgen.sizes` and the command line
+Takes     values that are already numbers; text is parsed by `units`, `mboxgen.recipe.sizes` and the command line
 Gives     a frozen, checked, picklable `Plan`: the same object from flags, a scenario file or a library call
 Refuses   what makes no sense, with a `PlanError` that names the field and its flag
 Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere

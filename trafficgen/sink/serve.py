@@ -19,19 +19,19 @@ import uvloop
 
 from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
-from trafficgen.open_files import raise_open_files
-from trafficgen.sink.api import Api, serving
-from trafficgen.sink.capture import Capture
-from trafficgen.sink.certificate import context_from, context_made_here
-from trafficgen.sink.ledger import Ledger
-from trafficgen.sink.orders import Orders, Security
+from trafficgen.host.limits import raise_open_files
+from trafficgen.sink.api.api import Api, serving
+from trafficgen.sink.bounces.bounce_sender import Postman
+from trafficgen.sink.bounces.bounces import Returns
+from trafficgen.sink.config import Orders, Security
+from trafficgen.sink.listen.certificate import context_from, context_made_here
+from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy.destinations import Destinations
 from trafficgen.sink.policy.judge import Policy
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
-from trafficgen.sink.postman import Postman
-from trafficgen.sink.returns import Returns
-from trafficgen.sink.server import Sink
+from trafficgen.sink.store.capture import Capture
+from trafficgen.sink.store.ledger import Ledger
 
 _MAX_SESSIONS: Final = 65_536
 

@@ -18,9 +18,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from mboxgen import checksums, text
+from mboxgen import checksums
 from mboxgen.limited import read_limited
-from mboxgen.sizes import MAX_MESSAGE_OCTETS
+from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
+from mboxgen.text import prose
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile
 from trafficgen.workload.columns import Columns, Layout, Rows, Table, strings
@@ -64,7 +65,7 @@ class TextBodies:
 
     def __init__(self, seed: int, max_octets: int) -> None:
         self.pools = max(1, min(MAX_POOLS, MAX_POOL_OCTETS // max_octets))
-        made = [text.lines(seed, max_octets, variant) for variant in range(self.pools)]
+        made = [prose.lines(seed, max_octets, variant) for variant in range(self.pools)]
         # All ends of lines of all pools in one rising array, so that one search serves a whole block of messages.
         self._stride = max_octets + 1
         ends = [np.concatenate(([0], ends)) + pool * self._stride for pool, (_, ends) in enumerate(made)]

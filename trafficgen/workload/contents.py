@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mboxgen import sizes, streams
+from mboxgen import streams
+from mboxgen.recipe import sizes
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Plan, SizedBodies
 from trafficgen.workload import people

@@ -24,8 +24,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from mboxgen import mbox, streams
-from mboxgen.mbox import Flag
+from mboxgen import streams
+from mboxgen.mbox import reader
+from mboxgen.mbox.reader import Flag
 from trafficgen.errors import PlanError
 from trafficgen.plan import Corpus, Plan
 from trafficgen.workload.bodies import END_OF_DATA, canonical, stuffed
@@ -58,14 +59,14 @@ class CorpusContents:
         self._shuffle = content.shuffle
         self._path = content.path
         with _refusing():
-            mbox.check(content.path)
+            reader.check(content.path)
         self._front = UserHeaders(plan)
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def prepare(self) -> None:
         """Map the file; without an index, read it through."""
         with _refusing():
-            self._mbox = mbox.open_mbox(self._path)
+            self._mbox = reader.open_mbox(self._path)
             self._mbox.sum_up()
 
     def fill(self, span: Span) -> Filled:
@@ -147,7 +148,7 @@ def prepared(plan: Plan, say: Callable[[str], None]) -> Iterator[Plan]:
         return
     with tempfile.TemporaryDirectory(prefix="traffic-gen-corpus-", ignore_cleanup_errors=True) as folder:
         with _refusing():
-            path, found = mbox.prepare(content.path, Path(folder))
+            path, found = reader.prepare(content.path, Path(folder))
         with found:
             for line in (found.note, *found.oddities.in_words()):
                 if line:
@@ -170,7 +171,7 @@ def _refusing() -> Iterator[None]:
     """What is wrong with the mbox is wrong with the plan."""
     try:
         yield
-    except mbox.MboxError as error:
+    except reader.MboxError as error:
         raise PlanError(str(error), field="content", flag="--mbox") from error
 
 

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mboxgen import streams
-from trafficgen import mark
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
+from trafficgen.proof import trace_header
 from trafficgen.workload import people
 from trafficgen.workload.columns import Columns, Digits, Layout, Piece, Table, hexadecimal
 from trafficgen.workload.envelopes import Envelopes, Sender
@@ -90,8 +90,8 @@ class Alternatives:
 
 
 def mark_pieces(run_id: str) -> tuple[Piece, ...]:
-    """The line of `trafficgen.mark.render`, by column; a test holds the two together."""
-    return (mark.HEADER + run_id.encode("ascii") + b" ", NUMBER, b" ", Digits("crc32", 8), CRLF)
+    """The line of `trafficgen.proof.trace_header.render`, by column; a test holds the two together."""
+    return (trace_header.HEADER + run_id.encode("ascii") + b" ", NUMBER, b" ", Digits("crc32", 8), CRLF)
 
 
 def folded(name: str, value: str) -> bytes:
@@ -131,7 +131,7 @@ def users_own(plan: Plan) -> list[Piece]:
 
 
 def _refuse_mark(plan: Plan) -> None:
-    name = mark.HEADER.decode("ascii").rstrip(": ")
+    name = trace_header.HEADER.decode("ascii").rstrip(": ")
     if any(header.name.lower() == name.lower() for header in plan.workload.headers):
         text = f"{name} carries the run's id, the message's number and its checksum, and cannot be set"
         raise PlanError(text, field="headers", flag="--header")

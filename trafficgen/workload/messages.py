@@ -14,8 +14,8 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trafficgen import mark
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
+from trafficgen.proof import trace_header
 from trafficgen.workload.bodies import is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
@@ -88,12 +88,12 @@ class Messages:
         return _joined(owners), _joined(domains)
 
     def digests_of(self, first: int, last: int) -> NDArray[np.int64]:
-        """`mark.digest` of the recipients of messages `first` … `last`-1; only their envelopes are built."""
+        """`trace_header.digest` of the recipients of messages `first` … `last`-1; only their envelopes are built."""
         return _joined(
             [
                 np.array(
                     [
-                        mark.digest(_RECIPIENTS(envelope))
+                        trace_header.digest(_RECIPIENTS(envelope))
                         for envelope in self._envelopes.addressed(span.grid).envelopes.part(span.part)
                     ],
                     np.int64,

@@ -1,7 +1,7 @@
 """Real mixes of recipient domains and of recipients per message, by name, each with its source.
 
 Gives     `DOMAINS`: weighted domains and the share of "the rest"; `RECIPIENTS`: weighted counts per message
-Not here  how a mix is drawn (shares), presets of sizes (`mboxgen.sizes`)
+Not here  how a mix is drawn (shares), presets of sizes (`mboxgen.recipe.sizes`)
 
 Most sources count providers, not domains, and do not say how a provider's mail divides over its domains. Where a
 preset here has several domains for one provider, the split is that of `kumo-doc` (hotmail 8.8 : outlook 1.2 : msn 0.5 :

@@ -15,8 +15,8 @@ from tests.sink.sink_process import SinkProcess, sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.plan import TcpTarget
-from trafficgen.sink.api import INLINE_OCTETS
-from trafficgen.sink.remote import RemoteSink
+from trafficgen.proof.remote_sink import RemoteSink
+from trafficgen.sink.api.api import INLINE_OCTETS
 
 
 def api_of(sink: SinkProcess) -> TcpTarget:

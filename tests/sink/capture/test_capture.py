@@ -10,16 +10,16 @@ from zlib import crc32
 
 import pytest
 
-from mboxgen.mbox import read_mbox
+from mboxgen.mbox.reader import read_mbox
 from tests.sink.sink_process import sink_process
 from tests.smtp.conversation import RUN_ID
-from trafficgen import mark
 from trafficgen.errors import SetupError
-from trafficgen.sink.capture import Capture, Form, Keeper
-from trafficgen.sink.ledger import Ledger, SessionReceiver
-from trafficgen.sink.server import Counter, Store, Totals
-from trafficgen.smtp.dots import stuff
-from trafficgen.smtp.server import ServerSession
+from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.dots import stuff
+from trafficgen.protocol.smtp.server import ServerSession
+from trafficgen.sink.listen.server import Counter, Store, Totals
+from trafficgen.sink.store.capture import Capture, Form, Keeper
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n.dot\r\nFrom here\r\n>From there\r\n"
 
@@ -119,8 +119,8 @@ def test_what_cannot_be_kept_is_not_entered_either(tmp_path: Path, form: Form, p
     said: list[str] = []
     capture, ledger = Capture(form, tmp_path / "kept", None, said.append), Ledger()
     large = MESSAGE + b"x" * 70 + b"\r\n"
-    message = mark.render(RUN_ID, 7, crc32(large.partition(b"\r\n\r\n")[2])) + large
-    other = mark.render(RUN_ID, 8, crc32(large.partition(b"\r\n\r\n")[2])) + large
+    message = trace_header.render(RUN_ID, 7, crc32(large.partition(b"\r\n\r\n")[2])) + large
+    other = trace_header.render(RUN_ID, 8, crc32(large.partition(b"\r\n\r\n")[2])) + large
     store = SessionReceiver(ledger)
     assert receive(capture, message, store=store, pieces=pieces)[0].startswith(b"250")
     octets = capture.octets

@@ -7,9 +7,9 @@ from scipy.stats import binomtest
 
 from tests.sink.policy.sessions import Conversation, policy_of
 from trafficgen.errors import PlanError
+from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.protocol.smtp.policy_hooks import Halt, Stage
 from trafficgen.sink.policy.faults import Kind, parse, read, tarpit
-from trafficgen.smtp.judging import Halt, Stage
-from trafficgen.smtp.offer import Offer
 
 
 def talk(kind: Kind, text: str, offer: Offer = Offer()) -> Conversation:  # noqa: B008  (frozen)

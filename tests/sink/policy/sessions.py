@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
+from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.protocol.smtp.policy_hooks import Halt
+from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.policy.faults import Fault
 from trafficgen.sink.policy.judge import PEACEFUL, Policy, Terms
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.responses import Responses, parse
-from trafficgen.smtp.judging import Halt
-from trafficgen.smtp.offer import Offer
-from trafficgen.smtp.server import ServerSession
 
 
 class Clock:

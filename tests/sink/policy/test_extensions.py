@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Conversation, policy_of
+from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.protocol.smtp.dots import DotReader, find_end, stuff
+from trafficgen.protocol.smtp.policy_hooks import Halt
 from trafficgen.sink.policy.faults import Kind, parse
-from trafficgen.smtp.dots import DotReader, find_end, stuff
-from trafficgen.smtp.judging import Halt
-from trafficgen.smtp.offer import Offer
 
 ENVELOPE = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"
 

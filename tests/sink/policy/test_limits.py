@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Clock, Conversation, policy_of
+from trafficgen.protocol.smtp.capabilities import Offer
 from trafficgen.sink.policy.limits import MAX_CLIENTS, Bucket, Clients, Limits, Rate
 from trafficgen.sink.policy.tries import Attempts, Greylist
-from trafficgen.smtp.offer import Offer
 
 MINUTE_NS = 60 * 10**9
 

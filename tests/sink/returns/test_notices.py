@@ -6,7 +6,7 @@ from email.message import EmailMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.sink.notices import MAX_HEADER_OCTETS, Original, bounce, complaint, status
+from trafficgen.sink.bounces.reports import MAX_HEADER_OCTETS, Original, bounce, complaint, status
 
 HEADER = b"Message-ID: <1@a.test>\r\nSubject: hello\r\nX-Long: a\r\n b\r\n"
 NO_PARAMETERS: dict[bytes, bytes] = {}

@@ -17,12 +17,12 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.guard import Route
 from trafficgen.plan import TcpTarget
+from trafficgen.proof.remote_sink import RemoteSink
+from trafficgen.sink.bounces.bounce_sender import MAX_WAITING, MAX_WAITING_OCTETS, Letter, Postman
+from trafficgen.sink.bounces.bounces import ReturnPlan, Returns
 from trafficgen.sink.policy.destinations import Destinations
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
-from trafficgen.sink.postman import MAX_WAITING, MAX_WAITING_OCTETS, Letter, Postman
-from trafficgen.sink.remote import RemoteSink
-from trafficgen.sink.returns import ReturnPlan, Returns
 
 MAIL = "From: <me@a.test>\r\nSubject: x\r\n\r\nhello\r\n"
 ALL = ("--bounce-share", "100%")

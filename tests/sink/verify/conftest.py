@@ -7,16 +7,18 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from trafficgen import mark
-from trafficgen.manifest import Handed, Manifest
-from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.proof import trace_header
+from trafficgen.proof.sent import Handed, Manifest
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 RUN_ID = "9f3a6c1e02b4d857"
 
 
 def message(number: int, body: bytes = b"hello\r\n", *, claimed: bytes | None = None, run_id: str = RUN_ID) -> bytes:
     """A whole message, without dots to stuff. `claimed`: the body that the checksum is of."""
-    return mark.render(run_id, number, crc32(body if claimed is None else claimed)) + b"Subject: x\r\n\r\n" + body
+    return (
+        trace_header.render(run_id, number, crc32(body if claimed is None else claimed)) + b"Subject: x\r\n\r\n" + body
+    )
 
 
 def take(receiver: SessionReceiver, octets: bytes, recipients: int = 1) -> None:

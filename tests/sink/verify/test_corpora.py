@@ -18,10 +18,10 @@ from tests.sink.verify.conftest import RUN_ID, message
 from tests.sink.verify.test_end_to_end import IMPATIENT, verdict, wait_until_all_came
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.manifest import Handed, Manifest, read
-from trafficgen.measure.proof import Got, Sent, verify
 from trafficgen.plan import Corpus
-from trafficgen.sink import mailboxes
+from trafficgen.proof import mailboxes
+from trafficgen.proof.comparison import Got, Sent, verify
+from trafficgen.proof.sent import Handed, Manifest, read
 
 FROM = b"From ann@example.org Fri Nov 21 22:55:00 2025\n"
 HEADER = b"Subject: n\nFrom: ann@example.org\nDate: Thu, 01 Jan 1998 00:00:00 +0000\n"

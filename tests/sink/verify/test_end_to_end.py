@@ -13,9 +13,9 @@ from tests.peers.running import plan_for
 from tests.sink.sink_process import SinkProcess, sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.manifest import Manifest, read
-from trafficgen.sink import ledger_reader
-from trafficgen.sink.remote import RemoteSink
+from trafficgen.proof import ledger_reader
+from trafficgen.proof.remote_sink import RemoteSink
+from trafficgen.proof.sent import Manifest, read
 
 IMPATIENT = """\
 minimal_backoff_time = 1s

@@ -13,12 +13,12 @@ import pytest
 from tests.sink.verify.conftest import RUN_ID, message, take
 from trafficgen.errors import ResultsError, SetupError
 from trafficgen.plan import TcpTarget
-from trafficgen.sink import ledger_reader
-from trafficgen.sink.capture import Capture, Form
-from trafficgen.sink.ledger import Ledger, SessionReceiver
-from trafficgen.sink.ledger_file import LINE_OCTETS
-from trafficgen.sink.server import Sink
-from trafficgen.smtp.server import ServerSession
+from trafficgen.proof import ledger_reader
+from trafficgen.proof.ledger_file import LINE_OCTETS
+from trafficgen.protocol.smtp.server import ServerSession
+from trafficgen.sink.listen.server import Sink
+from trafficgen.sink.store.capture import Capture, Form
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 
 def test_every_message_is_a_line_of_text(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.sink.verify.conftest import message, take
-from trafficgen.sink.ledger import Ledger, SessionReceiver
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 ledger = Ledger(Path(sys.argv[1]))
 first, second = SessionReceiver(ledger), SessionReceiver(ledger)
 for number in range(20_000):

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.verify.conftest import RUN_ID, handed, message, take
-from trafficgen import Plan, Workload, mark
+from trafficgen import Plan, Workload
 from trafficgen.cli.program import call
 from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, ResultsError
-from trafficgen.manifest import Handed, Manifest, read
-from trafficgen.measure.proof import Got, Sent, verify
-from trafficgen.sink.ledger import Ledger, SessionReceiver
-from trafficgen.smtp.server import ServerSession
+from trafficgen.proof import trace_header
+from trafficgen.proof.comparison import Got, Sent, verify
+from trafficgen.proof.sent import Handed, Manifest, read
+from trafficgen.protocol.smtp.server import ServerSession
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 from trafficgen.workload import Messages
 
 Write = Callable[..., Path]
@@ -206,7 +207,7 @@ def test_a_message_that_one_recipient_got_twice_and_another_never_is_found(
 ) -> None:
     path = tmp_path / "sink.ledger"
     delivered_to(path, *copies).close()
-    digests = np.array([mark.digest([A, B])], np.int64)
+    digests = np.array([trace_header.digest([A, B])], np.int64)
     number, recipients, began_ns = (np.array([value], np.int64) for value in (7, 2, 1))
     accepted = Handed(number, recipients, began_ns, digests)
     Manifest.here(RUN_ID, 1, accepted, Handed.none()).write(tmp_path / "m")
@@ -237,18 +238,18 @@ def test_a_manifest_of_before_is_read(tmp_path: Path) -> None:
 def test_in_memory_arrivals_tell_who_got_what_too(tmp_path: Path) -> None:
     arrivals = delivered_to(tmp_path / "none", [A], [B], api=True).arrivals(RUN_ID)
     assert arrivals.digests is not None
-    assert (arrivals.numbers.tolist(), arrivals.digests.tolist()) == ([7], [mark.digest([A, B])])
+    assert (arrivals.numbers.tolist(), arrivals.digests.tolist()) == ([7], [trace_header.digest([A, B])])
     twice = delivered_to(tmp_path / "none", [A], [A], api=True).arrivals(RUN_ID)
     twice.add(arrivals)
     assert twice.digests is not None
-    assert twice.digests.tolist() == [mark.digest([A, A, A, B])]
+    assert twice.digests.tolist() == [trace_header.digest([A, A, A, B])]
 
 
 def test_the_sender_knows_who_its_recipients_are() -> None:
     plan = Plan(max_messages=9, workload=Workload(recipients_per_message=((1, 1), (3, 1))))
     messages = Messages(plan, date="")
     wanted = [
-        mark.digest([line[9:-1] for line in one.envelope.split(b"\r\n") if line.startswith(b"RCPT TO:<")])
+        trace_header.digest([line[9:-1] for line in one.envelope.split(b"\r\n") if line.startswith(b"RCPT TO:<")])
         for one in messages.block(3, 9)
     ]
     assert messages.digests_of(3, 9).tolist() == wanted

@@ -9,7 +9,7 @@ from tests.peers.running import plan_for
 from tests.sink.sink_process import sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.sink import ledger_reader
+from trafficgen.proof import ledger_reader
 
 
 def test_workers_share_the_port_and_verify_reads_their_ledgers_together(

@@ -16,15 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sink.sink_process import SinkProcess, sink_process
-from trafficgen import drain
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
-from trafficgen.interrupts import RunControl
-from trafficgen.manifest import Handed, Manifest
+from trafficgen.host.signals import RunControl
 from trafficgen.measure.results import read_results
 from trafficgen.plan import TcpTarget
-from trafficgen.sink import remote
-from trafficgen.sink.remote import RemoteSink
+from trafficgen.proof import remote_sink, waiting
+from trafficgen.proof.remote_sink import RemoteSink
+from trafficgen.proof.sent import Handed, Manifest
 
 Script = Callable[[str, int], bytes]
 """From the path that was asked for, and how often anything was, to all octets that are sent back."""
@@ -161,7 +160,7 @@ WRONG_ARRIVALS = {
 def waited_for(address: TcpTarget) -> SetupError:
     """What a wait of no time ends with."""
     with pytest.raises(SetupError) as raised:
-        drain.wait(RemoteSink(address), 0, MANIFEST, lambda _line: None, RunControl())
+        waiting.wait(RemoteSink(address), 0, MANIFEST, lambda _line: None, RunControl())
     return raised.value
 
 
@@ -187,7 +186,7 @@ def test_wrong_arrivals_are_one_line(name: str) -> None:
 
 def test_good_answers_are_believed() -> None:
     with answering(lambda path, _asked: good(path)) as address:
-        ledger, delivery = drain.wait(RemoteSink(address), 0, MANIFEST, lambda _line: None, RunControl())
+        ledger, delivery = waiting.wait(RemoteSink(address), 0, MANIFEST, lambda _line: None, RunControl())
     assert (ledger.received, ledger.missing, delivery.in_time) == (2, 0, True)
 
 
@@ -207,11 +206,11 @@ def test_an_answer_changed_anywhere_is_an_error_of_one_line_or_another_answer(
         return octets
 
     with answering(script) as address, suppress(SetupError):
-        drain.wait(RemoteSink(address), 0, MANIFEST, lambda _line: None, RunControl())
+        waiting.wait(RemoteSink(address), 0, MANIFEST, lambda _line: None, RunControl())
 
 
 def test_an_answer_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(remote_sink, "_ANSWER_S", 0.2)
     go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
     with (
         answering(lambda _path, _asked: go_on, for_ever=True) as address,
@@ -247,14 +246,14 @@ def test_a_sink_that_goes_wrong_while_a_run_waits_costs_the_proof_alone(
         if wrong is None:
             with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0") as sink:
                 api = sink.wait_for(r"API on http://(127\.0\.0\.1:\d+)/")[1]
-                kill = drain.wait
+                kill = waiting.wait
 
                 def killed(*given: Any) -> Any:
                     sink.kill()
                     return kill(*given)
 
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr("trafficgen.drain.wait", killed)
+                    patch.setattr("trafficgen.proof.waiting.wait", killed)
                     code = sent(server, api, found, "300ms")
         else:
             with answering(script) as address:
@@ -277,17 +276,17 @@ def test_a_sink_that_goes_wrong_while_a_run_waits_costs_the_proof_alone(
 def test_a_sink_that_is_away_for_a_while_is_waited_for() -> None:
     script: Script = lambda path, asked: b"" if asked < 3 else good(path)  # noqa: E731
     with answering(script) as address:
-        ledger, _ = drain.wait(RemoteSink(address), 60 * 10**9, MANIFEST, lambda _line: None, RunControl())
+        ledger, _ = waiting.wait(RemoteSink(address), 60 * 10**9, MANIFEST, lambda _line: None, RunControl())
     assert ledger.received == 2
 
 
 def test_a_sink_that_stays_away_is_not_waited_for_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drain, "MAX_AWAY_NS", 0)
+    monkeypatch.setattr(waiting, "MAX_AWAY_NS", 0)
     with (
         answering(lambda _path, _asked: b"") as address,
         pytest.raises(SetupError, match="no answer from the sink's API"),
     ):
-        drain.wait(RemoteSink(address), 3600 * 10**9, MANIFEST, lambda _line: None, RunControl())
+        waiting.wait(RemoteSink(address), 3600 * 10**9, MANIFEST, lambda _line: None, RunControl())
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from trafficgen.sink.policy.dice import Delay, Dice
+from trafficgen.protocol.smtp.policy_hooks import Answer, Stage
 from trafficgen.sink.policy.limits import Bucket, Limits
 from trafficgen.sink.policy.responses import Refusal, Responses, Temper
-from trafficgen.smtp.judging import Answer, Stage
+from trafficgen.sink.policy.sampler import Delay, Dice
 
 MAX_DOMAINS: Final = 65_536
 _DELAYS: Final = 1024

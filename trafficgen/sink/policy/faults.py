@@ -25,9 +25,9 @@ import numpy as np
 from mboxgen import streams
 from mboxgen.enums import table_of
 from trafficgen.errors import PlanError
-from trafficgen.sink.policy.dice import Delay
+from trafficgen.protocol.smtp.policy_hooks import USUAL, Answer, Stage, Then
 from trafficgen.sink.policy.replies import render
-from trafficgen.smtp.judging import USUAL, Answer, Stage, Then
+from trafficgen.sink.policy.sampler import Delay
 
 _BLOCK: Final = 1024
 _GARBAGE: Final = b"\x00\x9f!?*~ 999-#\xff\r\n"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.clock import now_ns
+from trafficgen.protocol.smtp.policy_hooks import Answer, Stage
 from trafficgen.sink.policy import faults as fault_table
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
 from trafficgen.sink.policy.faults import Fault, combine
@@ -22,10 +23,9 @@ from trafficgen.sink.policy.limits import Clients, Limits
 from trafficgen.sink.policy.replies import render
 from trafficgen.sink.policy.responses import Responses, Temper
 from trafficgen.sink.policy.tries import Attempts, Greylist
-from trafficgen.smtp.judging import Answer, Stage
 
 if TYPE_CHECKING:
-    from trafficgen.sink.policy.dice import Dice
+    from trafficgen.sink.policy.sampler import Dice
 
 _MAIL, _RCPT, _DATA = Stage.MAIL, Stage.RCPT, Stage.DATA  # an enum's member costs more than a module's name
 

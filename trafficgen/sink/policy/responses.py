@@ -29,9 +29,9 @@ from typing import Any, Final
 
 from mboxgen.limited import read_limited
 from trafficgen.errors import PlanError
-from trafficgen.sink.policy.dice import Delay
+from trafficgen.protocol.smtp.policy_hooks import Stage
 from trafficgen.sink.policy.replies import render
-from trafficgen.smtp.judging import Stage
+from trafficgen.sink.policy.sampler import Delay
 from trafficgen.units import parse_duration
 
 DEFAULT_PROFILE: Final = Path(__file__).with_name("providers.toml")

@@ -1,0 +1,1 @@
+"""A whole corpus: recipe, sizes, plan, worker processes, manifest, verification."""

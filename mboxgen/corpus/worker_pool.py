@@ -1,0 +1,220 @@
+"""Share the blocks of a corpus among processes, and hand the results back in order.
+
+Takes     a job and the most workers there may be
+Gives     what was written of each block, in the order of the blocks
+Fails     CrewError when a worker dies or errs; OSError when the system refused it something
+Not here  what a worker does (worker), the files around it (corpus)
+
+A block's place in the file is known when all blocks before it have said how many octets they have. Workers make blocks
+at the same time and wait for their offset only then, so nobody writes a file twice or in the wrong order.
+
+A worker first has to start, which takes longer than a small corpus. So this process makes blocks by itself until it
+knows how long a block takes and whether workers would be done sooner.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import TYPE_CHECKING, Any
+
+from mboxgen.corpus.worker import Failed, Job, Maker
+from mboxgen.message.blocks import Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mboxgen.mbox.writer import Block, Written
+
+_PATIENCE_S = 10.0
+# Until a worker writes its first block it imports numpy and takes over the pools: 0.3 to 0.5 s (AMD EPYC, 2 cores,
+# 2026-11-27).
+_START_S = 0.5
+
+
+class CrewError(RuntimeError):
+    """A worker that died or failed on its own account."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    pipe: Connection[Any, Any]
+    block: int = -1
+    placed: bool = False
+
+
+@dataclass(slots=True)
+class _Course:
+    """Which blocks are where: `octets` counted but not placed, `written` but not handed back."""
+
+    blocks: int
+    started: int = 0
+    placed: int = 0
+    offset: int = 0
+    octets: dict[int, int] = field(default_factory=dict)
+    written: dict[int, Written] = field(default_factory=dict)
+
+
+def processors() -> int:
+    """Give how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def helpful(most: int, blocks: int, seconds: float) -> int:
+    """Give how many workers shall make `blocks` blocks that would take one process `seconds`; 1: it goes on alone."""
+    workers = min(most, blocks, processors())
+    return workers if workers > 1 and seconds * (1 - 1 / workers) > _START_S else 1
+
+
+class Crew:
+    """Makes the blocks of one job; `workers` is how many processes made them."""
+
+    def __init__(self, job: Job, most: int) -> None:
+        self._job, self._most = job, most
+        self.workers = 1
+
+    def blocks(self) -> Iterator[Written]:
+        """Make all blocks and yield what was written of each, in order."""
+        blocks, renderer = self._job.plan.blocks, Renderer(self._job.plan)
+        done = offset = 0
+        for block, written in _alone(self._job, renderer):
+            yield written
+            done, offset = done + 1, offset + block.octets
+            if done == 1:
+                begun = time.monotonic()  # the first block is no measure: it makes tables
+                continue
+            if left := blocks - done:
+                self.workers = helpful(self._most, left, (time.monotonic() - begun) / (done - 1) * left)
+                if self.workers > 1:
+                    break
+        if done < blocks:
+            yield from _together(self._job, renderer, self.workers, _Course(blocks, done, done, offset))
+
+
+def _together(job: Job, renderer: Renderer, workers: int, course: _Course) -> Iterator[Written]:
+    with _crew(job, renderer, workers) as crew:
+        first = course.started
+        for worker in crew:
+            _start(worker, course)
+        for number in range(first, course.blocks):
+            while number not in course.written:
+                _listen(crew, course)
+            yield course.written.pop(number)
+
+
+def _alone(job: Job, renderer: Renderer) -> Iterator[tuple[Block, Written]]:
+    maker, offset = Maker(job, renderer), 0
+    try:
+        for number in range(job.plan.blocks):
+            block = maker.make(number)
+            yield block, maker.write(number, block, offset)
+            offset += block.octets
+    finally:
+        maker.close()
+
+
+def _start(worker: _Worker, course: _Course) -> None:
+    """Give a worker the next block, when there is one."""
+    worker.block = course.started if course.started < course.blocks else -1
+    if worker.block >= 0:
+        course.started += 1
+        worker.placed = False
+        _send(worker, worker.block)
+
+
+def _listen(crew: list[_Worker], course: _Course) -> None:
+    """Take one message from each worker that has one."""
+    by_pipe = {worker.pipe: worker for worker in crew if worker.block >= 0}
+    for pipe in wait(list(by_pipe)):
+        worker = by_pipe[pipe]  # type: ignore[index]
+        said = _receive(worker)
+        if not worker.placed and isinstance(said, int):
+            course.octets[worker.block] = said
+            _place(crew, course)
+        else:
+            course.written[worker.block] = said
+            _start(worker, course)
+
+
+def _place(crew: list[_Worker], course: _Course) -> None:
+    """Tell every worker whose block's offset is now known."""
+    while course.placed in course.octets:
+        worker = next(worker for worker in crew if worker.block == course.placed)
+        worker.placed = True
+        _send(worker, course.offset)
+        course.offset += course.octets.pop(course.placed)
+        course.placed += 1
+
+
+def _send(worker: _Worker, what: object) -> None:
+    _send_pickled(worker, pickle.dumps(what))
+
+
+def _send_pickled(worker: _Worker, octets: bytes) -> None:
+    try:
+        worker.pipe.send_bytes(octets)
+    except OSError:
+        raise CrewError(_death(worker)) from None
+
+
+def _receive(worker: _Worker) -> Any:
+    try:
+        said = worker.pipe.recv()
+    except (EOFError, OSError):
+        raise CrewError(_death(worker)) from None
+    if isinstance(said, Failed):
+        if said.errno:
+            raise OSError(said.errno, said.words)
+        raise CrewError(f"worker {worker.process.pid} failed:\n{said.words}")
+    return said
+
+
+def _death(worker: _Worker) -> str:
+    try:
+        code = worker.process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return f"worker {worker.process.pid} does not answer"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"worker {worker.process.pid} {how}"
+
+
+@contextmanager
+def _crew(job: Job, renderer: Renderer, workers: int) -> Iterator[list[_Worker]]:
+    """Start the workers; stop them whatever happens."""
+    crew: list[_Worker] = []
+    try:
+        crew.extend(_started() for _ in range(workers))
+        ready = pickle.dumps((job, renderer))  # pools are taken over: that is far cheaper than making them
+        for worker in crew:
+            _send_pickled(worker, ready)
+        yield crew
+        for worker in crew:
+            _send(worker, None)
+            worker.process.wait(_PATIENCE_S)
+    finally:
+        for worker in crew:
+            worker.pipe.close()
+            worker.process.kill()
+            worker.process.wait()
+
+
+def _started() -> _Worker:
+    ours, theirs = Pipe()
+    command = [sys.executable, "-c", "from mboxgen.corpus.worker import main; main()", str(theirs.fileno())]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    process = subprocess.Popen(
+        command,
+        pass_fds=(theirs.fileno(),),
+        start_new_session=True,  # Ctrl-C is for us
+        # Workers are as many as the user wants processes; nothing here multiplies matrices, so no threads for that.
+        env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path},
+    )
+    theirs.close()
+    return _Worker(process, ours)

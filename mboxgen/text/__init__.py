@@ -1,0 +1,1 @@
+"""Text and people at memory speed: pools of words and lines, and what is cut out of them."""

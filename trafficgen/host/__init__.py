@@ -1,0 +1,1 @@
+"""What the machine under us gives: processes and their pipes, signals, limits, which clock."""

@@ -1,0 +1,1 @@
+"""What was sent, what was received, and the comparison of the two."""

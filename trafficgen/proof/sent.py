@@ -1,0 +1,192 @@
+"""What was handed over in one run, message by message: the sending half of the proof.
+
+    # traffic-gen manifest 2
+    {"run_id": "9f3a6c1e02b4d857", "boot_id": "…", "wall_offset_ns": …, "planned": …}
+    000000000000 a 0001 5d0f8e21 0000012345678901234
+    number       what recipients and their digest (`mark.digest`; spaces: not known), began, ns
+    # end 1
+
+`A` and `D` in place of `a` and `d`: the header has a line that is no field, so that a server may mend the message on
+its way. A file with such messages says 3 in its first line, since readers of version 2 would pass over them.
+
+Takes     numbers of accepted messages (`a`) and of those in doubt (`d`), how many recipients each has, when it began
+Gives     a text file, whole or not at all, and its content back
+Fails     ResultsError for a file that is no manifest or is cut off
+Not here  what arrived (the sink's ledger), comparing (measure.proof)
+
+What was refused, failed or never started is not in it: none of that may arrive. `began` is the intended start in the
+open model, the real one in the closed model, on `clock.now_ns` of the machine `boot_id` names; 0 when not known.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from trafficgen import digits
+from trafficgen.errors import ResultsError
+from trafficgen.host.machine_clock import boot_id, wall_offset_ns
+from trafficgen.host.output import Output
+
+OPTION: Final = "--manifest"
+MAGIC: Final = b"# traffic-gen manifest 2\n"
+_MENDABLE_MAGIC: Final = b"# traffic-gen manifest 3\n"
+_OLD_MAGIC: Final = b"# traffic-gen manifest 1\n"
+_WIDTH: Final = 12 + 1 + 1 + 1 + 4 + 1 + 8 + 1 + 19 + 1
+_OLD_WIDTH: Final = _WIDTH - 9
+_NUMBER, _RECIPIENTS = slice(0, 12), slice(15, 19)
+_ACCEPTED: Final = ord("a")
+_IN_DOUBT: Final = ord("d")
+_CAPITAL: Final = ord("a") - ord("A")
+_ROWS_AT_ONCE: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Handed:
+    """Messages, all arrays of one length.
+
+    Their numbers, recipients of each, when each began (0: not known), and who its recipients are, as one number
+    (`mark.digest`; -1: not known). `mendable`: whose header a server may mend; None: nobody's.
+    """
+
+    numbers: NDArray[np.int64]
+    recipients: NDArray[np.int64]
+    began_ns: NDArray[np.int64]
+    digests: NDArray[np.int64]
+    mendable: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def none(cls) -> Self:
+        """No messages."""
+        numbers = np.zeros(0, np.int64)
+        return cls(numbers, numbers, numbers, numbers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Manifest:
+    """One run as its sender saw it. `boot_id` and `wall_offset_ns`: see `trafficgen.host.machine_clock`."""
+
+    run_id: str
+    planned: int
+    accepted: Handed
+    in_doubt: Handed
+    boot_id: str
+    wall_offset_ns: int
+
+    @classmethod
+    def here(cls, run_id: str, planned: int, accepted: Handed, in_doubt: Handed) -> Self:
+        """Of a run on this machine."""
+        return cls(run_id, planned, accepted, in_doubt, boot_id(), wall_offset_ns())
+
+    def write(self, path: Path) -> None:
+        """Put it into a file, over what was there. Raises OutputError when that cannot be done."""
+        head = {
+            "run_id": self.run_id,
+            "boot_id": self.boot_id,
+            "wall_offset_ns": self.wall_offset_ns,
+            "planned": self.planned,
+        }
+        rows = self.accepted.numbers.size + self.in_doubt.numbers.size
+        marks = (part.mendable for part in (self.accepted, self.in_doubt))
+        mendable = any(mark is not None and mark.any() for mark in marks)
+        with Output(path, OPTION).replacing() as file:
+            file.write((_MENDABLE_MAGIC if mendable else MAGIC) + json.dumps(head).encode("ascii") + b"\n")
+            for handed, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
+                for begin in range(0, handed.numbers.size, _ROWS_AT_ONCE):
+                    file.write(_rows(handed, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
+            file.write(b"# end %d\n" % rows)
+
+
+class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The second line. `planned` messages are numbered from 0 in at most 12 digits."""
+
+    run_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+    boot_id: str
+    wall_offset_ns: int
+    planned: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+
+
+def check_writable(path: Path) -> None:
+    """Find out before a run that its manifest could not be written. Raises PlanError."""
+    Output(path, OPTION).check()
+
+
+def read(path: Path) -> Manifest:
+    """The manifest in a file. Raises ResultsError when there is none."""
+    try:
+        octets = np.memmap(path, np.uint8, "r")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
+        raise ResultsError(f'cannot read "{path}": {reason.lower()}') from error
+    top = octets[:4096].tobytes()
+    line_end = top.find(b"\n", len(MAGIC))
+    tail = octets[-40:].tobytes().rpartition(b"# end ")
+    if not top.startswith((MAGIC, _MENDABLE_MAGIC, _OLD_MAGIC)) or line_end < 0:
+        raise ResultsError(f'expected a manifest of "send --manifest", got "{path}"')
+    try:
+        return _parsed(octets, top, line_end, tail)
+    except ValueError as error:
+        reason = str(error).replace("`", "")
+        text = (
+            f'the manifest "{path}" is damaged: {reason[:1].lower()}{reason[1:]}; make it again with "send --manifest"'
+        )
+        raise ResultsError(text) from error
+
+
+def _parsed(octets: digits.Text, top: bytes, line_end: int, tail: tuple[bytes, bytes, bytes]) -> Manifest:
+    head = msgspec.json.decode(top[len(MAGIC) : line_end], type=_Head)
+    begin = line_end + 1
+    width = _OLD_WIDTH if top.startswith(_OLD_MAGIC) else _WIDTH
+    count = int(tail[2]) if tail[1] and re.fullmatch(rb"\d{1,15}\n", tail[2]) else -1
+    end = begin + count * width
+    if count < 0 or end + len(tail[1] + tail[2]) != octets.size:
+        raise ValueError("it is cut off")
+    rows = octets[begin:end].reshape(-1, width)
+    accepted, in_doubt = (_read(rows, kind) for kind in (_ACCEPTED, _IN_DOUBT))
+    if accepted.numbers.size + in_doubt.numbers.size != count:
+        raise ValueError('a line is neither of an accepted message, "a", nor of one in doubt, "d"')
+    if (np.diff(np.sort(np.concatenate((accepted.numbers, in_doubt.numbers)))) == 0).any():
+        raise ValueError("a message is there twice")
+    return Manifest(head.run_id, head.planned, accepted, in_doubt, head.boot_id, head.wall_offset_ns)
+
+
+def _read(rows: digits.Text, kind: int) -> Handed:
+    """The messages of one kind. ValueError when a line of theirs is not as `_rows` writes it."""
+    found = rows[rows[:, 13] | _CAPITAL == kind]
+    handed = _handed(found)
+    sound = digits.all_digits(found[:, _NUMBER]) & digits.all_digits(found[:, _RECIPIENTS])
+    sound &= digits.all_digits(found[:, slice(-20, -1)]) & (handed.began_ns >= 0) & (found[:, -1] == 10)
+    sound &= (found[:, [12, 14, 19, -21]] == 32).all(axis=1)
+    if found.shape[1] == _WIDTH:
+        sound &= (handed.digests >= 0) | (found[:, 20:28] == 32).all(axis=1)
+    if not sound.all():
+        line = found[int(np.argmin(sound))].tobytes().decode("ascii", "replace").rstrip("\n")
+        raise ValueError(f'expected a number, "a" or "d", recipients, digest and time, got "{line}"')
+    return handed
+
+
+def _rows(handed: Handed, kind: int, part: slice) -> digits.Text:
+    numbers = handed.numbers[part]
+    rows = np.full((numbers.size, _WIDTH), 32, np.uint8)
+    rows[:, :12] = digits.to_text(numbers, 12)
+    rows[:, 13] = kind if handed.mendable is None else kind - _CAPITAL * handed.mendable[part]
+    rows[:, 15:19] = digits.to_text(handed.recipients[part], 4)
+    digests = handed.digests[part]
+    rows[:, 20:28] = np.where(digests[:, None] >= 0, digits.to_hexadecimal(digests, 8), 32)
+    rows[:, 29:48] = digits.to_text(handed.began_ns[part], 19)
+    rows[:, 48] = 10
+    return rows
+
+
+def _handed(rows: digits.Text) -> Handed:
+    numbers, recipients, began_ns = (digits.from_text(rows[:, part]) for part in (_NUMBER, _RECIPIENTS, slice(-20, -1)))
+    digests = np.full(len(rows), -1, np.int64)
+    if rows.shape[1] == _WIDTH:
+        known = digits.all_hexadecimal(rows[:, 20:28])
+        digests[known] = digits.from_hexadecimal(rows[known, 20:28])
+    return Handed(numbers, recipients, began_ns, digests, rows[:, 13] & _CAPITAL == 0)

@@ -1,0 +1,1 @@
+"""The wire: pure protocol logic, octets and a time in, buffers and finished steps out."""

@@ -1,0 +1,96 @@
+"""What a session needs from its surroundings: work to do, and an account to write into.
+
+Gives     the structural types that `client` speaks to; workload, engine and measure provide them without knowing smtp
+Not here  how a session uses them: `client`
+"""
+
+from functools import lru_cache
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from array import array
+
+Buffer = bytes | memoryview
+
+
+class Message(Protocol):
+    """What a message must tell; head + body + tail are canonical, dot-stuffed, and end in the end of data."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def domain(self) -> int: ...
+    @property
+    def recipients(self) -> int: ...
+    @property
+    def envelope(self) -> bytes: ...
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def body(self) -> Buffer: ...
+    @property
+    def tail(self) -> bytes: ...
+    @property
+    def octets(self) -> int: ...
+    @property
+    def eight_bit(self) -> bool: ...
+
+
+Work = tuple[Message, int]
+"""A message and its intended start in ns, -1 in the closed loop."""
+
+
+class Source(Protocol):
+    """Where a session gets its work."""
+
+    def take(self, now_ns: int) -> Work | None:
+        """The next message that is due; None when there is none now."""
+
+    def give_back(self, work: Work) -> None:
+        """Return a message that was taken but never started."""
+
+
+ROW: Final = Struct("=9q").pack
+"""A row of `Account.rows`, for its `frombytes`: a third of what `extend` takes (benchmarks/wire.py)."""
+
+
+class Account(Protocol):
+    """Where a session writes down what happened."""
+
+    rows: "array[int]"
+    """Nine integers for each finished message: number, outcome, domain, due, start, ready, sent, end (ns), octets."""
+
+    def phase(self, phase: Phase, elapsed_ns: int) -> None: ...
+    def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None: ...
+    def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None: ...
+    def partly_accepted(self, number: int, recipients: int) -> None: ...
+    def trouble(self, words: str) -> None: ...
+
+
+class Extensions(NamedTuple):
+    """What EHLO offered, as far as it changes what we send."""
+
+    pipelining: bool = False
+    eight_bit: bool = False
+    chunking: bool = False
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def offered(cls, lines: tuple[bytes, ...]) -> "Extensions":
+        """From the text lines of an EHLO reply, the first of which is the server's name."""
+        words = {line.split(b" ", 1)[0].upper() for line in lines[1:]}
+        return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words, chunking=b"CHUNKING" in words)
+
+
+class Manners(NamedTuple):
+    """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
+    on their way at once where CHUNKING is offered (0 = DATA, one at a time)."""
+
+    ehlo_name: bytes = b"[127.0.0.1]"
+    max_messages: int = 0
+    pipelining: bool = True
+    chunks: int = 0

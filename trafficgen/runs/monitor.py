@@ -1,0 +1,182 @@
+"""A run that is watched while it goes: its file kept, its window cut out, its thresholds judged.
+
+Takes     a plan, and a `Watch`: where results go, what they must keep to, which part of the run counts
+Gives     `Results` with their window and the verdict of each threshold
+Ends      the run early when it was asked to abort and a threshold fails
+Not here  the run (course), what thresholds mean (verdict), who looks on (report, observers)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import trafficgen
+from trafficgen.clock import NS_PER_S
+from trafficgen.host.signals import RunControl
+from trafficgen.measure.health import assess, diagnose
+from trafficgen.measure.host import CpuTime
+from trafficgen.measure.journal import Journal
+from trafficgen.measure.parts import Host
+from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.measure.window import WindowWatch
+from trafficgen.plan import Plan
+from trafficgen.proof.waiting import Drain
+from trafficgen.publish.isolated import Isolation
+from trafficgen.runs.run import Progress, run
+from trafficgen.verdict.ceiling import Ceiling
+from trafficgen.verdict.thresholds import Threshold, judge_all
+from trafficgen.workload.shares import domain_names, domain_shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What to look for. Times in ns since the run began.
+
+    `from_ns`, `to_ns`: the window that verdicts are made from; 0 and None: the whole run. `abort_after_ns`: from then
+    on, a threshold that fails ends the run; None: never. `ceiling`: what this machine was found capable of.
+    """
+
+    thresholds: Sequence[Threshold] = ()
+    from_ns: int = 0
+    to_ns: int | None = None
+    abort_after_ns: int | None = None
+    ceiling: Ceiling | None = None
+    command: tuple[str, ...] | None = None
+
+
+Observer = Callable[[Results], None]
+"""Sees the results so far about once a second, and the whole ones at the end."""
+
+
+def run_watched(
+    plan: Plan,
+    watch: Watch,
+    *,
+    journal: Journal | None = None,
+    observers: Sequence[Observer] = (),
+    progress: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+    manifest: Path | None = None,
+    drain: Drain | None = None,
+    control: RunControl | None = None,
+) -> Results:
+    """Run `plan` as `trafficgen.run` does, under watch. `journal` keeps the results so far; whoever
+    made it writes the whole ones. `manifest`, `drain` and `control` are the run's."""
+    plan, control = plan.identified(), control or RunControl()
+    isolation = Isolation(notice or (lambda _line: None))
+    watcher = _Watcher(plan, watch, journal, observers, control, isolation)
+
+    def see(now: Progress) -> None:
+        watcher.see(now)
+        if progress:
+            isolation.call("the live line", lambda: progress(now))
+
+    cpu_before = CpuTime.now()
+    results = watcher.close(
+        run(plan, progress=see, notice=notice, manifest=manifest, drain=drain, control=control), cpu_before
+    )
+    watcher.show(results)
+    return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
+
+
+class _Watcher:
+    def __init__(
+        self,
+        plan: Plan,
+        watch: Watch,
+        journal: Journal | None,
+        observers: Sequence[Observer],
+        control: RunControl,
+        isolation: Isolation,
+    ) -> None:
+        self._plan = plan
+        self._control = control
+        self._watch = watch
+        self._journal = journal
+        self._observers = observers
+        self._isolation = isolation
+        self._started_at = datetime.now(UTC)
+        self._names = domain_names(plan.workload)
+        self._shares = domain_shares(plan.workload).tolist()
+        whole = watch.from_ns == 0 and watch.to_ns is None
+        self._window = None if whole else WindowWatch(watch.from_ns, watch.to_ns)
+        self._seen_s = 0
+        self._last: Progress | None = None
+
+    def see(self, now: Progress) -> None:
+        self._last = now
+        if self._window:
+            self._window.see(now.snapshot)
+        if journal := self._journal:
+            self._isolation.call("the results file so far", lambda: journal.keep(self._so_far))
+        if now.elapsed_ns // NS_PER_S > self._seen_s:
+            self._seen_s = now.elapsed_ns // NS_PER_S
+            if self._observers:
+                self._isolation.call("the results so far", lambda: self.show(self._so_far()))
+            self._isolation.call("the look at thresholds", lambda: self._abort_if_failed(now))
+
+    def show(self, results: Results) -> None:
+        """Let every observer see them."""
+        for observer in self._observers:
+            name = getattr(observer, "name", getattr(observer, "__qualname__", type(observer).__qualname__))
+            self._isolation.call(str(name), partial(observer, results))
+
+    def close(self, results: Results, cpu_before: CpuTime) -> Results:
+        """The whole results, with all that only a watcher knows."""
+        ceiling = self._watch.ceiling
+        results = _with_caveats(
+            results,
+            self._last.snapshot if self._last else Snapshot.empty(),
+            stolen_share=CpuTime.now().stolen_share_since(cpu_before),
+            ceiling_share=ceiling.share_used(results) if ceiling else None,
+        )
+        return self._judged(replace(results, run=replace(results.run, command=self._watch.command)))
+
+    def _judged(self, results: Results) -> Results:
+        if self._window:
+            ended_ns = self._sending_ended_ns(results) if results.complete else None
+            results = replace(results, window=self._window.window(tuple(results.domains), ended_ns))
+        return replace(results, thresholds=judge_all(self._watch.thresholds, results))
+
+    def _sending_ended_ns(self, results: Results) -> int | None:
+        """Since the run's start; None when nothing was sent."""
+        snapshot = self._last.snapshot if self._last else Snapshot.empty()
+        if snapshot.first_start_ns is None or results.rate.over_s is None:
+            return None
+        return snapshot.first_start_ns - snapshot.began_ns + round(results.rate.over_s * NS_PER_S)
+
+    def _so_far(self) -> Results:
+        assert self._last is not None
+        snapshot = self._last.snapshot
+        return self._judged(
+            Results.build(
+                self._plan,
+                snapshot,
+                domains=list(zip(self._names, self._shares, strict=True)),
+                planned=self._last.planned,
+                not_started=self._last.planned - snapshot.started,
+                started_at=self._started_at,
+                duration_ns=self._last.elapsed_ns,
+                host=Host.here(),
+                tool_version=trafficgen.__version__,
+                command=self._watch.command,
+                complete=False,
+            )
+        )
+
+    def _abort_if_failed(self, now: Progress) -> None:
+        after_ns = self._watch.abort_after_ns
+        if after_ns is None or self._control.count or now.elapsed_ns < self._watch.from_ns + after_ns:
+            return
+        if not all(verdict.passed for verdict in self._so_far().thresholds):
+            self._control.stop(StoppedBy.THRESHOLD)
+
+
+def _with_caveats(results: Results, snapshot: Snapshot, *, stolen_share: float, ceiling_share: float | None) -> Results:
+    """`results` with what the machine around the run has to say; its other caveats stay as they are."""
+    results = replace(results, generator=replace(results.generator, ceiling_share=ceiling_share))
+    every = assess(snapshot, stolen_share=stolen_share, ceiling_share=ceiling_share)
+    return results.with_caveats(diagnose({caveat.kind: caveat.text for caveat in (*every, *results.caveats)}))

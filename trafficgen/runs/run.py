@@ -1,0 +1,267 @@
+"""The course of a run, from a plan to its results: guard, sink, engine, proof.
+
+Takes     a `Plan`; optionally who wants to see how it goes
+Gives     `Results`
+Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import trafficgen
+from trafficgen import workload
+from trafficgen.clock import now_ns
+from trafficgen.engine.address import Route, check, resolve
+from trafficgen.engine.opening import read_password
+from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.errors import PlanError, StoppedError, TrafficgenError
+from trafficgen.host.limits import raise_open_files
+from trafficgen.host.output import described
+from trafficgen.host.signals import Interrupts, RunControl
+from trafficgen.measure.health import Caveat, CaveatKind
+from trafficgen.measure.parts import Delivery, Host, Ledger, StoppedBy
+from trafficgen.measure.results import Results
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.plan import Plan
+from trafficgen.proof import waiting as drains
+from trafficgen.proof.comparison import compare
+from trafficgen.proof.received import Arrivals
+from trafficgen.proof.sent import Handed, Manifest, check_writable
+from trafficgen.proof.waiting import Drain
+from trafficgen.sink.listen.embedded import EmbeddedSink
+from trafficgen.workload import Messages
+from trafficgen.workload.shares import domain_names, domain_shares
+
+_Part = TypeVar("_Part")
+
+
+class Progress(NamedTuple):
+    """How a run is going: everything so far, and the time since it began.
+
+    `planned` messages; with a duration alone, those that sessions have got so far.
+    """
+
+    snapshot: Snapshot
+    elapsed_ns: int
+    planned: int
+
+
+def run(
+    plan: Plan,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+    manifest: Path | None = None,
+    drain: Drain | None = None,
+    control: RunControl | None = None,
+) -> Results:
+    """Send what the plan says and account for every message.
+
+    `progress` is called a few times a second; `notice` with one line about things worth knowing before the start,
+    such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
+    the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
+    `manifest` is a file for what was handed over, message by message, to hold a sink's ledger against.
+    `control` is a handle to stop the run with, from any thread; without it, only signals do, in the main thread.
+    With `drain`, the mail goes through a server to a sink of ours: wait there until it has come out or Ctrl-C ends the
+    waiting, and the results hold the proof as well.
+    """
+    if not isinstance(plan, Plan):
+        raise PlanError(f"expected a Plan, got {str(plan)[:80]!r}", field="plan", flag="Plan")
+    say = notice or (lambda _line: None)
+    control = control or RunControl()
+    plan = plan.identified()
+    if manifest is not None:
+        check_writable(manifest)
+    if manifest is not None or drain is not None:
+        plan = replace(plan, keep_begins=True)
+    if plan.session.auth is not None:
+        read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
+    workload.check(plan)
+    with Interrupts(control), ExitStack() as stack:
+        sink = delivered_to = None
+        if plan.target is None:
+            sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger, control=control))
+            route = resolve(sink.address)
+            say(f"no --target given: sending to the embedded sink at {route}")
+        else:
+            route = resolve(plan.target)
+            check(plan, route)
+            if drain is not None:
+                delivered_to = drains.sink_of(drain, plan)
+            say(f"target {plan.target} is at {route}")
+        with_corpus = stack.enter_context(workload.prepared(plan, say))
+        started_at = datetime.now(UTC)
+        supervisor = Supervisor(
+            with_corpus,
+            route,
+            workers=plan.workers or default_workers(plan.sessions, embedded=sink is not None),
+            date=format_datetime(started_at),
+            on_progress=lambda *now: progress(Progress(*now)) if progress else None,
+            say=say,
+            stop=control,
+        )
+        account = supervisor.run()
+        sent = control.count
+        parts = _Parts(say, _caveats(account))
+        if manifest is not None:
+            parts.make(
+                CaveatKind.OUTPUT_FAILED,
+                "a file that was asked for is missing",
+                lambda: _manifest(with_corpus, account).write(manifest),
+            )
+        ledger = delivery = None
+        if sink is not None:
+            ledger = parts.proof(lambda: _proof(with_corpus, account, sink, parts.caveats))
+        if drain is not None and delivered_to is not None:
+            sent_on = lambda: drains.wait(  # noqa: E731
+                delivered_to, drain.patience_ns, _manifest(with_corpus, account), say, control
+            )
+            delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
+            ledger, delivery = delivered or (None, None)
+        stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
+        return _results(plan, route, account, started_at, stopped_by, ledger, delivery, parts.caveats)
+
+
+class _Parts:
+    """What belongs to a run besides its account. A part that cannot be made is a caveat, never the end of the run."""
+
+    def __init__(self, say: Callable[[str], None], caveats: list[Caveat]) -> None:
+        self.caveats = caveats
+        self._say = say
+
+    def proof(self, part: Callable[[], _Part]) -> _Part | None:
+        """What says what arrived."""
+        return self.make(CaveatKind.PROOF_MISSING, "what was delivered is not known", part)
+
+    def make(self, kind: CaveatKind, missing: str, part: Callable[[], _Part]) -> _Part | None:
+        """What `part` gives; None, and a caveat, when it cannot."""
+        try:
+            return part()
+        except Exception as error:
+            what = str(error) if isinstance(error, TrafficgenError) else described(error)
+            text = f"{missing}: {what}"
+            self._say(text)
+            self.caveats.append(Caveat.of(kind, text))
+            return None
+
+
+def default_workers(sessions: int, *, embedded: bool) -> int:
+    """The cores this process may use, one of them left for the embedded sink; more where a process holds too few."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
+
+
+def _caveats(account: Account) -> list[Caveat]:
+    """What only the run itself knows of how it went."""
+    found = [Caveat.of(CaveatKind.ACCOUNT_DIFFERS, difference) for difference in account.differences]
+    if ended := account.ended_workers:
+        who = f"worker{'s' * (len(ended) > 1)} {', '.join(map(str, ended))}"
+        found.append(Caveat.of(CaveatKind.WORKER_ENDED, f"{who} did not end in time and had to be ended"))
+    return found
+
+
+def _proof(plan: Plan, account: Account, sink: EmbeddedSink, caveats: list[Caveat]) -> Ledger | None:
+    """The sink's ledger held against the account, and what came over the wire in any case."""
+    # The sink enters a message before it answers: whatever was accepted is in its ledger by now.
+    try:
+        received, arrivals = sink.received(plan.run_id)
+    except StoppedError:
+        if account.snapshot.started:
+            raise
+        received, arrivals = 0, Arrivals()  # of nothing that was begun, nothing has arrived
+    accepted, in_doubt = account.snapshot.accepted, account.snapshot.in_doubt
+    if not accepted <= received <= accepted + in_doubt:
+        text = f"messages accepted: {accepted:,}, in doubt: {in_doubt:,}; that came to the sink: {received:,}"
+        caveats.append(Caveat.of(CaveatKind.ACCOUNT_DIFFERS, text))
+    if not plan.ledger:
+        return None
+    recipients = _recipients(plan, account, account.accepted)
+    return compare(
+        accepted=account.accepted,
+        recipients=recipients,
+        in_doubt=account.in_doubt,
+        in_doubt_recipients=_recipients(plan, account, account.in_doubt),
+        arrived=arrivals.numbers,
+        arrived_recipients=arrivals.counts,
+        damaged=arrivals.damaged,
+    )
+
+
+def _manifest(plan: Plan, account: Account) -> Manifest:
+    top = max((int(part.max()) for part in (account.accepted, account.in_doubt) if part.size), default=0)
+    began_ns = np.zeros(top + 1, np.int64)
+    began_ns[account.begins[0]] = account.begins[1]
+
+    def handed(numbers: NDArray[np.int64]) -> Handed:
+        recipients, digests = _recipients(plan, account, numbers), _digests(plan, account, numbers)
+        return Handed(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
+
+    return Manifest.here(plan.run_id, account.planned, handed(account.accepted), handed(account.in_doubt))
+
+
+def _digests(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Who the recipients of each of these messages are; -1 where that is not known.
+
+    One recipient has nobody to be mixed up with, and which ones of several refused a message is not written down.
+    """
+    if max(count for count, _ in plan.workload.recipients_per_message) == 1 or not numbers.size:
+        return np.full(numbers.size, -1, np.int64)
+    digests = Messages(plan, date="").digests_of(0, int(numbers.max()) + 1)[numbers]
+    digests[np.isin(numbers, np.array(list(account.partial), np.int64))] = -1
+    return digests
+
+
+def _recipients(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many recipients the server took each of these messages for."""
+    counts = plan.workload.recipients_per_message
+    if len(counts) == 1:
+        recipients = np.full(numbers.size, counts[0][0], np.int64)
+    else:
+        top = int(numbers.max()) + 1 if numbers.size else 0
+        recipients = Messages(plan, date="").recipients_of(0, top)[numbers]
+    if account.partial:
+        partial = np.array(sorted(account.partial.items()), np.int64)
+        where = np.searchsorted(partial[:, 0], numbers).clip(max=len(partial) - 1)
+        recipients = np.where(partial[where, 0] == numbers, partial[where, 1], recipients)
+    return recipients
+
+
+def _results(
+    plan: Plan,
+    route: Route,
+    account: Account,
+    started_at: datetime,
+    stopped_by: StoppedBy,
+    ledger: Ledger | None,
+    delivery: Delivery | None,
+    caveats: Sequence[Caveat],
+) -> Results:
+    snapshot = account.snapshot
+    first_ns = snapshot.first_start_ns or account.began_ns
+    last_ns = snapshot.last_end_ns or now_ns()
+    return Results.build(
+        plan,
+        snapshot,
+        domains=list(zip(domain_names(plan.workload), domain_shares(plan.workload).tolist(), strict=True)),
+        planned=account.planned,
+        not_started=account.not_started,
+        started_at=started_at,
+        duration_ns=last_ns - first_ns,
+        host=Host.here(),
+        tool_version=trafficgen.__version__,
+        stopped_by=stopped_by,
+        addresses=[str(address) for address in route.addresses],
+        ledger=ledger,
+        delivery=delivery,
+        lost_workers=account.lost_workers,
+        caveats=caveats,
+    )

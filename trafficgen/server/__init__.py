@@ -1,0 +1,1 @@
+"""What can be known of the server under test from its processes: CPU, octets written, flushes."""

@@ -1,0 +1,140 @@
+"""What the server's processes used: CPU, octets written, context switches; with `syncs`, calls of fsync.
+
+Takes     a build at an address of this machine; or its cgroup (v2)
+Gives     readings to subtract; per 1,000 messages. Nothing where they cannot be had: another machine, no psutil,
+          processes of another user
+Exact     CPU by cgroup; by process tree it counts in ticks of 10 ms, and holds children that ended as soon as their
+          parent has waited for them.
+          Octets written are those of living processes, so they are left out when one of them ended meanwhile
+Not here  how calls of fsync are counted: neither /proc nor a cgroup does it (syncs)
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from trafficgen.gate.builds import Build
+from trafficgen.host.extras import advice
+from trafficgen.plan import TcpTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Since the processes began. None: not known. `pids`: whose it is."""
+
+    cpu_s: float
+    written: int | None
+    switches: int | None
+    pids: frozenset[int] = frozenset()
+
+
+def read_usage(build: Build) -> Usage | None:
+    """Now; None where it cannot be had."""
+    if build.cgroup:
+        return _of_cgroup(Path(build.cgroup))
+    if not isinstance(build.target, TcpTarget):
+        return None
+    try:
+        psutil: Any = import_module("psutil")
+    except ImportError:
+        return None
+    try:
+        return _of_tree(psutil, _listeners(psutil, build.target.port))
+    except psutil.Error:
+        return None
+
+
+def why_not(build: Build) -> str | None:
+    """What has to change before anything can be read of this build; None where nothing is known to."""
+    if build.cgroup:
+        return None if _of_cgroup(Path(build.cgroup)) else f'there is no cgroup v2 with a cpu.stat at "{build.cgroup}"'
+    if not isinstance(build.target, TcpTarget):
+        return "the processes behind a UNIX socket are not looked for; name their cgroup (--a-cgroup, --b-cgroup)"
+    try:
+        import_module("psutil")
+    except ImportError:
+        return f"psutil is missing: {advice('server')}"
+    return None
+
+
+def pids_of(build: Build, usage: Usage | None) -> frozenset[int]:
+    """Its processes on this machine, as far as they can be known."""
+    if not build.cgroup:
+        return usage.pids if usage else frozenset()
+    try:
+        return frozenset(map(int, (Path(build.cgroup) / "cgroup.procs").read_text().split()))
+    except (OSError, ValueError):
+        return frozenset()
+
+
+def used_per_1000(
+    before: Usage | None, after: Usage | None, messages: int, syncs: int | None = None
+) -> Mapping[str, float]:
+    """By the names of `verdict.reading.SERVER_METRICS`; what is zero is left out, for it has no ratio."""
+    if before is None or after is None or not messages:
+        return {}
+    used = {"server.cpu": after.cpu_s - before.cpu_s}
+    if after.written is not None and before.written is not None and before.pids <= after.pids:
+        used["server.written"] = after.written - before.written
+    if after.switches is not None and before.switches is not None and before.pids <= after.pids:
+        used["server.switches"] = after.switches - before.switches
+    if syncs is not None:
+        used["server.fsyncs"] = syncs
+    return {name: 1000 * amount / messages for name, amount in used.items() if amount > 0}
+
+
+def _of_cgroup(directory: Path) -> Usage | None:
+    """cpu.stat and io.stat (Linux, Documentation/admin-guide/cgroup-v2.rst)."""
+    try:
+        cpu = dict(line.split() for line in (directory / "cpu.stat").read_text().splitlines())
+        cpu_s = int(cpu["usage_usec"]) / 1e6
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        devices = (directory / "io.stat").read_text().splitlines()
+        fields = (field.partition("=") for device in devices for field in device.split()[1:])
+        written: int | None = sum(int(value) for name, _, value in fields if name == "wbytes")
+    except (OSError, ValueError):
+        written = None
+    return Usage(cpu_s, written, None)
+
+
+def _listeners(psutil: Any, port: int) -> list[Any]:
+    """The outermost processes that listen there: a server's children hold the same socket."""
+    listening = {one.pid for one in psutil.net_connections(kind="tcp") if _listens(psutil, one, port) and one.pid}
+    outermost = {}
+    for process in map(psutil.Process, listening):
+        while (parent := process.parent()) and _holds(psutil, parent, port):
+            process = parent
+        outermost[process.pid] = process
+    return [outermost[pid] for pid in sorted(outermost)]
+
+
+def _holds(psutil: Any, process: Any, port: int) -> bool:
+    try:
+        return any(_listens(psutil, one, port) for one in process.net_connections(kind="tcp"))
+    except psutil.Error:
+        return False
+
+
+def _listens(psutil: Any, connection: Any, port: int) -> bool:
+    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port)
+
+
+def _of_tree(psutil: Any, listeners: Iterable[Any]) -> Usage | None:
+    tree = {process.pid: process for one in listeners for process in (one, *one.children(recursive=True))}
+    if not tree:
+        return None
+    cpu_s, written, switches = 0.0, 0, 0
+    for process in tree.values():
+        try:
+            with process.oneshot():
+                times, changes = process.cpu_times(), process.num_ctx_switches()
+                cpu_s += sum(times[:4])  # own and waited-for children's, user and system
+                switches += changes.voluntary + changes.involuntary
+                written += process.io_counters().write_bytes
+        except psutil.NoSuchProcess:
+            continue
+    return Usage(cpu_s, written, switches, frozenset(tree))

@@ -1,0 +1,229 @@
+"""The sink's HTTP API on loopback: what it has, how it misbehaves, and a place to inject into.
+
+    GET  /api/v1/totals             what came so far
+    GET  /api/v1/runs/ID            how much of one run has arrived
+    GET  /api/v1/runs/ID/arrivals   all of it, message by message, in numpy's format
+    GET  /api/v1/chaos              the faults at work; PUT changes them. Mailpit's shape, and our list beside it
+    POST /api/inject/v1             KumoMTA's injection: every recipient is counted, the message is discarded
+
+Takes     an address to listen on; a `Sink`
+Gives     answers in JSON, made in the sink's own event loop: nothing is read while it changes
+Limits    `MAX_BODY_OCTETS` a request and `MAX_BODIES_OCTETS` of all at a time (503 beyond); a body above
+          `INLINE_OCTETS` is read by a process of its own, one at a time, so that mail goes on meanwhile
+Refuses   a key that it does not know, and then changes nothing; what the server refuses (http_server)
+Fails     SetupError when the address cannot be had; a bad request is answered 4xx
+Not here  what the faults do (policy), HTTP itself (http_server), JSON (json_body)
+"""
+
+import asyncio
+import io
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any, Final
+
+import numpy as np
+
+from trafficgen.errors import PlanError
+from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
+from trafficgen.host.machine_clock import boot_id
+from trafficgen.plan import TcpTarget
+from trafficgen.protocol.smtp.policy_hooks import Stage
+from trafficgen.sink.api import json_body
+from trafficgen.sink.listen.server import Sink
+from trafficgen.sink.policy import faults
+from trafficgen.sink.policy.faults import Fault, Kind
+
+MAX_BODY_OCTETS: Final = 64 << 20
+MAX_BODIES_OCTETS: Final = 2 * MAX_BODY_OCTETS
+INLINE_OCTETS: Final = 256 << 10
+"""Read in place: up to some 5 ms."""
+
+MAX_CHAOS_OCTETS: Final = 64 << 10
+MAX_FAULTS: Final = 100
+"""Each costs a draw for each time that its stage is reached."""
+
+MAX_FAULT_CHARACTERS: Final = 200
+_READER_S: Final = 20.0
+_TRIGGERS: Final = {
+    "Sender": (Stage.MAIL, 451), "Recipient": (Stage.RCPT, 451), "Authentication": (Stage.AUTH, 535),
+}  # fmt: skip
+"""Mailpit's names, our stages, Mailpit's codes when none is given."""
+
+
+class Api:
+    """The answers. Every method runs in the sink's event loop."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._chaos = {name: {"ErrorCode": code, "Probability": 0} for name, (_, code) in _TRIGGERS.items()}
+        self._faults = sink.policy.terms.faults if sink.policy is not None else ()
+        self._reader = asyncio.Semaphore(1)
+        self.injected = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Raises `Refused`."""
+        method, path, body = request.method, request.path, request.body
+        match method, path.strip("/").split("/"):
+            case "GET", ["api", "v1", "totals"]:
+                return _json(self._totals())
+            case "GET", ["api", "v1", "runs", run_id]:
+                return _json(self._run(run_id))
+            case "GET", ["api", "v1", "runs", run_id, "arrivals"]:
+                return await self._arrivals(run_id)
+            case "GET", ["api", "v1", "chaos"]:
+                return _json(self._shown_chaos())
+            case "PUT", ["api", "v1", "chaos"]:
+                if len(body) > MAX_CHAOS_OCTETS:
+                    text = f"expected {MAX_CHAOS_OCTETS} octets at most"
+                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+                with _bad_request():
+                    return _json(self._set_chaos(json_body.parse(body)))
+            case "POST", ["api", "inject", "v1"]:
+                with _bad_request():
+                    return _json(self._inject(await self._recipients_of(body)))
+        raise Refused(HTTPStatus.NOT_FOUND, f"nothing is at {method[:20]} {path[:100]}")
+
+    def _totals(self) -> dict[str, Any]:
+        sink = self._sink
+        return {
+            "messages": sink.received,
+            "octets": sink.octets,
+            "unmarked": sink.ledger.unmarked if sink.ledger else None,
+            "smuggled": sink.smuggling,
+            "injected": self.injected,
+            "sessions_open": len(sink.links),
+            "sessions_opened": sink.opened,
+            "returns": self._returns(),
+            "runs": {run: self._run(run) for run in (sink.ledger.runs if sink.ledger else [])},
+        }
+
+    def _returns(self) -> dict[str, int] | None:
+        returns = self._sink.returns
+        if returns is None:
+            return None
+        made = {"bounces": returns.bounces, "complaints": returns.complaints, "waiting": returns.postman.waiting}
+        return made | asdict(returns.postman.tally)
+
+    def _run(self, run_id: str) -> dict[str, int | str]:
+        if self._sink.ledger is None:
+            raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
+        arrivals = self._sink.ledger.arrivals(run_id)
+        return {
+            "messages": arrivals.messages,
+            "recipients": int(arrivals.counts.sum()),
+            "damaged": len(arrivals.damaged),
+            "unanswered": sum(arrivals.unanswered.values()),
+            "boot_id": boot_id(),
+        }
+
+    async def _arrivals(self, run_id: str) -> Response:
+        if self._sink.ledger is None:
+            raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
+        columns = self._sink.ledger.arrivals(run_id).columns()
+
+        def packed() -> bytes:
+            file = io.BytesIO()
+            np.savez(file, **columns)  # type: ignore[arg-type]  # no column has the name of an option
+            return file.getvalue()
+
+        return Response(await asyncio.to_thread(packed), "application/octet-stream")
+
+    def _shown_chaos(self) -> dict[str, Any]:
+        return self._chaos | {"Faults": [str(fault) for fault in self._faults]}
+
+    def _set_chaos(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if self._sink.policy is None:
+            raise Refused(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
+        json_body.check_keys(wanted, (*_TRIGGERS, "Faults"), "chaos")
+        table: list[Fault] = []
+        chaos = {}
+        for name, (stage, usual) in _TRIGGERS.items():
+            code, percent = _trigger(name, wanted.get(name), usual)
+            chaos[name] = {"ErrorCode": code, "Probability": percent}
+            table.append(Fault(stage, Kind.REJECT, percent / 100, code=code))
+        listed = self._merged(wanted.get("Faults"))
+        self._sink.policy.set_faults((*table, *listed))  # only now, when all of it was understood
+        self._chaos, self._faults = chaos, listed
+        return self._shown_chaos()
+
+    def _merged(self, lines: object) -> tuple[Fault, ...]:
+        """The faults at work with these put in: at the stages they name, they are all there is."""
+        if lines is None:
+            return self._faults
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise ValueError("expected Faults to be a list of texts")
+        if len(lines) > MAX_FAULTS or max(map(len, lines), default=0) > MAX_FAULT_CHARACTERS:
+            raise ValueError(f"expected {MAX_FAULTS} Faults of {MAX_FAULT_CHARACTERS} characters at most")
+        given = tuple(faults.read(line) for line in lines)
+        stages = {fault.stage for fault in given}
+        return (*(fault for fault in self._faults if given and fault.stage not in stages), *given)
+
+    def _inject(self, recipients: int) -> dict[str, Any]:
+        self.injected += recipients
+        return {"success_count": recipients, "fail_count": 0, "failed_recipients": [], "errors": []}
+
+    async def _recipients_of(self, body: bytearray) -> int:
+        if len(body) <= INLINE_OCTETS:
+            return json_body.recipients_of(body)
+        async with self._reader:
+            return await asyncio.to_thread(_read_elsewhere, body)
+
+
+@asynccontextmanager
+async def serving(api: Api, listen: TcpTarget) -> AsyncIterator[TcpTarget]:
+    """Answer requests until the block ends; gives the address that was bound."""
+    async with HttpServer(
+        bind(listen, "--api"),
+        listen.host,
+        api.answer,
+        render=lambda words: (_json({"error": words}).body, "application/json"),
+        max_body_octets=MAX_BODY_OCTETS,
+        max_bodies_octets=MAX_BODIES_OCTETS,
+    ) as server:
+        yield server.address
+
+
+@contextmanager
+def _bad_request() -> Iterator[None]:
+    """What is wrong with a body is the client's to know."""
+    try:
+        yield
+    except (ValueError, PlanError) as error:
+        raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
+
+
+def _read_elsewhere(body: bytearray) -> int:
+    """The number of recipients of an injection. Raises ValueError."""
+    command = [sys.executable, "-I", json_body.__file__]
+    try:
+        done = subprocess.run(command, input=body, capture_output=True, timeout=_READER_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"expected JSON that can be read in {_READER_S:.0f} s") from None
+    line = done.stdout.decode("utf-8")
+    if done.returncode == 0:
+        return int(line)
+    if done.returncode == 1 and line:
+        raise ValueError(line)
+    raise RuntimeError(f"the reader of a large body ended with code {done.returncode}: {done.stderr[-200:]!r}")
+
+
+def _trigger(name: str, given: object, usual: int) -> tuple[int, int]:
+    """Code and percentage of one of Mailpit's triggers; one that is left out is off."""
+    if given is None:
+        return usual, 0
+    if not isinstance(given, dict):
+        raise ValueError(f"expected {name} to be an object")  # noqa: TRY004  (answered 400)
+    json_body.check_keys(given, ("ErrorCode", "Probability"), name)
+    code, percent = given.get("ErrorCode") or usual, given.get("Probability") or 0
+    if not (type(code) is int and 400 <= code <= 599 and type(percent) is int and 0 <= percent <= 100):
+        raise ValueError(f"expected {name} with an ErrorCode from 400 to 599 and a Probability from 0 to 100")
+    return code, percent
+
+
+def _json(value: object) -> Response:
+    return Response(json.dumps(value).encode("ascii"))

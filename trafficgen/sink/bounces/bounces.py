@@ -1,0 +1,178 @@
+"""Mail that is taken and comes back: which messages bounce, and who complains.
+
+Takes     messages that were answered 250; shares, drawn from the seed, recipient by recipient
+Gives     bounces and complaints for the envelope senders, to a `Postman`: a bounce for each message, a complaint for
+          each recipient
+Never     answers a null sender, a report, or who said NOTIFY=NEVER; nor a sender on a domain that may be somebody's,
+          unless that was allowed: the server that gets the report would send it on
+Cost      a `pop` a recipient; the message's header when something comes up
+Not here  the octets (notices), the way (postman), refusing at once (policy)
+
+The words of a bounce are those of the response table in use, or of the shipped one: what the recipient's domain would
+have said.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from trafficgen.plan import Target, is_reserved, may_be_a_registry
+from trafficgen.protocol.smtp.dots import unstuff
+from trafficgen.protocol.smtp.policy_hooks import Stage
+from trafficgen.sink.bounces import reports
+from trafficgen.sink.bounces.bounce_sender import Letter, Postman
+from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
+from trafficgen.sink.policy.replies import render
+from trafficgen.sink.policy.responses import Refusal
+from trafficgen.sink.policy.sampler import Dice
+from trafficgen.sink.store.tee import Onlooker
+
+if TYPE_CHECKING:
+    from trafficgen.sink.listen.server import Store
+
+_NO_WORDS: Final = Refusal(render(550, "5.1.1 no such mailbox"), 1, Stage.DOT)
+_SENDER: Final = re.compile(rb"[!-;=?-~]+@([A-Za-z0-9.-]+)")
+_RECIPIENT: Final = re.compile(rb"[ -~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnPlan:
+    """Shares from 0 to 1, of recipients. `suffixes` are domains that are the user's own, beside the reserved ones."""
+
+    to: Target
+    bounce_share: float = 0.0
+    complaint_share: float = 0.0
+    allow_public_target: bool = False
+    allow_real_domains: bool = False
+    suffixes: tuple[str, ...] = ()
+
+
+class _Kind(Enum):
+    BOUNCE = "bounce"
+    COMPLAINT = "complaint"
+
+
+class Returns:
+    """All of one sink. `destinations` are asked for each bounce, so that a table read again counts at once."""
+
+    def __init__(self, plan: ReturnPlan, postman: Postman, destinations: Callable[[], Destinations], seed: int) -> None:
+        self.postman = postman
+        self.bounces = 0
+        self.complaints = 0
+        self._plan = plan
+        self._destinations = destinations
+        self._seed = seed
+        self._words: dict[Destination, Dice[Refusal]] = {}
+        self._number = 0
+        shares = plan.bounce_share, plan.complaint_share
+        left = max(round(1.0 - sum(shares), 12), 0.0)
+        alternatives = [_Kind.BOUNCE, _Kind.COMPLAINT, None]
+        self._dice: Dice[_Kind | None] = Dice(seed, "sink/returns", alternatives, [*shares, left])
+
+    @property
+    def line(self) -> str:
+        """What became of them, for people."""
+        tally = self.postman.tally
+        ends = f"{tally.sent} sent, {tally.refused} refused, {tally.dropped} dropped, {self.postman.waiting} waiting"
+        return f"{self.bounces} bounces and {self.complaints} complaints: {ends}"
+
+    def draw(self, recipients: list[bytes]) -> list[tuple[_Kind, bytes]]:
+        """What comes of a message's recipients; nothing of most."""
+        dice = self._dice
+        drawn = [(dice.ahead.pop() if dice.ahead else dice.roll(), recipient) for recipient in recipients]
+        return [(kind, recipient) for kind, recipient in drawn if kind is not None and _RECIPIENT.fullmatch(recipient)]
+
+    def answer(
+        self, drawn: list[tuple[_Kind, bytes]], sender: bytes, header: bytes, parameters: dict[bytes, bytes]
+    ) -> None:
+        """Have the reports written that were drawn for this message."""
+        if not sender or not self._may_write_to(sender):
+            return
+        self._number += 1
+        original = reports.Original(self._number, sender, header[: reports.MAX_HEADER_OCTETS], time.time(), parameters)
+        if original.is_report:
+            return
+        octets = len(original.header) + sum(len(name) + len(words) for name, words in parameters.items())
+        octets += sum(len(recipient) for _, recipient in drawn)
+        failed = {
+            recipient: self._refusal(recipient)
+            for kind, recipient in drawn
+            if kind is _Kind.BOUNCE and original.wants_bounces(recipient)
+        }
+        if failed:
+            self.bounces += 1
+            self.postman.post(Letter(sender, partial(reports.bounce, original, failed), octets))
+        for kind, recipient in drawn:
+            if kind is _Kind.COMPLAINT:
+                self.complaints += 1
+                self.postman.post(Letter(sender, partial(reports.complaint, original, recipient), octets))
+
+    def _may_write_to(self, sender: bytes) -> bool:
+        found = _SENDER.fullmatch(sender)
+        if found is None:
+            self.postman.drop("a sender's address is none that a report can be sent to")
+            return False
+        domain = found[1].decode("ascii").lower()
+        ours = is_reserved(domain) or any(
+            f".{domain}".endswith(f".{suffix}") for suffix in self._plan.suffixes if not may_be_a_registry(suffix)
+        )
+        if not ours and not self._plan.allow_real_domains:
+            self.postman.drop(
+                f'"{domain}" may be a real domain, and a report would be relayed to it: add --allow-real-domains when '
+                "you are sure that it cannot leave"
+            )
+            return False
+        return True
+
+    def _refusal(self, recipient: bytes) -> bytes:
+        destination = self._destinations().find(recipient.rpartition(b"@")[2])[0]
+        dice = self._words.get(destination)
+        if dice is None:
+            if len(self._words) >= MAX_DOMAINS:
+                self._words.clear()
+            refusals = destination.temper.bounces or (_NO_WORDS,)
+            weights = [refusal.weight for refusal in refusals]
+            dice = Dice(self._seed, f"sink/returns/{destination.name}", refusals, weights)
+            self._words[destination] = dice
+        return dice.roll().octets
+
+
+class Returner(Onlooker):
+    """Watches the messages of one session that were taken."""
+
+    __slots__ = ("_header", "_returns")
+
+    def __init__(self, store: "Store", returns: Returns) -> None:
+        super().__init__(store)
+        self._returns = returns
+        self._header = b""
+
+    def whole(self, data: bytes, end: int, recipients: int) -> None:
+        self.store.whole(data, end, recipients)
+        if drawn := self._returns.draw(self._envelope.recipients):
+            head = data.find(b"\r\n\r\n", 0, end)
+            self._answer(drawn, unstuff(data[: head + 2 if head >= 0 else end]))
+
+    def piece(self, octets: bytes) -> None:
+        self.store.piece(octets)
+        room = reports.MAX_HEADER_OCTETS - len(self._header)
+        if room > 0:
+            self._header += octets[:room]
+
+    def ended(self, recipients: int) -> None:
+        self.store.ended(recipients)
+        if drawn := self._returns.draw(self._envelope.recipients):
+            self._answer(drawn, self._header.partition(b"\r\n\r\n")[0] + b"\r\n")
+        self._header = b""
+
+    def dropped(self) -> None:
+        self.store.dropped()
+        self._header = b""
+
+    def _answer(self, drawn: list[tuple[_Kind, bytes]], header: bytes) -> None:
+        envelope = self._envelope
+        self._returns.answer(drawn, envelope.sender or b"", header, envelope.parameters)

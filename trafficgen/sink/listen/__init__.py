@@ -1,0 +1,1 @@
+"""Sockets, processes and the life of a connection of the sink."""

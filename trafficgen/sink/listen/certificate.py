@@ -1,0 +1,76 @@
+"""A certificate for the sink: the user's, or one made on the spot.
+
+Takes     files of a certificate chain and its key, or nothing
+Gives     a TLS context for a server
+Limits    a certificate of our own is valid for a week and for this sink's name, localhost and the loopback addresses
+Fails     with SetupError when the files are wrong
+Not here  when TLS begins (link)
+"""
+
+import datetime
+import ipaddress
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from trafficgen.errors import SetupError
+from trafficgen.protocol.smtp.capabilities import NAME
+
+_VALID: Final = datetime.timedelta(days=7)
+
+
+def context_from(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    """From files in PEM; the key may be in the same file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SetupError(f'cannot use the certificate "{certificate}": {error.strerror or error}') from error
+    return context
+
+
+def context_made_here() -> ssl.SSLContext:
+    """With a self-signed certificate that nobody has seen before. Its key never outlives this call on the disk."""
+    certificate, key = _make()
+    with tempfile.TemporaryDirectory() as folder:  # load_cert_chain reads files only
+        chain = Path(folder) / "sink.pem"
+        chain.touch(0o600)
+        chain.write_bytes(certificate + key)
+        return context_from(chain, None)
+
+
+def _make() -> tuple[bytes, bytes]:
+    # Imported here: nobody who does without TLS should wait for it.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME.decode("ascii"))])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName(
+        [
+            x509.DNSName(NAME.decode("ascii")),
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+            x509.IPAddress(ipaddress.ip_address("::1")),
+        ]
+    )
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + _VALID)
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return certificate.public_bytes(pem), key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,167 @@
+"""A sink in processes of its own, for the length of one run.
+
+Takes     how many sessions it must hold, and the wish for a ledger
+Gives     the address it listens on (a free loopback port), and on demand what has arrived of a run
+Limits    one process, unless the sessions are more than one may hold open: then as few as can share them and the port
+Limits    every answer is waited for so long at most, and not at all once the run is to end at once
+Fails     with SetupError when it does not come up or dies, StoppedError when an answer is not waited for any more
+"""
+
+import asyncio
+import math
+from collections import deque
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Final, Self, cast
+
+import uvloop
+
+from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.errors import SetupError, StoppedError, TrafficgenError
+from trafficgen.host import processes
+from trafficgen.host.limits import SPARE_FILES, raise_open_files
+from trafficgen.host.pipes import END, Inbox, listen
+from trafficgen.host.signals import RunControl
+from trafficgen.plan import Target, TcpTarget
+from trafficgen.proof.received import Arrivals
+from trafficgen.sink.listen.process_pool import reserve
+from trafficgen.sink.listen.server import Sink
+
+_START_S: Final = 60.0
+_ANSWER_S: Final = 60.0
+_LOOK_S: Final = 0.05
+_END_S: Final = 5.0
+_DEVIATIONS: Final = 6
+"""Which process gets a connection is a hash of its ports: a fair draw each time. One run in a billion has more sessions
+in one process than this many standard deviations above its share."""
+
+_ANY_PORT: Final = TcpTarget("127.0.0.1", 0)
+
+
+class EmbeddedSink:
+    """Use as a context manager."""
+
+    def __init__(self, *, sessions: int, ledger: bool = True, control: RunControl | None = None) -> None:
+        self._control = control or RunControl()
+        self._sessions = sessions
+        self._ledger = ledger
+        self._children: list[processes.Child] = []
+        self._inbox: Inbox[int] = Inbox()
+        self._heard: dict[int, deque[object]] = {}
+        self.address: Target = _ANY_PORT
+
+    def __enter__(self) -> Self:
+        room = raise_open_files(self._sessions)
+        if room < 1:
+            files = room + SPARE_FILES
+            raise SetupError(f"cannot start a sink: a process may open {files} files; raise the limit (ulimit -n)")
+        count = processes_for(self._sessions, room)
+        try:
+            if count == 1:
+                self.address = self._start(_ANY_PORT, 1)
+            else:
+                with reserve(_ANY_PORT) as port:  # none of them listens before all may share
+                    self.address = self._start(TcpTarget(*port.getsockname()), count)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def arrivals(self, run_id: str) -> Arrivals:
+        """What has arrived of this run so far."""
+        return self.received(run_id)[1]
+
+    def received(self, run_id: str) -> tuple[int, Arrivals]:
+        """How many messages have come in all, and with a ledger what has arrived of this run."""
+        for child in self._children:
+            with suppress(OSError):  # it is gone, and waiting for its answer says so
+                child.pipe.send(run_id)
+        received, total = 0, Arrivals()
+        for index in range(len(self._children)):
+            count, arrivals = cast("tuple[int, Arrivals]", self._hear(index, _ANSWER_S))
+            received += count
+            total.add(arrivals)
+        return received, total
+
+    def _start(self, address: TcpTarget, count: int) -> Target:
+        for index in range(count):
+            child = processes.start(_main, address, self._sessions, self._ledger, count > 1)
+            self._children.append(child)
+            self._heard[index] = deque()
+            self._inbox.add(index, child.pipe)
+        try:
+            addresses = [cast("Target", self._hear(index, _START_S)) for index in range(count)]
+        except StoppedError:
+            return address  # nobody will connect to it
+        return addresses[0]
+
+    def _hear(self, index: int, patience_s: float) -> object:
+        """The next word of this process. The first wish to stop changes nothing: there is to be an account."""
+        deadline_ns = now_ns() + int(patience_s * NS_PER_S)
+        while not self._heard[index]:
+            if self._control.at_once:
+                raise StoppedError("the embedded sink was not waited for: the run was to end at once")
+            if now_ns() > deadline_ns:
+                raise SetupError("the embedded sink does not answer")
+            for which, word in self._inbox.hear(_LOOK_S):
+                self._heard[which].append(word)
+        word = self._heard[index].popleft()
+        if isinstance(word, TrafficgenError):
+            raise word
+        if word is not END:
+            return word
+        self._heard[index].append(END)
+        process = self._children[index].process
+        process.join(1.0)
+        raise SetupError(f"the embedded sink ended with code {process.exitcode}")
+
+    def _end(self) -> None:
+        for child in self._children:
+            with suppress(OSError):
+                child.pipe.send(None)  # the order to end
+        processes.end(self._children, 0.1 if self._control.at_once else _END_S)
+        self._inbox.close()
+        for child in self._children:
+            child.pipe.close()
+
+
+def processes_for(sessions: int, room: int) -> int:
+    """As few processes with room for so many sessions each as will hold all; chance decides which gets how many."""
+    count = 1
+    while count < sessions and _most(sessions, count) > room:
+        count += 1
+    return count
+
+
+def _most(sessions: int, processes: int) -> float:
+    if processes == 1:
+        return sessions
+    share = 1 / processes
+    return sessions * share + _DEVIATIONS * math.sqrt(sessions * share * (1 - share))
+
+
+def _main(pipe: Connection, address: TcpTarget, sessions: int, ledger: bool, share_port: bool) -> None:
+    raise_open_files(sessions)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(pipe, address, ledger, share_port))
+
+
+async def _serve(pipe: Connection, address: TcpTarget, ledger: bool, share_port: bool) -> None:
+    over = asyncio.Event()
+    async with Sink(address, ledger=ledger, share_port=share_port) as sink:
+
+        def answer(run_id: object) -> None:
+            if run_id is None:
+                over.set()
+            else:
+                pipe.send((sink.received, sink.ledger.arrivals(str(run_id)) if sink.ledger else Arrivals()))
+
+        listen(pipe, answer, over.set)
+        pipe.send(sink.address)
+        await over.wait()

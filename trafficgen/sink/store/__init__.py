@@ -1,0 +1,1 @@
+"""What the sink keeps of each message: the ledger, captured messages."""
