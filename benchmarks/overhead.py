@@ -38,9 +38,9 @@ from trafficgen.plan import Plan, SizedBodies, Target, Workload
 from trafficgen.publish.live_page import LivePage
 from trafficgen.publish.prometheus import Prometheus
 from trafficgen.report.live import Live
-from trafficgen.runs.monitor import Observer, Watch, run_watched
+from trafficgen.runs.monitor import MonitorOptions, Observer, run_watched
 from trafficgen.runs.run import Progress
-from trafficgen.sink.listen.embedded import EmbeddedSink
+from trafficgen.sink.embedded import EmbeddedSink
 
 SESSIONS = 20
 FLOOR = 0.95
@@ -91,7 +91,7 @@ class Counter(Recorder):
         self._outcomes[0] = self._counted.count()
 
 
-def bare_worker(pipe: Connection, orders: control.Orders) -> None:
+def bare_worker(pipe: Connection, orders: control.WorkerConfig) -> None:
     """A worker process that only counts."""
     worker.Recorder = Counter  # type: ignore[attr-defined]
     worker.main(pipe, orders)
@@ -187,7 +187,7 @@ def measured(target: Target, messages: int, look: Callable[[Progress], None], **
         run_id=os.urandom(8).hex(),
     )
     began_ns = time.process_time_ns()
-    run_watched(plan, Watch(), progress=see, **watching)
+    run_watched(plan, MonitorOptions(), progress=see, **watching)
     supervisor_ns = time.process_time_ns() - began_ns
     (snapshot,) = (now.snapshot for now in last)
     (one,) = snapshot.workers

@@ -24,7 +24,7 @@ from benchmarks.machine import birth_certificate, write_result
 from benchmarks.rivals import SESSIONS, SIZES, smtp_sink, smtp_source
 from benchmarks.sink import all_on_sink
 from trafficgen import OpenLoop, Plan, Results, SessionPlan, SizedBodies, TcpTarget, Workload, run
-from trafficgen.sink.listen.embedded import EmbeddedSink
+from trafficgen.sink.embedded import EmbeddedSink
 
 
 @dataclass(frozen=True, slots=True)

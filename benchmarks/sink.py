@@ -30,7 +30,7 @@ from trafficgen.protocol.smtp.dots import END_OF_DATA, find_end
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.listen.server import Counter
 from trafficgen.sink.policy.judge import Policy, Terms
-from trafficgen.sink.policy.limits import Limits, Rate
+from trafficgen.sink.policy.limits import Limits, RateLimit
 from trafficgen.sink.policy.responses import parse
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
@@ -39,7 +39,7 @@ _ENVELOPE = (
     b"RCPT TO:<user-000123@gmail.com.traffic-gen.test>\r\nDATA\r\n"
 )
 _PLENTY = 10**9
-_LIMITS = Limits(100, Rate(_PLENTY, 10**9), _PLENTY, 100, Rate(_PLENTY, 10**9), (), 10**9)
+_LIMITS = Limits(100, RateLimit(_PLENTY, 10**9), _PLENTY, 100, RateLimit(_PLENTY, 10**9), (), 10**9)
 _TABLE = '[default]\nbounce = 0.0001\n[domain."gmail.com"]\ndefer = 0.0001'
 """So rarely that no round meets one: what is measured is asking, not refusing."""
 

@@ -20,9 +20,9 @@ from trafficgen.engine.account import WorkerAccount
 from trafficgen.measure.recorder import Recorder
 from trafficgen.plan import Plan, Workload
 from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.interfaces import ROW, Manners, Work
+from trafficgen.protocol.smtp.interfaces import ROW, SessionOptions, Work
 from trafficgen.protocol.smtp.replies import ReplyReader
-from trafficgen.protocol.smtp.reply_cache import Steady
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
 
 _GREETING, _EHLO = b"220 server.test ESMTP\r\n", b"250-server.test\r\n250 PIPELINING\r\n"
@@ -55,7 +55,7 @@ def _session(recipients: int) -> tuple[ClientSession, Recorder]:
     """A session whose first message is under way."""
     recorder = Recorder(4, now_ns(), open_loop=False)
     source = _Endless(recipients)
-    session = ClientSession(source, WorkerAccount(recorder, print), Manners(), Steady())
+    session = ClientSession(source, WorkerAccount(recorder, print), SessionOptions(), ReplyCache())
     work = source.take(0)
     assert work is not None
     session.greet(work, 0)

@@ -4,7 +4,7 @@ python examples/private_sink.py
 """
 
 from trafficgen import Plan, run
-from trafficgen.sink.listen.embedded import EmbeddedSink
+from trafficgen.sink.embedded import EmbeddedSink
 
 RUN_ID = "00000000deadbeef"
 

@@ -16,18 +16,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mboxgen.corpus.generate import GenerateError, Made, Progress, generate
+    from mboxgen.corpus.generate import GenerateError, GenerateProgress, Made, generate
     from mboxgen.mbox.reader import Mbox, open_mbox, read_mbox
     from mboxgen.mbox.sources import MboxError
     from mboxgen.recipe.recipe import Recipe, RecipeError
 
 __all__ = [
-    "GenerateError", "Made", "Mbox", "MboxError", "Progress", "Recipe", "RecipeError",
-    "generate", "open_mbox", "read_mbox",
+    "GenerateError",
+    "GenerateProgress",
+    "Made",
+    "Mbox",
+    "MboxError",
+    "Recipe",
+    "RecipeError",
+    "generate",
+    "open_mbox",
+    "read_mbox",
 ]  # fmt: skip
 
 _ROOMS = {
-    "GenerateError": "corpus", "Made": "corpus", "Progress": "corpus", "generate": "corpus",
+    "GenerateError": "corpus", "Made": "corpus", "GenerateProgress": "corpus", "generate": "corpus",
     "Mbox": "mbox", "open_mbox": "mbox", "read_mbox": "mbox",
     "Recipe": "recipe", "RecipeError": "recipe", "MboxError": "sources",
 }  # fmt: skip

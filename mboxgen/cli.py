@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-    from mboxgen.corpus.generate import Progress
+    from mboxgen.corpus.generate import GenerateProgress
 
 EXIT_FAILED = 1
 EXIT_BROKEN = 99
@@ -211,7 +211,7 @@ def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quie
     made_from = _recipe(recipe, options)
     with _progress(quiet) as update:
 
-        def progress(made: Progress) -> None:
+        def progress(made: GenerateProgress) -> None:
             _STOP.check()
             update(made.messages, made.of_messages, made.octets)
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mboxgen.corpus.verify import Verdict
+    from mboxgen.corpus.verify import CorpusVerdict
     from mboxgen.mbox.reader import Mbox
-    from mboxgen.mbox.statistics import Survey
+    from mboxgen.mbox.statistics import Statistics
 
 _BAR = 40
 
@@ -51,7 +51,7 @@ def progress(unit: str, quiet: bool) -> Iterator[Callable[..., None]]:
         yield update
 
 
-def show_survey(path: Path, found: Survey) -> None:
+def show_survey(path: Path, found: Statistics) -> None:
     """Show an mbox in numbers, with a histogram of its sizes."""
     console = Console(highlight=False)
     count = found.messages
@@ -78,7 +78,7 @@ def show_index(path: Path, mbox: Mbox) -> None:
         console.print(escape(words), soft_wrap=True)
 
 
-def show_verdict(path: Path, verdict: Verdict) -> None:
+def show_verdict(path: Path, verdict: CorpusVerdict) -> None:
     """Say whether a corpus is as it was made."""
     console = Console(highlight=False)
     for finding in verdict.findings:
@@ -90,7 +90,7 @@ def show_verdict(path: Path, verdict: Verdict) -> None:
     console.print(f"{escape(_shown(path))}: {words}", soft_wrap=True)
 
 
-def _show_histogram(console: Console, found: Survey) -> None:
+def _show_histogram(console: Console, found: Statistics) -> None:
     table = Table("size", "messages", "", box=None, pad_edge=False, show_header=False)
     buckets = found.histogram
     most = max(count for _, count in buckets)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from mboxgen.mbox.writer import Written
-    from mboxgen.recipe.plan import Plan
+    from mboxgen.recipe.plan import CorpusPlan
 
 _MORE_THAN_FREE = 0.97  # an expected size is a mean; below this share of it a corpus surely does not fit
 
@@ -47,7 +47,7 @@ class GenerateError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class GenerateProgress:
     """How far it is."""
 
     messages: int
@@ -77,7 +77,7 @@ def generate(
     *,
     workers: int = 1,
     force: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[GenerateProgress], None] | None = None,
 ) -> Made:
     """Make the corpus that `recipe` describes at `path`, with at most so many workers: no more than make it sooner.
 
@@ -100,7 +100,7 @@ def generate(
             _publish(path, partial, counted, total)
     except OSError as error:
         raise GenerateError(_words(error, path)) from error
-    except worker_pool.CrewError as error:
+    except worker_pool.WorkerPoolError as error:
         raise GenerateError(f'{error}; nothing was left at "{path}"') from None
     finally:
         for leftover in _partials(partial):
@@ -129,7 +129,7 @@ class _Total:
 
 
 def _fill(
-    counted: Plan, partial: Path, makers: worker_pool.Crew, progress: Callable[[Progress], None] | None
+    counted: CorpusPlan, partial: Path, makers: worker_pool.Crew, progress: Callable[[GenerateProgress], None] | None
 ) -> _Total:
     """Make every block; the index grows with them, in order."""
     total = _Total()
@@ -141,7 +141,7 @@ def _fill(
             if one_file:
                 writer.add(written.records)
             if progress:
-                progress(Progress(total.messages, counted.messages, total.octets))
+                progress(GenerateProgress(total.messages, counted.messages, total.octets))
         if one_file:
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -159,7 +159,7 @@ def _create(partial: Path, kind: Format) -> None:
             (partial / name).mkdir()
 
 
-def _publish(path: Path, partial: Path, counted: Plan, total: _Total) -> None:
+def _publish(path: Path, partial: Path, counted: CorpusPlan, total: _Total) -> None:
     """Give the finished corpus its names; an index that belongs to an older file is gone before."""
     described = _partial_manifest(partial)
     with described.open("x", encoding="utf-8") as file:
@@ -200,7 +200,7 @@ def _check_place(path: Path, kind: Format, force: bool) -> None:
         raise GenerateError(f'"{path}" is a file, --format {kind.value} makes a folder; give another name')
 
 
-def _check_room(path: Path, counted: Plan) -> None:
+def _check_room(path: Path, counted: CorpusPlan) -> None:
     free, needed = shutil.disk_usage(path.parent).free, counted.expected_octets
     if needed * _MORE_THAN_FREE > free:
         raise GenerateError(

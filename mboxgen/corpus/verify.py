@@ -29,7 +29,7 @@ MAX_NAMED = 10
 
 
 @dataclass(slots=True)
-class Verdict:
+class CorpusVerdict:
     """How many messages were checked, how many are broken, and words for the file and the first broken ones."""
 
     messages: int
@@ -42,7 +42,7 @@ class Verdict:
         return not self.broken and not self.findings
 
 
-def verify(path: Path, progress: Callable[[int], None] | None = None) -> Verdict:
+def verify(path: Path, progress: Callable[[int], None] | None = None) -> CorpusVerdict:
     """Read the whole corpus and compare it with its index."""
     header = index.read_header(path)
     if header is None:
@@ -50,9 +50,9 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> Verdict
         raise MboxError(f'no index "{index.path_of(path)}" to check against; "mboxgen info" reads any mbox')
     records = index.load(path)
     if records is None:
-        return Verdict(header.messages, 0, [_misfit(path, header)])
+        return CorpusVerdict(header.messages, 0, [_misfit(path, header)])
     with Mbox(open_source(path).octets, records, True) as mbox:
-        verdict = Verdict(len(mbox), 0, [])
+        verdict = CorpusVerdict(len(mbox), 0, [])
         if crc32(mbox.records.tobytes()) != header.records_crc32:
             verdict.findings.append("the index itself was changed: its records do not match its own checksum")
         end = 0
@@ -70,7 +70,7 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> Verdict
     return verdict
 
 
-def _misfit(path: Path, header: index.Header) -> str:
+def _misfit(path: Path, header: index.IndexHeader) -> str:
     size = path.stat().st_size
     if size != header.octets:
         return f"the file has {size} octets, its index was made for {header.octets}"

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
     from mboxgen.mbox.writer import Block, Written
     from mboxgen.message.blocks import Renderer
-    from mboxgen.recipe.plan import Plan
+    from mboxgen.recipe.plan import CorpusPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What all workers of a corpus share: the plan and the half-made file or folder."""
 
-    plan: Plan
+    plan: CorpusPlan
     partial: Path
 
 

@@ -38,7 +38,7 @@ _PATIENCE_S = 10.0
 _START_S = 0.5
 
 
-class CrewError(RuntimeError):
+class WorkerPoolError(RuntimeError):
     """A worker that died or failed on its own account."""
 
 
@@ -161,18 +161,18 @@ def _send_pickled(worker: _Worker, octets: bytes) -> None:
     try:
         worker.pipe.send_bytes(octets)
     except OSError:
-        raise CrewError(_death(worker)) from None
+        raise WorkerPoolError(_death(worker)) from None
 
 
 def _receive(worker: _Worker) -> Any:
     try:
         said = worker.pipe.recv()
     except (EOFError, OSError):
-        raise CrewError(_death(worker)) from None
+        raise WorkerPoolError(_death(worker)) from None
     if isinstance(said, Failed):
         if said.errno:
             raise OSError(said.errno, said.words)
-        raise CrewError(f"worker {worker.process.pid} failed:\n{said.words}")
+        raise WorkerPoolError(f"worker {worker.process.pid} failed:\n{said.words}")
     return said
 
 

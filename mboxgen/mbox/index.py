@@ -109,7 +109,7 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class IndexHeader:
     """What an index says of itself and of its mbox."""
 
     messages: int
@@ -119,14 +119,14 @@ class Header:
     records_crc32: int
 
 
-def read_header(mbox: Path) -> Header | None:
+def read_header(mbox: Path) -> IndexHeader | None:
     """Give the header of an mbox's index; None when there is no index that we can read."""
     try:
         with path_of(mbox).open("rb") as file:
             magic, version, start, *rest = _HEADER.unpack(file.read(_HEADER.size))
     except (OSError, struct.error):
         return None
-    return Header(*rest) if (magic, version, start) == (_MAGIC, VERSION, HEADER_OCTETS) else None
+    return IndexHeader(*rest) if (magic, version, start) == (_MAGIC, VERSION, HEADER_OCTETS) else None
 
 
 def load(mbox: Path) -> NDArray[np.void] | None:

@@ -55,7 +55,7 @@ _HEADERS_AT_ONCE = 1024
 
 
 @dataclass(slots=True)
-class Survey:
+class Statistics:
     """Mail in numbers. `sizes`: how many messages have so many delivered octets.
 
     `note` says why an index that is there was not used.
@@ -97,14 +97,14 @@ class Survey:
         return sizes[int(np.searchsorted(upto, percent / 100 * self.messages, side="left"))]
 
 
-def survey(path: Path, progress: Callable[[int, int], None] | None = None) -> Survey:
+def survey(path: Path, progress: Callable[[int, int], None] | None = None) -> Statistics:
     """Read all mail under a path; where an index says what is in it, only the headers.
 
     `progress` is told messages and octets so far.
     """
     opened = open_path(path)
     octets = opened.source.octets
-    found = Survey(opened.records is not None, opened.note)
+    found = Statistics(opened.records is not None, opened.note)
     seen = 0
     for block in opened.blocks() if opened.records is None else _indexed(octets, opened.records):
         _note(octets, block, found, seen)
@@ -129,7 +129,7 @@ def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[Block]:
         released = release(octets, released, places[-1][0])
 
 
-def _note(octets: mmap.mmap, block: Block, found: Survey, seen: int) -> None:
+def _note(octets: mmap.mmap, block: Block, found: Statistics, seen: int) -> None:
     """Count what a block's messages are like."""
     records, flags = block.records, block.records["flags"]
     sizes, counts = np.unique(records["delivered"], return_counts=True)
@@ -149,7 +149,7 @@ def _note(octets: mmap.mmap, block: Block, found: Survey, seen: int) -> None:
     _note_shapes(octets, block, found)
 
 
-def _note_shapes(octets: mmap.mmap, block: Block, found: Survey) -> None:
+def _note_shapes(octets: mmap.mmap, block: Block, found: Statistics) -> None:
     lines = block.header_lines
     places = _named(block, _CONTENT_TYPE)
     messages = lines.messages[places]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mboxgen.columns import Column
-    from mboxgen.text.pool_set import Shelf
+    from mboxgen.text.pool_set import PoolSet
 
 _BLANK_CRC = np.uint32(crc32(b"\r\n"))
 _COLUMNS = 64
@@ -33,7 +33,7 @@ _PARTS = 1 << 20  # more than a run can have: 2 GiB in pieces of 64 KiB
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class AssembledBlock:
     """A block as pieces: message n is pieces[starts[n]:starts[n + 1]], first its From_ line, last the blank line.
 
     lengths, header_lengths, crcs and body_crcs are those of the message between the two.
@@ -58,10 +58,10 @@ class Finished:
         return int(checksums.joined(messages, ends[2::3], np.zeros(1, dtype=np.int64))[0])
 
 
-class Draft:
+class BlockAssembly:
     """Collects one block; `group` before the columns of every group, `finish` once."""
 
-    def __init__(self, shelf: Shelf, from_lines: Column, headers: Column) -> None:
+    def __init__(self, shelf: PoolSet, from_lines: Column, headers: Column) -> None:
         self.shelf = shelf
         self._messages = len(headers.texts)
         self._pieces: list[bytes | memoryview] = []
@@ -109,7 +109,7 @@ class Draft:
         self._column += 1
         return (self._at * _COLUMNS + self._column - 1) * _PARTS
 
-    def finish(self, seed: int, block: int) -> Finished:
+    def finish(self, seed: int, block: int) -> AssembledBlock:
         """Cut all runs, put the pieces in order and sum up every message."""
         places, kinds, octets, copies = map(np.concatenate, zip(*self._runs, strict=True))
         cut = self.shelf.cut(kinds, octets, copies, streams.raw(seed, "runs", block, len(octets)))
@@ -135,7 +135,7 @@ def _summed(
     crcs: NDArray[np.uint32],
     starts: NDArray[np.int64],
     eight_bit: NDArray[np.bool_],
-) -> Finished:
+) -> AssembledBlock:
     """Sum up From_ line, header, body and blank line of each message, then the message."""
     first = starts[:-1]
     groups = np.column_stack((first, first + 1, first + 2, starts[1:] - 1))  # every body has a piece
@@ -145,6 +145,6 @@ def _summed(
     from_crcs, headers, bodies, _ = sums.reshape(-1, 4).T
     whole = checksums.shift(headers, octets[:, 2]) ^ bodies
     whole_octets = octets[:, 1] + octets[:, 2]
-    return Finished(
+    return AssembledBlock(
         pieces, ends, starts, octets[:, 0], octets[:, 1], whole_octets, whole, bodies, from_crcs, eight_bit
     )  # fmt: skip

@@ -18,12 +18,12 @@ from mboxgen import streams
 from mboxgen.columns import Column, Table, distinct, hexadecimal, lengths, rows
 from mboxgen.flags import Flag
 from mboxgen.message import extra_fields, headers, mime, trace_headers
-from mboxgen.message.assembly import Draft, Finished
+from mboxgen.message.assembly import AssembledBlock, BlockAssembly
 from mboxgen.message.draws import Draws
 from mboxgen.message.extra_fields import Extras
 from mboxgen.message.mime import Letters
 from mboxgen.message.signatures import ARC_WORDS, WORDS, Signatures
-from mboxgen.message.trace_headers import LONGEST_HOP, Traces
+from mboxgen.message.trace_headers import LONGEST_HOP, TraceHeaders
 from mboxgen.recipe.distributions import counts, draw_counts, with_tail
 from mboxgen.recipe.faults import FAULTS
 from mboxgen.recipe.profiles import ARC_SINCE, DKIM_SINCE, Charset, Era, Shape
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mboxgen.message.headers import Moments
-    from mboxgen.recipe.plan import Plan
+    from mboxgen.recipe.plan import CorpusPlan
     from mboxgen.recipe.recipe import Recipe
     from mboxgen.text.people import People
 
@@ -111,7 +111,7 @@ def _epoch_of(date: dt.date) -> int:
 class Rendered:
     """A block, ready to be written; `missed` counts for each fault the messages that had no room for theirs."""
 
-    messages: Finished
+    messages: AssembledBlock
     flags: NDArray[np.uint32]
     epochs: NDArray[np.int64]
     missed: dict[str, int]
@@ -145,7 +145,7 @@ class _Drawn:
 class Renderer:
     """Makes blocks of one plan; pools are built once and kept."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: CorpusPlan) -> None:
         recipe = plan.recipe
         self._plan, self._recipe = plan, recipe
         self._look = look = recipe.chosen_look
@@ -156,7 +156,7 @@ class Renderer:
         self._least = _smallest(recipe, gathered)
         longest = look.headers[-1][1]
         protocol = b"ESMTPS" if look.era in _ESMTPS else b"ESMTP"
-        self._traces = Traces(recipe.seed, gathered, protocol, look.received[-1][1])
+        self._traces = TraceHeaders(recipe.seed, gathered, protocol, look.received[-1][1])
         self._extras = Extras(recipe.seed, look.extras, gathered, longest) if look.extras else None
         self._signatures = Signatures(gathered, self._fields.addresses)
         self._header_sizes = with_tail(look.name, look.headers[:-1], longest)
@@ -189,7 +189,7 @@ class Renderer:
         numbers = self._plan.numbers(block)
         drawn = self._drawn(draws, np.arange(numbers.start, numbers.stop), self._plan.sizes(block))
         made = self._headers(draws, drawn)
-        draft = Draft(self._shelf, drawn.moments.from_lines(self._fields.openings, drawn.senders), made)
+        draft = BlockAssembly(self._shelf, drawn.moments.from_lines(self._fields.openings, drawn.senders), made)
         self._put_bodies(draft, draws, drawn, drawn.octets - made.octets)
         finished = draft.finish(self._recipe.seed, block)
         flags = np.where(finished.eight_bit, Flag.EIGHT_BIT, 0).astype(np.uint32) | np.uint32(Flag.CHECKSUMS_KNOWN)
@@ -377,7 +377,7 @@ class Renderer:
         contents[drawn.struck.get("broken-mime", np.False_)] = len(self._contents.texts) - 1
         return contents
 
-    def _put_bodies(self, draft: Draft, draws: Draws, drawn: _Drawn, octets: NDArray[np.int64]) -> None:
+    def _put_bodies(self, draft: BlockAssembly, draws: Draws, drawn: _Drawn, octets: NDArray[np.int64]) -> None:
         attachments = draws.attachments(_ATTACHING[drawn.shapes], self._recipe.chosen_unique_share)
         letters = Letters(
             np.arange(len(octets)),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mboxgen.recipe.profiles import Look
+    from mboxgen.recipe.profiles import MailProfile
 
 _COPIES = 64  # attachments that occur again and again
 _ATTACHED_WEIGHTS = (70, 20, 10)[:MAX_ATTACHMENTS]
@@ -75,7 +75,7 @@ class Draws:
         moved = (raw >> np.uint64(1)) + self.raw(stream) // np.uint64(part) - away
         return np.where(moved >> np.uint64(63), ~moved, moved) << np.uint64(1)
 
-    def threads(self, look: Look) -> tuple[NDArray[np.int64], dict[int, list[int]]]:
+    def threads(self, look: MailProfile) -> tuple[NDArray[np.int64], dict[int, list[int]]]:
         """Give each message's thread, and for replies the places in the block of the thread's earlier messages."""
         if not look.threads:
             return np.arange(self.messages), {}

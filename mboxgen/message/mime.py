@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mboxgen.message.assembly import Draft
+    from mboxgen.message.assembly import BlockAssembly
 
 CHARSETS = tuple(Charset)
 
@@ -147,7 +147,7 @@ def content_fields(shape: Shape, charset: Charset) -> bytes:
     return _FIELDS[shape]
 
 
-def put_bodies(draft: Draft, shape: Shape, letters: Letters, octets: NDArray[np.int64]) -> None:
+def put_bodies(draft: BlockAssembly, shape: Shape, letters: Letters, octets: NDArray[np.int64]) -> None:
     """Put bodies of exactly `octets` octets, at least their shape's least and the lead, into the draft."""
     match shape:
         case Shape.BARE | Shape.PLAIN:
@@ -162,7 +162,7 @@ def put_bodies(draft: Draft, shape: Shape, letters: Letters, octets: NDArray[np.
             _put_mixed(draft, letters, octets, shape)
 
 
-def _put_plain(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> None:
+def _put_plain(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64]) -> None:
     room = octets - letters.lead_octets
     polite, ready = room >= _COURTESY, letters.ready_greetings
     greetings = np.where(polite, letters.greetings, len(ready.texts) - 1)
@@ -173,7 +173,7 @@ def _put_plain(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> Non
     draft.fixed(np.where(polite, references, b"").tolist(), polite * references.itemsize)
 
 
-def _put_html(draft: Draft, letters: Letters, octets: NDArray[np.int64], lead: bool) -> None:
+def _put_html(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64], lead: bool) -> None:
     draft.same(_HTML_HEAD)
     if lead:
         draft.picked(letters.ready_leads, letters.leads)
@@ -182,7 +182,7 @@ def _put_html(draft: Draft, letters: Letters, octets: NDArray[np.int64], lead: b
     draft.same(_HTML_TAIL)
 
 
-def _put_alternative(draft: Draft, letters: Letters, octets: NDArray[np.int64], prefix: bytes) -> None:
+def _put_alternative(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64], prefix: bytes) -> None:
     """Text and HTML; the boundary is the token after "=_" and the prefix."""
     plain = _for_each(letters, b"--=_" + prefix + b"%b\r\n%b\r\n", _PLAIN_FIELDS)
     html = _for_each(letters, b"\r\n--=_" + prefix + b"%b\r\n%b\r\n", _HTML_FIELDS)
@@ -196,7 +196,7 @@ def _put_alternative(draft: Draft, letters: Letters, octets: NDArray[np.int64], 
     draft.fixed(ends.tolist())
 
 
-def _put_signed(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> None:
+def _put_signed(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64]) -> None:
     heads = _for_each(letters, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
     tokens = letters.tokens.tolist()
     middles = [_SIGNATURE_HEAD % token for token in tokens]
@@ -209,7 +209,7 @@ def _put_signed(draft: Draft, letters: Letters, octets: NDArray[np.int64]) -> No
     draft.fixed(ends)
 
 
-def _put_mixed(draft: Draft, letters: Letters, octets: NDArray[np.int64], shape: Shape) -> None:
+def _put_mixed(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64], shape: Shape) -> None:
     tokens = letters.tokens.tolist()
     ends = [b"\r\n--=_%b--\r\n" % token for token in tokens]
     if shape is Shape.NESTED:
@@ -247,7 +247,7 @@ def _for_each(letters: Letters, form: bytes, fields: tuple[bytes, ...]) -> list[
     return [form % (token, fields[charset]) for token, charset in pairs]
 
 
-def _base64(draft: Draft, count: int) -> NDArray[np.int64]:
+def _base64(draft: BlockAssembly, count: int) -> NDArray[np.int64]:
     return np.full(count, draft.shelf.numbers["base64"])
 
 

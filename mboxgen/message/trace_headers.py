@@ -38,7 +38,7 @@ _MINUTE_OCTETS = len(b"Fri, 21 Nov 2025 22:55")
 _IDENTITY_OCTETS = 10
 
 
-class Traces:
+class TraceHeaders:
     """Ways of every length up to `most` hops, in variants."""
 
     def __init__(self, seed: int, people: People, protocol: bytes, most: int) -> None:

@@ -26,7 +26,7 @@ class FaultError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class MailFault:
     """One kind of fault: octets it puts before the text, and the flags its message then has."""
 
     name: str
@@ -36,16 +36,16 @@ class Fault:
 
 
 _ALL = (
-    Fault("leading-dot", 'lines that begin with "."', b".\r\n..\r\n.hidden\r\n", Flag.LEADING_DOT),
-    Fault("from-line", 'a line that begins with "From "', b"From here on it is text\r\n", Flag.FROM_LINE),
-    Fault("long-line", "a line of 1,200 octets", b"long " * 240 + b"\r\n", Flag.LONG_LINE),
-    Fault("bare-lf", "a line that ends in LF without CR", b"this line ends in LF only\n", Flag.BARE_LF),
-    Fault("nul", "a NUL octet in the text", b"a NUL \0 here\r\n", Flag.NUL),
-    Fault("eight-bit", "octets above 127, none declared", b"undeclared \xe4\xf6\xfc\r\n", Flag.EIGHT_BIT),
-    Fault("missing-date", "no Date field"),
-    Fault("broken-mime", "a multipart whose boundary never comes"),
+    MailFault("leading-dot", 'lines that begin with "."', b".\r\n..\r\n.hidden\r\n", Flag.LEADING_DOT),
+    MailFault("from-line", 'a line that begins with "From "', b"From here on it is text\r\n", Flag.FROM_LINE),
+    MailFault("long-line", "a line of 1,200 octets", b"long " * 240 + b"\r\n", Flag.LONG_LINE),
+    MailFault("bare-lf", "a line that ends in LF without CR", b"this line ends in LF only\n", Flag.BARE_LF),
+    MailFault("nul", "a NUL octet in the text", b"a NUL \0 here\r\n", Flag.NUL),
+    MailFault("eight-bit", "octets above 127, none declared", b"undeclared \xe4\xf6\xfc\r\n", Flag.EIGHT_BIT),
+    MailFault("missing-date", "no Date field"),
+    MailFault("broken-mime", "a multipart whose boundary never comes"),
 )
-FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _ALL})
+FAULTS: Mapping[str, MailFault] = MappingProxyType({fault.name: fault for fault in _ALL})
 
 
 def parse_fault(text: str) -> tuple[str, float]:

@@ -30,7 +30,7 @@ MAX_BLOCK_OCTETS = 1 << 26
 
 
 @dataclass(frozen=True)
-class Plan:
+class CorpusPlan:
     """A recipe with its messages counted."""
 
     recipe: Recipe
@@ -74,14 +74,14 @@ class Plan:
         return self.recipe.total_octets or round(mix.mean_octets * self.messages)
 
 
-def make(recipe: Recipe) -> Plan:
+def make(recipe: Recipe) -> CorpusPlan:
     """Count the messages of a recipe."""
     if recipe.count is not None:
-        return Plan(recipe, recipe.count)
+        return CorpusPlan(recipe, recipe.count)
     if recipe.counts is not None:
-        return Plan(recipe, sum(recipe.counts))
+        return CorpusPlan(recipe, sum(recipe.counts))
     assert recipe.total_octets is not None
-    return Plan(recipe, _fitting(recipe, recipe.total_octets))
+    return CorpusPlan(recipe, _fitting(recipe, recipe.total_octets))
 
 
 def _block_messages(recipe: Recipe) -> int:

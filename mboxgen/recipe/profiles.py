@@ -97,7 +97,7 @@ class Charset(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class MailProfile:
     """One kind of mail.
 
     headers       octets of the header, its last blank line included; short messages get a shorter one
@@ -137,7 +137,7 @@ _CHARSETS_2002 = (
 _CHARSETS_TODAY = ((Charset.UTF8_QP, 45), (Charset.UTF8, 30), (Charset.ASCII, 20), (Charset.LATIN1_QP, 5))
 
 _ALL = (
-    Look(
+    MailProfile(
         "plain",
         "7-bit text, short headers: what most load generators send",
         "a choice, for comparison with other generators",
@@ -149,7 +149,7 @@ _ALL = (
         (("0", 1), ("75", 1), ("100", 2)),
         (("0", 1), ("85", 1), ("100", 4)),  # SPECmail2001: 85.7 % have one
     ),
-    Look(
+    MailProfile(
         "personal",
         "personal mail of today: text, HTML and attachments, threads, DKIM",
         "a choice",
@@ -169,7 +169,7 @@ _ALL = (
         locales="en_US de_DE fr_FR es_ES",
         threads=True,
     ),
-    Look(
+    MailProfile(
         "personal-2002",
         "wanted mail of 2002: plain text, lists and threads",
         "SpamAssassin ham 2002-2005, 4,150 messages",
@@ -191,7 +191,7 @@ _ALL = (
         locales="en_US de_DE fr_FR es_ES",
         threads=True,
     ),
-    Look(
+    MailProfile(
         "list",
         "a developers' list of 2017: plain text, long threads, many in Cc, long headers",
         "linux-mips list 2017-2019, 6,012 messages",
@@ -214,7 +214,7 @@ _ALL = (
         locales="en_US de_DE pl_PL",
         threads=True,
     ),
-    Look(
+    MailProfile(
         "list-archive",
         "a developers' list over many years: plain text, long threads",
         "linux-mips list 1994-2019, 6,007 messages; shapes and charsets by choice, ARC as in 2017-2019",
@@ -235,7 +235,7 @@ _ALL = (
         locales="en_US de_DE pl_PL",
         threads=True,
     ),
-    Look(
+    MailProfile(
         "newsletter",
         "marketing mail of today: HTML with a text alternative, DKIM, no attachments",
         "a choice; header sizes as in list mail",
@@ -251,7 +251,7 @@ _ALL = (
         extras="newsletter",
         locales="en_US de_DE fr_FR es_ES",
     ),
-    Look(
+    MailProfile(
         "newsletter-2002",
         "newsletters of 2002: a great deal of HTML",
         "SpamAssassin hard ham 2002-2005, 250 messages; charsets and headers as in wanted mail",
@@ -267,7 +267,7 @@ _ALL = (
         extras="newsletter-2002",
         locales="en_US de_DE fr_FR es_ES",
     ),
-    Look(
+    MailProfile(
         "spam",
         "spam of 2002: a great deal of HTML, undeclared and odd charsets",
         "SpamAssassin spam 2002-2005, 1,896 messages",
@@ -289,7 +289,7 @@ _ALL = (
         extras="spam",
         locales="en_US es_ES",
     ),
-    Look(
+    MailProfile(
         "corporate",
         "office mail: text and HTML, office documents attached, half of the attachments seen before",
         "duplicates as in 18.6 million corporate mails (256stuff.com); all else by choice",
@@ -311,4 +311,4 @@ _ALL = (
     ),
 )  # fmt: skip
 
-LOOKS: Mapping[str, Look] = MappingProxyType({look.name: look for look in _ALL})
+LOOKS: Mapping[str, MailProfile] = MappingProxyType({look.name: look for look in _ALL})

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mboxgen.limited import read_limited
 from mboxgen.recipe.distributions import Mix
 from mboxgen.recipe.faults import FaultError, parse_fault
-from mboxgen.recipe.profiles import LOOKS, Look
+from mboxgen.recipe.profiles import LOOKS, MailProfile
 from mboxgen.recipe.sizes import PRESETS, SizeError, Sizes, format_size, parse_size, parse_sizes
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Recipe:
         return counts
 
     @property
-    def chosen_look(self) -> Look:
+    def chosen_look(self) -> MailProfile:
         """The look asked for, or the preset's."""
         name = self.look or (PRESETS[self.preset].look if self.preset else "plain")
         return LOOKS[name]

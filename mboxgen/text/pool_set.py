@@ -41,7 +41,7 @@ class Cut:
     eight_bit: NDArray[np.bool_]
 
 
-class Shelf:
+class PoolSet:
     """The pools of some kinds; `numbers` gives each kind's place."""
 
     def __init__(self, seed: int, locales: str, kinds: tuple[str, ...]) -> None:
@@ -111,6 +111,6 @@ class Shelf:
 
 
 @lru_cache(maxsize=4)
-def shelf_of(seed: int, locales: str, kinds: tuple[str, ...]) -> Shelf:
+def shelf_of(seed: int, locales: str, kinds: tuple[str, ...]) -> PoolSet:
     """Give a shelf; the same one again while it is remembered."""
-    return Shelf(seed, locales, kinds)
+    return PoolSet(seed, locales, kinds)

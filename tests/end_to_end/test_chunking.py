@@ -7,7 +7,7 @@ from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.sink.sink_process import sink_process
-from trafficgen.measure.parts import Ledger
+from trafficgen.measure.parts import LedgerCounts
 from trafficgen.plan import OpenLoop, TcpTarget
 
 CHUNKS = {"chunks": 8}
@@ -22,7 +22,7 @@ def test_the_sink_has_every_message_whole_and_once(recipients: int, body: str) -
     several = {"recipients_per_message": ((recipients, 1.0),)}
     results = trafficgen.run(plan_for(None, messages=2000, sessions=5, body=body, session=CHUNKS, workload=several))
     assert counts(results) == Counts(accepted=2000)
-    assert results.ledger == Ledger(2000, 2000, 0, 0, 0)
+    assert results.ledger == LedgerCounts(2000, 2000, 0, 0, 0)
     assert "data" not in phases(results)
 
 
@@ -40,7 +40,7 @@ def test_messages_that_are_due_ride_along_in_the_open_model() -> None:
     plan = plan_for(None, messages=1000, sessions=2, session=CHUNKS, load=OpenLoop(2000.0))
     results = trafficgen.run(plan)
     assert counts(results) == Counts(accepted=1000)
-    assert results.ledger == Ledger(1000, 1000, 0, 0, 0)
+    assert results.ledger == LedgerCounts(1000, 1000, 0, 0, 0)
 
 
 def test_refusals_and_lost_sessions_leave_an_account_that_adds_up() -> None:

@@ -17,7 +17,7 @@ from trafficgen.cli.program import call
 from trafficgen.host import processes
 from trafficgen.host.processes import Child
 from trafficgen.measure.results import StoppedBy
-from trafficgen.sink.listen.embedded import processes_for
+from trafficgen.sink.embedded import processes_for
 
 
 class Interrupting:

@@ -9,7 +9,7 @@ import pytest
 from trafficgen import OpenLoop, Plan, RunControl, TcpTarget
 from trafficgen.engine import control
 from trafficgen.engine.address import resolve
-from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.worker_pool import Member
 from trafficgen.host.pipes import Outbox
 from trafficgen.measure.recorder import Recorder
@@ -18,7 +18,7 @@ from trafficgen.outcomes import Outcome
 TARGET = TcpTarget("127.0.0.1", 25)
 
 
-def account(plan: Plan, *, rows: int, handed: int, unsent: int, numbers: int | None = None) -> Account:
+def account(plan: Plan, *, rows: int, handed: int, unsent: int, numbers: int | None = None) -> RunAccount:
     """One worker that got two ranges of 50 and has handed in these counts."""
     recorder = Recorder(1, 0, plan.load is not None)
     for number in range(rows):
@@ -29,10 +29,12 @@ def account(plan: Plan, *, rows: int, handed: int, unsent: int, numbers: int | N
     )
     ours, _theirs = Pipe()
     member = Member(0, cast("Any", None), Outbox(ours))
-    member.granted = [control.Grant(0, 50), control.Grant(50, 100)]
+    member.granted = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
     accepted = np.arange(rows if numbers is None else numbers)
     none: Any = np.zeros(0, np.int64)
-    member.finished = control.Finished(snapshot, 2, handed, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64))
+    member.finished = control.WorkerFinished(
+        snapshot, 2, handed, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64)
+    )
     made._crew.members.append(member)
     made._began_ns = 0
     made._next_number = 100

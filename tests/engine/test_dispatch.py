@@ -15,7 +15,7 @@ def test_workers_share_an_open_run_message_by_message(workers: int, count: int) 
     messages, schedule = Messages(plan, date=""), Schedule(plan)
     found = {}
     for index in range(workers):
-        source = dispatch.OpenLoop(messages, schedule, began_ns=10**18, index=index, step=workers)
+        source = dispatch.OpenSource(messages, schedule, began_ns=10**18, index=index, step=workers)
         own = []
         while not source.exhausted:
             assert source.next_due_ns is not None

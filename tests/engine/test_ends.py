@@ -17,15 +17,15 @@ from trafficgen import ExitCode, OpenLoop, Plan, Progress, Results, RunControl, 
 from trafficgen.clock import now_ns
 from trafficgen.engine import supervisor
 from trafficgen.engine.address import resolve
-from trafficgen.engine.dispatch import ClosedLoop
+from trafficgen.engine.dispatch import ClosedSource
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import StoppedBy
-from trafficgen.protocol.smtp.interfaces import Manners
-from trafficgen.runs.monitor import Watch, run_watched
-from trafficgen.sink.listen.embedded import EmbeddedSink
+from trafficgen.protocol.smtp.interfaces import SessionOptions
+from trafficgen.runs.monitor import MonitorOptions, run_watched
+from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.verdict.thresholds import parse_threshold
 from trafficgen.workload import Messages
 
@@ -55,14 +55,14 @@ class QuietAccount:
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
 @pytest.mark.parametrize("how", ["stop", "give_up"])
 def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_behind(how: str, turns: int) -> None:
-    async def open_and_give_up(port: int) -> tuple[Surroundings, ClosedLoop, list[Slot], int]:
+    async def open_and_give_up(port: int) -> tuple[Surroundings, ClosedSource, list[Slot], int]:
         plan = plan_for(port, messages=3)
-        source = ClosedLoop(Messages(plan, date="Fri, 27 Nov 2026 00:00:00 +0000"), lambda _first: None)
+        source = ClosedSource(Messages(plan, date="Fri, 27 Nov 2026 00:00:00 +0000"), lambda _first: None)
         source.grant(0, 3)
         account, freed = QuietAccount(), []
         around = Surroundings(
             source=source, account=account, opener=Opener(resolve(plan.target), plan.session, account.phase),  # type: ignore[arg-type]
-            manners=Manners(), on_free=freed.append, on_closed=lambda: None,
+            manners=SessionOptions(), on_free=freed.append, on_closed=lambda: None,
         )  # fmt: skip
         slot = Slot(around)
         work = source.take(now_ns())
@@ -233,7 +233,7 @@ def test_a_run_in_a_thread_is_stopped_by_its_handle() -> None:
 
 def test_a_threshold_that_aborts_raises_no_signal() -> None:
     found, heard = [], []
-    watch = Watch(thresholds=[parse_threshold("throughput>1000000000")], abort_after_ns=0)
+    watch = MonitorOptions(thresholds=[parse_threshold("throughput>1000000000")], abort_after_ns=0)
     before = signal.signal(signal.SIGINT, lambda *_: heard.append("SIGINT"))
     try:
         thread = threading.Thread(target=lambda: found.append(run_watched(plan_for(None, duration_s=3600), watch)))

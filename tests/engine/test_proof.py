@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.peers.running import plan_for
-from trafficgen.engine.supervisor import Account
-from trafficgen.measure.parts import Ledger
+from trafficgen.engine.supervisor import RunAccount
+from trafficgen.measure.parts import LedgerCounts
 from trafficgen.proof.comparison import compare
 from trafficgen.runs.run import _recipients
 from trafficgen.workload import Messages
@@ -27,7 +27,7 @@ def proof(
     accepted: dict[int, int] | None = None,
     in_doubt: dict[int, int] | None = None,
     damaged: list[int] | None = None,
-) -> Ledger:
+) -> LedgerCounts:
     """Of messages by number, and how many recipients each has."""
     accepted, in_doubt = accepted or {}, in_doubt or {}
     return compare(
@@ -44,18 +44,18 @@ def proof(
 @pytest.mark.parametrize(
     ("arrived", "accepted", "in_doubt", "expected"),
     [
-        ([], {}, {}, Ledger(0, 0, 0, 0, 0)),
-        ([1, 1, 1], {0: 1, 1: 1, 2: 1}, {}, Ledger(3, 3, 0, 0, 0)),
-        ([1, 0, 1], {0: 1, 1: 1, 2: 1}, {}, Ledger(3, 2, 1, 0, 0)),
-        ([1], {0: 1, 1: 1}, {}, Ledger(2, 1, 1, 0, 0)),
-        ([1, 2, 1], {0: 1, 1: 1, 2: 1}, {}, Ledger(3, 3, 0, 1, 0)),
-        ([3, 2], {0: 3, 1: 3}, {}, Ledger(2, 1, 1, 0, 0)),
-        ([3, 4], {0: 3, 1: 3}, {}, Ledger(2, 2, 0, 1, 0)),
-        ([1, 0], {0: 1}, {1: 1}, Ledger(1, 1, 0, 0, 0)),
-        ([1, 1], {0: 1}, {1: 1}, Ledger(1, 1, 0, 0, 0)),
-        ([1, 2], {0: 1}, {1: 1}, Ledger(1, 1, 0, 1, 0)),
-        ([1, 1], {0: 1}, {}, Ledger(1, 1, 0, 1, 0)),
-        ([0, 0, 0, 0, 0, 1], {}, {}, Ledger(0, 0, 0, 1, 0)),
+        ([], {}, {}, LedgerCounts(0, 0, 0, 0, 0)),
+        ([1, 1, 1], {0: 1, 1: 1, 2: 1}, {}, LedgerCounts(3, 3, 0, 0, 0)),
+        ([1, 0, 1], {0: 1, 1: 1, 2: 1}, {}, LedgerCounts(3, 2, 1, 0, 0)),
+        ([1], {0: 1, 1: 1}, {}, LedgerCounts(2, 1, 1, 0, 0)),
+        ([1, 2, 1], {0: 1, 1: 1, 2: 1}, {}, LedgerCounts(3, 3, 0, 1, 0)),
+        ([3, 2], {0: 3, 1: 3}, {}, LedgerCounts(2, 1, 1, 0, 0)),
+        ([3, 4], {0: 3, 1: 3}, {}, LedgerCounts(2, 2, 0, 1, 0)),
+        ([1, 0], {0: 1}, {1: 1}, LedgerCounts(1, 1, 0, 0, 0)),
+        ([1, 1], {0: 1}, {1: 1}, LedgerCounts(1, 1, 0, 0, 0)),
+        ([1, 2], {0: 1}, {1: 1}, LedgerCounts(1, 1, 0, 1, 0)),
+        ([1, 1], {0: 1}, {}, LedgerCounts(1, 1, 0, 1, 0)),
+        ([0, 0, 0, 0, 0, 1], {}, {}, LedgerCounts(0, 0, 0, 1, 0)),
     ],
     ids=[
         "nothing sent", "all there", "one missing", "the last one missing", "one twice", "a recipient missing",
@@ -64,7 +64,7 @@ def proof(
     ],
 )  # fmt: skip
 def test_what_is_missing_and_what_is_there_too_often(
-    arrived: list[int], accepted: dict[int, int], in_doubt: dict[int, int], expected: Ledger
+    arrived: list[int], accepted: dict[int, int], in_doubt: dict[int, int], expected: LedgerCounts
 ) -> None:
     assert proof(arrived, accepted=accepted, in_doubt=in_doubt) == expected
     assert expected.clean == (expected.missing == expected.duplicated == 0)
@@ -87,7 +87,7 @@ def test_the_ledger_is_what_counting_one_by_one_gives(
     got = dict(enumerate(arrived))
     everything = set(got) | set(accepted) | set(in_doubt)
     most = {number: accepted.get(number, in_doubt.get(number, 0)) for number in everything}
-    assert proof(arrived, accepted=accepted, in_doubt=in_doubt) == Ledger(
+    assert proof(arrived, accepted=accepted, in_doubt=in_doubt) == LedgerCounts(
         expected=len(accepted),
         received=sum(got.get(number, 0) >= count for number, count in accepted.items()),
         missing=sum(got.get(number, 0) < count for number, count in accepted.items()),
@@ -96,9 +96,9 @@ def test_the_ledger_is_what_counting_one_by_one_gives(
     )
 
 
-def account(partial: dict[int, int]) -> Account:
+def account(partial: dict[int, int]) -> RunAccount:
     """All that the question needs of an account."""
-    return cast("Account", SimpleNamespace(partial=partial))
+    return cast("RunAccount", SimpleNamespace(partial=partial))
 
 
 def test_recipients_that_were_refused_are_not_expected() -> None:

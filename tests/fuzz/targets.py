@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Final
 
 from trafficgen.proof import trace_header
-from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
-from trafficgen.protocol.smtp.policy_hooks import Halt
+from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
 from trafficgen.protocol.smtp.server import MAX_RECIPIENTS, ServerSession
-from trafficgen.sink.policy.faults import Kind, parse
+from trafficgen.sink.policy.faults import FaultKind, parse
 from trafficgen.sink.policy.judge import Policy, Terms
-from trafficgen.sink.policy.limits import Limits, Rate
+from trafficgen.sink.policy.limits import Limits, RateLimit
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 CUT: Final = b"\xfe"
@@ -55,7 +55,9 @@ class Conversation:
         self.ledger = Ledger()
         self.receiver = Receiver(self.ledger)
         judge = _policy(setting).judge(b"192.0.2.1") if setting & (JUDGED | FAULTY) else None
-        offer = Offer(lmtp=bool(setting & LMTP), starttls=bool(setting & TLS), auth=bool(setting & AUTH), xclient=True)
+        offer = Capabilities(
+            lmtp=bool(setting & LMTP), starttls=bool(setting & TLS), auth=bool(setting & AUTH), xclient=True
+        )
         self.session = ServerSession(self.receiver, judge, offer)
         self.replies = b""
 
@@ -68,8 +70,8 @@ class Conversation:
 
     def _say(self, reply: bytes) -> None:
         self.replies += reply
-        while (halt := self.session.halt) in (Halt.WAIT, Halt.DRIP, Halt.START_TLS):
-            if halt is Halt.START_TLS:
+        while (halt := self.session.halt) in (Suspension.WAIT, Suspension.DRIP, Suspension.START_TLS):
+            if halt is Suspension.START_TLS:
                 self.session.secured()
             else:
                 self.replies += self.session.resume()
@@ -117,15 +119,15 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {"session": session, "repli
 def _policy(setting: int) -> Policy:
     limits = Limits(
         connections_per_client=2,
-        client_rate=Rate(20, 10**9),
+        client_rate=RateLimit(20, 10**9),
         messages_per_session=20,
         recipients_per_message=5,
-        domain_rate=Rate(20, 10**9),
+        domain_rate=RateLimit(20, 10**9),
         max_octets=500,
     )
     texts = (
-        (Kind.DELAY, "dot:1ms:50%"), (Kind.REJECT, "rcpt:450:20%"), (Kind.DRIP, "mail:1ms:20%"),
-        (Kind.DROP, "dot:after:5%"), (Kind.STALL, "data:after:5%"), (Kind.REJECT, "quit:421"),
+        (FaultKind.DELAY, "dot:1ms:50%"), (FaultKind.REJECT, "rcpt:450:20%"), (FaultKind.DRIP, "mail:1ms:20%"),
+        (FaultKind.DROP, "dot:after:5%"), (FaultKind.STALL, "data:after:5%"), (FaultKind.REJECT, "quit:421"),
     )  # fmt: skip
     faults = tuple(parse(kind, text) for kind, text in texts) if setting & FAULTY else ()
     return Policy(Terms(limits=limits if setting & JUDGED else Limits(), faults=faults), clock=lambda: 10**12)

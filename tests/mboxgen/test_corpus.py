@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mboxgen import GenerateError, Progress, Recipe, RecipeError, generate, open_mbox, read_mbox
+from mboxgen import GenerateError, GenerateProgress, Recipe, RecipeError, generate, open_mbox, read_mbox
 from mboxgen.corpus import worker_pool
 from mboxgen.corpus.verify import verify
 from mboxgen.flags import Flag
@@ -361,7 +361,7 @@ class TestNothingHalfMadeStays:
         workers: list[worker_pool._Worker] = []
         started = worker_pool._started
 
-        def kill_one(made: Progress) -> None:
+        def kill_one(made: GenerateProgress) -> None:
             if made.messages > 20_000:
                 workers[1].process.kill()
 
@@ -373,7 +373,7 @@ class TestNothingHalfMadeStays:
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_when_it_is_interrupted(self, tmp_path: Path, workers: int) -> None:
-        def stop(made: Progress) -> None:
+        def stop(made: GenerateProgress) -> None:
             if made.messages > 10_000:
                 raise KeyboardInterrupt
 

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from mboxgen import checksums, streams
 from mboxgen.text import parts, pools, prose
-from mboxgen.text.pool_set import Shelf
+from mboxgen.text.pool_set import PoolSet
 
 
 @given(st.integers(2, 3_000) | st.integers(262_000, 800_000), st.integers(0, 10**6))
 def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> None:
     text = prose.prose(1, octets, variant)
-    assert len(prose) == octets
-    assert prose.isascii()
-    assert prose.endswith(b"\r\n")
-    assert prose.count(b"\n") == prose.count(b"\r") == prose.count(b"\r\n")
-    for line in prose.split(b"\r\n"):
+    assert len(text) == octets
+    assert text.isascii()
+    assert text.endswith(b"\r\n")
+    assert text.count(b"\n") == text.count(b"\r") == text.count(b"\r\n")
+    for line in text.split(b"\r\n"):
         assert len(line) <= 76
         assert not line.startswith((b".", b"From "))
         assert not line.endswith(b" ")
@@ -29,7 +29,7 @@ def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> No
 def test_prose_deflates_like_real_mail() -> None:
     for octets in (20_000, 100_000, 1_000_000):
         text = prose.prose(2, octets)
-        assert 0.5 < len(zlib.compress(prose, 6)) / octets < 0.6
+        assert 0.5 < len(zlib.compress(text, 6)) / octets < 0.6
 
 
 def test_prose_is_a_function_of_seed_size_and_variant() -> None:
@@ -54,7 +54,7 @@ def test_lines_can_be_cut_at_every_end(octets: int) -> None:
 
 def test_runs_of_a_block_are_exact_and_their_checksums_are_true() -> None:
     kinds = ("ascii", "utf-8", "base64")
-    shelf = Shelf(1, "en_US de_DE", kinds)
+    shelf = PoolSet(1, "en_US de_DE", kinds)
     octets = np.array([0, 2, 78, 79, 82, 1_018, 5_062, 250_006, 262_145, 65_537, 1_000_000] * 40)
     numbers = np.arange(len(octets)) % len(kinds)
     octets[numbers == 2] = [parts.base64_octets(wanted) for wanted in octets[numbers == 2]]
@@ -76,7 +76,7 @@ def test_runs_of_a_block_are_exact_and_their_checksums_are_true() -> None:
 def test_a_run_of_one_octet_is_refused() -> None:
     one = np.ones(1, dtype=np.int64)
     with pytest.raises(ValueError, match="got one of 1"):
-        Shelf(1, "en_US", ("ascii",)).cut(one - 1, one, one - 1, streams.raw(1, "test", 0, 1))
+        PoolSet(1, "en_US", ("ascii",)).cut(one - 1, one, one - 1, streams.raw(1, "test", 0, 1))
 
 
 @given(st.integers(2, 10**7))

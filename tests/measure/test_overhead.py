@@ -1,7 +1,7 @@
 """The benchmark of what recording costs takes the recorder away where a worker really gets it from."""
 
 from benchmarks.overhead import SESSIONS, bare, recorded, row, watched
-from trafficgen.sink.listen.embedded import EmbeddedSink
+from trafficgen.sink.embedded import EmbeddedSink
 
 
 def test_both_sides_send_every_message_and_only_one_records() -> None:

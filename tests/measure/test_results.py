@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.document import to_plain
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Host, Latency, Ledger, Messages, Rate
+from trafficgen.measure.parts import Host, Latency, LedgerCounts, MessageCounts, Rate
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import AccountingError, Results, StoppedBy, read_results
 from trafficgen.measure.snapshot import Snapshot
@@ -129,7 +129,7 @@ def test_the_rate_is_over_the_time_in_which_mail_was_sent(
 
 def test_the_document_of_a_small_run() -> None:
     made = build(snapshot_of([Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.REJECTED_PERMANENT]))
-    assert made.messages == Messages(3, 3, 2, 0, 1, 0, 0, 0, 2_000)
+    assert made.messages == MessageCounts(3, 3, 2, 0, 1, 0, 0, 0, 2_000)
     assert (made.run.started_at, made.run.duration_s) == ("2026-11-22T00:30:00.000+00:00", 2.5)
     assert (made.run.id, made.run.seed, made.run.target) == ("9f3a6c1e02b4d857", 42, "mail.test:2525")
     assert made.run.model == "closed"
@@ -167,7 +167,7 @@ def test_json_gives_the_same_results_and_a_line_for_each_reply() -> None:
     recorder.reply(Phase.EHLO, 250, "", "ok")
     recorder.failure(Phase.CONNECT, "timed out", "30 s")
     snapshot = recorder.snapshot(now_ns=1, cpu_ns=9, wall_ns=10, sessions_open=0, sessions_opened=1, in_flight=0)
-    made = build(snapshot, ledger=Ledger(5, 5, 0, 0, 0), command=("traffic-gen", "--seed", "42"))
+    made = build(snapshot, ledger=LedgerCounts(5, 5, 0, 0, 0), command=("traffic-gen", "--seed", "42"))
     text = made.to_json()
     assert Results.from_dict(json.loads(text)) == made
     reply = '  {"phase": "rcpt", "code": 550, "enhanced": "5.1.1", "count": 1, "example": "no \\u00e9"},'
@@ -239,7 +239,10 @@ def change(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         (change("plan.sessions", "many"), "plan.sessions: expected int, got str"),
         (change("plan.load", {"rate_per_s": "1/s"}), "plan.load.rate_per_s: expected float, got str"),
         (change("plan.workload", 1.5), "plan.workload: expected object . null, got float 1.5"),
-        (change("ledger", {**to_plain(Ledger(9, 3, 3, 0, 0))}), "ledger: expected each message received or missing"),
+        (
+            change("ledger", {**to_plain(LedgerCounts(9, 3, 3, 0, 0))}),
+            "ledger: expected each message received or missing",
+        ),
         (change("thresholds", [{"expression": "p99<1s", "value": None, "limit": 1, "passed": True}]), "nothing was"),
         (lambda plain: plain.pop("run"), "the document: object missing required field run"),
     ],
@@ -278,7 +281,7 @@ def test_results_come_back_from_disk(tmp_path: Path) -> None:
     assert read_results(tmp_path / "run.json") == made
 
 
-CLEAN, BROKEN = Ledger(1, 1, 0, 0, 0), Ledger(2, 1, 1, 0, 0)
+CLEAN, BROKEN = LedgerCounts(1, 1, 0, 0, 0), LedgerCounts(2, 1, 1, 0, 0)
 REFUSED = [Outcome.REJECTED_TEMPORARY]
 
 
@@ -295,8 +298,8 @@ REFUSED = [Outcome.REJECTED_TEMPORARY]
         (REFUSED, {"stopped_by": StoppedBy.INTERRUPTED}, False, ExitCode.INTERRUPTED),
         (REFUSED, {"lost_workers": (1,), "stopped_by": StoppedBy.WORKER_LOST}, True, ExitCode.NOT_VALID),
         (REFUSED, {"ledger": BROKEN, "lost_workers": (1,)}, True, ExitCode.VERDICT_FAILED),
-        ([Outcome.ACCEPTED], {"ledger": Ledger(1, 1, 0, 1, 0)}, True, ExitCode.VERDICT_FAILED),
-        ([Outcome.ACCEPTED], {"ledger": Ledger(1, 1, 0, 0, 1)}, True, ExitCode.VERDICT_FAILED),
+        ([Outcome.ACCEPTED], {"ledger": LedgerCounts(1, 1, 0, 1, 0)}, True, ExitCode.VERDICT_FAILED),
+        ([Outcome.ACCEPTED], {"ledger": LedgerCounts(1, 1, 0, 0, 1)}, True, ExitCode.VERDICT_FAILED),
     ],
 )
 def test_exit_code(outcomes: list[Outcome], changes: dict[str, Any], keep_going: bool, code: ExitCode) -> None:

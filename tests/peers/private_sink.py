@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from trafficgen.plan import Target, TcpTarget
+from trafficgen.proof.received import Received
 from trafficgen.protocol.smtp.server import GREETING, ServerSession
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.store.ledger import Arrivals, Ledger
+from trafficgen.sink.store.ledger import Ledger
 
 PATIENCE_S = 60.0
 
@@ -54,7 +55,7 @@ class PrivateSink:
     def unmarked(self) -> int:
         return self._ask(lambda: self._ledger.unmarked)
 
-    def arrivals(self, run_id: str) -> Arrivals:
+    def arrivals(self, run_id: str) -> Received:
         """What has arrived of this run."""
         return self._ask(lambda: self._ledger.arrivals(run_id))
 

@@ -5,14 +5,14 @@ import pytest
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import (
     Domain,
-    Failure,
+    FailureCount,
     Generator,
     Host,
     Latency,
-    Ledger,
-    Messages,
+    LedgerCounts,
+    MessageCounts,
     Rate,
-    Reply,
+    ReplyCount,
     Run,
     WorkerHealth,
 )
@@ -75,7 +75,7 @@ def results() -> Results:
             "workload": {"content": {"sizes": ["10kb:5", "80kb:5"]}},
         },
         host=Host("3.11.7", "Linux", 2),
-        messages=Messages(
+        messages=MessageCounts(
             planned=1_000,
             started=995,
             accepted=992,
@@ -95,16 +95,16 @@ def results() -> Results:
         ),
         latency_ns=latencies,
         replies=(
-            Reply(Phase.RCPT, 550, "5.1.1", 1, "no such user here"),
-            Reply(Phase.END_OF_DATA, 250, "2.0.0", 992, "Ok: queued as 4F1C2"),
-            Reply(Phase.EHLO, 250, "", 20, "mail.test"),
+            ReplyCount(Phase.RCPT, 550, "5.1.1", 1, "no such user here"),
+            ReplyCount(Phase.END_OF_DATA, 250, "2.0.0", 992, "Ok: queued as 4F1C2"),
+            ReplyCount(Phase.EHLO, 250, "", 20, "mail.test"),
         ),
-        failures=(Failure(Phase.CONNECT, "connection refused", 1, "[Errno 111] 10.0.0.7:2525"),),
+        failures=(FailureCount(Phase.CONNECT, "connection refused", 1, "[Errno 111] 10.0.0.7:2525"),),
         domains={
             "aol.com.test": Domain(0.25, 245, 244),
             "gmail.com.test": Domain(0.75, 750, 748),
         },
-        ledger=Ledger(992, 992, 0, 0, 0),
+        ledger=LedgerCounts(992, 992, 0, 0, 0),
         generator=Generator(
             limited=True,
             sentences=(LIMIT,),

@@ -10,7 +10,7 @@ import pytest
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.measure.parts import Host, Ledger
+from trafficgen.measure.parts import Host, LedgerCounts
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results, StoppedBy, read_results
 from trafficgen.outcomes import Outcome, Phase
@@ -22,7 +22,7 @@ BEGUN = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def made(
-    services_ms: list[int], *, run: int = 1, begun_s: float = 0.0, plan: Plan = PLAN, ledger: Ledger | None = None
+    services_ms: list[int], *, run: int = 1, begun_s: float = 0.0, plan: Plan = PLAN, ledger: LedgerCounts | None = None
 ) -> Results:
     """One message after the other, each taking so long; `run` tells runs apart."""
     recorder, at = Recorder(1, 0, False), 0
@@ -54,7 +54,7 @@ def saved(path: Path, results: Results) -> str:
 
 @pytest.fixture
 def run(tmp_path: Path) -> str:
-    return saved(tmp_path / "run.json", made([10] * 99 + [50], ledger=Ledger(100, 100, 0, 0, 0)))
+    return saved(tmp_path / "run.json", made([10] * 99 + [50], ledger=LedgerCounts(100, 100, 0, 0, 0)))
 
 
 # -- report ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Snapshot, Worker
-from trafficgen.report.live import Live, Progress
+from trafficgen.report.live import Live, ProgressLine
 
 
 class Terminal(io.StringIO):
@@ -48,7 +48,7 @@ def snapshot_of(accepted: int, *, rejected: int = 0, failed: int = 0, in_doubt: 
 
 
 def test_plain_line_says_all() -> None:
-    status = Progress(planned=100_000, duration_ns=None).advance(snapshot_of(4_000, rejected=2, failed=1), NS_PER_S)
+    status = ProgressLine(planned=100_000, duration_ns=None).advance(snapshot_of(4_000, rejected=2, failed=1), NS_PER_S)
     assert str(status) == (
         "1 s  4,000/s  20.0 MB/s  accepted 4,000  rejected 2  failed 1  sessions 20  p50 420 µs  p99 420 µs"
         "  4%  95,997 messages left"
@@ -56,17 +56,17 @@ def test_plain_line_says_all() -> None:
 
 
 def test_before_the_first_message_nothing_is_known() -> None:
-    status = Progress(planned=None, duration_ns=60 * NS_PER_S).advance(Snapshot.empty(), 0)
+    status = ProgressLine(planned=None, duration_ns=60 * NS_PER_S).advance(Snapshot.empty(), 0)
     assert str(status) == "0 s  0/s  0 B/s  accepted 0  rejected 0  failed 0  sessions 0  0%  60 s left"
 
 
 def test_messages_in_doubt_are_shown_when_there_are_any() -> None:
-    status = Progress(planned=10, duration_ns=None).advance(snapshot_of(1, in_doubt=3), NS_PER_S)
+    status = ProgressLine(planned=10, duration_ns=None).advance(snapshot_of(1, in_doubt=3), NS_PER_S)
     assert "in doubt 3" in status.outcomes
 
 
 def test_rate_is_that_of_the_last_second() -> None:
-    progress = Progress(planned=None, duration_ns=None)
+    progress = ProgressLine(planned=None, duration_ns=None)
     for quarter in range(1, 9):
         progress.advance(snapshot_of(1_000 * quarter), quarter * NS_PER_S // 4)
     status = progress.advance(snapshot_of(8_500), 9 * NS_PER_S // 4)
@@ -75,7 +75,7 @@ def test_rate_is_that_of_the_last_second() -> None:
 
 
 def test_whichever_limit_is_nearer_fills_the_bar() -> None:
-    progress = Progress(planned=1_000, duration_ns=100 * NS_PER_S)
+    progress = ProgressLine(planned=1_000, duration_ns=100 * NS_PER_S)
     assert progress.advance(snapshot_of(100), 50 * NS_PER_S).done == 0.5
     late = progress.advance(snapshot_of(900), 60 * NS_PER_S)
     assert (late.done, late.left) == (0.9, "100 messages or 40 s left")

@@ -14,7 +14,7 @@ import pytest
 
 from trafficgen.errors import SetupError
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Failure, Ledger, Messages, Reply, ThresholdVerdict
+from trafficgen.measure.parts import FailureCount, LedgerCounts, MessageCounts, ReplyCount, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
@@ -92,7 +92,9 @@ def test_a_run_without_any_message_is_drawn_too(drawn: Results, tmp_path: Path) 
 
 
 def test_what_a_server_said_is_text_and_nothing_else(drawn: Results, tmp_path: Path) -> None:
-    rude = Reply(Phase.RCPT, 550, "", 7, "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>")
+    rude = ReplyCount(
+        Phase.RCPT, 550, "", 7, "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
+    )
     dom, console = looked_at(to_html([replace(drawn, replies=(rude,))]), tmp_path)
     assert console == ""
     assert "<title>traffic-gen</title>" in dom
@@ -100,13 +102,13 @@ def test_what_a_server_said_is_text_and_nothing_else(drawn: Results, tmp_path: P
 
 
 def test_every_phase_has_words(results: Results) -> None:
-    replies = tuple(Reply(phase, 250, "", 1, "ok") for phase in Phase)
-    failures = tuple(Failure(phase, "timed out", 1, "30 s") for phase in Phase)
+    replies = tuple(ReplyCount(phase, 250, "", 1, "ok") for phase in Phase)
+    failures = tuple(FailureCount(phase, "timed out", 1, "30 s") for phase in Phase)
     every = replace(results, replies=replies, failures=failures)
     (run,) = page_runs([every])
     assert len(run["replies"]) == 2 * len(Phase)
     for one in Phase:
-        assert words.PHASES[one] in to_text(replace(every, replies=(Reply(one, 421, "", 1, "bye"),)))
+        assert words.PHASES[one] in to_text(replace(every, replies=(ReplyCount(one, 421, "", 1, "bye"),)))
 
 
 def test_the_page_loads_nothing_from_anywhere(drawn: Results) -> None:
@@ -148,7 +150,7 @@ def test_the_numbers_of_a_card_are_of_the_same_part_of_the_run(drawn: Results) -
     assert (whole["rate"], whole["percentiles"]) == ("397/s", [("p50", "2.00 ms"), ("p99", "10.0 ms")])
     assert whole["outcomes"].startswith("992 of 995 accepted, 1 rejected, 1 failed, 1 in doubt, 5 not started, in the")
     assert whole["whole"] == "ledger clean"
-    messages = Messages(500, 500, 499, 0, 1, 0, 0, 0, 1)
+    messages = MessageCounts(500, 500, 499, 0, 1, 0, 0, 0, 1)
     latencies = dict(drawn.latency_ns) | {"response": replace(drawn.latency_ns["response"], p50=3 * MS)}  # type: ignore[type-var]
     window = Window(1.0, 2.25, messages, replace(drawn.rate, messages_per_s=399.2), latencies, {}, {})
     (judged,) = page_runs([replace(drawn, window=window)])
@@ -226,7 +228,7 @@ def test_a_page_and_a_job_summary_begin_with_the_verdict(drawn: Results) -> None
             replace(sound, thresholds=(kept,)),
             replace(sound, thresholds=(kept, missed)),
             replace(limited, ledger=None, thresholds=(kept,)),
-            replace(sound, ledger=Ledger(10, 9, 1, 0, 0)),
+            replace(sound, ledger=LedgerCounts(10, 9, 1, 0, 0)),
             sound,
         ]
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import Failure, Reply, ThresholdVerdict
+from trafficgen.measure.parts import FailureCount, ReplyCount, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.outcomes import Phase
 from trafficgen.printable import csv_cell, markdown, printable
@@ -31,8 +31,8 @@ def rude(results: Results, tmp_path: Path) -> Path:
         run=replace(results.run, target=RUDE, addresses=(RUDE,), tool_version=RUDE, command=(RUDE,)),
         plan={"workload": {"content": {"path": RUDE}}, RUDE: RUDE},
         host=replace(results.host, python=RUDE, platform=RUDE),
-        replies=(Reply(Phase.RCPT, 550, RUDE, 1, RUDE),),
-        failures=(Failure(Phase.CONNECT, RUDE, 1, RUDE),),
+        replies=(ReplyCount(Phase.RCPT, 550, RUDE, 1, RUDE),),
+        failures=(FailureCount(Phase.CONNECT, RUDE, 1, RUDE),),
         domains={RUDE: results.domains["aol.com.test"]},
         generator=replace(results.generator, sentences=(RUDE,)),
         caveats=(Caveat(CaveatKind.LOOP_LAG, RUDE, RUDE),),

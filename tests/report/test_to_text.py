@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from trafficgen.measure.parts import Delivery, Domain, Latency, Ledger, Messages, Reply
+from trafficgen.measure.parts import Delivery, Domain, Latency, LedgerCounts, MessageCounts, ReplyCount
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.outcomes import Phase
 from trafficgen.report import words
@@ -97,7 +97,7 @@ def test_durations_that_are_compared_have_one_unit() -> None:
 
 
 def test_a_target_that_was_never_reached_has_one_line_in_place_of_zeros(results: Results) -> None:
-    messages = Messages(5, 3, 0, 0, 0, 3, 0, 2, 0)
+    messages = MessageCounts(5, 3, 0, 0, 0, 3, 0, 2, 0)
     generator = replace(results.generator, sessions_opened=0)
     text = to_text(replace(results, messages=messages, replies=(), generator=generator))
     _, said = text.split("\n\n")
@@ -144,7 +144,7 @@ def test_long_lists_are_summed_after_ten(results: Results) -> None:
     many = replace(
         results,
         domains={f"d{n}.test": Domain(1 / 12, 10 + n, n) for n in range(12)},
-        replies=tuple(Reply(Phase.DATA, 400 + n, "", n + 1, "x") for n in range(12)),
+        replies=tuple(ReplyCount(Phase.DATA, 400 + n, "", n + 1, "x") for n in range(12)),
     )
     domains, replies = section(to_text(many), "domains"), section(to_text(many), "replies")
     assert (len(domains), len(replies)) == (11, 11)
@@ -165,7 +165,7 @@ def test_a_run_that_was_cut_off_says_so(results: Results) -> None:
 
 
 def test_share_is_never_rounded_to_all_or_nothing(results: Results) -> None:
-    near = Messages(1_000_000, 1_000_000, 999_999, 0, 0, 1, 0, 0, 1)
+    near = MessageCounts(1_000_000, 1_000_000, 999_999, 0, 0, 1, 0, 0, 1)
     text = to_text(replace(results, messages=near))
     assert "accepted               999,999      99.99%" in text
     assert "failed                       1       0.01%" in text
@@ -188,7 +188,7 @@ def test_a_terminal_gets_the_same_words_in_colour(results: Results, monkeypatch:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "101")
-    broken = replace(results, ledger=Ledger(992, 991, 1, 0, 0))
+    broken = replace(results, ledger=LedgerCounts(992, 991, 1, 0, 0))
     stream = Terminal()
     write_summary(broken, stream)
     assert "\x1b[31m  992 expected, 991 received, 1 missing, 0 duplicated, 0 corrupted" in stream.getvalue()
@@ -204,7 +204,7 @@ def test_a_stream_without_unicode_gets_plain_letters() -> None:
 def test_markup_in_a_servers_words_stays_as_it_is(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    rude = replace(results, replies=(Reply(Phase.DATA, 451, "", 1, "[bold]try[/nope] later"),))
+    rude = replace(results, replies=(ReplyCount(Phase.DATA, 451, "", 1, "[bold]try[/nope] later"),))
     stream = Terminal()
     write_summary(rude, stream)
     assert "[bold]try[/nope] later" in stream.getvalue()

@@ -11,13 +11,13 @@ import pytest
 import uvloop
 
 from trafficgen.plan import TcpTarget
-from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.sink.listen.certificate import context_made_here
-from trafficgen.sink.listen.link import Link
+from trafficgen.sink.listen.link import SinkLink
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.policy.faults import Kind, parse
+from trafficgen.sink.policy.faults import FaultKind, parse
 from trafficgen.sink.policy.judge import Policy, Terms
-from trafficgen.sink.policy.limits import Limits, Rate
+from trafficgen.sink.policy.limits import Limits, RateLimit
 
 PATIENCE_S = 30
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
@@ -121,7 +121,7 @@ def before_the_greeting(client: Client) -> None:
 
 def serve(talk: Callable[[Sink], Awaitable[None]], policy: Policy) -> None:
     async def main() -> None:
-        offer = Offer(starttls=True, xclient=True)
+        offer = Capabilities(starttls=True, xclient=True)
         async with Sink(TcpTarget("127.0.0.1", 0), offer=offer, policy=policy, tls=context_made_here()) as sink:
             await asyncio.wait_for(talk(sink), PATIENCE_S)
 
@@ -155,9 +155,9 @@ def test_a_crowd_is_let_in_within_a_few_turns_of_the_loop() -> None:
 def test_a_client_that_never_waits_is_read_from_once_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[int, int]] = []
     turns = 0
-    received = Link.data_received
+    received = SinkLink.data_received
 
-    def noted(link: Link, data: bytes) -> None:
+    def noted(link: SinkLink, data: bytes) -> None:
         read.append((turns, len(data)))
         received(link, data)
 
@@ -173,7 +173,7 @@ def test_a_client_that_never_waits_is_read_from_once_a_turn(monkeypatch: pytest.
                 await asyncio.sleep(0)
                 turns += 1
 
-    monkeypatch.setattr(Link, "data_received", noted)
+    monkeypatch.setattr(SinkLink, "data_received", noted)
     serve(talk, Policy(Terms()))
     full = [turn for turn, octets in read if octets >= 200_000]
     assert len(full) > 3
@@ -210,7 +210,9 @@ def test_a_session_is_uncounted_however_it_ends(leave: Callable[[Client], None])
 
 
 def test_a_session_that_waits_for_its_turn_is_uncounted_with_the_others() -> None:
-    policy = Policy(Terms(limits=Limits(client_rate=Rate(10**6, 10**9)), faults=(parse(Kind.STALL, "helo:after"),)))
+    policy = Policy(
+        Terms(limits=Limits(client_rate=RateLimit(10**6, 10**9)), faults=(parse(FaultKind.STALL, "helo:after"),))
+    )
 
     async def talk(sink: Sink) -> None:
         def stall() -> None:

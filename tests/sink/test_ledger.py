@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.smtp.conversation import RUN_ID, letter
 from trafficgen.proof import trace_header
-from trafficgen.proof.received import MAX_RUNS, Arrivals, Runs
+from trafficgen.proof.received import MAX_RUNS, Received, Runs
 from trafficgen.protocol.smtp.dots import stuff
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
@@ -175,7 +175,7 @@ rows = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 3), st.booleans(), 
 
 @given(st.lists(rows, max_size=8), st.lists(rows, max_size=3))
 def test_arrivals_are_what_counting_one_by_one_gives(batches: list[list[Row]], elsewhere: list[list[Row]]) -> None:
-    here, there = Arrivals(), Arrivals()
+    here, there = Received(), Received()
     for arrivals, given_to_it in ((here, batches), (there, elsewhere)):
         for batch in given_to_it:
             numbers, recipients, damaged, taken = (np.array([row[at] for row in batch], np.int64) for at in range(4))
@@ -197,7 +197,7 @@ def test_arrivals_are_what_counting_one_by_one_gives(batches: list[list[Row]], e
     assert (here.digests is not None) == bool(every)
     if here.digests is not None:
         assert here.digests.tolist() == [7 * recipients for recipients in here.counts.tolist()]
-    again = Arrivals.of_columns(here.columns())
+    again = Received.of_columns(here.columns())
     assert again.numbers.tolist() == wanted
     assert again.damaged == here.damaged
 

@@ -13,9 +13,9 @@ from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.dots import DotReader, stuff
-from trafficgen.protocol.smtp.interfaces import Manners, Work
+from trafficgen.protocol.smtp.interfaces import SessionOptions, Work
 from trafficgen.protocol.smtp.replies import Reply
-from trafficgen.protocol.smtp.reply_cache import Steady
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 
 RUN_ID = "9f3a6c1e02b4d857"
 FIELDS = ("number", "outcome", "domain", "due", "start", "ready", "sent", "end", "octets")
@@ -101,12 +101,12 @@ class Notebook:
 
 
 def session_for(
-    letters: Iterable[Letter], *, lock_step: bool = False, max_messages: int = 0, steady: Steady | None = None
+    letters: Iterable[Letter], *, lock_step: bool = False, max_messages: int = 0, steady: ReplyCache | None = None
 ) -> tuple[ClientSession, Queue, Notebook]:
     """A session that has been given the first letter and waits for the greeting."""
     queue, notebook = Queue(letters), Notebook()
-    manners = Manners(b"client.test", max_messages, not lock_step)
-    session = ClientSession(queue, notebook, manners, steady or Steady())
+    manners = SessionOptions(b"client.test", max_messages, not lock_step)
+    session = ClientSession(queue, notebook, manners, steady or ReplyCache())
     work = queue.take(0)
     assert work is not None
     session.greet(work, 0)
@@ -308,14 +308,14 @@ def send_all(
     sizes: Iterable[int] = (1 << 20,),
     lock_step: bool = False,
     max_messages: int = 0,
-    steady: Steady | None = None,
+    steady: ReplyCache | None = None,
     chunks: int = 0,
 ) -> tuple[Notebook, list[tuple[int, int]], bytes]:
     """One session after another until every letter has an outcome: our account, the server's, what we wrote."""
-    queue, notebook, steady = Queue(letters), Notebook(), steady or Steady()
+    queue, notebook, steady = Queue(letters), Notebook(), steady or ReplyCache()
     wire = Wire(cycle(sizes))
     taken: list[tuple[int, int]] = []
-    manners = Manners(b"client.test", max_messages, not lock_step, chunks)
+    manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks)
     kind = ChunkingSession if chunks else ClientSession
     while (work := queue.take(0)) is not None:
         server = OpinionatedServer(opinions)

@@ -14,8 +14,8 @@ from tests.smtp.test_steady import CountingSteady, NeverSteady, everything
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import UNASKED
-from trafficgen.protocol.smtp.interfaces import Manners
-from trafficgen.protocol.smtp.reply_cache import Steady
+from trafficgen.protocol.smtp.interfaces import SessionOptions
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.protocol.smtp.server import GREETING, ServerSession
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
@@ -38,11 +38,11 @@ def test_both_machines_end_with_equal_ledgers(
     texts: list[bytes], counts: list[int], pieces: list[int], window: int, max_messages: int
 ) -> None:
     letters = [letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)]
-    queue, notebook, ledger, steady = Queue(letters), Notebook(), Ledger(), Steady()
+    queue, notebook, ledger, steady = Queue(letters), Notebook(), Ledger(), ReplyCache()
     wire = Wire(cycle(pieces))
     while (work := queue.take(0)) is not None:
         server = ServerSession(SessionReceiver(ledger))
-        session = ChunkingSession(queue, notebook, Manners(b"client.test", max_messages, chunks=window), steady)
+        session = ChunkingSession(queue, notebook, SessionOptions(b"client.test", max_messages, chunks=window), steady)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
         wire.run(session, GREETING, server.feed, lambda server=server: server.closed)  # type: ignore[misc]
@@ -101,10 +101,10 @@ def test_a_server_without_chunking_gets_data() -> None:
     assert len(book.outcomes) == 20
 
 
-def busy_session(chunks: int, steady: Steady) -> tuple[ChunkingSession, Notebook, bytes]:
+def busy_session(chunks: int, steady: ReplyCache) -> tuple[ChunkingSession, Notebook, bytes]:
     """One that waits for replies, and what it wrote after EHLO."""
     queue, book = Queue([letter(number) for number in range(6)]), Notebook()
-    session = ChunkingSession(queue, book, Manners(chunks=chunks), steady)
+    session = ChunkingSession(queue, book, SessionOptions(chunks=chunks), steady)
     work = queue.take(0)
     assert work is not None
     session.greet(work, 0)
@@ -118,7 +118,7 @@ AGAIN = b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
 
 
 def test_as_many_as_asked_for_are_on_their_way_and_their_waiting_counts() -> None:
-    session, book, wrote = busy_session(4, Steady())
+    session, book, wrote = busy_session(4, ReplyCache())
     assert wrote.count(b"BDAT") == session.in_flight == 4
     assert wrote.count(b"RSET") == 3
     assert wrote.endswith(b"EHLO [127.0.0.1]\r\n")
@@ -173,7 +173,7 @@ def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
     letters, said = [letter(number, body=text) for number, text in enumerate(texts)], Opinions(chunking=True)
     quick, careful = (
         send_all(letters, said, sizes=pieces, max_messages=max_messages, steady=steady, chunks=window)
-        for steady in (Steady(), NeverSteady())
+        for steady in (ReplyCache(), NeverSteady())
     )
     assert quick[1:] == careful[1:]
     assert everything(quick[0]) == everything(careful[0])
@@ -181,7 +181,7 @@ def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
 
 @pytest.mark.parametrize("odd", [0, 1, 2, 3])
 def test_replies_that_the_careful_way_refuses_are_not_learnt(odd: int) -> None:
-    steady = Steady()
+    steady = ReplyCache()
     session, book, _ = busy_session(2, steady)
     replies = [b"250 ok\r\n"] * 7
     replies[odd] = b"235 odd\r\n"
@@ -192,7 +192,7 @@ def test_replies_that_the_careful_way_refuses_are_not_learnt(odd: int) -> None:
 
 
 def test_what_is_learnt_of_chunks_is_nothing_to_messages_by_data() -> None:
-    steady = Steady()
+    steady = ReplyCache()
     session, _, _ = busy_session(2, steady)
     session.feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
     assert steady.of(0).octets == GOOD + b"250 ok\r\n"
@@ -205,7 +205,7 @@ def test_what_is_learnt_of_chunks_is_nothing_to_messages_by_data() -> None:
 @pytest.mark.parametrize("at", range(8))
 @pytest.mark.parametrize("learnt", [False, True])
 def test_one_reply_too_many_leaves_the_batch_in_doubt(at: int, learnt: bool) -> None:
-    steady = Steady()
+    steady = ReplyCache()
     if learnt:
         busy_session(2, steady)[0].feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
     session, book, _ = busy_session(2, steady)
@@ -220,7 +220,7 @@ def test_one_reply_too_many_leaves_the_batch_in_doubt(at: int, learnt: bool) -> 
 
 @pytest.mark.parametrize("missing", range(7))
 def test_one_reply_too_few_leaves_the_batch_in_doubt(missing: int) -> None:
-    session, book, _ = busy_session(2, Steady())
+    session, book, _ = busy_session(2, ReplyCache())
     replies = [b"250 ok\r\n"] * 7
     del replies[missing]
     session.feed(b"".join(replies) + AGAIN, 30)
@@ -232,7 +232,7 @@ def test_one_reply_too_few_leaves_the_batch_in_doubt(missing: int) -> None:
 
 @pytest.mark.parametrize("answered", range(7))
 def test_a_421_within_a_batch_refuses_nothing_that_may_have_been_taken(answered: int) -> None:
-    session, book, _ = busy_session(2, Steady())
+    session, book, _ = busy_session(2, ReplyCache())
     session.feed(b"250 ok\r\n" * answered + b"421 4.3.2 closing\r\n", 30)
     assert session.closed
     assert session.parted
@@ -243,7 +243,7 @@ def test_a_421_within_a_batch_refuses_nothing_that_may_have_been_taken(answered:
 
 
 def test_chunks_that_have_not_left_this_machine_were_not_taken() -> None:
-    session, book, wrote = busy_session(3, Steady())
+    session, book, wrote = busy_session(3, ReplyCache())
     second, last = wrote.index(b"<1@a.test>"), wrote.rindex(b"EHLO")
     between = wrote.index(b"RSET", second)
     assert session.feed_unsent(GOOD + b"250 ok\r\n" + GOOD, 30, len(wrote) - between) == []
@@ -253,7 +253,7 @@ def test_chunks_that_have_not_left_this_machine_were_not_taken() -> None:
 
 
 def test_an_acceptance_before_the_chunk_went_out_ends_the_session() -> None:
-    session, book, wrote = busy_session(3, Steady())
+    session, book, wrote = busy_session(3, ReplyCache())
     between = wrote.index(b"RSET", wrote.index(b"<1@a.test>"))
     session.feed_unsent(GOOD + b"250 ok\r\n" + GOOD, 30, len(wrote) - between + 1)
     assert session.closed

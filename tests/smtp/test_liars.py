@@ -13,9 +13,9 @@ from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp import chunking
 from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import _HANDLERS, ClientSession
-from trafficgen.protocol.smtp.interfaces import Buffer, Manners
+from trafficgen.protocol.smtp.interfaces import Buffer, SessionOptions
 from trafficgen.protocol.smtp.replies import Reply
-from trafficgen.protocol.smtp.reply_cache import Steady
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 
 MESSAGES = int(os.environ.get("LIARS_MESSAGES", "400"))
 SEED = int(os.environ.get("LIARS_SEED", "1"))
@@ -108,9 +108,9 @@ def converse(lie: Lie, chunks: int, *, pipelining: bool, messages: int, seed: in
     letters = [
         letter(number, recipients=random.choice((1, 1, 1, 3)), body=random.choice(BODIES)) for number in range(messages)
     ]
-    queue, book, steady, sessions = Queue(letters), Notebook(), Steady(), []
+    queue, book, steady, sessions = Queue(letters), Notebook(), ReplyCache(), []
     while (work := queue.take(0)) is not None:
-        manners = Manners(b"client.test", random.choice((0, 0, 1, 3)), pipelining, chunks)
+        manners = SessionOptions(b"client.test", random.choice((0, 0, 1, 3)), pipelining, chunks)
         session = (ChunkingSession if chunks else ClientSession)(queue, book, manners, steady)
         session.greet(work, 0)
         session.connected(0)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.smtp.conversation import letter
-from trafficgen.protocol.smtp.policy_hooks import Answer, Stage
+from trafficgen.protocol.smtp.policy_hooks import Answer, SessionStage
 from trafficgen.protocol.smtp.server import MAX_COMMAND_OCTETS, MAX_ERRORS, MAX_RECIPIENTS, ServerSession
 
 
@@ -208,16 +208,16 @@ class Scripted:
 
     def __init__(self, answers: list[Answer | None]) -> None:
         self.answers = answers
-        self.objected: list[tuple[Stage, bytes, bytes]] = []
-        self.passed: list[Stage] = []
+        self.objected: list[tuple[SessionStage, bytes, bytes]] = []
+        self.passed: list[SessionStage] = []
 
-    def ask(self, stage: Stage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
+    def ask(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
         if self._passes(stage):
             return None
         self.objected.append((stage, argument, sender))
         return self.answers.pop()
 
-    def _passes(self, stage: Stage) -> bool:
+    def _passes(self, stage: SessionStage) -> bool:
         """Whether the next answer is none; then it is given, and nobody has to ask."""
         passes = not self.answers or self.answers[-1] is None
         if passes:
@@ -226,21 +226,21 @@ class Scripted:
         return passes
 
     def mail(self) -> bool:
-        return self._passes(Stage.MAIL)
+        return self._passes(SessionStage.MAIL)
 
     def rcpt(self, recipient: bytes) -> bool:
-        return self._passes(Stage.RCPT)
+        return self._passes(SessionStage.RCPT)
 
     def data(self) -> bool:
-        return self._passes(Stage.DATA)
+        return self._passes(SessionStage.DATA)
 
     def envelope(self, sender: bytes, recipient: bytes) -> bool:
         if any(answer is not None for answer in self.answers[-3:]):
             return False
-        return all(self._passes(stage) for stage in (Stage.MAIL, Stage.RCPT, Stage.DATA))
+        return all(self._passes(stage) for stage in (SessionStage.MAIL, SessionStage.RCPT, SessionStage.DATA))
 
     def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
-        return None if self._passes(Stage.DOT) else self.answers.pop()
+        return None if self._passes(SessionStage.DOT) else self.answers.pop()
 
     def client(self, address: bytes) -> None:
         raise AssertionError(address)

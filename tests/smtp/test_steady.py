@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 from tests.smtp.conversation import Notebook, Opinions, letter, send_all
 from tests.smtp.test_both_machines import opinions
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp.interfaces import Account
+from trafficgen.protocol.smtp.interfaces import SessionAccount
 from trafficgen.protocol.smtp.replies import Reply, ReplyReader
-from trafficgen.protocol.smtp.reply_cache import Steady, group_of
+from trafficgen.protocol.smtp.reply_cache import ReplyCache, group_of
 
 
-class NeverSteady(Steady):
+class NeverSteady(ReplyCache):
     """Learns nothing, so that every reply is parsed with care."""
 
-    def learn(self, octets: bytes, replies: list[Reply], account: Account, phases: tuple[Phase, ...]) -> None:
+    def learn(self, octets: bytes, replies: list[Reply], account: SessionAccount, phases: tuple[Phase, ...]) -> None:
         pass
 
 
-class CountingSteady(Steady):
+class CountingSteady(ReplyCache):
     """Remembers how often the shortcut was taken, also after `tally`."""
 
     def __init__(self, recipients: int = 1) -> None:
@@ -29,7 +29,7 @@ class CountingSteady(Steady):
     def all_shortcuts(self) -> int:
         return sum(one.shortcuts for one in self._kin.values() if isinstance(one, CountingSteady))
 
-    def tally(self, account: Account) -> None:
+    def tally(self, account: SessionAccount) -> None:
         self.shortcuts += self.hits
         super().tally(account)
 
@@ -65,7 +65,7 @@ def test_a_server_with_queue_ids_is_not_parsed_again_either() -> None:
 def test_what_repeats_would_have_been_read_as_the_same_kinds_of_replies(
     learnt: bytes, behind: bytes, begin: bytes, text: bytes, line_end: bytes
 ) -> None:
-    steady, book = Steady(), Notebook()
+    steady, book = ReplyCache(), Notebook()
     steady.learn(learnt + behind, ReplyReader().feed(learnt + behind), book, group_of(1))
     data = begin + text + line_end + behind
     if steady.repeats(data):
@@ -77,7 +77,7 @@ def test_what_repeats_would_have_been_read_as_the_same_kinds_of_replies(
 
 
 def test_a_queue_id_is_all_that_may_differ() -> None:
-    steady, behind = Steady(), b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
+    steady, behind = ReplyCache(), b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
     assert not steady.repeats(b"250 2.0.0 queued as 1\r\n" + behind)
     steady.learn(
         b"250 2.0.0 queued as 1\r\n" + behind, ReplyReader().feed(b"250 2.0.0 ok\r\n" + behind), Notebook(), group_of(1)
@@ -117,7 +117,9 @@ def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
     kinds: list[tuple[int, bool]], said: Opinions, sizes: list[int], max_messages: int
 ) -> None:
     letters = [letter(number, recipients=count, eight_bit=wide) for number, (count, wide) in enumerate(kinds)]
-    quick, quick_taken, quick_wrote = send_all(letters, said, sizes=sizes, max_messages=max_messages, steady=Steady())
+    quick, quick_taken, quick_wrote = send_all(
+        letters, said, sizes=sizes, max_messages=max_messages, steady=ReplyCache()
+    )
     careful, careful_taken, careful_wrote = send_all(
         letters, said, sizes=sizes, max_messages=max_messages, steady=NeverSteady()
     )

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from trafficgen.verdict.control import Trouble, check, worst
+from trafficgen.verdict.control import ControlTrouble, check, worst
 from trafficgen.verdict.order import balanced_order
 from trafficgen.verdict.rule import (
     Better,
@@ -161,14 +161,14 @@ def test_a_calm_machine_resolves_the_margin_and_says_which() -> None:
 
 def test_a_noisy_machine_is_refused_with_the_margin_it_could_resolve() -> None:
     control = check(values(THROUGHPUT, 1.0, tuple(60 * noise for noise in CALM)), alpha=0.022, last_look=24)
-    assert control.trouble is Trouble.NOISY
+    assert control.trouble is ControlTrouble.NOISY
     assert 0.05 < control.resolvable < 0.15
     assert "too noisy for a margin of 5.00%; it could resolve" in control.reason
 
 
 def test_a_machine_on_which_a_differs_from_itself_is_refused() -> None:
     control = check(values(THROUGHPUT, 0.97), alpha=0.022, last_look=24)
-    assert control.trouble is Trouble.BIASED
+    assert control.trouble is ControlTrouble.BIASED
     assert "A differs from itself" in control.reason
     assert worst([check(values(THROUGHPUT, 1.0), alpha=0.022, last_look=24), control]) is control
 

@@ -18,7 +18,7 @@ from scipy import stats
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Corpus, Header, LongTail, Plan, SizedBodies, Users, WeightedDomain, Workload
 from trafficgen.proof import trace_header
-from trafficgen.workload import Message, Messages, check
+from trafficgen.workload import BuiltMessage, Messages, check
 
 DATE = "Fri, 21 Nov 2025 22:55:00 +0000"
 RUN_ID = "9f3a6c1e02b4d857"
@@ -59,7 +59,7 @@ def test_envelope_is_mail_rcpt_data(messages_of):
     domain = rb"gmail\.com\.traffic-gen\.test"
     pattern = rb"MAIL FROM:<[a-z.0-9-]+@%b>\r\nRCPT TO:<user-\d{6}@%b>\r\nDATA\r\n" % (domain, domain)
     assert re.fullmatch(pattern, message.envelope)
-    assert isinstance(message, Message)
+    assert isinstance(message, BuiltMessage)
     assert message._fields == (
         "number", "domain", "recipients", "envelope", "head", "body", "tail", "octets", "eight_bit",
     )  # fmt: skip

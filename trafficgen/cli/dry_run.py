@@ -15,7 +15,7 @@ from mboxgen.recipe.sizes import format_size, parse_sizes
 from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
 from trafficgen.schedule import Schedule
 from trafficgen.units import format_duration
-from trafficgen.workload import Message, Messages
+from trafficgen.workload import BuiltMessage, Messages
 from trafficgen.workload.bodies import is_whole_message, read_file
 from trafficgen.workload.contents import is_preset
 
@@ -134,7 +134,7 @@ def _domains(plan: Plan, messages: Messages) -> Iterator[str]:
         yield f"  {messages.shares[order[SHOWN_DOMAINS:]].sum():7.2%}  {len(order) - SHOWN_DOMAINS:,} more"
 
 
-def _wire(message: Message) -> str:
+def _wire(message: BuiltMessage) -> str:
     """Envelope and content, a long body cut in its middle; what a terminal would obey is written as an escape."""
     body = bytes(message.body[:SHOWN_BODY_OCTETS])
     body = body[: body.rfind(b"\n") + 1] if len(body) < len(message.body) else body

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trafficgen.host.output import Output
     from trafficgen.plan import Plan
     from trafficgen.proof.waiting import Drain
-    from trafficgen.runs.monitor import Watch
+    from trafficgen.runs.monitor import MonitorOptions
     from trafficgen.verdict.gating import Design, Ended
 
 EPILOG: Final = """\
@@ -191,7 +191,7 @@ def command(**given: Any) -> ExitCode:
     return _code(options, ended)
 
 
-def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, Watch, Drain | None]":
+def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, MonitorOptions, Drain | None]":
     """The plan of every run, which part of it counts, and the sink behind the builds, if there is one."""
     from trafficgen.cli.judging import watch_for
     from trafficgen.cli.planning import SendOptions, drain_of, make_plan

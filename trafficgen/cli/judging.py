@@ -1,6 +1,6 @@
 """What a run is held to, and where its results go besides the screen.
 
-Gives     the options that `send` has for it; from them a `Watch` for the library
+Gives     the options that `send` has for it; from them a `MonitorOptions` for the library
 Not here  the plan itself (planning), the verdicts (trafficgen.verdict)
 """
 
@@ -23,7 +23,7 @@ from trafficgen.errors import PlanError, SetupError
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
     from trafficgen.plan import Plan
-    from trafficgen.runs.monitor import Observer, Watch
+    from trafficgen.runs.monitor import MonitorOptions, Observer
 
 ABORT_AFTER: Final = "10s"
 
@@ -66,10 +66,10 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
 # fmt: on
 
 
-def watch_for(options: "SendOptions", plan: "Plan") -> "Watch":
+def watch_for(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
     """The options understood. Refuses thresholds that this plan can never be judged by."""
     from trafficgen.runs.calibration import ceiling_path
-    from trafficgen.runs.monitor import Watch
+    from trafficgen.runs.monitor import MonitorOptions
     from trafficgen.verdict.ceiling import read_ceiling
     from trafficgen.verdict.thresholds import check_threshold, parse_threshold
 
@@ -84,7 +84,7 @@ def watch_for(options: "SendOptions", plan: "Plan") -> "Watch":
     from_ns = _duration(options.warm_up, "--warm-up") or 0
     if plan.duration_ns is not None and from_ns >= plan.duration_ns:
         raise PlanError("expected a warm-up shorter than the run", field="warm_up", flag="--warm-up")
-    return Watch(
+    return MonitorOptions(
         thresholds=thresholds,
         from_ns=from_ns,
         ceiling=read_ceiling(ceiling_path()),

@@ -19,10 +19,10 @@ from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_listen, parse_service
 
 if TYPE_CHECKING:
-    from trafficgen.protocol.smtp.capabilities import Offer
-    from trafficgen.sink.bounces.bounces import ReturnPlan
-    from trafficgen.sink.config import Behaviour, CapturePlan, Orders, Security
-    from trafficgen.sink.policy.faults import Fault
+    from trafficgen.protocol.smtp.capabilities import Capabilities
+    from trafficgen.sink.bounces.bounces import BouncePlan
+    from trafficgen.sink.config import Behaviour, CapturePlan, SinkConfig, SinkSecurity
+    from trafficgen.sink.policy.faults import SinkFault
     from trafficgen.sink.policy.limits import Limits
 
 _STATUS: Final = "status"
@@ -64,7 +64,7 @@ def command(listen: str, api: str | None, **given: Any) -> ExitCode:
         click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
     orders = orders_of(address, given)
     if orders.workers > 1:
-        from trafficgen.sink.listen.process_pool import serve_many as serve
+        from trafficgen.sink.process_pool import serve_many as serve
     else:
         from trafficgen.sink.serve import serve
     serve(orders, say=lambda line: click.echo(line, err=True))
@@ -94,14 +94,14 @@ def _is_local(address: Target) -> bool:
         return False
 
 
-def orders_of(address: Target, given: dict[str, Any]) -> "Orders":
+def orders_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
     """The options understood, as the sink takes them."""
-    from trafficgen.sink.config import Orders
+    from trafficgen.sink.config import SinkConfig
     from trafficgen.units import parse_duration
 
     if given["ledger"] is not None and given["no_ledger"]:
         raise PlanError("expected a ledger or none", field="ledger", flag="--no-ledger")
-    return Orders(
+    return SinkConfig(
         address,
         offer=_offer(given),
         security=_security(given),
@@ -143,10 +143,10 @@ def _size(text: str) -> int:
     return parse_size(text)
 
 
-def _offer(given: dict[str, Any]) -> "Offer":
-    from trafficgen.protocol.smtp.capabilities import Offer
+def _offer(given: dict[str, Any]) -> "Capabilities":
+    from trafficgen.protocol.smtp.capabilities import Capabilities
 
-    return Offer(
+    return Capabilities(
         lmtp=given["lmtp"],
         starttls=given["starttls"],
         auth=given["auth"] or given["require_auth"],
@@ -158,8 +158,8 @@ def _offer(given: dict[str, Any]) -> "Offer":
     )
 
 
-def _security(given: dict[str, Any]) -> "Security | None":
-    from trafficgen.sink.config import Security
+def _security(given: dict[str, Any]) -> "SinkSecurity | None":
+    from trafficgen.sink.config import SinkSecurity
 
     if given["tls"] and given["starttls"]:
         raise PlanError("expected one of --starttls and --tls", field="security", flag="--tls")
@@ -167,7 +167,7 @@ def _security(given: dict[str, Any]) -> "Security | None":
         if given["certificate"] or given["require_tls"]:
             raise PlanError("expected --starttls or --tls with it", field="security", flag="--certificate")
         return None
-    return Security(given["tls"], given["certificate"], given["key"])
+    return SinkSecurity(given["tls"], given["certificate"], given["key"])
 
 
 def _behaviour(given: dict[str, Any]) -> "Behaviour":
@@ -187,13 +187,13 @@ def _behaviour(given: dict[str, Any]) -> "Behaviour":
 
 
 def _limits(given: dict[str, Any]) -> "Limits":
-    from trafficgen.sink.policy.limits import Limits, Rate
+    from trafficgen.sink.policy.limits import Limits, RateLimit
 
-    everyone: Rate | None = None
-    named: list[tuple[str, Rate]] = []
+    everyone: RateLimit | None = None
+    named: list[tuple[str, RateLimit]] = []
     for text in given["domain_rate"]:
         domain, equals, rate = text.rpartition("=")
-        parsed = _parsed(Rate.parse, rate, "--domain-rate")
+        parsed = _parsed(RateLimit.parse, rate, "--domain-rate")
         if equals:
             named.append((domain, parsed))
         else:
@@ -201,7 +201,7 @@ def _limits(given: dict[str, Any]) -> "Limits":
     client_rate = given["client_rate"]
     return Limits(
         connections_per_client=given["connections_per_client"],
-        client_rate=_parsed(Rate.parse, client_rate, "--client-rate") if client_rate else None,
+        client_rate=_parsed(RateLimit.parse, client_rate, "--client-rate") if client_rate else None,
         messages_per_session=given["messages_per_session"],
         recipients_per_message=given["max_recipients"],
         domain_rate=everyone,
@@ -210,15 +210,15 @@ def _limits(given: dict[str, Any]) -> "Limits":
     )
 
 
-def _faults(given: dict[str, Any]) -> "tuple[Fault, ...]":
-    from trafficgen.sink.policy.faults import Kind, parse, tarpit
+def _faults(given: dict[str, Any]) -> "tuple[SinkFault, ...]":
+    from trafficgen.sink.policy.faults import FaultKind, parse, tarpit
 
-    faults = [parse(kind, text) for kind in Kind for text in given[kind.value]]
+    faults = [parse(kind, text) for kind in FaultKind for text in given[kind.value]]
     return tuple(faults + (tarpit(given["tarpit"]) if given["tarpit"] else []))
 
 
-def _returns(given: dict[str, Any]) -> "ReturnPlan | None":
-    from trafficgen.sink.bounces.bounces import ReturnPlan
+def _returns(given: dict[str, Any]) -> "BouncePlan | None":
+    from trafficgen.sink.bounces.bounces import BouncePlan
     from trafficgen.sink.policy.faults import parse_share
     from trafficgen.sink.policy.judge import canonical_suffixes
 
@@ -233,7 +233,7 @@ def _returns(given: dict[str, Any]) -> "ReturnPlan | None":
     )
     if bounce_share + complaint_share > 1:
         raise PlanError("expected shares of 100 % at most together", field="bounce_share", flag="--bounce-share")
-    return ReturnPlan(
+    return BouncePlan(
         parse_service(to, "bounce_to", "--bounce-to"),
         bounce_share,
         complaint_share,

@@ -16,7 +16,7 @@ from trafficgen.cli.options import GroupedCommand, GroupedOption
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
-    from trafficgen.proof.comparison import Delivery
+    from trafficgen.proof.comparison import DeliveryProof
     from trafficgen.proof.ledger_reader import Copies
     from trafficgen.proof.sent import Manifest
 
@@ -121,7 +121,7 @@ def _arrived(
     return [log.copies, *(box.copies for box in boxes)], log.boot_ids, notes
 
 
-def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_after_ns: int | None) -> "Delivery":
+def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_after_ns: int | None) -> "DeliveryProof":
     import numpy as np
 
     from trafficgen.proof.comparison import Got, Sent, verify
@@ -140,7 +140,7 @@ def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_a
     )
 
 
-def _lines(delivery: "Delivery", late_after: str | None) -> list[str]:
+def _lines(delivery: "DeliveryProof", late_after: str | None) -> list[str]:
     doubles = delivery.explained + delivery.unexplained
     lines = [
         f"{delivery.expected} accepted: {delivery.delivered} delivered, {delivery.missing} missing",
@@ -161,7 +161,7 @@ def _lines(delivery: "Delivery", late_after: str | None) -> list[str]:
     return lines + _latency_lines(delivery, late_after)
 
 
-def _latency_lines(delivery: "Delivery", late_after: str | None) -> list[str]:
+def _latency_lines(delivery: "DeliveryProof", late_after: str | None) -> list[str]:
     from trafficgen.units import format_duration
 
     if delivery.latencies_ns is None:
@@ -173,7 +173,7 @@ def _latency_lines(delivery: "Delivery", late_after: str | None) -> list[str]:
     return lines
 
 
-def _percentiles(delivery: "Delivery") -> dict[str, int]:
+def _percentiles(delivery: "DeliveryProof") -> dict[str, int]:
     import numpy as np
 
     if delivery.latencies_ns is None or not delivery.latencies_ns.size:
@@ -183,7 +183,7 @@ def _percentiles(delivery: "Delivery") -> dict[str, int]:
     return dict(zip(names, (int(value) for value in values), strict=True))
 
 
-def _plain(delivery: "Delivery") -> dict[str, object]:
+def _plain(delivery: "DeliveryProof") -> dict[str, object]:
     counts = (
         "expected", "delivered", "missing", "in_doubt", "in_doubt_delivered",
         "explained", "unexplained", "corrupted", "unexpected", "late", "misdelivered", "mended",

@@ -19,7 +19,7 @@ from trafficgen.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class WorkerConfig:
     """What one worker is started with. `slots` is its share of the plan's sessions."""
 
     plan: Plan
@@ -36,7 +36,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Unable:
+class SetupFailed:
     """The worker cannot build its messages: a file that is no mbox, sizes that make no sense."""
 
     error: TrafficgenError
@@ -50,7 +50,7 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class AssignRange:
     """Send the messages `first` … `last`-1; an empty range means that no more will be granted."""
 
     first: int
@@ -72,14 +72,14 @@ class RangeBegun:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class FirstError:
     """The first refusal or failure this worker met, in words."""
 
     words: str
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class WorkerProgress:
     """The worker's account so far.
 
     `handed`: messages its source has handed to sessions and not got back; `held`: those of them that sessions still
@@ -92,11 +92,11 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class WorkerFinished:
     """The worker's final account. `partial`: recipients that took a message which others of it were refused.
 
     `begins`: two rows, numbers and when they began, if the plan asks for that. `grants`: how many of them it got before
-    it handed in. `handed` as in `Progress`; `unsent`:
+    it handed in. `handed` as in `WorkerProgress`; `unsent`:
     messages that were its to send and that no session had, or gave back unharmed; `returned`: how many were given back.
     """
 

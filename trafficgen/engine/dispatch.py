@@ -28,7 +28,7 @@ lateness of --rate 10000/s --duration 4 --concurrency 100 --workers 1 had twice 
 turns; 2026-11-22, two shared cores, Python 3.11)."""
 
 
-class ClosedLoop:
+class ClosedSource:
     """Every session takes its next message as soon as it is free. Implements `smtp.seams.Source`."""
 
     next_due_ns: int | None = None
@@ -99,7 +99,7 @@ class ClosedLoop:
         return self._built.pop()
 
 
-class OpenLoop:
+class OpenSource:
     """Messages start when the schedule says. Implements `smtp.seams.Source`.
 
     Arrivals that are due while every session is busy wait: no list of them is kept, only the number of the next one.

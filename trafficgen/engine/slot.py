@@ -20,8 +20,8 @@ from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.interfaces import Account, Extensions, Manners, Source, Work
-from trafficgen.protocol.smtp.reply_cache import Steady
+from trafficgen.protocol.smtp.interfaces import Extensions, SessionAccount, SessionOptions, Source, Work
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 
 MAX_OPENING: Final = 64
 FIRST_REST_NS: Final = 50 * NS_PER_MS
@@ -33,12 +33,12 @@ class Surroundings:
     """What all slots of a worker share."""
 
     source: Source
-    account: Account
+    account: SessionAccount
     opener: Opener
-    manners: Manners
+    manners: SessionOptions
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
-    steady: Steady = field(default_factory=Steady)
+    steady: ReplyCache = field(default_factory=ReplyCache)
     opening: int = 0
     queue: "deque[Slot]" = field(default_factory=deque)
     """Slots that would open a session, but `MAX_OPENING` others do."""

@@ -1,7 +1,7 @@
 """Start the workers, hand out messages, add up what they report, and end the run in good order.
 
 Takes     a plan that has passed the guard, and the route to its target
-Gives     `Account`: one snapshot of the whole run, which messages were accepted, why the run ended
+Gives     `RunAccount`: one snapshot of the whole run, which messages were accepted, why the run ended
 Fails     with PlanError or SetupError when a worker cannot be set up. A worker that dies later is counted, not raised:
           what it had begun is in doubt, the run stops and is not valid
 Stop      the first wish lets messages at work finish within the plan's grace period, the second does not; before time
@@ -23,7 +23,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.address import Route
 from trafficgen.engine.limits import check_open_files, check_ports
-from trafficgen.engine.worker_pool import Crew, Member
+from trafficgen.engine.worker_pool import Member, WorkerPool
 from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.results import StoppedBy
@@ -49,7 +49,7 @@ _LARGEST_RANGE: Final = 4096
 
 
 @dataclass(slots=True)
-class Account:
+class RunAccount:
     """The whole run. Numbers are message numbers; `partial`: recipients of messages that some of theirs refused.
 
     `not_started`: messages that were planned and that no session began; without a number planned, those that sessions
@@ -109,7 +109,7 @@ class Supervisor:
         self._on_progress = on_progress
         self._say = say
         self._control = stop
-        self._crew = Crew()
+        self._crew = WorkerPool()
         self._count = min(workers, plan.sessions)
         self._next_number = 0
         self._range = _range_size(plan, self._count)
@@ -121,7 +121,7 @@ class Supervisor:
         self._last_ns: int | None = None  # when those that have not ended are ended
         self._differences: dict[str, None] = {}  # an ordered set
 
-    def run(self) -> Account:
+    def run(self) -> RunAccount:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
         check_open_files(-(-self._plan.sessions // self._count))
         check_ports(self._plan, self._route)
@@ -154,9 +154,9 @@ class Supervisor:
             self._stopped_by = self._control.why
         return not self._control.count
 
-    def _orders(self, index: int) -> control.Orders:
+    def _orders(self, index: int) -> control.WorkerConfig:
         slots = self._plan.sessions // self._count + (index < self._plan.sessions % self._count)
-        return control.Orders(self._plan, self._route, self._date, index, self._count, slots)
+        return control.WorkerConfig(self._plan, self._route, self._date, index, self._count, slots)
 
     def _begin(self) -> int:
         self._began_ns = now_ns() + (_LEAD_NS if self._plan.load else 0)
@@ -170,7 +170,7 @@ class Supervisor:
         first = self._next_number
         last = first + self._range if self._planned is None else min(first + self._range, self._planned)
         self._next_number = last
-        grant = control.Grant(first, last)
+        grant = control.AssignRange(first, last)
         worker.granted.append(grant)
         worker.say(grant)
 
@@ -214,7 +214,7 @@ class Supervisor:
                 return True
             case control.Ready():
                 worker.ready = True
-            case control.Unable():
+            case control.SetupFailed():
                 raise word.error
             case TrafficgenError():  # the last word of a process that could not go on
                 if self._began_ns is None:
@@ -223,15 +223,15 @@ class Supervisor:
             case control.RangeBegun():
                 worker.begun += 1
                 self._grant(worker)
-            case control.Progress():
+            case control.WorkerProgress():
                 worker.snapshot, worker.handed = word.snapshot, word.handed
                 self._compare_rows(worker, word.held)
                 return True
-            case control.Finished():
+            case control.WorkerFinished():
                 worker.snapshot, worker.handed = word.snapshot, word.handed
                 self._compare_rows(worker, 0)
                 return True
-            case control.Trouble():
+            case control.FirstError():
                 if not self._plan.keep_going:
                     self._stop(StoppedBy.FIRST_ERROR)
         return False
@@ -268,7 +268,7 @@ class Supervisor:
     def _merged(self) -> Snapshot:
         return merge(worker.snapshot for worker in self._crew.members if worker.snapshot is not None)
 
-    def _total(self) -> Account:
+    def _total(self) -> RunAccount:
         members = self._crew.members
         finished = [worker.finished for worker in members if worker.finished is not None]
         parts = [] if self._began_ns is None else [self._part(worker, self._began_ns) for worker in members]
@@ -287,7 +287,7 @@ class Supervisor:
         accepted = _joined([account.accepted for account in finished])
         if not any(worker.lost for worker in members):
             self._compare("messages accepted", snapshot.accepted, "different numbers of them", accepted.size)
-        return Account(
+        return RunAccount(
             snapshot=snapshot,
             planned=not_started + snapshot.started,
             not_started=not_started,

@@ -19,7 +19,7 @@ import uvloop
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.account import RecipientCounts, WorkerAccount
-from trafficgen.engine.dispatch import ClosedLoop, OpenLoop
+from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
@@ -28,7 +28,7 @@ from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Pipelining
-from trafficgen.protocol.smtp.interfaces import Manners
+from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
 
@@ -38,7 +38,7 @@ _GOODBYE_NS: Final = NS_PER_S
 _LOOK_S: Final = 0.05
 
 
-def main(pipe: Connection, orders: control.Orders) -> None:
+def main(pipe: Connection, orders: control.WorkerConfig) -> None:
     """A worker process from beginning to end."""
     raise_open_files(orders.slots)
     # Messages are tuples by the ten thousand and none of them is part of a cycle: looking for cycles less often saves
@@ -47,14 +47,14 @@ def main(pipe: Connection, orders: control.Orders) -> None:
     try:
         worker = _Worker(pipe, orders)
     except TrafficgenError as error:
-        pipe.send(control.Unable(error))
+        pipe.send(control.SetupFailed(error))
         return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(worker.run())
 
 
 class _Worker:
-    def __init__(self, pipe: Connection, orders: control.Orders) -> None:
+    def __init__(self, pipe: Connection, orders: control.WorkerConfig) -> None:
         self._pipe = pipe
         self._orders = orders
         self._messages = Messages(orders.plan, date=orders.date)
@@ -97,8 +97,8 @@ class _Worker:
         match word:
             case control.Begin():
                 self._begin(word.began_ns)
-            case control.Grant():
-                assert isinstance(self._source, ClosedLoop)
+            case control.AssignRange():
+                assert isinstance(self._source, ClosedSource)
                 self._grants += 1
                 self._source.grant(word.first, word.last)
                 self._dispatch()
@@ -121,18 +121,18 @@ class _Worker:
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
         self._recipients = RecipientCounts(self._messages, self._recorder.rows) if several else None
-        self._source: ClosedLoop | OpenLoop
+        self._source: ClosedSource | OpenSource
         if plan.load is None:
-            self._source = ClosedLoop(self._messages, lambda first: self._tell(control.RangeBegun(first)))
+            self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
-            self._source = OpenLoop(
+            self._source = OpenSource(
                 self._messages, Schedule(plan), began_ns=began_ns, index=orders.index, step=orders.workers
             )
         self._surroundings = Surroundings(
             source=self._source,
             account=self._account,
             opener=Opener(orders.route, plan.session, self._recorder.phase),
-            manners=Manners(
+            manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),
                 max_messages=plan.session.max_messages,
                 pipelining=plan.session.pipelining is Pipelining.AUTO,
@@ -149,7 +149,7 @@ class _Worker:
 
     def _on_trouble(self, words: str) -> None:
         """The first error: without keep-going nothing more starts here, though the supervisor has yet to hear of it."""
-        self._tell(control.Trouble(words))
+        self._tell(control.FirstError(words))
         if not self._orders.plan.keep_going:
             self._source.stop()
 
@@ -231,7 +231,7 @@ class _Worker:
     def _report(self) -> None:
         if not self._finished.is_set():  # else the account is handed in, and nobody listens any more
             snapshot = self._snapshot()
-            self._tell(control.Progress(snapshot, self._source.handed, sum(slot.held for slot in self._slots)))
+            self._tell(control.WorkerProgress(snapshot, self._source.handed, sum(slot.held for slot in self._slots)))
 
     def _snapshot(self) -> Snapshot:
         self._surroundings.steady.tally_all(self._account)
@@ -297,7 +297,7 @@ class _Worker:
         begins = self._recorder.begins()
         source = self._source
         self._tell(
-            control.Finished(
+            control.WorkerFinished(
                 snapshot, self._grants, source.handed, source.unsent, source.returned,
                 accepted, in_doubt, self._account.partial, begins,
             )

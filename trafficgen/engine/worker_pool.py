@@ -29,8 +29,8 @@ class Member:
     snapshot: Snapshot | None = None
     handed: int = 0
     """Messages its source has handed to sessions and not got back, by its last word."""
-    finished: control.Finished | None = None
-    granted: list[control.Grant] = field(default_factory=list)
+    finished: control.WorkerFinished | None = None
+    granted: list[control.AssignRange] = field(default_factory=list)
     begun: int = 0  # how many of them it has begun
     lost_ns: int | None = None  # when its pipe broke, or when it was ended
     silent_ns: int = 0  # since its last word
@@ -57,14 +57,14 @@ class Member:
             self.outbox.send(word)
 
 
-class Crew:
+class WorkerPool:
     """All workers of a run, in the order of their orders."""
 
     def __init__(self) -> None:
         self.members: list[Member] = []
         self._inbox: Inbox[Member] = Inbox()
 
-    def start(self, orders: Sequence[control.Orders]) -> None:
+    def start(self, orders: Sequence[control.WorkerConfig]) -> None:
         """Start one worker for each."""
         for order in orders:
             child = processes.start(main, order)
@@ -94,7 +94,7 @@ class Crew:
             if word is END:
                 member.lost_ns = now_ns()
                 member.child.process.join(1.0)
-            elif isinstance(word, control.Finished):
+            elif isinstance(word, control.WorkerFinished):
                 member.finished = word
             heard.append((member, None if word is END else word))
         return heard

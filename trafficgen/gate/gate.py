@@ -19,7 +19,7 @@ from trafficgen.measure.parts import StoppedBy
 from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import Drain
 from trafficgen.report.gated import values_in_words
-from trafficgen.runs.monitor import Watch, run_watched
+from trafficgen.runs.monitor import MonitorOptions, run_watched
 from trafficgen.server.syncs import counted
 from trafficgen.server.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
@@ -45,7 +45,7 @@ class BuildRunner:
     plan: Plan
     builds: dict[Side, Build]
     metrics: Sequence[Metric]
-    watch: Watch
+    watch: MonitorOptions
     keep: Path | None = None
     tolerate_refusals: bool = False
     drain: Drain | None = None

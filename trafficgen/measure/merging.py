@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trafficgen.errors import ResultsError
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Domain, Failure, Generator, Latency, Ledger, Messages, Rate, Reply
+from trafficgen.measure.parts import (
+    Domain,
+    FailureCount,
+    Generator,
+    Latency,
+    LedgerCounts,
+    MessageCounts,
+    Rate,
+    ReplyCount,
+)
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.timeline import Interval, Timeline
 
@@ -121,9 +130,9 @@ def _stage(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(parts[0]) | {"rate_per_s": sum(part["rate_per_s"] for part in parts)}
 
 
-def _messages(parts: Iterable[Messages]) -> Messages:
+def _messages(parts: Iterable[MessageCounts]) -> MessageCounts:
     columns = zip(*map(astuple, parts), strict=True)
-    return Messages(*map(sum, columns))
+    return MessageCounts(*map(sum, columns))
 
 
 def _sent_for_s(parts: Sequence[Results]) -> float:
@@ -133,7 +142,7 @@ def _sent_for_s(parts: Sequence[Results]) -> float:
     return max((_begun(part) - begun).total_seconds() + span_s for part, span_s in spans)
 
 
-def _rate(messages: Messages, sent_for_s: float, parts: Sequence[Results]) -> Rate:
+def _rate(messages: MessageCounts, sent_for_s: float, parts: Sequence[Results]) -> Rate:
     per_s = 1 / sent_for_s if sent_for_s > 0 else 0.0
     wanted = [part.rate.wanted_per_s for part in parts]
     return Rate(
@@ -154,16 +163,16 @@ def _histograms(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram
     return merged
 
 
-def _replies(parts: Sequence[Results]) -> tuple[Reply, ...]:
-    merged: dict[ReplyKey, Reply] = {}
+def _replies(parts: Sequence[Results]) -> tuple[ReplyCount, ...]:
+    merged: dict[ReplyKey, ReplyCount] = {}
     for reply in (reply for part in parts for reply in part.replies):
         key = reply.phase, reply.code, reply.enhanced
         merged[key] = replace(reply, count=reply.count + (merged[key].count if key in merged else 0))
     return tuple(merged.values())
 
 
-def _failures(parts: Sequence[Results]) -> tuple[Failure, ...]:
-    merged: dict[FailureKey, Failure] = {}
+def _failures(parts: Sequence[Results]) -> tuple[FailureCount, ...]:
+    merged: dict[FailureKey, FailureCount] = {}
     for failure in (failure for part in parts for failure in part.failures):
         key = failure.phase, failure.reason
         merged[key] = replace(failure, count=failure.count + (merged[key].count if key in merged else 0))
@@ -186,13 +195,13 @@ def _domains(parts: Sequence[Results], started: int, timed: Mapping[str, Histogr
     return merged
 
 
-def _ledger(parts: Sequence[Results]) -> Ledger | None:
+def _ledger(parts: Sequence[Results]) -> LedgerCounts | None:
     """None unless every part has one: half a proof is none."""
     ledgers = [part.ledger for part in parts if part.ledger]
     if len(ledgers) < len(parts):
         return None
     columns = zip(*map(astuple, ledgers), strict=True)
-    return Ledger(*map(sum, columns))
+    return LedgerCounts(*map(sum, columns))
 
 
 def _generator(parts: Sequence[Results]) -> Generator:

@@ -53,7 +53,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Messages:
+class MessageCounts:
     """What became of them. `bytes` counts the octets of accepted messages."""
 
     planned: Count
@@ -125,7 +125,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ReplyCount:
     """One kind of reply; `enhanced` is "" when it had no enhanced status code (RFC 3463)."""
 
     phase: Phase
@@ -136,7 +136,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureCount:
     """One kind of end that was not a reply."""
 
     phase: Phase
@@ -160,7 +160,7 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class LedgerCounts:
     """What the sink has, held against what was accepted.
 
     `expected` accepted messages; `received` of them are in the sink; `missing` are not; `duplicated` came more than

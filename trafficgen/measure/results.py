@@ -23,14 +23,14 @@ from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
     Delivery,
     Domain,
-    Failure,
+    FailureCount,
     Generator,
     Host,
     Latency,
-    Ledger,
-    Messages,
+    LedgerCounts,
+    MessageCounts,
     Rate,
-    Reply,
+    ReplyCount,
     Run,
     ThresholdVerdict,
     WorkerHealth,
@@ -67,13 +67,13 @@ class Results:
     run: Run
     plan: Mapping[str, Any]
     host: Host
-    messages: Messages
+    messages: MessageCounts
     rate: Rate
     latency_ns: Mapping[str, Latency | None]
-    replies: tuple[Reply, ...]
-    failures: tuple[Failure, ...]
+    replies: tuple[ReplyCount, ...]
+    failures: tuple[FailureCount, ...]
     domains: Mapping[str, Domain]
-    ledger: Ledger | None
+    ledger: LedgerCounts | None
     generator: Generator
     caveats: tuple[Caveat, ...]
     timeline: tuple[Interval, ...]
@@ -102,7 +102,7 @@ class Results:
         stopped_by: StoppedBy = StoppedBy.FINISHED,
         addresses: Sequence[str] = (),
         command: Sequence[str] | None = None,
-        ledger: Ledger | None = None,
+        ledger: LedgerCounts | None = None,
         delivery: Delivery | None = None,
         lost_workers: Sequence[int] = (),
         caveats: Sequence[Caveat] = (),
@@ -149,11 +149,11 @@ class Results:
             rate=_rate(snapshot, wanted_per_s, _sent_for_ns(plan, snapshot, stopped_by, not_started)),
             latency_ns={name: Latency.of(snapshot.histograms[name]) for name in STRETCHES},
             replies=tuple(
-                Reply(phase, code, enhanced, tally.count, tally.example)
+                ReplyCount(phase, code, enhanced, tally.count, tally.example)
                 for (phase, code, enhanced), tally in snapshot.replies.items()
             ),
             failures=tuple(
-                Failure(phase, reason, tally.count, tally.example)
+                FailureCount(phase, reason, tally.count, tally.example)
                 for (phase, reason), tally in snapshot.failures.items()
             ),
             domains=_domains(snapshot, domains),
@@ -278,8 +278,8 @@ def _check_account(snapshot: Snapshot, planned: int, not_started: int, domains: 
         raise AccountingError(f"expected {domains} domains, got messages to {snapshot.domains_started.size}")
 
 
-def _messages(snapshot: Snapshot, planned: int, not_started: int) -> Messages:
-    return Messages(
+def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCounts:
+    return MessageCounts(
         planned=planned,
         started=snapshot.started,
         accepted=snapshot.accepted,

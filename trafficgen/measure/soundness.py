@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trafficgen.measure.document import Amount, Count, Nanoseconds, from_plain
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency, Ledger, Messages
+from trafficgen.measure.parts import Latency, LedgerCounts, MessageCounts
 from trafficgen.measure.snapshot import STRETCHES
 from trafficgen.measure.timeline import MAX_BUCKETS, MAX_INTERVALS, Interval
 from trafficgen.plan import Arrivals
@@ -95,7 +95,7 @@ def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
         yield from _of_domains("window.", window.domain_histograms, results.domains)
 
 
-def _of_messages(place: str, messages: Messages) -> Iterator[tuple[str, bool, str]]:
+def _of_messages(place: str, messages: MessageCounts) -> Iterator[tuple[str, bool, str]]:
     yield place, messages.add_up, "messages do not add up"
 
 
@@ -129,7 +129,7 @@ def _of_domains(
         yield f"{place}domain_histograms.{name}", name in domains, 'expected a name that is in "domains"'
 
 
-def _of_timeline(timeline: tuple[Interval, ...], messages: Messages) -> Iterator[tuple[str, bool, str]]:
+def _of_timeline(timeline: tuple[Interval, ...], messages: MessageCounts) -> Iterator[tuple[str, bool, str]]:
     yield "timeline", len(timeline) <= MAX_INTERVALS, f"expected at most {MAX_INTERVALS} intervals"
     span_s = timeline[0].span_s if timeline else 1
     yield "timeline[0].span_s", 0 < span_s <= 2**30 and span_s.bit_count() == 1, "expected a power of two"
@@ -150,7 +150,7 @@ def _of_timeline(timeline: tuple[Interval, ...], messages: Messages) -> Iterator
         yield "timeline", total == getattr(messages, name), f"expected {name} to add up to messages.{name}, got {total}"
 
 
-def _of_ledger(ledger: Ledger) -> Iterator[tuple[str, bool, str]]:
+def _of_ledger(ledger: LedgerCounts) -> Iterator[tuple[str, bool, str]]:
     most = max(ledger.received, ledger.missing)
     yield "ledger", most <= ledger.expected, "expected no more received or missing than expected"
     yield "ledger", ledger.received + ledger.missing >= ledger.expected, "expected each message received or missing"

@@ -14,7 +14,7 @@ from statistics import fmean
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.document import Seconds
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency, Messages, Rate
+from trafficgen.measure.parts import Latency, MessageCounts, Rate
 from trafficgen.measure.snapshot import STRETCHES, Snapshot
 from trafficgen.outcomes import Outcome
 
@@ -26,7 +26,7 @@ class Window:
 
     from_s: Seconds
     to_s: Seconds
-    messages: Messages
+    messages: MessageCounts
     rate: Rate
     latency_ns: Mapping[str, Latency | None]
     histograms: Mapping[str, Histogram]
@@ -95,10 +95,10 @@ def _reached_ns(snapshot: Snapshot) -> float:
     return fmean(worker.wall_ns for worker in snapshot.workers) if snapshot.workers else 0.0
 
 
-def _messages(first: Snapshot, last: Snapshot) -> Messages:
+def _messages(first: Snapshot, last: Snapshot) -> MessageCounts:
     outcomes = [after - before for before, after in zip(first.outcomes, last.outcomes, strict=True)]
     started = sum(outcomes)
-    return Messages(
+    return MessageCounts(
         planned=started,
         started=started,
         accepted=outcomes[Outcome.ACCEPTED],
@@ -111,7 +111,7 @@ def _messages(first: Snapshot, last: Snapshot) -> Messages:
     )
 
 
-def _rate(messages: Messages, span_ns: float) -> Rate:
+def _rate(messages: MessageCounts, span_ns: float) -> Rate:
     per_s = NS_PER_S / span_ns
     return Rate(
         messages_per_s=messages.accepted * per_s,

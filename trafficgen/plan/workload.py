@@ -86,7 +86,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class SizedBodies:
-    """Bodies of set sizes: what `mboxgen.recipe.sizes.parse_sizes` reads, such as ("10kb:5", "80kb:5") or ("spec2001",)."""
+    """Bodies of set sizes, as `mboxgen.recipe.sizes.parse_sizes` reads them: ("10kb:5", "80kb:5") or ("spec2001",)."""
 
     sizes: tuple[str, ...] = ("5kb",)
 

@@ -1,8 +1,8 @@
 """Hold what arrived against what was accepted.
 
 Takes     the numbers of accepted and doubtful messages, how many recipients each has; arrivals by number or by copy
-Gives     a `Ledger` for a sink that is sent to directly: expected, received, missing, duplicated, corrupted
-          a `Delivery` for mail that goes through servers: the same, duplicates explained or not, latencies
+Gives     a `LedgerCounts` for a sink that is sent to directly: expected, received, missing, duplicated, corrupted
+          a `DeliveryProof` for mail that goes through servers: the same, duplicates explained or not, latencies
 
 A message is missing when fewer of its recipients got it than the server accepted, duplicated when more did. One in
 doubt may have arrived or not, but not twice. What was refused or failed must not have arrived at all: if it did,
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trafficgen.measure.parts import Ledger
+from trafficgen.measure.parts import LedgerCounts
 
 _SHOWN: Final = 10
 """Numbers shown of messages that are missing, for people to look for in their server's log."""
@@ -30,7 +30,7 @@ def compare(
     arrived: NDArray[np.int64],
     arrived_recipients: NDArray[np.uint32],
     damaged: list[int],
-) -> Ledger:
+) -> LedgerCounts:
     """`recipients[i]` belongs to `accepted[i]`, and so on; no number is in `arrived` twice."""
     top = max((int(numbers.max()) + 1 for numbers in (accepted, in_doubt) if numbers.size), default=0)
     known = arrived < top  # what arrives may claim any number: none of them sizes an array
@@ -40,7 +40,7 @@ def compare(
     least[accepted] = recipients
     most = least.copy()
     most[in_doubt] = np.maximum(most[in_doubt], in_doubt_recipients)
-    return Ledger(
+    return LedgerCounts(
         expected=int(accepted.size),
         received=int(np.count_nonzero(got[accepted] >= recipients)),
         missing=int(np.count_nonzero(got < least)),
@@ -50,7 +50,7 @@ def compare(
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryProof:
     """What became of every message that was handed over, at the places where it should have arrived.
 
     `expected` accepted messages, of which `delivered` reached all their recipients and `missing` did not.
@@ -119,7 +119,9 @@ class Got:
     digests: NDArray[np.int64]
 
 
-def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_after_ns: int | None = None) -> Delivery:
+def verify(
+    accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_after_ns: int | None = None
+) -> DeliveryProof:
     """Hold copies against what was handed over. `one_clock`: began and taken are times of the same clock."""
     # Numbers may be any; everything below is in places of this sorted list.
     numbers = np.unique(np.concatenate([accepted.numbers, in_doubt.numbers, got.numbers]))
@@ -136,7 +138,7 @@ def verify(accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_af
     damaged = np.unique(got.numbers[got.damaged])
     mended = np.isin(damaged, np.concatenate([_mendable(accepted), _mendable(in_doubt)]))
     latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, got))
-    return Delivery(
+    return DeliveryProof(
         expected=int(accepted.numbers.size),
         delivered=int(np.count_nonzero((arrived[here] >= accepted.recipients) & ~misdelivered[here])),
         missing=int(np.count_nonzero(missing)),

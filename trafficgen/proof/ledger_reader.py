@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trafficgen import digits
 from trafficgen.errors import ResultsError
+from trafficgen.proof import digits
 from trafficgen.proof.ledger_file import (
     ANY_MAGIC,
     CLOSED,

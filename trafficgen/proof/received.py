@@ -1,7 +1,7 @@
 """What arrived of each run, by message number: trace headers in bulk to counts.
 
 Takes     the trace headers of many messages at once, which bodies were damaged, recipients, times
-Gives     an `Arrivals` for every run
+Gives     an `Received` for every run
 Limits    `MAX_RUNS` runs; 28 octets of memory a message that arrived, whatever number it claims
 Fails     never; what is no trace header of ours, or claims a number that its run cannot have reached, is counted
 Cost      a few passes of numpy over thousands of messages; numbers that come in order are never sorted again
@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trafficgen import digits
-from trafficgen.proof import trace_header
+from trafficgen.proof import digits, trace_header
 
 MAX_RUNS: Final = 1000
 _FORGOTTEN_AT_ONCE: Final = 250
@@ -41,7 +40,7 @@ _NOTHING: Final = _Part(
 )
 
 
-class Arrivals:
+class Received:
     """What arrived of one run. All columns are of one length, a row for each different message, by ascending number."""
 
     __slots__ = ("_parts", "copies", "digests_noted", "unanswered")
@@ -118,7 +117,7 @@ class Arrivals:
         """Which of these numbers may be messages of this run."""
         return numbers < _REACH + _REACH_A_MESSAGE * self.copies
 
-    def add(self, other: "Arrivals") -> None:
+    def add(self, other: "Received") -> None:
         """What arrived at another sink as well."""
         whole = other._whole()
         self._append(whole.numbers, whole.recipients, whole.damaged, whole.first_ns, other.digests)
@@ -230,12 +229,12 @@ class Runs:
 
     def __init__(self) -> None:
         self.unmarked = 0
-        self._arrivals: dict[str, Arrivals] = {}
+        self._arrivals: dict[str, Received] = {}
         """The one that got something last is the last."""
 
-    def of(self, run_id: str) -> Arrivals:
+    def of(self, run_id: str) -> Received:
         """What arrived of this run; empty when nothing did."""
-        return self._arrivals.get(run_id) or Arrivals()
+        return self._arrivals.get(run_id) or Received()
 
     @property
     def ids(self) -> list[str]:
@@ -268,7 +267,7 @@ class Runs:
             self._enter(run_id, *(column[rows] for column in columns))
 
     def _enter(self, run_id: str, *columns: NDArray[Any]) -> None:
-        arrivals = self._arrivals.get(run_id) or Arrivals()
+        arrivals = self._arrivals.get(run_id) or Received()
         self.unmarked += arrivals.enter(*columns)
         if arrivals.copies:
             if self._arrivals.pop(run_id, None) is None and len(self._arrivals) >= MAX_RUNS:

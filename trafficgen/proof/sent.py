@@ -28,10 +28,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trafficgen import digits
 from trafficgen.errors import ResultsError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.host.output import Output
+from trafficgen.proof import digits
 
 OPTION: Final = "--manifest"
 MAGIC: Final = b"# traffic-gen manifest 2\n"
@@ -47,7 +47,7 @@ _ROWS_AT_ONCE: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Handed:
+class SentRecords:
     """Messages, all arrays of one length.
 
     Their numbers, recipients of each, when each began (0: not known), and who its recipients are, as one number
@@ -73,13 +73,13 @@ class Manifest:
 
     run_id: str
     planned: int
-    accepted: Handed
-    in_doubt: Handed
+    accepted: SentRecords
+    in_doubt: SentRecords
     boot_id: str
     wall_offset_ns: int
 
     @classmethod
-    def here(cls, run_id: str, planned: int, accepted: Handed, in_doubt: Handed) -> Self:
+    def here(cls, run_id: str, planned: int, accepted: SentRecords, in_doubt: SentRecords) -> Self:
         """Of a run on this machine."""
         return cls(run_id, planned, accepted, in_doubt, boot_id(), wall_offset_ns())
 
@@ -155,7 +155,7 @@ def _parsed(octets: digits.Text, top: bytes, line_end: int, tail: tuple[bytes, b
     return Manifest(head.run_id, head.planned, accepted, in_doubt, head.boot_id, head.wall_offset_ns)
 
 
-def _read(rows: digits.Text, kind: int) -> Handed:
+def _read(rows: digits.Text, kind: int) -> SentRecords:
     """The messages of one kind. ValueError when a line of theirs is not as `_rows` writes it."""
     found = rows[rows[:, 13] | _CAPITAL == kind]
     handed = _handed(found)
@@ -170,7 +170,7 @@ def _read(rows: digits.Text, kind: int) -> Handed:
     return handed
 
 
-def _rows(handed: Handed, kind: int, part: slice) -> digits.Text:
+def _rows(handed: SentRecords, kind: int, part: slice) -> digits.Text:
     numbers = handed.numbers[part]
     rows = np.full((numbers.size, _WIDTH), 32, np.uint8)
     rows[:, :12] = digits.to_text(numbers, 12)
@@ -183,10 +183,10 @@ def _rows(handed: Handed, kind: int, part: slice) -> digits.Text:
     return rows
 
 
-def _handed(rows: digits.Text) -> Handed:
+def _handed(rows: digits.Text) -> SentRecords:
     numbers, recipients, began_ns = (digits.from_text(rows[:, part]) for part in (_NUMBER, _RECIPIENTS, slice(-20, -1)))
     digests = np.full(len(rows), -1, np.int64)
     if rows.shape[1] == _WIDTH:
         known = digits.all_hexadecimal(rows[:, 20:28])
         digests[known] = digits.from_hexadecimal(rows[known, 20:28])
-    return Handed(numbers, recipients, began_ns, digests, rows[:, 13] & _CAPITAL == 0)
+    return SentRecords(numbers, recipients, began_ns, digests, rows[:, 13] & _CAPITAL == 0)

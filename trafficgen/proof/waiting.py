@@ -20,13 +20,13 @@ from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Delivery, Latency, Ledger
+from trafficgen.measure.parts import Delivery, Latency, LedgerCounts
 from trafficgen.plan import Plan, TcpTarget
-from trafficgen.proof.comparison import Delivery as Proof
+from trafficgen.proof.comparison import DeliveryProof as Proof
 from trafficgen.proof.comparison import Got, Sent, verify
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.remote_sink import RemoteSink
-from trafficgen.proof.sent import Handed, Manifest
+from trafficgen.proof.sent import Manifest, SentRecords
 from trafficgen.units import format_duration
 
 OPTION: Final = "--sink-api"
@@ -55,7 +55,7 @@ def sink_of(drain: Drain, plan: Plan) -> RemoteSink:
 
 def wait(
     sink: RemoteSink, patience_ns: int, manifest: Manifest, say: Callable[[str], None], control: RunControl
-) -> tuple[Ledger, Delivery]:
+) -> tuple[LedgerCounts, Delivery]:
     """Wait until everything accepted has arrived, or `patience_ns` has passed, or one more Ctrl-C.
 
     SetupError when the sink does not answer at last. While it is waited for it may be away for a while, since a sink
@@ -92,7 +92,7 @@ def wait(
     latencies = Histogram()
     if proof.latencies_ns is not None:
         latencies.record_many(proof.latencies_ns)
-    return Ledger(proof.expected, proof.delivered, lost, doubles, proof.corrupted), Delivery(
+    return LedgerCounts(proof.expected, proof.delivered, lost, doubles, proof.corrupted), Delivery(
         drained_ns=max(last_ns - handed_over_ns, 0),
         inject_per_s=_per_s(expected, handed_over_ns - began_ns),
         delivered_per_s=_per_s(proof.delivered, max(last_ns, began_ns) - began_ns),
@@ -125,5 +125,5 @@ def _per_s(messages: int, elapsed_ns: int) -> float:
     return messages * NS_PER_S / elapsed_ns if elapsed_ns > 0 else 0.0
 
 
-def _sent(handed: Handed) -> Sent:
+def _sent(handed: SentRecords) -> Sent:
     return Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests, handed.mendable)

@@ -13,7 +13,7 @@ from trafficgen.measure.results import Results
 from trafficgen.report import words
 from trafficgen.report.sections import Row, Section, Tone
 from trafficgen.units import format_duration
-from trafficgen.verdict.quantities import Kind
+from trafficgen.verdict.quantities import QuantityKind
 from trafficgen.verdict.thresholds import parse_threshold
 
 
@@ -69,21 +69,21 @@ def value_in_words(verdict: ThresholdVerdict) -> str:
         return words.three_digits(verdict.value)
 
 
-def quantities_in_words(values: Sequence[float | None], kind: Kind) -> tuple[str, ...]:
+def quantities_in_words(values: Sequence[float | None], kind: QuantityKind) -> tuple[str, ...]:
     """Values that are meant to be compared: durations in one unit."""
-    if kind is Kind.DURATION:
+    if kind is QuantityKind.DURATION:
         return words.together(values)
     return tuple("–" if value is None else quantity_in_words(value, kind) for value in values)
 
 
-def quantity_in_words(value: float, kind: Kind) -> str:
+def quantity_in_words(value: float, kind: QuantityKind) -> str:
     """`value` in the unit that suits it."""
     match kind:
-        case Kind.DURATION:
+        case QuantityKind.DURATION:
             return format_duration(value)
-        case Kind.SHARE:
+        case QuantityKind.SHARE:
             return words.share(value, 1)
-        case Kind.RATE:
+        case QuantityKind.RATE:
             return f"{words.rate(value)}/s"
-        case Kind.COUNT:
+        case QuantityKind.COUNT:
             return words.count(value)

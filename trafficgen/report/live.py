@@ -44,7 +44,7 @@ class Status:
         return "  ".join((self.elapsed, *self.outcomes, *self.speeds, f"{self.done:.0%}", self.left)).rstrip()
 
 
-class Progress:
+class ProgressLine:
     """Snapshots in, `Status` out. `planned` messages, `duration_ns` of time, whichever comes first; None: no limit."""
 
     def __init__(self, *, planned: int | None, duration_ns: int | None) -> None:
@@ -84,7 +84,7 @@ class Progress:
 class Live:
     """A context manager that shows how a run goes.
 
-    `stream` is usually stderr. `planned` and `duration_ns` as in `Progress`.
+    `stream` is usually stderr. `planned` and `duration_ns` as in `ProgressLine`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Live:
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._on_terminal = self._stream.isatty() and environment.get("TERM") != "dumb"
-        self._progress = Progress(planned=planned, duration_ns=duration_ns)
+        self._progress = ProgressLine(planned=planned, duration_ns=duration_ns)
         self._seconds_shown = 0
         self._display: RichLive | None = None
         self._gone = False

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency, Messages
+from trafficgen.measure.parts import Latency, MessageCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.plan import Stage
@@ -177,7 +177,7 @@ def _verdict(run: Results) -> list[str] | None:
     return [verdict[0], "good" if verdict[1] is Tone.GOOD else "bad"] if verdict else None
 
 
-def _outcomes(messages: Messages) -> str:
+def _outcomes(messages: MessageCounts) -> str:
     parts = [f"{words.count(messages.accepted)} of {words.count(messages.started)} accepted"]
     others = (("rejected", messages.rejected_temporary + messages.rejected_permanent), ("failed", messages.failed),
               ("in doubt", messages.in_doubt), ("not started", messages.not_started))  # fmt: skip

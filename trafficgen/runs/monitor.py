@@ -1,6 +1,6 @@
 """A run that is watched while it goes: its file kept, its window cut out, its thresholds judged.
 
-Takes     a plan, and a `Watch`: where results go, what they must keep to, which part of the run counts
+Takes     a plan, and a `MonitorOptions`: where results go, what they must keep to, which part of the run counts
 Gives     `Results` with their window and the verdict of each threshold
 Ends      the run early when it was asked to abort and a threshold fails
 Not here  the run (course), what thresholds mean (verdict), who looks on (report, observers)
@@ -32,7 +32,7 @@ from trafficgen.workload.shares import domain_names, domain_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class MonitorOptions:
     """What to look for. Times in ns since the run began.
 
     `from_ns`, `to_ns`: the window that verdicts are made from; 0 and None: the whole run. `abort_after_ns`: from then
@@ -53,7 +53,7 @@ Observer = Callable[[Results], None]
 
 def run_watched(
     plan: Plan,
-    watch: Watch,
+    watch: MonitorOptions,
     *,
     journal: Journal | None = None,
     observers: Sequence[Observer] = (),
@@ -67,7 +67,7 @@ def run_watched(
     made it writes the whole ones. `manifest`, `drain` and `control` are the run's."""
     plan, control = plan.identified(), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
-    watcher = _Watcher(plan, watch, journal, observers, control, isolation)
+    watcher = _Monitor(plan, watch, journal, observers, control, isolation)
 
     def see(now: Progress) -> None:
         watcher.see(now)
@@ -82,11 +82,11 @@ def run_watched(
     return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
 
 
-class _Watcher:
+class _Monitor:
     def __init__(
         self,
         plan: Plan,
-        watch: Watch,
+        watch: MonitorOptions,
         journal: Journal | None,
         observers: Sequence[Observer],
         control: RunControl,

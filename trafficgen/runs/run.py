@@ -22,22 +22,22 @@ from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
-from trafficgen.engine.supervisor import Account, Supervisor
+from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.errors import PlanError, StoppedError, TrafficgenError
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import Interrupts, RunControl
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import Delivery, Host, Ledger, StoppedBy
+from trafficgen.measure.parts import Delivery, Host, LedgerCounts, StoppedBy
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan
 from trafficgen.proof import waiting as drains
 from trafficgen.proof.comparison import compare
-from trafficgen.proof.received import Arrivals
-from trafficgen.proof.sent import Handed, Manifest, check_writable
+from trafficgen.proof.received import Received
+from trafficgen.proof.sent import Manifest, SentRecords, check_writable
 from trafficgen.proof.waiting import Drain
-from trafficgen.sink.listen.embedded import EmbeddedSink
+from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.workload import Messages
 from trafficgen.workload.shares import domain_names, domain_shares
 
@@ -160,7 +160,7 @@ def default_workers(sessions: int, *, embedded: bool) -> int:
     return max(cores - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
 
 
-def _caveats(account: Account) -> list[Caveat]:
+def _caveats(account: RunAccount) -> list[Caveat]:
     """What only the run itself knows of how it went."""
     found = [Caveat.of(CaveatKind.ACCOUNT_DIFFERS, difference) for difference in account.differences]
     if ended := account.ended_workers:
@@ -169,7 +169,7 @@ def _caveats(account: Account) -> list[Caveat]:
     return found
 
 
-def _proof(plan: Plan, account: Account, sink: EmbeddedSink, caveats: list[Caveat]) -> Ledger | None:
+def _proof(plan: Plan, account: RunAccount, sink: EmbeddedSink, caveats: list[Caveat]) -> LedgerCounts | None:
     """The sink's ledger held against the account, and what came over the wire in any case."""
     # The sink enters a message before it answers: whatever was accepted is in its ledger by now.
     try:
@@ -177,7 +177,7 @@ def _proof(plan: Plan, account: Account, sink: EmbeddedSink, caveats: list[Cavea
     except StoppedError:
         if account.snapshot.started:
             raise
-        received, arrivals = 0, Arrivals()  # of nothing that was begun, nothing has arrived
+        received, arrivals = 0, Received()  # of nothing that was begun, nothing has arrived
     accepted, in_doubt = account.snapshot.accepted, account.snapshot.in_doubt
     if not accepted <= received <= accepted + in_doubt:
         text = f"messages accepted: {accepted:,}, in doubt: {in_doubt:,}; that came to the sink: {received:,}"
@@ -196,19 +196,19 @@ def _proof(plan: Plan, account: Account, sink: EmbeddedSink, caveats: list[Cavea
     )
 
 
-def _manifest(plan: Plan, account: Account) -> Manifest:
+def _manifest(plan: Plan, account: RunAccount) -> Manifest:
     top = max((int(part.max()) for part in (account.accepted, account.in_doubt) if part.size), default=0)
     began_ns = np.zeros(top + 1, np.int64)
     began_ns[account.begins[0]] = account.begins[1]
 
-    def handed(numbers: NDArray[np.int64]) -> Handed:
+    def handed(numbers: NDArray[np.int64]) -> SentRecords:
         recipients, digests = _recipients(plan, account, numbers), _digests(plan, account, numbers)
-        return Handed(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
+        return SentRecords(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
 
     return Manifest.here(plan.run_id, account.planned, handed(account.accepted), handed(account.in_doubt))
 
 
-def _digests(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _digests(plan: Plan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Who the recipients of each of these messages are; -1 where that is not known.
 
     One recipient has nobody to be mixed up with, and which ones of several refused a message is not written down.
@@ -220,7 +220,7 @@ def _digests(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArra
     return digests
 
 
-def _recipients(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _recipients(plan: Plan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many recipients the server took each of these messages for."""
     counts = plan.workload.recipients_per_message
     if len(counts) == 1:
@@ -238,10 +238,10 @@ def _recipients(plan: Plan, account: Account, numbers: NDArray[np.int64]) -> NDA
 def _results(
     plan: Plan,
     route: Route,
-    account: Account,
+    account: RunAccount,
     started_at: datetime,
     stopped_by: StoppedBy,
-    ledger: Ledger | None,
+    ledger: LedgerCounts | None,
     delivery: Delivery | None,
     caveats: Sequence[Caveat],
 ) -> Results:

@@ -13,11 +13,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from trafficgen.gate.builds import Build
 from trafficgen.host.extras import advice
-from trafficgen.plan import TcpTarget
+from trafficgen.plan import Target, TcpTarget
+
+
+class ServerUnderTest(Protocol):
+    """Whose processes: who listens at `target`, or all of `cgroup`, a directory under /sys/fs/cgroup."""
+
+    @property
+    def target(self) -> Target | None: ...
+    @property
+    def cgroup(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +38,29 @@ class Usage:
     pids: frozenset[int] = frozenset()
 
 
-def read_usage(build: Build) -> Usage | None:
+def read_usage(server: ServerUnderTest) -> Usage | None:
     """Now; None where it cannot be had."""
-    if build.cgroup:
-        return _of_cgroup(Path(build.cgroup))
-    if not isinstance(build.target, TcpTarget):
+    if server.cgroup:
+        return _of_cgroup(Path(server.cgroup))
+    if not isinstance(server.target, TcpTarget):
         return None
     try:
         psutil: Any = import_module("psutil")
     except ImportError:
         return None
     try:
-        return _of_tree(psutil, _listeners(psutil, build.target.port))
+        return _of_tree(psutil, _listeners(psutil, server.target.port))
     except psutil.Error:
         return None
 
 
-def why_not(build: Build) -> str | None:
+def why_not(server: ServerUnderTest) -> str | None:
     """What has to change before anything can be read of this build; None where nothing is known to."""
-    if build.cgroup:
-        return None if _of_cgroup(Path(build.cgroup)) else f'there is no cgroup v2 with a cpu.stat at "{build.cgroup}"'
-    if not isinstance(build.target, TcpTarget):
+    if server.cgroup:
+        return (
+            None if _of_cgroup(Path(server.cgroup)) else f'there is no cgroup v2 with a cpu.stat at "{server.cgroup}"'
+        )
+    if not isinstance(server.target, TcpTarget):
         return "the processes behind a UNIX socket are not looked for; name their cgroup (--a-cgroup, --b-cgroup)"
     try:
         import_module("psutil")
@@ -59,12 +69,12 @@ def why_not(build: Build) -> str | None:
     return None
 
 
-def pids_of(build: Build, usage: Usage | None) -> frozenset[int]:
+def pids_of(server: ServerUnderTest, usage: Usage | None) -> frozenset[int]:
     """Its processes on this machine, as far as they can be known."""
-    if not build.cgroup:
+    if not server.cgroup:
         return usage.pids if usage else frozenset()
     try:
-        return frozenset(map(int, (Path(build.cgroup) / "cgroup.procs").read_text().split()))
+        return frozenset(map(int, (Path(server.cgroup) / "cgroup.procs").read_text().split()))
     except (OSError, ValueError):
         return frozenset()
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trafficgen.plan import Target, TcpTarget
-from trafficgen.protocol.smtp.capabilities import Offer
-from trafficgen.sink.bounces.bounces import ReturnPlan
+from trafficgen.protocol.smtp.capabilities import Capabilities
+from trafficgen.sink.bounces.bounces import BouncePlan
 from trafficgen.sink.listen.server import IDLE_S, STUCK_S
-from trafficgen.sink.policy.faults import Fault
+from trafficgen.sink.policy.faults import SinkFault
 from trafficgen.sink.policy.judge import PEACEFUL, Terms
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.responses import read
@@ -27,7 +27,7 @@ class Behaviour:
     kumo_odds: bool = False
     suffixes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[SinkFault, ...] = ()
     seed: int = 0
 
     @property
@@ -42,7 +42,7 @@ class Behaviour:
 
 
 @dataclass(frozen=True, slots=True)
-class Security:
+class SinkSecurity:
     """`at_once`: TLS from the first octet, else STARTTLS. Without a certificate one is made."""
 
     at_once: bool = False
@@ -60,18 +60,18 @@ class CapturePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class SinkConfig:
     """One sink."""
 
     listen: Target
-    offer: Offer = field(default_factory=Offer)
-    security: Security | None = None
+    offer: Capabilities = field(default_factory=Capabilities)
+    security: SinkSecurity | None = None
     behaviour: Behaviour = field(default_factory=Behaviour)
     ledger: bool = True
     ledger_file: Path | None = None
     api: TcpTarget | None = None
     capture: CapturePlan | None = None
-    returns: ReturnPlan | None = None
+    returns: BouncePlan | None = None
     workers: int = 1
     idle_s: float = IDLE_S
     stuck_s: float = STUCK_S

@@ -1,6 +1,6 @@
 """The sink alone, in the foreground, until somebody stops it.
 
-Takes     `Orders`; who wants to hear a line a second
+Takes     `SinkConfig`; who wants to hear a line a second
 Gives     the number of messages taken, when SIGINT or SIGTERM ends it
 Reloads   the response table when its file changes or on SIGHUP; a bad file changes nothing, and is said. Without one
           SIGHUP ends it
@@ -21,9 +21,9 @@ from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import raise_open_files
 from trafficgen.sink.api.api import Api, serving
-from trafficgen.sink.bounces.bounce_sender import Postman
-from trafficgen.sink.bounces.bounces import Returns
-from trafficgen.sink.config import Orders, Security
+from trafficgen.sink.bounces.bounce_sender import BounceSender
+from trafficgen.sink.bounces.bounces import Bounces
+from trafficgen.sink.config import SinkConfig, SinkSecurity
 from trafficgen.sink.listen.certificate import context_from, context_made_here
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy.destinations import Destinations
@@ -42,14 +42,14 @@ RETURNS: Final = "bounces and complaints about what was taken go to {}, and noth
 SMUGGLING: Final = "{} times a message held what would have ended it elsewhere: somebody tries to smuggle"
 
 
-def serve(orders: Orders, *, say: Say) -> int:
+def serve(orders: SinkConfig, *, say: Say) -> int:
     """Take mail until a signal comes."""
     raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(orders, say))
 
 
-async def _serve(orders: Orders, say: Say) -> int:
+async def _serve(orders: SinkConfig, say: Say) -> int:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -69,7 +69,7 @@ async def _serve(orders: Orders, say: Say) -> int:
 
 
 @asynccontextmanager
-async def open_sink(orders: Orders, say: Say) -> "AsyncIterator[tuple[Sink, Reload]]":
+async def open_sink(orders: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, Reload]]":
     """A sink that listens, and what reads its table again."""
     kept = orders.capture
     capture = Capture(kept.form, kept.path, kept.max_octets, say) if kept is not None else None
@@ -122,7 +122,7 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) ->
         say(sink.returns.line)
 
 
-def _policy(orders: Orders, say: Say, capture: Capture | None) -> Policy | None:
+def _policy(orders: SinkConfig, say: Say, capture: Capture | None) -> Policy | None:
     full = capture.full if capture is not None and orders.capture and orders.capture.max_octets else None
     if orders.behaviour.peaceful and orders.api is None and full is None:
         return None  # nobody to ask: the fast way
@@ -132,7 +132,7 @@ def _policy(orders: Orders, say: Say, capture: Capture | None) -> Policy | None:
     return Policy(terms, storage_full=full)
 
 
-def _returns(orders: Orders, policy: Policy | None, say: Say) -> Returns | None:
+def _returns(orders: SinkConfig, policy: Policy | None, say: Say) -> Bounces | None:
     plan = orders.returns
     if plan is None:
         return None
@@ -142,11 +142,11 @@ def _returns(orders: Orders, policy: Policy | None, say: Say) -> Returns | None:
     behaviour = orders.behaviour
     if policy is None or behaviour.responses is None:
         shipped = Destinations(read(DEFAULT_PROFILE), behaviour.suffixes, behaviour.seed, kumo=False, limits=Limits())
-        return Returns(plan, Postman(route, say), lambda: shipped, behaviour.seed)
-    return Returns(plan, Postman(route, say), lambda: policy.destinations, behaviour.seed)
+        return Bounces(plan, BounceSender(route, say), lambda: shipped, behaviour.seed)
+    return Bounces(plan, BounceSender(route, say), lambda: policy.destinations, behaviour.seed)
 
 
-def _context(security: Security | None) -> ssl.SSLContext | None:
+def _context(security: SinkSecurity | None) -> ssl.SSLContext | None:
     if security is None:
         return None
     if security.certificate is None:
@@ -157,7 +157,7 @@ def _context(security: Security | None) -> ssl.SSLContext | None:
 class Reload:
     """Watches the file of the response table."""
 
-    def __init__(self, orders: Orders, policy: Policy | None, say: Say) -> None:
+    def __init__(self, orders: SinkConfig, policy: Policy | None, say: Say) -> None:
         self._behaviour = orders.behaviour
         self._policy = policy
         self._say = say

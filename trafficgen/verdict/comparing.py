@@ -16,8 +16,8 @@ from typing import Any, Final
 from trafficgen.errors import ResultsError
 from trafficgen.measure.results import Results
 from trafficgen.verdict import signed_rank
-from trafficgen.verdict.quantities import Kind, parse_quantity
-from trafficgen.verdict.signed_rank import Interval
+from trafficgen.verdict.quantities import QuantityKind, parse_quantity
+from trafficgen.verdict.signed_rank import RankInterval
 
 QUANTITIES: Final = (
     "throughput", "avg", "p50", "p90", "p95", "p99", "p99.9", "max", "connect.p95", "end_of_data.p95", "accepted.rate",
@@ -34,11 +34,11 @@ class Compared:
     """One quantity. `ratio` is B's over A's; `interval` None: too few pairs."""
 
     name: str
-    kind: Kind
+    kind: QuantityKind
     a: float
     b: float
     ratio: float | None
-    interval: Interval | None
+    interval: RankInterval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,6 @@ def _compare(name: str, a: Sequence[Results], b: Sequence[Results]) -> Compared 
         return Compared(name, quantity.kind, median(before), median(after), median(after) / median(before), None)
     differences = [math.log(y / x) for x, y in zip(before, after, strict=True)]
     low, high = signed_rank.interval(differences, ALPHA)
-    interval = Interval(math.exp(low), math.exp(high)) if math.isfinite(low) else None
+    interval = RankInterval(math.exp(low), math.exp(high)) if math.isfinite(low) else None
     ratio = math.exp(signed_rank.estimate(differences))
     return Compared(name, quantity.kind, median(before), median(after), ratio, interval)

@@ -17,7 +17,7 @@ from trafficgen.verdict.rule import Better, Comparison, Values, compare
 from trafficgen.verdict.signed_rank import critical
 
 
-class Trouble(Enum):
+class ControlTrouble(Enum):
     """Why nothing is judged."""
 
     BIASED = "biased"
@@ -32,7 +32,7 @@ class Control:
 
     comparison: Comparison
     resolvable: float
-    trouble: Trouble | None
+    trouble: ControlTrouble | None
 
     @property
     def reason(self) -> str:
@@ -41,9 +41,9 @@ class Control:
         measured = f"{one.metric.name} of A against A is {one.ratio:.3f}× [{low_high.low:.3f}, {low_high.high:.3f}]"
         asked = abs(one.margin_ratio - 1)
         match self.trouble:
-            case Trouble.BIASED:
+            case ControlTrouble.BIASED:
                 return f"{measured}: A differs from itself, so a difference of B would say nothing"
-            case Trouble.NOISY:
+            case ControlTrouble.NOISY:
                 return (
                     f"{measured}: this machine is too noisy for a margin of {asked:.2%}; it could resolve "
                     f"{self.resolvable:.2%}, or this margin with longer runs or more pairs"
@@ -63,9 +63,9 @@ def check(values: Values, *, alpha: float, last_look: int) -> Control:
     resolvable = math.exp(half) - 1 if lower else 1 - math.exp(-half)
     trouble = None
     if not low <= 0 <= high and abs(one.ratio - 1) >= abs(one.margin_ratio - 1) / 2:
-        trouble = Trouble.BIASED
+        trouble = ControlTrouble.BIASED
     elif resolvable > abs(one.margin_ratio - 1):
-        trouble = Trouble.NOISY
+        trouble = ControlTrouble.NOISY
     return Control(one, resolvable, trouble)
 
 

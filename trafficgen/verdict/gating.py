@@ -15,7 +15,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.errors import ExitCode
-from trafficgen.verdict.control import Control, Trouble, check, worst
+from trafficgen.verdict.control import Control, ControlTrouble, check, worst
 from trafficgen.verdict.order import balanced_order
 from trafficgen.verdict.quantities import is_quantity, parse_quantity
 from trafficgen.verdict.rule import (
@@ -179,7 +179,7 @@ def _controls(design: Design, plan: Sequence[Step], sound: Mapping[int, Trial]) 
 
 
 def _refused(control: Control, controls: tuple[Control, ...]) -> Ended:
-    if control.trouble is Trouble.NOISY:
+    if control.trouble is ControlTrouble.NOISY:
         return Ended(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, control.reason, controls)
     return Ended(None, ExitCode.NOT_VALID, control.reason, controls)
 

@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Messages, Rate
+from trafficgen.measure.parts import MessageCounts, Rate
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import STRETCHES
 from trafficgen.verdict.rule import Better
@@ -29,7 +29,7 @@ class Measured(Protocol):
     """What numbers are read from: whole results, or a window of them."""
 
     @property
-    def messages(self) -> Messages: ...
+    def messages(self) -> MessageCounts: ...
     @property
     def rate(self) -> Rate: ...
     @property
@@ -38,7 +38,7 @@ class Measured(Protocol):
     def domain_histograms(self) -> Mapping[str, Histogram]: ...
 
 
-class Kind(Enum):
+class QuantityKind(Enum):
     """In which unit a value is given."""
 
     DURATION = "ns"
@@ -66,7 +66,7 @@ class Quantity:
     "p99", or "rate" or "count"."""
 
     name: str
-    kind: Kind
+    kind: QuantityKind
     subject: str
     form: str
     domain: str | None = None
@@ -79,7 +79,7 @@ class Quantity:
     def read(self, results: Results) -> float | None:
         """Its value; None when nothing was measured that it could be taken from."""
         measured: Measured = results.window or results
-        if self.kind is Kind.DURATION:
+        if self.kind is QuantityKind.DURATION:
             histogram = self._histogram(results, measured)
             return _aggregate(histogram, self.form) if histogram and histogram.count else None
         if self.subject == "throughput":
@@ -99,15 +99,15 @@ def parse_quantity(text: str) -> Quantity:
     name = text.strip()
     if found := _DOMAIN.fullmatch(name):
         if _is_aggregate(found[2]):
-            return Quantity(name, Kind.DURATION, "latency", found[2], found[1])
+            return Quantity(name, QuantityKind.DURATION, "latency", found[2], found[1])
         raise ValueError(f'expected domain{{NAME}}.p95 or another percentile, avg, min, med or max, got "{name}"')
     if name == "throughput":
-        return Quantity(name, Kind.RATE, name, "rate")
+        return Quantity(name, QuantityKind.RATE, name, "rate")
     subject, _, form = name.partition(".") if not _is_aggregate(name) else ("latency", ".", name)
     if subject in ("latency", *STRETCHES) and _is_aggregate(form):
-        return Quantity(name, Kind.DURATION, subject, form)
+        return Quantity(name, QuantityKind.DURATION, subject, form)
     if subject in OUTCOMES and form in ("rate", "count"):
-        return Quantity(name, Kind.SHARE if form == "rate" else Kind.COUNT, subject, form)
+        return Quantity(name, QuantityKind.SHARE if form == "rate" else QuantityKind.COUNT, subject, form)
     nearest = get_close_matches(name, _NAMES, 1, 0.5)
     hint = f'; did you mean "{nearest[0]}"?' if nearest else "; try p99, throughput or accepted.rate"
     raise ValueError(f'expected a known metric, got "{name}"{hint}')
@@ -147,7 +147,7 @@ def _aggregate(histogram: Histogram, form: str) -> float | None:
     return histogram.quantile_ns(float(f"{found[1]}e-2"))
 
 
-def _outcome(messages: Messages, name: str, *, share: bool) -> float | None:
+def _outcome(messages: MessageCounts, name: str, *, share: bool) -> float | None:
     if name == "rejected":
         number = messages.rejected_temporary + messages.rejected_permanent
     else:

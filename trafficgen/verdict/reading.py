@@ -12,7 +12,7 @@ from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results
 from trafficgen.units import parse_duration
 from trafficgen.verdict.gating import Step, Trial
-from trafficgen.verdict.quantities import Kind, parse_quantity
+from trafficgen.verdict.quantities import QuantityKind, parse_quantity
 from trafficgen.verdict.rule import Better, Metric
 
 DEFAULT_METRICS: Final = ("throughput:5%", "p99:10%+2ms")
@@ -38,9 +38,9 @@ def parse_metric(text: str) -> Metric:
     if name in SERVER_METRICS:
         return Metric(name, Better.LOWER, float(percent or 5) / 100)
     quantity = parse_quantity(name)
-    if quantity.kind not in (Kind.DURATION, Kind.RATE):
+    if quantity.kind not in (QuantityKind.DURATION, QuantityKind.RATE):
         raise ValueError(f'"{name}" must be the same in every run; compare a latency or the throughput')
-    is_latency = quantity.kind is Kind.DURATION
+    is_latency = quantity.kind is QuantityKind.DURATION
     if floor and not is_latency:
         raise ValueError(f'only a latency has an absolute floor, got "{text}"')
     floor_ns = parse_duration(floor) if floor else 0

@@ -23,7 +23,7 @@ from statistics import median
 from typing import Final
 
 from trafficgen.verdict import signed_rank, student
-from trafficgen.verdict.signed_rank import Interval
+from trafficgen.verdict.signed_rank import RankInterval
 
 MAX_METRICS: Final = 3
 """Each further metric makes every other harder to decide."""
@@ -90,8 +90,8 @@ class Comparison:
     median_a: float
     median_b: float
     ratio: float
-    interval: Interval
-    t_interval: Interval
+    interval: RankInterval
+    t_interval: RankInterval
     p: float
     alpha: float
     margin_ratio: float
@@ -215,8 +215,8 @@ def _worst(verdicts: Sequence[Verdict | None]) -> Verdict | None:
     return min(verdicts, key=order.index)
 
 
-def _as_ratio(interval: Interval) -> Interval:
-    return Interval(math.exp(interval.low), math.exp(interval.high))
+def _as_ratio(interval: RankInterval) -> RankInterval:
+    return RankInterval(math.exp(interval.low), math.exp(interval.high))
 
 
 def _listed(numbers: Sequence[int]) -> str:

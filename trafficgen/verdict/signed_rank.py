@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 
-class Interval(NamedTuple):
+class RankInterval(NamedTuple):
     """Both ends belong to it; infinite when there are too few pairs for the level asked for."""
 
     low: float
@@ -38,7 +38,7 @@ def estimate(differences: Sequence[float]) -> float:
     return median(_walsh_averages(differences))
 
 
-def interval(differences: Sequence[float], alpha: float) -> Interval:
+def interval(differences: Sequence[float], alpha: float) -> RankInterval:
     """All shifts that the test does not reject at level `alpha`.
 
     It holds the true middle with a probability of at least 1 - `alpha`; with ties, by more (Noether 1967: the interval
@@ -46,9 +46,9 @@ def interval(differences: Sequence[float], alpha: float) -> Interval:
     """
     cut = critical(len(differences), alpha)
     if cut is None:
-        return Interval(-math.inf, math.inf)
+        return RankInterval(-math.inf, math.inf)
     averages = sorted(_walsh_averages(differences))
-    return Interval(averages[cut], averages[-1 - cut])
+    return RankInterval(averages[cut], averages[-1 - cut])
 
 
 @cache

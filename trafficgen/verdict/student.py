@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from functools import cache
 from statistics import fmean, stdev
 
-from trafficgen.verdict.signed_rank import Interval
+from trafficgen.verdict.signed_rank import RankInterval
 
 
-def t_interval(differences: Sequence[float], alpha: float) -> Interval:
+def t_interval(differences: Sequence[float], alpha: float) -> RankInterval:
     """The mean, with its two-sided interval at level 1 - `alpha`; infinite below two values."""
     if len(differences) < 2:
-        return Interval(-math.inf, math.inf)
+        return RankInterval(-math.inf, math.inf)
     middle = fmean(differences)
     half = t_quantile(alpha, len(differences) - 1) * stdev(differences) / math.sqrt(len(differences))
-    return Interval(middle - half, middle + half)
+    return RankInterval(middle - half, middle + half)
 
 
 @cache

@@ -19,7 +19,7 @@ from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
 from trafficgen.measure.results import Results
 from trafficgen.plan import Plan
 from trafficgen.units import parse_duration, parse_rate
-from trafficgen.verdict.quantities import Kind, Quantity, matching_domain, parse_quantity
+from trafficgen.verdict.quantities import Quantity, QuantityKind, matching_domain, parse_quantity
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<=": operator.le, ">=": operator.ge, "===": operator.eq, "==": operator.eq, "!=": operator.ne,
@@ -82,19 +82,19 @@ def rejudge(thresholds: Sequence[Threshold], results: Results) -> Results:
     return replace(results, thresholds=judge_all(thresholds, results))
 
 
-def _limit(kind: Kind, text: str, whole: str) -> float:
+def _limit(kind: QuantityKind, text: str, whole: str) -> float:
     match kind:
-        case Kind.DURATION:
+        case QuantityKind.DURATION:
             if text[-1:].isdigit():
                 raise ValueError(f'expected a limit with its unit such as 250ms or 1.5s, got "{whole}"')
             return parse_duration(text)
-        case Kind.RATE:
+        case QuantityKind.RATE:
             return parse_rate(text)
-        case Kind.SHARE:
+        case QuantityKind.SHARE:
             if not (found := _SHARE.fullmatch(text)):
                 raise ValueError(f'expected a share such as 0.999 or 99.9%, got "{whole}"')
             return float(found[1]) / (100 if found[2] else 1)
-        case Kind.COUNT:
+        case QuantityKind.COUNT:
             if not _COUNT.fullmatch(text):
                 raise ValueError(f'expected a whole number of messages, got "{whole}"')
             return int(text)

@@ -1,11 +1,11 @@
 """What is sent.
 
-Gives     `Messages`, the messages of a plan by number; `Message`, one of them ready for the wire; `check`, which
+Gives     `Messages`, the messages of a plan by number; `BuiltMessage`, one of them ready for the wire; `check`, which
           refuses a plan before anything is started for it; `prepared` and `mendable`, for a plan with a corpus
 Not here  when they start (schedule), how they are handed over (engine)
 """
 
 from trafficgen.workload.corpus import mendable, prepared
-from trafficgen.workload.messages import Message, Messages, check
+from trafficgen.workload.messages import BuiltMessage, Messages, check
 
-__all__ = ["Message", "Messages", "check", "mendable", "prepared"]
+__all__ = ["BuiltMessage", "Messages", "check", "mendable", "prepared"]

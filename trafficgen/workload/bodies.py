@@ -24,7 +24,7 @@ from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
 from mboxgen.text import prose
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile
-from trafficgen.workload.columns import Columns, Layout, Rows, Table, strings
+from trafficgen.workload.columns import Columns, ColumnTable, Layout, Rows, strings
 from trafficgen.workload.grid import NUMBER, digits, numbers
 
 MAX_POOL_OCTETS: Final = 64 * 1024 * 1024
@@ -50,7 +50,7 @@ _LONGEST_LINE: Final = 78 + 2
 _FILLING: Final = b"this line gives the body its exact size, and its number is its own,"
 
 
-class Cut(NamedTuple):
+class BodyCut(NamedTuple):
     """Bodies by column; a tail ends in the end of data, and the checksum is of body and tail without that."""
 
     bodies: list[memoryview]
@@ -73,11 +73,11 @@ class TextBodies:
         self._crc32 = np.concatenate([checksums.prefixes(octets, ends) for octets, ends in made])
         self._last_lines = [_last_line(octets) for octets in range(_LAST_LINES + _LONGEST_LINE)]
         self._last_crc32 = _shifted(checksums.each(self._last_lines), _NUMBER)
-        self._tails = Layout((Table("octets", self._last_lines), NUMBER, b"\r\n" + END_OF_DATA))
+        self._tails = Layout((ColumnTable("octets", self._last_lines), NUMBER, b"\r\n" + END_OF_DATA))
         self._numbers = _Numbers()
         self._cuts = _Cuts(self._ends, [memoryview(octets) for octets, _ in made], self._stride)
 
-    def cut(self, pools: NDArray[np.int64], octets: NDArray[np.int64], grid: int) -> Cut:
+    def cut(self, pools: NDArray[np.int64], octets: NDArray[np.int64], grid: int) -> BodyCut:
         """Bodies of exactly `octets` each (0, or 2 and more); the messages' numbers make their last lines unique."""
         starts = pools * self._stride
         places = np.searchsorted(self._ends, starts + np.maximum(octets - _LAST_LINES, 0), side="right") - 1
@@ -87,11 +87,11 @@ class TextBodies:
             # No step of a Python loop a message, and no octet read for the checksum: benchmarks/workload.py.
             tails = self._tails.rows(Columns({"octets": rest}, {"number": digits(grid)}, {}))
             crcs = checksums.shift(self._crc32[places], rest) ^ self._last_crc32[rest]
-            return Cut(bodies, tails, crcs ^ self._numbers.crc32(numbers(grid)))
+            return BodyCut(bodies, tails, crcs ^ self._numbers.crc32(numbers(grid)))
         number_texts = strings(digits(grid)).tolist()
         lines = [self._short(length, number) for length, number in zip(rest.tolist(), number_texts, strict=True)]
         crcs = np.fromiter(map(crc32, lines, self._crc32[places].tolist()), np.uint32, count=len(lines))
-        return Cut(bodies, Rows([lines, END_OF_DATA]), crcs)
+        return BodyCut(bodies, Rows([lines, END_OF_DATA]), crcs)
 
     def _short(self, octets: int, number: bytes) -> bytes:
         if octets >= _NUMBER:

@@ -55,14 +55,14 @@ class Digits(NamedTuple):
     width: int
 
 
-class Table(NamedTuple):
+class ColumnTable(NamedTuple):
     """A piece of a row that is one of several texts; the column `key` says which."""
 
     key: str
     texts: Sequence[bytes]
 
 
-Piece = bytes | str | Digits | Table
+Piece = bytes | str | Digits | ColumnTable
 """A constant, the name of a column of ready texts, digits, or a table to pick from."""
 
 
@@ -94,7 +94,7 @@ class Layout:
             else:
                 merged[-1] = whole
         self._parts = list(_parts(merged))
-        tables = [piece for piece in merged if isinstance(piece, Table)]
+        tables = [piece for piece in merged if isinstance(piece, ColumnTable)]
         self._lengths = [(table.key, np.fromiter(map(len, table.texts), np.int64)) for table in tables]
         self._texts = [piece for piece in merged if isinstance(piece, str)]
         constants = sum(len(piece) for piece in merged if isinstance(piece, bytes))
@@ -138,7 +138,7 @@ def _entries(column: _Column, part: slice) -> Iterable[bytes]:
 class _Picked:
     """A table's texts, as they are."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: ColumnTable) -> None:
         self._key = table.key
         self._texts = np.array(table.texts, dtype=object)
 
@@ -172,7 +172,7 @@ class _Matrix:
     Objects are what costs: one string of three hundred octets is made in less time than three that are joined.
     """
 
-    def __init__(self, fixed: Sequence[bytes | Digits], end: Table | None) -> None:
+    def __init__(self, fixed: Sequence[bytes | Digits], end: ColumnTable | None) -> None:
         self._digits: list[tuple[str, slice]] = []
         template = b""
         for piece in fixed:
@@ -209,7 +209,7 @@ def _parts(pieces: Sequence[Piece]) -> Iterator[_Part]:
         if isinstance(piece, bytes | Digits):
             fixed.append(piece)
             continue
-        end = piece if isinstance(piece, Table) and fixed else None
+        end = piece if isinstance(piece, ColumnTable) and fixed else None
         yield from _fixed(fixed, end)
         fixed = []
         if isinstance(piece, str):
@@ -219,7 +219,7 @@ def _parts(pieces: Sequence[Piece]) -> Iterator[_Part]:
     yield from _fixed(fixed, None)
 
 
-def _fixed(pieces: Sequence[bytes | Digits], end: Table | None) -> Iterator[_Part]:
+def _fixed(pieces: Sequence[bytes | Digits], end: ColumnTable | None) -> Iterator[_Part]:
     match pieces:
         case []:
             return
@@ -234,10 +234,10 @@ def _merge(left: Piece, right: Piece) -> Piece | None:
     match left, right:
         case bytes(), bytes():
             return left + right
-        case bytes(), Table(key, texts):
-            return Table(key, [left + text for text in texts])
-        case Table(key, texts), bytes():
-            return Table(key, [text + right for text in texts])
-        case Table(key, texts), Table(other, others) if key == other:
-            return Table(key, [text + more for text, more in zip(texts, others, strict=True)])
+        case bytes(), ColumnTable(key, texts):
+            return ColumnTable(key, [left + text for text in texts])
+        case ColumnTable(key, texts), bytes():
+            return ColumnTable(key, [text + right for text in texts])
+        case ColumnTable(key, texts), ColumnTable(other, others) if key == other:
+            return ColumnTable(key, [text + more for text, more in zip(texts, others, strict=True)])
     return None

@@ -23,7 +23,7 @@ from mboxgen.recipe import sizes
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Plan, SizedBodies
 from trafficgen.workload import people
-from trafficgen.workload.bodies import END_OF_DATA, MIN_BODY, Cut, FileBody, TextBodies
+from trafficgen.workload.bodies import END_OF_DATA, MIN_BODY, BodyCut, FileBody, TextBodies
 from trafficgen.workload.columns import Rows, hexadecimal
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span
@@ -79,7 +79,7 @@ class _Block(NamedTuple):
     """A grid block, ready but for the joining of its rows."""
 
     heads: Rows
-    cut: Cut
+    cut: BodyCut
     octets: NDArray[np.int64]
 
 

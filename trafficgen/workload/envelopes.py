@@ -20,7 +20,7 @@ from mboxgen import streams
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
 from trafficgen.workload import people, shares
-from trafficgen.workload.columns import Columns, Digits, Layout, Piece, Rows, Table, decimal, strings
+from trafficgen.workload.columns import Columns, ColumnTable, Digits, Layout, Piece, Rows, decimal, strings
 from trafficgen.workload.grid import GRID, NUMBER, digits
 
 LOCAL_PART: Final = b"user-"
@@ -105,13 +105,13 @@ class Envelopes:
 
     def _envelope_layout(self) -> Layout:
         senders = [f"MAIL FROM:<{sender.address}>\r\nRCPT TO:<".encode("ascii") for sender in self.senders]
-        return Layout((Table("sender", senders), *self._address_pieces("rcpt"), b">\r\nDATA\r\n"))
+        return Layout((ColumnTable("sender", senders), *self._address_pieces("rcpt"), b">\r\nDATA\r\n"))
 
     def _address_pieces(self, ready: str) -> list[Piece]:
         """The only address, or the first one to the last one, of which the column `ready` has most."""
         tag: list[Piece] = [b"+", NUMBER] if self._users.tagged else []
         user: list[Piece] = [ready] if self._several else [self._user, *tag]
-        return [LOCAL_PART, *user, Table("last_domain", self._at)]
+        return [LOCAL_PART, *user, ColumnTable("last_domain", self._at)]
 
     def _make_senders(self, count: int) -> tuple[Sender, ...]:
         raw = streams.raw(self._seed, "workload/sender-domain", 0, count)

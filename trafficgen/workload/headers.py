@@ -24,7 +24,7 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
 from trafficgen.proof import trace_header
 from trafficgen.workload import people
-from trafficgen.workload.columns import Columns, Digits, Layout, Piece, Table, hexadecimal
+from trafficgen.workload.columns import Columns, ColumnTable, Digits, Layout, Piece, hexadecimal
 from trafficgen.workload.envelopes import Envelopes, Sender
 from trafficgen.workload.grid import GRID, NUMBER, Span, digits
 
@@ -42,10 +42,10 @@ def header_layout(plan: Plan, date: str, envelopes: Envelopes, content: Sequence
     message_id_ends = [f".{plan.run_id}@{sender.domain}>\r\n".encode("ascii") for sender in senders]
     generated: dict[str, list[Piece]] = {
         "date": [folded("Date", date)],
-        "from": [Table("sender", [_from(sender) for sender in senders])],
+        "from": [ColumnTable("sender", [_from(sender) for sender in senders])],
         "to": [*envelopes.to_pieces, CRLF],
-        "subject": [b"Subject: ", Table("subject", people.subjects(plan.seed)), CRLF],
-        "message-id": [_message_id_start(plan, senders), NUMBER, Table("sender", message_id_ends)],
+        "subject": [b"Subject: ", ColumnTable("subject", people.subjects(plan.seed)), CRLF],
+        "message-id": [_message_id_start(plan, senders), NUMBER, ColumnTable("sender", message_id_ends)],
         **{line.partition(":")[0].lower(): [line.encode("ascii") + CRLF] for line in content},
     }
     pieces: list[Piece] = [*mark_pieces(plan.run_id)]
@@ -126,7 +126,7 @@ def users_own(plan: Plan) -> list[Piece]:
     pieces: list[Piece] = []
     for number, header in enumerate(plan.workload.headers):
         lines = [folded(header.name, value) for value, _ in header.values]
-        pieces.append(lines[0] if len(lines) == 1 else Table(f"header {number}", lines))
+        pieces.append(lines[0] if len(lines) == 1 else ColumnTable(f"header {number}", lines))
     return pieces
 
 

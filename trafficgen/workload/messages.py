@@ -25,7 +25,7 @@ from trafficgen.workload.grid import GRID, Span, spans
 _RECIPIENTS: Final = re.compile(rb"RCPT TO:<([^>]*)>").findall
 
 
-class Message(NamedTuple):
+class BuiltMessage(NamedTuple):
     """One message. `head + body + tail` is what follows the 354: CRLF, dots stuffed, the end of data at its end."""
 
     number: int
@@ -61,7 +61,7 @@ class Messages:
         self._contents = _contents(plan, date, self._envelopes)
         self._contents.prepare()
 
-    def block(self, first: int, last: int, step: int = 1) -> list[Message]:
+    def block(self, first: int, last: int, step: int = 1) -> list[BuiltMessage]:
         """Every `step`-th of the messages `first` … `last`-1, in order."""
         return [message for span in _spans(first, last, step) for message in self._span(span)]
 
@@ -102,7 +102,7 @@ class Messages:
             ]
         )
 
-    def _span(self, span: Span) -> Iterable[Message]:
+    def _span(self, span: Span) -> Iterable[BuiltMessage]:
         filled = self._contents.fill(span)
         addressed, part = self._envelopes.addressed(span.grid), span.part
         rows = zip(
@@ -111,7 +111,7 @@ class Messages:
             strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
-        return cast("Iterable[Message]", map(tuple.__new__, repeat(Message), rows))
+        return cast("Iterable[BuiltMessage]", map(tuple.__new__, repeat(BuiltMessage), rows))
 
 
 def check(plan: Plan) -> None:

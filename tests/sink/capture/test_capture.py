@@ -17,8 +17,9 @@ from trafficgen.errors import SetupError
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.dots import stuff
 from trafficgen.protocol.smtp.server import ServerSession
-from trafficgen.sink.listen.server import Counter, Store, Totals
-from trafficgen.sink.store.capture import Capture, Form, Keeper
+from trafficgen.sink.listen.server import Counter, Totals
+from trafficgen.sink.store.capture import Capture, CapturingStore, Form
+from trafficgen.sink.store.interface import Store
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n.dot\r\nFrom here\r\n>From there\r\n"
@@ -26,7 +27,7 @@ MESSAGE = b"Subject: x\r\n\r\nhello\r\n.dot\r\nFrom here\r\n>From there\r\n"
 
 def receive(capture: Capture, *messages: bytes, pieces: int = 1, store: Store | None = None) -> list[bytes]:
     """Messages of one session, each in so many pieces; the replies to them."""
-    keeper = Keeper(store or Counter(), capture)
+    keeper = CapturingStore(store or Counter(), capture)
     session = keeper.session = ServerSession(keeper)
     replies = []
     for message in messages:
@@ -82,7 +83,7 @@ def test_a_large_message_is_spooled_and_kept(tmp_path: Path) -> None:
 
 def test_a_message_cut_off_leaves_nothing(tmp_path: Path) -> None:
     capture = Capture(Form.FILES, tmp_path / "files", None)
-    keeper = Keeper(Counter(), capture)
+    keeper = CapturingStore(Counter(), capture)
     session = keeper.session = ServerSession(keeper)
     session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nDATA\r\n")
     session.feed(b"Subject: x\r\n\r\nhel")
@@ -163,7 +164,7 @@ def test_what_cannot_be_entered_is_not_kept_either(tmp_path: Path, form: Form, p
 @pytest.mark.parametrize("form", list(Form))
 def test_an_empty_message_is_kept_as_it_is_entered(tmp_path: Path, form: Form) -> None:
     capture, totals = Capture(form, tmp_path / "kept", None), Totals()
-    keeper = Keeper(Counter(totals), capture)
+    keeper = CapturingStore(Counter(totals), capture)
     session = keeper.session = ServerSession(keeper)
     session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\n")
     assert session.feed(b"BDAT 0 LAST\r\n").startswith(b"250")
@@ -183,7 +184,7 @@ def test_a_message_that_no_spool_can_hold_is_put_off_when_it_ends(tmp_path: Path
 
 def test_messages_under_way_share_the_memory_there_is(tmp_path: Path) -> None:
     capture = Capture(Form.FILES, tmp_path / "files", None)
-    keepers = [Keeper(Counter(), capture) for _ in range(80)]
+    keepers = [CapturingStore(Counter(), capture) for _ in range(80)]
     for keeper in keepers:
         for _ in range(9):
             keeper.piece(b"x" * 100_000)
@@ -195,7 +196,7 @@ def test_messages_under_way_share_the_memory_there_is(tmp_path: Path) -> None:
 
 def test_a_message_larger_than_all_that_may_be_kept_fills_no_spool(tmp_path: Path) -> None:
     capture = Capture(Form.FILES, tmp_path / "files", 1000)
-    keeper = Keeper(Counter(), capture)
+    keeper = CapturingStore(Counter(), capture)
     for _ in range(1000):
         keeper.piece(b"x" * 1000)
         assert capture.spooled <= 1000

@@ -7,18 +7,20 @@ from scipy.stats import binomtest
 
 from tests.sink.policy.sessions import Conversation, policy_of
 from trafficgen.errors import PlanError
-from trafficgen.protocol.smtp.capabilities import Offer
-from trafficgen.protocol.smtp.policy_hooks import Halt, Stage
-from trafficgen.sink.policy.faults import Kind, parse, read, tarpit
+from trafficgen.protocol.smtp.capabilities import Capabilities
+from trafficgen.protocol.smtp.policy_hooks import SessionStage, Suspension
+from trafficgen.sink.policy.faults import FaultKind, parse, read, tarpit
 
 
-def talk(kind: Kind, text: str, offer: Offer = Offer()) -> Conversation:  # noqa: B008  (frozen)
+def talk(kind: FaultKind, text: str, offer: Capabilities = Capabilities()) -> Conversation:  # noqa: B008  (frozen)
     return Conversation(policy_of(faults=[parse(kind, text)]), offer)
 
 
-@pytest.mark.parametrize("stage", [stage for stage in Stage if stage not in (Stage.STARTTLS, Stage.AUTH)])
-def test_every_stage_can_refuse(stage: Stage) -> None:
-    conversation = talk(Kind.REJECT, f"{stage.value}:451")
+@pytest.mark.parametrize(
+    "stage", [stage for stage in SessionStage if stage not in (SessionStage.STARTTLS, SessionStage.AUTH)]
+)
+def test_every_stage_can_refuse(stage: SessionStage) -> None:
+    conversation = talk(FaultKind.REJECT, f"{stage.value}:451")
     codes = [int(conversation.greet()[:3]), *conversation.codes(b"EHLO x\r\n"), *conversation.send(b"u@d.test")]
     codes += conversation.codes(b"QUIT\r\n")
     position = {"connect": 0, "helo": 1, "mail": 2, "rcpt": 3, "data": 4, "dot": 5, "quit": 6}[stage.value]
@@ -27,49 +29,49 @@ def test_every_stage_can_refuse(stage: Stage) -> None:
 
 
 def test_starttls_and_auth_can_refuse() -> None:
-    offer = Offer(starttls=True, auth=True)
-    assert talk(Kind.REJECT, "starttls:454", offer).codes(b"STARTTLS\r\n") == [454]
-    assert talk(Kind.REJECT, "auth:535", offer).codes(b"AUTH PLAIN AGEAYg==\r\n") == [535]
+    offer = Capabilities(starttls=True, auth=True)
+    assert talk(FaultKind.REJECT, "starttls:454", offer).codes(b"STARTTLS\r\n") == [454]
+    assert talk(FaultKind.REJECT, "auth:535", offer).codes(b"AUTH PLAIN AGEAYg==\r\n") == [535]
 
 
 def test_421_closes_the_session() -> None:
-    conversation = talk(Kind.REJECT, "rcpt:421")
+    conversation = talk(FaultKind.REJECT, "rcpt:421")
     assert conversation.send(b"u@d.test") == [250, 421]
     assert conversation.session.closed
 
 
 def test_a_message_is_taken_and_its_reply_lost() -> None:
-    conversation = talk(Kind.DROP, "dot:after")
+    conversation = talk(FaultKind.DROP, "dot:after")
     assert conversation.send(b"u@d.test") == [250, 250, 354]
-    assert conversation.session.halt is Halt.CLOSE
+    assert conversation.session.halt is Suspension.CLOSE
     assert conversation.session.unanswered
     assert len(conversation.bag.messages) == 1
 
 
 def test_a_message_is_neither_taken_nor_answered() -> None:
-    conversation = talk(Kind.RESET, "dot:before")
+    conversation = talk(FaultKind.RESET, "dot:before")
     assert conversation.send(b"u@d.test") == [250, 250, 354]
-    assert conversation.session.halt is Halt.RESET
+    assert conversation.session.halt is Suspension.RESET
     assert not conversation.session.unanswered
     assert conversation.bag.messages == []
 
 
 def test_a_stall_keeps_silent_whatever_comes() -> None:
-    conversation = talk(Kind.STALL, "dot:after")
+    conversation = talk(FaultKind.STALL, "dot:after")
     assert conversation.send(b"u@d.test") == [250, 250, 354]
-    assert conversation.session.halt is Halt.STALL
+    assert conversation.session.halt is Suspension.STALL
     assert conversation.say(b"NOOP\r\n" * 1000) == b""
     assert len(conversation.session._rest) == 0
 
 
 def test_a_stall_in_the_middle_of_a_message_reads_nothing_more() -> None:
-    conversation = talk(Kind.STALL, "data:after")
+    conversation = talk(FaultKind.STALL, "data:after")
     assert conversation.codes(b"MAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n") == [250, 250, 354]
-    assert conversation.session.halt is Halt.DEAFEN
+    assert conversation.session.halt is Suspension.DEAFEN
 
 
 def test_a_drip_says_it_all_and_marks_the_message_until_it_has() -> None:
-    conversation = talk(Kind.DRIP, "dot:5ms")
+    conversation = talk(FaultKind.DRIP, "dot:5ms")
     assert conversation.send(b"u@d.test") == [250, 250, 354, 250]
     assert conversation.session.drip_ns == 5_000_000
     assert conversation.session.unanswered
@@ -85,7 +87,7 @@ def test_a_tarpit_waits_at_every_stage() -> None:
 
 
 def test_garbage_is_no_reply() -> None:
-    conversation = talk(Kind.GARBAGE, "mail")
+    conversation = talk(FaultKind.GARBAGE, "mail")
     reply = conversation.say(b"MAIL FROM:<a@b.c>\r\n")
     assert reply.endswith(b"\r\n")
     assert not reply[:3].isdigit()
@@ -93,13 +95,17 @@ def test_garbage_is_no_reply() -> None:
 
 @pytest.mark.parametrize("odds", ["5%", "0.05", "1/20"])
 def test_odds_are_met(odds: str) -> None:
-    conversation = talk(Kind.REJECT, f"rcpt:450:{odds}")
+    conversation = talk(FaultKind.REJECT, f"rcpt:450:{odds}")
     counted = Counter(conversation.send(b"u@d.test")[1] for _ in range(5_000))
     assert binomtest(counted[450], 5_000, 0.05).pvalue > 1e-4
 
 
 def test_faults_come_on_top_of_the_table_and_delays_add_up() -> None:
-    faults = [parse(Kind.DELAY, "dot:1s"), parse(Kind.DELAY, "dot:2s"), parse(Kind.REJECT, "dot:452:50%")]
+    faults = [
+        parse(FaultKind.DELAY, "dot:1s"),
+        parse(FaultKind.DELAY, "dot:2s"),
+        parse(FaultKind.REJECT, "dot:452:50%"),
+    ]
     conversation = Conversation(policy_of("[default]\ndefer = 100", faults=faults))
     counted = Counter(conversation.send(b"u@d.test")[-1] for _ in range(2_000))
     assert set(counted) == {451, 452}
@@ -110,25 +116,25 @@ def test_faults_come_on_top_of_the_table_and_delays_add_up() -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "words"),
     [
-        (Kind.REJECT, "lunch:450", "expected one of connect"),
-        (Kind.REJECT, "rcpt", "STAGE:WHAT"),
-        (Kind.REJECT, "rcpt:250", "400 to 599"),
-        (Kind.REJECT, "rcpt:450:200%", "100 % at most"),
-        (Kind.REJECT, "rcpt:450:1/0", "expected odds"),
-        (Kind.DELAY, "dot:soon", "expected a duration"),
-        (Kind.DELAY, "dot:uniform:2s-1s", "the shorter time first"),
-        (Kind.DROP, "dot:during", "expected odds"),
+        (FaultKind.REJECT, "lunch:450", "expected one of connect"),
+        (FaultKind.REJECT, "rcpt", "STAGE:WHAT"),
+        (FaultKind.REJECT, "rcpt:250", "400 to 599"),
+        (FaultKind.REJECT, "rcpt:450:200%", "100 % at most"),
+        (FaultKind.REJECT, "rcpt:450:1/0", "expected odds"),
+        (FaultKind.DELAY, "dot:soon", "expected a duration"),
+        (FaultKind.DELAY, "dot:uniform:2s-1s", "the shorter time first"),
+        (FaultKind.DROP, "dot:during", "expected odds"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(kind: Kind, text: str, words: str) -> None:
+def test_what_cannot_be_meant_is_refused(kind: FaultKind, text: str, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         parse(kind, text)
 
 
 def test_a_tls_stall_comes_after_the_go_ahead() -> None:
-    conversation = talk(Kind.STALL, "starttls:after", Offer(starttls=True))
+    conversation = talk(FaultKind.STALL, "starttls:after", Capabilities(starttls=True))
     assert conversation.say(b"STARTTLS\r\n") == b"220 2.0.0 go ahead\r\n"
-    assert conversation.session.halt is Halt.STALL
+    assert conversation.session.halt is Suspension.STALL
 
 
 @pytest.mark.parametrize(

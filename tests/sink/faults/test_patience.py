@@ -9,7 +9,7 @@ import pytest
 from tests.sink.policy.sessions import policy_of
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.policy.faults import Kind, parse
+from trafficgen.sink.policy.faults import FaultKind, parse
 from trafficgen.sink.policy.judge import Policy
 
 Talk = Callable[[Sink, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -83,7 +83,7 @@ def test_a_stalled_session_ends_as_well(where: str) -> None:
         sweep(sink, 3)
         assert await reader.read() == b""
 
-    converse(talk, policy_of(faults=[parse(Kind.STALL, where)]))
+    converse(talk, policy_of(faults=[parse(FaultKind.STALL, where)]))
 
 
 def test_a_client_that_waits_for_us_is_not_hung_up_on() -> None:
@@ -94,4 +94,4 @@ def test_a_client_that_waits_for_us_is_not_hung_up_on() -> None:
         sweep(sink, 10)
         assert (await reader.readline()).startswith(b"250")
 
-    converse(talk, policy_of(faults=[parse(Kind.DELAY, "mail:50ms")]))
+    converse(talk, policy_of(faults=[parse(FaultKind.DELAY, "mail:50ms")]))

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from trafficgen.protocol.smtp.capabilities import Offer
-from trafficgen.protocol.smtp.policy_hooks import Halt
+from trafficgen.protocol.smtp.capabilities import Capabilities
+from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.server import ServerSession
-from trafficgen.sink.policy.faults import Fault
+from trafficgen.sink.policy.faults import SinkFault
 from trafficgen.sink.policy.judge import PEACEFUL, Policy, Terms
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.responses import Responses, parse
@@ -42,10 +42,13 @@ class Mailbag:
         self._pieces.clear()
 
 
+USUAL = Capabilities()
+
+
 class Conversation:
     """A session, what it took, and how long it waited."""
 
-    def __init__(self, policy: Policy | None, offer: Offer = Offer(), address: bytes = b"192.0.2.1") -> None:  # noqa: B008
+    def __init__(self, policy: Policy | None, offer: Capabilities = USUAL, address: bytes = b"192.0.2.1") -> None:
         self.bag = Mailbag()
         self.judge = policy.judge(address) if policy else None
         self.session = ServerSession(self.bag, self.judge, offer)
@@ -53,7 +56,7 @@ class Conversation:
 
     def greet(self) -> bytes:
         reply = self.session.greet()
-        while self.session.halt is Halt.WAIT:
+        while self.session.halt is Suspension.WAIT:
             self.waited_ns.append(self.session.wait_ns)
             reply += self.session.greet()
         return reply
@@ -63,8 +66,8 @@ class Conversation:
         replies = []
         for piece in pieces:
             replies.append(self.session.feed(piece))
-            while self.session.halt in (Halt.WAIT, Halt.DRIP):
-                if self.session.halt is Halt.WAIT:
+            while self.session.halt in (Suspension.WAIT, Suspension.DRIP):
+                if self.session.halt is Suspension.WAIT:
                     self.waited_ns.append(self.session.wait_ns)
                 replies.append(self.session.resume())
         return b"".join(replies)
@@ -87,7 +90,7 @@ def policy_of(
     table: str | Responses = PEACEFUL,
     *,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
-    faults: Iterable[Fault] = (),
+    faults: Iterable[SinkFault] = (),
     clock: Clock | None = None,
     suffixes: tuple[str, ...] = (),
     kumo_odds: bool = False,

@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Conversation, policy_of
-from trafficgen.protocol.smtp.capabilities import Offer
+from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.dots import DotReader, find_end, stuff
-from trafficgen.protocol.smtp.policy_hooks import Halt
-from trafficgen.sink.policy.faults import Kind, parse
+from trafficgen.protocol.smtp.policy_hooks import Suspension
+from trafficgen.sink.policy.faults import FaultKind, parse
 
 ENVELOPE = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"
 
 
 def test_ehlo_lists_what_is_offered_and_not_what_is_hidden() -> None:
-    lines = Conversation(None, Offer(auth=True, max_octets=5)).say(b"EHLO x\r\n").split(b"\r\n")
+    lines = Conversation(None, Capabilities(auth=True, max_octets=5)).say(b"EHLO x\r\n").split(b"\r\n")
     for word in (b"PIPELINING", b"SIZE 5", b"8BITMIME", b"SMTPUTF8", b"DSN", b"CHUNKING", b"ENHANCEDSTATUSCODES"):
         assert any(line[4:] == word for line in lines)
     assert b"250-AUTH PLAIN LOGIN XOAUTH2" in lines
     assert not any(b"STARTTLS" in line for line in lines)
-    hidden = Conversation(None, Offer(hidden=frozenset({"PIPELINING", "CHUNKING"}))).say(b"EHLO x\r\n")
+    hidden = Conversation(None, Capabilities(hidden=frozenset({"PIPELINING", "CHUNKING"}))).say(b"EHLO x\r\n")
     assert b"PIPELINING" not in hidden
     assert b"CHUNKING" not in hidden
 
@@ -110,9 +110,9 @@ def test_a_chunk_of_unknown_size_ends_the_session() -> None:
 
 
 def test_what_is_pipelined_before_tls_is_thrown_away() -> None:
-    talk = Conversation(None, Offer(starttls=True))
+    talk = Conversation(None, Capabilities(starttls=True))
     assert talk.codes(b"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<injected@a.test>\r\n") == [250, 220]
-    assert talk.session.halt is Halt.START_TLS
+    assert talk.session.halt is Suspension.START_TLS
     talk.session.secured()
     assert talk.codes(b"RCPT TO:<b@b.test>\r\n") == [503]
     assert b"STARTTLS" not in talk.say(b"EHLO x\r\n")
@@ -145,24 +145,25 @@ PLAIN = base64.b64encode(b"\0user\0secret")
 )
 def test_auth(lines: list[bytes], codes: list[int]) -> None:
     for pieces in ([b"".join(line + b"\r\n" for line in lines)], [line + b"\r\n" for line in lines]):
-        assert Conversation(None, Offer(auth=True)).codes(*pieces) == codes
+        assert Conversation(None, Capabilities(auth=True)).codes(*pieces) == codes
 
 
 def test_mail_waits_for_auth_or_tls_where_they_are_required() -> None:
-    talk = Conversation(None, Offer(auth=True, require_auth=True))
+    talk = Conversation(None, Capabilities(auth=True, require_auth=True))
     assert talk.codes(b"MAIL FROM:<a@a.test>\r\nAUTH PLAIN " + PLAIN + b"\r\nMAIL FROM:<a@a.test>\r\n") == [
         530,
         235,
         250,
     ]
-    talk = Conversation(None, Offer(starttls=True, require_tls=True))
+    talk = Conversation(None, Capabilities(starttls=True, require_tls=True))
     assert talk.codes(b"MAIL FROM:<a@a.test>\r\n") == [530]
 
 
 def test_lmtp_waits_and_then_does_what_was_decided_before_the_wait() -> None:
-    delay = parse(Kind.DELAY, "dot:1ms")
+    delay = parse(FaultKind.DELAY, "dot:1ms")
     at_once, later = (
-        Conversation(policy_of("[default]\ndefer = 50\n", faults=faults), Offer(lmtp=True)) for faults in ((), (delay,))
+        Conversation(policy_of("[default]\ndefer = 50\n", faults=faults), Capabilities(lmtp=True))
+        for faults in ((), (delay,))
     )
     for talk in (at_once, later):
         talk.say(b"LHLO me\r\n")
@@ -175,11 +176,11 @@ def test_lmtp_waits_and_then_does_what_was_decided_before_the_wait() -> None:
 
 def test_lmtp_answers_once_for_each_recipient() -> None:
     policy = policy_of('[domain."full.test"]\nbounce = 100')
-    talk = Conversation(policy, Offer(lmtp=True))
+    talk = Conversation(policy, Capabilities(lmtp=True))
     assert talk.codes(b"EHLO x\r\nLHLO x\r\n") == [500, 250]
     assert talk.send(b"a@b.test", b"a@full.test", b"c@b.test")[-3:] == [250, 550, 250]
     assert talk.bag.messages == [(b"Subject: x\r\n\r\nhello\r\n", 2)]
-    assert Conversation(None, Offer(lmtp=True)).send(b"a@b.test", b"c@b.test")[-2:] == [250, 250]
+    assert Conversation(None, Capabilities(lmtp=True)).send(b"a@b.test", b"c@b.test")[-2:] == [250, 250]
 
 
 tricky = st.lists(
@@ -226,7 +227,7 @@ said = st.lists(
 
 @given(said, sizes, st.sampled_from(["", "[default]\nbounce = 30\ndefer = 30\nstage = 'rcpt'\ndelay = '1s'"]))
 def test_anything_in_any_pieces_is_answered_the_same(said: list[bytes], sizes: list[int], table: str) -> None:
-    offer = Offer(auth=True, starttls=True, xclient=True)
+    offer = Capabilities(auth=True, starttls=True, xclient=True)
 
     def talk(pieces: list[bytes]) -> tuple[bytes, list[tuple[bytes, int]], bool]:
         conversation = Conversation(policy_of(table) if table else None, offer)

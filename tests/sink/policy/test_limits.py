@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Clock, Conversation, policy_of
-from trafficgen.protocol.smtp.capabilities import Offer
-from trafficgen.sink.policy.limits import MAX_CLIENTS, Bucket, Clients, Limits, Rate
+from trafficgen.protocol.smtp.capabilities import Capabilities
+from trafficgen.sink.policy.limits import MAX_CLIENTS, Bucket, Clients, Limits, RateLimit
 from trafficgen.sink.policy.tries import Attempts, Greylist
 
 MINUTE_NS = 60 * 10**9
@@ -18,7 +18,7 @@ MINUTE_NS = 60 * 10**9
 def test_a_bucket_never_lets_more_through_than_its_size_and_what_flowed_in(
     count: int, span_ns: int, gaps_ns: list[int]
 ) -> None:
-    bucket, now_ns, taken = Bucket(Rate(count, span_ns)), 10**12, 0
+    bucket, now_ns, taken = Bucket(RateLimit(count, span_ns)), 10**12, 0
     began_ns = now_ns
     for gap_ns in gaps_ns:
         now_ns += gap_ns
@@ -28,7 +28,7 @@ def test_a_bucket_never_lets_more_through_than_its_size_and_what_flowed_in(
 
 @given(st.integers(1, 100), st.integers(10**6, 10**10))
 def test_a_full_bucket_gives_its_size_at_once_and_then_one_by_one(count: int, span_ns: int) -> None:
-    bucket, now_ns = Bucket(Rate(count, span_ns)), 10**12
+    bucket, now_ns = Bucket(RateLimit(count, span_ns)), 10**12
     assert all(bucket.take(now_ns) for _ in range(count))
     assert not bucket.take(now_ns)
     assert bucket.take(now_ns + span_ns // count + 1)
@@ -38,7 +38,7 @@ def test_a_full_bucket_gives_its_size_at_once_and_then_one_by_one(count: int, sp
 
 def test_a_domain_gets_its_messages_a_minute_and_the_others_are_not_touched() -> None:
     clock = Clock()
-    limits = Limits(domain_rates=(("gmail.com", Rate(2, MINUTE_NS)),))
+    limits = Limits(domain_rates=(("gmail.com", RateLimit(2, MINUTE_NS)),))
     policy = policy_of(limits=limits, clock=clock)
     talks = [Conversation(policy), Conversation(policy)]
     assert [talk.send(b"u@gmail.com.traffic.test")[-1] for talk in talks] == [250, 250]
@@ -49,7 +49,7 @@ def test_a_domain_gets_its_messages_a_minute_and_the_others_are_not_touched() ->
 
 
 def test_envelopes_that_ride_along_are_counted_like_all_others() -> None:
-    policy = policy_of(limits=Limits(domain_rate=Rate(3, MINUTE_NS)))
+    policy = policy_of(limits=Limits(domain_rate=RateLimit(3, MINUTE_NS)))
     talk = Conversation(policy)
     envelope = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<u@d.test>\r\nDATA\r\n"
     assert talk.codes(envelope) == [250, 250, 354]
@@ -71,7 +71,7 @@ def test_a_client_has_so_many_sessions_and_gets_them_back() -> None:
 
 
 def test_a_client_sends_so_much_a_minute_from_all_its_sessions() -> None:
-    policy = policy_of(limits=Limits(client_rate=Rate(2, MINUTE_NS)))
+    policy = policy_of(limits=Limits(client_rate=RateLimit(2, MINUTE_NS)))
     talks = [Conversation(policy) for _ in range(3)]
     assert [talk.send(b"u@d.test")[-1] for talk in talks[:2]] == [250, 250]
     assert talks[2].send(b"u@d.test") == [421]
@@ -79,8 +79,8 @@ def test_a_client_sends_so_much_a_minute_from_all_its_sessions() -> None:
 
 
 def test_xclient_says_whose_limit_it_is() -> None:
-    policy = policy_of(limits=Limits(client_rate=Rate(1, MINUTE_NS)))
-    talk = Conversation(policy, Offer(xclient=True))
+    policy = policy_of(limits=Limits(client_rate=RateLimit(1, MINUTE_NS)))
+    talk = Conversation(policy, Capabilities(xclient=True))
     assert talk.send(b"u@d.test")[-1] == 250
     assert talk.codes(b"XCLIENT ADDR=198.51.100.7 NAME=mx.example\r\n") == [220]
     assert talk.send(b"u@d.test")[-1] == 250
@@ -124,7 +124,7 @@ def test_a_client_is_forgotten_with_its_last_session_when_it_has_no_rate() -> No
 
 
 def test_clients_with_a_rate_are_forgotten_before_memory_is_gone() -> None:
-    clients = Clients(Rate(1, 10**9))
+    clients = Clients(RateLimit(1, 10**9))
     for address in [b"kept", *(b"%d" % number for number in range(MAX_CLIENTS + 100))]:
         clients.enter(address)
         if address != b"kept":
@@ -161,7 +161,7 @@ def test_names_of_any_length_are_remembered_in_the_same_room() -> None:
 )
 def test_xclient_names_an_address_or_nothing(said: bytes) -> None:
     policy = policy_of(limits=Limits(connections_per_client=1))
-    talk = Conversation(policy, Offer(xclient=True))
+    talk = Conversation(policy, Capabilities(xclient=True))
     assert talk.codes(b"XCLIENT" + said + b"\r\n") == [501]
     assert talk.codes(b"XCLIENT ADDR=[UNAVAILABLE] NAME=[TEMPUNAVAIL]\r\n") == [220]
     assert len(policy.clients) == 1
@@ -169,7 +169,7 @@ def test_xclient_names_an_address_or_nothing(said: bytes) -> None:
 
 def test_one_session_that_names_many_clients_leaves_none_behind() -> None:
     policy = policy_of(limits=Limits(connections_per_client=1))
-    talk = Conversation(policy, Offer(xclient=True))
+    talk = Conversation(policy, Capabilities(xclient=True))
     for number in range(1000):
         assert talk.codes(b"XCLIENT ADDR=IPV6:2001:DB8::%x\r\n" % number) == [220]
     assert len(policy.clients) == 1

@@ -18,8 +18,8 @@ from trafficgen.errors import ExitCode
 from trafficgen.guard import Route
 from trafficgen.plan import TcpTarget
 from trafficgen.proof.remote_sink import RemoteSink
-from trafficgen.sink.bounces.bounce_sender import MAX_WAITING, MAX_WAITING_OCTETS, Letter, Postman
-from trafficgen.sink.bounces.bounces import ReturnPlan, Returns
+from trafficgen.sink.bounces.bounce_sender import MAX_WAITING, MAX_WAITING_OCTETS, BounceSender, OutgoingReport
+from trafficgen.sink.bounces.bounces import BouncePlan, Bounces
 from trafficgen.sink.policy.destinations import Destinations
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
@@ -154,10 +154,10 @@ def test_a_server_that_is_not_there_holds_nobody_up() -> None:
 
 @pytest.mark.parametrize(("octets", "most"), [(1, MAX_WAITING), (MAX_WAITING_OCTETS // 10, 10)])
 def test_what_waits_has_a_limit(octets: int, most: int) -> None:
-    async def fill() -> Postman:
-        postman = Postman(Route("nobody", ()), said.append)
+    async def fill() -> BounceSender:
+        postman = BounceSender(Route("nobody", ()), said.append)
         for _ in range(most + 7):
-            postman.post(Letter(b"me@a.test", bytes, octets))
+            postman.post(OutgoingReport(b"me@a.test", bytes, octets))
         return postman
 
     said: list[str] = []
@@ -168,9 +168,9 @@ def test_what_waits_has_a_limit(octets: int, most: int) -> None:
 def test_a_report_counts_with_all_that_it_holds() -> None:
     shipped = Destinations(read(DEFAULT_PROFILE), (), 1, kumo=False, limits=Limits())
 
-    async def answer() -> Letter:
-        postman = Postman(Route("nobody", ()), print)
-        returns = Returns(ReturnPlan(TcpTarget("127.0.0.1", 25), 1.0), postman, lambda: shipped, 1)
+    async def answer() -> OutgoingReport:
+        postman = BounceSender(Route("nobody", ()), print)
+        returns = Bounces(BouncePlan(TcpTarget("127.0.0.1", 25), 1.0), postman, lambda: shipped, 1)
         recipient, words = b"x@b.test", b"ORCPT=rfc822;" + b"y" * 1900
         returns.answer(returns.draw([recipient]), b"me@a.test", b"Subject: x\r\n", {recipient: words})
         return postman._queue.get_nowait()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trafficgen.proof import trace_header
-from trafficgen.proof.sent import Handed, Manifest
+from trafficgen.proof.sent import Manifest, SentRecords
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 RUN_ID = "9f3a6c1e02b4d857"
@@ -26,10 +26,10 @@ def take(receiver: SessionReceiver, octets: bytes, recipients: int = 1) -> None:
     receiver.whole(octets + b".\r\n", len(octets), recipients)
 
 
-def handed(*rows: tuple[int, int, int]) -> Handed:
+def handed(*rows: tuple[int, int, int]) -> SentRecords:
     """Messages by number, recipients, begin; who their recipients are is not known."""
     numbers, recipients, began_ns = np.array(rows, np.int64).reshape(-1, 3).T
-    return Handed(numbers, recipients, began_ns, np.full(len(rows), -1, np.int64))
+    return SentRecords(numbers, recipients, began_ns, np.full(len(rows), -1, np.int64))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from trafficgen.errors import ExitCode
 from trafficgen.plan import Corpus
 from trafficgen.proof import mailboxes
 from trafficgen.proof.comparison import Got, Sent, verify
-from trafficgen.proof.sent import Handed, Manifest, read
+from trafficgen.proof.sent import Manifest, SentRecords, read
 
 FROM = b"From ann@example.org Fri Nov 21 22:55:00 2025\n"
 HEADER = b"Subject: n\nFrom: ann@example.org\nDate: Thu, 01 Jan 1998 00:00:00 +0000\n"
@@ -117,7 +117,9 @@ def test_damage_is_still_damage_where_no_header_excuses_it(tmp_path: Path) -> No
 def test_a_manifest_says_which_headers_may_be_mended(tmp_path: Path) -> None:
     numbers, ones = np.arange(3), np.ones(3, np.int64)
     mendable = np.array([False, True, True])
-    Manifest.here(RUN_ID, 3, Handed(numbers, ones, ones, -ones, mendable), Handed.none()).write(tmp_path / "m")
+    Manifest.here(RUN_ID, 3, SentRecords(numbers, ones, ones, -ones, mendable), SentRecords.none()).write(
+        tmp_path / "m"
+    )
     back = read(tmp_path / "m").accepted
     assert back.numbers.tolist() == [0, 1, 2]
     assert back.mendable is not None

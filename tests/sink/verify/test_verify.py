@@ -16,7 +16,7 @@ from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.proof import trace_header
 from trafficgen.proof.comparison import Got, Sent, verify
-from trafficgen.proof.sent import Handed, Manifest, read
+from trafficgen.proof.sent import Manifest, SentRecords, read
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 from trafficgen.workload import Messages
@@ -93,7 +93,7 @@ def test_times_of_different_clocks_are_never_compared(
     tmp_path: Path, ledger_file: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "elsewhere.manifest"
-    Manifest(RUN_ID, 1, handed((0, 1, 5)), Handed.none(), "0123456789abcdef", 0).write(path)
+    Manifest(RUN_ID, 1, handed((0, 1, 5)), SentRecords.none(), "0123456789abcdef", 0).write(path)
     assert call(["verify", str(path), str(ledger_file(message(0)))]) is ExitCode.DONE
     assert "no latency" in capsys.readouterr().out
 
@@ -133,7 +133,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", [0, 10, 60, -1, -41])
 def test_a_manifest_that_is_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
-    Manifest.here(RUN_ID, 2, handed((1, 1, 1), (2, 1, 1)), Handed.none()).write(tmp_path / "m")
+    Manifest.here(RUN_ID, 2, handed((1, 1, 1), (2, 1, 1)), SentRecords.none()).write(tmp_path / "m")
     (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes()[:keep])
     with pytest.raises(ResultsError):
         read(tmp_path / "m")
@@ -209,8 +209,8 @@ def test_a_message_that_one_recipient_got_twice_and_another_never_is_found(
     delivered_to(path, *copies).close()
     digests = np.array([trace_header.digest([A, B])], np.int64)
     number, recipients, began_ns = (np.array([value], np.int64) for value in (7, 2, 1))
-    accepted = Handed(number, recipients, began_ns, digests)
-    Manifest.here(RUN_ID, 1, accepted, Handed.none()).write(tmp_path / "m")
+    accepted = SentRecords(number, recipients, began_ns, digests)
+    Manifest.here(RUN_ID, 1, accepted, SentRecords.none()).write(tmp_path / "m")
     assert read(tmp_path / "m").accepted.digests.tolist() == digests.tolist()
     code = call(["verify", str(tmp_path / "m"), str(path), "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -23,7 +23,7 @@ from trafficgen.measure.results import read_results
 from trafficgen.plan import TcpTarget
 from trafficgen.proof import remote_sink, waiting
 from trafficgen.proof.remote_sink import RemoteSink
-from trafficgen.proof.sent import Handed, Manifest
+from trafficgen.proof.sent import Manifest, SentRecords
 
 Script = Callable[[str, int], bytes]
 """From the path that was asked for, and how often anything was, to all octets that are sent back."""
@@ -96,8 +96,8 @@ def npy(header: bytes, values: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values
 
 
-HANDED = Handed(np.arange(2), np.ones(2, np.int64), np.ones(2, np.int64), np.full(2, -1, np.int64))
-MANIFEST = Manifest.here("00112233aabbccdd", 2, HANDED, Handed.none())
+HANDED = SentRecords(np.arange(2), np.ones(2, np.int64), np.ones(2, np.int64), np.full(2, -1, np.int64))
+MANIFEST = Manifest.here("00112233aabbccdd", 2, HANDED, SentRecords.none())
 
 WRONG_OBJECTS = {
     "nothing at all": b"",

@@ -46,7 +46,7 @@ _SIZE: Final = re.compile(rb" SIZE=(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Offer:
+class Capabilities:
     """What EHLO lists. `hidden` names extensions that are left out, whatever else is said.
 
     `max_octets` is what SIZE says, 0 for no limit. `starttls` needs whoever holds the connection to be able to.

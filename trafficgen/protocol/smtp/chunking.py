@@ -26,9 +26,18 @@ from typing import Final
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.client import UNEXPECTED, ClientSession
 from trafficgen.protocol.smtp.dots import unstuff
-from trafficgen.protocol.smtp.interfaces import ROW, Account, Buffer, Extensions, Manners, Message, Source, Work
+from trafficgen.protocol.smtp.interfaces import (
+    ROW,
+    Buffer,
+    Extensions,
+    SessionAccount,
+    SessionOptions,
+    Source,
+    WireMessage,
+    Work,
+)
 from trafficgen.protocol.smtp.replies import Reply
-from trafficgen.protocol.smtp.reply_cache import RECIPIENT_OK, Steady
+from trafficgen.protocol.smtp.reply_cache import RECIPIENT_OK, ReplyCache
 
 GROUP: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)
 """The replies due to a message of one recipient before another."""
@@ -45,7 +54,7 @@ class ChunkingSession(ClientSession):
 
     __slots__ = ("_behind", "_between", "_last", "_single")
 
-    def __init__(self, source: Source, account: Account, manners: Manners, steady: Steady) -> None:
+    def __init__(self, source: Source, account: SessionAccount, manners: SessionOptions, steady: ReplyCache) -> None:
         super().__init__(source, account, manners, steady)
         self._behind: deque[tuple[Work, int]] = deque()  # and when they were written
         self._single = False  # every message of the batch has one recipient, and the next reply is one to EHLO at last
@@ -91,7 +100,7 @@ class ChunkingSession(ClientSession):
     def _ehlo(self) -> bytes:
         return b"EHLO %s\r\n" % self._manners.ehlo_name
 
-    def _write_chunk(self, message: Message, out: list[Buffer], before: bytes = b"") -> None:
+    def _write_chunk(self, message: WireMessage, out: list[Buffer], before: bytes = b"") -> None:
         command = b"%b%bBDAT %d LAST\r\n" % (before, self._envelope(message)[:-_DATA], message.octets)
         head, body, tail = message.head, message.body, message.tail
         if len(head) + len(body) + len(tail) - _DOT == message.octets:

@@ -32,9 +32,18 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp.interfaces import ROW, Account, Buffer, Extensions, Manners, Message, Source, Work
+from trafficgen.protocol.smtp.interfaces import (
+    ROW,
+    Buffer,
+    Extensions,
+    SessionAccount,
+    SessionOptions,
+    Source,
+    WireMessage,
+    Work,
+)
 from trafficgen.protocol.smtp.replies import Reply, ReplyReader
-from trafficgen.protocol.smtp.reply_cache import RECIPIENT_OK, Steady, as_hoped
+from trafficgen.protocol.smtp.reply_cache import RECIPIENT_OK, ReplyCache, as_hoped
 
 _ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _MAX_HELD: Final = 16
@@ -68,7 +77,7 @@ class ClientSession:
         "busy", "closed", "message", "parted", "served", "waiting_since_ns",
     )  # fmt: skip
 
-    def __init__(self, source: Source, account: Account, manners: Manners, steady: Steady) -> None:
+    def __init__(self, source: Source, account: SessionAccount, manners: SessionOptions, steady: ReplyCache) -> None:
         self._source = source
         self._take = source.take
         self._account = account
@@ -81,7 +90,7 @@ class ClientSession:
         self._pending: deque[Phase] = deque()
         self._unsent: deque[tuple[Phase, bytes]] = deque()  # lock-step: commands that wait for their turn
         self._group = False  # the replies due are exactly GROUP, none of them begun; one recipient before and after
-        self.message: Message | None = None
+        self.message: WireMessage | None = None
         self._next: Work | None = None
         self._void = False  # the end of data that is due closes an empty message, not `message`
         self._rode_along = False  # the envelope of `message` was written behind the message before
@@ -204,7 +213,7 @@ class ClientSession:
         self._unsent.extend(zip(phases, envelope.splitlines(keepends=True), strict=True))
         self._send_unsent(now_ns, out)
 
-    def _envelope(self, message: Message) -> bytes:
+    def _envelope(self, message: WireMessage) -> bytes:
         if message.eight_bit and self._extensions.eight_bit:
             return message.envelope.replace(b">\r\n", b"> BODY=8BITMIME\r\n", 1)
         return message.envelope
@@ -466,7 +475,7 @@ class ClientSession:
             # that rode along is here. It does what `_finish`, `_assign` and `_send_message` do, in one piece, for half
             # of what calling them costs.
             steady.hits += 1
-            done: Message = self.message  # type: ignore[assignment]
+            done: WireMessage = self.message  # type: ignore[assignment]
             start_ns, ready_ns, sent_ns = self._start_ns, self._ready_ns, self._sent_ns
             self._enter(
                 ROW(done.number, 0, done.domain, self._due_ns, start_ns, ready_ns, sent_ns, now_ns, done.octets)
@@ -615,7 +624,7 @@ _HANDLERS: Final[dict[Phase, _Handler]] = table_of(
 )
 
 
-def _phases(message: Message, *, reset: bool = False) -> tuple[Phase, ...]:
+def _phases(message: WireMessage, *, reset: bool = False) -> tuple[Phase, ...]:
     """The replies an envelope asks for."""
     if message.recipients == 1 and not reset:
         return _ENVELOPE

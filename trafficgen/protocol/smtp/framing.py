@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from trafficgen.protocol.smtp.dots import DotReader, find_end
-from trafficgen.protocol.smtp.policy_hooks import FINAL, USUAL, Answer, Halt, Judge, Then
+from trafficgen.protocol.smtp.policy_hooks import FINAL, USUAL, Answer, Disposition, PolicyHooks, Suspension
 
 MAX_COMMAND_OCTETS: Final = 2048
 """RFC 5321 section 4.5.3.1.4 asks for 512; extensions add to it."""
@@ -74,7 +74,7 @@ class Framing:
         "sender", "smuggled", "unanswered", "wait_ns",
     )  # fmt: skip
 
-    def __init__(self, receiver: Receiver, judge: Judge | None = None, *, lmtp: bool = False) -> None:
+    def __init__(self, receiver: Receiver, judge: PolicyHooks | None = None, *, lmtp: bool = False) -> None:
         self._receiver = receiver
         self._judge = judge
         self._lmtp = lmtp
@@ -94,7 +94,7 @@ class Framing:
         self.smuggled = 0
         self.unanswered = False
         """The last message was taken, and its reply is kept back or goes out so slowly that it may never arrive."""
-        self.halt: Halt | None = None
+        self.halt: Suspension | None = None
         self.wait_ns = self.drip_ns = 0
         self.closed = False
 
@@ -115,7 +115,7 @@ class Framing:
                 rest = self._read_commands(rest, replies)
             if self.halt:  # set by what was just read
                 # RFC 3207 section 4.2: nothing that was said before TLS crosses over.
-                self._rest = rest or b"" if self.halt is not Halt.START_TLS else b""
+                self._rest = rest or b"" if self.halt is not Suspension.START_TLS else b""
                 break
         return b"".join(replies)
 
@@ -143,7 +143,7 @@ class Framing:
         self.halt = None
 
     def _hold(self, data: bytes) -> bytes:
-        if self.halt in (Halt.WAIT, Halt.DRIP):
+        if self.halt in (Suspension.WAIT, Suspension.DRIP):
             self._rest += data
         return b""
 
@@ -165,7 +165,7 @@ class Framing:
         begin = 0
         while (end := text.find(b"\r\n", begin)) >= 0:
             reply = self._command(text[begin:end])
-            if self.halt is Halt.WAIT:
+            if self.halt is Suspension.WAIT:
                 return text[begin:]  # this very line again, when the time has passed
             replies.append(reply)
             begin = end + 2
@@ -191,7 +191,7 @@ class Framing:
 
     def _close(self) -> None:
         self.closed = True
-        self.halt = Halt.CLOSE
+        self.halt = Suspension.CLOSE
 
     # -- messages that end in a dot ---------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Framing:
                 reply = self._no_room()
         else:
             reply = self._decide(self._judge, self._octets, self._receiver.ended, self._receiver.dropped)
-            if self.halt is Halt.WAIT:
+            if self.halt is Suspension.WAIT:
                 return rest
         replies.append(reply)
         return self._leave_data(rest)
@@ -289,7 +289,7 @@ class Framing:
 
     # -- what becomes of a message ----------------------------------------------------------------------
 
-    def _decide(self, judge: Judge, octets: int, take: Callable[[int], None], drop: Callable[[], None]) -> bytes:
+    def _decide(self, judge: PolicyHooks, octets: int, take: Callable[[int], None], drop: Callable[[], None]) -> bytes:
         """Ask, wait, take or drop; returns the reply. With `Halt.WAIT` nothing has happened yet."""
         decided, self._decided = self._decided, None
         if judge.max_octets is not None and octets > judge.max_octets:
@@ -311,7 +311,12 @@ class Framing:
         return self._carry_out(answer, TAKEN)
 
     def _decide_each(
-        self, judge: Judge, octets: int, take: Callable[[int], None], drop: Callable[[], None], decided: Answer | None
+        self,
+        judge: PolicyHooks,
+        octets: int,
+        take: Callable[[int], None],
+        drop: Callable[[], None],
+        decided: Answer | None,
     ) -> bytes:
         """LMTP (RFC 2033): a reply for each recipient. The first answer that is more than words holds for all."""
         sender = self.sender or b""
@@ -344,18 +349,18 @@ class Framing:
         if not answer.wait_ns:
             return False
         self._decided = answer._replace(wait_ns=0)
-        self.halt = Halt.WAIT
+        self.halt = Suspension.WAIT
         self.wait_ns = answer.wait_ns
         return True
 
     def _carry_out(self, answer: Answer, reply: bytes) -> bytes:
         """The reply as the answer wants it said, and what follows it."""
-        if answer.then is not Then.GO_ON:
+        if answer.then is not Disposition.GO_ON:
             self.halt = FINAL[answer.then]
-            self.closed = self.halt is not Halt.STALL and self.halt is not Halt.DEAFEN
+            self.closed = self.halt is not Suspension.STALL and self.halt is not Suspension.DEAFEN
         elif reply.startswith(b"421"):
             self._close()  # RFC 5321 section 3.8
         elif answer.drip_ns:
-            self.halt = Halt.DRIP
+            self.halt = Suspension.DRIP
         self.drip_ns = answer.drip_ns
         return b"" if answer.silent else reply

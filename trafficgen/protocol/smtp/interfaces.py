@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Buffer = bytes | memoryview
 
 
-class Message(Protocol):
+class WireMessage(Protocol):
     """What a message must tell; head + body + tail are canonical, dot-stuffed, and end in the end of data."""
 
     @property
@@ -40,7 +40,7 @@ class Message(Protocol):
     def eight_bit(self) -> bool: ...
 
 
-Work = tuple[Message, int]
+Work = tuple[WireMessage, int]
 """A message and its intended start in ns, -1 in the closed loop."""
 
 
@@ -58,7 +58,7 @@ ROW: Final = Struct("=9q").pack
 """A row of `Account.rows`, for its `frombytes`: a third of what `extend` takes (benchmarks/wire.py)."""
 
 
-class Account(Protocol):
+class SessionAccount(Protocol):
     """Where a session writes down what happened."""
 
     rows: "array[int]"
@@ -86,7 +86,7 @@ class Extensions(NamedTuple):
         return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words, chunking=b"CHUNKING" in words)
 
 
-class Manners(NamedTuple):
+class SessionOptions(NamedTuple):
     """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
     on their way at once where CHUNKING is offered (0 = DATA, one at a time)."""
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from mboxgen.enums import table_of
 
 
-class Stage(Enum):
+class SessionStage(Enum):
     """Where in a session a judge is asked, in the order of events."""
 
     CONNECT = "connect"
@@ -25,7 +25,7 @@ class Stage(Enum):
     QUIT = "quit"
 
 
-class Then(Enum):
+class Disposition(Enum):
     """What follows a command and its reply."""
 
     GO_ON = "go on"
@@ -51,19 +51,19 @@ class Answer(NamedTuple):
     wait_ns: int = 0
     silent: bool = False
     drip_ns: int = 0
-    then: Then = Then.GO_ON
+    then: Disposition = Disposition.GO_ON
 
 
 USUAL: Final = Answer()
 
 
-class Judge(Protocol):
+class PolicyHooks(Protocol):
     """One session's judge; None everywhere means: as usual."""
 
     max_octets: int | None
     """Of a message; what is beyond is swallowed and never handed to the receiver."""
 
-    def ask(self, stage: Stage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
+    def ask(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
         """Before a command is dealt with.
 
         `argument` is a name, a mechanism, an address, or at DATA all recipients, one a line; `octets` was declared with
@@ -89,7 +89,7 @@ class Judge(Protocol):
         """XCLIENT says who the client really is."""
 
 
-class Halt(Enum):
+class Suspension(Enum):
     """Why a session reads no further, for whoever holds its connection; all but the first three are final."""
 
     WAIT = "wait"
@@ -105,6 +105,11 @@ class Halt(Enum):
 
 
 FINAL: Final = table_of(
-    [then for then in Then if then is not Then.GO_ON],
-    {Then.CLOSE: Halt.CLOSE, Then.RESET: Halt.RESET, Then.STALL: Halt.STALL, Then.DEAFEN: Halt.DEAFEN},
+    [then for then in Disposition if then is not Disposition.GO_ON],
+    {
+        Disposition.CLOSE: Suspension.CLOSE,
+        Disposition.RESET: Suspension.RESET,
+        Disposition.STALL: Suspension.STALL,
+        Disposition.DEAFEN: Suspension.DEAFEN,
+    },
 )

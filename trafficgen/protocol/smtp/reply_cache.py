@@ -7,7 +7,7 @@ Gives     `octets` to compare with, and the replies, of which `phases`, that the
 from typing import Final
 
 from trafficgen.outcomes import Phase
-from trafficgen.protocol.smtp.interfaces import Account
+from trafficgen.protocol.smtp.interfaces import SessionAccount
 from trafficgen.protocol.smtp.replies import MAX_REMEMBERED, Reply
 
 
@@ -22,7 +22,7 @@ RECIPIENT_OK: Final = (250, 251)
 _BARE: Final = len(b"250 ")
 
 
-class Steady:
+class ReplyCache:
     """The last group of replies that the careful parser took for "accepted; go on", shared by all sessions.
 
     Each number of recipients has a group of its own: `of`.
@@ -37,21 +37,21 @@ class Steady:
     def __init__(self, recipients: int = 1) -> None:
         self.recipients = recipients
         self.group = group_of(recipients)
-        self._kin: dict[int, Steady] = {recipients: self}
+        self._kin: dict[int, ReplyCache] = {recipients: self}
         self.octets = b""
         self.hits = 0
         self._begin = self._behind = b""
         self._replies: list[Reply] = []
         self.phases: tuple[Phase, ...] = ()
 
-    def of(self, recipients: int) -> "Steady":
+    def of(self, recipients: int) -> "ReplyCache":
         """The one for messages with so many recipients."""
         if (found := self._kin.get(recipients)) is None:
             found = self._kin[recipients] = type(self)(recipients)
             found._kin = self._kin
         return found
 
-    def learn(self, octets: bytes, replies: list[Reply], account: Account, phases: tuple[Phase, ...]) -> None:
+    def learn(self, octets: bytes, replies: list[Reply], account: SessionAccount, phases: tuple[Phase, ...]) -> None:
         """Remember a group that was answered in one piece, all as hoped."""
         self.tally(account)
         self.phases = phases
@@ -75,12 +75,12 @@ class Steady:
             and (len(begin) > _BARE or data[_BARE] not in b"245")  # where no enhanced code was, none is
         )
 
-    def tally_all(self, account: Account) -> None:
+    def tally_all(self, account: SessionAccount) -> None:
         """`tally`, for every number of recipients."""
         for one in self._kin.values():
             one.tally(account)
 
-    def tally(self, account: Account) -> None:
+    def tally(self, account: SessionAccount) -> None:
         """Write the hits so far into the account, as the replies they stand for."""
         if self.hits:
             for phase, reply in zip(self.phases, self._replies, strict=True):

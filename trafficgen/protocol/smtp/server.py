@@ -4,7 +4,7 @@
                                                           or           < BDAT n, octets >… < BDAT n LAST, octets >
     STARTTLS, AUTH, XCLIENT between messages; RSET, NOOP, VRFY, HELP at any time; QUIT > 221 ends
 
-Takes     octets received; a `Receiver` that is told of every message; a `Judge`, or none to take everything
+Takes     octets received; a `Receiver` that is told of every message; a `PolicyHooks`, or none to take everything
 Gives     the replies to write, in one piece for each group of commands
 Limits    `MAX_ERRORS` a session, `MAX_RECIPIENTS` a message
 Fails     never: a peer that breaks the rules is answered 5xx, and hung up on when it goes on
@@ -18,9 +18,9 @@ from functools import partial
 from typing import Final
 
 from trafficgen.protocol.smtp import framing
-from trafficgen.protocol.smtp.capabilities import NAME, XCLIENT_NAMES, Offer, read_mail, read_rcpt
+from trafficgen.protocol.smtp.capabilities import NAME, XCLIENT_NAMES, Capabilities, read_mail, read_rcpt
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing, Receiver
-from trafficgen.protocol.smtp.policy_hooks import Halt, Judge, Stage
+from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, SessionStage, Suspension
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.protocol.smtp.server_auth import Login
 
@@ -47,7 +47,7 @@ _LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
 _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _ENOUGH: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE: Final = b"421 4.4.2 idle for too long\r\n"
-_OFFER: Final = Offer()
+_OFFER: Final = Capabilities()
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
@@ -67,7 +67,12 @@ class ServerSession(Framing):
     __slots__ = ("_faults", "_login", "_offer", "_open", "_parameters", "_plain", "_secure", "_user")
 
     def __init__(
-        self, receiver: Receiver, judge: Judge | None = None, offer: Offer = _OFFER, *, secure: bool = False
+        self,
+        receiver: Receiver,
+        judge: PolicyHooks | None = None,
+        offer: Capabilities = _OFFER,
+        *,
+        secure: bool = False,
     ) -> None:
         super().__init__(receiver, judge, lmtp=offer.lmtp)
         self._offer = offer
@@ -90,7 +95,7 @@ class ServerSession(Framing):
     def greet(self) -> bytes:
         """The connection is there. After a wait, call this again instead of `resume`."""
         self.halt = None
-        return self._perform(Stage.CONNECT, b"", lambda _: GREETING)
+        return self._perform(SessionStage.CONNECT, b"", lambda _: GREETING)
 
     def secured(self) -> None:
         """TLS is up: everything said before is forgotten (RFC 3207 section 4.2)."""
@@ -209,7 +214,7 @@ class ServerSession(Framing):
             return reply + _ENOUGH
         return reply
 
-    def _perform(self, stage: Stage, argument: bytes, act: Callable[[bytes], bytes], octets: int = 0) -> bytes:
+    def _perform(self, stage: SessionStage, argument: bytes, act: Callable[[bytes], bytes], octets: int = 0) -> bytes:
         """Do as usual, unless the judge says otherwise."""
         if self._judge is None:
             return act(argument)
@@ -225,17 +230,17 @@ class ServerSession(Framing):
     def _on_ehlo(self, line: bytes) -> bytes:
         if self._offer.lmtp:
             return self._fault(_UNKNOWN)
-        return self._perform(Stage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
+        return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
 
     def _on_lhlo(self, line: bytes) -> bytes:
         if not self._offer.lmtp:
             return self._fault(_UNKNOWN)
-        return self._perform(Stage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
+        return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
 
     def _on_helo(self, line: bytes) -> bytes:
         if self._offer.lmtp:
             return self._fault(_UNKNOWN)
-        return self._perform(Stage.HELO, line[5:], lambda _: self._hello(_HELO))
+        return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(_HELO))
 
     def _hello(self, reply: bytes) -> bytes:
         self._reset()
@@ -246,10 +251,10 @@ class ServerSession(Framing):
             return self._fault(_UNKNOWN)
         if self._secure or self.sender is not None:
             return self._fault(_ORDER)
-        return self._perform(Stage.STARTTLS, b"", self._start_tls)
+        return self._perform(SessionStage.STARTTLS, b"", self._start_tls)
 
     def _start_tls(self, _argument: bytes) -> bytes:
-        self.halt = Halt.START_TLS
+        self.halt = Suspension.START_TLS
         return _READY_FOR_TLS
 
     def _on_auth(self, line: bytes) -> bytes:
@@ -272,8 +277,8 @@ class ServerSession(Framing):
         if login.mechanism is None:
             self._login = None
             return self._enough(self._fault(reply))
-        reply = self._perform(Stage.AUTH, login.mechanism, self._log_in)
-        if self.halt is not Halt.WAIT:
+        reply = self._perform(SessionStage.AUTH, login.mechanism, self._log_in)
+        if self.halt is not Suspension.WAIT:
             self._login = None
         return reply
 
@@ -312,7 +317,7 @@ class ServerSession(Framing):
         found = read_mail(line)
         if isinstance(found, bytes):
             return self._fault(found)
-        return self._perform(Stage.MAIL, found[0], partial(self._begin, parameters=found[2]), found[1])
+        return self._perform(SessionStage.MAIL, found[0], partial(self._begin, parameters=found[2]), found[1])
 
     def _begin(self, sender: bytes, parameters: bytes) -> bytes:
         self.sender = sender
@@ -328,7 +333,7 @@ class ServerSession(Framing):
             return self._fault(found)
         if len(self.recipients) >= MAX_RECIPIENTS:
             return _TOO_MANY_RECIPIENTS
-        return self._perform(Stage.RCPT, found[0], partial(self._add, parameters=found[1]))
+        return self._perform(SessionStage.RCPT, found[0], partial(self._add, parameters=found[1]))
 
     def _add(self, recipient: bytes, parameters: bytes) -> bytes:
         self.recipients.append(recipient)
@@ -350,7 +355,7 @@ class ServerSession(Framing):
             return _ORDER  # no fault: RFC 2920 section 3.1 lets DATA follow RCPTs that were all refused
         if self._judge is None:
             return self._enter_data(b"")
-        return self._perform(Stage.DATA, b"\n".join(self.recipients), self._enter_data)
+        return self._perform(SessionStage.DATA, b"\n".join(self.recipients), self._enter_data)
 
     def _enter_data(self, _argument: bytes) -> bytes:
         self._in_data = True
@@ -366,7 +371,9 @@ class ServerSession(Framing):
         octets, last = int(found[1]), found[2] is not None
         if self._chunked or not self.recipients:
             return self._open_chunk(octets, last=last)
-        return self._perform(Stage.DATA, b"\n".join(self.recipients), lambda _: self._open_chunk(octets, last=last))
+        return self._perform(
+            SessionStage.DATA, b"\n".join(self.recipients), lambda _: self._open_chunk(octets, last=last)
+        )
 
     def _open_chunk(self, octets: int, *, last: bool) -> bytes:
         self._stranded = not self.recipients
@@ -397,7 +404,7 @@ class ServerSession(Framing):
         return _HELP
 
     def _on_quit(self, _line: bytes) -> bytes:
-        return self._perform(Stage.QUIT, b"", self._end)
+        return self._perform(SessionStage.QUIT, b"", self._end)
 
     def _end(self, _argument: bytes) -> bytes:
         self._close()

@@ -32,11 +32,11 @@ from trafficgen.errors import PlanError
 from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.plan import TcpTarget
-from trafficgen.protocol.smtp.policy_hooks import Stage
+from trafficgen.protocol.smtp.policy_hooks import SessionStage
 from trafficgen.sink.api import json_body
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy import faults
-from trafficgen.sink.policy.faults import Fault, Kind
+from trafficgen.sink.policy.faults import FaultKind, SinkFault
 
 MAX_BODY_OCTETS: Final = 64 << 20
 MAX_BODIES_OCTETS: Final = 2 * MAX_BODY_OCTETS
@@ -50,7 +50,9 @@ MAX_FAULTS: Final = 100
 MAX_FAULT_CHARACTERS: Final = 200
 _READER_S: Final = 20.0
 _TRIGGERS: Final = {
-    "Sender": (Stage.MAIL, 451), "Recipient": (Stage.RCPT, 451), "Authentication": (Stage.AUTH, 535),
+    "Sender": (SessionStage.MAIL, 451),
+    "Recipient": (SessionStage.RCPT, 451),
+    "Authentication": (SessionStage.AUTH, 535),
 }  # fmt: skip
 """Mailpit's names, our stages, Mailpit's codes when none is given."""
 
@@ -140,18 +142,18 @@ class Api:
         if self._sink.policy is None:
             raise Refused(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
         json_body.check_keys(wanted, (*_TRIGGERS, "Faults"), "chaos")
-        table: list[Fault] = []
+        table: list[SinkFault] = []
         chaos = {}
         for name, (stage, usual) in _TRIGGERS.items():
             code, percent = _trigger(name, wanted.get(name), usual)
             chaos[name] = {"ErrorCode": code, "Probability": percent}
-            table.append(Fault(stage, Kind.REJECT, percent / 100, code=code))
+            table.append(SinkFault(stage, FaultKind.REJECT, percent / 100, code=code))
         listed = self._merged(wanted.get("Faults"))
         self._sink.policy.set_faults((*table, *listed))  # only now, when all of it was understood
         self._chaos, self._faults = chaos, listed
         return self._shown_chaos()
 
-    def _merged(self, lines: object) -> tuple[Fault, ...]:
+    def _merged(self, lines: object) -> tuple[SinkFault, ...]:
         """The faults at work with these put in: at the stages they name, they are all there is."""
         if lines is None:
             return self._faults

@@ -30,7 +30,7 @@ _PAUSE_S: Final = 1.0
 
 
 @dataclass(slots=True)
-class Tally:
+class BounceCounts:
     """What became of reports."""
 
     sent: int = 0
@@ -41,7 +41,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutgoingReport:
     """A report that waits. Made when its turn comes, so that one that is dropped costs nothing."""
 
     to: bytes
@@ -50,15 +50,15 @@ class Letter:
     """What it holds until then."""
 
 
-class Postman:
+class BounceSender:
     """`post` from anywhere in the loop; `run` as a task of it."""
 
     def __init__(self, route: Route, say: Callable[[str], None]) -> None:
-        self.tally = Tally()
+        self.tally = BounceCounts()
         self._route = route
         self._say = say
         self._said: set[str] = set()
-        self._queue: asyncio.Queue[Letter] = asyncio.Queue(MAX_WAITING)
+        self._queue: asyncio.Queue[OutgoingReport] = asyncio.Queue(MAX_WAITING)
         self._octets = 0  # of what waits
         self._client: aiosmtplib.SMTP | None = None
 
@@ -67,7 +67,7 @@ class Postman:
         """Reports not yet sent."""
         return self._queue.qsize()
 
-    def post(self, letter: Letter) -> None:
+    def post(self, letter: OutgoingReport) -> None:
         """Have it sent some time."""
         if self._queue.full() or self._octets + letter.octets > MAX_WAITING_OCTETS:
             self.drop("reports come faster than they can be sent back: the rest is dropped")
@@ -90,7 +90,7 @@ class Postman:
         finally:
             self._hang_up()
 
-    async def _bring(self, letter: Letter) -> None:
+    async def _bring(self, letter: OutgoingReport) -> None:
         try:
             client = await self._connected()
             await client.sendmail("", [letter.to.decode("ascii")], letter.make())

@@ -1,8 +1,8 @@
 """Mail that is taken and comes back: which messages bounce, and who complains.
 
 Takes     messages that were answered 250; shares, drawn from the seed, recipient by recipient
-Gives     bounces and complaints for the envelope senders, to a `Postman`: a bounce for each message, a complaint for
-          each recipient
+Gives     bounces and complaints for the envelope senders, to a `BounceSender`: a bounce for each message, a complaint
+          for each recipient
 Never     answers a null sender, a report, or who said NOTIFY=NEVER; nor a sender on a domain that may be somebody's,
           unless that was allowed: the server that gets the report would send it on
 Cost      a `pop` a recipient; the message's header when something comes up
@@ -22,25 +22,25 @@ from typing import TYPE_CHECKING, Final
 
 from trafficgen.plan import Target, is_reserved, may_be_a_registry
 from trafficgen.protocol.smtp.dots import unstuff
-from trafficgen.protocol.smtp.policy_hooks import Stage
+from trafficgen.protocol.smtp.policy_hooks import SessionStage
 from trafficgen.sink.bounces import reports
-from trafficgen.sink.bounces.bounce_sender import Letter, Postman
+from trafficgen.sink.bounces.bounce_sender import BounceSender, OutgoingReport
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
 from trafficgen.sink.policy.replies import render
 from trafficgen.sink.policy.responses import Refusal
-from trafficgen.sink.policy.sampler import Dice
-from trafficgen.sink.store.tee import Onlooker
+from trafficgen.sink.policy.sampler import Sampler
+from trafficgen.sink.store.tee import Tee
 
 if TYPE_CHECKING:
-    from trafficgen.sink.listen.server import Store
+    from trafficgen.sink.store.interface import Store
 
-_NO_WORDS: Final = Refusal(render(550, "5.1.1 no such mailbox"), 1, Stage.DOT)
+_NO_WORDS: Final = Refusal(render(550, "5.1.1 no such mailbox"), 1, SessionStage.DOT)
 _SENDER: Final = re.compile(rb"[!-;=?-~]+@([A-Za-z0-9.-]+)")
 _RECIPIENT: Final = re.compile(rb"[ -~]+")
 
 
 @dataclass(frozen=True, slots=True)
-class ReturnPlan:
+class BouncePlan:
     """Shares from 0 to 1, of recipients. `suffixes` are domains that are the user's own, beside the reserved ones."""
 
     to: Target
@@ -56,22 +56,24 @@ class _Kind(Enum):
     COMPLAINT = "complaint"
 
 
-class Returns:
+class Bounces:
     """All of one sink. `destinations` are asked for each bounce, so that a table read again counts at once."""
 
-    def __init__(self, plan: ReturnPlan, postman: Postman, destinations: Callable[[], Destinations], seed: int) -> None:
+    def __init__(
+        self, plan: BouncePlan, postman: BounceSender, destinations: Callable[[], Destinations], seed: int
+    ) -> None:
         self.postman = postman
         self.bounces = 0
         self.complaints = 0
         self._plan = plan
         self._destinations = destinations
         self._seed = seed
-        self._words: dict[Destination, Dice[Refusal]] = {}
+        self._words: dict[Destination, Sampler[Refusal]] = {}
         self._number = 0
         shares = plan.bounce_share, plan.complaint_share
         left = max(round(1.0 - sum(shares), 12), 0.0)
         alternatives = [_Kind.BOUNCE, _Kind.COMPLAINT, None]
-        self._dice: Dice[_Kind | None] = Dice(seed, "sink/returns", alternatives, [*shares, left])
+        self._dice: Sampler[_Kind | None] = Sampler(seed, "sink/returns", alternatives, [*shares, left])
 
     @property
     def line(self) -> str:
@@ -105,11 +107,11 @@ class Returns:
         }
         if failed:
             self.bounces += 1
-            self.postman.post(Letter(sender, partial(reports.bounce, original, failed), octets))
+            self.postman.post(OutgoingReport(sender, partial(reports.bounce, original, failed), octets))
         for kind, recipient in drawn:
             if kind is _Kind.COMPLAINT:
                 self.complaints += 1
-                self.postman.post(Letter(sender, partial(reports.complaint, original, recipient), octets))
+                self.postman.post(OutgoingReport(sender, partial(reports.complaint, original, recipient), octets))
 
     def _may_write_to(self, sender: bytes) -> bool:
         found = _SENDER.fullmatch(sender)
@@ -136,17 +138,17 @@ class Returns:
                 self._words.clear()
             refusals = destination.temper.bounces or (_NO_WORDS,)
             weights = [refusal.weight for refusal in refusals]
-            dice = Dice(self._seed, f"sink/returns/{destination.name}", refusals, weights)
+            dice = Sampler(self._seed, f"sink/returns/{destination.name}", refusals, weights)
             self._words[destination] = dice
         return dice.roll().octets
 
 
-class Returner(Onlooker):
+class BouncingStore(Tee):
     """Watches the messages of one session that were taken."""
 
     __slots__ = ("_header", "_returns")
 
-    def __init__(self, store: "Store", returns: Returns) -> None:
+    def __init__(self, store: "Store", returns: Bounces) -> None:
         super().__init__(store)
         self._returns = returns
         self._header = b""

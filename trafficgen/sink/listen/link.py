@@ -18,12 +18,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from trafficgen.clock import NS_PER_S
-from trafficgen.protocol.smtp.policy_hooks import Halt
+from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.server import GREETING, ServerSession
 
 if TYPE_CHECKING:
-    from trafficgen.sink.listen.server import Sink, Store
-    from trafficgen.sink.policy.judge import SessionJudge
+    from trafficgen.sink.listen.server import Sink
+    from trafficgen.sink.policy.judge import SessionPolicy
+    from trafficgen.sink.store.interface import Store
     from trafficgen.sink.store.ledger import Receipt
 
 TLS_TIMEOUT_S: Final = 30.0
@@ -34,7 +35,7 @@ from one connection, before it turns to the next one: with 400 clients that neve
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
-class Link(asyncio.Protocol):
+class SinkLink(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Link(asyncio.Protocol):
         sink = self._sink
         self._transport = cast("asyncio.Transport", transport)
         self._store: Store = sink.store()
-        self._judge: SessionJudge | None = sink.policy.judge(_address(transport)) if sink.policy else None
+        self._judge: SessionPolicy | None = sink.policy.judge(_address(transport)) if sink.policy else None
         secure = transport.get_extra_info("ssl_object") is not None
         self._session = ServerSession(self._store, self._judge, sink.offer, secure=secure)
         sink.watch(self._store, self._session)
@@ -150,7 +151,9 @@ class Link(asyncio.Protocol):
             self._ticks = 0
         self._idle += 1
         self._ticks += 1
-        if session.halt in (Halt.WAIT, Halt.DRIP) or (self._idle <= idle_limit and self._ticks <= total_limit):
+        if session.halt in (Suspension.WAIT, Suspension.DRIP) or (
+            self._idle <= idle_limit and self._ticks <= total_limit
+        ):
             return
         if session.halt is None and not self._transport.is_closing():
             self._transport.write(session.expire())
@@ -163,7 +166,7 @@ class Link(asyncio.Protocol):
 
     def _greet(self) -> None:
         reply = self._session.greet()
-        self._greeted = self._session.halt is not Halt.WAIT
+        self._greeted = self._session.halt is not Suspension.WAIT
         if self._session.halt is not None:
             self._halt(reply)
         else:
@@ -173,27 +176,27 @@ class Link(asyncio.Protocol):
         session = self._session
         receipt = self._store.receipt if session.unanswered else None
         session.unanswered = False
-        if receipt is not None and session.halt is not Halt.DRIP:
+        if receipt is not None and session.halt is not Suspension.DRIP:
             self._store.unanswered(receipt)
         match session.halt:
-            case Halt.DRIP:
+            case Suspension.DRIP:
                 self._pause()
                 self._receipt = receipt
                 self._dripping = reply
                 self._drip()
                 return
-            case Halt.WAIT:
+            case Suspension.WAIT:
                 self._pause()
                 self._later(session.wait_ns, self._go_on)
-            case Halt.DEAFEN:
+            case Suspension.DEAFEN:
                 self._pause()
-            case Halt.START_TLS:
+            case Suspension.START_TLS:
                 self._sink.own(self._start_tls())
         if reply:
             self._transport.write(reply)
-        if session.halt is Halt.CLOSE:
+        if session.halt is Suspension.CLOSE:
             self._transport.close()
-        elif session.halt is Halt.RESET:
+        elif session.halt is Suspension.RESET:
             self._reset()
 
     def _drip(self) -> None:

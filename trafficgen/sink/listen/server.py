@@ -14,18 +14,19 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from trafficgen.errors import SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
-from trafficgen.protocol.smtp.capabilities import Offer
-from trafficgen.protocol.smtp.server import Receiver, ServerSession
-from trafficgen.sink.bounces.bounces import Returner, Returns
-from trafficgen.sink.listen.link import TLS_TIMEOUT_S, Link
+from trafficgen.protocol.smtp.capabilities import Capabilities
+from trafficgen.protocol.smtp.server import ServerSession
+from trafficgen.sink.bounces.bounces import Bounces, BouncingStore
+from trafficgen.sink.listen.link import TLS_TIMEOUT_S, SinkLink
 from trafficgen.sink.policy.judge import Policy
-from trafficgen.sink.store.capture import Capture, Keeper
+from trafficgen.sink.store.capture import Capture, CapturingStore
+from trafficgen.sink.store.interface import Store
 from trafficgen.sink.store.ledger import Ledger, Receipt, SessionReceiver
-from trafficgen.sink.store.tee import Onlooker
+from trafficgen.sink.store.tee import Tee
 
 _BACKLOG: Final = 4096
 _FEW_SESSIONS: Final = 16
@@ -39,15 +40,6 @@ IDLE_S: Final = 300.0
 """RFC 5321 section 4.5.3.2.7: a server waits for a command for five minutes at least."""
 
 STUCK_S: Final = 3600.0
-
-
-class Store(Receiver, Protocol):
-    """Where the messages of one session go, and how to say later that one was never answered."""
-
-    @property
-    def receipt(self) -> Receipt: ...
-
-    def unanswered(self, receipt: Receipt) -> None: ...
 
 
 @dataclass(slots=True)
@@ -99,7 +91,7 @@ class Sink:
         listen: Target,
         *,
         ledger: Ledger | bool = True,
-        offer: Offer = Offer(),  # noqa: B008  (frozen)
+        offer: Capabilities = Capabilities(),  # noqa: B008  (frozen)
         policy: Policy | None = None,
         tls: ssl.SSLContext | None = None,
         tls_at_once: bool = False,
@@ -107,7 +99,7 @@ class Sink:
         stuck_s: float = STUCK_S,
         share_port: bool = False,
         capture: Capture | None = None,
-        returns: Returns | None = None,
+        returns: Bounces | None = None,
     ) -> None:
         """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
@@ -122,7 +114,7 @@ class Sink:
         """Connections so far."""
         self.smuggled = 0
         """Dots alone between wrong line ends: somebody tried to smuggle a message in. Of sessions that are over."""
-        self.links: set[Link] = set()
+        self.links: set[SinkLink] = set()
         self.address: Target = listen
         self._tls_at_once = tls_at_once
         self._share_port = share_port
@@ -151,12 +143,12 @@ class Sink:
         """For the messages of a new session."""
         store: Store = SessionReceiver(self.ledger) if self.ledger else Counter(self.totals)
         if self.capture is not None:
-            store = Keeper(store, self.capture)
-        return Returner(store, self.returns) if self.returns is not None else store
+            store = CapturingStore(store, self.capture)
+        return BouncingStore(store, self.returns) if self.returns is not None else store
 
     def watch(self, store: Store, session: ServerSession) -> None:
         """A session has begun that puts its messages there."""
-        while isinstance(store, Onlooker):
+        while isinstance(store, Tee):
             store.session = session
             store = store.store
         if isinstance(store, SessionReceiver):
@@ -164,7 +156,7 @@ class Sink:
 
     def forget(self, store: Store) -> None:
         """That session is over. Without this the two would hold each other until the garbage collector comes."""
-        while isinstance(store, Onlooker):
+        while isinstance(store, Tee):
             store.session = None
             store = store.store
         if isinstance(store, SessionReceiver):
@@ -206,11 +198,11 @@ class Sink:
     def _tls_options(self) -> dict[str, Any]:
         return {"ssl": self.tls, "ssl_handshake_timeout": TLS_TIMEOUT_S} if self._tls_at_once else {}
 
-    def _accepted(self) -> Link:
+    def _accepted(self) -> SinkLink:
         """The loop has accepted a connection."""
         if len(self.links) >= _FEW_SESSIONS:
             self._accept_more()
-        return Link(self)
+        return SinkLink(self)
 
     def _accept_more(self) -> None:
         assert self._listener is not None
@@ -225,7 +217,7 @@ class Sink:
     async def _take(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):  # TLS from the first octet that comes to nothing
-            await loop.connect_accepted_socket(lambda: Link(self), connection, **self._tls_options())
+            await loop.connect_accepted_socket(lambda: SinkLink(self), connection, **self._tls_options())
 
     def _sweep(self) -> None:
         for link in list(self.links):

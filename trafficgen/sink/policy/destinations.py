@@ -13,15 +13,15 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from trafficgen.protocol.smtp.policy_hooks import Answer, Stage
+from trafficgen.protocol.smtp.policy_hooks import Answer, SessionStage
 from trafficgen.sink.policy.limits import Bucket, Limits
-from trafficgen.sink.policy.responses import Refusal, Responses, Temper
-from trafficgen.sink.policy.sampler import Delay, Dice
+from trafficgen.sink.policy.responses import Refusal, ResponseProfile, Responses
+from trafficgen.sink.policy.sampler import Delay, Sampler
 
 MAX_DOMAINS: Final = 65_536
 _DELAYS: Final = 1024
-_NO_CHANCE: Final[Dice[Answer | None]] = Dice(0, "sink/response/nothing", [None], [1])
-_ORDER: Final = (Stage.RCPT, Stage.DATA, Stage.DOT)
+_NO_CHANCE: Final[Sampler[Answer | None]] = Sampler(0, "sink/response/nothing", [None], [1])
+_ORDER: Final = (SessionStage.RCPT, SessionStage.DATA, SessionStage.DOT)
 
 
 class Destination:
@@ -29,7 +29,7 @@ class Destination:
 
     __slots__ = ("_block", "_delays", "_dice", "_kumo", "_seed", "name", "remembers", "stages", "temper")
 
-    def __init__(self, name: str, temper: Temper, seed: int, *, kumo: bool) -> None:
+    def __init__(self, name: str, temper: ResponseProfile, seed: int, *, kumo: bool) -> None:
         self.temper = temper
         self.name = name
         self._seed = seed
@@ -44,18 +44,18 @@ class Destination:
         self._dice = {stage: self._make(stage) for stage in self.stages}
 
     @property
-    def dot(self) -> Dice[Answer | None] | None:
+    def dot(self) -> Sampler[Answer | None] | None:
         """What decides at the end of data when nothing but chance does; None when more does."""
-        if self.remembers and self.temper.stage is Stage.DOT:
+        if self.remembers and self.temper.stage is SessionStage.DOT:
             return None
-        return self._dice.get(Stage.DOT) or _NO_CHANCE
+        return self._dice.get(SessionStage.DOT) or _NO_CHANCE
 
-    def roll(self, stage: Stage) -> Answer | None:
+    def roll(self, stage: SessionStage) -> Answer | None:
         """What this stage draws by chance."""
         dice = self._dice.get(stage)
         return dice.roll() if dice is not None else None
 
-    def dice(self, stage: Stage) -> Dice[Answer | None] | None:
+    def dice(self, stage: SessionStage) -> Sampler[Answer | None] | None:
         """Its dice at this stage; None where nothing may happen by chance."""
         return self._dice.get(stage)
 
@@ -84,7 +84,7 @@ class Destination:
                 return refusal.octets
         return self.temper.bounces[-1].octets
 
-    def _make(self, stage: Stage) -> Dice[Answer | None]:
+    def _make(self, stage: SessionStage) -> Sampler[Answer | None]:
         """One draw decides between refusing in one of the ways of this stage and letting pass.
 
         Who came here has passed the stages before, so the odds here are those of what is left.
@@ -104,7 +104,7 @@ class Destination:
         nothing = max(round(left, 9), 0.0)
         if not (nothing or any(weights)):
             nothing = 1.0
-        return Dice(self._seed, stream, [*alternatives, None], [*weights, nothing])
+        return Sampler(self._seed, stream, [*alternatives, None], [*weights, nothing])
 
 
 class Destinations:
@@ -120,7 +120,7 @@ class Destinations:
         self._buckets: dict[str, Bucket] = {}
 
     @property
-    def stages(self) -> set[Stage]:
+    def stages(self) -> set[SessionStage]:
         """Where any of them may refuse or delay."""
         return {stage for destination in (self.default, *self.named.values()) for stage in destination.stages}
 

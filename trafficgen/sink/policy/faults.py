@@ -25,7 +25,7 @@ import numpy as np
 from mboxgen import streams
 from mboxgen.enums import table_of
 from trafficgen.errors import PlanError
-from trafficgen.protocol.smtp.policy_hooks import USUAL, Answer, Stage, Then
+from trafficgen.protocol.smtp.policy_hooks import USUAL, Answer, Disposition, SessionStage
 from trafficgen.sink.policy.replies import render
 from trafficgen.sink.policy.sampler import Delay
 
@@ -34,7 +34,7 @@ _GARBAGE: Final = b"\x00\x9f!?*~ 999-#\xff\r\n"
 _ODDS: Final = re.compile(r"(?:(\d+(?:\.\d+)?)(%?)|1/(\d{1,18}))")
 
 
-class Kind(Enum):
+class FaultKind(Enum):
     """What happens."""
 
     DELAY = "delay"
@@ -47,18 +47,18 @@ class Kind(Enum):
 
 
 _SILENT: Final = table_of(
-    [kind for kind in Kind if kind not in (Kind.DELAY, Kind.DRIP, Kind.REJECT, Kind.GARBAGE)],
-    {Kind.DROP: Then.CLOSE, Kind.RESET: Then.RESET, Kind.STALL: Then.STALL},
+    [kind for kind in FaultKind if kind not in (FaultKind.DELAY, FaultKind.DRIP, FaultKind.REJECT, FaultKind.GARBAGE)],
+    {FaultKind.DROP: Disposition.CLOSE, FaultKind.RESET: Disposition.RESET, FaultKind.STALL: Disposition.STALL},
 )
 """What follows those that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SinkFault:
     """One line of the table. `share` of the times, from 0 to 1; `after`: once the command has been dealt with."""
 
-    stage: Stage
-    kind: Kind
+    stage: SessionStage
+    kind: FaultKind
     share: float = 1.0
     after: bool = False
     delay: Delay | None = None
@@ -73,63 +73,63 @@ class Fault:
     def answer(self, delay_ns: int) -> Answer:
         """What comes of it."""
         match self.kind:
-            case Kind.DELAY:
+            case FaultKind.DELAY:
                 return Answer(wait_ns=delay_ns)
-            case Kind.DRIP:
+            case FaultKind.DRIP:
                 return Answer(drip_ns=delay_ns)
-            case Kind.REJECT:
+            case FaultKind.REJECT:
                 return Answer(reply=reject_text(self.code))
-            case Kind.GARBAGE:
+            case FaultKind.GARBAGE:
                 return Answer(reply=_GARBAGE)
         then = _SILENT[self.kind]
-        if self.kind is Kind.STALL and self.stage is Stage.DATA and self.after:
-            return Answer(then=Then.DEAFEN)
-        if self.stage is Stage.STARTTLS and self.after:
+        if self.kind is FaultKind.STALL and self.stage is SessionStage.DATA and self.after:
+            return Answer(then=Disposition.DEAFEN)
+        if self.stage is SessionStage.STARTTLS and self.after:
             return Answer(then=then)  # the go-ahead is said, and then the handshake hangs
         return Answer(silent=True, then=then) if self.after else Answer(reply=b"", then=then)
 
 
-def parse(kind: Kind, text: str) -> Fault:
+def parse(kind: FaultKind, text: str) -> SinkFault:
     """One fault from `STAGE[:what][:ODDS]`."""
     stage_text, *rest = text.lower().split(":")
-    stage = next((stage for stage in Stage if stage.value == stage_text), None)
+    stage = next((stage for stage in SessionStage if stage.value == stage_text), None)
     if stage is None:
-        names = ", ".join(stage.value for stage in Stage)
+        names = ", ".join(stage.value for stage in SessionStage)
         raise _wrong(kind, f'expected one of {names} before the first colon, got "{text}"')
     share = 1.0
-    wanted = 1 if kind in (Kind.DELAY, Kind.DRIP, Kind.REJECT) else 0
-    if kind in (Kind.DELAY, Kind.DRIP) and rest[:1] and rest[0] in ("uniform", "lognormal", "exponential"):
+    wanted = 1 if kind in (FaultKind.DELAY, FaultKind.DRIP, FaultKind.REJECT) else 0
+    if kind in (FaultKind.DELAY, FaultKind.DRIP) and rest[:1] and rest[0] in ("uniform", "lognormal", "exponential"):
         rest = [":".join(rest[:2]), *rest[2:]]
-    if kind in (Kind.DROP, Kind.RESET, Kind.STALL) and rest[:1] and rest[0] in ("before", "after"):
+    if kind in (FaultKind.DROP, FaultKind.RESET, FaultKind.STALL) and rest[:1] and rest[0] in ("before", "after"):
         wanted = 1
     if len(rest) not in (wanted, wanted + 1):
         raise _wrong(kind, f'expected STAGE{":WHAT" * wanted}[:ODDS], got "{text}"')
     if len(rest) == wanted + 1:
         share = parse_share(rest[-1], f"--{kind.value}")
-    if kind is Kind.REJECT:
+    if kind is FaultKind.REJECT:
         if not re.fullmatch(r"[45]\d\d", rest[0]):
             raise _wrong(kind, f'expected a code from 400 to 599, got "{rest[0]}"')
-        return Fault(stage, kind, share, code=int(rest[0]))
-    if kind in (Kind.DELAY, Kind.DRIP):
+        return SinkFault(stage, kind, share, code=int(rest[0]))
+    if kind in (FaultKind.DELAY, FaultKind.DRIP):
         try:
-            return Fault(stage, kind, share, delay=Delay(rest[0]))
+            return SinkFault(stage, kind, share, delay=Delay(rest[0]))
         except ValueError as error:
             raise _wrong(kind, str(error)) from error
-    return Fault(stage, kind, share, after=rest[:1] == ["after"])
+    return SinkFault(stage, kind, share, after=rest[:1] == ["after"])
 
 
-def read(line: str) -> Fault:
+def read(line: str) -> SinkFault:
     """ "delay dot:50ms:10%": a kind and what its option takes."""
     name, _, text = line.partition(" ")
-    kind = next((kind for kind in Kind if kind.value == name), None)
+    kind = next((kind for kind in FaultKind if kind.value == name), None)
     if kind is None:
         raise PlanError(f'expected a fault such as "delay dot:50ms", got "{line[:100]}"', field="faults", flag="Faults")
     return parse(kind, text.strip())
 
 
-def tarpit(text: str) -> list[Fault]:
+def tarpit(text: str) -> list[SinkFault]:
     """The same delay at every stage."""
-    return [parse(Kind.DELAY, f"{stage.value}:{text}") for stage in Stage]
+    return [parse(FaultKind.DELAY, f"{stage.value}:{text}") for stage in SessionStage]
 
 
 def parse_share(text: str, flag: str) -> float:
@@ -148,12 +148,12 @@ def reject_text(code: int) -> bytes:
     return render(code, f"{code // 100}.7.0 refused on purpose: this is a test")
 
 
-class FaultDice:
+class FaultSampler:
     """The faults of one stage, drawn together: delays add up, of the others the first one listed that comes up wins."""
 
     __slots__ = ("_block", "_faults", "_seed", "_stage", "ahead")
 
-    def __init__(self, seed: int, stage: Stage, faults: Iterable[Fault]) -> None:
+    def __init__(self, seed: int, stage: SessionStage, faults: Iterable[SinkFault]) -> None:
         self._seed = seed
         self._stage = stage
         self._faults = tuple(faults)
@@ -176,13 +176,13 @@ class FaultDice:
         return self.ahead.pop()
 
 
-def table(faults: Iterable[Fault], seed: int) -> Mapping[Stage, FaultDice]:
+def table(faults: Iterable[SinkFault], seed: int) -> Mapping[SessionStage, FaultSampler]:
     """By stage, only those at which something may happen."""
-    by_stage: dict[Stage, list[Fault]] = {}
+    by_stage: dict[SessionStage, list[SinkFault]] = {}
     for fault in faults:
         if fault.share > 0:
             by_stage.setdefault(fault.stage, []).append(fault)
-    return {stage: FaultDice(seed, stage, listed) for stage, listed in by_stage.items()}
+    return {stage: FaultSampler(seed, stage, listed) for stage, listed in by_stage.items()}
 
 
 def combine(first: Answer | None, second: Answer | None) -> Answer | None:
@@ -193,5 +193,5 @@ def combine(first: Answer | None, second: Answer | None) -> Answer | None:
     return done._replace(wait_ns=first.wait_ns + second.wait_ns, drip_ns=done.drip_ns or other.drip_ns)
 
 
-def _wrong(kind: Kind, text: str) -> PlanError:
+def _wrong(kind: FaultKind, text: str) -> PlanError:
     return PlanError(text, field="faults", flag=f"--{kind.value}")

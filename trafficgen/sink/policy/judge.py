@@ -15,21 +15,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.clock import now_ns
-from trafficgen.protocol.smtp.policy_hooks import Answer, Stage
+from trafficgen.protocol.smtp.policy_hooks import Answer, SessionStage
 from trafficgen.sink.policy import faults as fault_table
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
-from trafficgen.sink.policy.faults import Fault, combine
+from trafficgen.sink.policy.faults import SinkFault, combine
 from trafficgen.sink.policy.limits import Clients, Limits
 from trafficgen.sink.policy.replies import render
-from trafficgen.sink.policy.responses import Responses, Temper
+from trafficgen.sink.policy.responses import ResponseProfile, Responses
 from trafficgen.sink.policy.tries import Attempts, Greylist
 
 if TYPE_CHECKING:
-    from trafficgen.sink.policy.sampler import Dice
+    from trafficgen.sink.policy.sampler import Sampler
 
-_MAIL, _RCPT, _DATA = Stage.MAIL, Stage.RCPT, Stage.DATA  # an enum's member costs more than a module's name
+_MAIL, _RCPT, _DATA = (
+    SessionStage.MAIL,
+    SessionStage.RCPT,
+    SessionStage.DATA,
+)  # an enum's member costs more than a module's name
 
-PEACEFUL: Final = Responses(Temper(0, 0, (), ()), {})
+PEACEFUL: Final = Responses(ResponseProfile(0, 0, (), ()), {})
 """Nobody refuses anything."""
 
 _TEMPFAIL: Final = Answer(reply=b"400 tempfail requested\r\n")
@@ -51,7 +55,7 @@ class Terms:
 
     responses: Responses = PEACEFUL
     limits: Limits = field(default_factory=Limits)
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[SinkFault, ...] = ()
     suffixes: tuple[str, ...] = ()
     kumo_odds: bool = False
     seed: int = 0
@@ -82,27 +86,27 @@ class Policy:
         self.domains_limited = self.destinations.limited
         # Looked at with every command: a set of enum members costs a call to hash one.
         default = self.destinations.default.stages
-        self.default_at_connect, self.default_at_helo = Stage.CONNECT in default, Stage.HELO in default
-        self.default_at_mail = Stage.MAIL in default
-        self.chance_at_rcpt, self.chance_at_data = Stage.RCPT in self.stages, Stage.DATA in self.stages
+        self.default_at_connect, self.default_at_helo = SessionStage.CONNECT in default, SessionStage.HELO in default
+        self.default_at_mail = SessionStage.MAIL in default
+        self.chance_at_rcpt, self.chance_at_data = SessionStage.RCPT in self.stages, SessionStage.DATA in self.stages
         self.found = self.destinations.found
-        self.dots: dict[bytes, Dice[Answer | None]] = {}
+        self.dots: dict[bytes, Sampler[Answer | None]] = {}
         self.set_faults(self._listed)
 
-    def set_faults(self, faults: Iterable[Fault]) -> None:
+    def set_faults(self, faults: Iterable[SinkFault]) -> None:
         """Other faults from now on."""
         self._listed = tuple(faults)
         self.faults = fault_table.table(self._listed, self.terms.seed)
-        in_envelope = {Stage.MAIL, Stage.RCPT, Stage.DATA}
-        self.dot_is_plain = Stage.DOT not in self.faults and self.storage_full is None
+        in_envelope = {SessionStage.MAIL, SessionStage.RCPT, SessionStage.DATA}
+        self.dot_is_plain = SessionStage.DOT not in self.faults and self.storage_full is None
         self.envelope_is_plain = not (in_envelope & (self.stages | self.faults.keys()))
 
-    def judge(self, address: bytes) -> "SessionJudge":
+    def judge(self, address: bytes) -> "SessionPolicy":
         """For a session with the client at this address."""
-        return SessionJudge(self, address)
+        return SessionPolicy(self, address)
 
 
-class SessionJudge:
+class SessionPolicy:
     """Implements `smtp.judging.Judge`. Call `leave` when the session is over."""
 
     __slots__ = (
@@ -142,7 +146,7 @@ class SessionJudge:
 
     # -- by command -------------------------------------------------------------------------------------
 
-    def ask(self, stage: Stage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
+    def ask(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
         """Before a command is dealt with."""
         if stage is _RCPT:
             answer = self._rcpt(sender, argument)
@@ -155,21 +159,21 @@ class SessionJudge:
         faults = self._policy.faults
         return self._with_fault(stage, answer) if faults else answer
 
-    def _open(self, stage: Stage) -> Answer | None:
+    def _open(self, stage: SessionStage) -> Answer | None:
         policy = self._policy
-        if stage is Stage.CONNECT:
+        if stage is SessionStage.CONNECT:
             most = policy.limits.connections_per_client
             if most is not None and self._client.sessions > most:
                 return _CONNECTIONS
             return self._by_default(stage) if policy.default_at_connect else None
-        return self._by_default(stage) if stage is Stage.HELO and policy.default_at_helo else None
+        return self._by_default(stage) if stage is SessionStage.HELO and policy.default_at_helo else None
 
     def _mail(self, octets: int) -> Answer | None:
         if self.max_octets is not None and octets > self.max_octets:
             return _TOO_BIG
         if (limited := self._begin_message()) is not None:
             return limited
-        return self._by_default(Stage.MAIL) if self._policy.default_at_mail else None
+        return self._by_default(SessionStage.MAIL) if self._policy.default_at_mail else None
 
     def _begin_message(self) -> Answer | None:
         """Take from the limits that hold for messages; the one that has nothing left, and then nothing is taken."""
@@ -182,7 +186,7 @@ class SessionJudge:
         self._recipients = 0
         return None
 
-    def _by_default(self, stage: Stage) -> Answer | None:
+    def _by_default(self, stage: SessionStage) -> Answer | None:
         """Where no recipient is known, the default temper may have its stage."""
         return self._by_chance(self._policy.destinations.default, stage, b"", b"")
 
@@ -192,7 +196,7 @@ class SessionJudge:
         if not self._policy.chance_at_rcpt:
             return None
         destination = self._policy.destinations.find(recipient[recipient.rfind(b"@") + 1 :])[0]
-        return self._by_chance(destination, Stage.RCPT, sender, recipient)
+        return self._by_chance(destination, SessionStage.RCPT, sender, recipient)
 
     def _add_recipient(self, recipient: bytes) -> Answer | None:
         """The same of those that hold for recipients."""
@@ -210,7 +214,7 @@ class SessionJudge:
     def _data(self, sender: bytes, recipients: list[bytes]) -> Answer | None:
         for recipient in recipients:
             destination = self._policy.destinations.find(recipient.rpartition(b"@")[2])[0]
-            if (answer := self._by_chance(destination, Stage.DATA, sender, recipient)) is not None:
+            if (answer := self._by_chance(destination, SessionStage.DATA, sender, recipient)) is not None:
                 return answer
         return None
 
@@ -265,7 +269,7 @@ class SessionJudge:
                 mine = asked if asked.reply is not None else None
             else:
                 destination = policy.destinations.find(domain)[0]
-                mine = self._by_chance(destination, Stage.DOT, sender, recipient)
+                mine = self._by_chance(destination, SessionStage.DOT, sender, recipient)
                 if (dice := destination.dot) is not None:
                     if len(policy.dots) >= MAX_DOMAINS:
                         policy.dots.clear()
@@ -273,9 +277,11 @@ class SessionJudge:
             answer = mine if answer is None else combine(answer, mine)
             if answer is not None and answer.reply is not None:
                 break
-        return self._with_fault(Stage.DOT, answer) if policy.faults else answer
+        return self._with_fault(SessionStage.DOT, answer) if policy.faults else answer
 
-    def _by_chance(self, destination: Destination, stage: Stage, sender: bytes, recipient: bytes) -> Answer | None:
+    def _by_chance(
+        self, destination: Destination, stage: SessionStage, sender: bytes, recipient: bytes
+    ) -> Answer | None:
         temper = destination.temper
         if temper.stage is stage and destination.remembers:
             answer = self._by_memory(destination, sender, recipient) or destination.roll(stage)
@@ -298,7 +304,7 @@ class SessionJudge:
             return Answer(reply=octets)
         return None
 
-    def _with_fault(self, stage: Stage, answer: Answer | None) -> Answer | None:
+    def _with_fault(self, stage: SessionStage, answer: Answer | None) -> Answer | None:
         dice = self._policy.faults.get(stage)
         return combine(dice.roll(), answer) if dice is not None else answer
 

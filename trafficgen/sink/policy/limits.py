@@ -17,14 +17,14 @@ MAX_CLIENTS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateLimit:
     """`count` within any `span_ns`, spread or at once."""
 
     count: int
     span_ns: int
 
     @classmethod
-    def parse(cls, text: str) -> "Rate":
+    def parse(cls, text: str) -> "RateLimit":
         """ "100/m", "5/s", "1000/h", "20/10s"; raises ValueError for anything else."""
         from trafficgen.units import split_rate
 
@@ -39,7 +39,7 @@ class Bucket:
 
     __slots__ = ("_full_ns", "_interval_ns", "_tolerance_ns")
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: RateLimit) -> None:
         # Sixteenths of a nanosecond, so that rounding a third of a second off takes years to add up to a message.
         self._interval_ns = rate.span_ns * 16 // rate.count
         self._tolerance_ns = self._interval_ns * (rate.count - 1)
@@ -67,11 +67,11 @@ class Limits:
     """None: no limit. `domain_rates`: for recipient domains by name; `domain_rate` for all others, each its own."""
 
     connections_per_client: int | None = None
-    client_rate: Rate | None = None
+    client_rate: RateLimit | None = None
     messages_per_session: int | None = None
     recipients_per_message: int | None = None
-    domain_rate: Rate | None = None
-    domain_rates: tuple[tuple[str, Rate], ...] = ()
+    domain_rate: RateLimit | None = None
+    domain_rates: tuple[tuple[str, RateLimit], ...] = ()
     max_octets: int | None = None
 
 
@@ -80,7 +80,7 @@ class Client:
 
     __slots__ = ("bucket", "sessions")
 
-    def __init__(self, rate: Rate | None) -> None:
+    def __init__(self, rate: RateLimit | None) -> None:
         self.sessions = 0
         self.bucket = Bucket(rate) if rate is not None else None
 
@@ -88,7 +88,7 @@ class Client:
 class Clients:
     """All addresses that have a session open; with a rate also those seen lately."""
 
-    def __init__(self, rate: Rate | None) -> None:
+    def __init__(self, rate: RateLimit | None) -> None:
         self._rate = rate
         self._clients: OrderedDict[bytes, Client] = OrderedDict()
 

@@ -1,7 +1,7 @@
 """Response tables: how often each domain refuses, and in which words.
 
 Takes     KumoMTA's responses.toml as it is, or with our keys added
-Gives     a `Temper` for every domain, and one for all others; warnings about what looks wrong
+Gives     a `ResponseProfile` for every domain, and one for all others; warnings about what looks wrong
 Refuses   with a PlanError what cannot be meant
 Not here  drawing (dice), the state that some keys need (limits, tries), the session (judge)
 
@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from mboxgen.limited import read_limited
 from trafficgen.errors import PlanError
-from trafficgen.protocol.smtp.policy_hooks import Stage
+from trafficgen.protocol.smtp.policy_hooks import SessionStage
 from trafficgen.sink.policy.replies import render
 from trafficgen.sink.policy.sampler import Delay
 from trafficgen.units import parse_duration
@@ -39,8 +39,8 @@ DEFAULT_PROFILE: Final = Path(__file__).with_name("providers.toml")
 _TABLES: Final = ("default", "domain", "bounce", "defer")
 _TEMPER_KEYS: Final = {"bounce", "defer", "stage", "delay", "attempts", "sticky", "greylist"}
 _REPLY_KEYS: Final = {"code", "msg", "weight", "stage"}
-_OF_DOMAINS: Final = (Stage.RCPT, Stage.DATA, Stage.DOT)
-_OF_DEFAULT: Final = (Stage.CONNECT, Stage.HELO, Stage.MAIL, *_OF_DOMAINS)
+_OF_DOMAINS: Final = (SessionStage.RCPT, SessionStage.DATA, SessionStage.DOT)
+_OF_DEFAULT: Final = (SessionStage.CONNECT, SessionStage.HELO, SessionStage.MAIL, *_OF_DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Refusal:
 
     octets: bytes
     weight: float
-    stage: Stage
+    stage: SessionStage
 
 
 NO_BOUNCE_TEXT: Final = render(550, "boing!")
@@ -58,14 +58,14 @@ NO_DEFER_TEXT: Final = render(451, "later!")
 
 
 @dataclass(frozen=True, slots=True)
-class Temper:
+class ResponseProfile:
     """How one domain behaves. `bounce` and `defer` are per cent; the lists are never empty."""
 
     bounce: float
     defer: float
     bounces: tuple[Refusal, ...]
     defers: tuple[Refusal, ...]
-    stage: Stage = Stage.DOT
+    stage: SessionStage = SessionStage.DOT
     delay: Delay | None = None
     attempts: int = 0
     sticky: bool = False
@@ -83,8 +83,8 @@ class Temper:
 class Responses:
     """A whole table. `warnings` are lines for people."""
 
-    default: Temper
-    domains: Mapping[str, Temper]
+    default: ResponseProfile
+    domains: Mapping[str, ResponseProfile]
     warnings: tuple[str, ...] = ()
 
 
@@ -151,8 +151,8 @@ class _Reader:
         default: Mapping[str, Any],
         bounces: Mapping[str, tuple[Refusal, ...]],
         defers: Mapping[str, tuple[Refusal, ...]],
-        stages: tuple[Stage, ...],
-    ) -> Temper:
+        stages: tuple[SessionStage, ...],
+    ) -> ResponseProfile:
         for key in sorted(own.keys() - _TEMPER_KEYS):
             self._warnings.append(f'key "{key}" of {name} is not known and ignored')
         # The default's stage may be one where no recipient is known: that is not handed down.
@@ -162,7 +162,7 @@ class _Reader:
         if bounce + defer > 100:
             raise _wrong(f'bounce and defer of {name} are over 100 per cent together in "{self._name}"')
         stage = self._stage(merged.get("stage", "dot"), name, stages)
-        return Temper(
+        return ResponseProfile(
             bounce,
             defer,
             self._at(bounces.get(name), stage) or (Refusal(NO_BOUNCE_TEXT, 1, stage),),
@@ -174,10 +174,10 @@ class _Reader:
             self._duration_ns(merged.get("greylist"), name),
         )
 
-    def _at(self, refusals: tuple[Refusal, ...] | None, stage: Stage) -> tuple[Refusal, ...]:
+    def _at(self, refusals: tuple[Refusal, ...] | None, stage: SessionStage) -> tuple[Refusal, ...]:
         """Those that name no stage get their domain's (CONNECT stands for none: no reply of a domain can have it)."""
         return tuple(
-            Refusal(refusal.octets, refusal.weight, stage) if refusal.stage is Stage.CONNECT else refusal
+            Refusal(refusal.octets, refusal.weight, stage) if refusal.stage is SessionStage.CONNECT else refusal
             for refusal in refusals or ()
         )
 
@@ -202,7 +202,7 @@ class _Reader:
             raise _wrong(f'expected a weight above zero in {where} of "{self._name}"')
         if (code >= 500) != (kind == "bounce"):
             self._warnings.append(f"{where} has code {code}, which is for {'good' if code >= 500 else 'now only'}")
-        stage = self._stage(entry["stage"], where, _OF_DOMAINS) if "stage" in entry else Stage.CONNECT
+        stage = self._stage(entry["stage"], where, _OF_DOMAINS) if "stage" in entry else SessionStage.CONNECT
         return Refusal(render(code, text), weight, stage)
 
     def _percent(self, value: object, key: str, name: str) -> float:
@@ -210,7 +210,7 @@ class _Reader:
             raise _wrong(f'expected {key} of {name} to be per cent from 0 to 100 in "{self._name}", got "{value}"')
         return value
 
-    def _stage(self, value: object, name: str, stages: tuple[Stage, ...]) -> Stage:
+    def _stage(self, value: object, name: str, stages: tuple[SessionStage, ...]) -> SessionStage:
         for stage in stages:
             if value == stage.value:
                 return stage

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _DISTRIBUTION: Final = re.compile(r"(uniform|lognormal|exponential):(.+)")
 
 
-class Dice(Generic[_T]):
+class Sampler(Generic[_T]):
     """Weighted alternatives."""
 
     __slots__ = ("_alternatives", "_block", "_seed", "_stream", "_thresholds", "ahead")

@@ -29,12 +29,12 @@ from typing import IO, TYPE_CHECKING, Final
 
 from trafficgen.errors import SetupError
 from trafficgen.protocol.smtp.dots import unstuff
-from trafficgen.sink.store.tee import Onlooker
+from trafficgen.sink.store.tee import Tee
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from trafficgen.sink.listen.server import Store
+    from trafficgen.sink.store.interface import Store
 
 _IN_MEMORY: Final = 1 << 20
 _ALL_IN_MEMORY: Final = 64 << 20
@@ -180,7 +180,7 @@ def _as_mbox(message: IO[bytes], envelope: bytes, sender: bytes) -> Iterator[byt
     yield piece + b"\n"
 
 
-class Keeper(Onlooker):
+class CapturingStore(Tee):
     """Takes the messages of one session for the capture as well: kept and entered, or neither."""
 
     __slots__ = ("_capture", "_error", "_in_memory", "_octets", "_spool")

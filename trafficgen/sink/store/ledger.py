@@ -20,17 +20,16 @@ import numpy as np
 from stringzilla import find
 from zlib_ng.zlib_ng import crc32
 
-from trafficgen import digits
 from trafficgen.clock import now_ns
-from trafficgen.proof import ledger_file, trace_header
+from trafficgen.proof import digits, ledger_file, trace_header
 from trafficgen.proof.ledger_file import LedgerFile
-from trafficgen.proof.received import Arrivals, Runs
+from trafficgen.proof.received import Received, Runs
 from trafficgen.protocol.smtp.dots import unstuff
 
 if TYPE_CHECKING:
     from trafficgen.protocol.smtp.server import ServerSession
 
-__all__ = ["Arrivals", "Ledger", "Receipt", "SessionReceiver"]
+__all__ = ["Ledger", "Receipt", "Received", "SessionReceiver"]
 
 _ENTRY: Final = struct.Struct(f"<{trace_header.VALUE_OCTETS}s?IqI")
 _COLUMNS: Final = np.dtype(
@@ -85,7 +84,7 @@ class Ledger:
         self._fold()
         return self._runs.unmarked
 
-    def arrivals(self, run_id: str) -> Arrivals:
+    def arrivals(self, run_id: str) -> Received:
         """What arrived of this run; empty when nothing did."""
         self._fold()
         return self._runs.of(run_id)
@@ -116,7 +115,7 @@ class Ledger:
         session: bytes = _NO_SESSION,
         digest: int = 0,
     ) -> None:
-        """A message is taken: its mark, whether its body is not what the mark says, who got it (`trace_header.digest`)."""
+        """A message is taken: its mark, whether its body is not what that says, who got it (`trace_header.digest`)."""
         if self._file is not None:
             # Nothing that a stranger sent gets into the file but letters and digits.
             shown = value if value is _NO_MARK or value.replace(b" ", b"", 2).isalnum() else _NO_MARK

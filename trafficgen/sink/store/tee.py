@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trafficgen.protocol.smtp.server import ServerSession
-    from trafficgen.sink.listen.server import Store
+    from trafficgen.sink.store.interface import Store
     from trafficgen.sink.store.ledger import Receipt
 
 
-class Onlooker:
+class Tee:
     """Implements `server.Store`. `session` has the envelope; set it before anything comes."""
 
     __slots__ = ("session", "store")

@@ -1,6 +1,6 @@
 """A sink of several processes that share one port (SO_REUSEPORT).
 
-Takes     `Orders` for more than one worker; who wants to hear a line a second
+Takes     `SinkConfig` for more than one worker; who wants to hear a line a second
 Gives     the number of messages taken by all, when SIGINT or SIGTERM ends it
 Limits    each worker counts limits and rates for itself, and draws from a seed of its own
 Fails     PlanError for what cannot be shared, SetupError when a worker does not come up; a worker that dies later is
@@ -27,7 +27,7 @@ from trafficgen.host.limits import raise_open_files
 from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
-from trafficgen.sink.config import Orders
+from trafficgen.sink.config import SinkConfig
 from trafficgen.sink.serve import LISTENING, SMUGGLING, Say, open_sink
 from trafficgen.sink.store.capture import Form
 
@@ -45,19 +45,19 @@ class _Count:
 
 
 @dataclass(slots=True)
-class _Worker:
+class _Process:
     child: Child
     count: _Count = _Count()
     gone: bool = False
 
 
-def serve_many(orders: Orders, *, say: Say) -> int:
+def serve_many(orders: SinkConfig, *, say: Say) -> int:
     """Take mail until a signal comes."""
     _check(orders)
     assert isinstance(orders.listen, TcpTarget)
     with reserve(orders.listen) as reserved:
         orders = replace(orders, listen=TcpTarget(*reserved.getsockname()[:2]))
-        crew = _Crew(orders, say)
+        crew = _ProcessPool(orders, say)
         try:
             crew.start()
             say(LISTENING.format(orders.listen))
@@ -67,7 +67,7 @@ def serve_many(orders: Orders, *, say: Say) -> int:
     return crew.total().received
 
 
-def _check(orders: Orders) -> None:
+def _check(orders: SinkConfig) -> None:
     if not isinstance(orders.listen, TcpTarget):
         raise PlanError("expected HOST:PORT: processes cannot share a UNIX socket", field="workers", flag="--workers")
     if orders.api is not None:
@@ -94,11 +94,11 @@ def reserve(address: TcpTarget) -> socket.socket:
     return found
 
 
-class _Crew:
-    def __init__(self, orders: Orders, say: Say) -> None:
+class _ProcessPool:
+    def __init__(self, orders: SinkConfig, say: Say) -> None:
         self._orders = orders
         self._say = say
-        self._workers: list[_Worker] = []
+        self._workers: list[_Process] = []
         self._over = False
         self._reload = False
 
@@ -108,11 +108,11 @@ class _Crew:
         reloads = self._orders.behaviour.responses is not None
         signal.signal(signal.SIGHUP, self._on_reload if reloads else self._on_end)
         for index in range(self._orders.workers):
-            self._workers.append(_Worker(processes.start(_main, _share(self._orders, index))))
+            self._workers.append(_Process(processes.start(_main, _share(self._orders, index))))
         for worker in self._workers:
             self._await(worker)
 
-    def _await(self, worker: _Worker) -> None:
+    def _await(self, worker: _Process) -> None:
         try:
             in_time = worker.child.pipe.poll(_START_S)
             word = worker.child.pipe.recv() if in_time else SetupError("a worker of the sink does not start")
@@ -187,7 +187,7 @@ class _Crew:
         self._reload = True
 
 
-def _share(orders: Orders, index: int) -> Orders:
+def _share(orders: SinkConfig, index: int) -> SinkConfig:
     """One worker's part."""
     file = orders.ledger_file
     if file is not None and index:
@@ -196,13 +196,13 @@ def _share(orders: Orders, index: int) -> Orders:
     return replace(orders, ledger_file=file, behaviour=behaviour)
 
 
-def _main(pipe: Connection, orders: Orders) -> None:
+def _main(pipe: Connection, orders: SinkConfig) -> None:
     raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(pipe, orders))
 
 
-async def _work(pipe: Connection, orders: Orders) -> None:
+async def _work(pipe: Connection, orders: SinkConfig) -> None:
     over = asyncio.Event()
     try:
         async with open_sink(orders, pipe.send) as (sink, reload):

@@ -24,9 +24,9 @@ from trafficgen.host.limits import SPARE_FILES, raise_open_files
 from trafficgen.host.pipes import END, Inbox, listen
 from trafficgen.host.signals import RunControl
 from trafficgen.plan import Target, TcpTarget
-from trafficgen.proof.received import Arrivals
-from trafficgen.sink.listen.process_pool import reserve
+from trafficgen.proof.received import Received
 from trafficgen.sink.listen.server import Sink
+from trafficgen.sink.process_pool import reserve
 
 _START_S: Final = 60.0
 _ANSWER_S: Final = 60.0
@@ -73,18 +73,18 @@ class EmbeddedSink:
     ) -> None:
         self._end()
 
-    def arrivals(self, run_id: str) -> Arrivals:
+    def arrivals(self, run_id: str) -> Received:
         """What has arrived of this run so far."""
         return self.received(run_id)[1]
 
-    def received(self, run_id: str) -> tuple[int, Arrivals]:
+    def received(self, run_id: str) -> tuple[int, Received]:
         """How many messages have come in all, and with a ledger what has arrived of this run."""
         for child in self._children:
             with suppress(OSError):  # it is gone, and waiting for its answer says so
                 child.pipe.send(run_id)
-        received, total = 0, Arrivals()
+        received, total = 0, Received()
         for index in range(len(self._children)):
-            count, arrivals = cast("tuple[int, Arrivals]", self._hear(index, _ANSWER_S))
+            count, arrivals = cast("tuple[int, Received]", self._hear(index, _ANSWER_S))
             received += count
             total.add(arrivals)
         return received, total
@@ -160,7 +160,7 @@ async def _serve(pipe: Connection, address: TcpTarget, ledger: bool, share_port:
             if run_id is None:
                 over.set()
             else:
-                pipe.send((sink.received, sink.ledger.arrivals(str(run_id)) if sink.ledger else Arrivals()))
+                pipe.send((sink.received, sink.ledger.arrivals(str(run_id)) if sink.ledger else Received()))
 
         listen(pipe, answer, over.set)
         pipe.send(sink.address)
