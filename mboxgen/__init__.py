@@ -34,20 +34,22 @@ __all__ = [
     "read_mbox",
 ]  # fmt: skip
 
-_ROOMS = {
-    "GenerateError": "corpus", "Made": "corpus", "GenerateProgress": "corpus", "generate": "corpus",
-    "Mbox": "mbox", "open_mbox": "mbox", "read_mbox": "mbox",
-    "Recipe": "recipe", "RecipeError": "recipe", "MboxError": "sources",
-}  # fmt: skip
+_HOMES = {
+    "corpus.generate": ("GenerateError", "GenerateProgress", "Made", "generate"),
+    "mbox.reader": ("Mbox", "open_mbox", "read_mbox"),
+    "mbox.sources": ("MboxError",),
+    "recipe.recipe": ("Recipe", "RecipeError"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `mboxgen --help` needs no numpy."""
-    if name not in _ROOMS:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'mboxgen' has no attribute {name!r}")
     from importlib import import_module
 
-    globals()[name] = found = getattr(import_module(f"mboxgen.{_ROOMS[name]}"), name)
+    globals()[name] = found = getattr(import_module(f"mboxgen.{_HOME_OF[name]}"), name)
     return found
 
 
