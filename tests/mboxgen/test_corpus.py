@@ -387,7 +387,7 @@ class TestNothingHalfMadeStays:
     def test_when_the_file_may_not_grow(self, tmp_path: Path, workers: int) -> None:
         script = (
             "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))\n"
-            "from mboxgen import crew; worker_pool.helpful = lambda most, blocks, _: min(most, blocks)\n"
+            "from mboxgen.corpus import worker_pool; worker_pool.helpful = lambda most, blocks, _: min(most, blocks)\n"
             "from mboxgen.cli import main; main()"
         )
         arguments = [str(tmp_path / "a.mbox"), "--size", "1kb", "--count", "30000", "--workers", str(workers)]
