@@ -148,16 +148,16 @@ def test_first_message_of_a_seed_never_changes(messages_of):
 
 
 SHAPES: dict[str, tuple[dict[str, Any], str]] = {
-    "as it comes": ({}, "04e4fb8e30fedafe"),
-    "whole messages of many sizes": ({"content": SizedBodies(("spec2001",))}, "d1ce73a615a899aa"),
-    "bodies too short for their number": ({"content": SizedBodies(("2b", "13b:2", "30b", "90b"))}, "04f8ba5a9e35e8b7"),
+    "as it comes": ({}, "680962a4b4759816"),
+    "whole messages of many sizes": ({"content": SizedBodies(("spec2001",))}, "63e073b34ff3e991"),
+    "bodies too short for their number": ({"content": SizedBodies(("2b", "13b:2", "30b", "90b"))}, "b337dd83e30a20c8"),
     "several recipients, tagged": (
-        {"recipients_per_message": ((1, 1.0), (3, 1.0)), "users": Users(100_000, tagged=True)}, "dcd96b4712860f91",
+        {"recipients_per_message": ((1, 1.0), (3, 1.0)), "users": Users(100_000, tagged=True)}, "9b81b722023d2705",
     ),
-    "one recipient, tagged": ({"users": Users(10_000_000, tagged=True)}, "9cc804d60ab2be2f"),
+    "one recipient, tagged": ({"users": Users(10_000_000, tagged=True)}, "fb87d7f55ab06f84"),
     "headers of the user's": (
         {"headers": (Header("X-T", (("a", 1.0), ("bb", 2.0))), Header("From", (("q@y.test", 1.0),)))},
-        "df91d7e42547ddb8",
+        "0930b41338cc59ae",
     ),
 }  # fmt: skip
 

@@ -63,6 +63,10 @@ def command(**given: Any) -> ExitCode:
 
     Every message ends as accepted (the server answered 250), rejected, failed, or in doubt; the summary adds up.
     """
+    if not given["dry_run"]:
+        from trafficgen.host import processes
+
+        processes.prepare()  # what takes longest to import, beside the rest
     from trafficgen.cli.planning import SendOptions, make_plan
     from trafficgen.plan import BodyFile
     from trafficgen.workload import check

@@ -1,40 +1,46 @@
-"""Names and subjects, from faker, once per seed.
+"""Names and subjects, drawn once per seed.
 
 Gives     pools of display names and of subjects, all ASCII, short enough for a line of 78
-Limits    faker takes about 0.1 ms a name: pools are small, and messages pick from them
+Takes     the names and words of corpora, which are data (mboxgen.text.vocabulary)
 Not here  which message gets which (headers, envelopes)
 """
 
 from functools import lru_cache
 from typing import Final
 
-from faker import Factory
+from mboxgen import streams
+from mboxgen.text import vocabulary
 
 NAMES: Final = 256
 SUBJECTS: Final = 512
 MAX_NAME: Final = 32
 MAX_SUBJECT: Final = 78 - len("Subject: ")
 
-_PROVIDERS: Final = ["faker.providers.person", "faker.providers.company"]
+_LOCALE: Final = "en_US"
+_SUBJECT_WORDS: Final = (3, 6)
 
 
 @lru_cache(maxsize=2)
 def names(seed: int) -> tuple[tuple[str, str], ...]:
     """(first name, last name), letters only: fit for a display name without quotes and for a local part."""
-    generator = Factory.create("en_US", providers=_PROVIDERS)
-    generator.seed_instance(seed)
-    pairs = ((generator.first_name(), generator.last_name()) for _ in range(NAMES))
-    return tuple((_letters(first), _letters(last)) for first, last in pairs)
+    first = _drawn(seed, "first names", vocabulary.first_names(_LOCALE), NAMES)
+    last = _drawn(seed, "last names", vocabulary.family_names(_LOCALE), NAMES)
+    return tuple((_letters(one), _letters(other)) for one, other in zip(first, last, strict=True))
 
 
 @lru_cache(maxsize=2)
 def subjects(seed: int) -> tuple[bytes, ...]:
-    """Short lines of business talk."""
-    generator = Factory.create("en_US", providers=_PROVIDERS)
-    generator.seed_instance(seed)
-    phrases = (str(generator.catch_phrase()) for _ in range(SUBJECTS))
-    return tuple(phrase.encode("ascii", "replace")[:MAX_SUBJECT].rstrip() for phrase in phrases)
+    """Short lines of three to six words, none of them cut."""
+    least, most = _SUBJECT_WORDS
+    lengths = streams.below(streams.raw(seed, "words of subjects", 0, SUBJECTS), most - least + 1) + least
+    words = iter(_drawn(seed, "subjects", vocabulary.words(_LOCALE), SUBJECTS * most))
+    lines = (" ".join(next(words) for _ in range(length)).capitalize() for length in lengths.tolist())
+    return tuple(line.encode("ascii", "replace")[:MAX_SUBJECT].rstrip() for line in lines)
 
 
-def _letters(name: object) -> str:
-    return "".join(c for c in str(name) if c.isascii() and c.isalpha())[: MAX_NAME // 2] or "Alex"
+def _drawn(seed: int, stream: str, pool: list[str], count: int) -> list[str]:
+    return [pool[at] for at in streams.below(streams.raw(seed, stream, 0, count), len(pool)).tolist()]
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name if c.isascii() and c.isalpha())[: MAX_NAME // 2] or "Alex"
