@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S
-from trafficgen.measure.health import ADVICE, MIN_LAG_SAMPLES, CaveatKind, assess, diagnose, started_per_s
+from trafficgen.measure.health import ADVICE, MIN_LAG_SAMPLES, MIN_WALL_NS, CaveatKind, assess, diagnose, started_per_s
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Snapshot, Tally, Worker
 from trafficgen.outcomes import Phase
@@ -25,7 +25,7 @@ def histogram_of(*values: int) -> Histogram:
 
 
 def worker(number: int, cpu: int, lag_ns: int = 1_000, samples: int = MIN_LAG_SAMPLES) -> Worker:
-    return Worker(number, cpu, 100, histogram_of(*[lag_ns] * samples), Histogram(), 1, 1, 0)
+    return Worker(number, cpu * MIN_WALL_NS, 100 * MIN_WALL_NS, histogram_of(*[lag_ns] * samples), Histogram(), 1, 1, 0)
 
 
 def run_of(*workers: Worker, started: int = 0, span_ns: int = NS_PER_S, lateness_ns: int = 0) -> Snapshot:
@@ -55,6 +55,12 @@ def test_a_busy_worker_was_the_limit() -> None:
     )
     assert caveat.advice == "use more workers or machines, or ask for less"
     assert caveat.limits_generator
+
+
+def test_a_worker_that_hardly_lived_is_not_judged_by_its_cpu_share() -> None:
+    brief = replace(worker(0, 0), cpu_ns=97, wall_ns=100)
+    assert assess(run_of(brief)) == ()
+    assert len(assess(run_of(replace(brief, cpu_ns=97 * MIN_WALL_NS, wall_ns=100 * MIN_WALL_NS)))) == 1
 
 
 def test_a_lagging_loop_was_the_limit() -> None:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Final
 
 from mboxgen.enums import table_of
+from trafficgen.measure.health import MAX_CPU_SHARE
 from trafficgen.measure.parts import Domain, Latency, WorkerHealth
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
@@ -330,7 +331,7 @@ def _generator(results: Results) -> Section:
         for worker, four in zip(shown, waits, strict=True)
     ]  # fmt: skip
     notes = [f"{len(busiest) - MAX_ROWS} less busy workers not shown"] if len(busiest) > MAX_ROWS else []
-    if busiest and not results.caveats:
+    if busiest and not results.caveats and busiest[0].cpu_share <= MAX_CPU_SHARE:
         share = f"{busiest[0].cpu_share:.0%}"
         notes.append(f"the generator had room to spare: its busiest worker used {share} of a core")
     if generator.ceiling_share is not None:
