@@ -71,5 +71,5 @@ class SessionPlan:
         check_duration(self.connect_timeout_ns, "connect_timeout_ns", "a time limit", "--connect-timeout")
         check_duration(self.reply_timeout_ns, "reply_timeout_ns", "a time limit", "--timeout")
         if self.auth and self.security is Security.PLAIN:
-            text = "a password never goes over a plain session: add --starttls or --tls; in Python, Security.STARTTLS or TLS"
+            text = "a password never goes over a plain session: add --starttls or --tls"
             raise wrong("auth", text, "--auth-user")
