@@ -98,12 +98,12 @@ class Script:
 
 
 class ScriptedServer:
-    """Listens on a free loopback port and plays the script to every client. `sessions`: how many there were."""
+    """Plays the script to every client of a listener, or of a free loopback port. `sessions`: how many there were."""
 
-    def __init__(self, script: type[Script]) -> None:
+    def __init__(self, script: type[Script], listener: socket.socket | None = None) -> None:
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port: int = self._listener.getsockname()[1] if listener is None else 0
         self._numbers = itertools.count()
         self._peers: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]

@@ -3,6 +3,11 @@
 Takes     what the event loop reports of one connection
 Gives     it to the session with the time; writes what comes back; says when the session is free or over
 Fails     never: every way a connection can end is told to the session
+Choice    uvloop's transports, for plain sessions too. Non-blocking sockets of our own, connected without a task and
+          heard through uvloop's `add_reader` or an epoll of ours, took 1.09 and 0.96 of the CPU of a session of one
+          5 KB message, 1.03 (the epoll) of a message of 5 KB in kept sessions and 1.05 of one of 100 KB: medians of
+          8 to 14 runs in turns against our sink, 20 sessions; 2026-11-27, 2-core AMD EPYC virtual machine, Linux
+          6.18, uvloop 0.23, busy. Most of it is the kernel's: 60 of the 120 µs of such a session
 
 A server that has said 221 or 421 closes the connection (RFC 5321, 4.1.1.10 and 3.8), and we let it go first: the
 side that closes first keeps the port in TIME_WAIT for a minute, and a session a message would use up the 28,000 there

@@ -25,6 +25,7 @@ from trafficgen.plan import Auth, Security, SessionPlan, Target, UnixTarget
 from trafficgen.protocol.smtp.interfaces import Extensions
 
 _MAX_PASSWORD_FILE: Final = 65_536
+_QUEUE_FULL_S: Final = 0.01
 
 
 class Refused(Exception):  # noqa: N818  (not an error of ours: a server's answer on its way to the account)
@@ -93,7 +94,7 @@ class Opener:
                 async with asyncio.timeout(limit_s):
                     peer = await _connected_socket(loop, address)
             elif isinstance(address, UnixTarget):
-                await loop.create_unix_connection(lambda: link, address.path)
+                await loop.create_unix_connection(lambda: link, sock=await _connected_unix_socket(address))
             else:
                 await loop.create_connection(lambda: link, address.host, address.port)
         except TimeoutError:
@@ -153,20 +154,40 @@ class Opener:
 
 async def _connected_socket(loop: asyncio.AbstractEventLoop, address: Target) -> socket.socket:
     if isinstance(address, UnixTarget):
-        peer, where = socket.socket(socket.AF_UNIX), address.path
-    else:
-        family, _, _, _, where = socket.getaddrinfo(  # type: ignore[assignment]
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )[0]
-        peer = socket.socket(family)
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    peer.setblocking(False)
+        return await _connected_unix_socket(address)
+    family, _, _, _, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    peer = socket.socket(family)
     try:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer.setblocking(False)
         await loop.sock_connect(peer, where)
     except BaseException:
         peer.close()
         raise
     return peer
+
+
+async def _connected_unix_socket(address: UnixTarget) -> socket.socket:
+    """Connect, and while the listen queue is full wait for room in it, as TCP does by itself.
+
+    Linux says EAGAIN then (unix(7)), and no event says when there is room. uvloop takes it for a failure, and its
+    `sock_connect` for a connection that has begun.
+    """
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        peer.setblocking(False)
+        while True:
+            try:
+                peer.connect(address.path)
+            except BlockingIOError:
+                await asyncio.sleep(_QUEUE_FULL_S)
+            else:
+                return peer
+    except BaseException:
+        peer.close()
+        raise
 
 
 def _tls_context(plan: SessionPlan) -> ssl.SSLContext:

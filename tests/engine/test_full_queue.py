@@ -1,0 +1,61 @@
+"""A UNIX socket whose listen queue is full is waited for, as TCP waits by itself; and not for ever."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.running import Counts, counts, send
+from tests.peers.scripted import Script, ScriptedServer
+from trafficgen import Progress, Security, UnixTarget
+from trafficgen.measure.results import StoppedBy
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a connection is refused")
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+    """A listener whose queue has no room left."""
+    path, waiting = str(tmp_path / "socket"), []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(1)
+        while True:
+            peer = socket.socket(socket.AF_UNIX)
+            peer.setblocking(False)
+            waiting.append(peer)
+            try:
+                peer.connect(path)
+            except BlockingIOError:
+                break
+        yield listener, path
+        for peer in waiting:
+            peer.close()
+
+
+def test_sessions_wait_until_there_is_room(full: tuple[socket.socket, str]) -> None:
+    listener, path = full
+    server = ScriptedServer(Script, listener)
+    seen: list[Progress] = []
+
+    def progress(now: Progress) -> None:
+        seen.append(now)
+        if len(seen) == 2:  # the sessions have been tried
+            server.start()
+
+    results = send(UnixTarget(path), messages=8, sessions=4, progress=progress)
+    assert counts(results) == Counts(accepted=8)
+    assert results.failures == ()
+    assert results.stopped_by is StoppedBy.FINISHED
+    server.stop()
+
+
+@pytest.mark.parametrize("security", [Security.PLAIN, Security.STARTTLS])
+def test_a_queue_that_stays_full_is_given_up(full: tuple[socket.socket, str], security: Security) -> None:
+    session = {"connect_timeout_ns": 300_000_000, "security": security}
+    results = send(UnixTarget(full[1]), messages=2, sessions=2, session=session)
+    assert counts(results) == Counts(failed=2)
+    (failure,) = results.failures
+    assert (failure.phase, failure.reason, failure.example) == ("connect", "timed out", "no connection within 0.3 s")
