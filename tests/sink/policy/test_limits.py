@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Clock, Conversation, policy_of
 from trafficgen.protocol.smtp.capabilities import Capabilities
+from trafficgen.sink.policy.attempts import Attempts, Greylist
 from trafficgen.sink.policy.limits import MAX_CLIENTS, Bucket, Clients, Limits, RateLimit
-from trafficgen.sink.policy.tries import Attempts, Greylist
 
 MINUTE_NS = 60 * 10**9
 

@@ -14,16 +14,16 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.server import GREETING, ServerSession
 
 if TYPE_CHECKING:
-    from trafficgen.sink.listen.server import Sink
-    from trafficgen.sink.policy.judge import SessionPolicy
+    from trafficgen.protocol.smtp.capabilities import Capabilities
+    from trafficgen.sink.policy.judge import Policy, SessionPolicy
     from trafficgen.sink.store.interface import Store
     from trafficgen.sink.store.ledger import Receipt
 
@@ -35,6 +35,22 @@ from one connection, before it turns to the next one: with 400 clients that neve
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
+class Listener(Protocol):
+    """What a connection needs of the server that accepted it."""
+
+    offer: "Capabilities"
+    policy: "Policy | None"
+    tls: ssl.SSLContext | None
+    opened: int
+    smuggled: int
+    links: "set[SinkLink]"
+
+    def store(self) -> "Store": ...
+    def watch(self, store: "Store", session: ServerSession) -> None: ...
+    def forget(self, store: "Store") -> None: ...
+    def own(self, work: Coroutine[None, None, None]) -> None: ...
+
+
 class SinkLink(asyncio.Protocol):
     """One connection."""
 
@@ -43,7 +59,7 @@ class SinkLink(asyncio.Protocol):
         "_store", "_ticks", "_timer", "_transport", "_unread",
     )  # fmt: skip
 
-    def __init__(self, sink: "Sink") -> None:
+    def __init__(self, sink: Listener) -> None:
         self._sink = sink
         self._idle = 0  # sweeps since anything came
         self._ticks = 0  # sweeps since a message began or ended

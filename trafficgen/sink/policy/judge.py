@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 from trafficgen.clock import now_ns
 from trafficgen.protocol.smtp.policy_hooks import Answer, SessionStage
 from trafficgen.sink.policy import faults as fault_table
+from trafficgen.sink.policy.attempts import Attempts, Greylist
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
 from trafficgen.sink.policy.faults import SinkFault, combine
 from trafficgen.sink.policy.limits import Clients, Limits
 from trafficgen.sink.policy.replies import render
 from trafficgen.sink.policy.responses import ResponseProfile, Responses
-from trafficgen.sink.policy.tries import Attempts, Greylist
 
 if TYPE_CHECKING:
     from trafficgen.sink.policy.sampler import Sampler

@@ -1,16 +1,16 @@
-"""What is remembered of earlier tries: greylisting, and failures that end after so many attempts.
+"""What is remembered of earlier attempts: greylisting, and failures that end after so many attempts.
 
 Takes     who sends to whom from where, and the time
-Gives     whether this try is to be put off
-Limits    `MAX_TRIES` of each kind; the oldest are forgotten, and then begin anew
-Not here  the words of a refusal (judge)
+Gives     whether this attempt is to be put off
+Limits    `MAX_REMEMBERED` of each kind; the oldest are forgotten and then start again
+Not here  the words of a refusal (policy)
 """
 
 from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final
 
-MAX_TRIES: Final = 262_144
+MAX_REMEMBERED: Final = 262_144
 """Some 60 MB when full: of who sends to whom a digest is kept, so that long names take no more room than others."""
 
 
@@ -19,20 +19,20 @@ def _key(*names: bytes) -> bytes:
 
 
 class Attempts:
-    """Counts tries of a sender for a recipient."""
+    """Counts attempts of a sender for a recipient."""
 
     def __init__(self) -> None:
-        self._tries: OrderedDict[bytes, int] = OrderedDict()
+        self._attempts: OrderedDict[bytes, int] = OrderedDict()
 
     def fails(self, sender: bytes, recipient: bytes, first: int) -> bool:
-        """Whether this try is among the `first` ones. After them the pair passes for good."""
+        """Whether this attempt is among the `first` ones. After them the pair passes for good."""
         key = _key(sender, recipient)
-        tries = self._tries.get(key, 0)
-        if tries >= first:
+        attempts = self._attempts.get(key, 0)
+        if attempts >= first:
             return False
-        self._tries[key] = tries + 1
-        if len(self._tries) > MAX_TRIES:
-            self._tries.popitem(last=False)
+        self._attempts[key] = attempts + 1
+        if len(self._attempts) > MAX_REMEMBERED:
+            self._attempts.popitem(last=False)
         return True
 
 
@@ -43,9 +43,9 @@ class Greylist:
         self._first_ns: OrderedDict[bytes, int] = OrderedDict()
 
     def puts_off(self, client: bytes, sender: bytes, recipient: bytes, wait_ns: int, now_ns: int) -> bool:
-        """Whether `wait_ns` has not yet passed since the triplet's first try."""
+        """Whether `wait_ns` has not yet passed since the triplet's first attempt."""
         key = _key(client, sender, recipient)
         first_ns = self._first_ns.setdefault(key, now_ns)
-        if len(self._first_ns) > MAX_TRIES:
+        if len(self._first_ns) > MAX_REMEMBERED:
             self._first_ns.popitem(last=False)
         return now_ns - first_ns < wait_ns
