@@ -155,7 +155,7 @@ def _in_one_piece(letters: list[Letter], said: Opinions, *, lock_step: bool, pie
         sent = written(session.feed(octets, 0))
         out += sent
         said_now += server.feed(sent)
-    session._steady.tally_all(book)
+    session._cache.tally_all(book)
     return out, book.rows, book.replies, book.failures, book.partial, book.troubles, session.closed, queue.waiting
 
 

@@ -4,7 +4,7 @@
     < < <                                < < < <                                   < …   <
 
 Takes     what `client` takes; the server has to offer CHUNKING and PIPELINING, or everything is as in `client`
-Gives     up to `Manners.chunks` messages a session between their first octet and their last reply
+Gives     up to `SessionOptions.chunks` messages a session between their first octet and their last reply
 Fails     never because of a peer
 Not here  the opening, replies, what a refusal means (client)
 
@@ -54,12 +54,12 @@ class ChunkingSession(ClientSession):
 
     __slots__ = ("_behind", "_between", "_last", "_single")
 
-    def __init__(self, source: Source, account: SessionAccount, manners: SessionOptions, steady: ReplyCache) -> None:
-        super().__init__(source, account, manners, steady)
+    def __init__(self, source: Source, account: SessionAccount, options: SessionOptions, cache: ReplyCache) -> None:
+        super().__init__(source, account, options, cache)
         self._behind: deque[tuple[Work, int]] = deque()  # and when they were written
         self._single = False  # every message of the batch has one recipient, and the next reply is one to EHLO at last
         # No message has so many recipients: what is learnt here is never taken for replies to DATA.
-        self._between, self._last = steady.of(0), steady.of(-1)
+        self._between, self._last = cache.of(0), cache.of(-1)
 
     @property
     def _at_work(self) -> int:
@@ -67,7 +67,7 @@ class ChunkingSession(ClientSession):
 
     @property
     def _in_chunks(self) -> bool:
-        return self._extensions.chunking and self._extensions.pipelining and self._manners.pipelining
+        return self._extensions.chunking and self._extensions.pipelining and self._options.pipelining
 
     # -- octets out -------------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ class ChunkingSession(ClientSession):
             super()._open_transaction(now_ns, out, reset=reset)
             return
         assert self.message is not None
-        behind, most = self._behind, self._manners.chunks - 1
+        behind, most = self._behind, self._options.chunks - 1
         self._start_ns = self._sent_ns = self.waiting_since_ns = now_ns
         self.busy = self.served = True
         self._write_chunk(self.message, out)
@@ -98,7 +98,7 @@ class ChunkingSession(ClientSession):
 
     @property
     def _ehlo(self) -> bytes:
-        return b"EHLO %s\r\n" % self._manners.ehlo_name
+        return b"EHLO %s\r\n" % self._options.ehlo_name
 
     def _write_chunk(self, message: WireMessage, out: list[Buffer], before: bytes = b"") -> None:
         command = b"%b%bBDAT %d LAST\r\n" % (before, self._envelope(message)[:-_DATA], message.octets)

@@ -71,20 +71,20 @@ class ClientSession:
     """
 
     __slots__ = (
-        "_account", "_due_ns", "_early", "_enter", "_extensions", "_group", "_held", "_left", "_manners", "_next",
-        "_pending", "_reader", "_ready_ns", "_recipients", "_refusal", "_rode_along", "_sender_refused", "_sent_ns",
-        "_source", "_start_ns", "_steady", "_take", "_unsent", "_void",
-        "busy", "closed", "message", "parted", "served", "waiting_since_ns",
+        "_account", "_cache", "_due_ns", "_early", "_enter", "_extensions", "_group", "_held", "_left", "_next",
+        "_options", "_pending", "_reader", "_ready_ns", "_recipients", "_refusal", "_rode_along", "_sender_refused",
+        "_sent_ns", "_source", "_start_ns", "_take", "_unsent", "_void", "busy", "closed", "message", "parted",
+        "served", "waiting_since_ns",
     )  # fmt: skip
 
-    def __init__(self, source: Source, account: SessionAccount, manners: SessionOptions, steady: ReplyCache) -> None:
+    def __init__(self, source: Source, account: SessionAccount, options: SessionOptions, cache: ReplyCache) -> None:
         self._source = source
         self._take = source.take
         self._account = account
         self._enter = account.rows.frombytes
-        self._manners = manners
-        self._steady = steady
-        self._left = manners.max_messages or -1  # messages this session may still take; -1: any number
+        self._options = options
+        self._cache = cache
+        self._left = options.max_messages or -1  # messages this session may still take; -1: any number
         self._extensions = Extensions()
         self._reader = ReplyReader()
         self._pending: deque[Phase] = deque()
@@ -150,7 +150,7 @@ class ClientSession:
         if reply.code != 220:
             self._lose(Phase.GREETING, REFUSED, reply, now_ns)
             return
-        self._write(Phase.EHLO, b"EHLO %s\r\n" % self._manners.ehlo_name, now_ns, out)
+        self._write(Phase.EHLO, b"EHLO %s\r\n" % self._options.ehlo_name, now_ns, out)
 
     def _on_ehlo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if self.message is None:
@@ -161,7 +161,7 @@ class ClientSession:
             self._extensions = Extensions.offered(reply.lines)
         elif reply.code >= 500 and reply.code != 521:
             # RFC 5321 section 3.2: a server that does not know EHLO is greeted with HELO.
-            self._write(Phase.HELO, b"HELO %s\r\n" % self._manners.ehlo_name, now_ns, out)
+            self._write(Phase.HELO, b"HELO %s\r\n" % self._options.ehlo_name, now_ns, out)
             return
         else:
             self._lose(Phase.EHLO, REFUSED, reply, now_ns)
@@ -206,7 +206,7 @@ class ClientSession:
         phases = _phases(message, reset=reset)
         if reset:
             envelope = b"RSET\r\n" + envelope
-        if self._extensions.pipelining and self._manners.pipelining:
+        if self._extensions.pipelining and self._options.pipelining:
             out.append(envelope)
             self._pending.extend(phases)
             return
@@ -258,7 +258,7 @@ class ClientSession:
         pending = self._pending
         pending.append(Phase.END_OF_DATA)
         tail = message.tail
-        if self._extensions.pipelining and self._manners.pipelining:
+        if self._extensions.pipelining and self._options.pipelining:
             if self._left == 0:
                 tail += b"QUIT\r\n"
                 pending.append(Phase.QUIT)
@@ -267,7 +267,7 @@ class ClientSession:
                 tail += self._envelope(work[0])
                 pending.extend(_phases(work[0]))
                 self._group = self._recipients == message.recipients and self._reader.empty
-                self._steady = self._steady.of(work[0].recipients)
+                self._cache = self._cache.of(work[0].recipients)
         return message.head, message.body, tail
 
     def _on_end_of_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
@@ -469,12 +469,12 @@ class ClientSession:
 
     def feed(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         """What the server sent. Returns the buffers to write; look at `busy` and `closed` afterwards."""
-        steady = self._steady
-        if self._group and self._left < 0 and (data == steady.octets or steady.repeats(data)):
+        cache = self._cache
+        if self._group and self._left < 0 and (data == cache.octets or cache.repeats(data)):
             # The hot path, once for every message of a kept session: the message is accepted, and the 354 for the one
             # that rode along is here. It does what `_finish`, `_assign` and `_send_message` do, in one piece, for half
             # of what calling them costs.
-            steady.hits += 1
+            cache.hits += 1
             done: WireMessage = self.message  # type: ignore[assignment]
             start_ns, ready_ns, sent_ns = self._start_ns, self._ready_ns, self._sent_ns
             self._enter(
@@ -489,9 +489,9 @@ class ClientSession:
             if work is None:
                 return self._send_lone(now_ns)
             rider = work[0]
-            if rider.recipients != steady.recipients:
-                self._steady = steady.of(rider.recipients)
-                self._pending = deque(self._steady.group)
+            if rider.recipients != cache.recipients:
+                self._cache = cache.of(rider.recipients)
+                self._pending = deque(self._cache.group)
             envelope = self._envelope(rider) if rider.eight_bit else rider.envelope
             return message.head, message.body, message.tail + envelope
         return self._read(data, now_ns)
@@ -524,9 +524,9 @@ class ClientSession:
 
     def _learn(self, data: bytes, replies: list[Reply]) -> None:
         """`replies`, which came in one piece, begin with the first one that was due."""
-        steady = self._steady
-        if len(replies) == len(steady.group) and as_hoped(replies):
-            steady.learn(data, replies, self._account, steady.group)
+        cache = self._cache
+        if len(replies) == len(cache.group) and as_hoped(replies):
+            cache.learn(data, replies, self._account, cache.group)
 
     def _find_unasked(self, replies: list[Reply], due: int) -> str | None:
         """What came first that answers nothing; None when it is, or may become, a goodbye."""
@@ -575,7 +575,7 @@ class ClientSession:
         if self._unsent and not self._pending:
             self._send_unsent(now_ns, out)
         if self._held and (
-            phase in _IN_STEP or not self._pending or _MAX_HELD < len(self._held) > self._manners.chunks
+            phase in _IN_STEP or not self._pending or _MAX_HELD < len(self._held) > self._options.chunks
         ):
             self._let_go(doubtful=False)
 
