@@ -1,6 +1,6 @@
 """What the wait for a delivery makes of what the sink has at last."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -9,8 +9,10 @@ from trafficgen.host.signals import RunControl
 from trafficgen.measure.parts import Delivery, LedgerCounts
 from trafficgen.proof import waiting
 from trafficgen.proof.ledger_reader import Copies
-from trafficgen.proof.remote_sink import RemoteSink
 from trafficgen.proof.sent import Manifest, SentRecords
+
+if TYPE_CHECKING:
+    from trafficgen.proof.remote_sink import RemoteSink
 
 S = 10**9
 RUN_ID = "00112233aabbccdd"
