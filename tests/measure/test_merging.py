@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.measure.test_results import BEGUN, build, snapshot_of
+from tests.measure.test_results import BEGUN, PLAN, build, snapshot_of
+from trafficgen.errors import ResultsError
 from trafficgen.measure.merging import merge_results
 from trafficgen.measure.parts import LedgerCounts
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.snapshot import merge
 from trafficgen.outcomes import Outcome
+from trafficgen.plan import OpenLoop, Stage
 
 
 def part(number: int, *, workers: int = 1, lost: tuple[int, ...] = (), begun_s: float = 0.0, **changes: Any) -> Results:
@@ -56,3 +58,22 @@ def test_the_rate_is_over_the_time_in_which_one_of_them_sent() -> None:
     assert made.rate.bytes_per_s == pytest.approx(8_000 / 1.85)
     assert made.run.duration_s == pytest.approx(4.0)
     assert [(second.at_s, second.accepted) for second in made.timeline if second.accepted] == [(0, 4), (2, 4)]
+
+
+def loaded(number: int, *rates_per_s: float) -> Results:
+    stages = tuple(Stage(10**9, rate) for rate in rates_per_s[1:])
+    plan = replace(PLAN, load=OpenLoop(rates_per_s[0], stages))
+    made = build(snapshot_of([Outcome.ACCEPTED] * 4, open_loop=True), plan=plan)
+    return replace(made, run=replace(made.run, id=f"{number:016x}"))
+
+
+def test_the_plan_of_the_whole_has_what_adds_up_added_up() -> None:
+    plan = merge_results([loaded(1, 10.0, 20.0, 5.0), loaded(2, 1.0, 2.0, 3.0)]).plan
+    assert (plan["max_messages"], plan["sessions"]) == (20, 2 * PLAN.sessions)
+    assert plan["load"]["rate_per_s"] == 11.0
+    assert [stage["rate_per_s"] for stage in plan["load"]["stages"]] == [22.0, 8.0]
+
+
+def test_an_open_run_and_a_closed_one_are_no_parts_of_one_load() -> None:
+    with pytest.raises(ResultsError, match="cannot merge a run of the closed model with one of the open"):
+        merge_results([part(1), loaded(2, 10.0)])

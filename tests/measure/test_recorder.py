@@ -292,3 +292,11 @@ def test_what_was_handed_over_began_when_it_was_due_and_without_a_rate_when_it_d
 
 def test_begins_are_empty_unless_asked_for() -> None:
     assert recorder_of([row(1, Outcome.ACCEPTED)]).begins().shape == (2, 0)
+
+
+def test_a_run_began_before_its_oldest_worker_reported() -> None:
+    one, other = (
+        recorder_of([]).snapshot(now_ns=1_000, cpu_ns=0, wall_ns=wall, sessions_open=0, sessions_opened=0, in_flight=0)
+        for wall in (400, 900)
+    )
+    assert (one + other).began_ns == (other + one).began_ns == 100
