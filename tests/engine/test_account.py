@@ -18,17 +18,25 @@ from trafficgen.outcomes import Outcome
 TARGET = TcpTarget("127.0.0.1", 25)
 
 
+def supervisor(plan: Plan) -> Supervisor:
+    return Supervisor(
+        plan, resolve(TARGET), workers=1, date="", on_progress=lambda *_: None, say=lambda _: None, stop=RunControl()
+    )
+
+
+def worker() -> Member:
+    ours, _theirs = Pipe()
+    return Member(0, cast("Any", None), Outbox(ours))
+
+
 def account(plan: Plan, *, rows: int, handed: int, unsent: int, numbers: int | None = None) -> RunAccount:
     """One worker that got two ranges of 50 and has handed in these counts."""
     recorder = Recorder(1, 0, plan.load is not None)
     for number in range(rows):
         recorder.rows.extend((number, Outcome.ACCEPTED, 0, 1, 1, -1, -1, 2, 10))
     snapshot = recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
-    made = Supervisor(
-        plan, resolve(TARGET), workers=1, date="", on_progress=lambda *_: None, say=lambda _: None, stop=RunControl()
-    )
-    ours, _theirs = Pipe()
-    member = Member(0, cast("Any", None), Outbox(ours))
+    made = supervisor(plan)
+    member = worker()
     member.granted = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
     accepted = np.arange(rows if numbers is None else numbers)
     none: Any = np.zeros(0, np.int64)
@@ -84,3 +92,32 @@ def test_the_same_number_recorded_twice_is_said() -> None:
 def test_without_a_number_planned_it_is_what_sessions_got() -> None:
     found = account(Plan(duration_ns=10**9, sessions=1), rows=60, handed=60, unsent=40)
     assert (found.planned, found.not_started, found.differences) == (60, 0, [])
+
+
+@pytest.mark.parametrize(("known", "in_doubt"), [(0, 50), (30, 20), (50, 0)])
+@pytest.mark.parametrize("load", [None, OpenLoop(10.0)], ids=["closed", "open"])
+def test_of_a_lost_worker_only_what_has_no_outcome_yet_is_in_doubt(
+    load: OpenLoop | None, known: int, in_doubt: int
+) -> None:
+    made, member = supervisor(Plan(max_messages=100, sessions=1, load=load)), worker()
+    recorder = Recorder(1, 0, load is not None)
+    for number in range(known):
+        recorder.rows.extend((number, Outcome.ACCEPTED, 0, 1, 1, -1, -1, 2, 10))
+    member.snapshot = recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
+    member.granted = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
+    member.begun, member.lost_ns = 1, 4_950_000_000  # the range of 50; 50 due at 10 a second
+    made._crew.members.append(member)
+    made._began_ns, made._next_number = 0, 100
+    found = made._total()
+    assert (found.snapshot.accepted, found.snapshot.in_doubt) == (known, in_doubt)
+    assert (found.planned, found.not_started, found.differences) == (100, 50, [])
+    assert found.in_doubt.tolist() == list(range(50))
+    assert (found.lost_workers, found.ended_workers) == ([0], [])
+
+
+def test_workers_have_as_many_slots_together_as_sessions_were_asked_for() -> None:
+    made = Supervisor(
+        Plan(max_messages=100, sessions=8), resolve(TARGET), workers=3, date="", on_progress=lambda *_: None,
+        say=lambda _: None, stop=RunControl(),
+    )  # fmt: skip
+    assert [made._orders(index).slots for index in range(3)] == [3, 3, 2]

@@ -279,3 +279,24 @@ def test_domains_beyond_the_first_few_are_counted_but_not_timed() -> None:
     made = snapshot_of(recorder_of([row(0, Outcome.ACCEPTED, domain=beyond)], domains=beyond + 1))
     assert made.domain_latencies == {}
     assert made.domains_accepted.tolist() == [0] * beyond + [1]
+
+
+def test_what_was_handed_over_began_when_it_was_due_and_without_a_rate_when_it_did() -> None:
+    rows = [row(4, Outcome.ACCEPTED, due=100, start=400), row(2, Outcome.IN_DOUBT, due=0, start=50)]
+    rows += [row(3, Outcome.FAILED, due=7, start=60), row(5, Outcome.ACCEPTED, start=70)]
+    recorder = Recorder(1, START, True, keep_begins=True)
+    for each in rows:
+        recorder.rows.extend(each)
+    assert recorder.begins().tolist() == [[4, 2, 5], [START + 100, START, START + 70]]
+
+
+def test_begins_are_empty_unless_asked_for() -> None:
+    assert recorder_of([row(1, Outcome.ACCEPTED)]).begins().shape == (2, 0)
+
+
+def test_a_run_began_before_its_oldest_worker_reported() -> None:
+    one, other = (
+        recorder_of([]).snapshot(now_ns=1_000, cpu_ns=0, wall_ns=wall, sessions_open=0, sessions_opened=0, in_flight=0)
+        for wall in (400, 900)
+    )
+    assert (one + other).began_ns == (other + one).began_ns == 100

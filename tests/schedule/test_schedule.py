@@ -108,6 +108,10 @@ def test_ramp_from_zero_follows_the_square_root():
     assert due[2] == 1_414_213_562
 
 
+def test_a_stage_slower_than_one_a_second_keeps_its_pace():
+    assert staged(0.1, (50, 0.1)).due_ns(0, 9).tolist() == [0, 10 * S, 20 * S, 30 * S, 40 * S]
+
+
 def test_ramp_down_to_zero_mirrors_the_ramp_up():
     # Rate 8-2t for 4 s: the integral is 8t-t², so arrival 7 is due at 1 s, 12 at 2 s, 15 at 3 s.
     due = staged(8.0, (4, 0.0)).due_ns(0, 100)

@@ -1,0 +1,79 @@
+"""What merging makes of the generators' own words."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.measure.test_results import BEGUN, PLAN, build, snapshot_of
+from trafficgen.errors import ResultsError
+from trafficgen.measure.merging import merge_results
+from trafficgen.measure.parts import LedgerCounts
+from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.snapshot import merge
+from trafficgen.outcomes import Outcome
+from trafficgen.plan import OpenLoop, Stage
+
+
+def part(number: int, *, workers: int = 1, lost: tuple[int, ...] = (), begun_s: float = 0.0, **changes: Any) -> Results:
+    snapshot = merge([snapshot_of([Outcome.ACCEPTED] * 4)] * workers)
+    made = build(snapshot, started_at=BEGUN + timedelta(seconds=begun_s))
+    return replace(
+        made,
+        run=replace(made.run, id=f"{number:016x}"),
+        generator=replace(made.generator, lost_workers=lost),
+        **changes,
+    )
+
+
+def test_workers_are_numbered_through_and_lost_ones_with_them() -> None:
+    parts = [part(1, workers=2, lost=(1,)), part(2, workers=3, lost=(0, 2)), part(3, workers=1, lost=(0,))]
+    made = merge_results(parts).generator
+    assert [worker.worker for worker in made.workers] == [0, 1, 2, 3, 4, 5]
+    assert made.lost_workers == (1, 2, 4, 5)
+    assert made.sessions_opened == 12
+
+
+def test_the_first_reason_that_is_not_the_end_is_that_of_the_whole() -> None:
+    reasons = [StoppedBy.FINISHED, StoppedBy.DEADLINE, StoppedBy.INTERRUPTED]
+    parts = [replace(part(number), stopped_by=reason) for number, reason in enumerate(reasons)]
+    assert merge_results(parts).stopped_by is StoppedBy.DEADLINE
+    assert merge_results(parts[:1]).stopped_by is StoppedBy.FINISHED
+
+
+def test_ledgers_add_up_when_all_have_one() -> None:
+    ledgers = [LedgerCounts(4, 3, 1, 2, 5), LedgerCounts(4, 4, 0, 1, 0)]
+    parts = [part(number, ledger=ledger) for number, ledger in enumerate(ledgers)]
+    assert merge_results(parts).ledger == LedgerCounts(8, 7, 1, 3, 5)
+    assert merge_results([*parts, part(2)]).ledger is None
+
+
+def test_the_rate_is_over_the_time_in_which_one_of_them_sent() -> None:
+    # Four messages from 0 to 0.35 s each, the second generator 1.5 s later.
+    made = merge_results([part(1), part(2, begun_s=1.5)])
+    assert made.rate.over_s == pytest.approx(1.85)
+    assert made.rate.messages_per_s == pytest.approx(8 / 1.85)
+    assert made.rate.messages_per_hour == pytest.approx(8 / 1.85 * 3600)
+    assert made.rate.bytes_per_s == pytest.approx(8_000 / 1.85)
+    assert made.run.duration_s == pytest.approx(4.0)
+    assert [(second.at_s, second.accepted) for second in made.timeline if second.accepted] == [(0, 4), (2, 4)]
+
+
+def loaded(number: int, *rates_per_s: float) -> Results:
+    stages = tuple(Stage(10**9, rate) for rate in rates_per_s[1:])
+    plan = replace(PLAN, load=OpenLoop(rates_per_s[0], stages))
+    made = build(snapshot_of([Outcome.ACCEPTED] * 4, open_loop=True), plan=plan)
+    return replace(made, run=replace(made.run, id=f"{number:016x}"))
+
+
+def test_the_plan_of_the_whole_has_what_adds_up_added_up() -> None:
+    plan = merge_results([loaded(1, 10.0, 20.0, 5.0), loaded(2, 1.0, 2.0, 3.0)]).plan
+    assert (plan["max_messages"], plan["sessions"]) == (20, 2 * PLAN.sessions)
+    assert plan["load"]["rate_per_s"] == 11.0
+    assert [stage["rate_per_s"] for stage in plan["load"]["stages"]] == [22.0, 8.0]
+
+
+def test_an_open_run_and_a_closed_one_are_no_parts_of_one_load() -> None:
+    with pytest.raises(ResultsError, match="cannot merge a run of the closed model with one of the open"):
+        merge_results([part(1), loaded(2, 10.0)])

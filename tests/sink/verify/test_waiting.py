@@ -1,0 +1,105 @@
+"""What the wait for a delivery makes of what the sink has at last."""
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pytest
+
+from trafficgen.host.signals import RunControl
+from trafficgen.measure.parts import Delivery, LedgerCounts
+from trafficgen.proof import waiting
+from trafficgen.proof.ledger_reader import Copies
+from trafficgen.proof.sent import Manifest, SentRecords
+
+if TYPE_CHECKING:
+    from trafficgen.proof.remote_sink import RemoteSink
+
+S = 10**9
+RUN_ID = "00112233aabbccdd"
+
+
+class Sink:
+    """A sink that has these copies, by our clock."""
+
+    def __init__(self, copies: Copies) -> None:
+        self._copies = copies
+
+    def copies(self, _run_id: str) -> int:
+        return int(self._copies.recipients.sum())
+
+    def shares_our_clock(self, _run_id: str) -> bool:
+        return True
+
+    def arrivals(self, _run_id: str, _messages: int) -> Copies:
+        return self._copies
+
+
+def waited(
+    accepted: SentRecords, copies: Copies, in_doubt: SentRecords | None = None, patience_ns: int = 60 * S
+) -> tuple[LedgerCounts, Delivery, list[str]]:
+    manifest = Manifest.here(RUN_ID, 100, accepted, in_doubt or SentRecords.none())
+    said: list[str] = []
+    sink = cast("RemoteSink", Sink(copies))
+    return *waiting.wait(sink, patience_ns, manifest, said.append, RunControl()), said
+
+
+def records(numbers: list[int], digests: list[int], mendable: list[bool] | None = None) -> SentRecords:
+    count = len(numbers)
+    marks = None if mendable is None else np.array(mendable)
+    return SentRecords(
+        np.array(numbers), np.ones(count, np.int64), np.full(count, 10 * S), np.array(digests, np.int64), marks
+    )
+
+
+def copies(numbers: list[int], digests: list[int], *, damaged: tuple[int, ...] = (), unanswered: int = 0) -> Copies:
+    """Number `n` taken at 20 s and `n` more; the first `unanswered` copies without an answer."""
+    found, count = np.array(numbers, np.int64), len(numbers)
+    return Copies(
+        found,
+        np.ones(count, np.int64),
+        20 * S + found * S,
+        np.isin(found, damaged),
+        (np.arange(count) < unanswered).astype(np.int64),
+        np.array(digests, np.int64),
+    )
+
+
+def test_a_message_that_others_got_is_lost_to_its_recipient() -> None:
+    ledger, delivery, _ = waited(records([0, 1, 2], [7, 8, 9]), copies([0, 1, 2], [7, 8, 1]))
+    assert ledger == LedgerCounts(expected=3, received=2, missing=1, duplicated=0, corrupted=0)
+    assert delivery.in_time
+
+
+def test_missing_and_misdelivered_messages_add_up() -> None:
+    ledger, delivery, _ = waited(records([0, 1, 2], [7, 8, 9]), copies([1, 2], [8, 1]), patience_ns=0)
+    assert (ledger.received, ledger.missing) == (1, 2)
+    assert not delivery.in_time
+
+
+def test_a_second_copy_is_a_duplicate_unless_a_lost_reply_explains_it() -> None:
+    for unanswered, doubles, explained in ((0, 1, 0), (1, 0, 1)):
+        ledger, delivery, _ = waited(records([0, 1], [-1, -1]), copies([0, 0, 1], [-1] * 3, unanswered=unanswered))
+        assert (ledger.received, ledger.duplicated, delivery.explained) == (2, doubles, explained)
+
+
+def test_what_nobody_took_over_is_a_duplicate_and_unexpected() -> None:
+    ledger, delivery, _ = waited(records([0], [-1]), copies([0, 5, 6], [-1] * 3))
+    assert (ledger.received, ledger.duplicated, delivery.unexpected) == (1, 2, 2)
+
+
+def test_a_mended_message_is_said_and_not_corrupted() -> None:
+    ledger, _, said = waited(
+        records([0, 1, 2], [-1] * 3, [True, False, False]), copies([0, 1, 2], [-1] * 3, damaged=(0, 2))
+    )
+    assert (ledger.corrupted, ledger.received) == (1, 3)
+    assert said[1:] == ["1 messages were mended on the way: a header line of theirs is no field"]
+
+
+def test_rates_and_latencies_run_from_the_first_begin_to_the_last_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "now_ns", lambda: 15 * S)  # everything was handed over 5 s after the first began
+    _, delivery, said = waited(records([0, 1, 2, 3], [-1] * 4), copies([0, 1, 2, 3], [-1] * 4))
+    assert said == ["waiting up to 60.0 s for 4 messages to be delivered"]
+    assert delivery.drained_ns == 8 * S
+    assert (delivery.inject_per_s, delivery.delivered_per_s) == (4 / 5, 4 / 13)
+    assert delivery.latency_ns is not None
+    assert (delivery.latency_ns.count, delivery.latency_ns.min) == (4, 10 * S)
