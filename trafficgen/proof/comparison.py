@@ -93,7 +93,7 @@ class DeliveryProof:
 class Sent:
     """Messages of the sender, arrays of one length.
 
-    Number, recipients, when each began (0: not known), who its recipients are (`trace_header.digest`; -1: not known), whether a
+    Number, recipients, when each began (0: not known), its recipients (`trace_header.digest`; -1: not known), whether a
     server may mend its header (None: of no message).
     """
 
