@@ -95,7 +95,7 @@ class WorkerProgress:
 class WorkerFinished:
     """The worker's final account. `partial`: recipients that took a message which others of it were refused.
 
-    `begins`: two rows, numbers and when they began, if the plan asks for that. `ranges_assigned`: how many it got before
+    `begins`: two rows, numbers and when they began, if the plan asks. `ranges_assigned`: how many it got before
     it handed in. `taken` as in `WorkerProgress`; `unsent`:
     messages that were its to send and that no session had, or gave back unharmed; `returned`: how many were given back.
     """
