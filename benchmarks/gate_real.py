@@ -30,7 +30,7 @@ from typing import Any
 from benchmarks.machine import birth_certificate, write_result
 from trafficgen.plan import OpenLoop, Plan
 from trafficgen.plan import TcpTarget as Target
-from trafficgen.runs.monitor import MonitorOptions, run_watched
+from trafficgen.runs.monitor import MonitorOptions, run_monitored
 
 SERVICE_MS = 20.0
 LOAD = ("--message-count", "800", "--concurrency", "20", "--workers", "1", "--body-size", "1kb")
@@ -132,10 +132,10 @@ def latency(_options: Sequence[str]) -> Iterator[str]:
     """Two promises: a known wait is read as it is, and a stall is no secret."""
     with sink(50.0) as target:
         plan = Plan(target=target, sessions=10, duration_ns=5 * 10**9, load=OpenLoop(rate_per_s=100.0))
-        known = run_watched(plan, MonitorOptions()).latency_ns["end_of_data"]
+        known = run_monitored(plan, MonitorOptions()).latency_ns["end_of_data"]
     with stalling_server(2.0, 2_000.0) as target:
         plan = Plan(target=target, sessions=10, duration_ns=8 * 10**9, load=OpenLoop(rate_per_s=200.0))
-        stalled = run_watched(plan, MonitorOptions()).latency_ns
+        stalled = run_monitored(plan, MonitorOptions()).latency_ns
     assert known
     response, service = stalled["response"], stalled["service"]
     assert response

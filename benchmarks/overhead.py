@@ -38,7 +38,7 @@ from trafficgen.plan import Plan, SizedBodies, Target, Workload
 from trafficgen.publish.live_page import LivePage
 from trafficgen.publish.prometheus import Prometheus
 from trafficgen.report.live import Live
-from trafficgen.runs.monitor import MonitorOptions, Observer, run_watched
+from trafficgen.runs.monitor import MonitorOptions, Observer, run_monitored
 from trafficgen.runs.run import Progress
 from trafficgen.sink.embedded import EmbeddedSink
 
@@ -187,7 +187,7 @@ def measured(target: Target, messages: int, look: Callable[[Progress], None], **
         run_id=os.urandom(8).hex(),
     )
     began_ns = time.process_time_ns()
-    run_watched(plan, MonitorOptions(), progress=see, **watching)
+    run_monitored(plan, MonitorOptions(), progress=see, **watching)
     supervisor_ns = time.process_time_ns() - began_ns
     (snapshot,) = (now.snapshot for now in last)
     (one,) = snapshot.workers

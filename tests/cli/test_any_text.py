@@ -60,7 +60,7 @@ def test_any_text_in_an_option_of_the_sink(option: str, text: str, listen: str) 
     with contextlib.suppress(PlanError, click.UsageError):
         given_here = sink.command.make_context("sink", arguments).params
         given_here.pop("api")
-        sink.orders_of(parse_listen(given_here.pop("listen")), given_here)
+        sink.sink_config_of(parse_listen(given_here.pop("listen")), given_here)
     with contextlib.suppress(PlanError):
         parse_listen(listen)
 

@@ -10,7 +10,7 @@ from trafficgen import OpenLoop, Plan, RunControl, TcpTarget
 from trafficgen.engine import control
 from trafficgen.engine.address import resolve
 from trafficgen.engine.supervisor import RunAccount, Supervisor
-from trafficgen.engine.worker_pool import Member
+from trafficgen.engine.worker_pool import WorkerHandle
 from trafficgen.host.pipes import Outbox
 from trafficgen.measure.recorder import Recorder
 from trafficgen.outcomes import Outcome
@@ -24,29 +24,29 @@ def supervisor(plan: Plan) -> Supervisor:
     )
 
 
-def worker() -> Member:
+def worker_of() -> WorkerHandle:
     ours, _theirs = Pipe()
-    return Member(0, cast("Any", None), Outbox(ours))
+    return WorkerHandle(0, cast("Any", None), Outbox(ours))
 
 
-def account(plan: Plan, *, rows: int, handed: int, unsent: int, numbers: int | None = None) -> RunAccount:
+def account(plan: Plan, *, rows: int, taken: int, unsent: int, numbers: int | None = None) -> RunAccount:
     """One worker that got two ranges of 50 and has handed in these counts."""
     recorder = Recorder(1, 0, plan.load is not None)
     for number in range(rows):
         recorder.rows.extend((number, Outcome.ACCEPTED, 0, 1, 1, -1, -1, 2, 10))
     snapshot = recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
     made = supervisor(plan)
-    member = worker()
-    member.granted = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
+    worker = worker_of()
+    worker.assigned = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
     accepted = np.arange(rows if numbers is None else numbers)
     none: Any = np.zeros(0, np.int64)
-    member.finished = control.WorkerFinished(
-        snapshot, 2, handed, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64)
+    worker.finished = control.WorkerFinished(
+        snapshot, 2, taken, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64)
     )
-    made._crew.members.append(member)
+    made._pool.workers.append(worker)
     made._began_ns = 0
     made._next_number = 100
-    made._hear(member, member.finished)
+    made._hear(worker, worker.finished)
     return made._total()
 
 
@@ -55,14 +55,14 @@ LOADS = pytest.mark.parametrize("load", [None, OpenLoop(10.0)], ids=["closed", "
 
 @LOADS
 def test_an_account_that_adds_up_says_nothing(load: OpenLoop | None) -> None:
-    found = account(Plan(max_messages=100, sessions=1, load=load), rows=98, handed=98, unsent=2)
+    found = account(Plan(max_messages=100, sessions=1, load=load), rows=98, taken=98, unsent=2)
     assert (found.planned, found.not_started, found.differences) == (100, 2, [])
     assert found.snapshot.in_doubt == 0
 
 
 @LOADS
 def test_a_row_that_is_lost_is_said_and_in_doubt(load: OpenLoop | None) -> None:
-    found = account(Plan(max_messages=100, sessions=1, load=load), rows=97, handed=98, unsent=2)
+    found = account(Plan(max_messages=100, sessions=1, load=load), rows=97, taken=98, unsent=2)
     assert found.differences[0] == (
         "worker 0: messages handed to sessions: 98; that have an outcome or are at work: 97"
     )
@@ -71,7 +71,7 @@ def test_a_row_that_is_lost_is_said_and_in_doubt(load: OpenLoop | None) -> None:
 
 @LOADS
 def test_a_message_that_the_source_lost_is_said(load: OpenLoop | None) -> None:
-    found = account(Plan(max_messages=100, sessions=1, load=load), rows=97, handed=97, unsent=2)
+    found = account(Plan(max_messages=100, sessions=1, load=load), rows=97, taken=97, unsent=2)
     assert "worker 0: messages that were its to send: 100; that it handed to sessions or did not: 99" in (
         found.differences
     )
@@ -79,18 +79,18 @@ def test_a_message_that_the_source_lost_is_said(load: OpenLoop | None) -> None:
 
 @LOADS
 def test_a_row_too_many_is_said(load: OpenLoop | None) -> None:
-    found = account(Plan(max_messages=100, sessions=1, load=load), rows=101, handed=100, unsent=0)
+    found = account(Plan(max_messages=100, sessions=1, load=load), rows=101, taken=100, unsent=0)
     assert "messages planned: 100; accounted for: 101" in found.differences
     assert found.planned == found.not_started + found.snapshot.started
 
 
 def test_the_same_number_recorded_twice_is_said() -> None:
-    found = account(Plan(max_messages=100, sessions=1), rows=100, handed=100, unsent=0, numbers=99)
+    found = account(Plan(max_messages=100, sessions=1), rows=100, taken=100, unsent=0, numbers=99)
     assert found.differences == ["messages accepted: 100; different numbers of them: 99"]
 
 
 def test_without_a_number_planned_it_is_what_sessions_got() -> None:
-    found = account(Plan(duration_ns=10**9, sessions=1), rows=60, handed=60, unsent=40)
+    found = account(Plan(duration_ns=10**9, sessions=1), rows=60, taken=60, unsent=40)
     assert (found.planned, found.not_started, found.differences) == (60, 0, [])
 
 
@@ -99,14 +99,14 @@ def test_without_a_number_planned_it_is_what_sessions_got() -> None:
 def test_of_a_lost_worker_only_what_has_no_outcome_yet_is_in_doubt(
     load: OpenLoop | None, known: int, in_doubt: int
 ) -> None:
-    made, member = supervisor(Plan(max_messages=100, sessions=1, load=load)), worker()
+    made, worker = supervisor(Plan(max_messages=100, sessions=1, load=load)), worker_of()
     recorder = Recorder(1, 0, load is not None)
     for number in range(known):
         recorder.rows.extend((number, Outcome.ACCEPTED, 0, 1, 1, -1, -1, 2, 10))
-    member.snapshot = recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
-    member.granted = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
-    member.begun, member.lost_ns = 1, 4_950_000_000  # the range of 50; 50 due at 10 a second
-    made._crew.members.append(member)
+    worker.snapshot = recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
+    worker.assigned = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
+    worker.begun, worker.lost_ns = 1, 4_950_000_000  # the range of 50; 50 due at 10 a second
+    made._pool.workers.append(worker)
     made._began_ns, made._next_number = 0, 100
     found = made._total()
     assert (found.snapshot.accepted, found.snapshot.in_doubt) == (known, in_doubt)
@@ -120,4 +120,4 @@ def test_workers_have_as_many_slots_together_as_sessions_were_asked_for() -> Non
         Plan(max_messages=100, sessions=8), resolve(TARGET), workers=3, date="", on_progress=lambda *_: None,
         say=lambda _: None, stop=RunControl(),
     )  # fmt: skip
-    assert [made._orders(index).slots for index in range(3)] == [3, 3, 2]
+    assert [made._config(index).slots for index in range(3)] == [3, 3, 2]

@@ -24,7 +24,7 @@ from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import StoppedBy
 from trafficgen.protocol.smtp.interfaces import SessionOptions
-from trafficgen.runs.monitor import MonitorOptions, run_watched
+from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.verdict.thresholds import parse_threshold
 from trafficgen.workload import Messages
@@ -58,7 +58,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
     async def open_and_give_up(port: int) -> tuple[Surroundings, ClosedSource, list[Slot], int]:
         plan = plan_for(port, messages=3)
         source = ClosedSource(Messages(plan, date="Fri, 27 Nov 2026 00:00:00 +0000"), lambda _first: None)
-        source.grant(0, 3)
+        source.assign(0, 3)
         account, freed = QuietAccount(), []
         around = Surroundings(
             source=source, account=account, opener=Opener(resolve(plan.target), plan.session, account.phase),  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
     assert around.opening == 0
     assert len(freed) == 1
     assert not freed[0].working
-    assert (source.handed, source.unsent) == ((0, 3) if how == "stop" else (1, 2))
+    assert (source.taken, source.unsent) == ((0, 3) if how == "stop" else (1, 2))
     assert bool(rows) is (how == "give_up")
 
 
@@ -236,7 +236,7 @@ def test_a_threshold_that_aborts_raises_no_signal() -> None:
     watch = MonitorOptions(thresholds=[parse_threshold("throughput>1000000000")], abort_after_ns=0)
     before = signal.signal(signal.SIGINT, lambda *_: heard.append("SIGINT"))
     try:
-        thread = threading.Thread(target=lambda: found.append(run_watched(plan_for(None, duration_s=3600), watch)))
+        thread = threading.Thread(target=lambda: found.append(run_monitored(plan_for(None, duration_s=3600), watch)))
         thread.start()
         thread.join(PATIENCE_S * 4)
     finally:

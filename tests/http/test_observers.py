@@ -16,7 +16,7 @@ from trafficgen.plan import Plan
 from trafficgen.publish.isolated import Isolation
 from trafficgen.publish.live_page import LivePage
 from trafficgen.publish.prometheus import Prometheus
-from trafficgen.runs.monitor import MonitorOptions, run_watched
+from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.runs.run import Progress
 
 PLAN = Plan(max_messages=50, sessions=2, workers=1)
@@ -35,7 +35,7 @@ def get(port: int, path: str, **headers: str) -> tuple[int, str, bytes]:
 def test_the_page_and_the_metrics_show_the_results_so_far() -> None:
     with LivePage(0) as page, Prometheus(0) as metrics:
         assert json.loads(get(page.port, "/runs.json")[2]) == []
-        run_watched(PLAN, MonitorOptions(), observers=[page, metrics])
+        run_monitored(PLAN, MonitorOptions(), observers=[page, metrics])
         status, kind, body = get(page.port, "/")
         assert (status, kind) == (200, "text/html; charset=utf-8")
         assert b"runs.json" in body
@@ -67,7 +67,7 @@ def test_observers_that_raise_are_left_out_and_said_once() -> None:
         calls.append("progress")
         raise UnicodeEncodeError("ascii", "µ", 0, 1, "no")
 
-    results = run_watched(PLAN, MonitorOptions(), observers=[Page(), sound], progress=progress, notice=said.append)
+    results = run_monitored(PLAN, MonitorOptions(), observers=[Page(), sound], progress=progress, notice=said.append)
     assert results.messages.accepted == 50
     assert results.complete
     assert (calls.count("page"), calls.count("progress")) == (1, 1)

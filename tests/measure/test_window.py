@@ -4,7 +4,7 @@ import pytest
 
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.measure.window import WindowWatch, difference
+from trafficgen.measure.window import WindowTracker, difference
 from trafficgen.outcomes import Outcome
 
 S, MS = 1_000_000_000, 1_000_000
@@ -39,7 +39,7 @@ def warmed_up() -> tuple[Snapshot, Snapshot, Snapshot]:
 
 
 def test_a_warm_up_is_left_out() -> None:
-    watch = WindowWatch(S)
+    watch = WindowTracker(S)
     for seen in warmed_up():
         watch.see(seen)
     window = watch.window(DOMAINS, 3 * S)
@@ -62,7 +62,7 @@ def test_a_warm_up_is_left_out() -> None:
 
 
 def test_a_drain_is_left_out() -> None:
-    watch = WindowWatch(S, 2 * S)
+    watch = WindowTracker(S, 2 * S)
     for seen in warmed_up():
         watch.see(seen)
     window = watch.window(DOMAINS)
@@ -76,7 +76,7 @@ def test_a_window_begins_when_every_worker_has_reached_it() -> None:
     second(recorder, 0, 10, 4 * MS)
     early = snapshot(recorder, 879 * MS)
     _, middle, last = warmed_up()
-    watch = WindowWatch(S)
+    watch = WindowTracker(S)
     watch.see(middle + early)
     assert watch.window(DOMAINS) is None
     recorder.rows.extend((900, Outcome.ACCEPTED, 0, -1, BEGAN + S, -1, BEGAN + S, BEGAN + S + 1, 700))
@@ -91,7 +91,7 @@ def test_a_window_begins_when_every_worker_has_reached_it() -> None:
 def test_a_window_of_a_run_that_goes_on_reaches_to_now() -> None:
     """A server that stands still must not keep the rate that it had before."""
     first, _, last = warmed_up()
-    watch = WindowWatch(S)
+    watch = WindowTracker(S)
     watch.see(first)
     watch.see(last)
     window = watch.window(DOMAINS)
@@ -101,7 +101,7 @@ def test_a_window_of_a_run_that_goes_on_reaches_to_now() -> None:
 
 def test_no_window_before_it_has_any_length() -> None:
     first, middle, _ = warmed_up()
-    watch = WindowWatch(S)
+    watch = WindowTracker(S)
     assert watch.window(DOMAINS) is None
     watch.see(snapshot(Recorder(2, BEGAN, open_loop=False), S // 2))
     assert watch.window(DOMAINS) is None

@@ -11,7 +11,7 @@ from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Host
 from trafficgen.measure.recorder import MAX_TIMED_DOMAINS, Recorder
 from trafficgen.measure.results import Results
-from trafficgen.measure.window import WindowWatch
+from trafficgen.measure.window import WindowTracker
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import OpenLoop, Plan, WeightedDomain, Workload
 from trafficgen.verdict.quantities import parse_quantity
@@ -145,7 +145,7 @@ def test_which_way_is_good() -> None:
 
 def test_a_window_is_judged_in_place_of_the_whole_run() -> None:
     """A slow second first: with it p99 is 500 ms, without it 5 ms."""
-    recorder, watch = Recorder(2, 0, False), WindowWatch(10**9)
+    recorder, watch = Recorder(2, 0, False), WindowTracker(10**9)
     numbers = iter(range(1_000))
     for second, service in enumerate((500, 5)):
         for _ in range(100):

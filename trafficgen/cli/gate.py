@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trafficgen.gate.trials import TrialFile
     from trafficgen.host.output import Output
     from trafficgen.plan import Plan
-    from trafficgen.proof.waiting import Drain
+    from trafficgen.proof.waiting import DeliveryWait
     from trafficgen.runs.monitor import MonitorOptions
     from trafficgen.verdict.gating import Design, Ended
 
@@ -180,10 +180,10 @@ def command(**given: Any) -> ExitCode:
         check_history(options.history)
     seeds = seed_in(options.state)
     builds = {side: _build(options, side) for side in Side}
-    plan, watch, drain = _load(options, seeds[0] if seeds else None)
+    plan, monitor, delivery_wait = _load(options, seeds[0] if seeds else None)
     design = _design(options, seeds[1] if seeds else draw_seed())
-    file = TrialFile(options.state, _identity(plan, design, builds, drain))
-    runner = BuildRunner(plan, builds, design.metrics, watch, options.keep, options.tolerate_refusals, drain)
+    file = TrialFile(options.state, _identity(plan, design, builds, delivery_wait))
+    runner = BuildRunner(plan, builds, design.metrics, monitor, options.keep, options.tolerate_refusals, delivery_wait)
     started_at = datetime.now(UTC)
     say = partial(click.echo, err=True)
     ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
@@ -191,10 +191,10 @@ def command(**given: Any) -> ExitCode:
     return _code(options, ended)
 
 
-def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, MonitorOptions, Drain | None]":
+def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, MonitorOptions, DeliveryWait | None]":
     """The plan of every run, which part of it counts, and the sink behind the builds, if there is one."""
-    from trafficgen.cli.judging import watch_for
-    from trafficgen.cli.planning import SendOptions, drain_of, make_plan
+    from trafficgen.cli.judging import monitor_options
+    from trafficgen.cli.planning import SendOptions, delivery_wait_of, make_plan
     from trafficgen.cli.send import command as send
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
@@ -209,7 +209,7 @@ def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, MonitorOptions
         told = replace(told, seed=seed)
     told = replace(told, target=options.a)
     plan = replace(make_plan(told).plan, target=None)
-    return plan, watch_for(told, plan), drain_of(told)
+    return plan, monitor_options(told, plan), delivery_wait_of(told)
 
 
 def _design(options: GateOptions, seed: int) -> "Design":
@@ -245,13 +245,20 @@ def _build(options: GateOptions, side: "Any") -> "Build":
     return Build(parse_target(where, "target", flag), start, stop, getattr(options, f"{name}_cgroup"))
 
 
-def _identity(plan: "Plan", design: "Design", builds: "dict[Any, Build]", drain: "Drain | None") -> dict[str, Any]:
+def _identity(
+    plan: "Plan", design: "Design", builds: "dict[Any, Build]", delivery_wait: "DeliveryWait | None"
+) -> dict[str, Any]:
     """What makes a gate the same gate."""
     from trafficgen.measure.document import to_plain
 
     without_id = {key: value for key, value in plan.to_dict().items() if key != "run_id"}
     sides = {side.value: [str(build.target), build.start, build.stop] for side, build in builds.items()}
-    return {"plan": without_id, "design": to_plain(design), "builds": sides, "drain": drain and str(drain.sink)}
+    return {
+        "plan": without_id,
+        "design": to_plain(design),
+        "builds": sides,
+        "drain": delivery_wait and str(delivery_wait.sink),
+    }
 
 
 def _write(

@@ -66,7 +66,7 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
 # fmt: on
 
 
-def watch_for(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
+def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
     """The options understood. Refuses thresholds that this plan can never be judged by."""
     from trafficgen.runs.calibration import ceiling_path
     from trafficgen.runs.monitor import MonitorOptions

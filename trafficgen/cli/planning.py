@@ -41,7 +41,7 @@ from trafficgen.plan import (
 )
 
 if TYPE_CHECKING:
-    from trafficgen.proof.waiting import Drain
+    from trafficgen.proof.waiting import DeliveryWait
 
 SESSIONS_PER_CORE: Final = 10
 """As KumoMTA's traffic-gen without --concurrency."""
@@ -123,7 +123,7 @@ def make_plan(options: SendOptions) -> Planned:
         seed = draw_seed()
         notices.append(f"seed {seed}: repeat this run's messages with --seed {seed}")
     manifest_of(options)
-    drain_of(options)
+    delivery_wait_of(options)
     load = _load(options)
     plan = Plan(
         target=parse_target(options.target) if options.target is not None else None,
@@ -157,11 +157,11 @@ def manifest_of(options: SendOptions) -> Path | None:
     return Path(options.manifest)
 
 
-def drain_of(options: SendOptions) -> "Drain | None":
+def delivery_wait_of(options: SendOptions) -> "DeliveryWait | None":
     """Where to wait for delivery, and how long, if at all."""
     if options.wait_for_delivery is None and options.sink_api is None:
         return None
-    from trafficgen.proof.waiting import Drain
+    from trafficgen.proof.waiting import DeliveryWait
 
     if options.wait_for_delivery is None or options.sink_api is None or options.target is None:
         text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
@@ -169,7 +169,7 @@ def drain_of(options: SendOptions) -> "Drain | None":
     sink = parse_service(options.sink_api, "drain", "--sink-api")
     if not isinstance(sink, TcpTarget):
         raise _wrong(f'expected [HOST:]PORT, got "{sink}"', "drain", "--sink-api")
-    return Drain(
+    return DeliveryWait(
         sink, parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
     )
 

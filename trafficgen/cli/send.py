@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trafficgen.cli.judging import judging_options, observers_for, run_hook, watch_for
+from trafficgen.cli.judging import judging_options, monitor_options, observers_for, run_hook
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode
-from trafficgen.host.signals import Interrupts, RunControl
+from trafficgen.host.signals import CountedSignals, RunControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def command(**given: Any) -> ExitCode:
 
     options = SendOptions(**given)
     plan, notices = make_plan(options)
-    watch_for(options, plan)  # refuses what no run could be judged by, before anything happens
+    monitor_options(options, plan)  # refuses what no run could be judged by, before anything happens
     check(plan)
     if isinstance(plan.workload.content, BodyFile):
         notices.append(_read_as(plan.workload.content))
@@ -93,7 +93,7 @@ def command(**given: Any) -> ExitCode:
     run_hook(options.before, "--before")
     control = RunControl()
     try:
-        with Interrupts(control):  # also while results are written: Ctrl-C would only lose what the run was for
+        with CountedSignals(control):  # also while results are written: Ctrl-C would only lose what the run was for
             results = _run(plan, options, control)
             _write(results, options)
     finally:
@@ -102,9 +102,9 @@ def command(**given: Any) -> ExitCode:
 
 
 def _run(plan: "Plan", options: "SendOptions", control: RunControl) -> "Results":
-    from trafficgen.cli.planning import drain_of, manifest_of
+    from trafficgen.cli.planning import delivery_wait_of, manifest_of
     from trafficgen.report.live import Live
-    from trafficgen.runs.monitor import run_watched
+    from trafficgen.runs.monitor import run_monitored
     from trafficgen.schedule import Schedule
 
     schedule = Schedule(plan) if plan.load else None
@@ -113,13 +113,13 @@ def _run(plan: "Plan", options: "SendOptions", control: RunControl) -> "Results"
     say = (lambda _line: None) if options.quiet else _say
     with ExitStack() as stack:
         run = partial(
-            run_watched,
+            run_monitored,
             plan,
-            watch_for(options, plan),
+            monitor_options(options, plan),
             journal=_journal(options),
             observers=stack.enter_context(observers_for(options, say)),
             manifest=manifest_of(options),
-            drain=drain_of(options),
+            delivery_wait=delivery_wait_of(options),
             control=control,
         )
         if options.quiet:

@@ -62,12 +62,12 @@ def command(listen: str, api: str | None, **given: Any) -> ExitCode:
     address = parse_listen(listen)
     if not _is_local(address):
         click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
-    orders = orders_of(address, given)
-    if orders.workers > 1:
+    config = sink_config_of(address, given)
+    if config.workers > 1:
         from trafficgen.sink.process_pool import serve_many as serve
     else:
         from trafficgen.sink.serve import serve
-    serve(orders, say=lambda line: click.echo(line, err=True))
+    serve(config, say=lambda line: click.echo(line, err=True))
     return ExitCode.DONE
 
 
@@ -94,7 +94,7 @@ def _is_local(address: Target) -> bool:
         return False
 
 
-def orders_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
+def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
     """The options understood, as the sink takes them."""
     from trafficgen.sink.config import SinkConfig
     from trafficgen.units import parse_duration

@@ -128,8 +128,8 @@ def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_a
 
     fields = ("numbers", "recipients", "taken_ns", "damaged", "unanswered", "digests")
     accepted, in_doubt = (
-        Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests, handed.mendable)
-        for handed in (sent.accepted, sent.in_doubt)
+        Sent(records.numbers, records.recipients, records.began_ns, records.digests, records.mendable)
+        for records in (sent.accepted, sent.in_doubt)
     )
     return verify(
         accepted,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WorkerAccount:
-    """Implements `smtp.seams.Account`."""
+    """Implements `protocol.smtp.interfaces.SessionAccount`."""
 
     def __init__(self, recorder: Recorder, on_trouble: Callable[[str], None]) -> None:
         self.rows = recorder.rows

@@ -1,10 +1,10 @@
 """What a supervisor and its workers say to each other, over one pipe each.
 
-worker: Ready | Unable   supervisor: Begin, Grant…
-worker: RangeBegun…      supervisor: Grant…            (closed loop: a new range for each one begun)
-worker: Progress, Trouble…
+worker: Ready | SetupFailed   supervisor: Begin, AssignRange…
+worker: RangeBegun…            supervisor: AssignRange…     (closed loop: a new range for each one begun)
+worker: WorkerProgress, FirstError…
                          supervisor: Stop               (deadline, interruption, first error)
-worker: Finished
+worker: WorkerFinished
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class AssignRange:
-    """Send the messages `first` … `last`-1; an empty range means that no more will be granted."""
+    """Send the messages `first` … `last`-1; an empty range means that no more will come."""
 
     first: int
     last: int
@@ -82,12 +82,12 @@ class FirstError:
 class WorkerProgress:
     """The worker's account so far.
 
-    `handed`: messages its source has handed to sessions and not got back; `held`: those of them that sessions still
+    `taken`: messages its source has handed to sessions and not got back; `held`: those of them that sessions still
     have. The others have an outcome.
     """
 
     snapshot: Snapshot
-    handed: int
+    taken: int
     held: int
 
 
@@ -95,14 +95,14 @@ class WorkerProgress:
 class WorkerFinished:
     """The worker's final account. `partial`: recipients that took a message which others of it were refused.
 
-    `begins`: two rows, numbers and when they began, if the plan asks for that. `grants`: how many of them it got before
-    it handed in. `handed` as in `WorkerProgress`; `unsent`:
+    `begins`: two rows, numbers and when they began, if the plan asks. `ranges_assigned`: how many it got before
+    it handed in. `taken` as in `WorkerProgress`; `unsent`:
     messages that were its to send and that no session had, or gave back unharmed; `returned`: how many were given back.
     """
 
     snapshot: Snapshot
-    grants: int
-    handed: int
+    ranges_assigned: int
+    taken: int
     unsent: int
     returned: int
     accepted: NDArray[np.int64]

@@ -1,6 +1,6 @@
 """Hand out messages when they are due.
 
-Takes     in the closed loop: ranges of message numbers as the supervisor grants them;
+Takes     in the closed loop: ranges of message numbers as the supervisor assigns them;
           in the open loop: a schedule, of which this worker has every `step`-th arrival
 Gives     work to whichever session asks, at once or when its intended start has come
 Counts    what it was to send, by what became of it here: handed out, or unsent; rows of outcomes play no part in that
@@ -29,7 +29,7 @@ turns; 2026-11-22, two shared cores, Python 3.11)."""
 
 
 class ClosedSource:
-    """Every session takes its next message as soon as it is free. Implements `smtp.seams.Source`."""
+    """Every session takes its next message as soon as it is free. Implements `protocol.smtp.interfaces.Source`."""
 
     next_due_ns: int | None = None
 
@@ -39,17 +39,17 @@ class ClosedSource:
         self._ranges: deque[tuple[int, int]] = deque()
         self._first = self._last = 0  # of the range at work, what is not built yet
         self._built: list[Work] = []  # in reverse order; what is given back comes first
-        self._granting = True
+        self._more_to_come = True
         self._stopped = False
         self._made = 0
         self._dropped = 0  # built and never handed out, as the run was stopped
         self.returned = 0
         """Messages given back after the stop: a session had them and had not begun."""
 
-    def grant(self, first: int, last: int) -> None:
+    def assign(self, first: int, last: int) -> None:
         """One more range to send; an empty one means that there will be no more."""
         if first == last:
-            self._granting = False
+            self._more_to_come = False
         else:
             self._ranges.append((first, last))
 
@@ -60,20 +60,20 @@ class ClosedSource:
         self._built.clear()
 
     @property
-    def handed(self) -> int:
+    def taken(self) -> int:
         """Messages that sessions got and did not give back."""
         return self._made - len(self._built) - self._dropped - self.returned
 
     @property
     def unsent(self) -> int:
-        """Messages granted and not handed out, or given back."""
+        """Messages assigned and not handed out, or given back."""
         left = self._last - self._first + sum(last - first for first, last in self._ranges)
         return left + len(self._built) + self._dropped + self.returned
 
     @property
     def exhausted(self) -> bool:
         """Whether no session will ever get another message."""
-        return self._stopped or not (self._built or self._first < self._last or self._ranges or self._granting)
+        return self._stopped or not (self._built or self._first < self._last or self._ranges or self._more_to_come)
 
     def take(self, now_ns: int) -> Work | None:
         if self._built:
@@ -100,7 +100,7 @@ class ClosedSource:
 
 
 class OpenSource:
-    """Messages start when the schedule says. Implements `smtp.seams.Source`.
+    """Messages start when the schedule says. Implements `protocol.smtp.interfaces.Source`.
 
     Arrivals that are due while every session is busy wait: no list of them is kept, only the number of the next one.
     """
@@ -130,7 +130,7 @@ class OpenSource:
         self._returned.clear()
 
     @property
-    def handed(self) -> int:
+    def taken(self) -> int:
         """Messages that sessions got and did not give back."""
         return self._made - len(self._built) - len(self._returned) - self._dropped - self.returned
 

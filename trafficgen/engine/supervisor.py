@@ -23,7 +23,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.address import Route
 from trafficgen.engine.limits import check_open_files, check_ports
-from trafficgen.engine.worker_pool import Member, WorkerPool
+from trafficgen.engine.worker_pool import WorkerHandle, WorkerPool
 from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.results import StoppedBy
@@ -73,7 +73,7 @@ class RunAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _WorkerPart:
     """One worker's part of the account: messages that were its to send, those it began, and the others."""
 
     index: int
@@ -109,7 +109,7 @@ class Supervisor:
         self._on_progress = on_progress
         self._say = say
         self._control = stop
-        self._crew = WorkerPool()
+        self._pool = WorkerPool()
         self._count = min(workers, plan.sessions)
         self._next_number = 0
         self._range = _range_size(plan, self._count)
@@ -128,51 +128,51 @@ class Supervisor:
         try:
             if self._start():
                 began_ns = self._begin()
-                while not self._crew.over:
+                while not self._pool.over:
                     self._turn(began_ns)
         finally:
-            self._crew.end(0.1 if self._control.at_once else _END_S)
+            self._pool.end(0.1 if self._control.at_once else _END_S)
         return self._total()
 
     # -- start ------------------------------------------------------------------------------------------
 
     def _start(self) -> bool:
         """Whether all workers are ready; if not, an interruption came first, and nobody has been told to begin."""
-        self._crew.start([self._orders(index) for index in range(self._count)])
+        self._pool.start([self._config(index) for index in range(self._count)])
         deadline_ns = now_ns() + _START_NS
-        while not all(member.ready for member in self._crew.members):
+        while not all(worker.ready for worker in self._pool.workers):
             if self._control.count:
                 break
             if now_ns() > deadline_ns:
                 raise SetupError(
                     f"a worker was not ready within {_START_NS // NS_PER_S} s; is this machine overloaded?"
                 )
-            for member in self._listen():
-                if member.lost:
-                    raise SetupError(f"a worker could not start: it ended with code {member.child.process.exitcode}")
+            for worker in self._listen():
+                if worker.lost:
+                    raise SetupError(f"a worker could not start: it ended with code {worker.child.process.exitcode}")
         if self._control.count:
             self._stopped_by = self._control.why
         return not self._control.count
 
-    def _orders(self, index: int) -> control.WorkerConfig:
+    def _config(self, index: int) -> control.WorkerConfig:
         slots = self._plan.sessions // self._count + (index < self._plan.sessions % self._count)
         return control.WorkerConfig(self._plan, self._route, self._date, index, self._count, slots)
 
     def _begin(self) -> int:
         self._began_ns = now_ns() + (_LEAD_NS if self._plan.load else 0)
-        self._crew.say(control.Begin(self._began_ns))
+        self._pool.say(control.Begin(self._began_ns))
         if self._plan.load is None:
-            for member in self._crew.members * 2:  # one range to send, and one to go on with
-                self._grant(member)
+            for worker in self._pool.workers * 2:  # one range to send, and one to go on with
+                self._assign(worker)
         return self._began_ns
 
-    def _grant(self, worker: Member) -> None:
+    def _assign(self, worker: WorkerHandle) -> None:
         first = self._next_number
         last = first + self._range if self._planned is None else min(first + self._range, self._planned)
         self._next_number = last
-        grant = control.AssignRange(first, last)
-        worker.granted.append(grant)
-        worker.say(grant)
+        assign = control.AssignRange(first, last)
+        worker.assigned.append(assign)
+        worker.say(assign)
 
     # -- while it runs ----------------------------------------------------------------------------------
 
@@ -189,26 +189,26 @@ class Supervisor:
         if any(worker.lost for worker in heard):
             self._stop(StoppedBy.WORKER_LOST)
         if self._last_ns is not None and now >= self._last_ns:
-            self._crew.kill()
-        elif self._crew.kill_silent(min(now - turned_ns, NS_PER_S), _SILENCE_NS):
+            self._pool.kill()
+        elif self._pool.kill_silent(min(now - turned_ns, NS_PER_S), _SILENCE_NS):
             self._stop(StoppedBy.WORKER_LOST)
         if heard:
             self._on_progress(self._merged(), now - began_ns, self._planned_so_far())
 
     def _planned_so_far(self) -> int:
         """What is planned; where only time ends the run, what sessions have got so far."""
-        return sum(worker.handed for worker in self._crew.members) if self._planned is None else self._planned
+        return sum(worker.taken for worker in self._pool.workers) if self._planned is None else self._planned
 
-    def _listen(self) -> list[Member]:
+    def _listen(self) -> list[WorkerHandle]:
         """Hear what workers say; returns those with news worth showing."""
-        return [worker for worker, word in self._crew.hear(self._patience_s()) if self._hear(worker, word)]
+        return [worker for worker, word in self._pool.hear(self._patience_s()) if self._hear(worker, word)]
 
     def _patience_s(self) -> float:
         if self._plan.duration_ns is None or self._stopped_by or self._began_ns is None:
             return _TICK_S
         return min(_TICK_S, max((self._began_ns + self._plan.duration_ns - now_ns()) / NS_PER_S, 0.0))
 
-    def _hear(self, worker: Member, word: object) -> bool:
+    def _hear(self, worker: WorkerHandle, word: object) -> bool:
         match word:
             case None:
                 return True
@@ -222,13 +222,13 @@ class Supervisor:
                 _log.warning("worker %d cannot go on: %s", worker.index, word)
             case control.RangeBegun():
                 worker.begun += 1
-                self._grant(worker)
+                self._assign(worker)
             case control.WorkerProgress():
-                worker.snapshot, worker.handed = word.snapshot, word.handed
+                worker.snapshot, worker.taken = word.snapshot, word.taken
                 self._compare_rows(worker, word.held)
                 return True
             case control.WorkerFinished():
-                worker.snapshot, worker.handed = word.snapshot, word.handed
+                worker.snapshot, worker.taken = word.snapshot, word.taken
                 self._compare_rows(worker, 0)
                 return True
             case control.FirstError():
@@ -236,9 +236,9 @@ class Supervisor:
                     self._stop(StoppedBy.FIRST_ERROR)
         return False
 
-    def _compare_rows(self, worker: Member, held: int) -> None:
+    def _compare_rows(self, worker: WorkerHandle, held: int) -> None:
         self._compare(
-            f"worker {worker.index}: messages handed to sessions", worker.handed,
+            f"worker {worker.index}: messages handed to sessions", worker.taken,
             "that have an outcome or are at work", worker.started + held,
         )  # fmt: skip
 
@@ -258,7 +258,7 @@ class Supervisor:
         hurry = self._control.at_once
         if self._stopped_by is None or (hurry and not self._hurried):
             grace_ns = 0 if hurry else self._plan.grace_ns
-            self._crew.say(control.Stop(grace_ns))
+            self._pool.say(control.Stop(grace_ns))
             self._last_ns = now_ns() + (_HURRY_NS if hurry else grace_ns + _PATIENCE_NS)
         self._hurried = self._hurried or hurry
         self._stopped_by = self._stopped_by or why
@@ -266,12 +266,12 @@ class Supervisor:
     # -- the end ----------------------------------------------------------------------------------------
 
     def _merged(self) -> Snapshot:
-        return merge(worker.snapshot for worker in self._crew.members if worker.snapshot is not None)
+        return merge(worker.snapshot for worker in self._pool.workers if worker.snapshot is not None)
 
     def _total(self) -> RunAccount:
-        members = self._crew.members
-        finished = [worker.finished for worker in members if worker.finished is not None]
-        parts = [] if self._began_ns is None else [self._part(worker, self._began_ns) for worker in members]
+        workers = self._pool.workers
+        finished = [worker.finished for worker in workers if worker.finished is not None]
+        parts = [] if self._began_ns is None else [self._part(worker, self._began_ns) for worker in workers]
         for part in parts:
             self._compare(
                 f"worker {part.index}: messages that were its to send", part.share,
@@ -285,15 +285,15 @@ class Supervisor:
             self._compare("messages planned", planned, "accounted for", not_started + snapshot.started)
         snapshot = snapshot.with_lost(missing) if missing > 0 else snapshot
         accepted = _joined([account.accepted for account in finished])
-        if not any(worker.lost for worker in members):
+        if not any(worker.lost for worker in workers):
             self._compare("messages accepted", snapshot.accepted, "different numbers of them", accepted.size)
         return RunAccount(
             snapshot=snapshot,
             planned=not_started + snapshot.started,
             not_started=not_started,
             stopped_by=self._stopped_by or StoppedBy.FINISHED,
-            lost_workers=[worker.index for worker in members if worker.lost and not worker.ended],
-            ended_workers=[worker.index for worker in members if worker.ended],
+            lost_workers=[worker.index for worker in workers if worker.lost and not worker.ended],
+            ended_workers=[worker.index for worker in workers if worker.ended],
             differences=list(self._differences),
             accepted=accepted,
             in_doubt=_joined([account.in_doubt for account in finished] + [part.numbers for part in parts]),
@@ -302,7 +302,7 @@ class Supervisor:
             begins=np.concatenate([np.zeros((2, 0), np.int64), *(account.begins for account in finished)], axis=1),
         )
 
-    def _not_started(self, parts: list[_Part]) -> tuple[int, int]:
+    def _not_started(self, parts: list[_WorkerPart]) -> tuple[int, int]:
         """How many messages were planned, and how many of them no session began."""
         if self._planned is None:
             returned = sum(part.returned for part in parts)
@@ -310,28 +310,32 @@ class Supervisor:
         shares = sum(part.share for part in parts)
         return self._planned, self._planned - shares + sum(part.unsent for part in parts)
 
-    def _part(self, worker: Member, began_ns: int) -> _Part:
+    def _part(self, worker: WorkerHandle, began_ns: int) -> _WorkerPart:
         if worker.lost_ns is not None:
             return self._left_behind(worker, began_ns, worker.lost_ns)
         account = worker.finished
         assert account is not None
-        granted = worker.granted[: account.grants]  # what it was granted after it had handed in, it never got
-        share = sum(grant.last - grant.first for grant in granted) if self._plan.load is None else self._share(worker)
-        return _Part(worker.index, share, account.handed, account.unsent, account.returned, 0, _NONE)
+        assigned = worker.assigned[
+            : account.ranges_assigned
+        ]  # what it was granted after it had handed in, it never got
+        share = (
+            sum(assign.last - assign.first for assign in assigned) if self._plan.load is None else self._share(worker)
+        )
+        return _WorkerPart(worker.index, share, account.taken, account.unsent, account.returned, 0, _NONE)
 
-    def _share(self, worker: Member) -> int:
+    def _share(self, worker: WorkerHandle) -> int:
         assert self._planned is not None  # with a rate, the schedule says it
         return len(range(worker.index, self._planned, self._count))
 
-    def _left_behind(self, worker: Member, began_ns: int, lost_ns: int) -> _Part:
+    def _left_behind(self, worker: WorkerHandle, began_ns: int, lost_ns: int) -> _WorkerPart:
         """Of a worker that died: how many messages it may have had at work, and all numbers it may have sent.
 
         What it finished after its last snapshot is unknown, so everything it had begun counts as in doubt.
         """
         if self._plan.load is None:
-            begun = worker.granted[: worker.begun]
-            numbers = _joined([np.arange(grant.first, grant.last) for grant in begun])
-            share = sum(grant.last - grant.first for grant in worker.granted)
+            begun = worker.assigned[: worker.begun]
+            numbers = _joined([np.arange(assign.first, assign.last) for assign in begun])
+            share = sum(assign.last - assign.first for assign in worker.assigned)
         else:
             due = Schedule(self._plan).count_within(lost_ns - began_ns)
             share = self._share(worker)
@@ -339,7 +343,7 @@ class Supervisor:
         known = worker.started
         if known > numbers.size:
             self._compare(f"worker {worker.index}: messages begun", numbers.size, "that have an outcome", known)
-        return _Part(
+        return _WorkerPart(
             worker.index, share, numbers.size, share - numbers.size, 0,
             numbers.size - known if known < numbers.size else 0, numbers,
         )  # fmt: skip

@@ -38,14 +38,14 @@ _GOODBYE_NS: Final = NS_PER_S
 _LOOK_S: Final = 0.05
 
 
-def main(pipe: Connection, orders: control.WorkerConfig) -> None:
+def main(pipe: Connection, config: control.WorkerConfig) -> None:
     """A worker process from beginning to end."""
-    raise_open_files(orders.slots)
+    raise_open_files(config.slots)
     # Messages are tuples by the ten thousand and none of them is part of a cycle: looking for cycles less often saves
     # a tenth of what building them costs (benchmarks/workload.py).
     gc.set_threshold(50_000, 20, 20)
     try:
-        worker = _Worker(pipe, orders)
+        worker = _SendingWorker(pipe, config)
     except TrafficgenError as error:
         pipe.send(control.SetupFailed(error))
         return
@@ -53,11 +53,11 @@ def main(pipe: Connection, orders: control.WorkerConfig) -> None:
         runner.run(worker.run())
 
 
-class _Worker:
-    def __init__(self, pipe: Connection, orders: control.WorkerConfig) -> None:
+class _SendingWorker:
+    def __init__(self, pipe: Connection, config: control.WorkerConfig) -> None:
         self._pipe = pipe
-        self._orders = orders
-        self._messages = Messages(orders.plan, date=orders.date)
+        self._config = config
+        self._messages = Messages(config.plan, date=config.date)
         self._idle: deque[Slot] = deque()
         self._working = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -65,7 +65,7 @@ class _Worker:
         self._leaving: int | None = None  # connections still open, once goodbye has been said
         self._finished = asyncio.Event()  # binds itself to the loop that first waits for it
         self._bug: BaseException | None = None
-        self._grants = 0
+        self._ranges_assigned = 0
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -99,8 +99,8 @@ class _Worker:
                 self._begin(word.began_ns)
             case control.AssignRange():
                 assert isinstance(self._source, ClosedSource)
-                self._grants += 1
-                self._source.grant(word.first, word.last)
+                self._ranges_assigned += 1
+                self._source.assign(word.first, word.last)
                 self._dispatch()
                 self._settle()
             case control.Stop():
@@ -112,11 +112,11 @@ class _Worker:
                     self._hand_in()
 
     def _begin(self, began_ns: int) -> None:
-        plan, orders = self._orders.plan, self._orders
+        plan, config = self._config.plan, self._config
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
         self._recorder = Recorder(
-            len(self._messages.domains), began_ns, plan.load is not None, orders.index, keep_begins=plan.keep_begins
+            len(self._messages.domains), began_ns, plan.load is not None, config.index, keep_begins=plan.keep_begins
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
@@ -126,12 +126,12 @@ class _Worker:
             self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
             self._source = OpenSource(
-                self._messages, Schedule(plan), began_ns=began_ns, index=orders.index, step=orders.workers
+                self._messages, Schedule(plan), began_ns=began_ns, index=config.index, step=config.workers
             )
         self._surroundings = Surroundings(
             source=self._source,
             account=self._account,
-            opener=Opener(orders.route, plan.session, self._recorder.phase),
+            opener=Opener(config.route, plan.session, self._recorder.phase),
             manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),
                 max_messages=plan.session.max_messages,
@@ -141,7 +141,7 @@ class _Worker:
             on_free=self._on_free,
             on_closed=self._on_closed,
         )
-        self._slots = [Slot(self._surroundings) for _ in range(orders.slots)]
+        self._slots = [Slot(self._surroundings) for _ in range(config.slots)]
         self._idle.extend(self._slots)
         self._every(_FOLD_NS, self._fold)
         self._every(_PROGRESS_NS, self._progress)
@@ -150,7 +150,7 @@ class _Worker:
     def _on_trouble(self, words: str) -> None:
         """The first error: without keep-going nothing more starts here, though the supervisor has yet to hear of it."""
         self._tell(control.FirstError(words))
-        if not self._orders.plan.keep_going:
+        if not self._config.plan.keep_going:
             self._source.stop()
 
     # -- work for idle slots ----------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class _Worker:
     def _report(self) -> None:
         if not self._finished.is_set():  # else the account is handed in, and nobody listens any more
             snapshot = self._snapshot()
-            self._tell(control.WorkerProgress(snapshot, self._source.handed, sum(slot.held for slot in self._slots)))
+            self._tell(control.WorkerProgress(snapshot, self._source.taken, sum(slot.held for slot in self._slots)))
 
     def _snapshot(self) -> Snapshot:
         self._surroundings.steady.tally_all(self._account)
@@ -256,7 +256,7 @@ class _Worker:
             for slot in self._slots:
                 slot.stop("stopped", "the grace period was over")
             return
-        limits = self._orders.plan.session
+        limits = self._config.plan.session
         for slot in self._slots:
             if (overdue := slot.overdue(now, limits.connect_timeout_ns, limits.reply_timeout_ns)) is not None:
                 slot.give_up("timed out", overdue)
@@ -274,7 +274,7 @@ class _Worker:
         self._leaving = sum(slot.open for slot in self._slots)
         for slot in self._slots:
             slot.say_goodbye()
-        self._parted_ns = now_ns() + self._orders.plan.grace_ns
+        self._parted_ns = now_ns() + self._config.plan.grace_ns
         self._loop.call_later(_GOODBYE_NS / NS_PER_S if self._leaving else 0, self._part)
 
     def _part(self) -> None:
@@ -298,7 +298,7 @@ class _Worker:
         source = self._source
         self._tell(
             control.WorkerFinished(
-                snapshot, self._grants, source.handed, source.unsent, source.returned,
+                snapshot, self._ranges_assigned, source.taken, source.unsent, source.returned,
                 accepted, in_doubt, self._account.partial, begins,
             )
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """The worker processes of a run: started, told, heard, ended.
 
-Takes     orders, one for each worker
-Gives     `Member`s, with what each has said; a member whose pipe breaks is lost
+Takes     a config for each worker
+Gives     `WorkerHandle`s, with what each has said; a worker whose pipe breaks is lost
 Never     waits for a worker longer than it is told to: one that is suspended or stuck holds up nobody
 Not here  what is said to whom (supervisor), what a worker does (worker)
 """
@@ -19,7 +19,7 @@ from trafficgen.measure.snapshot import Snapshot
 
 
 @dataclass(slots=True)
-class Member:
+class WorkerHandle:
     """One worker, as it is known from outside."""
 
     index: int
@@ -27,10 +27,10 @@ class Member:
     outbox: Outbox
     ready: bool = False
     snapshot: Snapshot | None = None
-    handed: int = 0
+    taken: int = 0
     """Messages its source has handed to sessions and not got back, by its last word."""
     finished: control.WorkerFinished | None = None
-    granted: list[control.AssignRange] = field(default_factory=list)
+    assigned: list[control.AssignRange] = field(default_factory=list)
     begun: int = 0  # how many of them it has begun
     lost_ns: int | None = None  # when its pipe broke, or when it was ended
     silent_ns: int = 0  # since its last word
@@ -58,52 +58,52 @@ class Member:
 
 
 class WorkerPool:
-    """All workers of a run, in the order of their orders."""
+    """All workers of a run, in the order of their configs."""
 
     def __init__(self) -> None:
-        self.members: list[Member] = []
-        self._inbox: Inbox[Member] = Inbox()
+        self.workers: list[WorkerHandle] = []
+        self._inbox: Inbox[WorkerHandle] = Inbox()
 
-    def start(self, orders: Sequence[control.WorkerConfig]) -> None:
+    def start(self, configs: Sequence[control.WorkerConfig]) -> None:
         """Start one worker for each."""
-        for order in orders:
-            child = processes.start(main, order)
-            member = Member(order.index, child, Outbox(child.pipe))
-            self.members.append(member)
-            self._inbox.add(member, child.pipe)
+        for config in configs:
+            child = processes.start(main, config)
+            worker = WorkerHandle(config.index, child, Outbox(child.pipe))
+            self.workers.append(worker)
+            self._inbox.add(worker, child.pipe)
 
     @property
     def over(self) -> bool:
         """Whether all workers are."""
-        return all(member.over for member in self.members)
+        return all(worker.over for worker in self.workers)
 
     def say(self, word: object) -> None:
         """Tell all."""
-        for member in self.members:
-            member.say(word)
+        for worker in self.workers:
+            worker.say(word)
 
-    def hear(self, patience_s: float) -> list[tuple[Member, object]]:
-        """What was said since the last time; None comes from a member that is lost."""
-        for member in self.members:
-            member.outbox.flush()
-        heard: list[tuple[Member, object]] = []
-        for member, word in self._inbox.hear(patience_s):
-            if member.over:
+    def hear(self, patience_s: float) -> list[tuple[WorkerHandle, object]]:
+        """What was said since the last time; None comes from a worker that is lost."""
+        for worker in self.workers:
+            worker.outbox.flush()
+        heard: list[tuple[WorkerHandle, object]] = []
+        for worker, word in self._inbox.hear(patience_s):
+            if worker.over:
                 continue
-            member.silent_ns = 0
+            worker.silent_ns = 0
             if word is END:
-                member.lost_ns = now_ns()
-                member.child.process.join(1.0)
+                worker.lost_ns = now_ns()
+                worker.child.process.join(1.0)
             elif isinstance(word, control.WorkerFinished):
-                member.finished = word
-            heard.append((member, None if word is END else word))
+                worker.finished = word
+            heard.append((worker, None if word is END else word))
         return heard
 
     def kill(self) -> None:
         """End the workers that are not over; they are lost."""
-        for member in self.members:
-            if not member.over:
-                _kill(member)
+        for worker in self.workers:
+            if not worker.over:
+                _kill(worker)
 
     def kill_silent(self, elapsed_ns: int, limit_ns: int) -> bool:
         """So much time has passed; end those that have said nothing for too long. Whether there were any.
@@ -111,26 +111,26 @@ class WorkerPool:
         Time is counted in the steps in which this is called: after a pause of the whole program nobody is late.
         """
         silent = []
-        for member in self.members:
-            member.silent_ns += elapsed_ns
-            if member.silent_ns > limit_ns and not member.over:
-                silent.append(member)
-        for member in silent:
-            _kill(member)
+        for worker in self.workers:
+            worker.silent_ns += elapsed_ns
+            if worker.silent_ns > limit_ns and not worker.over:
+                silent.append(worker)
+        for worker in silent:
+            _kill(worker)
         return bool(silent)
 
     def end(self, patience_s: float) -> None:
         """Leave no process behind; those that have handed in their accounts get so long to end by themselves."""
-        for member in self.members:
-            if member.finished is None:
-                member.child.process.kill()
-        processes.end([member.child for member in self.members], patience_s)
+        for worker in self.workers:
+            if worker.finished is None:
+                worker.child.process.kill()
+        processes.end([worker.child for worker in self.workers], patience_s)
         self._inbox.close()
-        for member in self.members:
-            member.child.pipe.close()
+        for worker in self.workers:
+            worker.child.pipe.close()
 
 
-def _kill(member: Member) -> None:
-    member.child.process.kill()
-    member.ended = True
-    member.lost_ns = now_ns()
+def _kill(worker: WorkerHandle) -> None:
+    worker.child.process.kill()
+    worker.ended = True
+    worker.lost_ns = now_ns()

@@ -17,9 +17,9 @@ from trafficgen.gate.trials import TrialFile
 from trafficgen.host.output import Output
 from trafficgen.measure.parts import StoppedBy
 from trafficgen.plan import Plan, draw_run_id
-from trafficgen.proof.waiting import Drain
+from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
-from trafficgen.runs.monitor import MonitorOptions, run_watched
+from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.server.syncs import counted
 from trafficgen.server.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
@@ -38,17 +38,17 @@ class BuildRunner:
     """Runs the plan against the builds. Every run has the same messages; only its id is new.
 
     `keep`: a directory for the results of every run. `tolerate_refusals`: rejected and failed messages are no harm.
-    `drain`: a sink of ours behind both builds; each run then waits until its mail has come out there, and its results
+    `delivery_wait`: our sink behind both builds; each run then waits until its mail has arrived there, and its results
     hold what was lost, doubled or damaged on the way.
     """
 
     plan: Plan
     builds: dict[Side, Build]
     metrics: Sequence[Metric]
-    watch: MonitorOptions
+    monitor: MonitorOptions
     keep: Path | None = None
     tolerate_refusals: bool = False
-    drain: Drain | None = None
+    delivery_wait: DeliveryWait | None = None
     failed: list[OutputError] = field(default_factory=list)
     """Results that could not be kept; the gate goes on without."""
 
@@ -69,7 +69,7 @@ class BuildRunner:
         with running(build):
             before = read_usage(build)
             with counted(pids_of(build, before)) as syncs:
-                results = run_watched(plan, self.watch, drain=self.drain)
+                results = run_monitored(plan, self.monitor, delivery_wait=self.delivery_wait)
             after = read_usage(build)
         if results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt

@@ -25,7 +25,7 @@ class _Seeded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class _GateHead:
     plan: _Seeded
     design: _Seeded
 
@@ -62,7 +62,7 @@ class TrialFile:
         *lines, rest = text.split(b"\n")
         try:
             known, *trials = map(parse, lines)
-            from_plain(_Head, known, closed=False)
+            from_plain(_GateHead, known, closed=False)
             self.trials = [from_plain(Trial, plain) for plain in trials]
         except ValueError as error:
             raise ResultsError(f'expected the trials of a gate, got "{path}": {error}') from error
@@ -82,7 +82,7 @@ def seed_in(path: Path | None) -> tuple[int, int] | None:
         return None
     try:
         with path.open("rb") as file:
-            head = from_plain(_Head, parse(file.readline()), closed=False)
+            head = from_plain(_GateHead, parse(file.readline()), closed=False)
     except ValueError as error:
         raise ResultsError(f'expected the trials of a gate, got "{path}": {error}') from error
     return head.plan.seed, head.design.seed

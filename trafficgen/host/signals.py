@@ -2,7 +2,7 @@
 
 Gives     `RunControl`: asked once, a run ends in good order; asked twice, at once. Any thread may ask, and a signal
           handler, and the run's own callbacks
-          `Interrupts`: SIGINT, SIGTERM and SIGHUP ask a `RunControl` instead of ending the process
+          `CountedSignals`: SIGINT, SIGTERM and SIGHUP ask a `RunControl` instead of ending the process
 Limits    outside the main thread Python lets nobody handle signals: there only the handle stops a run
 Fails     `allow` with StoppedError: what was waited for did not come in time, or a second wish ended the waiting
 """
@@ -71,7 +71,7 @@ class RunControl:
         return value  # type: ignore[return-value]
 
 
-class Interrupts:
+class CountedSignals:
     """Use as a context manager: meanwhile the signals stop `control`. Handlers are the caller's again afterwards.
 
     A SIGHUP that the caller ignores stays ignored: that is what nohup(1) is for.

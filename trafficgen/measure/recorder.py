@@ -51,7 +51,7 @@ MAX_TIMED_DOMAINS: Final = 16
 _OPENING: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
 
 
-class _Count:
+class _ReplyCount:
     """A tally under way."""
 
     __slots__ = ("count", "example")
@@ -91,8 +91,8 @@ class Recorder:
         self._last_end_ns: int | None = None
         self._last_answered_ns: int | None = None
         self._histograms = {name: Histogram() for name in STRETCHES}
-        self._replies: dict[ReplyKey, _Count] = {}
-        self._failures: dict[FailureKey, _Count] = {}
+        self._replies: dict[ReplyKey, _ReplyCount] = {}
+        self._failures: dict[FailureKey, _ReplyCount] = {}
         self._domains_started = np.zeros(domains, np.int64)
         self._domains_accepted = np.zeros(domains, np.int64)
         self._timeline = Timeline()
@@ -108,7 +108,7 @@ class Recorder:
         seen = self._replies.get((phase, code, enhanced))
         if seen is None:
             key = (phase, code, enhanced if len(self._replies) < MAX_KINDS else "")
-            seen = self._replies.setdefault(key, _Count(printable(text)))
+            seen = self._replies.setdefault(key, _ReplyCount(printable(text)))
         seen.count += count
 
     def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
@@ -116,7 +116,7 @@ class Recorder:
         seen = self._failures.get((phase, reason))
         if seen is None:
             key = (phase, reason if len(self._failures) < MAX_KINDS else "other")
-            seen = self._failures.setdefault(key, _Count(printable(example)))
+            seen = self._failures.setdefault(key, _ReplyCount(printable(example)))
         seen.count += count
 
     def loop_lag(self, lag_ns: int) -> None:

@@ -33,7 +33,7 @@ class Window:
     domain_histograms: Mapping[str, Histogram]
 
 
-class WindowWatch:
+class WindowTracker:
     """Show it every snapshot of a run. `to_ns` None: the window lasts to the end of the run."""
 
     def __init__(self, from_ns: int, to_ns: int | None = None) -> None:

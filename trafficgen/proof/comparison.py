@@ -51,7 +51,7 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class DeliveryProof:
-    """What became of every message that was handed over, at the places where it should have arrived.
+    """What became of every message that was sent, at the places where it should have arrived.
 
     `expected` accepted messages, of which `delivered` reached all their recipients and `missing` did not.
     `in_doubt` messages whose sender never heard, of which `in_doubt_delivered` arrived.
@@ -93,7 +93,7 @@ class DeliveryProof:
 class Sent:
     """Messages of the sender, arrays of one length.
 
-    Number, recipients, when each began (0: not known), who its recipients are (`mark.digest`; -1: not known), whether a
+    Number, recipients, when each began (0: not known), its recipients (`trace_header.digest`; -1: not known), whether a
     server may mend its header (None: of no message).
     """
 
@@ -122,7 +122,7 @@ class Got:
 def verify(
     accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_after_ns: int | None = None
 ) -> DeliveryProof:
-    """Hold copies against what was handed over. `one_clock`: began and taken are times of the same clock."""
+    """Hold copies against what was sent. `one_clock`: began and taken are times of the same clock."""
     # Numbers may be any; everything below is in places of this sorted list.
     numbers = np.unique(np.concatenate([accepted.numbers, in_doubt.numbers, got.numbers]))
     here, doubt, copy = (np.searchsorted(numbers, part.numbers) for part in (accepted, in_doubt, got))

@@ -96,8 +96,9 @@ def _copy(message: bytes, run_id: str, taken_ns: int) -> _Copy | None:
 def _unquoted(body: bytes) -> Iterator[bytes]:
     """What a body in an mbox may have been, likeliest first."""
     yield body
-    if (pieces := _QUOTED.split(body))[1:]:
+    if _QUOTED_AGAIN.search(body):
         yield _QUOTED_AGAIN.sub(rb"\1", body)
+    if (pieces := _QUOTED.split(body))[1:]:
         quotes = (b"", b">") if len(pieces) <= _MAX_QUOTED else (b"",)
         for chosen in itertools.product(quotes, repeat=len(pieces) - 1):
             yield pieces[0] + b"".join(quote + piece for quote, piece in zip(chosen, pieces[1:], strict=True))

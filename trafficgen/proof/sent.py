@@ -1,4 +1,4 @@
-"""What was handed over in one run, message by message: the sending half of the proof.
+"""What was sent in one run, message by message: the sending half of the proof.
 
     # traffic-gen manifest 2
     {"run_id": "9f3a6c1e02b4d857", "boot_id": "…", "wall_offset_ns": …, "planned": …}
@@ -96,13 +96,13 @@ class Manifest:
         mendable = any(mark is not None and mark.any() for mark in marks)
         with Output(path, OPTION).replacing() as file:
             file.write((_MENDABLE_MAGIC if mendable else MAGIC) + json.dumps(head).encode("ascii") + b"\n")
-            for handed, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
-                for begin in range(0, handed.numbers.size, _ROWS_AT_ONCE):
-                    file.write(_rows(handed, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
+            for records, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
+                for begin in range(0, records.numbers.size, _ROWS_AT_ONCE):
+                    file.write(_rows(records, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
             file.write(b"# end %d\n" % rows)
 
 
-class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _ManifestHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The second line. `planned` messages are numbered from 0 in at most 12 digits."""
 
     run_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
@@ -139,7 +139,7 @@ def read(path: Path) -> Manifest:
 
 
 def _parsed(octets: digits.Text, top: bytes, line_end: int, tail: tuple[bytes, bytes, bytes]) -> Manifest:
-    head = msgspec.json.decode(top[len(MAGIC) : line_end], type=_Head)
+    head = msgspec.json.decode(top[len(MAGIC) : line_end], type=_ManifestHead)
     begin = line_end + 1
     width = _OLD_WIDTH if top.startswith(_OLD_MAGIC) else _WIDTH
     count = int(tail[2]) if tail[1] and re.fullmatch(rb"\d{1,15}\n", tail[2]) else -1
@@ -158,32 +158,32 @@ def _parsed(octets: digits.Text, top: bytes, line_end: int, tail: tuple[bytes, b
 def _read(rows: digits.Text, kind: int) -> SentRecords:
     """The messages of one kind. ValueError when a line of theirs is not as `_rows` writes it."""
     found = rows[rows[:, 13] | _CAPITAL == kind]
-    handed = _handed(found)
+    records = _records(found)
     sound = digits.all_digits(found[:, _NUMBER]) & digits.all_digits(found[:, _RECIPIENTS])
-    sound &= digits.all_digits(found[:, slice(-20, -1)]) & (handed.began_ns >= 0) & (found[:, -1] == 10)
+    sound &= digits.all_digits(found[:, slice(-20, -1)]) & (records.began_ns >= 0) & (found[:, -1] == 10)
     sound &= (found[:, [12, 14, 19, -21]] == 32).all(axis=1)
     if found.shape[1] == _WIDTH:
-        sound &= (handed.digests >= 0) | (found[:, 20:28] == 32).all(axis=1)
+        sound &= (records.digests >= 0) | (found[:, 20:28] == 32).all(axis=1)
     if not sound.all():
         line = found[int(np.argmin(sound))].tobytes().decode("ascii", "replace").rstrip("\n")
         raise ValueError(f'expected a number, "a" or "d", recipients, digest and time, got "{line}"')
-    return handed
+    return records
 
 
-def _rows(handed: SentRecords, kind: int, part: slice) -> digits.Text:
-    numbers = handed.numbers[part]
+def _rows(records: SentRecords, kind: int, part: slice) -> digits.Text:
+    numbers = records.numbers[part]
     rows = np.full((numbers.size, _WIDTH), 32, np.uint8)
     rows[:, :12] = digits.to_text(numbers, 12)
-    rows[:, 13] = kind if handed.mendable is None else kind - _CAPITAL * handed.mendable[part]
-    rows[:, 15:19] = digits.to_text(handed.recipients[part], 4)
-    digests = handed.digests[part]
+    rows[:, 13] = kind if records.mendable is None else kind - _CAPITAL * records.mendable[part]
+    rows[:, 15:19] = digits.to_text(records.recipients[part], 4)
+    digests = records.digests[part]
     rows[:, 20:28] = np.where(digests[:, None] >= 0, digits.to_hexadecimal(digests, 8), 32)
-    rows[:, 29:48] = digits.to_text(handed.began_ns[part], 19)
+    rows[:, 29:48] = digits.to_text(records.began_ns[part], 19)
     rows[:, 48] = 10
     return rows
 
 
-def _handed(rows: digits.Text) -> SentRecords:
+def _records(rows: digits.Text) -> SentRecords:
     numbers, recipients, began_ns = (digits.from_text(rows[:, part]) for part in (_NUMBER, _RECIPIENTS, slice(-20, -1)))
     digests = np.full(len(rows), -1, np.int64)
     if rows.shape[1] == _WIDTH:

@@ -36,6 +36,6 @@ def render(run_id: str, number: int, body_crc32: int) -> bytes:
 
 
 def parse(value: bytes) -> tuple[str, int, int] | None:
-    """(run id, number, CRC-32) from the header's value; None when it is not a mark of ours."""
+    """(run id, number, CRC-32) from the header's value; None when it is not a trace header of ours."""
     found = _VALUE(value)
     return (found[1].decode("ascii"), int(found[2]), int(found[3], 16)) if found is not None else None

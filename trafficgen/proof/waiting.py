@@ -2,7 +2,7 @@
 
 Takes     the manifest of a run; the API of the sink that the server delivers to; how long to wait
 Gives     two parts of the results: what was delivered, missing, duplicated, corrupted; how long the drain took after
-          the last message was handed over, rates, end-to-end latencies
+          the last message was sent, rates, end-to-end latencies
 Fails     SetupError when the sink does not answer
 Not here  sending (engine), comparing (measure.proof)
 
@@ -31,24 +31,24 @@ from trafficgen.units import format_duration
 
 OPTION: Final = "--sink-api"
 MAX_AWAY_NS: Final = 10 * NS_PER_S
-_LOOK_S: Final = 0.25
+_POLL_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class DeliveryWait:
     """Whom to ask, and how long to wait for the last message."""
 
     sink: TcpTarget
     patience_ns: int
 
 
-def sink_of(drain: Drain, plan: Plan) -> RemoteSink:
+def sink_of(delivery_wait: DeliveryWait, plan: Plan) -> RemoteSink:
     """The sink, found to be there before the run. PlanError when it is at a public address, SetupError when it is no
     sink or keeps no ledger."""
-    route = resolve(drain.sink, OPTION)
+    route = resolve(delivery_wait.sink, OPTION)
     if not plan.allow_public_target:
         refuse_public(route, OPTION)
-    sink = RemoteSink(drain.sink, [address for address in route.addresses if isinstance(address, TcpTarget)])
+    sink = RemoteSink(delivery_wait.sink, [address for address in route.addresses if isinstance(address, TcpTarget)])
     sink.arrived(plan.run_id)
     return sink
 
@@ -63,26 +63,26 @@ def wait(
     """
     before = control.count
     expected = manifest.accepted.numbers.size
-    handed_over_ns = answered_ns = now_ns()
+    sent_ns = answered_ns = now_ns()
     say(f"waiting up to {format_duration(patience_ns)} for {expected} messages to be delivered")
     wanted = int(manifest.accepted.recipients.sum())
     found = None
     sink.cancelled = lambda: control.count > before
-    while now_ns() < handed_over_ns + patience_ns and control.count == before:
+    while now_ns() < sent_ns + patience_ns and control.count == before:
         try:
             # Copies of one message may stand for another that is still missing: enough of them is a reason to look.
-            if sink.copies(manifest.run_id) >= wanted and (found := _look(sink, manifest)).proof.missing == 0:
+            if sink.copies(manifest.run_id) >= wanted and (found := _compare(sink, manifest)).proof.missing == 0:
                 break
             answered_ns = now_ns()
         except SetupError as error:
             if control.count == before and now_ns() > answered_ns + MAX_AWAY_NS:
                 raise SetupError(f"{error}; asked for {format_duration(MAX_AWAY_NS)}") from error
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     sink.cancelled = lambda: control.count > before + 1
     if found is None or found.proof.missing:
-        found = _look(sink, manifest)
+        found = _compare(sink, manifest)
     copies, proof, one_clock = found
-    began_ns = int(manifest.accepted.began_ns.min()) if expected else handed_over_ns
+    began_ns = int(manifest.accepted.began_ns.min()) if expected else sent_ns
     last_ns = int(copies.taken_ns.max()) if one_clock and copies.taken_ns.size else now_ns()
     # A copy that a lost reply explains is the server's right; only the others are duplicates.
     doubles = proof.unexplained + proof.unexpected
@@ -93,8 +93,8 @@ def wait(
     if proof.latencies_ns is not None:
         latencies.record_many(proof.latencies_ns)
     return LedgerCounts(proof.expected, proof.delivered, lost, doubles, proof.corrupted), Delivery(
-        drained_ns=max(last_ns - handed_over_ns, 0),
-        inject_per_s=_per_s(expected, handed_over_ns - began_ns),
+        drained_ns=max(last_ns - sent_ns, 0),
+        inject_per_s=_per_s(expected, sent_ns - began_ns),
         delivered_per_s=_per_s(proof.delivered, max(last_ns, began_ns) - began_ns),
         in_time=not proof.missing,
         explained=proof.explained,
@@ -103,7 +103,7 @@ def wait(
     )
 
 
-class _Seen(NamedTuple):
+class _Comparison(NamedTuple):
     """What the sink had at one moment, and what that means."""
 
     copies: Copies
@@ -111,19 +111,19 @@ class _Seen(NamedTuple):
     one_clock: bool
 
 
-def _look(sink: RemoteSink, manifest: Manifest) -> _Seen:
+def _compare(sink: RemoteSink, manifest: Manifest) -> _Comparison:
     one_clock = sink.shares_our_clock(manifest.run_id)
     copies = sink.arrivals(manifest.run_id, manifest.planned)
     accepted, in_doubt = _sent(manifest.accepted), _sent(manifest.in_doubt)
     got = Got(
         copies.numbers, copies.recipients, copies.taken_ns, copies.damaged, copies.unanswered, copies.digests
     )  # fmt: skip
-    return _Seen(copies, verify(accepted, in_doubt, got, one_clock=one_clock), one_clock)
+    return _Comparison(copies, verify(accepted, in_doubt, got, one_clock=one_clock), one_clock)
 
 
 def _per_s(messages: int, elapsed_ns: int) -> float:
     return messages * NS_PER_S / elapsed_ns if elapsed_ns > 0 else 0.0
 
 
-def _sent(handed: SentRecords) -> Sent:
-    return Sent(handed.numbers, handed.recipients, handed.began_ns, handed.digests, handed.mendable)
+def _sent(records: SentRecords) -> Sent:
+    return Sent(records.numbers, records.recipients, records.began_ns, records.digests, records.mendable)

@@ -1,9 +1,9 @@
-"""A run that is watched while it goes: its file kept, its window cut out, its thresholds judged.
+"""Monitor a run: keep its file, cut out its window, judge its thresholds.
 
 Takes     a plan, and a `MonitorOptions`: where results go, what they must keep to, which part of the run counts
 Gives     `Results` with their window and the verdict of each threshold
 Ends      the run early when it was asked to abort and a threshold fails
-Not here  the run (course), what thresholds mean (verdict), who looks on (report, observers)
+Not here  the run (runs.run), what thresholds mean (verdict), who looks on (report, observers)
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import Host
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.measure.window import WindowWatch
+from trafficgen.measure.window import WindowTracker
 from trafficgen.plan import Plan
-from trafficgen.proof.waiting import Drain
+from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.publish.isolated import Isolation
 from trafficgen.runs.run import Progress, run
 from trafficgen.verdict.ceiling import Ceiling
@@ -51,34 +51,35 @@ Observer = Callable[[Results], None]
 """Sees the results so far about once a second, and the whole ones at the end."""
 
 
-def run_watched(
+def run_monitored(
     plan: Plan,
-    watch: MonitorOptions,
+    options: MonitorOptions,
     *,
     journal: Journal | None = None,
     observers: Sequence[Observer] = (),
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
     manifest: Path | None = None,
-    drain: Drain | None = None,
+    delivery_wait: DeliveryWait | None = None,
     control: RunControl | None = None,
 ) -> Results:
-    """Run `plan` as `trafficgen.run` does, under watch. `journal` keeps the results so far; whoever
-    made it writes the whole ones. `manifest`, `drain` and `control` are the run's."""
+    """Run `plan` as `trafficgen.run` does, with a monitor. `journal` keeps the results so far; whoever
+    made it writes the whole ones. `manifest`, `delivery_wait` and `control` are the run's."""
     plan, control = plan.identified(), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
-    watcher = _Monitor(plan, watch, journal, observers, control, isolation)
+    monitor = _Monitor(plan, options, journal, observers, control, isolation)
 
     def see(now: Progress) -> None:
-        watcher.see(now)
+        monitor.see(now)
         if progress:
             isolation.call("the live line", lambda: progress(now))
 
     cpu_before = CpuTime.now()
-    results = watcher.close(
-        run(plan, progress=see, notice=notice, manifest=manifest, drain=drain, control=control), cpu_before
+    results = monitor.close(
+        run(plan, progress=see, notice=notice, manifest=manifest, delivery_wait=delivery_wait, control=control),
+        cpu_before,
     )
-    watcher.show(results)
+    monitor.show(results)
     return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
 
 
@@ -86,7 +87,7 @@ class _Monitor:
     def __init__(
         self,
         plan: Plan,
-        watch: MonitorOptions,
+        options: MonitorOptions,
         journal: Journal | None,
         observers: Sequence[Observer],
         control: RunControl,
@@ -94,15 +95,15 @@ class _Monitor:
     ) -> None:
         self._plan = plan
         self._control = control
-        self._watch = watch
+        self._options = options
         self._journal = journal
         self._observers = observers
         self._isolation = isolation
         self._started_at = datetime.now(UTC)
         self._names = domain_names(plan.workload)
         self._shares = domain_shares(plan.workload).tolist()
-        whole = watch.from_ns == 0 and watch.to_ns is None
-        self._window = None if whole else WindowWatch(watch.from_ns, watch.to_ns)
+        whole = options.from_ns == 0 and options.to_ns is None
+        self._window = None if whole else WindowTracker(options.from_ns, options.to_ns)
         self._seen_s = 0
         self._last: Progress | None = None
 
@@ -125,21 +126,21 @@ class _Monitor:
             self._isolation.call(str(name), partial(observer, results))
 
     def close(self, results: Results, cpu_before: CpuTime) -> Results:
-        """The whole results, with all that only a watcher knows."""
-        ceiling = self._watch.ceiling
+        """The whole results, with all that only the monitor knows."""
+        ceiling = self._options.ceiling
         results = _with_caveats(
             results,
             self._last.snapshot if self._last else Snapshot.empty(),
             stolen_share=CpuTime.now().stolen_share_since(cpu_before),
             ceiling_share=ceiling.share_used(results) if ceiling else None,
         )
-        return self._judged(replace(results, run=replace(results.run, command=self._watch.command)))
+        return self._judged(replace(results, run=replace(results.run, command=self._options.command)))
 
     def _judged(self, results: Results) -> Results:
         if self._window:
             ended_ns = self._sending_ended_ns(results) if results.complete else None
             results = replace(results, window=self._window.window(tuple(results.domains), ended_ns))
-        return replace(results, thresholds=judge_all(self._watch.thresholds, results))
+        return replace(results, thresholds=judge_all(self._options.thresholds, results))
 
     def _sending_ended_ns(self, results: Results) -> int | None:
         """Since the run's start; None when nothing was sent."""
@@ -162,14 +163,14 @@ class _Monitor:
                 duration_ns=self._last.elapsed_ns,
                 host=Host.here(),
                 tool_version=trafficgen.__version__,
-                command=self._watch.command,
+                command=self._options.command,
                 complete=False,
             )
         )
 
     def _abort_if_failed(self, now: Progress) -> None:
-        after_ns = self._watch.abort_after_ns
-        if after_ns is None or self._control.count or now.elapsed_ns < self._watch.from_ns + after_ns:
+        after_ns = self._options.abort_after_ns
+        if after_ns is None or self._control.count or now.elapsed_ns < self._options.from_ns + after_ns:
             return
         if not all(verdict.passed for verdict in self._so_far().thresholds):
             self._control.stop(StoppedBy.THRESHOLD)

@@ -1,4 +1,4 @@
-"""The course of a run, from a plan to its results: guard, sink, engine, proof.
+"""One run, from a plan to its results: guard, sink, engine, proof.
 
 Takes     a `Plan`; optionally who wants to see how it goes
 Gives     `Results`
@@ -26,22 +26,22 @@ from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.errors import PlanError, StoppedError, TrafficgenError
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.output import described
-from trafficgen.host.signals import Interrupts, RunControl
+from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Delivery, Host, LedgerCounts, StoppedBy
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan
-from trafficgen.proof import waiting as drains
+from trafficgen.proof import waiting
 from trafficgen.proof.comparison import compare
 from trafficgen.proof.received import Received
 from trafficgen.proof.sent import Manifest, SentRecords, check_writable
-from trafficgen.proof.waiting import Drain
+from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.workload import Messages
 from trafficgen.workload.shares import domain_names, domain_shares
 
-_Part = TypeVar("_Part")
+_Made = TypeVar("_Made")
 
 
 class Progress(NamedTuple):
@@ -61,7 +61,7 @@ def run(
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
     manifest: Path | None = None,
-    drain: Drain | None = None,
+    delivery_wait: DeliveryWait | None = None,
     control: RunControl | None = None,
 ) -> Results:
     """Send what the plan says and account for every message.
@@ -69,9 +69,9 @@ def run(
     `progress` is called a few times a second; `notice` with one line about things worth knowing before the start,
     such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
     the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
-    `manifest` is a file for what was handed over, message by message, to hold a sink's ledger against.
+    `manifest` is a file for what was sent, message by message, to hold a sink's ledger against.
     `control` is a handle to stop the run with, from any thread; without it, only signals do, in the main thread.
-    With `drain`, the mail goes through a server to a sink of ours: wait there until it has come out or Ctrl-C ends the
+    With `delivery_wait`, the mail goes through a server to our sink: wait until all has arrived or Ctrl-C ends the
     waiting, and the results hold the proof as well.
     """
     if not isinstance(plan, Plan):
@@ -81,12 +81,12 @@ def run(
     plan = plan.identified()
     if manifest is not None:
         check_writable(manifest)
-    if manifest is not None or drain is not None:
+    if manifest is not None or delivery_wait is not None:
         plan = replace(plan, keep_begins=True)
     if plan.session.auth is not None:
         read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
     workload.check(plan)
-    with Interrupts(control), ExitStack() as stack:
+    with CountedSignals(control), ExitStack() as stack:
         sink = delivered_to = None
         if plan.target is None:
             sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger, control=control))
@@ -95,8 +95,8 @@ def run(
         else:
             route = resolve(plan.target)
             check(plan, route)
-            if drain is not None:
-                delivered_to = drains.sink_of(drain, plan)
+            if delivery_wait is not None:
+                delivered_to = waiting.sink_of(delivery_wait, plan)
             say(f"target {plan.target} is at {route}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
         started_at = datetime.now(UTC)
@@ -121,9 +121,9 @@ def run(
         ledger = delivery = None
         if sink is not None:
             ledger = parts.proof(lambda: _proof(with_corpus, account, sink, parts.caveats))
-        if drain is not None and delivered_to is not None:
-            sent_on = lambda: drains.wait(  # noqa: E731
-                delivered_to, drain.patience_ns, _manifest(with_corpus, account), say, control
+        if delivery_wait is not None and delivered_to is not None:
+            sent_on = lambda: waiting.wait(  # noqa: E731
+                delivered_to, delivery_wait.patience_ns, _manifest(with_corpus, account), say, control
             )
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
@@ -138,11 +138,11 @@ class _Parts:
         self.caveats = caveats
         self._say = say
 
-    def proof(self, part: Callable[[], _Part]) -> _Part | None:
+    def proof(self, part: Callable[[], _Made]) -> _Made | None:
         """What says what arrived."""
         return self.make(CaveatKind.PROOF_MISSING, "what was delivered is not known", part)
 
-    def make(self, kind: CaveatKind, missing: str, part: Callable[[], _Part]) -> _Part | None:
+    def make(self, kind: CaveatKind, missing: str, part: Callable[[], _Made]) -> _Made | None:
         """What `part` gives; None, and a caveat, when it cannot."""
         try:
             return part()
@@ -201,11 +201,11 @@ def _manifest(plan: Plan, account: RunAccount) -> Manifest:
     began_ns = np.zeros(top + 1, np.int64)
     began_ns[account.begins[0]] = account.begins[1]
 
-    def handed(numbers: NDArray[np.int64]) -> SentRecords:
+    def sent_records(numbers: NDArray[np.int64]) -> SentRecords:
         recipients, digests = _recipients(plan, account, numbers), _digests(plan, account, numbers)
         return SentRecords(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
 
-    return Manifest.here(plan.run_id, account.planned, handed(account.accepted), handed(account.in_doubt))
+    return Manifest.here(plan.run_id, account.planned, sent_records(account.accepted), sent_records(account.in_doubt))
 
 
 def _digests(plan: Plan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -36,34 +36,34 @@ def counted(pids: Collection[int]) -> Iterator[Syncs]:
     if perf is None or not pids:
         yield syncs
         return
-    orders, orders_end = os.pipe()
+    commands, commands_end = os.pipe()
     answers_end, answers = os.pipe()
     with TemporaryFile("w+") as table:
         # Not before it says that it counts: perf attaches to one thread after the other, and that takes its time.
         process = subprocess.Popen(
-            [perf, "stat", "-x,", "-D", "-1", "--control", f"fd:{orders},{answers}", "--log-fd", str(table.fileno()),
+            [perf, "stat", "-x,", "-D", "-1", "--control", f"fd:{commands},{answers}", "--log-fd", str(table.fileno()),
              "-e", ",".join(EVENTS), "-p", ",".join(map(str, sorted(pids)))],
-            pass_fds=(orders, answers, table.fileno()), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            pass_fds=(commands, answers, table.fileno()), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(orders)
+        os.close(commands)
         os.close(answers)
         try:
-            counting = _ask(orders_end, answers_end)
+            counting = _ask(commands_end, answers_end)
             yield syncs
         finally:
             _end(process)
-            os.close(orders_end)
+            os.close(commands_end)
             os.close(answers_end)
         if counting:
             table.seek(0)
             syncs.count = _sum(table.read())
 
 
-def _ask(orders: int, answers: int) -> bool:
+def _ask(commands: int, answers: int) -> bool:
     """Whether perf counts from now on. When it may not, it ends, and nobody is left to answer."""
     with suppress(BrokenPipeError):
-        os.write(orders, b"enable\n")
+        os.write(commands, b"enable\n")
     answered, _, _ = select([answers], [], [], _PATIENCE_S)
     return bool(answered) and os.read(answers, 16).startswith(b"ack")
 

@@ -63,6 +63,7 @@ def test_our_own_capture_is_read_as_it_was_written(
     [
         (b"From a\r\n>From b\r\n", b"From a\r\n>From b\r\n"),  # mboxcl2 quotes nothing
         (b">From a\r\n>>From b\r\n>>>From c\r\n", b"From a\r\n>From b\r\n>>From c\r\n"),  # mboxrd
+        (b">>From a\r\n", b">From a\r\n"),  # mboxrd, and nothing quoted once only
         (b">From a\r\n>From b\r\n>>From c\r\n", b"From a\r\n>From b\r\n>>From c\r\n"),  # mboxo
         (b"x\r\n" + b">From a\r\n" * 20, b"x\r\n" + b"From a\r\n" * 20),
     ],
