@@ -220,7 +220,7 @@ def test_a_bug_in_a_callback_ends_the_worker_instead_of_the_run_waiting_for_ever
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What a bug would be is simulated at the pipe: the worker gets a range that no messages can be built for.
-    monkeypatch.setattr(Supervisor, "_grant", lambda self, worker: worker.say(control.AssignRange(5, 3 - 2**60)))
+    monkeypatch.setattr(Supervisor, "_assign", lambda self, worker: worker.say(control.AssignRange(5, 3 - 2**60)))
     with scripted(Script) as server:
         results = send(server.port, messages=10)
     assert results.generator.lost_workers == (0,)
