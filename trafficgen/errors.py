@@ -5,8 +5,7 @@
     ├── SetupError             1    the plan is sound but this machine or target cannot carry it out
     ├── StoppedError         105  ended at once, by wish, before there was anything to report
     ├── OutputError            1    a file that was asked for could not be written; the run has its account all the same
-    ├── ResultsError           122  a results file is missing, damaged, or not comparable
-    └── LocalProtocolError     1    we would have broken SMTP ourselves: our bug
+    └── ResultsError           122  a results file is missing, damaged, or not comparable
 
 Not here  what a server answers: a refusal or a dead connection is a measurement, see `outcomes`.
 """
@@ -78,7 +77,3 @@ class ResultsError(TrafficgenError):
     """A results file could not be read, or two of them cannot be compared."""
 
     exit_code = ExitCode.NOT_COMPARABLE
-
-
-class LocalProtocolError(TrafficgenError):
-    """We were about to break the protocol. Always a bug of ours."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from mboxgen.text.people import People
 
-DATE_OCTETS = len(b"Date: Fri, 21 Nov 2025 22:55:03 +0000\r\n")
 _BETWEEN, _COPIED = b",\r\n ", b"\r\nCc: "
 MAX_REFERENCES = 10  # the first and the latest nine: RFC 5322 section 3.6.4 sets no limit, clients cut
 _DAYS = (b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed")  # 1 January 1970 was a Thursday

@@ -13,7 +13,7 @@ import trafficgen
 from trafficgen.cli import program, send
 from trafficgen.cli.program import call
 from trafficgen.cli.reference import reference
-from trafficgen.errors import ExitCode, LocalProtocolError, PlanError, ResultsError, SetupError
+from trafficgen.errors import ExitCode, PlanError, ResultsError, SetupError
 from trafficgen.plan import TcpTarget, UnixTarget, parse_listen
 
 
@@ -104,7 +104,6 @@ def test_exit_code_is_that_of_the_results(fake_run, monkeypatch):
         (PlanError("bad", field="rate", flag="--rate"), 2, "bad (--rate)"),
         (SetupError("cannot resolve it"), 1, "cannot resolve it"),
         (ResultsError("damaged"), 122, "damaged"),
-        (LocalProtocolError("ours"), 1, "ours"),
         (KeyboardInterrupt(), 105, "interrupted"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, '"/x": permission denied'),
     ],
