@@ -225,7 +225,7 @@ def _add_run() -> None:
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
     add("--no-ledger", is_flag=True, help="Let the embedded sink count only, without proof of every message: faster.")
     add("--manifest", metavar="FILE", type=FILE, help="""
-        Write down what was handed over, message by message, to hold a sink's ledger or mailboxes against: see
+        Write down what was sent, message by message, to hold a sink's ledger or mailboxes against: see
         traffic-gen verify.""")
     add("--wait-for-delivery", metavar="TIME", help="""
         After the last message, wait so long for all of them to come out at a sink of ours behind the server under

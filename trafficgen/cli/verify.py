@@ -1,4 +1,4 @@
-"""`traffic-gen verify`: did everything that was handed over arrive?
+"""`traffic-gen verify`: did everything that was sent arrive?
 
 Takes     a manifest of `send --manifest`, and the sink's ledgers or the mailboxes that were delivered to
 Gives     what was delivered, is missing, double, corrupted or late to stdout; exit code 0 or 99
@@ -69,7 +69,7 @@ def command(
     any_recipient: bool,
     as_json: bool,
 ) -> ExitCode:
-    """Hold what arrived against what was handed over, message by message."""
+    """Compare what arrived with what was sent, message by message."""
     from trafficgen.proof import sent as manifests
 
     late_after_ns = _late_after_ns(late_after)
