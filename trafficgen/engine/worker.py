@@ -97,13 +97,15 @@ class _SendingWorker:
     def _hear(self, word: object) -> None:
         match word:
             case control.Begin():
-                self._begin(word.began_ns)
+                self._begin(word.began_ns, held=word.held)
             case control.AssignRange():
                 assert isinstance(self._source, ClosedSource)
                 self._ranges_assigned += 1
                 self._source.assign(word.first, word.last)
                 self._dispatch()
                 self._settle()
+            case control.TakeTurn():
+                self._take_turn(word)
             case control.Stop():
                 self._source.stop()
                 self._stop_ns = now_ns() + word.grace_ns
@@ -112,7 +114,7 @@ class _SendingWorker:
                 if not word.grace_ns:
                     self._hand_in()
 
-    def _begin(self, began_ns: int) -> None:
+    def _begin(self, began_ns: int, *, held: bool) -> None:
         plan, config = self._config.plan, self._config
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
@@ -147,7 +149,21 @@ class _SendingWorker:
         self._idle.extend(self._slots)
         self._every(_FOLD_NS, self._fold)
         self._every(_PROGRESS_NS, self._progress)
+        if held:
+            self._source.hold(began_ns)
         self._dispatch()
+
+    def _take_turn(self, word: control.TakeTurn) -> None:
+        """Nothing of what is held or let go is in the numbers that go with it."""
+        if self._finished.is_set():
+            return
+        snapshot = self._snapshot()
+        if word.turn is control.Turn.HOLD:
+            self._source.hold(now_ns())
+        elif word.turn is control.Turn.GO:
+            self._source.go(now_ns())
+        self._dispatch()
+        self._tell(control.TurnTaken(word.serial, snapshot))
 
     def _on_trouble(self, words: str) -> None:
         """The first error: without keep-going nothing more starts here, though the supervisor has yet to hear of it."""
