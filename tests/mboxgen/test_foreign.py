@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from mboxgen import MboxError, Recipe, generate, open_mbox, read_mbox
 from mboxgen.flags import Flag
-from mboxgen.mbox import index
+from mboxgen.mbox import index, scan
 from mboxgen.mbox import reader as reading
 from mboxgen.mbox.statistics import collect_statistics
 from mboxgen.recipe.recipe import Format
@@ -315,6 +315,29 @@ def test_a_long_message_is_examined_in_pieces(tmp_path: Path, monkeypatch: pytes
         mbox.compute_checksums()
         assert np.array_equal(mbox.records, whole)
     assert Flag(int(whole[0]["flags"])) == Flag.LONG_LINE | Flag.LEADING_DOT | Flag.CHECKSUMS_KNOWN
+
+
+MESSAGES = st.lists(st.sampled_from([*PIECES, b"\n\n", b"From x", b"Content-Length: 9\n", b"y" * 9]), max_size=30)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(MESSAGES.map(b"".join), min_size=1, max_size=8), st.integers(8, 300), st.sampled_from([b"\n", b"\r\n"]))
+def test_records_are_the_same_whatever_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[bytes], window: int, eol: bytes
+) -> None:
+    octets = b"".join(FROM.replace(b"\n", eol) + message + eol + eol for message in messages)
+    path = written(tmp_path, octets)
+    found = []
+    for size in (1 << 20, window):
+        monkeypatch.setattr(reading, "WINDOW", size)
+        monkeypatch.setattr(scan, "WINDOW", size)
+        with open_mbox(path) as mbox:
+            records = mbox.records.copy()
+            # Header lines that are longer than a window, or on its edge, are not known as such.
+            records["flags"][records["length"] > window] &= ~np.uint32(Flag.ODD_HEADER)
+            found.append((records, mbox.oddities))
+    assert np.array_equal(found[0][0], found[1][0])
+    assert found[0][1].text_from_lines == found[1][1].text_from_lines
 
 
 _MEMORY = """
