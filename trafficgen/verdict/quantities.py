@@ -81,7 +81,7 @@ class Quantity:
         measured: Measured = results.window or results
         if self.kind is QuantityKind.DURATION:
             histogram = self._histogram(results, measured)
-            return _aggregate(histogram, self.form) if histogram and histogram.count else None
+            return aggregate(histogram, self.form) if histogram and histogram.count else None
         if self.subject == "throughput":
             return measured.rate.messages_per_s
         return _outcome(measured.messages, self.subject, share=self.form == "rate")
@@ -132,7 +132,8 @@ def _is_aggregate(text: str) -> bool:
     return text in _AGGREGATES or _PERCENTILE.fullmatch(text) is not None
 
 
-def _aggregate(histogram: Histogram, form: str) -> float | None:
+def aggregate(histogram: Histogram, form: str) -> float | None:
+    """What a quantity's `form` names, of a histogram; None when it holds nothing."""
     match form:
         case "avg":
             return histogram.mean_ns
