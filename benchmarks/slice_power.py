@@ -214,7 +214,7 @@ def main() -> None:
     cases = CASES
     if chosen.rules:
         rules += [("looks, nothing left out", by_looks, NO_BOUNDS), ("confidence sequence", by_sequence, None)]
-        cases = [case for case in CASES if case.ratio in (1.0, 0.9) and (case.noise != 0.02)]
+        cases = [case for case in CASES if case.ratio in (1.0, 0.9) and case.noise != 0.02]
     head = "| rule | true B/A | noise | shape | PASS | FAIL | WARN | INCONCLUSIVE | covered | blocks | left out |"
     print(f"{head}\n{'|---' * 11}|")
     for case in cases:
