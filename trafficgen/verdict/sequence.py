@@ -182,11 +182,19 @@ def autocorrelation(values: Sequence[float]) -> float:
 def interval_history(design: SliceDesign, ended: SlicesEnded, name: str) -> list[tuple[int, float, float, float]]:
     """Blocks, ratio, low and high of a metric after each of its blocks from the first look's on."""
     groups = units([metric.name for metric in design.metrics], ended.counted)
+    whole = _pairs(Metric(name, Better.LOWER, NOT_GATED), groups)
     made = []
     for many in range(LEAST, len(groups) + 1):
-        one = compare(_pairs(Metric(name, Better.LOWER, NOT_GATED), groups[:many]), design.alpha)
+        one = compare(Values(whole.metric, whole.a[:many], whole.b[:many]), design.alpha)
         made.append((many, one.ratio, *one.interval))
     return made
+
+
+def harmed(ended: SlicesEnded, side: Side | None, reason: str) -> SlicesEnded:
+    """The same gate, and `reason` is all that counts: B's harm is a FAIL; A's, or nobody's, is not valid."""
+    fails = side is Side.B
+    verdict = Verdict.FAIL if fails else None
+    return replace(ended, verdict=verdict, code=ExitCode.VERDICT_FAILED if fails else ExitCode.NOT_VALID, reason=reason)
 
 
 # -- parts of it ----------------------------------------------------------------------------------------
@@ -194,12 +202,11 @@ def interval_history(design: SliceDesign, ended: SlicesEnded, name: str) -> list
 
 def _harmed(blocks: Sequence[Block], counted: Sequence[Counted]) -> SlicesEnded | None:
     for number, block in enumerate(blocks, 1):
-        if harm := block.harm.get(Side.A):
+        if harm := block.harm.get(Side.A.value):
             reason = f"block {number}, A: {harm}; a baseline that does this cannot be compared with"
             return SlicesEnded(None, ExitCode.NOT_VALID, reason, tuple(counted))
-        if harm := block.harm.get(Side.B):
-            reason = f"block {number}, B: {harm}"
-            return SlicesEnded(Verdict.FAIL, ExitCode.VERDICT_FAILED, reason, tuple(counted))
+        if harm := block.harm.get(Side.B.value):
+            return SlicesEnded(Verdict.FAIL, ExitCode.VERDICT_FAILED, f"block {number}, B: {harm}", tuple(counted))
     return None
 
 
@@ -232,7 +239,7 @@ def _others(design: SliceDesign, groups: Sequence[list[Counted]]) -> tuple[Compa
     gated = {metric.name for metric in design.metrics}
     one = groups[0][0].block
     stretches = [name for name in ("p50", "p99") if "latency" in one.slices[0].latencies]
-    names = ("throughput", *stretches, *one.used.get(Side.A, {}))
+    names = ("throughput", *stretches, *one.used.get(Side.A.value, {}))
     return tuple(
         compare(_pairs(Metric(name, _better(name), NOT_GATED), groups), design.alpha)
         for name in dict.fromkeys(names)

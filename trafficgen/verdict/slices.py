@@ -77,8 +77,8 @@ class Bounds:
         return (
             f"a pair of slices is left out when in either of them more than {self.others:.0%} of the machine's CPU "
             f"time went to others, or the generator's loop was late by more than {self.lag_ns / NS_PER_MS:g} ms at p90 "
-            f"(or {RELATIVE:g} times the median of all slices so far, if that is more), or a generator process used more "
-            f"than {self.generator:.0%} of a core; what was measured in it plays no part"
+            f"(or {RELATIVE:g} times the median of all slices so far, if that is more), or a generator process used "
+            f"more than {self.generator:.0%} of a core; what was measured in it plays no part"
         )
 
 
@@ -97,15 +97,15 @@ class Slice:
 class Block:
     """Four slices, and what each build's processes used from the beginning of the first to the end of the last.
 
-    `used`: by side and by the names of `verdict.reading.SERVER_METRICS`, for `messages` of that side. `harm`: what must
-    never happen and did, by side. `at_s`: when it ended, since the gate began.
+    By `Side.value`: `used`, by the names of `verdict.reading.SERVER_METRICS`; the accepted `messages` it was used for;
+    `harm`, what must never happen and did. `lasted_s`: from beginning to end.
     """
 
     slices: tuple[Slice, Slice, Slice, Slice]
-    used: Mapping[Side, Mapping[str, float]] = field(default_factory=dict)
-    messages: Mapping[Side, int] = field(default_factory=dict)
-    harm: Mapping[Side, str] = field(default_factory=dict)
-    at_s: float = 0.0
+    used: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    messages: Mapping[str, int] = field(default_factory=dict)
+    harm: Mapping[str, str] = field(default_factory=dict)
+    lasted_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,8 @@ def value(name: str, side: Side, unit: Sequence[Counted]) -> float | None:
     A throughput is never zero: half a message stands for none, so that it has a logarithm.
     """
     if name.startswith("server."):
-        messages = sum(one.block.messages.get(side, 0) for one in unit)
-        amounts = [one.block.used.get(side, {}).get(name) for one in unit]
+        messages = sum(one.block.messages.get(side.value, 0) for one in unit)
+        amounts = [one.block.used.get(side.value, {}).get(name) for one in unit]
         known = [amount for amount in amounts if amount is not None]
         return 1000 * sum(known) / messages if messages and len(known) == len(unit) and sum(known) > 0 else None
     slices = [one for counted in unit for one in counted.kept if one.side is side]
