@@ -14,6 +14,7 @@ from trafficgen.protocol.imap import client as imap_client
 from trafficgen.protocol.imap import commands as imap_commands
 from trafficgen.protocol.imap import reader as imap_reader
 from trafficgen.protocol.pop3 import client as pop3_client
+from trafficgen.protocol.pop3 import commands as pop3_commands
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
 from trafficgen.protocol.smtp.policy_hooks import Suspension
@@ -147,10 +148,10 @@ def pop3(octets: bytes) -> None:
 def _pop3_events(pieces: list[bytes]) -> list[object]:
     session = pop3_client.Pop3Session()
     session.feed(b"+OK\r\n", 0)
-    for command in (pop3_client.Command.USER, pop3_client.Command.PASS):
+    for command in (pop3_commands.Command.USER, pop3_commands.Command.PASS):
         session.send(command, "x", now_ns=0)
-    for command in (pop3_client.Command.UIDL, pop3_client.Command.RETR, pop3_client.Command.QUIT):
-        session.send(command, "1" if command is pop3_client.Command.RETR else "", now_ns=0)
+    for command in (pop3_commands.Command.UIDL, pop3_commands.Command.RETR, pop3_commands.Command.QUIT):
+        session.send(command, "1" if command is pop3_commands.Command.RETR else "", now_ns=0)
     events: list[object] = []
     for piece in pieces:
         events += session.feed(piece, 0)
