@@ -10,6 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from trafficgen.proof import trace_header
+from trafficgen.protocol.imap import client as imap_client
+from trafficgen.protocol.imap import commands as imap_commands
+from trafficgen.protocol.imap import reader as imap_reader
+from trafficgen.protocol.pop3 import client as pop3_client
+from trafficgen.protocol.pop3 import commands as pop3_commands
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
 from trafficgen.protocol.smtp.policy_hooks import Suspension
@@ -113,7 +118,53 @@ def replies(octets: bytes) -> None:
     assert at_once.fault == reader.fault
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {"session": session, "replies": replies}
+def imap(octets: bytes) -> None:
+    """A client that has asked for all it wants at once."""
+    pieces = octets.split(CUT)
+    assert _imap_events(pieces) == _imap_events([b"".join(pieces)])
+
+
+def _imap_events(pieces: list[bytes]) -> list[object]:
+    session = imap_client.ImapSession()
+    session.feed(b"* PREAUTH [CAPABILITY IMAP4rev2] in\r\n", 0)
+    session.send(imap_commands.Command.LIST, b'""', b"*", now_ns=0)
+    session.send(imap_commands.Command.SELECT, b"INBOX", now_ns=0)
+    session.append(b"Sent", b"x" * 5000, now_ns=0)
+    session.idle(0)
+    session.end_idle()
+    events: list[object] = []
+    for piece in pieces:
+        events += session.feed(piece, 0)
+        assert len(session._reader._rest) <= imap_reader.MAX_LINE_OCTETS + 1
+    return events
+
+
+def pop3(octets: bytes) -> None:
+    """A client that has logged in and asked for all it wants at once."""
+    pieces = octets.split(CUT)
+    assert _pop3_events(pieces) == _pop3_events([b"".join(pieces)])
+
+
+def _pop3_events(pieces: list[bytes]) -> list[object]:
+    session = pop3_client.Pop3Session()
+    session.feed(b"+OK\r\n", 0)
+    for command in (pop3_commands.Command.USER, pop3_commands.Command.PASS):
+        session.send(command, "x", now_ns=0)
+    for command in (pop3_commands.Command.UIDL, pop3_commands.Command.RETR, pop3_commands.Command.QUIT):
+        session.send(command, "1" if command is pop3_commands.Command.RETR else "", now_ns=0)
+    events: list[object] = []
+    for piece in pieces:
+        events += session.feed(piece, 0)
+        assert len(session._rest) <= pop3_client.MAX_LINE_OCTETS + len(piece)
+    return events
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "session": session,
+    "replies": replies,
+    "imap": imap,
+    "pop3": pop3,
+}
 
 
 def _policy(setting: int) -> Policy:
