@@ -4,8 +4,8 @@
     python -m benchmarks.slice_power --gates 500         # a look
     python -m benchmarks.slice_power --rules             # looks, looks with nothing left out, a confidence sequence
 
-No server is involved. The speed of a slice is exp(noise), times the true ratio for B; blocks, the rule that leaves pairs
-out, looks and verdict are the program's own. One metric, margin 5 %, time for 96 blocks. *noise* is the standard
+No server is involved. The speed of a slice is exp(noise), times the true ratio for B; blocks, the rule that leaves
+pairs out, looks and verdict are the program's own. One metric, margin 5 %, time for 96 blocks. *noise* is the standard
 deviation of a slice's logarithm. Shapes, each on top of that noise:
 
 normal     nothing else

@@ -3,7 +3,7 @@
 Takes     octets of several messages, and where each begins and ends
 Gives     for each its flags, its header's length, how many octets a server receives; every header line
 Cost      a few passes of numpy over the octets: 2 ns for each and 1 µs a message (benchmarks/mbox_reading.py)
-Not here  where messages begin (scan), checksums (mbox), what header fields say (survey)
+Not here  where messages begin (scan), checksums (reader), what header fields say (statistics)
 
 A header ends with the first blank line. Whatever in it is neither a field nor the continuation of one (RFC 5322 section
 2.2) is something that a server may mend on the way: it ends the header there, or puts a blank line in (ODD_HEADER).

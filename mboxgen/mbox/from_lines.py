@@ -72,7 +72,7 @@ def line_end(octets: mmap.mmap, begin: int, *, first: bool = False) -> int | Non
     return octets.find(b"\n", begin) + 1
 
 
-def plain(whole: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+def asctime_dated(whole: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which lines, from `begins` up to their LF at `ends`, end in a date as asctime writes it: nearly all do."""
     ends = ends - (whole[ends - 1] == 13)
     begin = ends - _ASCTIME

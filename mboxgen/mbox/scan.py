@@ -58,17 +58,20 @@ class _Window(NamedTuple):
     begins: NDArray[np.int64]
     afters: NDArray[np.int64]
     counts: NDArray[np.int64]
-    left: NDArray[np.int64]
+    text_from_lines: NDArray[np.int64]
 
 
 class Scan:
-    """One pass through a mapped mbox. `left` lines begin with "From " and are text, the first of them `first_left`."""
+    """One pass through a mapped mbox.
+
+    `text_from_lines` lines begin with "From " and are text; the first is `first_text_from_line`.
+    """
 
     def __init__(self, octets: mmap.mmap, name: str) -> None:
         self._octets = octets
         self._name = name
-        self.left = 0
-        self.first_left = ""
+        self.text_from_lines = 0
+        self.first_text_from_line = ""
 
     def spans(self) -> Iterator[Spans]:
         """Yield all messages in order. Pages passed are given back to the system."""
@@ -87,7 +90,7 @@ class Scan:
                 counted, ends = [], window.begins
                 starts = np.concatenate(([start], window.afters))
                 start, starts = int(starts[-1]), starts[:-1]
-            self._note_left(window.left, counted)
+            self._note_text_from_lines(window.text_from_lines, counted)
             if starts.size:
                 yield _spans(whole, starts, ends)
             if searched - released > _MAPPED:
@@ -127,7 +130,7 @@ class Scan:
         following = np.append(lines, 0)[np.searchsorted(lines, begins) + 1]
         taken = np.zeros(len(begins), dtype=np.bool_)
         known = following > 0
-        taken[known] = from_lines.plain(whole, begins[known], following[known] - 1)
+        taken[known] = from_lines.asctime_dated(whole, begins[known], following[known] - 1)
         for at in np.flatnonzero(~taken).tolist():
             after = from_lines.line_end(self._octets, int(begins[at]))
             if after is not None:
@@ -180,13 +183,13 @@ class Scan:
         following = from_lines.line_end(octets, after)
         return None if following is None else (after, following)
 
-    def _note_left(self, begins: NDArray[np.int64], counted: list[tuple[int, int]]) -> None:
+    def _note_text_from_lines(self, begins: NDArray[np.int64], counted: list[tuple[int, int]]) -> None:
         for begin, end in counted:
             begins = begins[(begins < begin) | (begins >= end)]
-        if begins.size and not self.left:
+        if begins.size and not self.text_from_lines:
             line = self._octets[int(begins[0]) : int(begins[0]) + 80]
-            self.first_left = line.splitlines()[0].decode("ascii", "backslashreplace")
-        self.left += int(begins.size)
+            self.first_text_from_line = line.splitlines()[0].decode("ascii", "backslashreplace")
+        self.text_from_lines += int(begins.size)
 
 
 def first_from_line(octets: mmap.mmap | memoryview) -> int:

@@ -19,7 +19,7 @@ from stringzilla import find
 from mboxgen.enums import table_of
 from mboxgen.flags import Flag
 from mboxgen.mbox.examine import examine
-from mboxgen.mbox.reader import Block, Oddities, open_path
+from mboxgen.mbox.reader import MessageBlock, Oddities, open_path
 from mboxgen.mbox.scan import WINDOW, release
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Statistics:
         return sizes[int(np.searchsorted(upto, percent / 100 * self.messages, side="left"))]
 
 
-def survey(path: Path, progress: Callable[[int, int], None] | None = None) -> Statistics:
+def collect_statistics(path: Path, progress: Callable[[int, int], None] | None = None) -> Statistics:
     """Read all mail under a path; where an index says what is in it, only the headers.
 
     `progress` is told messages and octets so far.
@@ -111,11 +111,14 @@ def survey(path: Path, progress: Callable[[int, int], None] | None = None) -> St
         seen += len(block.records)
         if progress:
             progress(seen, int(block.records[-1]["offset"]))
-    found.oddities.left, found.oddities.first_left = opened.scan.left, opened.scan.first_left
+    found.oddities.text_from_lines, found.oddities.first_text_from_line = (
+        opened.scan.text_from_lines,
+        opened.scan.first_text_from_line,
+    )
     return found
 
 
-def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[Block]:
+def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[MessageBlock]:
     """Yield blocks of which only the headers were read."""
     released = 0
     for first in range(0, len(records), _HEADERS_AT_ONCE):
@@ -125,11 +128,11 @@ def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[Block]:
         ends = np.cumsum(np.minimum(part["header_length"], WINDOW).astype(np.int64))
         joined = np.frombuffer(headers, dtype=np.uint8)
         starts = np.concatenate(([0], ends))[:-1]
-        yield Block(part, joined, examine(joined, starts, ends).header_lines)
+        yield MessageBlock(part, joined, examine(joined, starts, ends).header_lines)
         released = release(octets, released, places[-1][0])
 
 
-def _note(octets: mmap.mmap, block: Block, found: Statistics, seen: int) -> None:
+def _note(octets: mmap.mmap, block: MessageBlock, found: Statistics, seen: int) -> None:
     """Count what a block's messages are like."""
     records, flags = block.records, block.records["flags"]
     sizes, counts = np.unique(records["delivered"], return_counts=True)
@@ -149,7 +152,7 @@ def _note(octets: mmap.mmap, block: Block, found: Statistics, seen: int) -> None
     _note_shapes(octets, block, found)
 
 
-def _note_shapes(octets: mmap.mmap, block: Block, found: Statistics) -> None:
+def _note_shapes(octets: mmap.mmap, block: MessageBlock, found: Statistics) -> None:
     lines = block.header_lines
     places = _named(block, _CONTENT_TYPE)
     messages = lines.messages[places]
@@ -174,7 +177,7 @@ def _note_shapes(octets: mmap.mmap, block: Block, found: Statistics) -> None:
                 found.findings["a multipart that never ends"] += 1
 
 
-def _named(block: Block, name: bytes) -> NDArray[np.int64]:
+def _named(block: MessageBlock, name: bytes) -> NDArray[np.int64]:
     """Give which header lines are fields of this name, in letters of either case."""
     lines = block.header_lines
     places = np.flatnonzero(lines.names == len(name))

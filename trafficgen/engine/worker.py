@@ -18,7 +18,7 @@ import uvloop
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.account import RecipientCounts, WorkerAccount
+from trafficgen.engine.account import PHASES, RecipientCounts, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
@@ -59,6 +59,7 @@ class _SendingWorker:
         self._config = config
         self._messages = Messages(config.plan, date=config.date)
         self._idle: deque[Slot] = deque()
+        self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
         self._working = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stop_ns: int | None = None  # when the grace period is over
@@ -118,7 +119,12 @@ class _SendingWorker:
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
         self._recorder = Recorder(
-            len(self._messages.domains), began_ns, plan.load is not None, config.index, keep_begins=plan.keep_begins
+            len(self._messages.domains),
+            began_ns,
+            plan.load is not None,
+            config.index,
+            phases=PHASES,
+            keep_begins=plan.keep_begins,
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
@@ -142,6 +148,7 @@ class _SendingWorker:
             ),
             on_free=self._on_free,
             on_closed=self._on_closed,
+            on_turn=self._on_turn,
         )
         self._slots = [Slot(self._surroundings) for _ in range(config.slots)]
         self._idle.extend(self._slots)
@@ -190,17 +197,28 @@ class _SendingWorker:
         self._settle()
 
     def _dispatch(self) -> None:
-        """Give what is due to the slots that have been idle longest."""
+        """Give what is due to the slots that have been idle longest, as far as they may take it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = now_ns()
-        while self._idle and (work := self._source.take(now)) is not None:
-            self._working += 1
-            self._idle.popleft().give(work, now)
+        while self._idle:
+            if not self._idle[0].may_take:
+                self._queue.append(self._idle.popleft())
+            elif (work := self._source.take(now)) is not None:
+                self._working += 1
+                self._idle.popleft().give(work, now)
+            else:
+                break
         due_ns = self._source.next_due_ns
         if self._idle and due_ns is not None:
             self._timer = self._loop.call_later(max(due_ns - now, 0) / NS_PER_S, self._dispatch)
+
+    def _on_turn(self) -> None:
+        """One more slot may be connected."""
+        if self._queue:
+            self._idle.appendleft(self._queue.popleft())
+            self._dispatch()
 
     def _on_closed(self) -> None:
         """A connection is gone."""
@@ -268,7 +286,6 @@ class _SendingWorker:
         """One look at every session, in place of a timer for each message."""
         now = now_ns()
         if self._stop_ns is not None and now >= self._stop_ns:
-            self._surroundings.queue.clear()
             for slot in self._slots:
                 slot.stop("stopped", "the grace period was over")
             return

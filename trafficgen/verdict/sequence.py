@@ -62,6 +62,10 @@ class SliceDesign:
     def __post_init__(self) -> None:
         if not 1 <= len(self.metrics) <= MAX_METRICS:
             raise ValueError(f"expected 1 to {MAX_METRICS} metrics, got {len(self.metrics)}")
+        for name in (metric.name for metric in self.metrics if is_quantity(metric.name)):
+            quantity = parse_quantity(name)
+            if quantity.domain is not None or quantity.command is not None:
+                raise ValueError(f'"{name}" is not measured by slices; use whole runs (--whole-runs)')
         if self.capacity < LEAST:
             needed_s = LEAST * self.block_ns / NS_PER_S
             raise ValueError(f"{LEAST} blocks of slices take {needed_s:g} s: allow more time or serve shorter slices")
