@@ -16,6 +16,7 @@ from tests.peers.scripted import PATIENCE_S, Script, scripted
 from trafficgen import ExitCode, OpenLoop, Plan, Progress, Results, RunControl, StoppedError, TcpTarget, run
 from trafficgen.clock import now_ns
 from trafficgen.engine import supervisor
+from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import resolve
 from trafficgen.engine.dispatch import ClosedSource
 from trafficgen.engine.fairness import Turns
@@ -47,7 +48,7 @@ class QuietAccount:
     """Takes everything down and says nothing."""
 
     def __init__(self) -> None:
-        self.rows = Recorder(1, 0, False).rows
+        self.rows = Recorder(1, 0, False, phases=PHASES).rows
 
     def __getattr__(self, _name: str) -> Any:
         return lambda *_: None

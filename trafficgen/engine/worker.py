@@ -18,7 +18,7 @@ import uvloop
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.account import RecipientCounts, WorkerAccount
+from trafficgen.engine.account import PHASES, RecipientCounts, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
@@ -120,7 +120,12 @@ class _SendingWorker:
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
         self._recorder = Recorder(
-            len(self._messages.domains), began_ns, plan.load is not None, config.index, keep_begins=plan.keep_begins
+            len(self._messages.domains),
+            began_ns,
+            plan.load is not None,
+            config.index,
+            phases=PHASES,
+            keep_begins=plan.keep_begins,
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
