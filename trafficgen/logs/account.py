@@ -30,14 +30,14 @@ _STAMP_NS: Final = NS_PER_S  # what a whole second may hide
 
 
 class Fate(StrEnum):
-    """What became of a message, by the log."""
+    """What became of a message, by the log: the first that fits."""
 
-    SENT = "accepted, sent on to all"
+    NOT_LOGGED = "accepted, not in the log"
     BOUNCED = "accepted, bounced"
     DEFERRED = "accepted, deferred still"
-    WAITING = "accepted, in the queue still"
+    SENT = "accepted, sent on to all"
     REMOVED = "accepted, left the queue without a delivery"
-    NOT_LOGGED = "accepted, not in the log"
+    WAITING = "accepted, in the queue still"
     DOUBT_TAKEN = "in doubt, taken over"
     DOUBT_NOT_TAKEN = "in doubt, never taken over"
     NOT_ACCEPTED = "not accepted, and yet taken over"
@@ -109,19 +109,20 @@ def account_of(
     fate_of = _fates(join, flags, accepted, in_doubt, recipients)
     began = _began_ns(manifest, join.planned)
     zone = zone_ns if zone_ns is not None else _zone(join, flags, began)
-    contradictions = {
-        Contradiction.TWICE: np.frombuffer(join.copies, np.uint8) > 1,
-        Contradiction.NOT_AT_SINK: np.zeros(join.planned, bool),
-        Contradiction.ONLY_AT_SINK: np.zeros(join.planned, bool),
-        Contradiction.NOT_IN_MAILBOX: np.zeros(join.planned, bool),
-    }
-    if "Saved" in about.kinds:
-        saved = _column(join.saved) + _column(join.discarded)
-        contradictions[Contradiction.NOT_IN_MAILBOX] = ((flags & TO_MAILBOX) > 0) & (saved == 0)
-    if at_sink is not None:
-        sent = _column(join.sent)
-        contradictions[Contradiction.NOT_AT_SINK] = (sent > at_sink) & (sent > 0)
-        contradictions[Contradiction.ONLY_AT_SINK] = (at_sink > 0) & (sent == 0) & (accepted | in_doubt)
+    sent, nobody = _column(join.sent), np.zeros(join.planned, bool)
+    saved = _column(join.saved) + _column(join.discarded)
+    mailboxes_told = "Saved" in about.kinds
+    contradictions = table_of(
+        Contradiction,
+        {
+            Contradiction.TWICE: np.frombuffer(join.copies, np.uint8) > 1,
+            Contradiction.NOT_AT_SINK: nobody if at_sink is None else sent > at_sink,
+            Contradiction.ONLY_AT_SINK: (
+                nobody if at_sink is None else (at_sink > 0) & (sent == 0) & (accepted | in_doubt)
+            ),
+            Contradiction.NOT_IN_MAILBOX: ((flags & TO_MAILBOX) > 0) & (saved == 0) if mailboxes_told else nobody,
+        },
+    )
     groups = {what: _group(mask) for what, mask in contradictions.items()}
     began_known = began[began > 0]
     run = (int(began_known.min()), int(began_known.max())) if began_known.size else None
@@ -132,8 +133,8 @@ def account_of(
         int(in_doubt.sum()),
         whole,
         reasons,
-        table_of(Fate, {fate: _group(fate_of == place) for place, fate in enumerate(Fate)}),
-        table_of(Contradiction, groups),
+        {fate: _group(fate_of == place) for place, fate in enumerate(Fate)},
+        groups,
         fate_of,
         zone,
         run[0] if run else None,
@@ -197,20 +198,21 @@ def _fates(
 ) -> NDArray[np.int8]:
     seen, taken, left = ((flags & bit) > 0 for bit in (SEEN, TAKEN, LEFT))
     sent, bounced, deferred = _column(join.sent), _column(join.bounced), _column(join.deferred)
-    places = {fate: place for place, fate in enumerate(Fate)}
-    conditions = {
-        Fate.NOT_LOGGED: accepted & ~seen,
-        Fate.BOUNCED: accepted & (bounced > 0),
-        Fate.DEFERRED: accepted & (deferred > 0),
-        Fate.SENT: accepted & (sent > 0) & (left | (sent >= recipients)),
-        Fate.REMOVED: accepted & left,
-        Fate.WAITING: accepted,
-        Fate.DOUBT_TAKEN: in_doubt & taken,
-        Fate.DOUBT_NOT_TAKEN: in_doubt,
-        Fate.NOT_ACCEPTED: taken,
-    }
-    masks = [conditions[fate] for fate in conditions]
-    return np.select(masks, [np.int8(places[fate]) for fate in conditions], np.int8(-1)).astype(np.int8)
+    conditions = table_of(
+        Fate,
+        {
+            Fate.NOT_LOGGED: accepted & ~seen,
+            Fate.BOUNCED: accepted & (bounced > 0),
+            Fate.DEFERRED: accepted & (deferred > 0),
+            Fate.SENT: accepted & (sent > 0) & (left | (sent >= recipients)),
+            Fate.REMOVED: accepted & left,
+            Fate.WAITING: accepted,
+            Fate.DOUBT_TAKEN: in_doubt & taken,
+            Fate.DOUBT_NOT_TAKEN: in_doubt,
+            Fate.NOT_ACCEPTED: taken,
+        },
+    )
+    return np.select(list(conditions.values()), [np.int8(place) for place in range(len(Fate))], np.int8(-1))
 
 
 def _began_ns(manifest: Manifest, planned: int) -> NDArray[np.int64]:
