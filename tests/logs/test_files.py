@@ -71,7 +71,7 @@ def test_zstd_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "mail.log"
     path.write_bytes(b"\x28\xb5\x2f\xfd whatever")
     monkeypatch.setattr("trafficgen.logs.files.import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
-    with pytest.raises(ResultsError, match=r"needs Python 3\.14 or backports\.zstd.*unzstd"):
+    with pytest.raises(ResultsError, match=r"needs Python 3\.14 or the package backports\.zstd.*unzstd"):
         list(LogFile(path, 0).blocks())
 
 

@@ -9,11 +9,7 @@ import shlex
 import sys
 from typing import Final
 
-EXTRAS: Final = {
-    "prometheus": "prometheus_client>=0.20",
-    "server": "psutil>=6",
-    "zstd": "backports.zstd>=1.0; python_version < '3.14'",
-}
+EXTRAS: Final = {"prometheus": "prometheus_client>=0.20", "server": "psutil>=6"}
 """As in pyproject.toml; a test keeps the two alike."""
 
 

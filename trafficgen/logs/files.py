@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 from trafficgen.errors import ResultsError
-from trafficgen.host.extras import advice
 from trafficgen.logs.lines import LineReader
 
 BLOCK_OCTETS: Final = 1 << 20
@@ -49,7 +48,7 @@ def _open_zstd(file: IO[bytes]) -> IO[bytes]:
         opened: IO[bytes] = zstd.open(file)
         return opened
     raise ResultsError(
-        f"a log packed with zstd needs Python 3.14 or backports.zstd: {advice('zstd')}; or unzstd it first"
+        "a log packed with zstd needs Python 3.14 or the package backports.zstd (the extra `zstd`); or unzstd it first"
     )
 
 
