@@ -29,7 +29,7 @@ _JOINED_OCTETS: Final = 48 * 1024
 class Link(asyncio.Protocol):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
 
-    __slots__ = ("_feed", "_over", "_unsent", "leaving", "on_free", "session", "transport")
+    __slots__ = ("_over", "_unsent", "leaving", "on_free", "session", "transport")
 
     def __init__(self, session: ClientSession, on_free: Callable[["Link"], None]) -> None:
         self.session = session
@@ -37,8 +37,7 @@ class Link(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.leaving: dict[Link, int] | None = None
         """Where it is listed while its server has said goodbye and not closed the connection yet."""
-        self._feed = session.feed
-        self._unsent = 0
+        self._unsent = 0  # octets that waited in the transport when it last said so
         self._over = False  # and told so: a server may go on talking after its 421, when the slot has another link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +51,8 @@ class Link(asyncio.Protocol):
         self.session.connected(now_ns())
 
     def data_received(self, data: bytes) -> None:
-        if buffers := self._feed(data, now_ns()):
+        feed = self._feed_unsent if self._unsent else self.session.feed
+        if buffers := feed(data, now_ns()):
             self._send(buffers)
         if not self.session.busy:
             self._free()
@@ -80,11 +80,9 @@ class Link(asyncio.Protocol):
         """Octets wait in the transport: only what went out before them can be answered now."""
         assert self.transport is not None
         self._unsent = self.transport.get_write_buffer_size()
-        self._feed = self._feed_unsent
 
     def resume_writing(self) -> None:
         self._unsent = 0
-        self._feed = self.session.feed
 
     def _feed_unsent(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         assert self.transport is not None

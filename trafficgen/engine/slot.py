@@ -18,7 +18,6 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
-from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionAccount, SessionOptions, Source, Work
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -105,8 +104,7 @@ class Slot:
             self._link.write(self._link.session.start(work, now))
             return
         around = self._surroundings
-        kind = ChunkingSession if around.manners.chunks else ClientSession
-        session = kind(around.source, around.account, around.manners, around.steady)
+        session = ClientSession(around.source, around.account, around.manners, around.steady)
         session.greet(work, now)
         self._link = Link(session, self._on_free)
         if around.opening < MAX_OPENING:

@@ -16,6 +16,7 @@ PHASES: Final = table_of(Phase, {
     Phase.GREETING: "greeting",
     Phase.EHLO: "EHLO",
     Phase.HELO: "HELO",
+    Phase.LHLO: "LHLO",
     Phase.AUTH: "AUTH",
     Phase.MAIL: "MAIL",
     Phase.RCPT: "RCPT",
