@@ -45,7 +45,7 @@ def _small_of_spec2001() -> tuple[str, ...]:
 
 _SMALL = (
     ("spec2001", Recipe(("spec2001",), count=1), 24_532),
-    ("spec2001 up to 10 kB", Recipe(_small_of_spec2001(), count=1, look=PRESETS["spec2001"].look), 3_389),
+    ("spec2001 up to 10 kB", Recipe(_small_of_spec2001(), count=1, look=PRESETS["spec2001"].profile), 3_389),
     ("the same as personal mail", Recipe(_small_of_spec2001(), count=1, look="personal"), 3_389),
     ("1kb", Recipe(("1kb",), count=1), 1_000),
 )

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from mboxgen import open_mbox
-from mboxgen.mbox.statistics import survey
+from mboxgen.mbox.statistics import collect_statistics
 
 _FROM = b"From a@b.test Fri Nov 21 22:55:00 2025\n"
 _HEADER = b"From: a@b.test\nDate: Fri, 21 Nov 2025 22:55:00 +0000\nMessage-ID: <1@b.test>\nSubject: s\n"
@@ -49,11 +49,11 @@ def main() -> None:
 
 def _measure(path: Path, name: str) -> None:
     began = time.process_time()
-    messages = survey(path).messages
+    messages = collect_statistics(path).messages
     surveyed = time.process_time()
     with open_mbox(path) as mbox:
         opened = time.process_time()
-        mbox.sum_up()
+        mbox.compute_checksums()
     summed = time.process_time()
     for what, cpu_s in (("info", surveyed - began), ("open", opened - surveyed), ("checksums", summed - opened)):
         rate, each = path.stat().st_size / cpu_s / 1e6, cpu_s / messages * 1e6

@@ -1,161 +1,155 @@
-"""Side by side with Postfix's smtp-source and smtp-sink, and with a bare event loop.
+"""What a message costs: our sender beside Postfix's smtp-source and a bare loop, our sink beside smtp-sink.
 
-    python -m benchmarks.peers [--rounds 5] [--seconds 2] [--only kept-5k …] [--write]
+    python -m benchmarks.peers [--rounds 5] [--only kept-5k …] [--scale 1.0] [--write]
 
 Takes     Debian's package postfix (smtp-source, smtp-sink), and a machine on which nothing else runs
-Gives     a table: messages/s of every pair, median over rounds that take turns, and the ratio of the medians;
-          with --write also benchmarks/results/<date>-peers.md
-Rate      accepted messages over the time from the first start to the last end. For smtp-source, which reports no time,
-          the wall time of its process: it starts in a millisecond, so that is the same thing.
+Gives     CPU µs a message and messages/s of each, medians over rounds that take turns, and their ratios; with --write
+          also benchmarks/results/<date>-peers.md
+Slopes    of whole commands between two counts: starting is left out, every process of a command is counted, the other
+          side's processes are not
+Bare      `benchmarks/bare.py`: the same conversation by a loop that only moves its octets. No sender needs less, with
+          that sink on that machine
 """
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Final
 
-from benchmarks.bare import bare_loop, bare_sender
+from benchmarks.cost import Cost, of_command, slope, used_by
 from benchmarks.machine import birth_certificate, write_result
-from benchmarks.rivals import SESSIONS, SIZES, smtp_sink, smtp_source
-from benchmarks.sink import all_on_sink
-from trafficgen import OpenLoop, Plan, Results, SessionPlan, SizedBodies, TcpTarget, Workload, run
-from trafficgen.sink.embedded import EmbeddedSink
+from benchmarks.rivals import SESSIONS, smtp_sink, smtp_source
+from benchmarks.sink import all_on_sink, our_sink
+from trafficgen import OpenLoop, Plan, TcpTarget, run
+
+_SENDERS: Final = (
+    "| senders → our sink, 20 sessions | CPU µs a message: ours / smtp-source / bare | ours of smtp-source's "
+    "| messages/s: ours / smtp-source / bare | of smtp-source's | of the bare loop's |"
+)
+_SINKS: Final = (
+    "| sinks under smtp-source, 20 sessions kept | CPU µs a message: ours off / all on / smtp-sink "
+    "| off of smtp-sink's | all on of it | messages/s: off / all on / smtp-sink | of smtp-sink's |"
+)
+
+Command = Callable[[int, int], list[str]]
+"""Of a port and a count of messages."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """One line of the table: `ours` against `theirs`, and maybe `most`, the ceiling of both; all return messages/s when
-    asked to send `count`."""
+class Goals:
+    """`cpu`: ours of theirs, at most; `rate`: ours of theirs, `of_bare`: of the bare loop's, at least. 0: none set."""
+
+    cpu: float = 0
+    rate: float = 0
+    of_bare: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A row of the table of senders. `sink`: plain, ledger or smtp-sink; `mode`: of the bare loop."""
 
     name: str
     words: str
-    floor: float
-    ours: Callable[[int], float]
-    theirs: Callable[[int], float]
-    count: int
-    most: Callable[[int], float] | None = None
+    octets: int
+    counts: tuple[int, int]
+    mode: str
+    options: tuple[str, ...] = ()
+    sink: str = "plain"
+    goals: Goals = Goals()
+
+    def ours(self, port: int, count: int) -> list[str]:
+        """Our sender as it comes: unique headers, sampled recipients, everything recorded."""
+        return [
+            sys.executable, "-m", "trafficgen", "--target", f"127.0.0.1:{port}", "--concurrency", str(SESSIONS),
+            "--message-count", str(count), "--body-size", str(self.octets), "--workers", "1", "--quiet", *self.options,
+        ]  # fmt: skip
+
+    def theirs(self, port: int, count: int) -> list[str]:
+        """smtp-source."""
+        return smtp_source(port, count, self.octets, kept=self.mode != "churn")
+
+    def bare(self, port: int, count: int) -> list[str]:
+        """The loop that does nothing else."""
+        asked = (port, count, self.octets, "--mode", self.mode, "--sessions", SESSIONS)
+        return [sys.executable, "-m", "benchmarks.bare", *map(str, asked)]
 
 
-# -- senders --------------------------------------------------------------------------------------------
+_MANY, _LARGE = (20_000, 100_000), (4_000, 24_000)
+_CHUNKS = ("--chunking", "16")
+SHAPES: Final = (
+    Shape("kept-5k", "5 KB, kept sessions", 5_000, _MANY, "kept", goals=Goals(0.45, 2.0, 0.80)),
+    Shape("kept-5k-ledger", "the same, ledger on", 5_000, _MANY, "kept", sink="ledger"),
+    Shape("kept-100k", "100 KB, kept sessions", 100_000, _LARGE, "kept", goals=Goals(0.70, 1.4, 0.90)),
+    Shape("kept-100k-ledger", "the same, ledger on", 100_000, _LARGE, "kept", sink="ledger"),
+    Shape(
+        "churn-5k", "5 KB, a session a message", 5_000, (4_000, 20_000), "churn",
+        ("--messages-per-session", "1"), goals=Goals(1.20, 1.1, 0.85),
+    ),
+    Shape(
+        "lock-step-5k", "5 KB, kept, lock-step", 5_000, (10_000, 50_000), "lock-step",
+        ("--pipelining", "off"), goals=Goals(1.4, 0.9, 0.8),
+    ),
+    Shape("chunks-5k", "5 KB, --chunking 16 (theirs DATA)", 5_000, _MANY, "kept", _CHUNKS, "ledger"),
+    Shape("chunks-100k", "100 KB, --chunking 16 (theirs DATA)", 100_000, _LARGE, "kept", _CHUNKS, "ledger"),
+    Shape("smtp-sink-5k", "5 KB, kept, to smtp-sink", 5_000, _MANY, "kept", sink="smtp-sink"),
+)  # fmt: skip
 
 
-def traffic_gen(port: int, count: int, size: str, *, kept: bool = True, chunks: int = 0) -> float:
-    """Our sender, as it comes: unique headers, sampled recipients, everything recorded."""
-    return results_of(port, count, size, kept=kept, chunks=chunks).rate.messages_per_s
-
-
-def results_of(port: int, count: int, size: str, *, kept: bool = True, chunks: int = 0) -> Results:
-    plan = Plan(
-        target=TcpTarget("127.0.0.1", port),
-        sessions=SESSIONS,
-        max_messages=count,
-        workload=Workload(content=SizedBodies((str(SIZES[size]),))),
-        session=SessionPlan(max_messages=0 if kept else 1, chunks=chunks),
-        workers=1,
-        run_id=os.urandom(8).hex(),
+def senders(shape: Shape, port: int, rounds: int, scale: float) -> str:
+    """One row: three senders to the same sink, in turns."""
+    few, many = (int(count * scale) for count in shape.counts)
+    commands: tuple[Command, ...] = (shape.ours, shape.theirs, shape.bare)
+    found: list[list[Cost]] = [[] for _ in commands]
+    for turn in range(rounds):
+        for step in range(len(commands)):  # another one first in every round
+            place = (turn + step) % len(commands)
+            found[place].append(slope(partial(commands[place], port), few, many))
+    ours, theirs, bare = [median(1e6 * each.cpu_s for each in one) for one in found]
+    rates = [1 / median(each.wall_s for each in one) for one in found]
+    goals = shape.goals
+    return (
+        f"| {shape.words} | {ours:.1f} / {theirs:.1f} / {bare:.1f} | **{ours / theirs:.2f}**{_goal('≤', goals.cpu)} "
+        f"| {' / '.join(f'{rate:,.0f}' for rate in rates)} | **{rates[0] / rates[1]:.2f}**{_goal('≥', goals.rate)} "
+        f"| **{rates[0] / rates[2]:.2f}**{_goal('≥', goals.of_bare)} |"
     )
-    results = run(plan)
-    assert results.messages.accepted == count, results.messages
-    return results
+
+
+def _goal(sign: str, value: float) -> str:
+    return f" ({sign} {value:.2f})" if value else ""
 
 
 # -- sinks ----------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def our_sink(*, ledger: bool) -> Iterator[int]:
-    """Our sink in a process of its own."""
-    with EmbeddedSink(sessions=SESSIONS, ledger=ledger) as sink:
-        assert isinstance(sink.address, TcpTarget)
-        yield sink.address.port
-
-
-# -- contests -------------------------------------------------------------------------------------------
-
-
-def contests(theirs: int, plain: int, ledger: int, all_on: int) -> list[Contest]:
-    """All lines of the table; the arguments are the ports of smtp-sink, our sink without and with its ledger, and with
-    responses, limits and a ledger on disk.
-
-    Unless a line says otherwise both senders send to the same sink. The most there is: what a sender gets that does
-    nothing but send ("at most"). A floor above it is out of reach of every sender, with that sink on that machine.
-    """
-
-    def ours(port: int, size: str, *, kept: bool = True, chunks: int = 0) -> Callable[[int], float]:
-        return lambda count: traffic_gen(port, count, size, kept=kept, chunks=chunks)
-
-    def source(port: int, size: str, *, kept: bool = True) -> Callable[[int], float]:
-        return lambda count: smtp_source(port, count, size, kept=kept)
-
-    def senders(name: str, words: str, floor: float, port: int, size: str, count: int, *, kept: bool = True) -> Contest:
-        return Contest(
-            name, words, floor, ours(port, size, kept=kept), source(port, size, kept=kept), count,
-            lambda n: bare_sender(port, n, SIZES[size], kept=kept),
-        )  # fmt: skip
-
-    def bare(name: str, words: str, floor: float, port: int, size: str, count: int) -> Contest:
-        return Contest(name, words, floor, ours(port, size), lambda n: bare_loop(n, SIZES[size]), count)
-
-    return [
-        senders("their-sink", "senders → smtp-sink, 5 KB, kept sessions", 1.8, theirs, "5k", 25_000),
-        senders("kept-5k", "senders → our sink, 5 KB, kept", 3.0, plain, "5k", 40_000),
-        senders("kept-5k-ledger", "the same, ledger on", 2.5, ledger, "5k", 40_000),
-        senders("kept-100k", "senders → our sink, 100 KB, kept", 4.0, plain, "100k", 4_000),
-        senders("kept-100k-ledger", "the same, ledger on", 3.5, ledger, "100k", 4_000),
-        Contest(
-            "chunks-5k", "senders → our sink, ledger on, 5 KB; ours --chunking 16, theirs DATA", 2.5,
-            ours(ledger, "5k", chunks=16), source(ledger, "5k"), 60_000,
-        ),
-        Contest(
-            "chunks-100k", "senders → our sink, ledger on, 100 KB; ours --chunking 16, theirs DATA", 3.5,
-            ours(ledger, "100k", chunks=16), source(ledger, "100k"), 6_000,
-        ),
-        senders("churn-5k", "senders → our sink, 5 KB, a session a message", 1.4, plain, "5k", 8_000, kept=False),
-        bare("bare-5k", "our pair, of a bare loop with the same octets, 5 KB", 0.45, plain, "5k", 80_000),
-        bare("bare-5k-ledger", "the same, ledger on", 0, ledger, "5k", 80_000),
-        bare("bare-100k", "our pair, of a bare loop with the same octets, 100 KB", 0, plain, "100k", 20_000),
-        bare("bare-100k-ledger", "the same, ledger on", 0, ledger, "100k", 20_000),
-        Contest("sink-5k", "sinks, under smtp-source, 5 KB", 1.3, source(plain, "5k"), source(theirs, "5k"), 20_000),
-        Contest(
-            "sink-100k", "sinks, under smtp-source, 100 KB", 2.0, source(plain, "100k"), source(theirs, "100k"), 2_000
-        ),
-        Contest(
-            "sink-5k-on", "the same, 5 KB, ours with responses, limits and a ledger on disk", 1.15,
-            source(all_on, "5k"), source(theirs, "5k"), 20_000,
-        ),
-        Contest(
-            "sink-100k-on", "the same, 100 KB", 2.0, source(all_on, "100k"), source(theirs, "100k"), 2_000,
-        ),
-        Contest("pair-5k", "our pair, of Postfix's pair, 5 KB", 0, ours(ledger, "5k"), source(theirs, "5k"), 25_000),
-        Contest("pair-100k", "our pair, of Postfix's, 100 KB", 0, ours(ledger, "100k"), source(theirs, "100k"), 2_000),
-        Contest(
-            "pair-churn-5k", "our pair, of Postfix's, 5 KB, a session a message", 0,
-            ours(plain, "5k", kept=False), source(theirs, "5k", kept=False), 6_000,
-        ),
-    ]  # fmt: skip
-
-
-def compare(contest: Contest, rounds: int, scale: float) -> str:
-    """One row: medians of all, their ratios, and the spread of the ratios round by round."""
-    count = max(int(contest.count * scale), 100)
-    contest.theirs(count // 4)
-    sides = [contest.ours, contest.theirs] + ([contest.most] if contest.most else [])
-    rates: list[list[float]] = [[] for _ in sides]
+def sinks(words: str, octets: int, count: int, places: Sequence[tuple[int, int]], rounds: int) -> str:
+    """One row: what a message costs each sink (process id, port) under smtp-source, in turns."""
+    cpu: list[list[float]] = [[] for _ in places]
+    wall: list[list[float]] = [[] for _ in places]
     for turn in range(rounds):
-        for side in range(len(sides)):  # another one first in every round
-            place = (turn + side) % len(sides)
-            rates[place].append(sides[place](count))
-    ours, theirs, *most = map(median, rates)
-    ratios = sorted(a / b for a, b in zip(rates[0], rates[1], strict=True))
+        for step in range(len(places)):
+            place = (turn + step) % len(places)
+            pid, port = places[place]
+            before = used_by(pid)
+            wall[place].append(of_command(smtp_source(port, count, octets)).wall_s / count)
+            cpu[place].append((used_by(pid) - before) * 1e6 / count)
+    off, on, theirs = map(median, cpu)
+    rates = [1 / median(each) for each in wall]
+    goals = (" (≤ 0.65)", " (≤ 0.90)") if octets == 5_000 else ("", "")
     return (
-        f"| {contest.words} | {ours:,.0f} | {theirs:,.0f} | **{ours / theirs:.2f}** | {ratios[0]:.2f}–{ratios[-1]:.2f} "
-        f"| {f'{most[0] / theirs:.2f}' if most else '–'} | {contest.floor or '–'} |"
+        f"| {words} | {off:.1f} / {on:.1f} / {theirs:.1f} "
+        f"| **{off / theirs:.2f}**{goals[0]} | **{on / theirs:.2f}**{goals[1]} "
+        f"| {' / '.join(f'{rate:,.0f}' for rate in rates)} | {rates[0] / rates[2]:.2f} / {rates[1] / rates[2]:.2f} |"
     )
+
+
+# -- open model -----------------------------------------------------------------------------------------
 
 
 def open_model(port: int) -> str:
@@ -176,33 +170,44 @@ def open_model(port: int) -> str:
 
 
 def main() -> None:
-    """Run the contests and print the table."""
-    parser = argparse.ArgumentParser(description="side by side with smtp-source and smtp-sink")
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of messages")
-    parser.add_argument("--only", nargs="*", default=[], help="names of contests")
+    parser.add_argument("--only", nargs="*", default=[], help="names of shapes; sinks; open")
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/<date>-peers.md")
-    options = parser.parse_args()
-    lines = [
-        "| what (20 sessions, loopback) | ours /s | theirs /s | ratio of medians | least–most | at most | floor |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    print("\n".join(lines), flush=True)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        smtp_sink() as theirs,
-        our_sink(ledger=False) as plain,
-        our_sink(ledger=True) as ledger,
-        all_on_sink(Path(folder)) as all_on,
-    ):
-        for contest in contests(theirs, plain, ledger, all_on):
-            if not options.only or contest.name in options.only:
-                lines.append(compare(contest, options.rounds, options.scale))
-                print(lines[-1], flush=True)
-        if not options.only or "open" in options.only:
-            lines += ["", open_model(plain)]
-            print(lines[-1])
-    if options.write:
+    asked = parser.parse_args()
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    def wanted(name: str) -> bool:
+        return not asked.only or name in asked.only
+
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        plain = stack.enter_context(our_sink("--no-ledger"))
+        ledger = stack.enter_context(our_sink())
+        all_on = stack.enter_context(all_on_sink(Path(folder)))
+        theirs = stack.enter_context(smtp_sink())
+        ports = {"plain": plain[1], "ledger": ledger[1], "smtp-sink": theirs[1]}
+        say(_SENDERS)
+        say("|---|---|---|---|---|---|")
+        for shape in SHAPES:
+            if wanted(shape.name):
+                say(senders(shape, ports[shape.sink], asked.rounds, asked.scale))
+        if wanted("sinks"):
+            say("")
+            say(_SINKS)
+            say("|---|---|---|---|---|---|")
+            for words, octets, count in (("5 KB", 5_000, 40_000), ("100 KB", 100_000, 8_000)):
+                places = (plain, all_on, theirs)
+                say(sinks(words, octets, int(count * asked.scale), places, asked.rounds))
+        if wanted("open"):
+            say("")
+            say(open_model(plain[1]))
+    if asked.write:
         command = " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
         print("written to", write_result("peers", [birth_certificate(command), "", *lines]))
 

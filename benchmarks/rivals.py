@@ -12,28 +12,25 @@ SIZES = {"5k": 5_000, "100k": 100_000}
 SESSIONS = 20
 
 
-def smtp_source(port: int, count: int, size: str, *, kept: bool = True) -> float:
-    """Postfix's sender, `-d` keeps its sessions."""
+def smtp_source(port: int, count: int, octets: int, *, kept: bool = True) -> list[str]:
+    """The command of Postfix's sender, `-d` keeps its sessions. It sends in lock-step, whatever the server offers."""
     keep = ["-d"] if kept else []
-    command = [
-        tool("smtp-source"), *keep, "-s", str(SESSIONS), "-m", str(count), "-l", str(SIZES[size]),
+    return [
+        tool("smtp-source"), *keep, "-s", str(SESSIONS), "-m", str(count), "-l", str(octets),
         "-f", "noreply@gmail.com.traffic-gen.test", "-t", "user@gmail.com.traffic-gen.test", f"inet:127.0.0.1:{port}",
     ]  # fmt: skip
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return count / (time.perf_counter() - began)
 
 
 @contextlib.contextmanager
-def smtp_sink() -> Iterator[int]:
-    """Postfix's sink on a free port."""
+def smtp_sink(*options: str) -> Iterator[tuple[int, int]]:
+    """Postfix's sink on a free port; gives process id and port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([tool("smtp-sink"), "-u", "nobody", f"inet:127.0.0.1:{port}", "1024"])
+    process = subprocess.Popen([tool("smtp-sink"), "-u", "nobody", *options, f"inet:127.0.0.1:{port}", "1024"])
     try:
         wait_for(port)
-        yield port
+        yield process.pid, port
     finally:
         process.terminate()
         process.wait()

@@ -1,11 +1,11 @@
-"""What the sink costs: a message in the pure machine, smtp-source driving it beside smtp-sink, idle connections.
+"""What the sink costs: a message in the pure machine, finding its end, idle connections.
 
-    python -m benchmarks.sink [--rounds 5] [--count 20000] [--connections 10000] [--write]
-                              [--only machine,dots,driven,idle]
+    python -m benchmarks.sink [--rounds 5] [--connections 10000] [--write]
+                              [--only machine,dots,idle]
 
-Takes     Debian's package postfix for `driven`, and a machine on which nothing else runs
-Gives     µs of CPU a message by what is switched on, and of finding its end; messages/s beside smtp-sink, rounds that
-          take turns, ratios of medians; memory of idle connections
+Takes     a machine on which nothing else runs
+Gives     µs of CPU a message by what is switched on, and of finding its end; memory of idle connections
+Not here  the sink beside smtp-sink (benchmarks/peers.py)
 """
 
 import argparse
@@ -18,20 +18,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from zlib import crc32
 
 from benchmarks.machine import birth_certificate, write_result
-from benchmarks.rivals import smtp_sink, smtp_source
 from mboxgen.text import prose
 from trafficgen.host.limits import raise_open_files
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.dots import END_OF_DATA, find_end
 from trafficgen.protocol.smtp.server import ServerSession
-from trafficgen.sink.listen.server import Counter
-from trafficgen.sink.policy.judge import Policy, Terms
 from trafficgen.sink.policy.limits import Limits, RateLimit
+from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.policy.responses import parse
+from trafficgen.sink.store.counting import CountingStore
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 _ENVELOPE = (
@@ -60,15 +58,15 @@ def machine(rounds: int, folder: Path) -> list[str]:
         trace_header.render("0" * 16, n, crc32(body)) + header + body + b".\r\n" + _ENVELOPE for n in range(1000)
     ]
     feeds = {
-        "counting only": _feed(Counter(), None),
+        "counting only": _feed(CountingStore(), None),
         "ledger in memory": _feed(SessionReceiver(Ledger()), None),
         "ledger on disk": _feed(SessionReceiver(Ledger(folder / "plain")), None),
-        "responses and limits, counting": _feed(Counter(), _policy()),
+        "responses and limits, counting": _feed(CountingStore(), _policy()),
         "responses, limits, ledger in memory": _feed(SessionReceiver(Ledger()), _policy()),
         "responses, limits, ledger on disk": _feed(SessionReceiver(Ledger(folder / "judged")), _policy()),
     }
     chunk = b"RSET\r\n" + _ENVELOPE.replace(b"DATA", b"BDAT %d LAST" % len(header + body)) + header + body
-    in_chunks, by_command = _feed(Counter(), None, b""), _feed(Counter(), None, b"")
+    in_chunks, by_command = _feed(CountingStore(), None, b""), _feed(CountingStore(), None, b"")
     feeds["a chunk and its commands in one piece, counting"] = lambda _: in_chunks(chunk)
     feeds["the same, in two pieces: command by command"] = lambda _: by_command(chunk[:1]) + by_command(chunk[1:])
     best = dict.fromkeys(feeds, float("inf"))
@@ -84,15 +82,15 @@ def machine(rounds: int, folder: Path) -> list[str]:
 
 
 def _feed(
-    receiver: Counter | SessionReceiver, policy: Policy | None, begin: bytes = _ENVELOPE
+    receiver: CountingStore | SessionReceiver, policy: Policy | None, begin: bytes = _ENVELOPE
 ) -> Callable[[bytes], bytes]:
-    session = ServerSession(receiver, policy.judge(b"127.0.0.1") if policy else None)
+    session = ServerSession(receiver, policy.session(b"127.0.0.1") if policy else None)
     session.feed(b"EHLO x\r\n" + begin)
     return session.feed
 
 
 def _policy() -> Policy:
-    return Policy(Terms(parse(_TABLE), _LIMITS))
+    return Policy(PolicyConfig(parse(_TABLE), _LIMITS))
 
 
 # -- the end of data ------------------------------------------------------------------------------------
@@ -124,52 +122,28 @@ def dots(rounds: int) -> list[str]:
     return lines
 
 
-# -- driven by smtp-source ------------------------------------------------------------------------------
-
-
-def driven(rounds: int, count: int, folder: Path) -> list[str]:
-    """Messages/s that smtp-source brings through each sink, one after the other in every round."""
-    lines = [
-        "| smtp-source, 20 sessions, kept | smtp-sink | ours, all off | ratio | ours, all on | ratio |",
-        "|---|---|---|---|---|---|",
-    ]
-    for size, messages in (("5k", count), ("100k", count // 10)):
-        with smtp_sink() as theirs, _our_sink("--no-ledger") as off, all_on_sink(folder) as all_on:
-            rates: dict[int, list[float]] = {port: [] for port in (theirs, off, all_on)}
-            for _ in range(rounds):
-                for port, measured in rates.items():
-                    measured.append(smtp_source(port, messages, size))
-            base, plain, judged = (median(rates[port]) for port in (theirs, off, all_on))
-        lines.append(
-            f"| {size} | {base:.0f}/s | {plain:.0f}/s | {plain / base:.2f} | {judged:.0f}/s | {judged / base:.2f} |"
-        )
-    return lines
+# -- sinks to send to ----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def all_on_sink(folder: Path) -> Iterator[int]:
-    """Our sink with responses, limits and a ledger on disk."""
+def all_on_sink(folder: Path) -> Iterator[tuple[int, int]]:
+    """Our sink with responses, limits and a ledger on disk; gives process id and port."""
     table = folder / "table.toml"
     table.write_text(_TABLE)
-    with _our_sink("--responses", str(table), *_ON, "--ledger", str(folder / "driven")) as port:
-        yield port
+    with our_sink("--responses", str(table), *_ON, "--ledger", str(folder / "driven")) as place:
+        yield place
 
 
 @contextlib.contextmanager
-def _our_sink(*options: str) -> Iterator[int]:
-    with _sink_process(*options) as (_, port):
-        yield port
-
-
-@contextlib.contextmanager
-def _sink_process(*options: str) -> "Iterator[tuple[subprocess.Popen[str], int]]":
+def our_sink(*options: str) -> Iterator[tuple[int, int]]:
+    """Our sink in a process of its own, on a free port; gives process id and port."""
     command = [sys.executable, "-m", "trafficgen", "sink", "127.0.0.1:0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         found = re.search(r"listening on \S+:(\d+);", process.stderr.readline())
         assert found is not None
-        yield process, int(found[1])
+        yield process.pid, int(found[1])
     finally:
         process.kill()
         process.communicate()
@@ -182,8 +156,8 @@ def idle(connections: int) -> list[str]:
     """Resident memory of a sink with all on that this many clients have greeted and left alone."""
     room = raise_open_files(connections)
     connections = min(connections, room)
-    with _sink_process(*_ON) as (process, port):
-        before = _resident_mb(process.pid)
+    with our_sink(*_ON) as (pid, port):
+        before = _resident_mb(pid)
         clients = []
         for _ in range(connections):
             client = socket.create_connection(("127.0.0.1", port))
@@ -191,7 +165,7 @@ def idle(connections: int) -> list[str]:
             client.sendall(b"EHLO x\r\n")
             client.recv(1000)
             clients.append(client)
-        after = _resident_mb(process.pid)
+        after = _resident_mb(pid)
         for client in clients:
             client.close()
     return [
@@ -210,9 +184,8 @@ def _resident_mb(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--connections", type=int, default=10_000)
-    parser.add_argument("--only", default="machine,dots,driven,idle")
+    parser.add_argument("--only", default="machine,dots,idle")
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     tables = []
@@ -220,14 +193,13 @@ def main() -> None:
         parts: dict[str, Callable[[], list[str]]] = {
             "machine": lambda: machine(chosen.rounds, Path(folder)),
             "dots": lambda: dots(chosen.rounds),
-            "driven": lambda: driven(chosen.rounds, chosen.count, Path(folder)),
             "idle": lambda: idle(chosen.connections),
         }
         for name in chosen.only.split(","):
             tables.append("\n".join(parts[name]()))
             print(tables[-1], end="\n\n")
     if chosen.write:
-        command = f"python -m benchmarks.sink --rounds {chosen.rounds} --count {chosen.count}"
+        command = f"python -m benchmarks.sink --rounds {chosen.rounds}"
         print(write_result("sink", ["# The sink", "", birth_certificate(command), "", "\n\n".join(tables)]))
 
 

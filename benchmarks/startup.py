@@ -1,23 +1,16 @@
 """How long commands take that have next to nothing to do: wall and CPU time of all their processes, medians.
 
-    python -m benchmarks.startup [--rounds 10]
-
-CPU time is that of every process that the command starts, also of those that it does not wait for: this process is
-their subreaper (prctl(2), PR_SET_CHILD_SUBREAPER) and waits for all.
+python -m benchmarks.startup [--rounds 10]
 """
 
 import argparse
-import ctypes
-import os
-import resource
 import statistics
 import sys
 import tempfile
-import time
-from pathlib import Path
 from typing import Final
 
-_SUBREAPER: Final = 36
+from benchmarks.cost import of_command
+
 COMMANDS: Final = {
     "traffic-gen --help": ("trafficgen", "--help"),
     "mboxgen --help": ("mboxgen", "--help"),
@@ -26,38 +19,20 @@ COMMANDS: Final = {
 }
 
 
-def once(arguments: tuple[str, ...], folder: str) -> tuple[float, float]:
-    """Wall and CPU seconds of `python -m` with these arguments."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    command = [sys.executable, "-m", *arguments]
-    with Path(os.devnull).open("r+b") as nothing:
-        actions = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), number) for number in (0, 1, 2)]
-        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PWD": folder}
-        pid = os.posix_spawn(sys.executable, command, here, file_actions=actions)
-    os.waitpid(pid, 0)
-    wall_s = time.monotonic() - began
-    try:
-        while True:
-            os.waitpid(-1, 0)
-    except ChildProcessError:
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     rounds = parser.parse_args().rounds
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    commands = {name: [sys.executable, "-m", *arguments] for name, arguments in COMMANDS.items()}
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        for arguments in COMMANDS.values():
-            once(arguments, folder)  # so that every module has its byte code
-        found = [{name: once(arguments, folder) for name, arguments in COMMANDS.items()} for _ in range(rounds)]
+        for command in commands.values():
+            of_command(command, folder)  # so that every module has its byte code
+        found = [{name: of_command(command, folder) for name, command in commands.items()} for _ in range(rounds)]
     print("| command | wall s | CPU s |\n|---|---|---|")
     for name in COMMANDS:
-        wall_s, cpu_s = (statistics.median(times) for times in zip(*(one[name] for one in found), strict=True))
+        wall_s = statistics.median(one[name].wall_s for one in found)
+        cpu_s = statistics.median(one[name].cpu_s for one in found)
         print(f"| {name} | {wall_s:.2f} | {cpu_s:.2f} |")
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mboxgen.corpus.generate import GenerateError, GenerateProgress, Made, generate
+    from mboxgen.corpus.generate import GeneratedCorpus, GenerateError, GenerateProgress, generate
     from mboxgen.mbox.reader import Mbox, open_mbox, read_mbox
     from mboxgen.mbox.sources import MboxError
     from mboxgen.recipe.recipe import Recipe, RecipeError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GenerateError",
     "GenerateProgress",
-    "Made",
+    "GeneratedCorpus",
     "Mbox",
     "MboxError",
     "Recipe",
@@ -35,7 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "corpus.generate": ("GenerateError", "GenerateProgress", "Made", "generate"),
+    "corpus.generate": ("GenerateError", "GenerateProgress", "GeneratedCorpus", "generate"),
     "mbox.reader": ("Mbox", "open_mbox", "read_mbox"),
     "mbox.sources": ("MboxError",),
     "recipe.recipe": ("Recipe", "RecipeError"),

@@ -18,7 +18,7 @@ import click
 
 from mboxgen.console import HELP_OPTIONS, PATH, Names, nearest_name, no_such_command, prepare_streams, usage_line
 from mboxgen.recipe.faults import FAULTS, FaultError, parse_fault
-from mboxgen.recipe.profiles import LOOKS
+from mboxgen.recipe.profiles import PROFILES
 from mboxgen.recipe.sizes import PRESETS, SizeError, format_size, parse_size
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ Examples:
   mboxgen index corpus.mbox"""
 
 
-class _Stop:
+class _StopRequest:
     """Ctrl-C or SIGTERM, remembered: what is raised while numpy's C modules are imported can get lost there."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Stop:
             raise KeyboardInterrupt
 
 
-_STOP = _Stop()
+_STOP_REQUEST = _StopRequest()
 
 
 class _Size(click.ParamType[int]):
@@ -117,7 +117,7 @@ class _Commands(click.Group):
         make.format_options(click.Context(make, ctx, "make"), formatter)
         sections = (
             ("Presets", [(preset.name, f"{preset.words} ({preset.source})") for preset in PRESETS.values()]),
-            ("Looks", [(look.name, f"{look.words} ({look.source})") for look in LOOKS.values()]),
+            ("Mail profiles", [(profile.name, f"{profile.words} ({profile.source})") for profile in PROFILES.values()]),
             ("Faults", [(fault.name, fault.words) for fault in FAULTS.values()]),
         )
         for title, rows in sections:
@@ -156,20 +156,23 @@ def commands() -> None:
     "or lognormal:MEDIAN,SIGMA[,CAP]. Repeat for a mix.",
 )
 @click.option(
-    "--preset", type=Names(lambda: PRESETS), metavar="NAME", help="Sizes and look measured elsewhere, see below."
+    "--preset",
+    type=Names(lambda: PRESETS),
+    metavar="NAME",
+    help="Sizes and mail profile measured elsewhere, see below.",
 )
 @click.option("--count", type=int, help="How many messages.")
 @click.option("--total-size", type=_Size(), help="As many messages as fit, such as 10GB.")
 @click.option("--seed", type=int, help="Another seed is another corpus.  [default: 0]")
 @click.option(
-    "--look", type=click.Choice(list(LOOKS)), help="What the mail looks like.  [default: the preset's, or plain]"
+    "--look", type=click.Choice(list(PROFILES)), help="The mail profile, see below.  [default: the preset's, or plain]"
 )
 @click.option(
     "--body",
     type=click.Choice(["prose", "noise"]),
     help="Text that deflates to about 0.55, or noise.  [default: prose]",
 )
-@click.option("--unique-share", type=float, help="Share of attachments that occur once.  [default: the look's]")
+@click.option("--unique-share", type=float, help="Share of attachments that occur once.  [default: the profile's]")
 @click.option("--smtputf8", type=float, help="Share of messages with addresses in UTF-8 (RFC 6532).  [default: 0]")
 @click.option(
     "--fault",
@@ -188,8 +191,8 @@ def commands() -> None:
     type=click.Choice(["shuffled", "as-given"]),
     help="Order of sizes given with counts.  [default: shuffled]",
 )
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: the look's]")
-@click.option("--days", type=int, help="Span of the dates.  [default: the look's]")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: the profile's]")
+@click.option("--days", type=int, help="Span of the dates.  [default: the profile's]")
 @click.option("--id-domain", metavar="NAME", help="Domain of the Message-IDs.  [default: mboxgen.example]")
 @click.option(
     "--recipe",
@@ -212,7 +215,7 @@ def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quie
     with _progress(quiet) as update:
 
         def progress(made: GenerateProgress) -> None:
-            _STOP.check()
+            _STOP_REQUEST.check()
             update(made.messages, made.of_messages, made.octets)
 
         made = generate(made_from, path, workers=workers or processors(), force=force, progress=progress)
@@ -249,11 +252,11 @@ def info(path: Path) -> None:
     Example: mboxgen info corpus.mbox
     """
     from mboxgen import display
-    from mboxgen.mbox.statistics import survey
+    from mboxgen.mbox.statistics import collect_statistics
 
     with display.progress("messages", False) as update:
-        found = survey(path, lambda messages, octets: update(messages, None, octets))
-    display.show_survey(path, found)
+        found = collect_statistics(path, lambda messages, octets: update(messages, None, octets))
+    display.show_statistics(path, found)
 
 
 @commands.command(context_settings=HELP_OPTIONS)
@@ -322,10 +325,10 @@ def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
 def main() -> None:
     """Run the command line; the only place that maps what happened to an exit code."""
     prepare_streams()
-    _STOP.asked = False
+    _STOP_REQUEST.asked = False
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # stop as after Ctrl-C: clean up, say so
         if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup, or in the background of a script
-            signal.signal(number, _STOP)
+            signal.signal(number, _STOP_REQUEST)
     try:
         code = commands.main(standalone_mode=False, prog_name="mboxgen")
     except click.ClickException as error:

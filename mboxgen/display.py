@@ -1,8 +1,8 @@
 """What `mboxgen` shows on the terminal.
 
-Takes     what was surveyed or verified
+Takes     statistics of mail, or a verdict
 Gives     numbers on stdout, progress and talk on stderr
-Not here  the numbers themselves (corpus, survey, verify)
+Not here  the numbers themselves (generate, statistics, verify)
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def progress(unit: str, quiet: bool) -> Iterator[Callable[..., None]]:
         yield update
 
 
-def show_survey(path: Path, found: Statistics) -> None:
+def show_statistics(path: Path, found: Statistics) -> None:
     """Show an mbox in numbers, with a histogram of its sizes."""
     console = Console(highlight=False)
     count = found.messages

@@ -5,6 +5,7 @@
     ├── SetupError             1    the plan is sound but this machine or target cannot carry it out
     ├── StoppedError         105  ended at once, by wish, before there was anything to report
     ├── OutputError            1    a file that was asked for could not be written; the run has its account all the same
+    ├── LocalProtocolError     1    a command that the state of its session does not allow: our bug
     └── ResultsError           122  a results file is missing, damaged, or not comparable
 
 Not here  what a server answers: a refusal or a dead connection is a measurement, see `outcomes`.
@@ -71,6 +72,10 @@ class StoppedError(TrafficgenError):
 
 class OutputError(TrafficgenError):
     """A file that was asked for could not be written."""
+
+
+class LocalProtocolError(TrafficgenError):
+    """We were about to say what no client may say in this state: a bug of ours, never the server's doing."""
 
 
 class ResultsError(TrafficgenError):

@@ -5,7 +5,7 @@ Gives     the corpus, its index (mbox only) and its manifest; the same octets fo
 Refuses   to overwrite without `force`, or to replace a folder that is no corpus of ours
 Fails     GenerateError when the disk is full, a worker dies, the place cannot be written; nothing half-made stays
 Links     with `force`, a symbolic link at the path is replaced, and what it leads to stays: the index belongs beside it
-Not here  what a block holds (blocks), how it is written (writer), the conversation with workers (crew)
+Not here  what a block holds (blocks), how it is written (writer), the conversation with workers (worker_pool)
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class GenerateProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class GeneratedCorpus:
     """A finished corpus, and how many processes made it.
 
     `missed` counts for each fault the messages drawn for it that had no room for it.
@@ -78,7 +78,7 @@ def generate(
     workers: int = 1,
     force: bool = False,
     progress: Callable[[GenerateProgress], None] | None = None,
-) -> Made:
+) -> GeneratedCorpus:
     """Make the corpus that `recipe` describes at `path`, with at most so many workers: no more than make it sooner.
 
     RecipeError when the recipe cannot be carried out, GenerateError when the system does not let us. On these, and on
@@ -95,8 +95,8 @@ def generate(
     partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")  # never one that is there
     try:
         with _sigxfsz_ignored():
-            made = worker_pool.Crew(Job(counted, partial), workers)
-            total = _fill(counted, partial, made, progress)
+            pool = worker_pool.WorkerPool(Job(counted, partial), workers)
+            total = _fill(counted, partial, pool, progress)
             _publish(path, partial, counted, total)
     except OSError as error:
         raise GenerateError(_words(error, path)) from error
@@ -105,8 +105,8 @@ def generate(
     finally:
         for leftover in _partials(partial):
             _remove(leftover)
-    return Made(
-        path, counted.messages, total.delivered, total.octets, time.monotonic() - begun, total.missed, made.workers
+    return GeneratedCorpus(
+        path, counted.messages, total.delivered, total.octets, time.monotonic() - begun, total.missed, pool.workers
     )
 
 
@@ -129,14 +129,17 @@ class _Total:
 
 
 def _fill(
-    counted: CorpusPlan, partial: Path, makers: worker_pool.Crew, progress: Callable[[GenerateProgress], None] | None
+    counted: CorpusPlan,
+    partial: Path,
+    pool: worker_pool.WorkerPool,
+    progress: Callable[[GenerateProgress], None] | None,
 ) -> _Total:
     """Make every block; the index grows with them, in order."""
     total = _Total()
     one_file = counted.recipe.format is Format.MBOX
     _create(partial, counted.recipe.format)
     with index.Writer(_partial_index(partial)) as writer:
-        for written in makers.blocks():
+        for written in pool.blocks():
             total.add(written)
             if one_file:
                 writer.add(written.records)
@@ -240,7 +243,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _sigxfsz_ignored() -> Iterator[None]:
-    """Meet a limit on file sizes as an error that can be told; its signal would end the process with a half corpus."""
+    """Turn SIGXFSZ into OSError: by itself it would end the process and leave half a corpus."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGXFSZ"):
         yield
         return

@@ -3,7 +3,7 @@
 Takes     the path of an mbox with an index beside it
 Gives     what is broken, message by message
 Refuses   an mbox without an index: MboxError; there is nothing to check it against
-Not here  judging foreign mboxes (survey)
+Not here  judging foreign mboxes (statistics)
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> CorpusV
         raise MboxError(f'no index "{index.path_of(path)}" to check against; "mboxgen info" reads any mbox')
     records = index.load(path)
     if records is None:
-        return CorpusVerdict(header.messages, 0, [_misfit(path, header)])
+        return CorpusVerdict(header.messages, 0, [_mismatch(path, header)])
     with Mbox(open_source(path).octets, records, True) as mbox:
         verdict = CorpusVerdict(len(mbox), 0, [])
         if crc32(mbox.records.tobytes()) != header.records_crc32:
@@ -70,7 +70,7 @@ def verify(path: Path, progress: Callable[[int], None] | None = None) -> CorpusV
     return verdict
 
 
-def _misfit(path: Path, header: index.IndexHeader) -> str:
+def _mismatch(path: Path, header: index.IndexHeader) -> str:
     size = path.stat().st_size
     if size != header.octets:
         return f"the file has {size} octets, its index was made for {header.octets}"

@@ -3,9 +3,9 @@
 Takes     the number of a pipe's descriptor; over the pipe a plan, a place, a renderer, and numbers of blocks
 Gives     over the pipe, per block: its octets, then (once told its offset) what was written
 Fails     an error of the system goes over the pipe; when the pipe closes, the process ends
-Not here  order and names (corpus)
+Not here  order and names (generate)
 
-Started by `crew` as a program, not through multiprocessing: so a script that calls `generate`
+Started by `worker_pool` as a program, not through multiprocessing: so a script that calls `generate`
 needs no main guard, and nothing is forked from a process that may have threads.
 """
 
@@ -27,7 +27,7 @@ from mboxgen.recipe.recipe import Format
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mboxgen.mbox.writer import Block, Written
+    from mboxgen.mbox.writer import PlacedBlock, Written
     from mboxgen.message.blocks import Renderer
     from mboxgen.recipe.plan import CorpusPlan
 
@@ -40,7 +40,7 @@ class Job:
     partial: Path
 
 
-class Maker:
+class BlockMaker:
     """Makes and writes blocks; the same in a worker and in a process that works alone."""
 
     def __init__(self, job: Job, renderer: Renderer) -> None:
@@ -51,11 +51,11 @@ class Maker:
         self._descriptor = os.open(job.partial, os.O_WRONLY | os.O_NOFOLLOW) if one_file else None
         self._writeback = None if self._descriptor is None else Writeback(self._descriptor)
 
-    def make(self, number: int) -> Block:
+    def make(self, number: int) -> PlacedBlock:
         """Render a block and count its octets."""
         return writer.lay_out(self._renderer.render(number), self._recipe.lf)
 
-    def write(self, number: int, block: Block, offset: int) -> Written:
+    def write(self, number: int, block: PlacedBlock, offset: int) -> Written:
         """Write a block: into the mbox at the offset, or as files."""
         if self._descriptor is not None and self._writeback is not None:
             written = writer.write_mbox(block, self._descriptor, offset)
@@ -80,14 +80,14 @@ class Failed:
 
 def serve(pipe: Connection) -> None:
     """Make blocks until the pipe says None or closes."""
-    maker = Maker(*pipe.recv())
+    block_maker = BlockMaker(*pipe.recv())
     try:
         while (number := pipe.recv()) is not None:
-            block = maker.make(number)
+            block = block_maker.make(number)
             pipe.send(block.octets)
-            pipe.send(maker.write(number, block, pipe.recv()))
+            pipe.send(block_maker.write(number, block, pipe.recv()))
     finally:
-        maker.close()
+        block_maker.close()
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 Takes     a job and the most workers there may be
 Gives     what was written of each block, in the order of the blocks
-Fails     CrewError when a worker dies or errs; OSError when the system refused it something
-Not here  what a worker does (worker), the files around it (corpus)
+Fails     WorkerPoolError when a worker dies or errs; OSError when the system refused it something
+Not here  what a worker does (worker), around it (generate)
 
 A block's place in the file is known when all blocks before it have said how many octets they have. Workers make blocks
 at the same time and wait for their offset only then, so nobody writes a file twice or in the wrong order.
@@ -24,15 +24,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING, Any
 
-from mboxgen.corpus.worker import Failed, Job, Maker
+from mboxgen.corpus.worker import BlockMaker, Failed, Job
 from mboxgen.message.blocks import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mboxgen.mbox.writer import Block, Written
+    from mboxgen.mbox.writer import PlacedBlock, Written
 
-_PATIENCE_S = 10.0
+_EXIT_LIMIT_S = 10.0
 # Until a worker writes its first block it imports numpy and takes over the pools: 0.3 to 0.5 s (AMD EPYC, 2 cores,
 # 2026-11-27).
 _START_S = 0.5
@@ -51,7 +51,7 @@ class _Worker:
 
 
 @dataclass(slots=True)
-class _Course:
+class _Assignments:
     """Which blocks are where: `octets` counted but not placed, `written` but not handed back."""
 
     blocks: int
@@ -67,90 +67,90 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def helpful(most: int, blocks: int, seconds: float) -> int:
+def worker_count(max_workers: int, blocks: int, seconds: float) -> int:
     """Give how many workers shall make `blocks` blocks that would take one process `seconds`; 1: it goes on alone."""
-    workers = min(most, blocks, processors())
+    workers = min(max_workers, blocks, processors())
     return workers if workers > 1 and seconds * (1 - 1 / workers) > _START_S else 1
 
 
-class Crew:
+class WorkerPool:
     """Makes the blocks of one job; `workers` is how many processes made them."""
 
-    def __init__(self, job: Job, most: int) -> None:
-        self._job, self._most = job, most
+    def __init__(self, job: Job, max_workers: int) -> None:
+        self._job, self._max_workers = job, max_workers
         self.workers = 1
 
     def blocks(self) -> Iterator[Written]:
         """Make all blocks and yield what was written of each, in order."""
         blocks, renderer = self._job.plan.blocks, Renderer(self._job.plan)
         done = offset = 0
-        for block, written in _alone(self._job, renderer):
+        for block, written in _by_this_process(self._job, renderer):
             yield written
             done, offset = done + 1, offset + block.octets
             if done == 1:
                 begun = time.monotonic()  # the first block is no measure: it makes tables
                 continue
             if left := blocks - done:
-                self.workers = helpful(self._most, left, (time.monotonic() - begun) / (done - 1) * left)
+                self.workers = worker_count(self._max_workers, left, (time.monotonic() - begun) / (done - 1) * left)
                 if self.workers > 1:
                     break
         if done < blocks:
-            yield from _together(self._job, renderer, self.workers, _Course(blocks, done, done, offset))
+            yield from _by_workers(self._job, renderer, self.workers, _Assignments(blocks, done, done, offset))
 
 
-def _together(job: Job, renderer: Renderer, workers: int, course: _Course) -> Iterator[Written]:
-    with _crew(job, renderer, workers) as crew:
-        first = course.started
-        for worker in crew:
-            _start(worker, course)
-        for number in range(first, course.blocks):
-            while number not in course.written:
-                _listen(crew, course)
-            yield course.written.pop(number)
+def _by_workers(job: Job, renderer: Renderer, count: int, assignments: _Assignments) -> Iterator[Written]:
+    with _started(job, renderer, count) as workers:
+        first = assignments.started
+        for worker in workers:
+            _assign(worker, assignments)
+        for number in range(first, assignments.blocks):
+            while number not in assignments.written:
+                _receive_from(workers, assignments)
+            yield assignments.written.pop(number)
 
 
-def _alone(job: Job, renderer: Renderer) -> Iterator[tuple[Block, Written]]:
-    maker, offset = Maker(job, renderer), 0
+def _by_this_process(job: Job, renderer: Renderer) -> Iterator[tuple[PlacedBlock, Written]]:
+    block_maker, offset = BlockMaker(job, renderer), 0
     try:
         for number in range(job.plan.blocks):
-            block = maker.make(number)
-            yield block, maker.write(number, block, offset)
+            block = block_maker.make(number)
+            yield block, block_maker.write(number, block, offset)
             offset += block.octets
     finally:
-        maker.close()
+        block_maker.close()
 
 
-def _start(worker: _Worker, course: _Course) -> None:
+def _assign(worker: _Worker, assignments: _Assignments) -> None:
     """Give a worker the next block, when there is one."""
-    worker.block = course.started if course.started < course.blocks else -1
+    worker.block = assignments.started if assignments.started < assignments.blocks else -1
     if worker.block >= 0:
-        course.started += 1
+        assignments.started += 1
         worker.placed = False
         _send(worker, worker.block)
 
 
-def _listen(crew: list[_Worker], course: _Course) -> None:
+def _receive_from(workers: list[_Worker], assignments: _Assignments) -> None:
     """Take one message from each worker that has one."""
-    by_pipe = {worker.pipe: worker for worker in crew if worker.block >= 0}
+    by_pipe = {worker.pipe: worker for worker in workers if worker.block >= 0}
     for pipe in wait(list(by_pipe)):
         worker = by_pipe[pipe]  # type: ignore[index]
         said = _receive(worker)
         if not worker.placed and isinstance(said, int):
-            course.octets[worker.block] = said
-            _place(crew, course)
+            assignments.octets[worker.block] = said
+            _place(workers, assignments)
         else:
-            course.written[worker.block] = said
-            _start(worker, course)
+            assignments.written[worker.block] = said
+            _assign(worker, assignments)
 
 
-def _place(crew: list[_Worker], course: _Course) -> None:
+def _place(workers: list[_Worker], assignments: _Assignments) -> None:
     """Tell every worker whose block's offset is now known."""
-    while course.placed in course.octets:
-        worker = next(worker for worker in crew if worker.block == course.placed)
+    while assignments.placed in assignments.octets:
+        worker = next(worker for worker in workers if worker.block == assignments.placed)
         worker.placed = True
-        _send(worker, course.offset)
-        course.offset += course.octets.pop(course.placed)
-        course.placed += 1
+        _send(worker, assignments.offset)
+        assignments.offset += assignments.octets.pop(assignments.placed)
+        assignments.placed += 1
 
 
 def _send(worker: _Worker, what: object) -> None:
@@ -178,7 +178,7 @@ def _receive(worker: _Worker) -> Any:
 
 def _death(worker: _Worker) -> str:
     try:
-        code = worker.process.wait(_PATIENCE_S)
+        code = worker.process.wait(_EXIT_LIMIT_S)
     except subprocess.TimeoutExpired:
         return f"worker {worker.process.pid} does not answer"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -186,26 +186,26 @@ def _death(worker: _Worker) -> str:
 
 
 @contextmanager
-def _crew(job: Job, renderer: Renderer, workers: int) -> Iterator[list[_Worker]]:
+def _started(job: Job, renderer: Renderer, count: int) -> Iterator[list[_Worker]]:
     """Start the workers; stop them whatever happens."""
-    crew: list[_Worker] = []
+    workers: list[_Worker] = []
     try:
-        crew.extend(_started() for _ in range(workers))
+        workers.extend(_start_worker() for _ in range(count))
         ready = pickle.dumps((job, renderer))  # pools are taken over: that is far cheaper than making them
-        for worker in crew:
+        for worker in workers:
             _send_pickled(worker, ready)
-        yield crew
-        for worker in crew:
+        yield workers
+        for worker in workers:
             _send(worker, None)
-            worker.process.wait(_PATIENCE_S)
+            worker.process.wait(_EXIT_LIMIT_S)
     finally:
-        for worker in crew:
+        for worker in workers:
             worker.pipe.close()
             worker.process.kill()
             worker.process.wait()
 
 
-def _started() -> _Worker:
+def _start_worker() -> _Worker:
     ours, theirs = Pipe()
     command = [sys.executable, "-c", "from mboxgen.corpus.worker import main; main()", str(theirs.fileno())]
     path = os.pathsep.join(entry for entry in sys.path if entry)

@@ -4,7 +4,7 @@ Takes     an mbox and its records
 Gives     `<mbox>.idx`: a header of 128 octets and one record of 32 octets per message, mmap-able as a numpy array
 Refuses   an index that does not belong to the file: `load` gives None and the caller scans instead; one whose records
           cannot be right: `misfit` says why
-Not here  finding messages by reading (scan), access to them (mbox)
+Not here  finding messages by reading (scan), access to them (reader)
 
 An index belongs to a file of the same size whose time of change is the one noted, or (a copy has a new time) whose
 first and last 4,096 octets sum to the value noted. That its records sum to their checksum, and that each lies between
@@ -144,7 +144,7 @@ def load(mbox: Path) -> NDArray[np.void] | None:
     return records
 
 
-def misfit(mbox: Path, octets: mmap.mmap, records: NDArray[np.void]) -> str | None:
+def mismatch(mbox: Path, octets: mmap.mmap, records: NDArray[np.void]) -> str | None:
     """Say why records that were loaded cannot be right for the mapped file, None when they can."""
     header = read_header(mbox)
     whole, end, crc = np.frombuffer(octets, dtype=np.uint8), 0, 0

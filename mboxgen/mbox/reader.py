@@ -1,9 +1,9 @@
 """Read any mbox without loading it.
 
-Takes     a path, and the sidecar index beside it when there is a valid one; packed files, pipes and folders (sources)
+Takes     a path, and the sidecar index beside it when there is a valid one; other sources of mail (sources)
 Gives     the messages by number, as the file has them (octets) or as a server receives them (crlf)
-Refuses   what is missing, empty, packed in a way that cannot be read, or holds no mail: MboxError
-Not here  where messages begin (scan), what is in them (examine), the sidecar's form (index), making a corpus (corpus)
+Refuses   what is missing, empty, compressed in a way that cannot be read, or holds no mail: MboxError
+Not here  where messages begin (scan), what is in them (examine), the sidecar's form (index), making a corpus (generate)
 
 A message whose lines end in LF gets CRLF line ends; any other is handed over as it is. Quoting (`>From `) is left
 alone: no reader used in load tests undoes it, and what is measured is what is in the file.
@@ -26,8 +26,8 @@ from mboxgen.flags import Flag
 from mboxgen.mbox import index
 from mboxgen.mbox.examine import ODD, Examined, HeaderLines, examine
 from mboxgen.mbox.index import RECORD
-from mboxgen.mbox.scan import WINDOW, Scan, Spans, populate, release
-from mboxgen.mbox.sources import MboxError, Source, is_packed, message_files, open_source
+from mboxgen.mbox.scan import MOST_BETWEEN, WINDOW, Scan, Spans, populate, release
+from mboxgen.mbox.sources import MboxError, Source, is_compressed, message_files, open_source
 
 if TYPE_CHECKING:
     import mmap
@@ -42,7 +42,7 @@ _SUMMED_AT_ONCE = 4096
 _SHOWN = 60  # octets of a line that is odd
 
 
-class Block(NamedTuple):
+class MessageBlock(NamedTuple):
     """Messages in order: their records without checksums; the lines of their headers, as parts of `octets`."""
 
     records: NDArray[np.void]
@@ -54,17 +54,18 @@ class Block(NamedTuple):
 class Oddities:
     """What of some mail will not come through as one may think.
 
-    `left` lines begin with "From " and were taken for text, the first of them `first_left`. `odd_headers` messages have
-    a header line that is neither a field nor continues one: `first_odd_line`, of message `first_odd`.
+    `text_from_lines` lines begin with "From " and were taken for text; the first is `first_text_from_line`.
+    `odd_headers` messages have a header line that is neither a field nor continues one; the first is `first_odd_line`,
+    of message `first_odd`.
     """
 
-    left: int = 0
-    first_left: str = ""
+    text_from_lines: int = 0
+    first_text_from_line: str = ""
     odd_headers: int = 0
     first_odd: int = 0
     first_odd_line: str = ""
 
-    def note_odd(self, block: Block, before: int) -> None:
+    def note_odd(self, block: MessageBlock, before: int) -> None:
         """Count a block's odd headers; `before` messages are in front of it."""
         odd = np.flatnonzero(block.header_lines.names == ODD)
         if odd.size and not self.odd_headers:
@@ -77,10 +78,10 @@ class Oddities:
     def in_words(self) -> list[str]:
         """One line each."""
         lines = []
-        if self.left:
-            them = "1 line begins" if self.left == 1 else f"{self.left:,} lines begin"
+        if self.text_from_lines:
+            them = "1 line begins" if self.text_from_lines == 1 else f"{self.text_from_lines:,} lines begin"
             why = "no date in it, or no blank line before and header after"
-            lines.append(f'{them} with "From " without beginning a message ({why}): "{self.first_left}"')
+            lines.append(f'{them} with "From " without beginning a message ({why}): "{self.first_text_from_line}"')
         if self.odd_headers:
             them = "1 message has" if self.odd_headers == 1 else f"{self.odd_headers:,} messages have"
             lines.append(
@@ -98,7 +99,7 @@ class Opened(NamedTuple):
     note: str
     scan: Scan
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[MessageBlock]:
         """Yield all messages, examined."""
         octets, spans = self.source.octets, self.source.spans
         if spans is None:
@@ -112,7 +113,7 @@ def open_path(path: Path, copy: Path | None = None) -> Opened:
     records, note = None, ""
     if source.plain:
         records = index.load(path)
-        fault = None if records is None else index.misfit(path, source.octets, records)
+        fault = None if records is None else index.mismatch(path, source.octets, records)
         if fault:
             records, note = None, f'the index "{index.path_of(path)}" is not used, the file is read instead: {fault}'
     return Opened(source, records, note, Scan(source.octets, str(path)))
@@ -127,7 +128,7 @@ def check(path: Path) -> None:
     """Refuse at once what is no mail: looks at the beginning of a plain file, and at whether there is anything else."""
     if path.is_file():
         with path.open("rb") as file:
-            if not is_packed(file, path):
+            if not is_compressed(file, path):
                 source = open_source(path)
                 Scan(source.octets, str(path)).first_start()
     elif path.is_dir():
@@ -143,7 +144,7 @@ def prepare(path: Path, folder: Path, progress: Callable[[int], None] | None = N
     mbox = _mbox(opened)
     if mbox.indexed:
         return path, mbox
-    mbox.sum_up(progress)
+    mbox.compute_checksums(progress)
     if opened.source.plain:
         copy.symlink_to(path.absolute())
     index.write(index.path_of(copy), copy, mbox.records)
@@ -157,7 +158,7 @@ def write_index(path: Path, progress: Callable[[int], None] | None = None) -> Mb
         raise MboxError(f'an index lies beside a plain mbox file, "{path}" is none; unpack it into one first')
     mbox = _mbox(opened)
     if not mbox.indexed:
-        mbox.sum_up(progress)
+        mbox.compute_checksums(progress)
         beside = path.with_name(f"{path.name}.idx.{os.getpid()}.part")
         try:
             index.write(beside, path, mbox.records)
@@ -191,7 +192,7 @@ def read_mbox(path: os.PathLike[str] | str) -> Iterator[bytes]:
 class Mbox:
     """An open mbox: `records` is one numpy record per message (mboxgen.mbox.index.RECORD), read-only when indexed.
 
-    Without an index, the records lack checksums until `sum_up`. `note` says why an index that is there is not used.
+    Without an index, records lack checksums until `compute_checksums`; `note` says why one that is there is not used.
     Close it, or use `with`; views handed out must be released before.
     """
 
@@ -236,14 +237,14 @@ class Mbox:
     @property
     def oddities(self) -> Oddities:
         """What will not come through as one may think."""
-        found = Oddities(self._scan.left, self._scan.first_left) if self._scan else Oddities()
+        found = Oddities(self._scan.text_from_lines, self._scan.first_text_from_line) if self._scan else Oddities()
         odd = np.flatnonzero(self.records["flags"] & np.uint32(Flag.ODD_HEADER))
         if odd.size:
             record = self.records[int(odd[0]) : int(odd[0]) + 1]
             offset, length = int(record["offset"][0]), min(int(record["header_length"][0]), WINDOW)
             header = np.frombuffer(self._octets[offset : offset + length], dtype=np.uint8)
             lines = examine(header, np.array([0]), np.array([length])).header_lines
-            found.note_odd(Block(record, header, lines), int(odd[0]))
+            found.note_odd(MessageBlock(record, header, lines), int(odd[0]))
             found.odd_headers = int(odd.size)
         return found
 
@@ -267,7 +268,7 @@ class Mbox:
         end = int(self.records[number]["offset"])
         return bytes(self._view[max(0, end - 1024) : end - 1]).rpartition(b"\n")[2].rstrip(b"\r")
 
-    def sum_up(self, progress: Callable[[int], None] | None = None) -> None:
+    def compute_checksums(self, progress: Callable[[int], None] | None = None) -> None:
         """Fill in the checksums of all messages, reading them once; nothing to do when there is an index."""
         if self.indexed:
             return
@@ -294,7 +295,7 @@ class Mbox:
         return crc32(header), crc32(body), len(body)
 
 
-def _kept(blocks: Iterator[Block]) -> NDArray[np.void]:
+def _kept(blocks: Iterator[MessageBlock]) -> NDArray[np.void]:
     """Give all records, in a nameless file: there may be more than memory has room for."""
     with tempfile.TemporaryFile() as spill:
         for block in blocks:
@@ -303,7 +304,7 @@ def _kept(blocks: Iterator[Block]) -> NDArray[np.void]:
         return np.memmap(spill, dtype=RECORD, mode="r+")
 
 
-def _examined(octets: mmap.mmap, all_spans: Iterator[Spans]) -> Iterator[Block]:
+def _examined(octets: mmap.mmap, all_spans: Iterator[Spans]) -> Iterator[MessageBlock]:
     whole = np.frombuffer(octets, dtype=np.uint8)
     for spans in all_spans:
         if int(spans.lengths.max()) >= 1 << 32:
@@ -313,19 +314,23 @@ def _examined(octets: mmap.mmap, all_spans: Iterator[Spans]) -> Iterator[Block]:
         windows[1:] += np.cumsum(long[1:] | long[:-1])
         cuts = [0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(windows)]
         for first, last in pairwise(cuts):
-            part = Spans(spans.offsets[first:last], spans.lengths[first:last], spans.lf[first:last])
+            part = Spans(spans.offsets[first:last], spans.lengths[first:last], spans.lf[first:last], spans.line_ends)
             yield _examined_long(octets, whole, part) if long[first] else _examined_short(whole, part)
 
 
-def _examined_short(whole: NDArray[np.uint8], spans: Spans) -> Block:
-    begin = int(spans.offsets[0])
-    octets = whole[begin : int(spans.offsets[-1] + spans.lengths[-1])]
-    starts = spans.offsets - begin
-    found = examine(octets, starts, starts + spans.lengths)
-    return Block(_records(spans, found), octets, found.header_lines)
+def _examined_short(whole: NDArray[np.uint8], spans: Spans) -> MessageBlock:
+    begin, end = int(spans.offsets[0]), int(spans.offsets[-1] + spans.lengths[-1])
+    octets, starts, line_ends = whole[begin:end], spans.offsets - begin, spans.line_ends
+    if spans.lengths[0] > WINDOW - MOST_BETWEEN:
+        line_ends = None
+    if line_ends is not None:
+        first, last = np.searchsorted(line_ends, (begin, end), side="right")
+        line_ends = line_ends[first:last] - begin
+    found = examine(octets, starts, starts + spans.lengths, line_ends=line_ends)
+    return MessageBlock(_records(spans, found), octets, found.header_lines)
 
 
-def _examined_long(octets: mmap.mmap, whole: NDArray[np.uint8], spans: Spans) -> Block:
+def _examined_long(octets: mmap.mmap, whole: NDArray[np.uint8], spans: Spans) -> MessageBlock:
     """Examine one message piece by piece; the header lines are those of the first piece."""
     start, length = int(spans.offsets[0]), int(spans.lengths[0])
     at, pieces = start, []
@@ -351,7 +356,9 @@ def _examined_long(octets: mmap.mmap, whole: NDArray[np.uint8], spans: Spans) ->
         pieces[0].unended,
         pieces[0].header_lines,
     )
-    return Block(_records(spans, joined), whole[start : _cut(octets, start, start + length)], joined.header_lines)
+    return MessageBlock(
+        _records(spans, joined), whole[start : _cut(octets, start, start + length)], joined.header_lines
+    )
 
 
 def _cut(octets: mmap.mmap, at: int, end: int) -> int:

@@ -1,13 +1,13 @@
 """Octets of mail from wherever they are, as one mapped file.
 
-Takes     an mbox, plain or packed (gzip, bzip2, xz, zstd); `-` or a pipe; a Maildir; a folder of .eml files
+Takes     an mbox, plain or compressed (gzip, bzip2, xz, zstd); `-` or a pipe; a Maildir; a folder of .eml files
 Gives     one read-only map, and for a folder where each message lies in it
 Limits    what is not a plain file is first copied into a nameless file in the folder for temporary files (TMPDIR)
-Refuses   what is missing, empty, or packed in a way that cannot be read: MboxError
+Refuses   what is missing, empty, or compressed in a way that cannot be read: MboxError
 Not here  where the messages of an mbox begin (scan)
 
 The name decides how a folder is read: with `cur`, `new` and `tmp` in it, it is a Maildir, and so is every folder inside
-that has them too (Maildir++); any other folder is one of .eml files. Packed files are told by their first octets.
+that has them too (Maildir++); any other folder is one of .eml files. Compressed files are told by their first octets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _REFUSED = {
 }
 
 
-class _Packing(NamedTuple):
+class _Compression(NamedTuple):
     open: Callable[..., Any]
     errors: tuple[type[Exception], ...]
 
@@ -74,17 +74,17 @@ def open_source(path: Path, copy: Path | None = None) -> Source:
                 return Source(_copied(file, path, copy), None, False)
             if not stat.S_ISREG(mode):
                 raise MboxError(f'expected an mbox file, "{path}" is neither a regular file nor a pipe')
-            packed = is_packed(file, path)
-            return Source(_copied(file, path, copy) if packed else _mapped(file, path), None, not packed)
+            compressed = is_compressed(file, path)
+            return Source(_copied(file, path, copy) if compressed else _mapped(file, path), None, not compressed)
     except OSError as error:
         raise MboxError(f'cannot read "{path}": {error.strerror or error}') from None
 
 
-def is_packed(file: IO[bytes], path: Path) -> bool:
-    """Tell whether a file is packed; MboxError when in a way that cannot be read."""
-    packed = _packing(file.read(6), path) is not None
+def is_compressed(file: IO[bytes], path: Path) -> bool:
+    """Tell whether a file is compressed; MboxError when in a way that cannot be read."""
+    compressed = _compression(file.read(6), path) is not None
     file.seek(0)
-    return packed
+    return compressed
 
 
 def message_files(folder: Path) -> list[Path]:
@@ -125,33 +125,33 @@ def _spool(copy: Path | None) -> IO[bytes]:
 
 
 def _copied(file: IO[bytes], path: Path, copy: Path | None) -> mmap.mmap:
-    """Map a copy of what comes from a pipe or is packed, unpacked."""
+    """Map a copy of what comes from a pipe or is compressed, decompressed."""
     head = file.read(6)
-    packing = _packing(head, path)
-    with _spool(copy) as spool, tempfile.TemporaryFile() as packed:
-        spooled = spool if packing is None else packed
+    compression = _compression(head, path)
+    with _spool(copy) as spool, tempfile.TemporaryFile() as compressed:
+        spooled = spool if compression is None else compressed
         spooled.write(head)
         shutil.copyfileobj(file, spooled, _PIECE)
-        if packing is not None:
-            packed.seek(0)
-            _unpack(packing, packed, spool, path)
+        if compression is not None:
+            compressed.seek(0)
+            _decompress(compression, compressed, spool, path)
         return _mapped(spool, path)
 
 
-def _unpack(packing: _Packing, packed: IO[bytes], spool: IO[bytes], path: Path) -> None:
+def _decompress(compression: _Compression, compressed: IO[bytes], spool: IO[bytes], path: Path) -> None:
     try:
-        with packing.open(packed) as unpacked:
-            shutil.copyfileobj(unpacked, spool, _PIECE)
+        with compression.open(compressed) as plain:
+            shutil.copyfileobj(plain, spool, _PIECE)
     except OSError as error:
         if error.errno is not None:  # the disk's, not the stream's
             raise
         raise _damaged(path, error) from None
-    except packing.errors as error:
+    except compression.errors as error:
         raise _damaged(path, error) from None
 
 
 def _damaged(path: Path, error: Exception) -> MboxError:
-    return MboxError(f'cannot unpack "{path}": it is cut off or damaged ({error})')
+    return MboxError(f'cannot decompress "{path}": it is cut off or damaged ({error})')
 
 
 def _mapped(file: IO[bytes], path: Path) -> mmap.mmap:
@@ -161,20 +161,20 @@ def _mapped(file: IO[bytes], path: Path) -> mmap.mmap:
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _packing(head: bytes, path: Path) -> _Packing | None:
-    """Give how a file that begins like this is packed; None when it is not."""
+def _compression(head: bytes, path: Path) -> _Compression | None:
+    """Give how a file that begins like this is compressed; None when it is not."""
     for magic, words in _REFUSED.items():
         if head.startswith(magic):
             raise MboxError(f'expected an mbox in "{path}", found {words}')
     if head.startswith(b"\x1f\x8b"):
-        return _Packing(gzip.open, (EOFError, zlib.error))
+        return _Compression(gzip.open, (EOFError, zlib.error))
     if head.startswith(b"BZh"):
-        return _Packing(bz2.open, (EOFError,))
+        return _Compression(bz2.open, (EOFError,))
     if head.startswith(b"\xfd7zXZ"):
-        return _Packing(lzma.open, (EOFError, lzma.LZMAError))
+        return _Compression(lzma.open, (EOFError, lzma.LZMAError))
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         zstd = _zstd(path)
-        return _Packing(zstd.open, (EOFError, zstd.ZstdError))
+        return _Compression(zstd.open, (EOFError, zstd.ZstdError))
     return None
 
 
@@ -186,4 +186,4 @@ def _zstd(path: Path) -> Any:
         except ImportError:
             continue
     needs = "Python 3.14 or the package backports.zstd (the extra `zstd`)"
-    raise MboxError(f'"{path}" is a zstd file, which needs {needs}; or unpack it first (unzstd)')
+    raise MboxError(f'"{path}" is a zstd file, which needs {needs}; or decompress it first (unzstd)')

@@ -19,7 +19,7 @@ from stringzilla import find
 from mboxgen.enums import table_of
 from mboxgen.flags import Flag
 from mboxgen.mbox.examine import examine
-from mboxgen.mbox.reader import Block, Oddities, open_path
+from mboxgen.mbox.reader import MessageBlock, Oddities, open_path
 from mboxgen.mbox.scan import WINDOW, release
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Statistics:
         return sizes[int(np.searchsorted(upto, percent / 100 * self.messages, side="left"))]
 
 
-def survey(path: Path, progress: Callable[[int, int], None] | None = None) -> Statistics:
+def collect_statistics(path: Path, progress: Callable[[int, int], None] | None = None) -> Statistics:
     """Read all mail under a path; where an index says what is in it, only the headers.
 
     `progress` is told messages and octets so far.
@@ -111,11 +111,14 @@ def survey(path: Path, progress: Callable[[int, int], None] | None = None) -> St
         seen += len(block.records)
         if progress:
             progress(seen, int(block.records[-1]["offset"]))
-    found.oddities.left, found.oddities.first_left = opened.scan.left, opened.scan.first_left
+    found.oddities.text_from_lines, found.oddities.first_text_from_line = (
+        opened.scan.text_from_lines,
+        opened.scan.first_text_from_line,
+    )
     return found
 
 
-def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[Block]:
+def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[MessageBlock]:
     """Yield blocks of which only the headers were read."""
     released = 0
     for first in range(0, len(records), _HEADERS_AT_ONCE):
@@ -125,33 +128,33 @@ def _indexed(octets: mmap.mmap, records: NDArray[np.void]) -> Iterator[Block]:
         ends = np.cumsum(np.minimum(part["header_length"], WINDOW).astype(np.int64))
         joined = np.frombuffer(headers, dtype=np.uint8)
         starts = np.concatenate(([0], ends))[:-1]
-        yield Block(part, joined, examine(joined, starts, ends).header_lines)
+        yield MessageBlock(part, joined, examine(joined, starts, ends).header_lines)
         released = release(octets, released, places[-1][0])
 
 
-def _note(octets: mmap.mmap, block: Block, found: Statistics, seen: int) -> None:
+def _note(octets: mmap.mmap, block: MessageBlock, found: Statistics, seen: int) -> None:
     """Count what a block's messages are like."""
     records, flags = block.records, block.records["flags"]
     sizes, counts = np.unique(records["delivered"], return_counts=True)
     found.sizes.update(dict(zip(sizes.tolist(), counts.tolist(), strict=True)))
     found.header_octets += int(records["header_length"].sum(dtype=np.int64))
     found.lf_messages += int(np.count_nonzero(flags & Flag.LF_ONLY))
+    raised = int(np.bitwise_or.reduce(flags))
     for flag, words in _FLAG_WORDS.items():
-        count = int(np.count_nonzero(flags & np.uint32(flag)))
-        if words and count:
-            found.findings[words] += count
+        if words and raised & flag:
+            found.findings[words] += int(np.count_nonzero(flags & np.uint32(flag)))
     for name, words in _FIELDS.items():
-        having = block.header_lines.messages[_named(block, name)]
-        lacking = len(records) - int(np.count_nonzero(np.diff(having, prepend=-1)))
+        having = block.header_lines.messages[block.header_lines.named(name)]
+        lacking = len(records) - int(np.count_nonzero(having[1:] != having[:-1])) - bool(having.size)
         if lacking:
             found.findings[words] += lacking
     found.oddities.note_odd(block, seen)
     _note_shapes(octets, block, found)
 
 
-def _note_shapes(octets: mmap.mmap, block: Block, found: Statistics) -> None:
+def _note_shapes(octets: mmap.mmap, block: MessageBlock, found: Statistics) -> None:
     lines = block.header_lines
-    places = _named(block, _CONTENT_TYPE)
+    places = lines.named(_CONTENT_TYPE)
     messages = lines.messages[places]
     first = np.flatnonzero(np.diff(messages, prepend=-1))
     messages = messages[first]
@@ -172,15 +175,6 @@ def _note_shapes(octets: mmap.mmap, block: Block, found: Statistics) -> None:
             offset, length = int(record["offset"]), int(record["length"])
             if boundary is None or not _closed(octets, offset, offset + length, boundary[1] or boundary[2]):
                 found.findings["a multipart that never ends"] += 1
-
-
-def _named(block: Block, name: bytes) -> NDArray[np.int64]:
-    """Give which header lines are fields of this name, in letters of either case."""
-    lines = block.header_lines
-    places = np.flatnonzero(lines.names == len(name))
-    for at, octet in enumerate(name):
-        places = places[(block.octets.take(lines.begins.take(places) + at) | 32) == octet | 32]
-    return places
 
 
 def _closed(octets: mmap.mmap, begin: int, end: int, boundary: bytes) -> bool:

@@ -3,7 +3,7 @@
 Takes     the stretches of a file as they are written
 Gives     the system a hint for every 16 MiB; a corpus smaller than that is left to the flush at its end
 Fails     never: it is a hint, and what cannot be written is told by the flush
-Not here  the flush itself (corpus)
+Not here  the flush itself (generate)
 
 Linux has sync_file_range(2) for this and the standard library does not, so it is called in the C library. Elsewhere the
 system decides for itself.

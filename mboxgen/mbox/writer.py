@@ -3,7 +3,7 @@
 Takes     a rendered block, and where in the mbox it belongs or the folder its files go to
 Gives     the records of its messages, the octets written and their checksum
 Fails     OSError, as the disk said it
-Not here  what is in the messages (blocks), order, names and renaming (corpus)
+Not here  what is in the messages (blocks), order, names and renaming (generate)
 
 Lines that end in LF are a matter of the file only: sizes and checksums always speak of CRLF.
 """
@@ -37,7 +37,7 @@ _MAX_GATHERED = CHUNK_OCTETS // _LONG_PIECE  # pieces of a chunk; every system t
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class PlacedBlock:
     """A block as the file will have it: records with offsets from its own start, and its octets in all."""
 
     rendered: Rendered
@@ -56,7 +56,7 @@ class Written:
     missed: Mapping[str, int]
 
 
-def lay_out(rendered: Rendered, lf: bool) -> Block:
+def lay_out(rendered: Rendered, lf: bool) -> PlacedBlock:
     """Count where every message of a block will lie in an mbox."""
     messages = rendered.messages
     froms, lengths, header_lengths, eol = messages.from_lengths, messages.lengths, messages.header_lengths, 2
@@ -70,10 +70,10 @@ def lay_out(rendered: Rendered, lf: bool) -> Block:
     records["crc32"], records["body_crc32"] = messages.crcs, messages.body_crcs
     records["flags"] = rendered.flags | np.uint32(Flag.LF_ONLY if lf else 0)
     records["delivered"] = messages.lengths
-    return Block(rendered, lf, records, int(ends[-1]))
+    return PlacedBlock(rendered, lf, records, int(ends[-1]))
 
 
-def write_mbox(block: Block, descriptor: int, offset: int) -> Written:
+def write_mbox(block: PlacedBlock, descriptor: int, offset: int) -> Written:
     """Write a block into an mbox at an offset; other processes may write theirs at the same time."""
     messages = block.rendered.messages
     # Of short pieces a chunk is joined and read, cheaply while it is in the cache; of long ones it is not touched.
@@ -91,7 +91,7 @@ def write_mbox(block: Block, descriptor: int, offset: int) -> Written:
     return Written(block.records, block.octets, crc, block.rendered.missed)
 
 
-def write_files(block: Block, folder: Path, first: int, maildir: bool) -> Written:
+def write_files(block: PlacedBlock, folder: Path, first: int, maildir: bool) -> Written:
     """Write every message of a block as a file: NUMBER.eml, or as a new message of a Maildir."""
     octets, starts = 0, block.rendered.messages.starts.tolist()
     for at in range(len(block.records)):
@@ -123,7 +123,7 @@ def _joined(pieces: list[bytes | memoryview], lf: bool) -> bytes:
     return octets.replace(b"\r\n", b"\n") if lf else octets
 
 
-def _chunks(block: Block, first: int, last: int) -> Iterator[list[bytes | memoryview]]:
+def _chunks(block: PlacedBlock, first: int, last: int) -> Iterator[list[bytes | memoryview]]:
     """Yield some of the block's pieces, chunk by chunk."""
     pieces, ends = block.rendered.messages.pieces, block.rendered.messages.piece_ends[first:last]
     steps = np.arange(ends[0] + CHUNK_OCTETS, ends[-1], CHUNK_OCTETS)

@@ -61,8 +61,8 @@ class AssembledBlock:
 class BlockAssembly:
     """Collects one block; `group` before the columns of every group, `finish` once."""
 
-    def __init__(self, shelf: PoolSet, from_lines: Column, headers: Column) -> None:
-        self.shelf = shelf
+    def __init__(self, pool_set: PoolSet, from_lines: Column, headers: Column) -> None:
+        self.pool_set = pool_set
         self._messages = len(headers.texts)
         self._pieces: list[bytes | memoryview] = []
         self._octets: list[NDArray[np.int64]] = []
@@ -112,7 +112,7 @@ class BlockAssembly:
     def finish(self, seed: int, block: int) -> AssembledBlock:
         """Cut all runs, put the pieces in order and sum up every message."""
         places, kinds, octets, copies = map(np.concatenate, zip(*self._runs, strict=True))
-        cut = self.shelf.cut(kinds, octets, copies, streams.raw(seed, "runs", block, len(octets)))
+        cut = self.pool_set.cut(kinds, octets, copies, streams.raw(seed, "runs", block, len(octets)))
         # Parts of one run keep their order: they count up from its place, slice before filling.
         parts = places[cut.runs] + 2 * np.arange(len(cut.runs))
         keys = np.concatenate([*self._places, parts, parts + 1])

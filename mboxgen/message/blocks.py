@@ -20,8 +20,8 @@ from mboxgen.flags import Flag
 from mboxgen.message import extra_fields, headers, mime, trace_headers
 from mboxgen.message.assembly import AssembledBlock, BlockAssembly
 from mboxgen.message.draws import Draws
-from mboxgen.message.extra_fields import Extras
-from mboxgen.message.mime import Letters
+from mboxgen.message.extra_fields import ExtraFields
+from mboxgen.message.mime import BodyDraws
 from mboxgen.message.signatures import ARC_WORDS, WORDS, Signatures
 from mboxgen.message.trace_headers import LONGEST_HOP, TraceHeaders
 from mboxgen.recipe.distributions import counts, draw_counts, with_tail
@@ -29,21 +29,21 @@ from mboxgen.recipe.faults import FAULTS
 from mboxgen.recipe.profiles import ARC_SINCE, DKIM_SINCE, Charset, Era, Shape
 from mboxgen.recipe.recipe import Body, RecipeError
 from mboxgen.text import people, prose
-from mboxgen.text.pool_set import shelf_of
+from mboxgen.text.pool_set import pool_set_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from mboxgen.message.headers import Moments
+    from mboxgen.message.headers import MessageTimes
     from mboxgen.recipe.plan import CorpusPlan
     from mboxgen.recipe.recipe import Recipe
     from mboxgen.text.people import People
 
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
-_AMPLE = 640  # no short header is longer: an address ends at 52 octets, an identity at 90
+_AMPLE = 640  # no short header is longer: an address ends at 52 octets, a Message-ID at 90
 _MESSAGE_ID = b"Message-ID: "
 _TOKEN_OCTETS = 10 + 1 + 12
 _ONE_PART = (Shape.BARE, Shape.PLAIN, Shape.HTML)
@@ -56,7 +56,7 @@ _CORE_FIELDS = 5  # From, To, Subject, Date, Message-ID
 _SIGNED_FIELDS = 2  # DKIM-Signature, Authentication-Results
 _SEALED_FIELDS = 3  # of one ARC set
 _WIDE_LINES = (79, 81, 82, 86, 92, 100, 120, 160)  # by choice: half of list-2017 has its longest line above 81
-_ROOM_FOR_WIDE = 600  # beside the least: a longer lead would leave no room for an ordinary header
+_ROOM_FOR_WIDE = 600  # beside the least: a longer prefix would leave no room for an ordinary header
 _QUOTED = "quoted-printable"
 _AT_MOST_76 = np.array([charset.encoding == _QUOTED for charset in mime.CHARSETS])  # RFC 2045 section 6.7
 _ESMTPS = (Era.Y2017, Era.TODAY)  # RFC 3848
@@ -69,9 +69,9 @@ def smallest(recipe: Recipe) -> int:
 
 def _smallest(recipe: Recipe, gathered: People) -> int:
     longest = max((person.address for person in gathered.persons), key=len)
-    identity = _identities(recipe).of(np.zeros(1, dtype=np.int64))[0]
-    dated = headers.Moments(np.zeros(1, dtype=np.int64)).dates[0] + _MESSAGE_ID
-    return len(headers.short(longest, longest, dated, identity, b"")) + Shape.PLAIN.least_body
+    message_id = _message_ids(recipe).of(np.zeros(1, dtype=np.int64))[0]
+    dated = headers.MessageTimes(np.zeros(1, dtype=np.int64)).dates[0] + _MESSAGE_ID
+    return len(headers.short(longest, longest, dated, message_id, b"")) + Shape.PLAIN.least_body
 
 
 def check_sizes(recipe: Recipe) -> None:
@@ -87,13 +87,13 @@ def check_sizes(recipe: Recipe) -> None:
         )
 
 
-def _identities(recipe: Recipe) -> headers.Identities:
-    return headers.Identities(recipe.digest.encode(), recipe.id_domain.encode())
+def _message_ids(recipe: Recipe) -> headers.MessageIds:
+    return headers.MessageIds(recipe.digest.encode(), recipe.id_domain.encode())
 
 
 def _locales(recipe: Recipe) -> str:
     """Give the locales of the people: with SMTPUTF8 there must be some whose addresses need it."""
-    return f"{recipe.chosen_look.locales} ja_JP" if recipe.smtputf8 else recipe.chosen_look.locales
+    return f"{recipe.chosen_profile.locales} ja_JP" if recipe.smtputf8 else recipe.chosen_profile.locales
 
 
 def _share_since(share: float, since: dt.date, recipe: Recipe) -> float:
@@ -119,7 +119,7 @@ class Rendered:
 
 @dataclass(slots=True)
 class _Drawn:
-    """A block as drawn, by column; leads are numbers of what the faults in `struck` put before the text.
+    """A block as drawn, by column; prefixes are numbers of what the faults in `faulty` put before the text.
 
     size_draws are those that the sizes came from: what goes with size is drawn near them.
     """
@@ -130,16 +130,16 @@ class _Drawn:
     size_draws: NDArray[np.uint64]
     shapes: NDArray[np.int64]
     charsets: NDArray[np.int64]
-    moments: Moments
+    times: MessageTimes
     senders: NDArray[np.int64]
     places: NDArray[np.int64]
     to: NDArray[np.int64]
-    wide: NDArray[np.bool_]
+    utf8: NDArray[np.bool_]
     subjects: NDArray[np.int64]
     earlier: dict[int, list[int]]
-    struck: dict[str, NDArray[np.bool_]]
+    faulty: dict[str, NDArray[np.bool_]]
     missed: dict[str, int]
-    leads: NDArray[np.int64]
+    prefixes: NDArray[np.int64]
 
 
 class Renderer:
@@ -148,39 +148,41 @@ class Renderer:
     def __init__(self, plan: CorpusPlan) -> None:
         recipe = plan.recipe
         self._plan, self._recipe = plan, recipe
-        self._look = look = recipe.chosen_look
+        self._profile = profile = recipe.chosen_profile
         gathered = people.gather(recipe.seed, _locales(recipe))
         self._fields = headers.Fields(recipe.seed, gathered)
         self._subjects = len(gathered.subjects)
-        self._identities = _identities(recipe)
+        self._message_ids = _message_ids(recipe)
         self._least = _smallest(recipe, gathered)
-        longest = look.headers[-1][1]
-        protocol = b"ESMTPS" if look.era in _ESMTPS else b"ESMTP"
-        self._traces = TraceHeaders(recipe.seed, gathered, protocol, look.received[-1][1])
-        self._extras = Extras(recipe.seed, look.extras, gathered, longest) if look.extras else None
+        longest = profile.headers[-1][1]
+        protocol = b"ESMTPS" if profile.era in _ESMTPS else b"ESMTP"
+        self._trace_headers = TraceHeaders(recipe.seed, gathered, protocol, profile.received[-1][1])
+        self._extra_fields = (
+            ExtraFields(recipe.seed, profile.extra_fields, gathered, longest) if profile.extra_fields else None
+        )
         self._signatures = Signatures(gathered, self._fields.addresses)
-        self._header_sizes = with_tail(look.name, look.headers[:-1], longest)
+        self._header_sizes = with_tail(profile.name, profile.headers[:-1], longest)
         self._received, self._recipients, self._field_counts = (
-            counts(look.name, quantiles) for quantiles in (look.received, look.recipients, look.fields)
+            counts(profile.name, quantiles) for quantiles in (profile.received, profile.recipients, profile.fields)
         )
         kinds = _kinds(recipe)
-        encoded = ["base64"] if any(_SHAPES.index(shape) > _HTML for shape, _ in look.shapes) else []
-        self._shelf = shelf_of(recipe.seed, look.locales, tuple(dict.fromkeys([*kinds, *encoded])))
-        self._pools, self._html_pools = np.array([self._shelf.numbers[kind] for kind in kinds]).reshape(2, -1)
+        encoded = ["base64"] if any(_SHAPES.index(shape) > _HTML for shape, _ in profile.shapes) else []
+        self._pool_set = pool_set_of(recipe.seed, profile.locales, tuple(dict.fromkeys([*kinds, *encoded])))
+        self._pools, self._html_pools = np.array([self._pool_set.numbers[kind] for kind in kinds]).reshape(2, -1)
         contents = [mime.content_fields(shape, charset) for shape in _SHAPES for charset in Charset]
         # With the blank line that ends the header; the last is for the fault.
         self._contents = Table([content + b"\r\n" for content in (*contents, mime.BROKEN_FIELDS)])
         self._content_octets = self._contents.octets - 2
         self._content_fields = np.array([_fields_in(content) for content in self._contents.texts])
-        self._faulty = 1 << len(recipe.faults)
-        wide = [prose.wide_line(recipe.seed, octets) for octets in _WIDE_LINES] if look.wide else []
-        self._leads = Table([lead + line for line in (b"", *wide) for lead in _leads(recipe)])
-        quoted = sum(weight for charset, weight in look.charsets if charset.encoding == _QUOTED)
-        self._wide = look.wide / (100 - quoted)
+        self._fault_sets = 1 << len(recipe.faults)
+        wide = [prose.wide_line(recipe.seed, octets) for octets in _WIDE_LINES] if profile.wide else []
+        self._prefixes = Table([prefix + line for line in (b"", *wide) for prefix in _prefixes(recipe)])
+        quoted = sum(weight for charset, weight in profile.charsets if charset.encoding == _QUOTED)
+        self._wide = profile.wide / (100 - quoted)
         self._start, self._span = _epoch_of(recipe.chosen_start), recipe.chosen_days * _SECONDS_PER_DAY
         self._signing = {
-            "dkim": (_share_since(look.dkim, DKIM_SINCE, recipe), _epoch_of(DKIM_SINCE)),
-            "arc": (_share_since(look.arc, ARC_SINCE, recipe), _epoch_of(ARC_SINCE)),
+            "dkim": (_share_since(profile.dkim, DKIM_SINCE, recipe), _epoch_of(DKIM_SINCE)),
+            "arc": (_share_since(profile.arc, ARC_SINCE, recipe), _epoch_of(ARC_SINCE)),
         }
 
     def render(self, block: int) -> Rendered:
@@ -189,71 +191,71 @@ class Renderer:
         numbers = self._plan.numbers(block)
         drawn = self._drawn(draws, np.arange(numbers.start, numbers.stop), self._plan.sizes(block))
         made = self._headers(draws, drawn)
-        draft = BlockAssembly(self._shelf, drawn.moments.from_lines(self._fields.openings, drawn.senders), made)
-        self._put_bodies(draft, draws, drawn, drawn.octets - made.octets)
-        finished = draft.finish(self._recipe.seed, block)
+        assembly = BlockAssembly(self._pool_set, drawn.times.from_lines(self._fields.openings, drawn.senders), made)
+        self._put_bodies(assembly, draws, drawn, drawn.octets - made.octets)
+        finished = assembly.finish(self._recipe.seed, block)
         flags = np.where(finished.eight_bit, Flag.EIGHT_BIT, 0).astype(np.uint32) | np.uint32(Flag.CHECKSUMS_KNOWN)
-        for name, struck in drawn.struck.items():
-            flags[struck] |= np.uint32(FAULTS[name].flags)
-        for at in np.flatnonzero(drawn.wide).tolist():
+        for name, faulty in drawn.faulty.items():
+            flags[faulty] |= np.uint32(FAULTS[name].flags)
+        for at in np.flatnonzero(drawn.utf8).tolist():
             flags[at] |= 0 if made.texts[at].isascii() else Flag.SMTPUTF8
-        return Rendered(finished, flags, drawn.moments.epochs, drawn.missed)
+        return Rendered(finished, flags, drawn.times.epochs, drawn.missed)
 
     def _drawn(self, draws: Draws, numbers: NDArray[np.int64], octets: NDArray[np.int64]) -> _Drawn:
         """Draw all that headers say of the messages of a block, and faults."""
-        look, recipe, count, fields = self._look, self._recipe, len(numbers), self._fields
-        shapes = np.array([_SHAPES.index(shape) for shape, _ in look.shapes])
-        charsets = np.array([mime.CHARSETS.index(charset) for charset, _ in look.charsets])
-        threads, earlier = draws.threads(look)
+        profile, recipe, count, fields = self._profile, self._recipe, len(numbers), self._fields
+        shapes = np.array([_SHAPES.index(shape) for shape, _ in profile.shapes])
+        charsets = np.array([mime.CHARSETS.index(charset) for charset, _ in profile.charsets])
+        threads, earlier = draws.threads(profile)
         replies = np.zeros(draws.messages, dtype=np.int64)
         replies[list(earlier)] = self._subjects
-        wide, senders = draws.hits("smtputf8", recipe.smtputf8), draws.below("sender", fields.persons)
+        utf8, senders = draws.hits("smtputf8", recipe.smtputf8), draws.below("sender", fields.persons)
         if recipe.smtputf8:
-            senders = np.where(wide, fields.wide_senders.start + senders % len(fields.wide_senders), senders)
-        subjects = draws.below("subject", self._subjects)[threads] + replies + fields.wide_subjects * wide
+            senders = np.where(utf8, fields.utf8_senders.start + senders % len(fields.utf8_senders), senders)
+        subjects = draws.below("subject", self._subjects)[threads] + replies + fields.first_utf8_subject * utf8
         places = draws.below("recipient", fields.persons)[:count]
-        struck, missed, leads = self._struck(draws, octets)
+        faulty, missed, prefixes = self._faulty_messages(draws, octets)
         drawn = _Drawn(
             numbers,
             rows(count, hexadecimal(numbers, 10), b"-" + recipe.digest.encode()),
             octets,
             draws.raw("sizes"),
-            shapes[draws.choose("shape", [weight for _, weight in look.shapes])][:count],
-            charsets[draws.choose("charset", [weight for _, weight in look.charsets])][:count],
-            headers.Moments(self._epochs(draws, numbers)),
+            shapes[draws.choose("shape", [weight for _, weight in profile.shapes])][:count],
+            charsets[draws.choose("charset", [weight for _, weight in profile.charsets])][:count],
+            headers.MessageTimes(self._epochs(draws, numbers)),
             senders[:count],
             places,
             fields.circle[places],
-            wide[:count],
+            utf8[:count],
             subjects[:count],
             {at: before for at, before in earlier.items() if at < count},
-            struck,
+            faulty,
             missed,
-            leads,
+            prefixes,
         )
-        broken = struck.get("broken-mime", np.False_)
+        broken = faulty.get("broken-mime", np.False_)
         drawn.shapes[broken] = _PLAIN
-        drawn.charsets[broken | struck.get("eight-bit", np.False_) | (drawn.shapes == _BARE)] = _ASCII
+        drawn.charsets[broken | faulty.get("eight-bit", np.False_) | (drawn.shapes == _BARE)] = _ASCII
         if self._wide:
             hits = draws.hits("wide line", self._wide)[:count] & (octets >= _ROOM_FOR_WIDE + self._least)
             hits &= ~_AT_MOST_76[drawn.charsets]
-            drawn.leads += hits * self._faulty * (1 + draws.below("wide line octets", len(_WIDE_LINES))[:count])
+            drawn.prefixes += hits * self._fault_sets * (1 + draws.below("wide line octets", len(_WIDE_LINES))[:count])
         return drawn
 
-    def _struck(
+    def _faulty_messages(
         self, draws: Draws, octets: NDArray[np.int64]
     ) -> tuple[dict[str, NDArray[np.bool_]], dict[str, int], NDArray[np.int64]]:
-        """Give the messages that each fault hits, how many of them had no room for it, and their leads."""
-        leads, room = np.zeros(len(octets), dtype=np.int64), octets - self._least
-        struck, missed = {}, {}
+        """Give the messages that each fault hits, how many of them had no room for it, and their prefixes."""
+        prefixes, room = np.zeros(len(octets), dtype=np.int64), octets - self._least
+        faulty, missed = {}, {}
         for number, (name, share) in enumerate(self._recipe.faults):
             needed = len(FAULTS[name].body) + (len(mime.BROKEN_FIELDS) if name == "broken-mime" else 0)
             hits = draws.hits(f"fault {name}", share)[: len(octets)]
-            struck[name] = hits & (room >= needed)
-            missed[name] = int(hits.sum() - struck[name].sum())
-            room = room - needed * struck[name]
-            leads += struck[name] * (1 << number)
-        return struck, missed, leads
+            faulty[name] = hits & (room >= needed)
+            missed[name] = int(hits.sum() - faulty[name].sum())
+            room = room - needed * faulty[name]
+            prefixes += faulty[name] * (1 << number)
+        return faulty, missed, prefixes
 
     def _epochs(self, draws: Draws, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Spread the messages evenly over the span, in order, each somewhere in its own stretch."""
@@ -265,21 +267,21 @@ class Renderer:
     def _headers(self, draws: Draws, drawn: _Drawn) -> Column:
         """Give all headers; what is too small for its shape becomes plain text, for names: gets a short header."""
         fields, count = self._fields, len(drawn.numbers)
-        written = self._identities.of(drawn.numbers)
-        identities, dates = written.tolist(), rows(count, drawn.moments.dates, _MESSAGE_ID)
-        dated, undated = dates.tolist(), drawn.struck.get("missing-date", np.False_)
+        written = self._message_ids.of(drawn.numbers)
+        message_ids, dates = written.tolist(), rows(count, drawn.times.dates, _MESSAGE_ID)
+        dated, undated = dates.tolist(), drawn.faulty.get("missing-date", np.False_)
         referred = [b"\r\n"] * count
         for at in np.flatnonzero(undated).tolist():
             dated[at] = _MESSAGE_ID
         for at, parents in drawn.earlier.items():
-            referred[at] += headers.references(identities, parents)
+            referred[at] += headers.references(message_ids, parents)
         core = fields.octets(drawn.senders, drawn.to, drawn.subjects) + lengths(referred)
         core += np.where(undated, len(_MESSAGE_ID), dates.itemsize) + written.itemsize
         # Sizes are drawn for header and recipients near those of the message, so that each goes with the other.
         ranks = draws.near(drawn.size_draws, "header")
         recipients = draw_counts(self._recipients, draws.near(ranks, "recipients", 64))[:count]
         wanted = self._header_sizes.draw(ranks)[:count]
-        room = drawn.octets - core - 2 - self._leads.octets[drawn.leads]
+        room = drawn.octets - core - 2 - self._prefixes.octets[drawn.prefixes]
         contents = self._content_numbers(drawn, room)
         in_content = self._content_octets[contents] + (drawn.shapes > _HTML) * (_TOKEN_OCTETS - len(b"%b"))
         room -= in_content + _LEAST[drawn.shapes]
@@ -293,13 +295,13 @@ class Renderer:
         for at, token in zip(multipart.tolist(), drawn.tokens[multipart].tolist(), strict=True):
             content[at] %= token
         columns = fields.columns(drawn.senders, drawn.to, copied, drawn.subjects)
-        parts = (*before, *columns, dated, identities, referred, *after, content)
+        parts = (*before, *columns, dated, message_ids, referred, *after, content)
         octets = in_others + core + in_copied + in_content + 2
         made = Column(list(map(b"".join, zip(*parts, strict=True))), octets)
         for at in np.flatnonzero(room < 0).tolist():
             sender, recipient = (fields.addresses[who] for who in (drawn.senders[at], drawn.to[at]))
             broken = mime.BROKEN_FIELDS if contents[at] == len(self._contents.texts) - 1 else b""
-            made.texts[at] = headers.short(sender, recipient, dated[at], identities[at], broken)
+            made.texts[at] = headers.short(sender, recipient, dated[at], message_ids[at], broken)
             made.octets[at] = len(made.texts[at])
             drawn.shapes[at], drawn.charsets[at] = _BARE, _ASCII
         return made
@@ -327,34 +329,34 @@ class Renderer:
         there = there + _SIGNED_FIELDS * (in_signed > 0)
         for at in np.flatnonzero(in_sealed).tolist():
             there[at] += _SEALED_FIELDS * sealed[at].count(b"ARC-Seal:")
-        hops, in_received, places = self._traces.within(
+        hops, in_received, places = self._trace_headers.within(
             draws.below("way", trace_headers.VARIANTS)[:count],
             draw_counts(self._received, draws.near(ranks, "received"))[:count],
             self._fields.address_octets[drawn.to],
             np.maximum(to_fill - used, LONGEST_HOP * (used > 0)),
         )
         gone = np.flatnonzero(hops)
-        minutes, numbers = drawn.moments.minutes[gone].tolist(), hexadecimal(drawn.numbers[gone], 10).tolist()
+        minutes, numbers = drawn.times.minutes[gone].tolist(), hexadecimal(drawn.numbers[gone], 10).tolist()
         to = map(self._fields.addresses.__getitem__, drawn.to[gone].tolist())
         received = [b""] * count
-        filled = self._traces.filled(places[gone], zip(minutes, numbers, to, strict=True))
+        filled = self._trace_headers.filled(places[gone], zip(minutes, numbers, to, strict=True))
         for at, fields in zip(gone.tolist(), filled, strict=True):
             received[at] = fields
         before: list[Iterable[bytes]] = [column for column in (received, sealed, signed) if column]
         used += in_received
-        if self._extras is None:
+        if self._extra_fields is None:
             return before, [], used
         wanted = draw_counts(self._field_counts, draws.near(ranks, "fields"))[:count]
         variants = draws.below("extras", extra_fields.VARIANTS)[:count]
-        first, long, in_extras = self._extras.within(variants, wanted - there - hops, to_fill - used)
-        return before, [self._extras.first(first), self._extras.long(long)], used + in_extras
+        first, long, in_extras = self._extra_fields.within(variants, wanted - there - hops, to_fill - used)
+        return before, [self._extra_fields.first(first), self._extra_fields.long(long)], used + in_extras
 
     def _signed(
         self, draws: Draws, drawn: _Drawn, kind: str, words: int, limit: NDArray[np.int64]
     ) -> tuple[list[bytes], NDArray[np.int64]]:
         """Give DKIM or ARC fields for their share of messages, where they have room, and their octets."""
         share, since = self._signing[kind]
-        octets, epochs = np.zeros(len(drawn.numbers), dtype=np.int64), drawn.moments.epochs
+        octets, epochs = np.zeros(len(drawn.numbers), dtype=np.int64), drawn.times.epochs
         if not share:
             return [], octets
         at = np.flatnonzero(draws.hits(kind, share)[: len(epochs)] & (epochs >= since))
@@ -374,28 +376,28 @@ class Renderer:
         needed = self._content_octets[contents] + (drawn.shapes > _HTML) * (_TOKEN_OCTETS - len(b"%b"))
         drawn.shapes[(room < needed + _LEAST[drawn.shapes]) & (drawn.shapes != _BARE)] = _PLAIN
         contents = drawn.shapes * len(Charset) + drawn.charsets
-        contents[drawn.struck.get("broken-mime", np.False_)] = len(self._contents.texts) - 1
+        contents[drawn.faulty.get("broken-mime", np.False_)] = len(self._contents.texts) - 1
         return contents
 
-    def _put_bodies(self, draft: BlockAssembly, draws: Draws, drawn: _Drawn, octets: NDArray[np.int64]) -> None:
+    def _put_bodies(self, assembly: BlockAssembly, draws: Draws, drawn: _Drawn, octets: NDArray[np.int64]) -> None:
         attachments = draws.attachments(_ATTACHING[drawn.shapes], self._recipe.chosen_unique_share)
-        letters = Letters(
+        bodies = BodyDraws(
             np.arange(len(octets)),
             drawn.charsets,
             self._pools[drawn.charsets],
             self._html_pools[drawn.charsets],
             drawn.tokens,
             drawn.to,
-            drawn.leads,
+            drawn.prefixes,
             self._fields.greetings,
-            self._leads,
+            self._prefixes,
             attachments,
-            mime.attachment_kinds(self._look.era),
+            mime.attachment_kinds(self._profile.era),
         )
         for number in distinct(drawn.shapes)[0].tolist():
             at = np.flatnonzero(drawn.shapes == number)
-            draft.group(at)
-            mime.put_bodies(draft, _SHAPES[number], letters.part(at), octets[at])
+            assembly.group(at)
+            mime.put_bodies(assembly, _SHAPES[number], bodies.part(at), octets[at])
 
 
 def _fields_in(content: bytes) -> int:
@@ -403,20 +405,20 @@ def _fields_in(content: bytes) -> int:
     return content.count(b"\r\n") - content.count(b"\r\n\t") - 1
 
 
-def _leads(recipe: Recipe) -> list[bytes]:
+def _prefixes(recipe: Recipe) -> list[bytes]:
     """Give what every set of faults puts before the text; bit n of a place is the nth fault of the recipe."""
-    leads = [b""]
+    prefixes = [b""]
     for name, _ in recipe.faults:
-        leads += [lead + FAULTS[name].body for lead in leads]
-    return leads
+        prefixes += [prefix + FAULTS[name].body for prefix in prefixes]
+    return prefixes
 
 
 def _kinds(recipe: Recipe) -> list[str]:
-    """Give the kinds of pools for text in each charset, then for HTML; what the look has not, any will do."""
+    """Give the kinds of pools for text in each charset, then for HTML; where the profile has none, any will do."""
     if recipe.body is Body.NOISE:
         return ["noise"] * 2 * len(Charset)
-    shapes = {shape for shape, weight in recipe.chosen_look.shapes if weight}
-    used = {charset for charset, _ in recipe.chosen_look.charsets} | {Charset.ASCII}
+    shapes = {shape for shape, weight in recipe.chosen_profile.shapes if weight}
+    used = {charset for charset, _ in recipe.chosen_profile.charsets} | {Charset.ASCII}
     html = shapes & {Shape.HTML, Shape.ALTERNATIVE, Shape.NESTED, Shape.RELATED}
     return [
         *(charset.pool if charset in used else "ascii" for charset in Charset),

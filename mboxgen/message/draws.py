@@ -75,9 +75,9 @@ class Draws:
         moved = (raw >> np.uint64(1)) + self.raw(stream) // np.uint64(part) - away
         return np.where(moved >> np.uint64(63), ~moved, moved) << np.uint64(1)
 
-    def threads(self, look: MailProfile) -> tuple[NDArray[np.int64], dict[int, list[int]]]:
+    def threads(self, profile: MailProfile) -> tuple[NDArray[np.int64], dict[int, list[int]]]:
         """Give each message's thread, and for replies the places in the block of the thread's earlier messages."""
-        if not look.threads:
+        if not profile.threads:
             return np.arange(self.messages), {}
         lengths = np.array(_THREAD_LENGTHS)[self.choose("thread", _THREAD_WEIGHTS)]
         order, threads = self.raw("thread order"), np.empty(self.messages, dtype=np.int64)

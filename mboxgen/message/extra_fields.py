@@ -2,7 +2,7 @@
 
 Takes     the name of a set, people; how many fields and octets a message has room for
 Gives     for each message the first fields of its set, and one long field that fills up the octets wanted
-Not here  Received (traces), DKIM and ARC (signatures), the fields that every message has (headers)
+Not here  Received (trace_headers), DKIM and ARC (signatures), the fields that every message has (headers)
 
 The commonest fields come first, so that a header of few fields has those. Every set has several variants, which
 differ in what the fields say. Tools and fields are those of the set's time.
@@ -83,7 +83,7 @@ X-Virus-Status: Clean
 X-Quarantine-ID: <%(x)b>
 X-Policy-Version: %(n)d.%(n)d
 """
-EXTRAS: Mapping[str, str] = {
+FIELD_SETS: Mapping[str, str] = {
     "list": _LIST_FIELDS + """User-Agent: Mutt/1.%(n)d (2017-07-15)
 X-Gm-Message-State: %(b)b%(b)b
 X-Google-Smtp-Source: %(b)b%(b)b
@@ -267,11 +267,11 @@ _LONG_FIELDS = {
 }  # fmt: skip
 
 
-class Extras:
-    """The fields of a set, of at most `most` octets."""
+class ExtraFields:
+    """The fields of a set, of at most `max_octets` octets."""
 
-    def __init__(self, seed: int, name: str, people: People, most: int) -> None:
-        forms = fields_of(EXTRAS[name])
+    def __init__(self, seed: int, name: str, people: People, max_octets: int) -> None:
+        forms = fields_of(FIELD_SETS[name])
         written, ends = [], []
         for variant in range(VARIANTS):
             draws = iter(streams.raw(seed, f"extras {name}", variant, 8 * (len(forms) + 1)).tolist())
@@ -291,7 +291,7 @@ class Extras:
             ends.append(cuts)
         self._first = Table(written)
         self._ends = np.array(ends)
-        self._long = Table([b"", *_long_fields(seed, _LONG_FIELDS[name], most)])
+        self._long = Table([b"", *_long_fields(seed, _LONG_FIELDS[name], max_octets)])
 
     def within(
         self, variants: NDArray[np.int64], fields: NDArray[np.int64], octets: NDArray[np.int64]
@@ -338,12 +338,12 @@ def _base64(words: list[int]) -> bytes:
     return base64.b64encode(b"".join(word.to_bytes(8, "little") for word in words)[:30])
 
 
-def _long_fields(seed: int, name: bytes, most: int) -> list[bytes]:
-    """Give one field at many lengths up to `most`: base64 in folded lines, as filters write their findings."""
-    raw = streams.raw(seed, "long field", 0, most // 8 + 8).astype("<u8").tobytes()
+def _long_fields(seed: int, name: bytes, max_octets: int) -> list[bytes]:
+    """Give one field at many lengths up to `max_octets`: base64 in folded lines, as filters write their findings."""
+    raw = streams.raw(seed, "long field", 0, max_octets // 8 + 8).astype("<u8").tobytes()
     text = base64.b64encode(raw)
     made, aim = [], 60.0
-    while aim <= most:
+    while aim <= max_octets:
         kept = text[: int(aim)]
         lines = [kept[at : at + _LINE_OCTETS] for at in range(0, len(kept), _LINE_OCTETS)]
         made.append(name + b":\r\n\t" + b"\r\n\t".join(lines) + b"\r\n")

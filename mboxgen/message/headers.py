@@ -1,9 +1,9 @@
 """The header of a message, and its From_ line.
 
-Takes     people, times, identities: by column, for a block of messages
+Takes     people, times, Message-IDs: by column, for a block of messages
 Gives     header fields as octets with CRLF; From_ lines
-Not here  trace fields (traces), signatures, what clients and lists add (extras), MIME fields and the body (mime), who
-          writes to whom (blocks)
+Not here  trace fields (trace_headers), signatures, what clients and lists add (extra_fields), MIME fields and the
+          body (mime), who writes to whom (blocks)
 
 RFC 5322 section 3.6: From, Date, Message-ID, To, Subject at most once; lines below 78 where they can be folded. A field
 is a look-up in a table of ready ones, and a header one join.
@@ -35,7 +35,7 @@ _CLOCKS = np.array([b"%02d:%02d" % divmod(minute, 60) for minute in range(1440)]
 _SECONDS = np.array([b":%02d" % second for second in range(60)])
 
 
-class Moments:
+class MessageTimes:
     """The times of messages, UTC. The second of the Date lies before those of the trace and of the From_ line."""
 
     def __init__(self, epochs: NDArray[np.int64]) -> None:
@@ -67,7 +67,7 @@ def _day(number: int) -> tuple[bytes, bytes, bytes]:
     )
 
 
-class Identities:
+class MessageIds:
     """Message-IDs: a message's number, what tells the recipe's corpus from all others, and a domain.
 
     `digest` is Recipe.digest: with the seed alone, corpora of two presets would share all of them.
@@ -84,16 +84,19 @@ class Identities:
 class Fields:
     """Ready fields of everyone who writes, and what they write about.
 
-    Senders and subjects from `wide` on are in UTF-8; subjects come as they are, then again as replies. Recipients stand
-    in a circle: the first is in To, those after it in Cc, so that any number of them is one slice.
+    The last senders (`utf8_senders`) and subjects are in UTF-8; subjects come as they are, then again as replies.
+    Recipients stand in a circle: the first is in To, those after it in Cc, so that any number of them is one slice.
     """
 
     def __init__(self, seed: int, people: People) -> None:
         persons = people.persons
-        wide = [person for person in persons if not person.utf8_address.isascii()]
-        self.wide_senders, self.wide_subjects = range(len(persons), len(persons) + len(wide)), 2 * len(people.subjects)
-        mailboxes = [person.mailbox for person in persons] + [person.utf8_mailbox for person in wide]
-        self.addresses = [person.address for person in (*persons, *wide)]
+        utf8 = [person for person in persons if not person.utf8_address.isascii()]
+        self.utf8_senders, self.first_utf8_subject = (
+            range(len(persons), len(persons) + len(utf8)),
+            2 * len(people.subjects),
+        )
+        mailboxes = [person.mailbox for person in persons] + [person.utf8_mailbox for person in utf8]
+        self.addresses = [person.address for person in (*persons, *utf8)]
         self.address_octets = np.array([len(address) for address in self.addresses])
         self.persons = len(persons)
         self.openings = Table([b"From %b" % address for address in self.addresses])
@@ -145,16 +148,16 @@ class Fields:
         return [self._senders.pick(senders), self._first.pick(to), copied, self._subjects.pick(subjects)]
 
 
-def references(identities: list[bytes], earlier: list[int]) -> bytes:
+def references(message_ids: list[bytes], earlier: list[int]) -> bytes:
     """Give In-Reply-To and References for a reply; `earlier` are the thread's messages before it, oldest first."""
     kept = earlier if len(earlier) <= MAX_REFERENCES else [earlier[0], *earlier[1 - MAX_REFERENCES :]]
-    written = [identities[number] for number in kept]
+    written = [message_ids[number] for number in kept]
     return b"In-Reply-To: %b\r\nReferences: %b\r\n" % (written[-1], b"\r\n ".join(written))
 
 
-def short(sender: bytes, recipient: bytes, dated: bytes, identity: bytes, content: bytes) -> bytes:
+def short(sender: bytes, recipient: bytes, dated: bytes, message_id: bytes, content: bytes) -> bytes:
     """Give the shortest header that every reader takes, for messages that have no room.
 
-    `dated` is the Date field, if any, and the name of the field that the identity is in.
+    `dated` is the Date field, if any, and the name of the Message-ID field.
     """
-    return b"From: %b\r\nTo: %b\r\nSubject: note\r\n%b%b\r\n%b\r\n" % (sender, recipient, dated, identity, content)
+    return b"From: %b\r\nTo: %b\r\nSubject: note\r\n%b%b\r\n%b\r\n" % (sender, recipient, dated, message_id, content)

@@ -1,8 +1,8 @@
 """Bodies, to the octet, in one of eight MIME shapes.
 
-Takes     letters (what was drawn for messages of one shape), the number of octets each body must have
-Gives     columns put into a draft: fixed octets, and runs still to be cut from a pool
-Not here  cutting the runs (shelf), header fields other than the content's (headers)
+Takes     what was drawn for messages of one shape (BodyDraws), the number of octets each body must have
+Gives     columns of a block assembly: fixed octets, and runs still to be cut from a pool
+Not here  cutting the runs (pool_set), header fields other than the content's (headers)
 
 What a shape adds is counted first, attachments get what base64 can make of their share, and the text takes the rest,
 so the sum is exact. A boundary begins with "=_", which neither base64 nor quoted-printable can contain (RFC 2045
@@ -85,11 +85,12 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
-class Letters:
+class BodyDraws:
     """What was drawn for messages of one shape, by column.
 
-    charsets and pools are places in CHARSETS and on the shelf; tokens are unique in the corpus and equally long;
-    greetings and leads, which faults put before the text, are numbers in their tables, the last greeting is empty;
+    charsets and pools are places in CHARSETS and in the pool set; tokens are unique in the corpus and equally long;
+    greetings and prefixes (lines before the text, of faults or wide) are numbers in their tables, the last greeting is
+    empty;
     attachments are found by a message's place in the block, `kinds` is what their kinds stand for.
     """
 
@@ -99,23 +100,23 @@ class Letters:
     html_pools: NDArray[np.int64]
     tokens: NDArray[np.bytes_]
     greetings: NDArray[np.int64]
-    leads: NDArray[np.int64]
+    prefixes: NDArray[np.int64]
     ready_greetings: Table
-    ready_leads: Table
+    ready_prefixes: Table
     attachments: Mapping[int, list[Attachment]]
     kinds: tuple[tuple[bytes, bytes, bytes], ...]
 
-    def part(self, at: NDArray[np.int64]) -> Letters:
+    def part(self, at: NDArray[np.int64]) -> BodyDraws:
         """Those of some messages."""
         return replace(
             self, at=at, charsets=self.charsets[at], pools=self.pools[at], html_pools=self.html_pools[at],
-            tokens=self.tokens[at], greetings=self.greetings[at], leads=self.leads[at],
+            tokens=self.tokens[at], greetings=self.greetings[at], prefixes=self.prefixes[at],
         )  # fmt: skip
 
     @property
-    def lead_octets(self) -> NDArray[np.int64]:
-        """The octets of each lead."""
-        return self.ready_leads.octets[self.leads]
+    def prefix_octets(self) -> NDArray[np.int64]:
+        """The octets of each prefix."""
+        return self.ready_prefixes.octets[self.prefixes]
 
 
 def _multipart_fields(kind: bytes, extra: bytes = b"") -> bytes:
@@ -147,70 +148,70 @@ def content_fields(shape: Shape, charset: Charset) -> bytes:
     return _FIELDS[shape]
 
 
-def put_bodies(draft: BlockAssembly, shape: Shape, letters: Letters, octets: NDArray[np.int64]) -> None:
-    """Put bodies of exactly `octets` octets, at least their shape's least and the lead, into the draft."""
+def put_bodies(assembly: BlockAssembly, shape: Shape, bodies: BodyDraws, octets: NDArray[np.int64]) -> None:
+    """Put bodies of exactly `octets` octets, at least their shape's least and the prefix, into the assembly."""
     match shape:
         case Shape.BARE | Shape.PLAIN:
-            _put_plain(draft, letters, octets)
+            _put_plain(assembly, bodies, octets)
         case Shape.HTML:
-            _put_html(draft, letters, octets, lead=True)
+            _put_html(assembly, bodies, octets, with_prefix=True)
         case Shape.ALTERNATIVE:
-            _put_alternative(draft, letters, octets, b"")
+            _put_alternative(assembly, bodies, octets, b"")
         case Shape.SIGNED:
-            _put_signed(draft, letters, octets)
+            _put_signed(assembly, bodies, octets)
         case Shape.MIXED | Shape.NESTED | Shape.RELATED:
-            _put_mixed(draft, letters, octets, shape)
+            _put_mixed(assembly, bodies, octets, shape)
 
 
-def _put_plain(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64]) -> None:
-    room = octets - letters.lead_octets
-    polite, ready = room >= _COURTESY, letters.ready_greetings
-    greetings = np.where(polite, letters.greetings, len(ready.texts) - 1)
-    references = rows(len(octets), b"\r\nRef. ", letters.tokens, b"\r\n")
-    draft.picked(letters.ready_leads, letters.leads)
-    draft.picked(ready, greetings)
-    draft.run(letters.pools, room - ready.octets[greetings] - polite * references.itemsize)
-    draft.fixed(np.where(polite, references, b"").tolist(), polite * references.itemsize)
+def _put_plain(assembly: BlockAssembly, bodies: BodyDraws, octets: NDArray[np.int64]) -> None:
+    room = octets - bodies.prefix_octets
+    polite, ready = room >= _COURTESY, bodies.ready_greetings
+    greetings = np.where(polite, bodies.greetings, len(ready.texts) - 1)
+    references = rows(len(octets), b"\r\nRef. ", bodies.tokens, b"\r\n")
+    assembly.picked(bodies.ready_prefixes, bodies.prefixes)
+    assembly.picked(ready, greetings)
+    assembly.run(bodies.pools, room - ready.octets[greetings] - polite * references.itemsize)
+    assembly.fixed(np.where(polite, references, b"").tolist(), polite * references.itemsize)
 
 
-def _put_html(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64], lead: bool) -> None:
-    draft.same(_HTML_HEAD)
-    if lead:
-        draft.picked(letters.ready_leads, letters.leads)
-        octets = octets - letters.lead_octets
-    draft.run(letters.html_pools, octets - len(_HTML_HEAD) - len(_HTML_TAIL))
-    draft.same(_HTML_TAIL)
+def _put_html(assembly: BlockAssembly, bodies: BodyDraws, octets: NDArray[np.int64], with_prefix: bool) -> None:
+    assembly.same(_HTML_HEAD)
+    if with_prefix:
+        assembly.picked(bodies.ready_prefixes, bodies.prefixes)
+        octets = octets - bodies.prefix_octets
+    assembly.run(bodies.html_pools, octets - len(_HTML_HEAD) - len(_HTML_TAIL))
+    assembly.same(_HTML_TAIL)
 
 
-def _put_alternative(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64], prefix: bytes) -> None:
+def _put_alternative(assembly: BlockAssembly, bodies: BodyDraws, octets: NDArray[np.int64], nesting: bytes) -> None:
     """Text and HTML; the boundary is the token after "=_" and the prefix."""
-    plain = _for_each(letters, b"--=_" + prefix + b"%b\r\n%b\r\n", _PLAIN_FIELDS)
-    html = _for_each(letters, b"\r\n--=_" + prefix + b"%b\r\n%b\r\n", _HTML_FIELDS)
-    ends = rows(len(octets), b"\r\n--=_" + prefix, letters.tokens, b"--\r\n")
+    plain = _for_each(bodies, b"--=_" + nesting + b"%b\r\n%b\r\n", _PLAIN_FIELDS)
+    html = _for_each(bodies, b"\r\n--=_" + nesting + b"%b\r\n%b\r\n", _HTML_FIELDS)
+    ends = rows(len(octets), b"\r\n--=_" + nesting, bodies.tokens, b"--\r\n")
     room = octets - lengths(plain) - lengths(html) - ends.itemsize
-    in_plain = np.maximum(letters.lead_octets + 2, room * 3 // 10)
-    draft.fixed(plain)
-    _put_plain(draft, letters, in_plain)
-    draft.fixed(html)
-    _put_html(draft, letters, room - in_plain, lead=False)
-    draft.fixed(ends.tolist())
+    in_plain = np.maximum(bodies.prefix_octets + 2, room * 3 // 10)
+    assembly.fixed(plain)
+    _put_plain(assembly, bodies, in_plain)
+    assembly.fixed(html)
+    _put_html(assembly, bodies, room - in_plain, with_prefix=False)
+    assembly.fixed(ends.tolist())
 
 
-def _put_signed(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64]) -> None:
-    heads = _for_each(letters, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
-    tokens = letters.tokens.tolist()
+def _put_signed(assembly: BlockAssembly, bodies: BodyDraws, octets: NDArray[np.int64]) -> None:
+    heads = _for_each(bodies, b"--=_%b\r\n%b\r\n", _PLAIN_FIELDS)
+    tokens = bodies.tokens.tolist()
     middles = [_SIGNATURE_HEAD % token for token in tokens]
     ends = [b"-----END PGP SIGNATURE-----\r\n\r\n--=_%b--\r\n" % token for token in tokens]
     signature = parts.base64_octets(_SIGNATURE)
-    draft.fixed(heads)
-    _put_plain(draft, letters, octets - lengths(heads) - lengths(middles) - signature - lengths(ends))
-    draft.fixed(middles)
-    draft.run(_base64(draft, len(ends)), np.full(len(ends), signature))
-    draft.fixed(ends)
+    assembly.fixed(heads)
+    _put_plain(assembly, bodies, octets - lengths(heads) - lengths(middles) - signature - lengths(ends))
+    assembly.fixed(middles)
+    assembly.run(_base64(assembly, len(ends)), np.full(len(ends), signature))
+    assembly.fixed(ends)
 
 
-def _put_mixed(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64], shape: Shape) -> None:
-    tokens = letters.tokens.tolist()
+def _put_mixed(assembly: BlockAssembly, bodies: BodyDraws, octets: NDArray[np.int64], shape: Shape) -> None:
+    tokens = bodies.tokens.tolist()
     ends = [b"\r\n--=_%b--\r\n" % token for token in tokens]
     if shape is Shape.NESTED:
         in_text = Shape.ALTERNATIVE.least_body
@@ -218,37 +219,37 @@ def _put_mixed(draft: BlockAssembly, letters: Letters, octets: NDArray[np.int64]
     else:
         in_text = Shape.HTML.least_body if shape is Shape.RELATED else 2
         fields = _HTML_FIELDS if shape is Shape.RELATED else _PLAIN_FIELDS
-        heads = _for_each(letters, b"--=_%b\r\n%b\r\n", fields)
-    least = letters.lead_octets + in_text
+        heads = _for_each(bodies, b"--=_%b\r\n%b\r\n", fields)
+    least = bodies.prefix_octets + in_text
     room = octets - lengths(heads) - lengths(ends)
     to_share = (room - np.maximum(least, np.minimum(_MAX_TEXT, room // 3))).tolist()
-    attachments = map(letters.attachments.__getitem__, letters.at.tolist())
+    attachments = map(bodies.attachments.__getitem__, bodies.at.tolist())
     related = shape is Shape.RELATED
-    fitted = [_fit(letters.kinds, related, *each) for each in zip(tokens, attachments, to_share, strict=True)]
+    fitted = [_fit(bodies.kinds, related, *each) for each in zip(tokens, attachments, to_share, strict=True)]
     text_octets = room - np.array([sum(len(head) + run for head, run, _ in attached) for attached in fitted], np.int64)
-    draft.fixed(heads)
+    assembly.fixed(heads)
     if shape is Shape.NESTED:
-        _put_alternative(draft, letters, text_octets, b"a")
+        _put_alternative(assembly, bodies, text_octets, b"a")
     elif related:
-        _put_html(draft, letters, text_octets, lead=True)
+        _put_html(assembly, bodies, text_octets, with_prefix=True)
     else:
-        _put_plain(draft, letters, text_octets)
+        _put_plain(assembly, bodies, text_octets)
     for number in range(MAX_ATTACHMENTS):
         attached = [fits[number] if number < len(fits) else (b"", 0, 0) for fits in fitted]
-        draft.fixed([head for head, _, _ in attached])
+        assembly.fixed([head for head, _, _ in attached])
         runs, copies = np.array([(run, copy) for _, run, copy in attached], dtype=np.int64).T
-        draft.run(_base64(draft, len(runs)), runs, copies)
-    draft.fixed(ends)
+        assembly.run(_base64(assembly, len(runs)), runs, copies)
+    assembly.fixed(ends)
 
 
-def _for_each(letters: Letters, form: bytes, fields: tuple[bytes, ...]) -> list[bytes]:
+def _for_each(bodies: BodyDraws, form: bytes, fields: tuple[bytes, ...]) -> list[bytes]:
     """Give a form filled with each message's token and the fields of its charset."""
-    pairs = zip(letters.tokens.tolist(), letters.charsets.tolist(), strict=True)
+    pairs = zip(bodies.tokens.tolist(), bodies.charsets.tolist(), strict=True)
     return [form % (token, fields[charset]) for token, charset in pairs]
 
 
-def _base64(draft: BlockAssembly, count: int) -> NDArray[np.int64]:
-    return np.full(count, draft.shelf.numbers["base64"])
+def _base64(assembly: BlockAssembly, count: int) -> NDArray[np.int64]:
+    return np.full(count, assembly.pool_set.numbers["base64"])
 
 
 def _fit(

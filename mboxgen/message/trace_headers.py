@@ -1,11 +1,11 @@
-"""Received fields: the way that a message took.
+"""Trace headers: the Received fields of a message.
 
 Takes     people, whether the time knows ESMTPS, how many hops and octets a message may have
 Gives     Received fields, built once per seed and filled for each message
-Not here  the other fields (headers, signatures, extras), who writes to whom (blocks)
+Not here  the other fields (headers, signatures, extra_fields), who writes to whom (blocks)
 
 There are at most 20: Postfix stops at 50, sendmail at 25. Every time in a message lies in the minute of its Date, so a
-trace is built once and gets its minute when it is used.
+trace header is built once and gets its minute when it is used.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ LONGEST_HOP = 320  # hosts have at most 26 octets, addresses 52
 _Values = tuple[bytes, ...]
 _Choice = Callable[[_Values], _Values]
 _PLACE = re.compile(rb"%\((.)\)b")
-_KEYS = b"dir"  # minute, identity, recipient
+_KEYS = b"dir"  # minute, queue id, recipient
 _MINUTE_OCTETS = len(b"Fri, 21 Nov 2025 22:55")
-_IDENTITY_OCTETS = 10
+_QUEUE_ID_OCTETS = 10
 
 
 class TraceHeaders:
-    """Ways of every length up to `most` hops, in variants."""
+    """Trace headers of every length up to `max_hops` hops, in variants."""
 
-    def __init__(self, seed: int, people: People, protocol: bytes, most: int) -> None:
+    def __init__(self, seed: int, people: People, protocol: bytes, max_hops: int) -> None:
         self._forms: list[tuple[bytes, _Choice]] = []
         fixed, recipients = [], []
         for variant in range(VARIANTS):
             draws = itertools.cycle(streams.raw(seed, "traces", variant, 128).tolist())
-            for template in _ways(draws, people, protocol, min(most, MAX_RECEIVED)):
+            for template in _templates(draws, people, protocol, min(max_hops, MAX_RECEIVED)):
                 keys = _PLACE.findall(template)
                 # By place and not by name: a third less to do for each message.
                 self._forms.append(
                     (_PLACE.sub(b"%b", template), itemgetter(*map(_KEYS.index, keys)) if keys else _nothing)
                 )
-                filled = {b"d": b"-" * _MINUTE_OCTETS, b"i": b"0" * _IDENTITY_OCTETS, b"r": b""}
+                filled = {b"d": b"-" * _MINUTE_OCTETS, b"i": b"0" * _QUEUE_ID_OCTETS, b"r": b""}
                 fixed.append(len(template % filled))
                 recipients.append(keys.count(b"r"))
         self._fixed = np.array(fixed).reshape(VARIANTS, -1)
@@ -65,14 +65,14 @@ class TraceHeaders:
         recipient_octets: NDArray[np.int64],
         octets: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Choose ways of at most so many hops and octets: the hops, their octets, and the places for `filled`."""
+        """Choose trace headers of at most so many hops and octets: hops, octets, and places for `filled`."""
         lengths = self._fixed[variants] + self._recipients[variants] * recipient_octets[:, None]
         kept = np.minimum((lengths <= octets[:, None]).sum(axis=1) - 1, np.minimum(hops, lengths.shape[1] - 1))
         kept = np.maximum(kept, 0)
         return kept, np.take_along_axis(lengths, kept[:, None], axis=1)[:, 0], variants * lengths.shape[1] + kept
 
     def filled(self, places: NDArray[np.int64], values: Iterable[_Values]) -> list[bytes]:
-        """Give the fields; `values` are each message's minute, identity and recipient."""
+        """Give the fields; `values` are each message's minute, queue id and recipient."""
         forms = map(self._forms.__getitem__, places.tolist())
         return [text % chosen(value) for (text, chosen), value in zip(forms, values, strict=True)]
 
@@ -81,12 +81,12 @@ def _nothing(_: _Values) -> _Values:
     return ()
 
 
-def _ways(draws: Iterator[int], people: People, protocol: bytes, most: int) -> list[bytes]:
-    """Give templates of 0 to `most` hops, for `%` with the keys d (minute), i (identity) and r (recipient)."""
+def _templates(draws: Iterator[int], people: People, protocol: bytes, max_hops: int) -> list[bytes]:
+    """Give templates of 0 to `max_hops` hops, for `%` with the keys d (minute), i (queue id) and r (recipient)."""
     hosts = people.hosts
-    path = [hosts[next(draws) % len(hosts)] for _ in range(most + 1)]
-    hops = [_received(next(draws), path[hop], path[hop - 1], hop, protocol) for hop in range(1, most + 1)]
-    return [b"".join(hops[:number]) for number in range(most + 1)]
+    path = [hosts[next(draws) % len(hosts)] for _ in range(max_hops + 1)]
+    hops = [_received(next(draws), path[hop], path[hop - 1], hop, protocol) for hop in range(1, max_hops + 1)]
+    return [b"".join(hops[:number]) for number in range(max_hops + 1)]
 
 
 def _received(draw: int, there: bytes, here: bytes, hop: int, protocol: bytes) -> bytes:

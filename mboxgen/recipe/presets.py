@@ -1,7 +1,7 @@
 """Named distributions of message sizes, each with its source.
 
-Gives     PRESETS: name → Preset (sizes, source, one line of words, the look that fits)
-Not here  how they are drawn (distributions), what a look means (looks)
+Gives     PRESETS: name → Preset (sizes, source, one line of words, the mail profile that fits)
+Not here  how they are drawn (distributions), what a mail profile means (profiles)
 
 Sizes are octets of the whole message with CRLF, headers included. Tables were checked on 2026-11-21; what a source
 does not say (the unit of a "KB", the ends of a table) is said in `words` or in a comment here.
@@ -29,12 +29,12 @@ POSTFIX_LIMIT = 10_240_000
 
 @dataclass(frozen=True)
 class Preset:
-    """A named distribution of sizes; `look` names the structure that messages of this kind have."""
+    """A named distribution of sizes; `profile` names the structure that messages of this kind have."""
 
     name: str
     source: str
     words: str
-    look: str
+    profile: str
     make: Callable[[str], Sizes]
 
     @cached_property

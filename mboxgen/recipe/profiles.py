@@ -1,12 +1,12 @@
-"""What kind of mail a corpus looks like.
+"""Mail profiles: what kind of mail a corpus is like.
 
-Gives     LOOKS: name → Look (MIME shapes, charsets, sizes and numbers of header fields, people, threads), each with
-          where it was seen; Era: when it was sent
-Not here  sizes (presets), how a shape is built (mime), how a header is built (headers), further fields (extras)
+Gives     PROFILES: name → MailProfile (MIME shapes, charsets, sizes and numbers of header fields, people, threads),
+          each with where it was seen; Era: when it was sent
+Not here  sizes (presets), how a shape is built (mime), how a header is built (headers), further fields (extra_fields)
 
 Shapes and charsets are percent of messages; headers (octets), fields, received and recipients (To and Cc together) are
 quantiles: percent, value. Where `source` names an archive, p50 and above were measured there; quantiles below p50 are a
-choice unless the archive has them. tests/mboxgen/test_looks.py holds the presets to their sources.
+choice unless the archive has them. tests/mboxgen/test_profiles.py holds the presets to their sources.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class MailProfile:
     headers       octets of the header, its last blank line included; short messages get a shorter one
     dkim, arc     shares of messages with a DKIM-Signature, and with complete ARC sets
     wide          share of messages whose longest line is above 78 octets
-    extras        which further fields there are, a name in extras.EXTRAS; None: none, whatever `fields` says
+    extra_fields  which further fields there are, a name in extra_fields.FIELD_SETS; None: none, whatever `fields` says
     unique_share  the share of attachments that occur once
     """
 
@@ -120,7 +120,7 @@ class MailProfile:
     dkim: float = 0.0
     arc: float = 0.0
     wide: float = 0.0
-    extras: str | None = None
+    extra_fields: str | None = None
     locales: str = "en_US"
     threads: bool = False
     unique_share: float = 1.0
@@ -165,7 +165,7 @@ _ALL = (
         _FEW_RECIPIENTS,
         dkim=85,
         arc=10,
-        extras="personal",
+        extra_fields="personal",
         locales="en_US de_DE fr_FR es_ES",
         threads=True,
     ),
@@ -187,7 +187,7 @@ _ALL = (
         (("0", 1), ("10", 2), ("50", 6), ("95", 10), ("99", 13), ("100", 18)),
         _FEW_RECIPIENTS,
         wide=25,
-        extras="personal-2002",
+        extra_fields="personal-2002",
         locales="en_US de_DE fr_FR es_ES",
         threads=True,
     ),
@@ -210,7 +210,7 @@ _ALL = (
         dkim=47.3,
         arc=3.0,
         wide=61,
-        extras="list",
+        extra_fields="list",
         locales="en_US de_DE pl_PL",
         threads=True,
     ),
@@ -231,7 +231,7 @@ _ALL = (
         (("0", 1), ("25", 2), ("50", 4), ("90", 19), ("99", 52), ("100", 128)),
         dkim=21.7,
         arc=0.6,
-        extras="list-archive",
+        extra_fields="list-archive",
         locales="en_US de_DE pl_PL",
         threads=True,
     ),
@@ -248,7 +248,7 @@ _ALL = (
         (("0", 1), ("100", 1)),
         dkim=98,
         arc=2,
-        extras="newsletter",
+        extra_fields="newsletter",
         locales="en_US de_DE fr_FR es_ES",
     ),
     MailProfile(
@@ -264,7 +264,7 @@ _ALL = (
         (("0", 8), ("10", 14), ("50", 24), ("99", 40), ("100", 44)),
         (("0", 1), ("50", 4), ("95", 8), ("100", 13)),
         (("0", 1), ("98", 1), ("100", 2)),
-        extras="newsletter-2002",
+        extra_fields="newsletter-2002",
         locales="en_US de_DE fr_FR es_ES",
     ),
     MailProfile(
@@ -286,7 +286,7 @@ _ALL = (
         (("0", 1), ("10", 2), ("50", 4), ("95", 9), ("99", 12), ("100", 16)),
         (("0", 1), ("50", 1), ("90", 9), ("99", 46), ("100", 311)),
         wide=51,
-        extras="spam",
+        extra_fields="spam",
         locales="en_US es_ES",
     ),
     MailProfile(
@@ -304,11 +304,11 @@ _ALL = (
         (("0", 1), ("50", 1), ("75", 3), ("90", 6), ("99", 20), ("100", 60)),
         dkim=60,
         arc=15,
-        extras="corporate",
+        extra_fields="corporate",
         locales="en_US de_DE fr_FR pl_PL ja_JP",
         threads=True,
         unique_share=0.52,
     ),
 )  # fmt: skip
 
-LOOKS: Mapping[str, MailProfile] = MappingProxyType({look.name: look for look in _ALL})
+PROFILES: Mapping[str, MailProfile] = MappingProxyType({profile.name: profile for profile in _ALL})

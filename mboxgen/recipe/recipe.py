@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mboxgen.limited import read_limited
 from mboxgen.recipe.distributions import Mix
 from mboxgen.recipe.faults import FaultError, parse_fault
-from mboxgen.recipe.profiles import LOOKS, MailProfile
+from mboxgen.recipe.profiles import PROFILES, MailProfile
 from mboxgen.recipe.sizes import PRESETS, SizeError, Sizes, format_size, parse_size, parse_sizes
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ class Recipe:
     sizes         texts as parse_sizes takes them, or ("spec2001",): a preset
     count         how many messages; None when sizes say it ("10kb:5") or total_octets limits it
     total_octets  as many messages as fit into this, as delivered
-    look          a name in LOOKS; None: the preset's own, "plain" without preset
-    unique_share  share of attachments that occur once; None: the look's own
+    look          a mail profile, a name in PROFILES; None: the preset's own, "plain" without preset
+    unique_share  share of attachments that occur once; None: the profile's own
     smtputf8      share of messages with addresses and header fields in raw UTF-8
     faults        (name, share of messages), see FAULTS
-    start, days   the dates of the messages rise evenly over this span; None: the look's own
+    start, days   the dates of the messages rise evenly over this span; None: the profile's own
     id_domain     what stands after the @ of Message-IDs
     """
 
@@ -113,12 +113,13 @@ class Recipe:
         except (SizeError, FaultError) as error:
             raise RecipeError(str(error)) from None
         self._check_numbers()
-        if self.look is not None and self.look not in LOOKS:
-            raise RecipeError(f'expected a look ({", ".join(LOOKS)}), got "{self.look}"')
-        if self.chosen_start < self.chosen_look.era.since:
+        if self.look is not None and self.look not in PROFILES:
+            raise RecipeError(f'expected a look ({", ".join(PROFILES)}), got "{self.look}"')
+        profile = self.chosen_profile
+        if self.chosen_start < profile.era.since:
             raise RecipeError(
-                f'mail of the look "{self.chosen_look.name}" has fields that did not exist before '
-                f"{self.chosen_look.era.since}, got --start {self.chosen_start}; choose a later date or another --look"
+                f'mail of the look "{profile.name}" has fields that did not exist before '
+                f"{profile.era.since}, got --start {self.chosen_start}; choose a later date or another --look"
             )
         if self.count is None and self.total_octets is None and self.counts is None:
             raise RecipeError(
@@ -172,20 +173,20 @@ class Recipe:
         return counts
 
     @property
-    def chosen_look(self) -> MailProfile:
-        """The look asked for, or the preset's."""
-        name = self.look or (PRESETS[self.preset].look if self.preset else "plain")
-        return LOOKS[name]
+    def chosen_profile(self) -> MailProfile:
+        """The mail profile asked for, or the preset's."""
+        name = self.look or (PRESETS[self.preset].profile if self.preset else "plain")
+        return PROFILES[name]
 
     @property
     def chosen_start(self) -> dt.date:
-        """The first date asked for, or the look's."""
-        return self.start or self.chosen_look.era.start
+        """The first date asked for, or the profile's."""
+        return self.start or self.chosen_profile.era.start
 
     @property
     def chosen_days(self) -> int:
-        """The span asked for, or the look's."""
-        return self.days or self.chosen_look.era.days
+        """The span asked for, or the profile's."""
+        return self.days or self.chosen_profile.era.days
 
     @cached_property
     def digest(self) -> str:
@@ -198,8 +199,8 @@ class Recipe:
 
     @property
     def chosen_unique_share(self) -> float:
-        """The share asked for, or the look's."""
-        return self.chosen_look.unique_share if self.unique_share is None else self.unique_share
+        """The share asked for, or the profile's."""
+        return self.chosen_profile.unique_share if self.unique_share is None else self.unique_share
 
     @property
     def lf(self) -> bool:
@@ -319,7 +320,7 @@ _FIELDS: Mapping[str, tuple[str, Any]] = {
     "count": ("a whole number", lambda value: ("count", _whole(value))),
     "total_size": (f"a size such as {format_size(10**10)!r}", lambda value: ("total_octets", _size(value))),
     "seed": ("a whole number", lambda value: ("seed", _whole(value))),
-    "look": (f"a look ({', '.join(LOOKS)})", lambda value: ("look", str(value))),
+    "look": (f"a look ({', '.join(PROFILES)})", lambda value: ("look", str(value))),
     "body": ('"prose" or "noise"', lambda value: ("body", Body(value))),
     "unique_share": ("a number from 0 to 1", lambda value: ("unique_share", _share(value))),
     "smtputf8": ("a number from 0 to 1", lambda value: ("smtputf8", _share(value))),

@@ -111,6 +111,6 @@ class PoolSet:
 
 
 @lru_cache(maxsize=4)
-def shelf_of(seed: int, locales: str, kinds: tuple[str, ...]) -> PoolSet:
-    """Give a shelf; the same one again while it is remembered."""
+def pool_set_of(seed: int, locales: str, kinds: tuple[str, ...]) -> PoolSet:
+    """Give the pool set of these kinds; the same one again while it is cached."""
     return PoolSet(seed, locales, kinds)

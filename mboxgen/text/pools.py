@@ -3,10 +3,10 @@
 Takes     lines of at most 76 octets each, built once per seed
 Gives     runs: an exact number of octets, as a slice of whole lines and one filling line
 Refuses   a run of less than two octets: it could not end in CRLF
-Not here  what the lines say (text), runs of many messages at once (shelf), which part uses which pool (mime)
+Not here  what the lines say (prose), runs of many messages at once (pool_set), which part uses which pool (mime)
 
 A body made this way costs a lookup and a copy, not a step per line. Here runs are cut one by one; a block of messages
-has all of its own cut at once (shelf).
+has all of its own cut at once (pool_set).
 """
 
 from __future__ import annotations

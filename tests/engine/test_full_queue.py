@@ -2,13 +2,14 @@
 
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.peers.running import Counts, counts, send
-from tests.peers.scripted import Script, ScriptedServer
+from tests.peers.scripted import PATIENCE_S, Script, ScriptedServer
 from trafficgen import Progress, Security, UnixTarget
 from trafficgen.measure.results import StoppedBy
 
@@ -59,3 +60,37 @@ def test_a_queue_that_stays_full_is_given_up(full: tuple[socket.socket, str], se
     assert counts(results) == Counts(failed=2)
     (failure,) = results.failures
     assert (failure.phase, failure.reason, failure.example) == ("connect", "timed out", "no connection within 0.3 s")
+
+
+class OneAtFirst(socket.socket):
+    """Accepts one connection, and others when it may."""
+
+    accepted = 0
+    more: threading.Event
+
+    def accept(self) -> tuple[socket.socket, object]:
+        assert not self.accepted or self.more.wait(PATIENCE_S)
+        self.accepted += 1
+        return super().accept()
+
+
+def test_sessions_that_wait_for_their_turn_to_connect_hold_no_message(tmp_path: Path) -> None:
+    """100 sessions, 64 of which may connect at a time: whoever is connected sends what the others have not taken."""
+    more = threading.Event()
+
+    class TakesMany(Script):
+        def end_of_data(self) -> None:
+            if self.taken == 120:
+                more.set()
+            super().end_of_data()
+
+    path = str(tmp_path / "socket")
+    with type("OneAtFirstHere", (OneAtFirst,), {"more": more})(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        server = ScriptedServer(TakesMany, listener)
+        server.start()
+        results = send(UnixTarget(path), messages=200, sessions=100)
+        more.set()
+        server.stop()
+    assert counts(results) == Counts(accepted=200)

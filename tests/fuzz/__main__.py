@@ -6,7 +6,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["trafficgen.protocol.smtp", "trafficgen.sink"]):
+with atheris.instrument_imports(include=["trafficgen.protocol", "trafficgen.sink"]):
     from tests.fuzz.targets import TARGETS
 
 target, *options = sys.argv[1:] or ["session"]

@@ -10,14 +10,19 @@ from collections.abc import Callable
 from typing import Final
 
 from trafficgen.proof import trace_header
+from trafficgen.protocol.imap import client as imap_client
+from trafficgen.protocol.imap import commands as imap_commands
+from trafficgen.protocol.imap import reader as imap_reader
+from trafficgen.protocol.pop3 import client as pop3_client
+from trafficgen.protocol.pop3 import commands as pop3_commands
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
 from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
 from trafficgen.protocol.smtp.server import MAX_RECIPIENTS, ServerSession
 from trafficgen.sink.policy.faults import FaultKind, parse
-from trafficgen.sink.policy.judge import Policy, Terms
 from trafficgen.sink.policy.limits import Limits, RateLimit
+from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 CUT: Final = b"\xfe"
@@ -54,11 +59,11 @@ class Conversation:
     def __init__(self, setting: int) -> None:
         self.ledger = Ledger()
         self.receiver = Receiver(self.ledger)
-        judge = _policy(setting).judge(b"192.0.2.1") if setting & (JUDGED | FAULTY) else None
-        offer = Capabilities(
+        policy = _policy(setting).session(b"192.0.2.1") if setting & (JUDGED | FAULTY) else None
+        capabilities = Capabilities(
             lmtp=bool(setting & LMTP), starttls=bool(setting & TLS), auth=bool(setting & AUTH), xclient=True
         )
-        self.session = ServerSession(self.receiver, judge, offer)
+        self.session = ServerSession(self.receiver, policy, capabilities)
         self.replies = b""
 
     def feed(self, piece: bytes) -> None:
@@ -70,8 +75,8 @@ class Conversation:
 
     def _say(self, reply: bytes) -> None:
         self.replies += reply
-        while (halt := self.session.halt) in (Suspension.WAIT, Suspension.DRIP, Suspension.START_TLS):
-            if halt is Suspension.START_TLS:
+        while (suspension := self.session.suspension) in (Suspension.WAIT, Suspension.DRIP, Suspension.START_TLS):
+            if suspension is Suspension.START_TLS:
                 self.session.secured()
             else:
                 self.replies += self.session.resume()
@@ -113,7 +118,53 @@ def replies(octets: bytes) -> None:
     assert at_once.fault == reader.fault
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {"session": session, "replies": replies}
+def imap(octets: bytes) -> None:
+    """A client that has asked for all it wants at once."""
+    pieces = octets.split(CUT)
+    assert _imap_events(pieces) == _imap_events([b"".join(pieces)])
+
+
+def _imap_events(pieces: list[bytes]) -> list[object]:
+    session = imap_client.ImapSession()
+    session.feed(b"* PREAUTH [CAPABILITY IMAP4rev2] in\r\n", 0)
+    session.send(imap_commands.Command.LIST, b'""', b"*", now_ns=0)
+    session.send(imap_commands.Command.SELECT, b"INBOX", now_ns=0)
+    session.append(b"Sent", b"x" * 5000, now_ns=0)
+    session.idle(0)
+    session.end_idle()
+    events: list[object] = []
+    for piece in pieces:
+        events += session.feed(piece, 0)
+        assert len(session._reader._rest) <= imap_reader.MAX_LINE_OCTETS + 1
+    return events
+
+
+def pop3(octets: bytes) -> None:
+    """A client that has logged in and asked for all it wants at once."""
+    pieces = octets.split(CUT)
+    assert _pop3_events(pieces) == _pop3_events([b"".join(pieces)])
+
+
+def _pop3_events(pieces: list[bytes]) -> list[object]:
+    session = pop3_client.Pop3Session()
+    session.feed(b"+OK\r\n", 0)
+    for command in (pop3_commands.Command.USER, pop3_commands.Command.PASS):
+        session.send(command, "x", now_ns=0)
+    for command in (pop3_commands.Command.UIDL, pop3_commands.Command.RETR, pop3_commands.Command.QUIT):
+        session.send(command, "1" if command is pop3_commands.Command.RETR else "", now_ns=0)
+    events: list[object] = []
+    for piece in pieces:
+        events += session.feed(piece, 0)
+        assert len(session._rest) <= pop3_client.MAX_LINE_OCTETS + len(piece)
+    return events
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "session": session,
+    "replies": replies,
+    "imap": imap,
+    "pop3": pop3,
+}
 
 
 def _policy(setting: int) -> Policy:
@@ -130,4 +181,4 @@ def _policy(setting: int) -> Policy:
         (FaultKind.DROP, "dot:after:5%"), (FaultKind.STALL, "data:after:5%"), (FaultKind.REJECT, "quit:421"),
     )  # fmt: skip
     faults = tuple(parse(kind, text) for kind, text in texts) if setting & FAULTY else ()
-    return Policy(Terms(limits=limits if setting & JUDGED else Limits(), faults=faults), clock=lambda: 10**12)
+    return Policy(PolicyConfig(limits=limits if setting & JUDGED else Limits(), faults=faults), clock=lambda: 10**12)

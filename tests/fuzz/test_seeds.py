@@ -59,3 +59,18 @@ def test_any_words_in_any_order_keep_the_promises(setting: int, said: list[bytes
 )
 def test_any_octets_are_replies_or_none_wherever_they_are_cut(said: list[bytes]) -> None:
     TARGETS["replies"](b"".join(said))
+
+
+MAILBOX_WORDS = st.sampled_from(
+    [
+        b"* ", b"+ ", b"a1 ", b"a2 ", b"a4 ", b"OK ", b"NO ", b"BYE ", b"[", b"] ", b"1 FETCH (", b")", b'"', b"\\",
+        b"{3}\r\n", b"{0}\r\n", b"\r\n", b"2 EXPUNGE", b"3 EXISTS", b"+OK ", b"-ERR ", b".\r\n", b"\r\n.\r\n", b"..",
+        CUT, b"\0",
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["imap", "pop3"])
+@given(said=st.lists(st.one_of(MAILBOX_WORDS, st.binary(max_size=5)), max_size=40))
+def test_mailbox_servers_may_say_anything_cut_anywhere(target: str, said: list[bytes]) -> None:
+    TARGETS[target](b"".join(said))

@@ -16,7 +16,7 @@ from mboxgen.cli import commands
 from mboxgen.mbox import index
 from mboxgen.message.blocks import smallest
 from mboxgen.recipe.faults import FAULTS
-from mboxgen.recipe.profiles import LOOKS
+from mboxgen.recipe.profiles import PROFILES
 from mboxgen.recipe.sizes import PRESETS
 from mboxgen.text import people, vocabulary
 
@@ -41,7 +41,7 @@ def test_help_names_every_preset_with_its_source_and_needs_no_numpy(mboxgen: Run
     for preset in PRESETS.values():
         assert preset.name in said
         assert preset.source.split()[0] in said
-    assert all(look in said for look in LOOKS)
+    assert all(look in said for look in PROFILES)
     assert loaded_by("from mboxgen import cli") == set()
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mboxgen.columns import Table, distinct, hexadecimal, rows
-from mboxgen.message.headers import Identities, Moments
+from mboxgen.message.headers import MessageIds, MessageTimes
 from mboxgen.recipe.recipe import MAX_COUNT
 
 NUMBERS = st.lists(st.integers(0, MAX_COUNT - 1), min_size=1, max_size=30)
@@ -20,19 +20,19 @@ def test_rows_join_constants_and_columns(numbers: list[int], text: bytes) -> Non
 
 @given(NUMBERS)
 def test_message_ids_have_the_number_the_digest_and_the_domain(numbers: list[int]) -> None:
-    found = Identities(b"0123456789ab", b"a.example").of(np.array(numbers)).tolist()
+    found = MessageIds(b"0123456789ab", b"a.example").of(np.array(numbers)).tolist()
     assert found == [b"<%010x.0123456789ab@a.example>" % number for number in numbers]
 
 
 def test_times_are_written_as_a_date_and_as_asctime() -> None:
-    moments = Moments(np.array([0, 951_782_399, 1_763_765_700, 4_102_444_799]))
-    assert moments.dates.tolist() == [
+    times = MessageTimes(np.array([0, 951_782_399, 1_763_765_700, 4_102_444_799]))
+    assert times.dates.tolist() == [
         b"Date: Thu, 01 Jan 1970 00:00:00 +0000\r\n",
         b"Date: Mon, 28 Feb 2000 23:59:01 +0000\r\n",
         b"Date: Fri, 21 Nov 2025 22:55:04 +0000\r\n",
         b"Date: Thu, 31 Dec 2099 23:59:05 +0000\r\n",
     ]
-    lines = moments.from_lines(Table([b"From a@b.example"]), np.zeros(4, dtype=np.int64))
+    lines = times.from_lines(Table([b"From a@b.example"]), np.zeros(4, dtype=np.int64))
     assert lines.octets.tolist() == [len(text) for text in lines.texts]
     assert lines.texts == [
         b"From a@b.example Thu Jan  1 00:00:50 1970\r\n",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -25,7 +25,7 @@ from mboxgen.flags import Flag
 from mboxgen.mbox import index
 from mboxgen.recipe import plan
 from mboxgen.recipe.faults import FAULTS
-from mboxgen.recipe.profiles import LOOKS
+from mboxgen.recipe.profiles import PROFILES
 from mboxgen.recipe.recipe import Body, Eol, Format, Order
 from mboxgen.recipe.sizes import PRESETS
 
@@ -72,12 +72,12 @@ def test_every_preset_delivers_the_planned_octets_and_never_changes(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("many_workers")
-@pytest.mark.parametrize(("eol", "crews"), [(Eol.CRLF, (1, 2, 7, 1)), (Eol.LF, (1, 2))])
-def test_the_octets_are_the_same_for_any_number_of_workers(tmp_path: Path, eol: Eol, crews: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("eol", "counts"), [(Eol.CRLF, (1, 2, 7, 1)), (Eol.LF, (1, 2))])
+def test_the_octets_are_the_same_for_any_number_of_workers(tmp_path: Path, eol: Eol, counts: tuple[int, ...]) -> None:
     recipe = Recipe(("uniform:1kb-3kb",), count=34_000, seed=3, look="personal", eol=eol)
     assert plan.make(recipe).blocks >= 2 + 7, "every worker gets a block"
     sums = set()
-    for number, workers in enumerate(crews):
+    for number, workers in enumerate(counts):
         path = tmp_path / f"{number}.mbox"
         assert generate(recipe, path, workers=workers).workers == workers
         index = path.with_name(path.name + ".idx").read_bytes()[128:]
@@ -112,22 +112,22 @@ def test_the_manifest_tells_how_to_make_it_again(tmp_path: Path) -> None:
     assert sha256(path) == sha256(tmp_path / "b.mbox")
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", PROFILES)
 @pytest.mark.parametrize("body", Body)
 def test_every_look_is_clean_mail_and_its_index_is_true(tmp_path: Path, look: str, body: Body) -> None:
     path = tmp_path / "a.mbox"
     recipe = Recipe(("uniform:220-9000",), count=150, seed=5, look=look, body=body, smtputf8=0.1)
     generate(recipe, path)
-    identities = set()
+    message_ids = set()
     with open_mbox(path) as mbox:
         assert mbox.indexed
         for number in range(len(mbox)):
             message = bytes(mbox.crlf(number))
             flags = Flag(int(mbox.records[number]["flags"]))
             assert not flags & ~(Flag.CHECKSUMS_KNOWN | Flag.EIGHT_BIT | Flag.SMTPUTF8)
-            identities.add(check_mail(message, bool(flags & Flag.SMTPUTF8)))
+            message_ids.add(check_mail(message, bool(flags & Flag.SMTPUTF8)))
         assert np.array_equal(mbox.records, read_through(path))
-    assert len(identities) == 150
+    assert len(message_ids) == 150
 
 
 def check_mail(message: bytes, utf8: bool) -> str:
@@ -246,7 +246,7 @@ def read_through(path: Path) -> np.ndarray:
     """The records of a corpus as reading finds them, without its index."""
     index.path_of(path).unlink()
     with open_mbox(path) as mbox:
-        mbox.sum_up()
+        mbox.compute_checksums()
         return mbox.records.copy()
 
 
@@ -273,7 +273,7 @@ def test_shared_attachments_occur_again_and_unique_ones_do_not(tmp_path: Path) -
     st.tuples(st.integers(2_000, 4_000), st.integers(0, 300_000)),
     st.integers(1, 40),
     st.sampled_from([5, 2**128 - 1]),
-    st.sampled_from(sorted(LOOKS)),
+    st.sampled_from(sorted(PROFILES)),
     st.sampled_from(Eol),
     st.sampled_from(Body),
     st.sets(st.sampled_from(sorted(set(FAULTS) - {"bare-lf"}))),
@@ -281,6 +281,8 @@ def test_shared_attachments_occur_again_and_unique_ones_do_not(tmp_path: Path) -
 def test_what_is_generated_is_read_back_exactly(
     tmp_path: Path, sizes: tuple[int, int], count: int, seed: int, look: str, eol: Eol, body: Body, faults: set[str]
 ) -> None:
+    # Lines of noise may look like a header, and a From_ line before one begins a message for every reader of mboxes.
+    assume(body is not Body.NOISE or "from-line" not in faults)
     spec = f"uniform:{sizes[0]}-{sizes[0] + sizes[1]}"
     recipe = Recipe(
         (spec,), count=count, seed=seed, look=look, eol=eol, body=body, faults=tuple((f, 0.5) for f in sorted(faults))
@@ -309,7 +311,7 @@ def test_there_are_as_many_workers_as_help(
     monkeypatch: pytest.MonkeyPatch, most: int, blocks: int, seconds: float, workers: int
 ) -> None:
     monkeypatch.setattr(worker_pool, "processors", lambda: 4)
-    assert worker_pool.helpful(most, blocks, seconds) == workers
+    assert worker_pool.worker_count(most, blocks, seconds) == workers
 
 
 def test_a_small_corpus_is_made_by_one_process_whatever_is_asked(mboxgen: Run, tmp_path: Path) -> None:
@@ -344,7 +346,7 @@ def test_a_maildir_names_both_sizes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("many_workers")
 class TestNothingHalfMadeStays:
     def test_when_a_worker_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        started = worker_pool._started
+        started = worker_pool._start_worker
 
         def doomed() -> object:
             worker = started()
@@ -352,20 +354,20 @@ class TestNothingHalfMadeStays:
             worker.process.wait()
             return worker
 
-        monkeypatch.setattr(worker_pool, "_started", doomed)
+        monkeypatch.setattr(worker_pool, "_start_worker", doomed)
         with pytest.raises(GenerateError, match="was killed by signal 9; nothing was left"):
             generate(Recipe(("1kb",), count=20_000), tmp_path / "a.mbox", workers=2)
         assert list(tmp_path.iterdir()) == []
 
     def test_when_a_worker_is_killed_at_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         workers: list[worker_pool._Worker] = []
-        started = worker_pool._started
+        started = worker_pool._start_worker
 
         def kill_one(made: GenerateProgress) -> None:
             if made.messages > 20_000:
                 workers[1].process.kill()
 
-        monkeypatch.setattr(worker_pool, "_started", lambda: workers.append(started()) or workers[-1])
+        monkeypatch.setattr(worker_pool, "_start_worker", lambda: workers.append(started()) or workers[-1])
         with pytest.raises(GenerateError, match="was killed by signal 9"):
             generate(Recipe(("1kb",), count=50_000), tmp_path / "a.mbox", workers=2, progress=kill_one)
         assert list(tmp_path.iterdir()) == []
@@ -387,7 +389,7 @@ class TestNothingHalfMadeStays:
     def test_when_the_file_may_not_grow(self, tmp_path: Path, workers: int) -> None:
         script = (
             "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))\n"
-            "from mboxgen.corpus import worker_pool; worker_pool.helpful = lambda most, blocks, _: min(most, blocks)\n"
+            "from mboxgen.corpus import worker_pool; worker_pool.worker_count = lambda most, blocks, _: most\n"
             "from mboxgen.cli import main; main()"
         )
         arguments = [str(tmp_path / "a.mbox"), "--size", "1kb", "--count", "30000", "--workers", str(workers)]

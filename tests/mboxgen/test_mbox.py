@@ -133,7 +133,7 @@ def test_reading_a_message_fills_its_record(tmp_path: Path) -> None:
     path = written(tmp_path, FROM + b"\nA: 1\n\n" + body + b"\n")
     crlf = b"A: 1\r\n\r\n" + body.replace(b"\n", b"\r\n")
     with open_mbox(path) as mbox:
-        mbox.sum_up()
+        mbox.compute_checksums()
         record = mbox.records[0]
         assert record["header_length"] == 6
         assert record["crc32"] == zlib.crc32(crlf)
@@ -162,7 +162,7 @@ class TestIndex:
     def made(self, folder: Path) -> Path:
         path = written(folder, (FROM + b"\r\nA: 1\r\n\r\none\r\n\r\n") * 300)
         with open_mbox(path) as mbox:
-            mbox.sum_up()
+            mbox.compute_checksums()
             index.write(index.path_of(path), path, mbox.records)
         return path
 
@@ -224,7 +224,7 @@ def test_arbitrary_octets_are_read_or_refused_and_never_lost(tmp_path: Path, pie
     try:
         with open_mbox(path) as mbox:
             covered = 0
-            mbox.sum_up()
+            mbox.compute_checksums()
             for number in range(len(mbox)):
                 record = mbox.records[number]
                 assert record["crc32"] == zlib.crc32(mbox.crlf(number))

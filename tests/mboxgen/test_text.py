@@ -54,12 +54,12 @@ def test_lines_can_be_cut_at_every_end(octets: int) -> None:
 
 def test_runs_of_a_block_are_exact_and_their_checksums_are_true() -> None:
     kinds = ("ascii", "utf-8", "base64")
-    shelf = PoolSet(1, "en_US de_DE", kinds)
+    pool_set = PoolSet(1, "en_US de_DE", kinds)
     octets = np.array([0, 2, 78, 79, 82, 1_018, 5_062, 250_006, 262_145, 65_537, 1_000_000] * 40)
     numbers = np.arange(len(octets)) % len(kinds)
     octets[numbers == 2] = [parts.base64_octets(wanted) for wanted in octets[numbers == 2]]
     copies = np.where(octets == 250_006, 7, 0)
-    cut = shelf.cut(numbers, octets, copies, streams.raw(1, "test", 0, len(octets)))
+    cut = pool_set.cut(numbers, octets, copies, streams.raw(1, "test", 0, len(octets)))
     runs: list[bytes] = [b""] * len(octets)
     for at, run in enumerate(cut.runs.tolist()):
         piece, fill = bytes(cut.slices[at]), cut.fills[at]

@@ -3,11 +3,14 @@
 worker: Ready | SetupFailed   supervisor: Begin, AssignRange…
 worker: RangeBegun…            supervisor: AssignRange…     (closed loop: a new range for each one begun)
 worker: WorkerProgress, FirstError…
+                         supervisor: TakeTurn…          (runs that take turns with another one)
+worker: TurnTaken…
                          supervisor: Stop               (deadline, interruption, first error)
 worker: WorkerFinished
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +47,29 @@ class SetupFailed:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The run's time zero."""
+    """The run's time zero. `held`: no message starts before the first turn."""
 
     began_ns: int
+    held: bool = False
+
+
+class Turn(Enum):
+    """What a run is told that takes turns with another one. Each is answered with all numbers up to that moment."""
+
+    GO = "go"
+    """Start messages from now on."""
+    LOOK = "look"
+    """Go on as before."""
+    HOLD = "hold"
+    """Start no more for now; sessions stay open, messages at work finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeTurn:
+    """One turn for all workers, by its number."""
+
+    serial: int
+    turn: Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +112,14 @@ class WorkerProgress:
     snapshot: Snapshot
     taken: int
     held: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTaken:
+    """The worker's account at the moment it took this turn."""
+
+    serial: int
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class ClosedSource:
         self._built: list[Work] = []  # in reverse order; what is given back comes first
         self._more_to_come = True
         self._stopped = False
+        self._kept: list[Work] | None = None  # what is built, while nothing is handed out
         self._made = 0
         self._dropped = 0  # built and never handed out, as the run was stopped
         self.returned = 0
@@ -53,8 +54,19 @@ class ClosedSource:
         else:
             self._ranges.append((first, last))
 
+    def hold(self, _now_ns: int) -> None:
+        """Hand out nothing until `go`."""
+        if self._kept is None:
+            self._kept, self._built = self._built, []
+
+    def go(self, _now_ns: int) -> None:
+        """Hand out messages again."""
+        if self._kept is not None:
+            self._built, self._kept = self._kept + self._built, None
+
     def stop(self) -> None:
         """Hand out nothing more."""
+        self.go(0)
         self._stopped = True
         self._dropped += len(self._built)
         self._built.clear()
@@ -62,29 +74,30 @@ class ClosedSource:
     @property
     def taken(self) -> int:
         """Messages that sessions got and did not give back."""
-        return self._made - len(self._built) - self._dropped - self.returned
+        return self._made - len(self._built) - len(self._kept or ()) - self._dropped - self.returned
 
     @property
     def unsent(self) -> int:
         """Messages assigned and not handed out, or given back."""
         left = self._last - self._first + sum(last - first for first, last in self._ranges)
-        return left + len(self._built) + self._dropped + self.returned
+        return left + len(self._built) + len(self._kept or ()) + self._dropped + self.returned
 
     @property
     def exhausted(self) -> bool:
         """Whether no session will ever get another message."""
-        return self._stopped or not (self._built or self._first < self._last or self._ranges or self._more_to_come)
+        waiting = self._built or self._kept or self._first < self._last or self._ranges or self._more_to_come
+        return self._stopped or not waiting
 
     def take(self, now_ns: int) -> Work | None:
         if self._built:
             return self._built.pop()
-        return None if self._stopped else self._build()
+        return None if self._stopped or self._kept is not None else self._build()
 
     def give_back(self, work: Work) -> None:
         if self._stopped:
             self.returned += 1
         else:
-            self._built.append(work)
+            (self._built if self._kept is None else self._kept).append(work)
 
     def _build(self) -> Work | None:
         if self._first >= self._last:
@@ -103,6 +116,7 @@ class OpenSource:
     """Messages start when the schedule says. Implements `protocol.smtp.interfaces.Source`.
 
     Arrivals that are due while every session is busy wait: no list of them is kept, only the number of the next one.
+    While the run is held, the schedule's clock stands still.
     """
 
     def __init__(self, messages: Messages, schedule: Schedule, *, began_ns: int, index: int, step: int) -> None:
@@ -114,6 +128,7 @@ class OpenSource:
         self._planned = schedule.planned
         self._built: list[Work] = []  # in reverse order
         self._returned: list[Work] = []
+        self._held_ns: int | None = None  # since when nothing is handed out
         self._stopped = False
         self._made = 0
         self._dropped = 0  # due, given back and never handed out again, as the run was stopped
@@ -122,9 +137,25 @@ class OpenSource:
         self.next_due_ns: int | None = None
         self._build()
 
+    def hold(self, now_ns: int) -> None:
+        """Hand out nothing until `go`."""
+        if self._held_ns is None:
+            self._held_ns, self.next_due_ns = now_ns, None
+
+    def go(self, now_ns: int) -> None:
+        """Hand out messages again; what was to come after the hold comes that much later."""
+        if self._held_ns is None:
+            return
+        later_ns, self._held_ns = now_ns - self._held_ns, None
+        self._began_ns += later_ns
+        self._built = [(message, due_ns + later_ns) for message, due_ns in self._built]
+        self._returned = [(message, due_ns + later_ns) for message, due_ns in self._returned]
+        self.next_due_ns = self._built[-1][1] if self._built else None
+
     def stop(self) -> None:
         """Hand out nothing more."""
         self._stopped = True
+        self._held_ns = None
         self.next_due_ns = None
         self._dropped += len(self._returned)
         self._returned.clear()
@@ -147,7 +178,7 @@ class OpenSource:
         return self._stopped or (not self._built and not self._returned)
 
     def take(self, now_ns: int) -> Work | None:
-        if self._returned:
+        if self._returned and self._held_ns is None:
             return self._returned.pop()
         if self.next_due_ns is None or self.next_due_ns > now_ns:
             return None

@@ -1,20 +1,22 @@
 """One of the N places for a session: opens it, feeds it, opens the next.
 
-Takes     work from the worker, one message at a time; an open session takes the following ones by itself
-Gives     `Surroundings.on_free` when it has nothing to do, `on_closed` when its connection is gone
+Takes     work from the worker, one message at a time; an open session takes the following ones by itself. One without
+          a session takes none before its turn to connect has come (`may_take`)
+Gives     `Surroundings.on_free` when it has nothing to do, `on_closed` when its connection is gone, `on_turn` when one
+          more slot may connect
 Limits    `MAX_OPENING` connections a worker are opened at the same time, so that no listen queue overflows: a lost SYN
           is sent again after a second and would look like a slow server (Postfix's smtp-source opens one at a time);
           a slot whose sessions come to nothing rests longer and longer, `MAX_REST_NS` at most
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
@@ -34,13 +36,13 @@ class Surroundings:
     source: Source
     account: SessionAccount
     opener: Opener
+    turns: Turns
     manners: SessionOptions
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
+    on_turn: Callable[[], None]
     steady: ReplyCache = field(default_factory=ReplyCache)
     opening: int = 0
-    queue: "deque[Slot]" = field(default_factory=deque)
-    """Slots that would open a session, but `MAX_OPENING` others do."""
     parting: dict[Link, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
 
@@ -71,6 +73,11 @@ class Slot:
     def open(self) -> bool:
         """Whether there is a connection."""
         return self._link is not None and self._link.transport is not None
+
+    @property
+    def may_take(self) -> bool:
+        """Whether a message would go anywhere: there is a connection, or one may be made now."""
+        return self._link is not None or self._surroundings.opening < MAX_OPENING
 
     @property
     def in_flight(self) -> int:
@@ -106,19 +113,11 @@ class Slot:
         around = self._surroundings
         session = ClientSession(around.source, around.account, around.manners, around.steady)
         session.greet(work, now)
-        self._link = Link(session, self._on_free)
-        if around.opening < MAX_OPENING:
-            self._begin_opening()
-        else:
-            around.queue.append(self)
-
-    def _begin_opening(self) -> None:
-        if self._link is None:
-            return  # given up while it was waiting for its turn
-        self._surroundings.opening += 1
-        if self._surroundings.opener.plain:
-            self._connecting_since_ns = now_ns()
-        self._opening = asyncio.get_running_loop().create_task(self._surroundings.opener.open(self._link))
+        self._link = Link(session, around.turns, self._on_free)
+        around.opening += 1
+        if around.opener.plain:
+            self._connecting_since_ns = now
+        self._opening = asyncio.get_running_loop().create_task(around.opener.open(self._link))
         self._opening.add_done_callback(partial(self._on_opened, self._link))
 
     def _on_opened(self, link: Link, opening: "asyncio.Task[Extensions | None]") -> None:
@@ -141,11 +140,9 @@ class Slot:
 
     def _end_opening(self) -> None:
         """Let the next slot open a session. Called once for each that began, whatever became of it."""
-        around = self._surroundings
         self._opening = self._connecting_since_ns = None
-        around.opening -= 1
-        while around.queue and around.opening < MAX_OPENING:
-            around.queue.popleft()._begin_opening()
+        self._surroundings.opening -= 1
+        self._surroundings.on_turn()
 
     def _on_free(self, link: Link) -> None:
         if link.session.closed:

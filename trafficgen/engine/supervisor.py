@@ -23,6 +23,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.address import Route
 from trafficgen.engine.limits import check_open_files, check_ports
+from trafficgen.engine.turns import TurnControl
 from trafficgen.engine.worker_pool import WorkerHandle, WorkerPool
 from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
@@ -38,6 +39,9 @@ worker starts at once, and time zero must lie before its first start."""
 _log: Final = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.1
+_TURN_S: Final = 0.02
+"""How long an order of a run that takes turns may lie here; its numbers are of the moment when a worker reads it."""
+
 _START_NS: Final = 60 * NS_PER_S
 _PATIENCE_NS: Final = 5 * NS_PER_S
 _HURRY_NS: Final = 700 * NS_PER_MS
@@ -98,10 +102,12 @@ class Supervisor:
         on_progress: Callable[[Snapshot, int, int], None],
         say: Callable[[str], None],
         stop: RunControl,
+        turns: TurnControl | None = None,
     ) -> None:
         """`on_progress` gets all numbers so far, the time since the run began, and how many messages are planned.
 
-        With a duration alone, those are the messages that sessions have got so far.
+        With a duration alone, those are the messages that sessions have got so far. `turns`: nothing starts before
+        the first one says so.
         """
         self._plan = plan
         self._route = route
@@ -109,6 +115,7 @@ class Supervisor:
         self._on_progress = on_progress
         self._say = say
         self._control = stop
+        self._turns = turns
         self._pool = WorkerPool()
         self._count = min(workers, plan.sessions)
         self._next_number = 0
@@ -131,6 +138,8 @@ class Supervisor:
                 while not self._pool.over:
                     self._turn(began_ns)
         finally:
+            if self._turns is not None:
+                self._turns.close()
             self._pool.end(0.1 if self._control.at_once else _END_S)
         return self._total()
 
@@ -160,7 +169,7 @@ class Supervisor:
 
     def _begin(self) -> int:
         self._began_ns = now_ns() + (_LEAD_NS if self._plan.load else 0)
-        self._pool.say(control.Begin(self._began_ns))
+        self._pool.say(control.Begin(self._began_ns, held=self._turns is not None))
         if self._plan.load is None:
             for worker in self._pool.workers * 2:  # one range to send, and one to go on with
                 self._assign(worker)
@@ -179,6 +188,9 @@ class Supervisor:
     def _turn(self, began_ns: int) -> None:
         """One look at the pipes, the clock and the signals."""
         turned_ns = now_ns()
+        if self._turns is not None:
+            for order in self._turns.orders():
+                self._pool.say(order)
         heard = self._listen()
         now = now_ns()
         if (why := self._control.why) is not None:
@@ -204,6 +216,8 @@ class Supervisor:
         return [worker for worker, word in self._pool.hear(self._patience_s()) if self._hear(worker, word)]
 
     def _patience_s(self) -> float:
+        if self._turns is not None:
+            return _TURN_S
         if self._plan.duration_ns is None or self._stopped_by or self._began_ns is None:
             return _TICK_S
         return min(_TICK_S, max((self._began_ns + self._plan.duration_ns - now_ns()) / NS_PER_S, 0.0))
@@ -227,6 +241,9 @@ class Supervisor:
                 worker.snapshot, worker.taken = word.snapshot, word.taken
                 self._compare_rows(worker, word.held)
                 return True
+            case control.TurnTaken():
+                assert self._turns is not None
+                self._turns.taken(word, worker.index, self._count)
             case control.WorkerFinished():
                 worker.snapshot, worker.taken = word.snapshot, word.taken
                 self._compare_rows(worker, 0)

@@ -18,8 +18,9 @@ import uvloop
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.account import RecipientCounts, WorkerAccount
+from trafficgen.engine.account import PHASES, RecipientCounts, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
@@ -59,6 +60,7 @@ class _SendingWorker:
         self._config = config
         self._messages = Messages(config.plan, date=config.date)
         self._idle: deque[Slot] = deque()
+        self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
         self._working = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stop_ns: int | None = None  # when the grace period is over
@@ -96,13 +98,15 @@ class _SendingWorker:
     def _hear(self, word: object) -> None:
         match word:
             case control.Begin():
-                self._begin(word.began_ns)
+                self._begin(word.began_ns, held=word.held)
             case control.AssignRange():
                 assert isinstance(self._source, ClosedSource)
                 self._ranges_assigned += 1
                 self._source.assign(word.first, word.last)
                 self._dispatch()
                 self._settle()
+            case control.TakeTurn():
+                self._take_turn(word)
             case control.Stop():
                 self._source.stop()
                 self._stop_ns = now_ns() + word.grace_ns
@@ -111,12 +115,17 @@ class _SendingWorker:
                 if not word.grace_ns:
                     self._hand_in()
 
-    def _begin(self, began_ns: int) -> None:
+    def _begin(self, began_ns: int, *, held: bool) -> None:
         plan, config = self._config.plan, self._config
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
         self._recorder = Recorder(
-            len(self._messages.domains), began_ns, plan.load is not None, config.index, keep_begins=plan.keep_begins
+            len(self._messages.domains),
+            began_ns,
+            plan.load is not None,
+            config.index,
+            phases=PHASES,
+            keep_begins=plan.keep_begins,
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
@@ -132,6 +141,7 @@ class _SendingWorker:
             source=self._source,
             account=self._account,
             opener=Opener(config.route, plan.session, self._recorder.phase),
+            turns=Turns(self._loop.call_soon),
             manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),
                 max_messages=plan.session.max_messages,
@@ -140,12 +150,27 @@ class _SendingWorker:
             ),
             on_free=self._on_free,
             on_closed=self._on_closed,
+            on_turn=self._on_turn,
         )
         self._slots = [Slot(self._surroundings) for _ in range(config.slots)]
         self._idle.extend(self._slots)
         self._every(_FOLD_NS, self._fold)
         self._every(_PROGRESS_NS, self._progress)
+        if held:
+            self._source.hold(began_ns)
         self._dispatch()
+
+    def _take_turn(self, word: control.TakeTurn) -> None:
+        """Nothing of what is held or let go is in the numbers that go with it."""
+        if self._finished.is_set():
+            return
+        snapshot = self._snapshot()
+        if word.turn is control.Turn.HOLD:
+            self._source.hold(now_ns())
+        elif word.turn is control.Turn.GO:
+            self._source.go(now_ns())
+        self._dispatch()
+        self._tell(control.TurnTaken(word.serial, snapshot))
 
     def _on_trouble(self, words: str) -> None:
         """The first error: without keep-going nothing more starts here, though the supervisor has yet to hear of it."""
@@ -174,17 +199,28 @@ class _SendingWorker:
         self._settle()
 
     def _dispatch(self) -> None:
-        """Give what is due to the slots that have been idle longest."""
+        """Give what is due to the slots that have been idle longest, as far as they may take it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = now_ns()
-        while self._idle and (work := self._source.take(now)) is not None:
-            self._working += 1
-            self._idle.popleft().give(work, now)
+        while self._idle:
+            if not self._idle[0].may_take:
+                self._queue.append(self._idle.popleft())
+            elif (work := self._source.take(now)) is not None:
+                self._working += 1
+                self._idle.popleft().give(work, now)
+            else:
+                break
         due_ns = self._source.next_due_ns
         if self._idle and due_ns is not None:
             self._timer = self._loop.call_later(max(due_ns - now, 0) / NS_PER_S, self._dispatch)
+
+    def _on_turn(self) -> None:
+        """One more slot may be connected."""
+        if self._queue:
+            self._idle.appendleft(self._queue.popleft())
+            self._dispatch()
 
     def _on_closed(self) -> None:
         """A connection is gone."""
@@ -252,7 +288,6 @@ class _SendingWorker:
         """One look at every session, in place of a timer for each message."""
         now = now_ns()
         if self._stop_ns is not None and now >= self._stop_ns:
-            self._surroundings.queue.clear()
             for slot in self._slots:
                 slot.stop("stopped", "the grace period was over")
             return

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 import trafficgen
 from trafficgen import workload
 from trafficgen.clock import now_ns
+from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import RunAccount, Supervisor
+from trafficgen.engine.turns import TurnControl
 from trafficgen.errors import PlanError, StoppedError, TrafficgenError
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.output import described
@@ -63,6 +65,7 @@ def run(
     manifest: Path | None = None,
     delivery_wait: DeliveryWait | None = None,
     control: RunControl | None = None,
+    turns: TurnControl | None = None,
 ) -> Results:
     """Send what the plan says and account for every message.
 
@@ -73,6 +76,7 @@ def run(
     `control` is a handle to stop the run with, from any thread; without it, only signals do, in the main thread.
     With `delivery_wait`, the mail goes through a server to our sink: wait until all has arrived or Ctrl-C ends the
     waiting, and the results hold the proof as well.
+    With `turns`, messages start only while that says so: two runs may then share a machine and take turns.
     """
     if not isinstance(plan, Plan):
         raise PlanError(f"expected a Plan, got {str(plan)[:80]!r}", field="plan", flag="Plan")
@@ -108,6 +112,7 @@ def run(
             on_progress=lambda *now: progress(Progress(*now)) if progress else None,
             say=say,
             stop=control,
+            turns=turns,
         )
         account = supervisor.run()
         sent = control.count
@@ -251,6 +256,7 @@ def _results(
     return Results.build(
         plan,
         snapshot,
+        phases=PHASES,
         domains=list(zip(domain_names(plan.workload), domain_shares(plan.workload).tolist(), strict=True)),
         planned=account.planned,
         not_started=account.not_started,

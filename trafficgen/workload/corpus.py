@@ -67,7 +67,7 @@ class CorpusContents:
         """Map the file; without an index, read it through."""
         with _refusing():
             self._mbox = reader.open_mbox(self._path)
-            self._mbox.sum_up()
+            self._mbox.compute_checksums()
 
     def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""

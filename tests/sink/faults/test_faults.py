@@ -12,8 +12,8 @@ from trafficgen.protocol.smtp.policy_hooks import SessionStage, Suspension
 from trafficgen.sink.policy.faults import FaultKind, parse, read, tarpit
 
 
-def talk(kind: FaultKind, text: str, offer: Capabilities = Capabilities()) -> Conversation:  # noqa: B008  (frozen)
-    return Conversation(policy_of(faults=[parse(kind, text)]), offer)
+def talk(kind: FaultKind, text: str, capabilities: Capabilities = Capabilities()) -> Conversation:  # noqa: B008  (frozen)
+    return Conversation(policy_of(faults=[parse(kind, text)]), capabilities)
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_every_stage_can_refuse(stage: SessionStage) -> None:
 
 
 def test_starttls_and_auth_can_refuse() -> None:
-    offer = Capabilities(starttls=True, auth=True)
-    assert talk(FaultKind.REJECT, "starttls:454", offer).codes(b"STARTTLS\r\n") == [454]
-    assert talk(FaultKind.REJECT, "auth:535", offer).codes(b"AUTH PLAIN AGEAYg==\r\n") == [535]
+    capabilities = Capabilities(starttls=True, auth=True)
+    assert talk(FaultKind.REJECT, "starttls:454", capabilities).codes(b"STARTTLS\r\n") == [454]
+    assert talk(FaultKind.REJECT, "auth:535", capabilities).codes(b"AUTH PLAIN AGEAYg==\r\n") == [535]
 
 
 def test_421_closes_the_session() -> None:
@@ -43,7 +43,7 @@ def test_421_closes_the_session() -> None:
 def test_a_message_is_taken_and_its_reply_lost() -> None:
     conversation = talk(FaultKind.DROP, "dot:after")
     assert conversation.send(b"u@d.test") == [250, 250, 354]
-    assert conversation.session.halt is Suspension.CLOSE
+    assert conversation.session.suspension is Suspension.CLOSE
     assert conversation.session.unanswered
     assert len(conversation.bag.messages) == 1
 
@@ -51,7 +51,7 @@ def test_a_message_is_taken_and_its_reply_lost() -> None:
 def test_a_message_is_neither_taken_nor_answered() -> None:
     conversation = talk(FaultKind.RESET, "dot:before")
     assert conversation.send(b"u@d.test") == [250, 250, 354]
-    assert conversation.session.halt is Suspension.RESET
+    assert conversation.session.suspension is Suspension.RESET
     assert not conversation.session.unanswered
     assert conversation.bag.messages == []
 
@@ -59,7 +59,7 @@ def test_a_message_is_neither_taken_nor_answered() -> None:
 def test_a_stall_keeps_silent_whatever_comes() -> None:
     conversation = talk(FaultKind.STALL, "dot:after")
     assert conversation.send(b"u@d.test") == [250, 250, 354]
-    assert conversation.session.halt is Suspension.STALL
+    assert conversation.session.suspension is Suspension.STALL
     assert conversation.say(b"NOOP\r\n" * 1000) == b""
     assert len(conversation.session._rest) == 0
 
@@ -67,7 +67,7 @@ def test_a_stall_keeps_silent_whatever_comes() -> None:
 def test_a_stall_in_the_middle_of_a_message_reads_nothing_more() -> None:
     conversation = talk(FaultKind.STALL, "data:after")
     assert conversation.codes(b"MAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n") == [250, 250, 354]
-    assert conversation.session.halt is Suspension.DEAFEN
+    assert conversation.session.suspension is Suspension.STOP_READING
 
 
 def test_a_drip_says_it_all_and_marks_the_message_until_it_has() -> None:
@@ -134,7 +134,7 @@ def test_what_cannot_be_meant_is_refused(kind: FaultKind, text: str, words: str)
 def test_a_tls_stall_comes_after_the_go_ahead() -> None:
     conversation = talk(FaultKind.STALL, "starttls:after", Capabilities(starttls=True))
     assert conversation.say(b"STARTTLS\r\n") == b"220 2.0.0 go ahead\r\n"
-    assert conversation.session.halt is Suspension.STALL
+    assert conversation.session.suspension is Suspension.STALL
 
 
 @pytest.mark.parametrize(

@@ -62,4 +62,7 @@ STEPS: Final = table_of(Phase, {
     Phase.IDLE: Step(b"", 5 * _MINUTE_S, "idle", (), _ENVELOPE),
 })  # fmt: skip
 
+TIMED: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
+"""Steps of opening a session, each of which has a histogram; LHLO is counted as the EHLO that it is (RFC 2033 4.1)."""
+
 RECIPIENT_OK: Final = STEPS[Phase.RCPT].good

@@ -25,7 +25,7 @@ import numpy as np
 from mboxgen import streams
 from mboxgen.enums import table_of
 from trafficgen.errors import PlanError
-from trafficgen.protocol.smtp.policy_hooks import USUAL, Answer, Disposition, SessionStage
+from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, Decision, Disposition, SessionStage
 from trafficgen.sink.policy.replies import render
 from trafficgen.sink.policy.sampler import Delay
 
@@ -70,23 +70,27 @@ class SinkFault:
         odds = "" if self.share == 1 else f"{self.share * 100:.10f}".rstrip("0").rstrip(".") + "%"
         return f"{self.kind.value} " + ":".join(part for part in (self.stage.value, what, odds) if part)
 
-    def answer(self, delay_ns: int) -> Answer:
+    def answer(self, delay_ns: int) -> Decision:
         """What comes of it."""
         match self.kind:
             case FaultKind.DELAY:
-                return Answer(wait_ns=delay_ns)
+                return Decision(wait_ns=delay_ns)
             case FaultKind.DRIP:
-                return Answer(drip_ns=delay_ns)
+                return Decision(drip_ns=delay_ns)
             case FaultKind.REJECT:
-                return Answer(reply=reject_text(self.code))
+                return Decision(reply=reject_text(self.code))
             case FaultKind.GARBAGE:
-                return Answer(reply=_GARBAGE)
-        then = _SILENT[self.kind]
+                return Decision(reply=_GARBAGE)
+        disposition = _SILENT[self.kind]
         if self.kind is FaultKind.STALL and self.stage is SessionStage.DATA and self.after:
-            return Answer(then=Disposition.DEAFEN)
+            return Decision(disposition=Disposition.STOP_READING)
         if self.stage is SessionStage.STARTTLS and self.after:
-            return Answer(then=then)  # the go-ahead is said, and then the handshake hangs
-        return Answer(silent=True, then=then) if self.after else Answer(reply=b"", then=then)
+            return Decision(disposition=disposition)  # the go-ahead is said, and then the handshake hangs
+        return (
+            Decision(silent=True, disposition=disposition)
+            if self.after
+            else Decision(reply=b"", disposition=disposition)
+        )
 
 
 def parse(kind: FaultKind, text: str) -> SinkFault:
@@ -158,12 +162,12 @@ class FaultSampler:
         self._stage = stage
         self._faults = tuple(faults)
         self._block = 0
-        self.ahead: list[Answer | None] = []
+        self.ahead: list[Decision | None] = []
 
-    def roll(self) -> Answer | None:
+    def draw(self) -> Decision | None:
         """What happens this time; None for nothing."""
         if not self.ahead:
-            answers: list[Answer | None] = [None] * _BLOCK
+            answers: list[Decision | None] = [None] * _BLOCK
             for number, fault in enumerate(self._faults):
                 stream = f"sink/fault/{self._stage.value}/{number}/{fault.kind.value}"
                 raw = streams.raw(self._seed, stream, self._block, _BLOCK)
@@ -185,11 +189,11 @@ def table(faults: Iterable[SinkFault], seed: int) -> Mapping[SessionStage, Fault
     return {stage: FaultSampler(seed, stage, listed) for stage, listed in by_stage.items()}
 
 
-def combine(first: Answer | None, second: Answer | None) -> Answer | None:
+def combine(first: Decision | None, second: Decision | None) -> Decision | None:
     """Both at once: waits add up, and of what is done the first one that is not the usual."""
     if first is None or second is None:
         return first or second
-    done, other = (second, first) if first._replace(wait_ns=0) == USUAL else (first, second)
+    done, other = (second, first) if first._replace(wait_ns=0) == AS_USUAL else (first, second)
     return done._replace(wait_ns=first.wait_ns + second.wait_ns, drip_ns=done.drip_ns or other.drip_ns)
 
 

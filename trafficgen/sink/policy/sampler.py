@@ -1,4 +1,4 @@
-"""Decisions drawn ahead: what comes of the next message costs one `pop`.
+"""Random choices drawn ahead, so that one costs a `pop`.
 
 Takes     a seed, the stream's name, alternatives with weights; or a distribution of delays
 Gives     the same sequence for the same seed and name, whatever else happens
@@ -33,9 +33,9 @@ class Sampler(Generic[_T]):
         self._thresholds = streams.cumulative(weights)
         self._block = 0
         self.ahead: list[_T] = []
-        """Drawn already, the next one last: pop it, and `roll` when there is none."""
+        """Drawn already, the next one last: pop it, and `draw` when there is none."""
 
-    def roll(self) -> _T:
+    def draw(self) -> _T:
         """The next one."""
         if not self.ahead:
             draws = streams.raw(self._seed, self._stream, self._block, _BLOCK)

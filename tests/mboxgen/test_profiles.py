@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mboxgen import Recipe, RecipeError, generate, read_mbox
-from mboxgen.recipe.profiles import LOOKS, Era
+from mboxgen.recipe.profiles import PROFILES, Era
 from mboxgen.recipe.sizes import PRESETS
 
 MESSAGES = 3_000
@@ -256,7 +256,7 @@ LATER = {  # what came when, as octets in a message
 
 @pytest.mark.parametrize("preset", ["sa-ham", "sa-hardham", "sa-spam", "list-all", "freebsdnet-2002", "list-2017"])
 def test_nothing_is_older_than_it_can_be(made: Make, preset: str) -> None:
-    corpus, look = made(preset), LOOKS[PRESETS[preset].look]
+    corpus, look = made(preset), PROFILES[PRESETS[preset].profile]
     for number, message in enumerate(corpus.messages):
         date = dt.datetime.strptime(corpus.first(number, "date"), "%a, %d %b %Y %H:%M:%S %z").date()
         assert look.era.start <= date < look.era.start + dt.timedelta(look.era.days)
@@ -264,16 +264,16 @@ def test_nothing_is_older_than_it_can_be(made: Make, preset: str) -> None:
             assert date >= since or not any(thing in message for thing in things), (date, since)
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", PROFILES)
 def test_a_start_before_the_time_of_a_look_is_refused(look: str) -> None:
-    era = LOOKS[look].era
+    era = PROFILES[look].era
     Recipe(("4kb",), count=1, look=look, start=era.since)
     if era is not Era.TIMELESS:
         with pytest.raises(RecipeError, match=f"did not exist before {era.since}, got --start"):
             Recipe(("4kb",), count=1, look=look, start=era.since - dt.timedelta(1))
 
 
-def identities(recipe: Recipe, folder: Path) -> set[bytes]:
+def message_ids(recipe: Recipe, folder: Path) -> set[bytes]:
     path = folder / f"{recipe.digest}-{recipe.lf}.mbox"
     generate(recipe, path)
     return {re.search(rb"\r\nMessage-ID: (\S+)\r\n", bytes(message))[1] for message in read_mbox(path)}
@@ -287,7 +287,7 @@ def test_no_two_corpora_share_a_message_id(tmp_path: Path) -> None:
         Recipe(("sa-ham",), count=50, seed=1),
         Recipe(("sa-ham",), count=50, days=9),
     ]
-    found = [identities(recipe, tmp_path) for recipe in recipes]
+    found = [message_ids(recipe, tmp_path) for recipe in recipes]
     assert sum(map(len, found)) == len(set().union(*found)) == 260
 
 
@@ -295,12 +295,12 @@ def test_the_form_of_the_file_changes_no_message_id(tmp_path: Path) -> None:
     from mboxgen.recipe.recipe import Eol, Format
 
     plain = Recipe(("sa-ham",), count=50)
-    assert identities(plain, tmp_path) == identities(Recipe(("sa-ham",), count=50, eol=Eol.LF), tmp_path)
+    assert message_ids(plain, tmp_path) == message_ids(Recipe(("sa-ham",), count=50, eol=Eol.LF), tmp_path)
     assert plain.digest == Recipe(("sa-ham",), count=50, format=Format.MAILDIR).digest
 
 
 def test_message_ids_have_the_domain_asked_for(tmp_path: Path) -> None:
-    found = identities(Recipe(("sa-ham",), count=5, id_domain="mail.corp.test"), tmp_path)
+    found = message_ids(Recipe(("sa-ham",), count=5, id_domain="mail.corp.test"), tmp_path)
     assert all(identity.endswith(b"@mail.corp.test>") for identity in found)
 
 

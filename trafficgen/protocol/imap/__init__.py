@@ -1,0 +1,1 @@
+"""IMAP as a client: RFC 9051 and 3501, with IDLE, UIDPLUS, MOVE, LITERAL+, ENABLE, NAMESPACE and SASL-IR."""
