@@ -9,7 +9,8 @@ from tests.sink.policy.sessions import Conversation, policy_of
 from trafficgen.errors import PlanError
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.policy_hooks import SessionStage, Suspension
-from trafficgen.sink.policy.faults import FaultKind, parse, read, tarpit
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse, read, tarpit
 
 
 def talk(kind: FaultKind, text: str, capabilities: Capabilities = Capabilities()) -> Conversation:  # noqa: B008  (frozen)
@@ -117,7 +118,7 @@ def test_faults_come_on_top_of_the_table_and_delays_add_up() -> None:
     ("kind", "text", "words"),
     [
         (FaultKind.REJECT, "lunch:450", "expected one of connect"),
-        (FaultKind.REJECT, "rcpt", "STAGE:WHAT"),
+        (FaultKind.REJECT, "rcpt", "expected STAGE:CODE"),
         (FaultKind.REJECT, "rcpt:250", "400 to 599"),
         (FaultKind.REJECT, "rcpt:450:200%", "100 % at most"),
         (FaultKind.REJECT, "rcpt:450:1/0", "expected odds"),
