@@ -9,6 +9,7 @@ messages puts a `Receiver` of its own in front of the store (`Decision.receiver`
 
 from collections.abc import Callable, Collection
 from enum import Enum
+from functools import partial
 from typing import Final, NamedTuple
 
 from trafficgen.protocol.smtp.policy_hooks import Decision, Disposition, SessionStage
@@ -36,9 +37,16 @@ def _read_code(text: str) -> int:
     return int(text)
 
 
+def _read_size(text: str) -> int:
+    from mboxgen.recipe.sizes import parse_size  # 80 ms that help does not need
+
+    return parse_size(text)
+
+
 _NOTHING: Final = Parameter("STAGE", "()", lambda _: 0, lambda _: "")
 _TIME: Final = Parameter("STAGE:TIME", rf":((?:(?:{'|'.join(DISTRIBUTIONS)}):)?[^:]+)", Delay)
 _CODE: Final = Parameter("STAGE:CODE", ":([^:]+)", _read_code)
+_SIZE: Final = Parameter("STAGE:SIZE", ":([^:]+)", _read_size)
 _AFTER: Final = Parameter(
     "STAGE[:after]", "(?::(before|after))?", lambda text: text == "after", lambda after: "after" if after else ""
 )
@@ -63,6 +71,12 @@ def _ends_with(disposition: Disposition) -> Callable[[SessionStage, int], Decisi
     return effect
 
 
+def _truncate(_stage: SessionStage, octets: int) -> Decision:
+    from trafficgen.sink.policy.truncation import Truncated
+
+    return Decision(receiver=partial(Truncated, octets))
+
+
 class FaultKind(Enum):
     """What happens: the form of the option, its help, its effect, the stages at which it may happen."""
 
@@ -85,6 +99,12 @@ class FaultKind(Enum):
         _ends_with(Disposition.STALL),
     )
     GARBAGE = (_NOTHING, "Answer with octets that are no reply.", lambda *_: Decision(reply=_GARBAGE))
+    TRUNCATE = (
+        _SIZE,
+        "Accept a message, but keep only so much of its beginning: data:2kb:1%. verify calls it corrupted.",
+        _truncate,
+        (SessionStage.DATA,),
+    )
 
     def __init__(
         self,
