@@ -22,7 +22,6 @@ from trafficgen.outcomes import Phase
 from trafficgen.publish.live_page import LivePage
 from trafficgen.publish.prometheus import Prometheus
 from trafficgen.report import to_html as to_html_module
-from trafficgen.report import words
 from trafficgen.report.tables import to_markdown
 from trafficgen.report.to_html import page_runs, to_html
 from trafficgen.report.to_text import to_text
@@ -108,7 +107,7 @@ def test_every_phase_has_words(results: Results) -> None:
     (run,) = page_runs([every])
     assert len(run["replies"]) == 2 * len(Phase)
     for one in Phase:
-        assert words.PHASES[one] in to_text(replace(every, replies=(ReplyCount(one, 421, "", 1, "bye"),)))
+        assert every.phases[one] in to_text(replace(every, replies=(ReplyCount(one, 421, "", 1, "bye"),)))
 
 
 def test_the_page_loads_nothing_from_anywhere(drawn: Results) -> None:

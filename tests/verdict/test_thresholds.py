@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Host
@@ -27,7 +28,7 @@ NAMES = ("gmail.com.test", "aol.com.test")
 
 def run(services_ms: Sequence[int], outcome: Outcome = Outcome.ACCEPTED, plan: Plan = PLAN) -> Results:
     """Messages every 10 ms, alternately to two domains; in the open model each starts 1 s late."""
-    recorder = Recorder(2, 0, plan.load is not None)
+    recorder = Recorder(2, 0, plan.load is not None, phases=PHASES)
     for number, service in enumerate(services_ms):
         start = number * 10 * MS + (1_000 * MS if plan.load else 0)
         due = number * 10 * MS if plan.load else -1
@@ -36,6 +37,7 @@ def run(services_ms: Sequence[int], outcome: Outcome = Outcome.ACCEPTED, plan: P
     return Results.build(
         plan,
         snapshot,
+        phases=PHASES,
         domains=[(name, 0.5) for name in NAMES],
         planned=len(services_ms),
         not_started=0,
@@ -145,7 +147,7 @@ def test_which_way_is_good() -> None:
 
 def test_a_window_is_judged_in_place_of_the_whole_run() -> None:
     """A slow second first: with it p99 is 500 ms, without it 5 ms."""
-    recorder, watch = Recorder(2, 0, False), WindowTracker(10**9)
+    recorder, watch = Recorder(2, 0, False, phases=PHASES), WindowTracker(10**9)
     numbers = iter(range(1_000))
     for second, service in enumerate((500, 5)):
         for _ in range(100):

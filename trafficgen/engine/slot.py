@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
@@ -36,6 +37,7 @@ class Surroundings:
     source: Source
     account: SessionAccount
     opener: Opener
+    turns: Turns
     manners: SessionOptions
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
@@ -113,7 +115,7 @@ class Slot:
         kind = ChunkingSession if around.manners.chunks else ClientSession
         session = kind(around.source, around.account, around.manners, around.steady)
         session.greet(work, now)
-        self._link = Link(session, self._on_free)
+        self._link = Link(session, around.turns, self._on_free)
         around.opening += 1
         if around.opener.plain:
             self._connecting_since_ns = now

@@ -18,8 +18,9 @@ import uvloop
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.account import RecipientCounts, WorkerAccount
+from trafficgen.engine.account import PHASES, RecipientCounts, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
@@ -119,7 +120,12 @@ class _SendingWorker:
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
         self._recorder = Recorder(
-            len(self._messages.domains), began_ns, plan.load is not None, config.index, keep_begins=plan.keep_begins
+            len(self._messages.domains),
+            began_ns,
+            plan.load is not None,
+            config.index,
+            phases=PHASES,
+            keep_begins=plan.keep_begins,
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
@@ -135,6 +141,7 @@ class _SendingWorker:
             source=self._source,
             account=self._account,
             opener=Opener(config.route, plan.session, self._recorder.phase),
+            turns=Turns(self._loop.call_soon),
             manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),
                 max_messages=plan.session.max_messages,

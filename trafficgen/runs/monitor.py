@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trafficgen
 from trafficgen.clock import NS_PER_S
+from trafficgen.engine.account import PHASES
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.health import assess, diagnose
 from trafficgen.measure.host import CpuTime
@@ -156,6 +157,7 @@ class _Monitor:
             Results.build(
                 self._plan,
                 snapshot,
+                phases=PHASES,
                 domains=list(zip(self._names, self._shares, strict=True)),
                 planned=self._last.planned,
                 not_started=self._last.planned - snapshot.started,

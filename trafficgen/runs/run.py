@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import trafficgen
 from trafficgen import workload
 from trafficgen.clock import now_ns
+from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import Route, check, resolve
 from trafficgen.engine.opening import read_password
 from trafficgen.engine.supervisor import RunAccount, Supervisor
@@ -255,6 +256,7 @@ def _results(
     return Results.build(
         plan,
         snapshot,
+        phases=PHASES,
         domains=list(zip(domain_names(plan.workload), domain_shares(plan.workload).tolist(), strict=True)),
         planned=account.planned,
         not_started=account.not_started,
