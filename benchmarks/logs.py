@@ -2,7 +2,7 @@
 
     python -m benchmarks.logs [LINES]
 
-A synthetic Postfix log of LINES lines (3,000,000 by default; some 125 octets each, 6 lines a message, every tenth message
+A synthetic Postfix log of LINES lines (3,000,000 by default; 125 octets each, 6 lines a message, every tenth message
 put off once), its manifest, and the command that joins them, in a process of its own so that the memory is the join's
 alone. Everything is in a temporary folder.
 """

@@ -75,7 +75,7 @@ def pressure(text: str) -> dict[str, float]:
 
 def disks(diskstats: str) -> dict[str, Disk]:
     """/proc/diskstats, whole disks that were ever used: partitions and loop devices would count the same twice."""
-    found = {}
+    found: dict[str, Disk] = {}
     for line in diskstats.splitlines():
         fields = line.split()
         if len(fields) < 14:
