@@ -19,6 +19,7 @@ from trafficgen.engine import supervisor
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import resolve
 from trafficgen.engine.dispatch import ClosedSource
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.measure.health import CaveatKind
@@ -64,7 +65,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
         around = Surroundings(
             source=source, account=account, opener=Opener(resolve(plan.target), plan.session, account.phase),  # type: ignore[arg-type]
             manners=SessionOptions(), on_free=freed.append, on_closed=lambda: None,
-            on_turn=lambda: None,
+            on_turn=lambda: None, turns=Turns(lambda _: None),
         )  # fmt: skip
         slot = Slot(around)
         work = source.take(now_ns())

@@ -20,6 +20,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientCounts, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
@@ -140,6 +141,7 @@ class _SendingWorker:
             source=self._source,
             account=self._account,
             opener=Opener(resolved.route, plan.session, self._recorder.phase, resolved.password),
+            turns=Turns(self._loop.call_soon),
             manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),
                 max_messages=plan.session.max_messages,

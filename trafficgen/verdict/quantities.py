@@ -93,7 +93,7 @@ class Quantity:
         measured: Measured = results.window or results
         if self.kind is QuantityKind.DURATION:
             histogram = self._histogram(results, measured)
-            return _aggregate(histogram, self.form) if histogram and histogram.count else None
+            return aggregate(histogram, self.form) if histogram and histogram.count else None
         if self.command is not None:
             return _of_command(measured.commands.get(self.command), self.form)
         if self.subject == "throughput":
@@ -174,7 +174,8 @@ def _is_aggregate(text: str) -> bool:
     return text in _AGGREGATES or _PERCENTILE.fullmatch(text) is not None
 
 
-def _aggregate(histogram: Histogram, form: str) -> float | None:
+def aggregate(histogram: Histogram, form: str) -> float | None:
+    """What a quantity's `form` names, of a histogram; None when it holds nothing."""
     match form:
         case "avg":
             return histogram.mean_ns
