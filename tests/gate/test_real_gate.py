@@ -23,7 +23,7 @@ from trafficgen.plan import TcpTarget
 from trafficgen.server.syncs import counted
 from trafficgen.server.usage import Usage, pids_of, read_usage, used_per_1000
 
-LOAD = ["--", "--message-count", "30", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
+LOAD = ["--whole-runs", "--", "--message-count", "30", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
 
 
 @pytest.fixture(autouse=True)
