@@ -47,12 +47,11 @@ def test_a_gate_by_slices_with_all_its_files(tmp_path: Path, capsys: pytest.Capt
     assert files["html"].read_text().count("<svg") == 2
 
 
-def test_half_of_what_a_takes_is_found_first(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trafficgen.runs.limit.CAPACITY_NS", 400_000_000)
+def test_half_of_what_a_takes_is_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trafficgen.runs.limit.capacity", lambda plan: 200.0 if plan.target is not None else 0.0)
     with server(5) as a, server(60) as b:
         gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, "--rate", "half", "--metric", "p50:10%+2ms", *LOAD]
+        gate[gate.index("--concurrency") + 1] = "20"
         assert call(gate) is ExitCode.VERDICT_FAILED
     shown = capsys.readouterr()
     assert "A accepts 200 messages/s without a rate; both builds are served at 100/s" in shown.err
