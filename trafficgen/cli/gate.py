@@ -250,7 +250,7 @@ def _whole_runs(options: GateOptions) -> "ExitCode":
 
 def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan, DeliveryWait | None]":
     """The plan of every run, what was said of it, and the sink behind the builds, if there is one."""
-    from trafficgen.cli.planning import SendOptions, delivery_wait_of, make_plan
+    from trafficgen.cli.planning import SendOptions, make_plan
     from trafficgen.cli.send import command as send
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
@@ -265,8 +265,8 @@ def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan,
     if seed is not None and told.seed is None:
         told = replace(told, seed=seed)
     told = replace(told, target=options.a, rate=told.rate if options.rate in (None, "half") else options.rate)
-    plan = replace(make_plan(told).plan, target=None)
-    return told, plan, delivery_wait_of(told)
+    planned = make_plan(told)
+    return told, replace(planned.plan, target=None), planned.delivery_wait
 
 
 def _design(options: GateOptions, seed: int) -> "Design":
