@@ -7,7 +7,7 @@ Not here  how it is decided (trafficgen.verdict), how runs are made (trafficgen.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -61,7 +61,7 @@ class _GateOption(click.Option):
         self.group = group
 
 
-class _SendWords(Names):
+class SendWords(Names):
     """Words of a command line of `send`, completed as there."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
@@ -199,7 +199,7 @@ class GateOptions:
 @_FILES("--json", metavar="FILE", type=_PATH, help="Write all numbers as JSON.")
 @_FILES("--junit", metavar="FILE", type=_PATH, help="Write the verdict as JUnit XML.")
 @_FILES("--html", metavar="FILE", type=_PATH, help="Write one page with the slices and the verdict. By slices only.")
-@click.argument("send", nargs=-1, type=_SendWords(list), metavar="[-- SEND OPTIONS]")
+@click.argument("send", nargs=-1, type=SendWords(list), metavar="[-- SEND OPTIONS]")
 def command(**given: Any) -> ExitCode:
     """Say whether build B is worse than build A by more than a margin, with the evidence for it.
 
@@ -257,16 +257,20 @@ def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan,
     told = SendOptions(**send.make_context("traffic-gen send", arguments).params)
     if told.target is not None:
         raise PlanError("expected the targets as --a and --b", field="target", flag="--target")
-    refused = {**_NOT_HERE, **(_NOT_BY_SLICES if options.by_slices else {})}
-    for name, reason in refused.items():
-        if getattr(told, name) not in (None, (), ""):
-            flag = f"--{name.replace('_', '-')}"
-            raise PlanError(f"{reason}; leave it out, here and in the scenario", field=name, flag=flag)
+    refuse_options(told, {**_NOT_HERE, **(_NOT_BY_SLICES if options.by_slices else {})})
     if seed is not None and told.seed is None:
         told = replace(told, seed=seed)
     told = replace(told, target=options.a, rate=told.rate if options.rate in (None, "half") else options.rate)
     planned = make_plan(told)
     return told, replace(planned.plan, target=None), planned.delivery_wait
+
+
+def refuse_options(told: "SendOptions", reasons: Mapping[str, str]) -> None:
+    """PlanError for an option of send that would be passed over in silence."""
+    for name, reason in reasons.items():
+        if getattr(told, name) not in (None, (), ""):
+            flag = f"--{name.replace('_', '-')}"
+            raise PlanError(f"{reason}; leave it out, here and in the scenario", field=name, flag=flag)
 
 
 def _design(options: GateOptions, seed: int) -> "Design":

@@ -8,7 +8,9 @@ Not here  sections, JSON and the page of a gate by slices (sliced, slices_page)
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 from xml.etree import ElementTree as ET
@@ -131,6 +133,39 @@ def check_history(path: Path) -> None:
         return
     if first and first != ",".join(HISTORY).encode():
         raise ResultsError(f'expected a history of gates, or no file yet, got "{path}"')
+
+
+@dataclass(frozen=True, slots=True)
+class PastGate:
+    """One metric of one gate, as a history keeps it."""
+
+    time: str
+    label: str
+    ratio: float
+
+
+def read_history(path: Path) -> dict[str, list[PastGate]]:
+    """The gates of a history by metric, in their order. ResultsError for a file that is none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != HISTORY:
+                raise ResultsError(f'expected a history of gates, got "{path}"')
+            found: dict[str, list[PastGate]] = {}
+            for row in rows:
+                gate = PastGate(row["time"], row["label"], _ratio(row["ratio"]))
+                found.setdefault(row["metric"], []).append(gate)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        words = error.strerror if isinstance(error, OSError) else error
+        raise ResultsError(f'expected a history of gates, got "{path}": {words}') from error
+    return found
+
+
+def _ratio(text: str) -> float:
+    ratio = float(text)
+    if not 0 < ratio < math.inf:
+        raise ValueError(f"expected a ratio above zero, got {text}")
+    return ratio
 
 
 def history_rows(ended: GateEnd, *, time: str, label: str, header: bool) -> str:
