@@ -86,7 +86,7 @@ def command(**given: Any) -> ExitCode:
     for output in _outputs(options).values():
         output.check()
     if plan.session.auth is not None:
-        from trafficgen.engine.opening import read_password
+        from trafficgen.engine.password import read_password
 
         read_password(plan.session.auth)
     _tell(notices, options)  # when nothing can be refused any more that is known before the run

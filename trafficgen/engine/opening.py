@@ -15,16 +15,14 @@ from typing import Final
 
 import aiosmtplib
 
-from mboxgen.limited import read_limited
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import Route
 from trafficgen.engine.link import Link
-from trafficgen.errors import PlanError
+from trafficgen.engine.password import read_password
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Auth, Security, SessionPlan, Target, UnixTarget
+from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
 from trafficgen.protocol.smtp.interfaces import Extensions
 
-_MAX_PASSWORD_FILE: Final = 65_536
 _QUEUE_FULL_S: Final = 0.01
 
 
@@ -36,20 +34,6 @@ class Refused(Exception):  # noqa: N818  (not an error of ours: a server's answe
         self.phase = phase
         self.reason = reason
         self.example = example
-
-
-def read_password(auth: Auth) -> str:
-    """The first line of the password file. Raises PlanError; the text never holds the password."""
-    try:
-        lines = read_limited(auth.password_file, _MAX_PASSWORD_FILE).decode("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or "not UTF-8 text"
-        text = f'cannot read the password file "{auth.password_file}": {words}'
-        raise PlanError(text, field="auth", flag="--auth-password-file") from error
-    if not lines or not lines[0]:
-        text = f'expected a password on the first line of "{auth.password_file}", found none'
-        raise PlanError(text, field="auth", flag="--auth-password-file")
-    return lines[0]
 
 
 class Opener:

@@ -22,7 +22,7 @@ from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import Route, check, resolve
-from trafficgen.engine.opening import read_password
+from trafficgen.engine.password import read_password
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
 from trafficgen.errors import PlanError, StoppedError, TrafficgenError
