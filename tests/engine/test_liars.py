@@ -17,7 +17,7 @@ from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
 from trafficgen.measure.health import CaveatKind
 from trafficgen.proof.sent import read as read_manifest
-from trafficgen.protocol.smtp.client import UNASKED
+from trafficgen.protocol.smtp.conversation import UNASKED
 
 MESSAGES = int(os.environ.get("LIARS_MESSAGES", "150"))
 SEED = int(os.environ.get("LIARS_SEED", "1"))

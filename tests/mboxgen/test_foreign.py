@@ -8,9 +8,9 @@ import os
 import subprocess
 import sys
 import threading
-import types
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -120,41 +120,53 @@ def test_content_length_is_believed_message_by_message(tmp_path: Path) -> None:
     assert collect_statistics(path).oddities.text_from_lines == 0
 
 
-PACKINGS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+def zstd_compress(octets: bytes) -> bytes:
+    """As Python 3.14 does it, or the package of the same code in the extra `dev`."""
+    for name in ("compression.zstd", "backports.zstd"):
+        with suppress(ImportError):
+            zstd = import_module(name)
+            # The program zstd writes checksums; without them damage in octets that do not compress is not seen.
+            compressed: bytes = zstd.compress(octets, options={zstd.CompressionParameter.checksum_flag: 1})
+            return compressed
+    message = "backports.zstd is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
-@pytest.mark.parametrize("suffix", PACKINGS)
-def test_packed_files_are_read_on_the_fly(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"a.mbox.{suffix}"
-    path.write_bytes(PACKINGS[suffix](mails(FROM)))
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd_compress,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+def test_compressed_files_are_read_on_the_fly(tmp_path: Path, suffix: str) -> None:
+    compress, path = COMPRESSIONS[suffix], tmp_path / f"a.mbox.{suffix}"
+    path.write_bytes(compress(mails(FROM)))
     assert list(read_mbox(path)) == wanted()
     assert collect_statistics(path).messages == 3
-    path.write_bytes(PACKINGS[suffix](mails(FROM) * 50)[:-20])
-    with pytest.raises(MboxError, match="cut off or damaged"):
-        open_mbox(path)
+    path.write_bytes(compress(mails(FROM)) * 2)  # as `cat` joins them
+    assert list(read_mbox(path)) == wanted() * 2
+    whole = compress(os.urandom(3_000).join([FROM + b"A: 1\n\n", b"\n"]))
+    for damaged in (whole[:-20], whole[:100], whole[:1_000] + bytes(100) + whole[1_100:]):
+        path.write_bytes(damaged)
+        with pytest.raises(MboxError, match="cut off or damaged"):
+            open_mbox(path)
 
 
-def test_zstd_says_what_it_needs_and_is_read_where_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path, b"\x28\xb5\x2f\xfd" + gzip.compress(mails(FROM)))
+def test_zstd_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, b"\x28\xb5\x2f\xfd" + mails(FROM))
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     monkeypatch.setitem(sys.modules, "backports.zstd", None)
     with pytest.raises(MboxError, match=r"needs Python 3\.14 or the package backports\.zstd .*unzstd"):
         open_mbox(path)
 
-    def opened(file: object) -> object:
-        file.seek(4)  # type: ignore[attr-defined]
-        return gzip.open(file)  # type: ignore[call-overload]
 
-    there = types.SimpleNamespace(open=opened, ZstdError=EOFError)
-    monkeypatch.setitem(sys.modules, "backports.zstd", there)
-    assert list(read_mbox(path)) == wanted()
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_a_pipe_is_read(tmp_path: Path, compressed: bool) -> None:
+@pytest.mark.parametrize("suffix", ["", *COMPRESSIONS])
+def test_a_pipe_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    octets = gzip.compress(mails(FROM)) if compressed else mails(FROM)
+    octets = COMPRESSIONS[suffix](mails(FROM)) if suffix else mails(FROM)
     writer = threading.Thread(target=path.write_bytes, args=(octets,))
     writer.start()
     assert list(read_mbox(path)) == wanted()

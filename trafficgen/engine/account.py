@@ -15,15 +15,15 @@ from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.recorder import COLUMNS, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp.phases import PHASE_WORDS, TIMED_PHASES
 from trafficgen.protocol.smtp.replies import Reply
+from trafficgen.protocol.smtp.steps import STEPS, TIMED
 from trafficgen.workload import Messages
 
 if TYPE_CHECKING:
     from array import array
 
 
-PHASES: Final = PhaseTable({phase.value: words for phase, words in PHASE_WORDS.items()}, tuple(TIMED_PHASES))
+PHASES: Final = PhaseTable({phase.value: step.words for phase, step in STEPS.items()}, tuple(TIMED))
 """What the recorders and results of a run that sends mail are given."""
 
 

@@ -30,7 +30,7 @@ _JOINED_OCTETS: Final = 48 * 1024
 class Link(asyncio.Protocol):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
 
-    __slots__ = ("_feed", "_late", "_over", "_turns", "_unsent", "leaving", "on_free", "session", "transport")
+    __slots__ = ("_late", "_over", "_turns", "_unsent", "leaving", "on_free", "session", "transport")
 
     def __init__(self, session: ClientSession, turns: Turns, on_free: Callable[["Link"], None]) -> None:
         self.session = session
@@ -39,8 +39,7 @@ class Link(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.leaving: dict[Link, int] | None = None
         """Where it is listed while its server has said goodbye and not closed the connection yet."""
-        self._feed = session.feed
-        self._unsent = 0
+        self._unsent = 0  # octets that waited in the transport when it last said so
         self._late = b""  # received and put off
         self._over = False  # and told so: a server may go on talking after its 421, when the slot has another link
 
@@ -58,7 +57,8 @@ class Link(asyncio.Protocol):
         now = now_ns()
         if now > self._turns.ends_ns and self._put_off(data, now):
             return
-        if buffers := self._feed(data, now):
+        feed = self._feed_unsent if self._unsent else self.session.feed
+        if buffers := feed(data, now):
             self._send(buffers)
         if not self.session.busy:
             self._free()
@@ -80,7 +80,8 @@ class Link(asyncio.Protocol):
         """Look at what was put off."""
         data, self._late = self._late, b""
         if data:
-            if buffers := self._feed(data, now_ns()):
+            feed = self._feed_unsent if self._unsent else self.session.feed
+            if buffers := feed(data, now_ns()):
                 self._send(buffers)
             if not self.session.busy:
                 self._free()
@@ -108,11 +109,9 @@ class Link(asyncio.Protocol):
         """Octets wait in the transport: only what went out before them can be answered now."""
         assert self.transport is not None
         self._unsent = self.transport.get_write_buffer_size()
-        self._feed = self._feed_unsent
 
     def resume_writing(self) -> None:
         self._unsent = 0
-        self._feed = self.session.feed
 
     def _feed_unsent(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         assert self.transport is not None

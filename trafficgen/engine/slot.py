@@ -20,7 +20,6 @@ from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
-from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionAccount, SessionOptions, Source, Work
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -112,8 +111,7 @@ class Slot:
             self._link.write(self._link.session.start(work, now))
             return
         around = self._surroundings
-        kind = ChunkingSession if around.manners.chunks else ClientSession
-        session = kind(around.source, around.account, around.manners, around.steady)
+        session = ClientSession(around.source, around.account, around.manners, around.steady)
         session.greet(work, now)
         self._link = Link(session, around.turns, self._on_free)
         around.opening += 1
