@@ -89,7 +89,6 @@ async def octets_a_session() -> float:
             await coming.acquire()
         of = [tracemalloc.Filter(True, f"*/trafficgen/{room}/*") for room in ("engine", "protocol", "workload")]
         found = tracemalloc.take_snapshot().filter_traces(of)
-        print(sum(statistic.size for statistic in found.statistics("filename")) / SESSIONS)
     finally:
         tracemalloc.stop()
     sender._hear(control.Stop(0))
