@@ -18,7 +18,6 @@ import aiosmtplib
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import Route
 from trafficgen.engine.link import Link
-from trafficgen.engine.password import read_password
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
 from trafficgen.protocol.smtp.interfaces import Extensions
@@ -39,12 +38,14 @@ class Refused(Exception):  # noqa: N818  (not an error of ours: a server's answe
 class Opener:
     """Opens the sessions of one worker. Tries the addresses in turn and stays with the one that worked."""
 
-    def __init__(self, route: Route, plan: SessionPlan, report: Callable[[Phase, int], None]) -> None:
+    def __init__(
+        self, route: Route, plan: SessionPlan, report: Callable[[Phase, int], None], password: str = ""
+    ) -> None:
         self._route = route
         self._plan = plan
         self._report = report
         self._preferred = 0
-        self._password = read_password(plan.auth) if plan.auth else ""
+        self._password = password
         self._tls = _tls_context(plan) if plan.security is not Security.PLAIN else None
 
     @property
