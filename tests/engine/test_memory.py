@@ -10,8 +10,11 @@ import pytest
 import uvloop
 
 from tests.peers.running import plan_for
+from tests.peers.scripted import PATIENCE_S
+from trafficgen import TcpTarget
 from trafficgen.engine import control, worker
 from trafficgen.engine.address import resolve
+from trafficgen.engine.resolved import ResolvedPlan
 
 SESSIONS = 400
 """Few enough for 1,024 open files, both ends of each connection counted."""
@@ -35,7 +38,8 @@ from tests.peers.running import plan_for
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.worker import Messages, Recorder
 import numpy as np
-messages = Messages(plan_for(1, messages=9, body="5kb", workload={"recipients_per_message": ((3, 1.0),)}), date="")
+plan = plan_for(1, messages=9, body="5kb", workload={"recipients_per_message": ((3, 1.0),)})
+messages = Messages(plan, date="")
 messages.block(0, 9)
 messages.recipient_domains(np.arange(9))
 recorder = Recorder(4, 0, False, phases=PHASES)
@@ -76,8 +80,10 @@ async def octets_a_session() -> float:
     loop = asyncio.get_running_loop()
     coming = asyncio.Semaphore(0)
     server = await loop.create_server(lambda: Holds(coming), "127.0.0.1", 0, backlog=SESSIONS)
-    plan = plan_for(server.sockets[0].getsockname()[1], messages=10 * SESSIONS, sessions=SESSIONS)
-    config = control.WorkerConfig(plan, resolve(plan.target), "Fri, 27 Nov 2026 00:00:00 +0000", 0, 1, SESSIONS)  # type: ignore[arg-type]
+    target = TcpTarget("127.0.0.1", server.sockets[0].getsockname()[1])
+    plan = plan_for(target, messages=10 * SESSIONS, sessions=SESSIONS)
+    resolved = ResolvedPlan.of(plan).at(resolve(target), 1)
+    config = control.WorkerConfig(resolved, "Fri, 27 Nov 2026 00:00:00 +0000", 0, SESSIONS)
     sender = worker._SendingWorker(cast("Any", NoPipe()), config)
     running = loop.create_task(sender.run())
     await asyncio.sleep(0)
@@ -85,8 +91,9 @@ async def octets_a_session() -> float:
     try:
         sender._hear(control.Begin(0))
         sender._hear(control.AssignRange(0, 10 * SESSIONS))
-        for _ in range(SESSIONS):
-            await coming.acquire()
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(SESSIONS):
+                await coming.acquire()
         of = [tracemalloc.Filter(True, f"*/trafficgen/{room}/*") for room in ("engine", "protocol", "workload")]
         found = tracemalloc.take_snapshot().filter_traces(of)
     finally:
