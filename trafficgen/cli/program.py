@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "verify": Entry("trafficgen.cli.verify", "Compare what arrived with what was sent, message by message."),
     "gate": Entry("trafficgen.cli.gate", "Say whether one build of a server is worse than another, with evidence."),
     "report": Entry("trafficgen.cli.report", "Show results again, in another form or against other thresholds."),
+    "check": Entry("trafficgen.cli.check", "Look at how a mail server is set up: TLS, logins, relaying, mailboxes."),
     "compare": Entry("trafficgen.cli.compare", "Show one set of runs as multiples of another."),
     "calibrate": Entry("trafficgen.cli.calibrate", "Measure what this machine's generator is capable of."),
     "merge": Entry("trafficgen.cli.merge", "Add up the results of generators that sent at the same time."),
