@@ -76,7 +76,7 @@ def gate(rng: random.Random, case: Case) -> Gate:
     values = pairs_of(rng, case, case.ratio, DEFAULT_LOOKS[-1])
     for look in DEFAULT_LOOKS:
         seen = Values(METRIC, values.a[:look], values.b[:look])
-        judged = judge([seen], looks=len(DEFAULT_LOOKS), last=look == DEFAULT_LOOKS[-1])
+        judged = judge([seen], alpha=ALPHA, last=look == DEFAULT_LOOKS[-1])
         if judged.verdict is not None:
             break
     (one,) = judged.comparisons

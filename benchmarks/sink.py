@@ -26,10 +26,10 @@ from trafficgen.host.limits import raise_open_files
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.dots import END_OF_DATA, find_end
 from trafficgen.protocol.smtp.server import ServerSession
-from trafficgen.sink.listen.server import Counter
-from trafficgen.sink.policy.judge import Policy, Terms
 from trafficgen.sink.policy.limits import Limits, RateLimit
+from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.policy.responses import parse
+from trafficgen.sink.store.counting import CountingStore
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 _ENVELOPE = (
@@ -58,15 +58,15 @@ def machine(rounds: int, folder: Path) -> list[str]:
         trace_header.render("0" * 16, n, crc32(body)) + header + body + b".\r\n" + _ENVELOPE for n in range(1000)
     ]
     feeds = {
-        "counting only": _feed(Counter(), None),
+        "counting only": _feed(CountingStore(), None),
         "ledger in memory": _feed(SessionReceiver(Ledger()), None),
         "ledger on disk": _feed(SessionReceiver(Ledger(folder / "plain")), None),
-        "responses and limits, counting": _feed(Counter(), _policy()),
+        "responses and limits, counting": _feed(CountingStore(), _policy()),
         "responses, limits, ledger in memory": _feed(SessionReceiver(Ledger()), _policy()),
         "responses, limits, ledger on disk": _feed(SessionReceiver(Ledger(folder / "judged")), _policy()),
     }
     chunk = b"RSET\r\n" + _ENVELOPE.replace(b"DATA", b"BDAT %d LAST" % len(header + body)) + header + body
-    in_chunks, by_command = _feed(Counter(), None, b""), _feed(Counter(), None, b"")
+    in_chunks, by_command = _feed(CountingStore(), None, b""), _feed(CountingStore(), None, b"")
     feeds["a chunk and its commands in one piece, counting"] = lambda _: in_chunks(chunk)
     feeds["the same, in two pieces: command by command"] = lambda _: by_command(chunk[:1]) + by_command(chunk[1:])
     best = dict.fromkeys(feeds, float("inf"))
@@ -82,15 +82,15 @@ def machine(rounds: int, folder: Path) -> list[str]:
 
 
 def _feed(
-    receiver: Counter | SessionReceiver, policy: Policy | None, begin: bytes = _ENVELOPE
+    receiver: CountingStore | SessionReceiver, policy: Policy | None, begin: bytes = _ENVELOPE
 ) -> Callable[[bytes], bytes]:
-    session = ServerSession(receiver, policy.judge(b"127.0.0.1") if policy else None)
+    session = ServerSession(receiver, policy.session(b"127.0.0.1") if policy else None)
     session.feed(b"EHLO x\r\n" + begin)
     return session.feed
 
 
 def _policy() -> Policy:
-    return Policy(Terms(parse(_TABLE), _LIMITS))
+    return Policy(PolicyConfig(parse(_TABLE), _LIMITS))
 
 
 # -- the end of data ------------------------------------------------------------------------------------

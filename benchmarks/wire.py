@@ -16,7 +16,7 @@ from itertools import count
 
 from benchmarks.machine import birth_certificate, write_result
 from trafficgen.clock import now_ns
-from trafficgen.engine.account import WorkerAccount
+from trafficgen.engine.account import PHASES, WorkerAccount
 from trafficgen.measure.recorder import Recorder
 from trafficgen.plan import Plan, Workload
 from trafficgen.protocol.smtp.client import ClientSession
@@ -53,7 +53,7 @@ class _Endless:
 
 def _session(recipients: int) -> tuple[ClientSession, Recorder]:
     """A session whose first message is under way."""
-    recorder = Recorder(4, now_ns(), open_loop=False)
+    recorder = Recorder(4, now_ns(), open_loop=False, phases=PHASES)
     source = _Endless(recipients)
     session = ClientSession(source, WorkerAccount(recorder, print), SessionOptions(), ReplyCache())
     work = source.take(0)

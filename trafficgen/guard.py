@@ -3,7 +3,7 @@
 Takes     a target as the user wrote it
 Gives     the addresses it stands for, resolved once; nothing else is ever connected to
 Refuses   an address that is not loopback, private or link-local, unless the user allowed public ones
-Not here  connecting (engine.opening, sink.returns), which recipients a run may have (engine.address)
+Not here  connecting (engine.opening, sink.bounces), which recipients a run may have (engine.address)
 """
 
 import ipaddress

@@ -34,6 +34,7 @@ class Phase(StrEnum):
     GREETING = "greeting"
     EHLO = "ehlo"
     HELO = "helo"
+    LHLO = "lhlo"
     AUTH = "auth"
     MAIL = "mail"
     RCPT = "rcpt"

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from stringzilla import find
 
 from mboxgen.flags import Flag
 from mboxgen.mbox.from_lines import FROM
@@ -25,21 +26,30 @@ MAX_LINE = 998  # RFC 5322 section 2.1.1, without the CRLF
 CONTINUED, ODD = 0, -1
 _MAX_NAME = 200
 _ROW = 16
-_NOT_NAME = np.ones(256, dtype=np.bool_)  # RFC 5322 section 3.6.8: a name is printable, without the colon
-_NOT_NAME[33:127] = False
-_NOT_NAME[ord(":")] = True
 
 
 class HeaderLines(NamedTuple):
     """Every line of the headers: of which message, where it begins and ends (without line end), its name's length.
 
-    The length is CONTINUED where the line goes on with the field before, ODD where it is neither.
+    The length is CONTINUED where the line goes on with the field before, ODD where it is neither. `words` has the first
+    16 octets of each line as two integers.
     """
 
     messages: NDArray[np.int64]
     begins: NDArray[np.int64]
     ends: NDArray[np.int64]
     names: NDArray[np.int64]
+    words: NDArray[np.uint64]
+
+    def named(self, name: bytes) -> NDArray[np.int64]:
+        """Give which lines are fields of this name (at most 16 octets), in letters of either case."""
+        found = np.flatnonzero(self.names == len(name))
+        for at, part in enumerate((name[:8], name[8:_ROW])):
+            wanted, case, mask = (
+                np.uint64(int.from_bytes(octets, "little")) for octets in (part, b" " * len(part), b"\xff" * len(part))
+            )
+            found = found[((self.words[found, at] | case) & mask) == wanted | case]
+        return found
 
 
 class Examined(NamedTuple):
@@ -59,12 +69,15 @@ class Examined(NamedTuple):
 
 
 class _Lines(NamedTuple):
-    """All lines of some octets, and which of them are each message's: from `first` up to `last`."""
+    """All lines of some octets, and which of them are each message's: from `first` up to `last`.
+
+    `terminated` and `crlf` tell how each ends; True or False alone: all or none do.
+    """
 
     begins: NDArray[np.int64]
     contents: NDArray[np.int64]
-    terminated: NDArray[np.bool_]
-    crlf: NDArray[np.bool_]
+    terminated: NDArray[np.bool_] | bool
+    crlf: NDArray[np.bool_] | bool
     ends: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
@@ -77,24 +90,35 @@ class _Lines(NamedTuple):
 
 
 def examine(
-    octets: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], *, header: bool = True
+    octets: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    *,
+    header: bool = True,
+    line_ends: NDArray[np.int64] | None = None,
 ) -> Examined:
-    """Examine messages that lie at these places in order. `header=False`: they are parts of a body."""
+    """Examine messages that lie at these places in order. `header=False`: they are parts of a body.
+
+    `line_ends`: where lines end in these octets, after their LF, for whoever knows it already.
+    """
     if not octets.size:  # messages without an octet, all of them: look at one that is in none
         octets = np.zeros(1, dtype=np.uint8)
+    view = memoryview(octets)  # type: ignore[arg-type]
     unterminated = (ends > starts) & (octets[ends - 1] != 10)
-    crs = octets == 13
-    lines = _lines(octets, crs, starts, ends, ends[unterminated])
+    if line_ends is None:
+        line_ends = np.flatnonzero(octets == 10) + 1
+    crs = octets == 13 if find(view, b"\r") >= 0 else None
+    lines = _lines(octets, crs is not None, line_ends, starts, ends, ends[unterminated])
     ended = np.ones(len(starts), dtype=np.bool_)
     if header:
-        blank = np.flatnonzero((lines.contents == 0) & lines.terminated)
+        blank = lines.contents == 0
+        blank = np.flatnonzero(blank if lines.terminated is True else blank & lines.terminated)
         first_blank = np.append(blank, len(lines.begins))[np.searchsorted(blank, lines.first)]
         ended = first_blank < lines.last
         header_last = np.where(ended, first_blank, lines.last)
         header_ends = np.where(ended, np.append(lines.ends, 0)[first_blank], ends)
     else:
         header_last, header_ends = lines.first, starts
-    bare = np.concatenate(([0], np.cumsum(lines.terminated & ~lines.crlf)))
     header_lines = _header_lines(octets, lines, header_last)
     flags = np.zeros(len(starts), dtype=np.uint32)
     _raise(flags, Flag.ODD_HEADER, header_lines.messages[header_lines.names == ODD])
@@ -102,37 +126,39 @@ def examine(
     _raise(flags, Flag.LEADING_DOT, lines.messages_with(np.flatnonzero(initials == ord("."))))
     _raise(flags, Flag.LONG_LINE, lines.messages_with(np.flatnonzero(lines.contents > MAX_LINE)))
     _raise(flags, Flag.FROM_LINE, _with_from_line(octets, lines, np.flatnonzero(initials == FROM[0]), header_last))
-    _raise(flags, Flag.BARE_CR, _with_bare_cr(octets, crs, lines, starts, ends))
+    if crs is not None:
+        _raise(flags, Flag.BARE_CR, _with_bare_cr(octets, crs, lines, starts, ends))
     if octets.max(initial=0) >= 128:
         for flag, begin, end in ((Flag.SMTPUTF8, starts, header_ends), (Flag.EIGHT_BIT, header_ends, ends)):
             _raise(flags, flag, np.flatnonzero(_most(octets, begin, end) >= 128))
-    if octets.min(initial=255) == 0:
+    if find(view, b"\0") >= 0:
         _raise(flags, Flag.NUL, np.flatnonzero(_most(255 - octets, starts, ends) == 255))
-    line_ends = lines.last - lines.first - unterminated
-    bare_ends = bare[lines.last] - bare[lines.first]
-    return Examined(header_ends - starts, flags, line_ends, bare_ends, unterminated, ~ended, header_lines)
+    counts = lines.last - lines.first - unterminated
+    bare = counts
+    if lines.crlf is not False:
+        with_cr = np.concatenate(([0], np.cumsum(lines.crlf)))
+        bare = counts - (with_cr[lines.last] - with_cr[lines.first])
+    return Examined(header_ends - starts, flags, counts, bare, unterminated, ~ended, header_lines)
 
 
 def _lines(
     octets: NDArray[np.uint8],
-    crs: NDArray[np.bool_],
+    has_crs: bool,
+    line_ends: NDArray[np.int64],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     more_ends: NDArray[np.int64],
 ) -> _Lines:
-    line_ends = np.flatnonzero(octets == 10) + 1
     if more_ends.size:
         line_ends = np.sort(np.concatenate([line_ends, more_ends]))
     first, last = (np.searchsorted(line_ends, places, side="right") for places in (starts, ends))
     begins = np.concatenate(([0], line_ends))[:-1]
     used = first < last
     begins[first[used]] = starts[used]
-    terminated = octets.take(line_ends - 1) == 10 if more_ends.size else np.ones(len(line_ends), dtype=np.bool_)
-    if crs.any():
-        crlf = terminated & (line_ends - begins >= 2) & (octets.take(line_ends - 2, mode="wrap") == 13)
-    else:
-        crlf = np.zeros(len(line_ends), dtype=np.bool_)
-    return _Lines(begins, line_ends - begins - terminated - crlf, terminated, crlf, line_ends, first, last)
+    octets_of_lines = line_ends - begins
+    terminated = octets.take(line_ends - 1) == 10 if more_ends.size else True
+    crlf = terminated & (octets_of_lines >= 2) & (octets.take(line_ends - 2, mode="wrap") == 13) if has_crs else False
+    return _Lines(begins, octets_of_lines - terminated - crlf, terminated, crlf, line_ends, first, last)
 
 
 def _raise(flags: NDArray[np.uint32], flag: Flag, messages: NDArray[np.int64]) -> None:
@@ -182,31 +208,50 @@ def _header_lines(octets: NDArray[np.uint8], lines: _Lines, header_last: NDArray
     chosen = np.arange(len(messages)) + np.repeat(lines.first - before, counts)
     begins = lines.begins.take(chosen)
     ends = begins + lines.contents.take(chosen)
-    names = _names(octets, begins, ends)
+    rows = _rows(octets, begins)
+    names = _names(octets, begins, ends, rows)
     opening = before[counts > 0]
     names[opening[names[opening] == CONTINUED]] = ODD  # nothing is before it that it could go on with
-    return HeaderLines(messages, begins, ends, names)
+    return HeaderLines(messages, begins, ends, names, rows.view(np.uint64))
 
 
-def _names(octets: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+def _rows(octets: NDArray[np.uint8], begins: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Give the 16 octets from each of these places on, LF for what is behind the end: they do for nearly all names."""
+    inside = np.searchsorted(begins, len(octets) - _ROW, side="right")
+    rows = np.full((len(begins), _ROW), 10, dtype=np.uint8)
+    if inside:  # octets of no type may lie anywhere: one copy a line
+        anywhere = np.ndarray((len(octets) - _ROW + 1,), dtype=f"V{_ROW}", buffer=octets, strides=(1,))
+        rows[:inside] = anywhere[begins[:inside]].view(np.uint8).reshape(-1, _ROW)
+    for at in range(inside, len(begins)):
+        rest = octets[begins[at] :]
+        rows[at, : len(rest)] = rest
+    return rows
+
+
+def _names(
+    octets: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], rows: NDArray[np.uint8]
+) -> NDArray[np.int64]:
     """Give the length of each line's field name; white space before the colon is read (RFC 5322 section 4.5)."""
     names = np.full(len(begins), ODD, dtype=np.int64)
-    padded = np.concatenate([octets, np.full(_ROW, 10, dtype=np.uint8)])
-    # Octets of no type may lie anywhere, so that one copy of 16 a line does for nearly all names.
-    rows = np.ndarray((len(octets),), dtype=f"V{_ROW}", buffer=padded, strides=(1,))[begins]
-    stopped = _NOT_NAME.take(rows.view(np.uint8).reshape(-1, _ROW))
+    stopped = _not_name(rows)
     lengths = stopped.argmax(axis=1)
     longer = np.flatnonzero(~stopped[:, 0] & (lengths == 0))
     for at in longer.tolist():
-        name = padded[begins[at] : min(ends[at], begins[at] + _MAX_NAME)]
-        lengths[at] = np.append(_NOT_NAME.take(name), True).argmax()
-    found = padded.take(begins + lengths)
+        name = octets[begins[at] : min(ends[at], begins[at] + _MAX_NAME)]
+        lengths[at] = np.append(_not_name(name), True).argmax()
+    found = octets.take(begins + lengths, mode="clip")
     colon = (found == ord(":")) & (lengths > 0) & (begins + lengths < ends)
     names[colon] = lengths[colon]
     spaces = (found == 32) | (found == 9)
     names[spaces & (lengths == 0)] = CONTINUED
     for at in np.flatnonzero(spaces & (lengths > 0)).tolist():
-        rest = padded[begins[at] + lengths[at] : min(ends[at], begins[at] + _MAX_NAME)].tobytes()
+        rest = octets[begins[at] + lengths[at] : min(ends[at], begins[at] + _MAX_NAME)].tobytes()
         if rest.lstrip(b" \t").startswith(b":"):
             names[at] = lengths[at]
     return names
+
+
+def _not_name(octets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell which octets end a name: RFC 5322 section 3.6.8 has it printable, without the colon."""
+    ends: NDArray[np.bool_] = (octets - np.uint8(33) > 126 - 33) | (octets == ord(":"))
+    return ends

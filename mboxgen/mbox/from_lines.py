@@ -58,6 +58,13 @@ _DAYS, _MONTHS = (
     )
 )
 _ASCTIME = 24  # octets of "Fri Nov 21 22:55:00 2025"
+# Of each octet with the space before: 0 any digit, a any letter; a day below 10 has a space for its first digit.
+_FORM = b" aaa aaa ?0 00:00:00 0000"
+_LEAST, _MOST = (
+    np.array([bounds.get(octet, (octet, octet))[end] for octet in _FORM], dtype=np.uint8)
+    for end in (0, 1) for bounds in ({ord("0"): (48, 57), ord("a"): (65, 122), ord("?"): (32, 57)},)
+)  # fmt: skip
+_PLACES = 1 << np.array([0, 8, 16])
 
 
 def line_end(octets: mmap.mmap, begin: int, *, first: bool = False) -> int | None:
@@ -76,21 +83,18 @@ def asctime_dated(whole: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDA
     """Tell which lines, from `begins` up to their LF at `ends`, end in a date as asctime writes it: nearly all do."""
     ends = ends - (whole[ends - 1] == 13)
     begin = ends - _ASCTIME
-    fit = (begin >= begins + len(FROM)) & (ends - begins <= LONGEST)
-    begin = np.where(fit, begin, 0)
-    if len(whole) < _ASCTIME:
+    fit: NDArray[np.bool_] = (begin >= begins + len(FROM)) & (ends - begins <= LONGEST)
+    if len(whole) <= _ASCTIME or not fit.any():
         return np.zeros(len(begins), dtype=np.bool_)
-    for place in (-1, 3, 7, 10, 19):
-        fit &= whole.take(begin + place, mode="wrap") == 32
-    for place in (13, 16):
-        fit &= whole.take(begin + place, mode="wrap") == 58
-    for place in (9, 11, 12, 14, 15, 17, 18, 20, 21, 22, 23):
-        fit &= (whole.take(begin + place, mode="wrap") - np.uint8(48)) < 10
-    tens = whole[begin + 8]
-    fit &= (tens == 32) | ((tens - np.uint8(48)) < 10)
-    return fit & np.isin(_three(whole, begin), _DAYS) & np.isin(_three(whole, begin + 4), _MONTHS)
+    begin = np.where(fit, begin, 1)
+    # Octets of no type may lie anywhere, so that a date is one copy: with the space before it.
+    anywhere = np.ndarray((len(whole) - _ASCTIME,), dtype=f"V{_ASCTIME + 1}", buffer=whole, strides=(1,))
+    dates = anywhere[begin - 1].view(np.uint8).reshape(-1, _ASCTIME + 1)
+    fit &= ((dates >= _LEAST) & (dates <= _MOST)).all(axis=1)
+    fit &= (dates[:, 9] == 32) | (dates[:, 9] >= 48)
+    return fit & _one_of(dates[:, 1:4], _DAYS) & _one_of(dates[:, 5:8], _MONTHS)
 
 
-def _three(whole: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    first, second, third = (whole.take(places + at).astype(np.int64) << (8 * at) for at in range(3))
-    return first | second | third
+def _one_of(names: NDArray[np.uint8], known: NDArray[np.int64]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = ((names @ _PLACES)[:, None] == known).any(axis=1)
+    return found

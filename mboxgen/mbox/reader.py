@@ -26,7 +26,7 @@ from mboxgen.flags import Flag
 from mboxgen.mbox import index
 from mboxgen.mbox.examine import ODD, Examined, HeaderLines, examine
 from mboxgen.mbox.index import RECORD
-from mboxgen.mbox.scan import WINDOW, Scan, Spans, populate, release
+from mboxgen.mbox.scan import MOST_BETWEEN, WINDOW, Scan, Spans, populate, release
 from mboxgen.mbox.sources import MboxError, Source, is_compressed, message_files, open_source
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def read_mbox(path: os.PathLike[str] | str) -> Iterator[bytes]:
 class Mbox:
     """An open mbox: `records` is one numpy record per message (mboxgen.mbox.index.RECORD), read-only when indexed.
 
-    Without an index, the records lack checksums until `sum_up`. `note` says why an index that is there is not used.
+    Without an index, records lack checksums until `compute_checksums`; `note` says why one that is there is not used.
     Close it, or use `with`; views handed out must be released before.
     """
 
@@ -314,15 +314,19 @@ def _examined(octets: mmap.mmap, all_spans: Iterator[Spans]) -> Iterator[Message
         windows[1:] += np.cumsum(long[1:] | long[:-1])
         cuts = [0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(windows)]
         for first, last in pairwise(cuts):
-            part = Spans(spans.offsets[first:last], spans.lengths[first:last], spans.lf[first:last])
+            part = Spans(spans.offsets[first:last], spans.lengths[first:last], spans.lf[first:last], spans.line_ends)
             yield _examined_long(octets, whole, part) if long[first] else _examined_short(whole, part)
 
 
 def _examined_short(whole: NDArray[np.uint8], spans: Spans) -> MessageBlock:
-    begin = int(spans.offsets[0])
-    octets = whole[begin : int(spans.offsets[-1] + spans.lengths[-1])]
-    starts = spans.offsets - begin
-    found = examine(octets, starts, starts + spans.lengths)
+    begin, end = int(spans.offsets[0]), int(spans.offsets[-1] + spans.lengths[-1])
+    octets, starts, line_ends = whole[begin:end], spans.offsets - begin, spans.line_ends
+    if spans.lengths[0] > WINDOW - MOST_BETWEEN:
+        line_ends = None
+    if line_ends is not None:
+        first, last = np.searchsorted(line_ends, (begin, end), side="right")
+        line_ends = line_ends[first:last] - begin
+    found = examine(octets, starts, starts + spans.lengths, line_ends=line_ends)
     return MessageBlock(_records(spans, found), octets, found.header_lines)
 
 

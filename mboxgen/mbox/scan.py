@@ -45,16 +45,22 @@ _BEFORE_FIRST = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*")
 
 
 class Spans(NamedTuple):
-    """Messages that follow each other: offset and length of each, and whether its From_ line ends in bare LF."""
+    """Messages that follow each other: offset and length of each, and whether its From_ line ends in bare LF.
+
+    `line_ends`, where known: the places in the file after each LF; all of those messages that are shorter than a
+    window, and maybe others.
+    """
 
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
     lf: NDArray[np.bool_]
+    line_ends: NDArray[np.int64] | None = None
 
 
 class _Window(NamedTuple):
-    """Where From_ lines begin and end, and where lines begin that look like Content-Length; in order."""
+    """Where lines end, From_ lines begin and end, and lines begin that look like Content-Length; in order."""
 
+    line_ends: NDArray[np.int64]
     begins: NDArray[np.int64]
     afters: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -80,9 +86,13 @@ class Scan:
         start: int | None = self.first_start()
         searched, released = (start or 0) - 1, 0
         populate(octets, 0, 2 * _MAPPED)
+        # Of the window before: those of the message that goes on in this one.
+        kept_line_ends = np.zeros(0, dtype=np.int64)
         while start is not None and searched < len(octets):
             window = self._window(whole, searched, min(searched + WINDOW, len(octets)))
             searched += WINDOW
+            line_ends = np.concatenate((kept_line_ends, window.line_ends))
+            window_end = searched
             if window.counts.size:
                 starts, ends, start, counted = self._counted(window, start)
                 searched = max(searched, (start or 0) - 1)
@@ -92,12 +102,13 @@ class Scan:
                 start, starts = int(starts[-1]), starts[:-1]
             self._note_text_from_lines(window.text_from_lines, counted)
             if starts.size:
-                yield _spans(whole, starts, ends)
+                yield _spans(whole, starts, ends, line_ends if ends[-1] <= window_end else None)
+            kept_line_ends = window.line_ends[np.searchsorted(window.line_ends, start or 0, side="right") :]
             if searched - released > _MAPPED:
                 released = release(octets, released, min(searched, len(octets)))
                 populate(octets, released, 2 * _MAPPED)
         if start is not None:
-            yield _spans(whole, np.array([start]), np.array([len(octets)]))
+            yield _spans(whole, np.array([start]), np.array([len(octets)]), None)
 
     def first_start(self) -> int:
         """Give where the first message begins; MboxError when this is no mbox."""
@@ -110,8 +121,8 @@ class Scan:
 
     def _window(self, whole: NDArray[np.uint8], begin: int, end: int) -> _Window:
         size = len(whole)
-        lines = np.flatnonzero(whole[begin:end] == 10) + (begin + 1)
-        lines = lines[: np.searchsorted(lines, size - len(FROM), side="right")]
+        line_ends = np.flatnonzero(whole[begin:end] == 10) + (begin + 1)
+        lines = line_ends[: np.searchsorted(line_ends, size - len(FROM), side="right")]
         initials = whole.take(lines)
         named = lines[(initials | 32) == ord("c")]
         named = named[: np.searchsorted(named, size - 15)]
@@ -120,13 +131,14 @@ class Scan:
         for place in range(1, len(FROM)):
             begins = begins[whole[begins + place] == FROM[place]]
         if not begins.size:
-            return _Window(begins, begins, counts, begins)
-        return self._taken(whole, lines, begins, counts)
+            return _Window(line_ends, begins, begins, counts, begins)
+        taken, afters = self._taken(whole, lines, begins)
+        return _Window(line_ends, begins[taken], afters[taken], counts, begins[~taken])
 
     def _taken(
-        self, whole: NDArray[np.uint8], lines: NDArray[np.int64], begins: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> _Window:
-        """Tell From_ lines from text that begins with "From "."""
+        self, whole: NDArray[np.uint8], lines: NDArray[np.int64], begins: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Tell which lines that begin with "From " begin a message, and where those end."""
         following = np.append(lines, 0)[np.searchsorted(lines, begins) + 1]
         taken = np.zeros(len(begins), dtype=np.bool_)
         known = following > 0
@@ -135,7 +147,7 @@ class Scan:
             after = from_lines.line_end(self._octets, int(begins[at]))
             if after is not None:
                 taken[at], following[at] = True, after
-        return _Window(begins[taken], following[taken], counts, begins[~taken])
+        return taken, following
 
     def _counted(
         self, window: _Window, start: int
@@ -198,12 +210,14 @@ def first_from_line(octets: mmap.mmap | memoryview) -> int:
     return before.end() if before else 0
 
 
-def _spans(whole: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Spans:
+def _spans(
+    whole: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], line_ends: NDArray[np.int64] | None
+) -> Spans:
     """Take the one blank line off that separates a message from the next."""
     last, before = whole[ends - 1], whole[ends - 2]
     blank = (last == 10) & (before == 10)
     blank_crlf = (last == 10) & (before == 13) & (whole[ends - 3] == 10)
-    return Spans(starts, ends - blank - 2 * blank_crlf - starts, whole[starts - 2] != 13)
+    return Spans(starts, ends - blank - 2 * blank_crlf - starts, whole[starts - 2] != 13, line_ends)
 
 
 def release(octets: mmap.mmap, begin: int, end: int) -> int:

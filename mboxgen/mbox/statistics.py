@@ -139,13 +139,13 @@ def _note(octets: mmap.mmap, block: MessageBlock, found: Statistics, seen: int) 
     found.sizes.update(dict(zip(sizes.tolist(), counts.tolist(), strict=True)))
     found.header_octets += int(records["header_length"].sum(dtype=np.int64))
     found.lf_messages += int(np.count_nonzero(flags & Flag.LF_ONLY))
+    raised = int(np.bitwise_or.reduce(flags))
     for flag, words in _FLAG_WORDS.items():
-        count = int(np.count_nonzero(flags & np.uint32(flag)))
-        if words and count:
-            found.findings[words] += count
+        if words and raised & flag:
+            found.findings[words] += int(np.count_nonzero(flags & np.uint32(flag)))
     for name, words in _FIELDS.items():
-        having = block.header_lines.messages[_named(block, name)]
-        lacking = len(records) - int(np.count_nonzero(np.diff(having, prepend=-1)))
+        having = block.header_lines.messages[block.header_lines.named(name)]
+        lacking = len(records) - int(np.count_nonzero(having[1:] != having[:-1])) - bool(having.size)
         if lacking:
             found.findings[words] += lacking
     found.oddities.note_odd(block, seen)
@@ -154,7 +154,7 @@ def _note(octets: mmap.mmap, block: MessageBlock, found: Statistics, seen: int) 
 
 def _note_shapes(octets: mmap.mmap, block: MessageBlock, found: Statistics) -> None:
     lines = block.header_lines
-    places = _named(block, _CONTENT_TYPE)
+    places = lines.named(_CONTENT_TYPE)
     messages = lines.messages[places]
     first = np.flatnonzero(np.diff(messages, prepend=-1))
     messages = messages[first]
@@ -175,15 +175,6 @@ def _note_shapes(octets: mmap.mmap, block: MessageBlock, found: Statistics) -> N
             offset, length = int(record["offset"]), int(record["length"])
             if boundary is None or not _closed(octets, offset, offset + length, boundary[1] or boundary[2]):
                 found.findings["a multipart that never ends"] += 1
-
-
-def _named(block: MessageBlock, name: bytes) -> NDArray[np.int64]:
-    """Give which header lines are fields of this name, in letters of either case."""
-    lines = block.header_lines
-    places = np.flatnonzero(lines.names == len(name))
-    for at, octet in enumerate(name):
-        places = places[(block.octets.take(lines.begins.take(places) + at) | 32) == octet | 32]
-    return places
 
 
 def _closed(octets: mmap.mmap, begin: int, end: int, boundary: bytes) -> bool:

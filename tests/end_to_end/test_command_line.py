@@ -201,5 +201,5 @@ def test_the_sink_alone_takes_mail_until_it_is_told_to_stop() -> None:
         process.kill()
         process.wait(30)
     assert process.returncode == 0
-    assert "200 messages taken" in out + err
+    assert "200 messages accepted" in out + err
     assert "Traceback" not in err

@@ -16,8 +16,10 @@ from tests.peers.scripted import PATIENCE_S, Script, scripted
 from trafficgen import ExitCode, OpenLoop, Plan, Progress, Results, RunControl, StoppedError, TcpTarget, run
 from trafficgen.clock import now_ns
 from trafficgen.engine import supervisor
+from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import resolve
 from trafficgen.engine.dispatch import ClosedSource
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.measure.health import CaveatKind
@@ -46,7 +48,7 @@ class QuietAccount:
     """Takes everything down and says nothing."""
 
     def __init__(self) -> None:
-        self.rows = Recorder(1, 0, False).rows
+        self.rows = Recorder(1, 0, False, phases=PHASES).rows
 
     def __getattr__(self, _name: str) -> Any:
         return lambda *_: None
@@ -63,7 +65,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
         around = Surroundings(
             source=source, account=account, opener=Opener(resolve(plan.target), plan.session, account.phase),  # type: ignore[arg-type]
             manners=SessionOptions(), on_free=freed.append, on_closed=lambda: None,
-            on_turn=lambda: None,
+            on_turn=lambda: None, turns=Turns(lambda _: None),
         )  # fmt: skip
         slot = Slot(around)
         work = source.take(now_ns())
@@ -285,8 +287,9 @@ def test_a_sink_that_is_suspended_costs_the_proof_and_not_the_account() -> None:
 
 def test_a_sink_that_died_costs_the_proof_and_not_the_account() -> None:
     def progress(now: Progress) -> None:
-        sink = min(multiprocessing.active_children(), key=lambda child: child.pid or 0)
-        if now.snapshot.accepted and len(multiprocessing.active_children()) == 2:
+        children = multiprocessing.active_children()
+        if now.snapshot.accepted and len(children) == 2:
+            sink = min(children, key=lambda child: child.pid or 0)
             os.kill(sink.pid or 0, signal.SIGKILL)
 
     results = run(plan_for(None, duration_s=1.5, grace_s=0.5), progress=progress)

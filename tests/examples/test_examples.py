@@ -59,4 +59,4 @@ def test_postfix_under_test() -> None:
             EXAMPLES / "postfix_under_test.sh", f"127.0.0.1:{postfix.port}", str(port), "200",
             str(postfix.folder / "config"),
         )  # fmt: skip
-    assert said.splitlines()[-1].startswith("200 messages taken")
+    assert said.splitlines()[-1].startswith("200 messages accepted")

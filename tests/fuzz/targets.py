@@ -20,9 +20,10 @@ from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
 from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
 from trafficgen.protocol.smtp.server import MAX_RECIPIENTS, ServerSession
-from trafficgen.sink.policy.faults import FaultKind, parse
-from trafficgen.sink.policy.judge import Policy, Terms
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
 from trafficgen.sink.policy.limits import Limits, RateLimit
+from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 CUT: Final = b"\xfe"
@@ -59,11 +60,11 @@ class Conversation:
     def __init__(self, setting: int) -> None:
         self.ledger = Ledger()
         self.receiver = Receiver(self.ledger)
-        judge = _policy(setting).judge(b"192.0.2.1") if setting & (JUDGED | FAULTY) else None
-        offer = Capabilities(
+        policy = _policy(setting).session(b"192.0.2.1") if setting & (JUDGED | FAULTY) else None
+        capabilities = Capabilities(
             lmtp=bool(setting & LMTP), starttls=bool(setting & TLS), auth=bool(setting & AUTH), xclient=True
         )
-        self.session = ServerSession(self.receiver, judge, offer)
+        self.session = ServerSession(self.receiver, policy, capabilities)
         self.replies = b""
 
     def feed(self, piece: bytes) -> None:
@@ -75,8 +76,8 @@ class Conversation:
 
     def _say(self, reply: bytes) -> None:
         self.replies += reply
-        while (halt := self.session.halt) in (Suspension.WAIT, Suspension.DRIP, Suspension.START_TLS):
-            if halt is Suspension.START_TLS:
+        while (suspension := self.session.suspension) in (Suspension.WAIT, Suspension.DRIP, Suspension.START_TLS):
+            if suspension is Suspension.START_TLS:
                 self.session.secured()
             else:
                 self.replies += self.session.resume()
@@ -181,4 +182,4 @@ def _policy(setting: int) -> Policy:
         (FaultKind.DROP, "dot:after:5%"), (FaultKind.STALL, "data:after:5%"), (FaultKind.REJECT, "quit:421"),
     )  # fmt: skip
     faults = tuple(parse(kind, text) for kind, text in texts) if setting & FAULTY else ()
-    return Policy(Terms(limits=limits if setting & JUDGED else Limits(), faults=faults), clock=lambda: 10**12)
+    return Policy(PolicyConfig(limits=limits if setting & JUDGED else Limits(), faults=faults), clock=lambda: 10**12)

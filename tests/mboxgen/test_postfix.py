@@ -16,7 +16,7 @@ from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import PATIENCE_S, in_a_thread
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.store.capture import Capture, Form
+from trafficgen.sink.store.capture import Capture, CaptureFormat
 
 FAULTS = (("leading-dot", 0.5), ("from-line", 0.5), ("missing-date", 0.2))
 RECIPES = (
@@ -35,16 +35,16 @@ TRACE = re.compile(
 
 
 class WatchedCapture(Capture):
-    """Wakes who waits for messages to be kept."""
+    """Wakes who waits for messages to be stored."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(Form.FILES, folder, None)
+        super().__init__(CaptureFormat.FILES, folder, None)
         self.changed = threading.Condition()
 
     @contextmanager
-    def kept(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Iterator[None]:
+    def stored(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Iterator[None]:
         with self.changed:
-            with super().kept(message, sender, recipients):
+            with super().stored(message, sender, recipients):
                 yield
             self.changed.notify_all()
 
@@ -56,7 +56,7 @@ class WatchedCapture(Capture):
 
 @contextmanager
 def capturing_sink(capture: Capture) -> Iterator[int]:
-    """Our sink on a free port; everything that comes is kept."""
+    """Our sink on a free port; everything that comes is stored."""
     loop = asyncio.new_event_loop()
     with in_a_thread(loop):
         sink = Sink(TcpTarget("127.0.0.1", 0), capture=capture)
@@ -76,7 +76,7 @@ def test_every_message_through_postfix_has_the_planned_octets(tmp_path: Path) ->
         messages = list(read_mbox(path))
         assert [len(message) for message in messages] == plan.make(recipe).sizes(0).tolist()
         sent.update({identity_of(message): message for message in messages})
-    capture = WatchedCapture(tmp_path / "kept")
+    capture = WatchedCapture(tmp_path / "stored")
     # Postfix gives headers what they lack when it takes mail for that of its own users; here it is a relay.
     settings = "local_header_rewrite_clients ="
     with capturing_sink(capture) as port, private_postfix(port, settings) as postfix:
@@ -85,7 +85,7 @@ def test_every_message_through_postfix_has_the_planned_octets(tmp_path: Path) ->
                 assert client.sendmail("a@sender.example", ["b@rcpt.example"], message, ["BODY=8BITMIME"]) == {}
         capture.wait_for(len(sent))
     found = {}
-    for file in (tmp_path / "kept").iterdir():
+    for file in (tmp_path / "stored").iterdir():
         octets = file.read_bytes()
         trace = TRACE.match(octets)
         assert trace is not None, octets[:400]

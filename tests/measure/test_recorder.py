@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trafficgen.engine.account import PHASES
 from trafficgen.measure.recorder import COLUMNS, FOLD_FROM, MAX_KINDS, MAX_TIMED_DOMAINS, Recorder, printable
-from trafficgen.measure.snapshot import STRETCHES, Snapshot, Tally, merge
+from trafficgen.measure.snapshot import Snapshot, Tally, merge
 from trafficgen.outcomes import Outcome, Phase
 
 START = 5_000_000_000
@@ -23,7 +24,7 @@ def snapshot_of(recorder: Recorder, in_flight: int = 0) -> Snapshot:
 
 
 def recorder_of(rows: list[Row], *, open_loop: bool = False, domains: int = 3, worker: int = 0) -> Recorder:
-    recorder = Recorder(domains, START, open_loop, worker)
+    recorder = Recorder(domains, START, open_loop, worker, phases=PHASES)
     for row in rows:
         recorder.rows.extend(row)
     return recorder
@@ -166,7 +167,7 @@ def test_a_snapshot_does_not_change_with_what_comes_after() -> None:
 
 
 def test_steps_of_opening_a_session_each_have_a_histogram() -> None:
-    recorder = Recorder(0, START, False)
+    recorder = Recorder(0, START, False, phases=PHASES)
     for elapsed, phase in enumerate((Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)):
         recorder.phase(phase, elapsed)
     taken = snapshot_of(recorder).histograms
@@ -175,7 +176,7 @@ def test_steps_of_opening_a_session_each_have_a_histogram() -> None:
 
 
 def test_replies_and_failures_are_tallied_and_the_first_text_is_kept() -> None:
-    recorder = Recorder(1, START, False)
+    recorder = Recorder(1, START, False, phases=PHASES)
     recorder.reply(Phase.RCPT, 550, "5.1.1", "no such user")
     recorder.reply(Phase.RCPT, 550, "5.1.1", "nobody here", count=4)
     recorder.failure(Phase.CONNECT, "connection refused", "[Errno 111]", count=2)
@@ -185,7 +186,7 @@ def test_replies_and_failures_are_tallied_and_the_first_text_is_kept() -> None:
 
 
 def test_a_server_that_invents_codes_does_not_fill_memory() -> None:
-    recorder = Recorder(1, START, False)
+    recorder = Recorder(1, START, False, phases=PHASES)
     for number in range(2 * MAX_KINDS):
         recorder.reply(Phase.DATA, 450, f"4.9.{number}", "x")
         recorder.failure(Phase.DATA, f"reason {number}", "x")
@@ -227,7 +228,7 @@ def test_any_split_among_workers_and_any_order_of_merging_gives_the_same(
             whole.last_start_ns,
             whole.last_end_ns,
         )
-        assert all(merged.histograms[name] == whole.histograms[name] for name in STRETCHES)
+        assert all(merged.histograms[name] == whole.histograms[name] for name in PHASES.stretches)
         assert np.array_equal(merged.domains_started, whole.domains_started)
         assert np.array_equal(merged.domains_accepted, whole.domains_accepted)
         assert merged.timeline == whole.timeline
@@ -263,7 +264,7 @@ def test_merging_nothing_gives_an_empty_run() -> None:
 
 def test_a_phase_that_is_not_part_of_opening_is_our_bug() -> None:
     with pytest.raises(KeyError):
-        Recorder(1, START, False).phase(Phase.QUIT, 1)
+        Recorder(1, START, False, phases=PHASES).phase(Phase.QUIT, 1)
 
 
 def test_accepted_messages_are_timed_by_domain() -> None:
@@ -284,7 +285,7 @@ def test_domains_beyond_the_first_few_are_counted_but_not_timed() -> None:
 def test_what_was_handed_over_began_when_it_was_due_and_without_a_rate_when_it_did() -> None:
     rows = [row(4, Outcome.ACCEPTED, due=100, start=400), row(2, Outcome.IN_DOUBT, due=0, start=50)]
     rows += [row(3, Outcome.FAILED, due=7, start=60), row(5, Outcome.ACCEPTED, start=70)]
-    recorder = Recorder(1, START, True, keep_begins=True)
+    recorder = Recorder(1, START, True, keep_begins=True, phases=PHASES)
     for each in rows:
         recorder.rows.extend(each)
     assert recorder.begins().tolist() == [[4, 2, 5], [START + 100, START, START + 70]]

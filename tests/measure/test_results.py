@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.document import to_plain
 from trafficgen.measure.histogram import Histogram
@@ -28,7 +29,7 @@ BEGUN = datetime(2026, 11, 22, 2, 30, tzinfo=timezone(timedelta(hours=2)))
 
 def snapshot_of(outcomes: list[Outcome], *, open_loop: bool = False) -> Snapshot:
     """Messages that start every 100 ms and take 50 ms, 1,000 octets each, alternately to two domains."""
-    recorder = Recorder(2, 0, open_loop)
+    recorder = Recorder(2, 0, open_loop, phases=PHASES)
     for number, outcome in enumerate(outcomes):
         start = number * 100_000_000
         due = start - 1_000_000 if open_loop else -1
@@ -46,7 +47,7 @@ def build(snapshot: Snapshot, *, plan: Plan = PLAN, **changes: Any) -> Results:
         "host": Host("3.11.7", "Linux", 2),
         "tool_version": "0.1.0",
     }
-    return Results.build(plan, snapshot, **(facts | changes))
+    return Results.build(plan, snapshot, phases=PHASES, **(facts | changes))
 
 
 def test_a_file_of_a_run_that_did_not_end_never_reads_as_finished() -> None:
@@ -98,7 +99,7 @@ def test_rate_counts_accepted_messages_from_first_start_to_last_reply() -> None:
 
 def stalled(*, asked: int | None, stopped_by: StoppedBy, not_started: int = 0) -> Results:
     """Ten messages accepted in the first second; an eleventh began then and was given up after 15 s, of 5 s asked."""
-    recorder = Recorder(2, 0, open_loop=False)
+    recorder = Recorder(2, 0, open_loop=False, phases=PHASES)
     for number in range(10):
         recorder.rows.extend((number, Outcome.ACCEPTED, 0, -1, number * 10**8, -1, -1, (number + 1) * 10**8, 1_000))
     recorder.rows.extend((10, Outcome.IN_DOUBT, 0, -1, 9 * 10**8, -1, -1, 15 * 10**9, 1_000))
@@ -162,7 +163,7 @@ def test_a_run_without_messages_has_results_too() -> None:
 
 
 def test_json_gives_the_same_results_and_a_line_for_each_reply() -> None:
-    recorder = Recorder(2, 0, False)
+    recorder = Recorder(2, 0, False, phases=PHASES)
     recorder.reply(Phase.RCPT, 550, "5.1.1", "no é")
     recorder.reply(Phase.EHLO, 250, "", "ok")
     recorder.failure(Phase.CONNECT, "timed out", "30 s")

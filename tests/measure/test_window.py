@@ -2,6 +2,7 @@
 
 import pytest
 
+from trafficgen.engine.account import PHASES
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.window import WindowTracker, difference
@@ -28,7 +29,7 @@ def second(recorder: Recorder, at_s: int, messages: int, took_ns: int, outcome: 
 
 def warmed_up() -> tuple[Snapshot, Snapshot, Snapshot]:
     """A slow first second, two quick ones, a snapshot after each; the last one late, after the goodbyes."""
-    recorder = Recorder(2, BEGAN, open_loop=False)
+    recorder = Recorder(2, BEGAN, open_loop=False, phases=PHASES)
     second(recorder, 0, 10, 400 * MS)
     first = snapshot(recorder, S)
     second(recorder, 1, 100, 4 * MS)
@@ -72,7 +73,7 @@ def test_a_drain_is_left_out() -> None:
 
 def test_a_window_begins_when_every_worker_has_reached_it() -> None:
     """A snapshot of several workers is as old as the report of the one that spoke last but one: not yet a second."""
-    recorder = Recorder(2, BEGAN, open_loop=False, worker=1)
+    recorder = Recorder(2, BEGAN, open_loop=False, worker=1, phases=PHASES)
     second(recorder, 0, 10, 4 * MS)
     early = snapshot(recorder, 879 * MS)
     _, middle, last = warmed_up()
@@ -103,7 +104,7 @@ def test_no_window_before_it_has_any_length() -> None:
     first, middle, _ = warmed_up()
     watch = WindowTracker(S)
     assert watch.window(DOMAINS) is None
-    watch.see(snapshot(Recorder(2, BEGAN, open_loop=False), S // 2))
+    watch.see(snapshot(Recorder(2, BEGAN, open_loop=False, phases=PHASES), S // 2))
     assert watch.window(DOMAINS) is None
     watch.see(first)
     assert watch.window(DOMAINS) is None

@@ -16,8 +16,8 @@ from trafficgen.measure.parts import (
     Run,
     WorkerHealth,
 )
+from trafficgen.measure.phases import OF_OLD_FILES
 from trafficgen.measure.results import Results, StoppedBy
-from trafficgen.measure.snapshot import STRETCHES
 from trafficgen.measure.timeline import Interval
 from trafficgen.outcomes import Phase
 
@@ -44,7 +44,7 @@ def latency(count: int, middle_ns: int) -> Latency:
 @pytest.fixture
 def results() -> Results:
     """A thousand messages planned in the open model, two not accepted, one in doubt, five not started."""
-    latencies: dict[str, Latency | None] = dict.fromkeys(STRETCHES)
+    latencies: dict[str, Latency | None] = dict.fromkeys(OF_OLD_FILES.stretches)
     latencies |= {
         "service": latency(992, 420 * US),
         "response": latency(1_992, 2 * MS),

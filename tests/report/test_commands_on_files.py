@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from trafficgen.cli.program import call
+from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode
 from trafficgen.measure.parts import Host, LedgerCounts
 from trafficgen.measure.recorder import Recorder
@@ -25,7 +26,7 @@ def made(
     services_ms: list[int], *, run: int = 1, begun_s: float = 0.0, plan: Plan = PLAN, ledger: LedgerCounts | None = None
 ) -> Results:
     """One message after the other, each taking so long; `run` tells runs apart."""
-    recorder, at = Recorder(1, 0, False), 0
+    recorder, at = Recorder(1, 0, False, phases=PHASES), 0
     for number, service in enumerate(services_ms):
         outcome = Outcome.ACCEPTED if service < 900 else Outcome.REJECTED_TEMPORARY
         recorder.rows.extend((number, outcome, 0, -1, at, -1, at, at + service * MS, 1_000))
@@ -36,6 +37,7 @@ def made(
     return Results.build(
         replace(plan, run_id=f"{run:016x}"),
         snapshot,
+        phases=PHASES,
         domains=[("gmail.com", 1.0)],
         planned=len(services_ms),
         not_started=0,

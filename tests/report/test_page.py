@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trafficgen.engine.account import PHASES
 from trafficgen.errors import SetupError
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import FailureCount, LedgerCounts, MessageCounts, ReplyCount, ThresholdVerdict
@@ -22,7 +23,6 @@ from trafficgen.outcomes import Phase
 from trafficgen.publish.live_page import LivePage
 from trafficgen.publish.prometheus import Prometheus
 from trafficgen.report import to_html as to_html_module
-from trafficgen.report import words
 from trafficgen.report.tables import to_markdown
 from trafficgen.report.to_html import page_runs, to_html
 from trafficgen.report.to_text import to_text
@@ -104,11 +104,11 @@ def test_what_a_server_said_is_text_and_nothing_else(drawn: Results, tmp_path: P
 def test_every_phase_has_words(results: Results) -> None:
     replies = tuple(ReplyCount(phase, 250, "", 1, "ok") for phase in Phase)
     failures = tuple(FailureCount(phase, "timed out", 1, "30 s") for phase in Phase)
-    every = replace(results, replies=replies, failures=failures)
+    every = replace(results, replies=replies, failures=failures, phases=dict(PHASES.phases))
     (run,) = page_runs([every])
     assert len(run["replies"]) == 2 * len(Phase)
     for one in Phase:
-        assert words.PHASES[one] in to_text(replace(every, replies=(ReplyCount(one, 421, "", 1, "bye"),)))
+        assert every.phases[one] in to_text(replace(every, replies=(ReplyCount(one, 421, "", 1, "bye"),)))
 
 
 def test_the_page_loads_nothing_from_anywhere(drawn: Results) -> None:

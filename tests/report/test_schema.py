@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from trafficgen.engine.account import PHASES
 from trafficgen.measure.parts import Host
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results
@@ -20,7 +21,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.Fo
 
 def recorded() -> Results:
     """Results by the way that real ones take."""
-    recorder = Recorder(1, 0, True)
+    recorder = Recorder(1, 0, True, phases=PHASES)
     for number, outcome in enumerate(Outcome):
         recorder.rows.extend((number, outcome, 0, 0, 5, 10, 15, 2_000_000_000, 700))
     recorder.reply(Phase.RCPT, 550, "5.1.1", "no")
@@ -31,6 +32,7 @@ def recorded() -> Results:
     return Results.build(
         Plan(max_messages=6).identified(),
         snapshot,
+        phases=PHASES,
         domains=[("gmail.com.test", 1.0)],
         planned=6,
         not_started=1,

@@ -15,9 +15,10 @@ from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.sink.listen.certificate import context_made_here
 from trafficgen.sink.listen.link import SinkLink
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.policy.faults import FaultKind, parse
-from trafficgen.sink.policy.judge import Policy, Terms
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
 from trafficgen.sink.policy.limits import Limits, RateLimit
+from trafficgen.sink.policy.policy import Policy, PolicyConfig
 
 PATIENCE_S = 30
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
@@ -49,11 +50,11 @@ class Client:
         self.socket.close()
 
 
-def start_tls(client: Client, then: bytes) -> None:
+def start_tls(client: Client, disposition: bytes) -> None:
     client.hear()
     client.say(b"EHLO x\r\n")
     client.say(b"STARTTLS\r\n")
-    client.socket.sendall(then)
+    client.socket.sendall(disposition)
 
 
 def before_the_handshake(client: Client) -> None:
@@ -121,8 +122,10 @@ def before_the_greeting(client: Client) -> None:
 
 def serve(talk: Callable[[Sink], Awaitable[None]], policy: Policy) -> None:
     async def main() -> None:
-        offer = Capabilities(starttls=True, xclient=True)
-        async with Sink(TcpTarget("127.0.0.1", 0), offer=offer, policy=policy, tls=context_made_here()) as sink:
+        capabilities = Capabilities(starttls=True, xclient=True)
+        async with Sink(
+            TcpTarget("127.0.0.1", 0), capabilities=capabilities, policy=policy, tls=context_made_here()
+        ) as sink:
             await asyncio.wait_for(talk(sink), PATIENCE_S)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -149,7 +152,7 @@ def test_a_crowd_is_let_in_within_a_few_turns_of_the_loop() -> None:
             client.close()
         await until(lambda: not sink.links and not sink._tasks)
 
-    serve(talk, Policy(Terms()))
+    serve(talk, Policy(PolicyConfig()))
 
 
 def test_a_client_that_never_waits_is_read_from_once_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +177,7 @@ def test_a_client_that_never_waits_is_read_from_once_a_turn(monkeypatch: pytest.
                 turns += 1
 
     monkeypatch.setattr(SinkLink, "data_received", noted)
-    serve(talk, Policy(Terms()))
+    serve(talk, Policy(PolicyConfig()))
     full = [turn for turn, octets in read if octets >= 200_000]
     assert len(full) > 3
     assert len(set(full)) == len(full)
@@ -199,7 +202,7 @@ def port_of(sink: Sink) -> int:
     ],
 )  # fmt: skip
 def test_a_session_is_uncounted_however_it_ends(leave: Callable[[Client], None]) -> None:
-    policy = Policy(Terms(limits=Limits(connections_per_client=100)))
+    policy = Policy(PolicyConfig(limits=Limits(connections_per_client=100)))
 
     async def talk(sink: Sink) -> None:
         for _ in range(20):
@@ -211,7 +214,7 @@ def test_a_session_is_uncounted_however_it_ends(leave: Callable[[Client], None])
 
 def test_a_session_that_waits_for_its_turn_is_uncounted_with_the_others() -> None:
     policy = Policy(
-        Terms(limits=Limits(client_rate=RateLimit(10**6, 10**9)), faults=(parse(FaultKind.STALL, "helo:after"),))
+        PolicyConfig(limits=Limits(client_rate=RateLimit(10**6, 10**9)), faults=(parse(FaultKind.STALL, "helo:after"),))
     )
 
     async def talk(sink: Sink) -> None:

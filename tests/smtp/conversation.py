@@ -10,7 +10,6 @@ from zlib import crc32
 
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.proof import trace_header
-from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.dots import DotReader, stuff
 from trafficgen.protocol.smtp.interfaces import SessionOptions, Work
@@ -316,10 +315,9 @@ def send_all(
     wire = Wire(cycle(sizes))
     taken: list[tuple[int, int]] = []
     manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks)
-    kind = ChunkingSession if chunks else ClientSession
     while (work := queue.take(0)) is not None:
         server = OpinionatedServer(opinions)
-        session = kind(queue, notebook, manners, steady)
+        session = ClientSession(queue, notebook, manners, steady)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
         wire.run(session, server.greeting(), server.feed, lambda server=server: server.hung_up)  # type: ignore[misc]

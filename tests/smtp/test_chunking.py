@@ -12,8 +12,8 @@ from tests.smtp.test_both_machines import bodies, recipients, refused_by, sizes
 from tests.smtp.test_server_session import Mailbag
 from tests.smtp.test_steady import CountingSteady, NeverSteady, everything
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp.chunking import ChunkingSession
-from trafficgen.protocol.smtp.client import UNASKED
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.conversation import UNASKED
 from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.protocol.smtp.server import GREETING, ServerSession
@@ -42,7 +42,7 @@ def test_both_machines_end_with_equal_ledgers(
     wire = Wire(cycle(pieces))
     while (work := queue.take(0)) is not None:
         server = ServerSession(SessionReceiver(ledger))
-        session = ChunkingSession(queue, notebook, SessionOptions(b"client.test", max_messages, chunks=window), steady)
+        session = ClientSession(queue, notebook, SessionOptions(b"client.test", max_messages, chunks=window), steady)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
         wire.run(session, GREETING, server.feed, lambda server=server: server.closed)  # type: ignore[misc]
@@ -101,10 +101,10 @@ def test_a_server_without_chunking_gets_data() -> None:
     assert len(book.outcomes) == 20
 
 
-def busy_session(chunks: int, steady: ReplyCache) -> tuple[ChunkingSession, Notebook, bytes]:
+def busy_session(chunks: int, steady: ReplyCache) -> tuple[ClientSession, Notebook, bytes]:
     """One that waits for replies, and what it wrote after EHLO."""
     queue, book = Queue([letter(number) for number in range(6)]), Notebook()
-    session = ChunkingSession(queue, book, SessionOptions(chunks=chunks), steady)
+    session = ClientSession(queue, book, SessionOptions(chunks=chunks), steady)
     work = queue.take(0)
     assert work is not None
     session.greet(work, 0)

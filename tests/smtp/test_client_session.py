@@ -4,7 +4,8 @@ import pytest
 
 from tests.smtp.conversation import letter, session_for, written
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp.client import UNASKED, ClientSession
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.conversation import UNASKED
 from trafficgen.protocol.smtp.interfaces import Extensions
 
 PIPELINED = b"250-server.test\r\n250 PIPELINING\r\n"

@@ -10,9 +10,12 @@ import pytest
 from tests.smtp.conversation import Notebook, Queue, letter, written
 from tests.smtp.liar import Lie, LyingServer, Said, Session
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp import chunking
-from trafficgen.protocol.smtp.chunking import ChunkingSession
-from trafficgen.protocol.smtp.client import _HANDLERS, ClientSession
+from trafficgen.protocol.smtp import by_chunks
+from trafficgen.protocol.smtp.by_chunks import ByChunks
+from trafficgen.protocol.smtp.by_data import ByData
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.conversation import Conversation
+from trafficgen.protocol.smtp.handover import Handover
 from trafficgen.protocol.smtp.interfaces import Buffer, SessionOptions
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -111,7 +114,7 @@ def converse(lie: Lie, chunks: int, *, pipelining: bool, messages: int, seed: in
     queue, book, steady, sessions = Queue(letters), Notebook(), ReplyCache(), []
     while (work := queue.take(0)) is not None:
         manners = SessionOptions(b"client.test", random.choice((0, 0, 1, 3)), pipelining, chunks)
-        session = (ChunkingSession if chunks else ClientSession)(queue, book, manners, steady)
+        session = ClientSession(queue, book, manners, steady)
         session.greet(work, 0)
         session.connected(0)
         server = LyingServer(random, lie, random.choice((0.01, 0.05, 0.2)), chunking=bool(chunks))
@@ -133,32 +136,33 @@ def test_the_account_holds_against_the_list_of_a_server_that_lies(lie: Lie, chun
 
 
 def _believes_any_2xx(patch: pytest.MonkeyPatch) -> None:
-    careful = _HANDLERS[Phase.END_OF_DATA]
+    careful = Handover._on_end_of_data
 
-    def believe(session: ClientSession, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
-        careful(session, reply._replace(code=250) if reply.code < 300 else reply, now_ns, out)
+    def believe(handover: Handover, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        careful(handover, reply._replace(code=250) if reply.code < 300 else reply, now_ns, out)
 
-    patch.setitem(_HANDLERS, Phase.END_OF_DATA, believe)
+    for way in (ByData, ByChunks):
+        patch.setitem(way.answers, Phase.END_OF_DATA, believe)
 
 
 def _believes_what_nothing_asked_for(patch: pytest.MonkeyPatch) -> None:
-    def ignore(session: ClientSession, replies: list[Reply], due: int) -> None:
+    def ignore(conversation: Conversation, replies: list[Reply], due: int) -> None:
         del replies[due:]
 
-    patch.setattr(ClientSession, "_find_unasked", ignore)
+    patch.setattr(Conversation, "_find_unasked", ignore)
 
 
 def _believes_what_came_too_early(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ClientSession, "_due_while", lambda session, unsent: len(session._pending))
+    patch.setattr(Conversation, "_due_while", lambda conversation, unsent, hearer: len(conversation.pending))
 
 
 def _believes_what_it_held(patch: pytest.MonkeyPatch) -> None:
-    let_go = ClientSession._let_go
-    patch.setattr(ClientSession, "_let_go", lambda session, *, doubtful: let_go(session, doubtful=False))
+    let_go = Conversation.let_go
+    patch.setattr(Conversation, "let_go", lambda conversation, *, doubtful: let_go(conversation, doubtful=False))
 
 
 def _believes_any_answer_to_ehlo(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(chunking, "_same_extensions", lambda reply: reply.code == 250)
+    patch.setattr(by_chunks, "_same_extensions", lambda reply: reply.code == 250)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.smtp.conversation import letter
-from trafficgen.protocol.smtp.policy_hooks import Answer, SessionStage
+from trafficgen.protocol.smtp.policy_hooks import Decision, SessionStage
 from trafficgen.protocol.smtp.server import MAX_COMMAND_OCTETS, MAX_ERRORS, MAX_RECIPIENTS, ServerSession
 
 
@@ -206,12 +206,12 @@ class Scripted:
 
     max_octets: int | None = None
 
-    def __init__(self, answers: list[Answer | None]) -> None:
+    def __init__(self, answers: list[Decision | None]) -> None:
         self.answers = answers
         self.objected: list[tuple[SessionStage, bytes, bytes]] = []
         self.passed: list[SessionStage] = []
 
-    def ask(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
+    def decide(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Decision | None:
         if self._passes(stage):
             return None
         self.objected.append((stage, argument, sender))
@@ -225,21 +225,21 @@ class Scripted:
             self.answers[-1:] = []
         return passes
 
-    def mail(self) -> bool:
+    def accept_mail(self) -> bool:
         return self._passes(SessionStage.MAIL)
 
-    def rcpt(self, recipient: bytes) -> bool:
+    def accept_rcpt(self, recipient: bytes) -> bool:
         return self._passes(SessionStage.RCPT)
 
-    def data(self) -> bool:
+    def accept_data(self) -> bool:
         return self._passes(SessionStage.DATA)
 
-    def envelope(self, sender: bytes, recipient: bytes) -> bool:
+    def accept_envelope(self, sender: bytes, recipient: bytes) -> bool:
         if any(answer is not None for answer in self.answers[-3:]):
             return False
         return all(self._passes(stage) for stage in (SessionStage.MAIL, SessionStage.RCPT, SessionStage.DATA))
 
-    def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
+    def decide_message(self, sender: bytes, recipients: list[bytes], octets: int) -> Decision | None:
         return None if self._passes(SessionStage.DOT) else self.answers.pop()
 
     def client(self, address: bytes) -> None:
@@ -251,31 +251,31 @@ lone = st.sampled_from(
      b"RCPT TO:<c@c.test> NOTIFY=NEVER\r\n", b"NOOP\r\n", ENVELOPE, b"one\r\n.\r\n", b"two\r\n..\r\n.\r\n" + ENVELOPE,
      b".\r\n", b"three\n.\n\r\n.\r\nQUIT\r\n"]
 )  # fmt: skip
-opinions = st.sampled_from([None, Answer(reply=b"450 4.2.0 later\r\n"), Answer(wait_ns=5), Answer(silent=True)])
+opinions = st.sampled_from([None, Decision(reply=b"450 4.2.0 later\r\n"), Decision(wait_ns=5), Decision(silent=True)])
 
 
 @given(st.lists(lone, max_size=12), st.lists(opinions, max_size=12))
-def test_what_comes_alone_is_answered_as_in_two_pieces(lines: list[bytes], said: list[Answer | None]) -> None:
-    judges, bags = (Scripted(list(said)), Scripted(list(said))), (Mailbag(), Mailbag())
-    whole, split = (ServerSession(bag, judge) for bag, judge in zip(bags, judges, strict=True))
+def test_what_comes_alone_is_answered_as_in_two_pieces(lines: list[bytes], said: list[Decision | None]) -> None:
+    policies, bags = (Scripted(list(said)), Scripted(list(said))), (Mailbag(), Mailbag())
+    whole, split = (ServerSession(bag, policy) for bag, policy in zip(bags, policies, strict=True))
     for line in lines:
         replies = [whole.feed(line), split.feed(line[:3]) + split.feed(line[3:])]
         for index, session in enumerate((whole, split)):
-            while session.halt is not None:
+            while session.suspension is not None:
                 replies[index] += session.resume()
         assert replies[0] == replies[1]
         assert (whole.sender, whole.recipients, whole.closed) == (split.sender, split.recipients, split.closed)
-    assert judges[0].passed == judges[1].passed
-    assert judges[0].objected == judges[1].objected
-    assert judges[0].answers == judges[1].answers
+    assert policies[0].passed == policies[1].passed
+    assert policies[0].objected == policies[1].objected
+    assert policies[0].answers == policies[1].answers
     assert bags[0].messages == bags[1].messages
     assert whole.smuggled == split.smuggled
 
 
 def test_dots_between_wrong_line_ends_are_counted_once_though_the_message_waits() -> None:
     class Slow(Scripted):
-        def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
-            return Answer(wait_ns=5)
+        def decide_message(self, sender: bytes, recipients: list[bytes], octets: int) -> Decision | None:
+            return Decision(wait_ns=5)
 
     session = ServerSession(Mailbag(), Slow([]))
     session.feed(b"EHLO x\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n")

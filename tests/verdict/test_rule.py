@@ -7,6 +7,7 @@ import pytest
 from trafficgen.verdict.control import ControlTrouble, check, worst
 from trafficgen.verdict.order import balanced_order
 from trafficgen.verdict.rule import (
+    POCOCK,
     Better,
     Comparison,
     Judgement,
@@ -46,29 +47,29 @@ def one(judgement: Judgement) -> Comparison:
     ],
 )
 def test_verdict_on_a_calm_machine(ratio: float, last: bool, verdict: Verdict | None) -> None:
-    assert judge([values(THROUGHPUT, ratio)], looks=3, last=last).verdict is verdict
+    assert judge([values(THROUGHPUT, ratio)], alpha=POCOCK[3], last=last).verdict is verdict
 
 
 def test_noise_asks_for_more_pairs_and_in_the_end_for_nothing_to_be_said() -> None:
     noisy = values(THROUGHPUT, 0.98, tuple(50 * noise for noise in CALM))
-    assert judge([noisy], looks=3, last=False).verdict is None
-    assert judge([noisy], looks=3, last=True).verdict is Verdict.INCONCLUSIVE
+    assert judge([noisy], alpha=POCOCK[3], last=False).verdict is None
+    assert judge([noisy], alpha=POCOCK[3], last=True).verdict is Verdict.INCONCLUSIVE
 
 
 def test_more_is_worse_for_a_latency() -> None:
     slow, quick = values(P99, 1.2, level=5e8), values(P99, 0.8, level=5e8)
-    assert judge([slow], looks=3, last=False).verdict is Verdict.FAIL
-    assert judge([quick], looks=3, last=False).verdict is Verdict.PASS
+    assert judge([slow], alpha=POCOCK[3], last=False).verdict is Verdict.FAIL
+    assert judge([quick], alpha=POCOCK[3], last=False).verdict is Verdict.PASS
 
 
 def test_a_small_latency_may_grow_by_the_floor() -> None:
     assert P99.margin_ratio(1e6) == 3.0  # 2 ms on top of 1 ms
     assert P99.margin_ratio(1e9) == pytest.approx(1.10)
-    assert judge([values(P99, 1.5, level=1e6)], looks=3, last=False).verdict is Verdict.PASS
+    assert judge([values(P99, 1.5, level=1e6)], alpha=POCOCK[3], last=False).verdict is Verdict.PASS
 
 
 def test_a_loss_inside_the_margin_is_named() -> None:
-    sentence = judge([values(THROUGHPUT, 0.97)], looks=3, last=False).reason
+    sentence = judge([values(THROUGHPUT, 0.97)], alpha=POCOCK[3], last=False).reason
     assert sentence == (
         "after 8 pairs B is not worse than A by more than the margin: "
         "throughput is 0.970× A's [0.968, 0.973], margin 0.950× (a real loss of 3.0% within the margin)"
@@ -76,7 +77,7 @@ def test_a_loss_inside_the_margin_is_named() -> None:
 
 
 def test_a_failure_names_only_what_failed() -> None:
-    judged = judge([values(THROUGHPUT, 0.9), values(P99, 1.0, level=5e8)], looks=3, last=False)
+    judged = judge([values(THROUGHPUT, 0.9), values(P99, 1.0, level=5e8)], alpha=POCOCK[3], last=False)
     assert judged.verdict is Verdict.FAIL
     assert judged.reason == (
         "after 8 pairs B is worse than A, beyond chance and by the margin or more: "
@@ -87,20 +88,20 @@ def test_a_failure_names_only_what_failed() -> None:
 
 def test_one_metric_that_needs_more_pairs_keeps_the_gate_open() -> None:
     noisy = values(P99, 1.0, tuple(60 * noise for noise in CALM), level=5e8)
-    assert judge([values(THROUGHPUT, 1.0), noisy], looks=3, last=False).verdict is None
+    assert judge([values(THROUGHPUT, 1.0), noisy], alpha=POCOCK[3], last=False).verdict is None
 
 
 def test_with_three_metrics_eight_pairs_cannot_fail() -> None:
     """0.0078 is the least p of eight pairs, a third of 0.022 is less."""
     others = [Metric(name, Better.HIGHER, 0.05) for name in ("x", "y")]
     three = [values(THROUGHPUT, 0.5), *(values(metric, 1.0) for metric in others)]
-    assert judge(three, looks=3, last=False).verdict is None
-    assert judge(three[:2], looks=3, last=False).verdict is Verdict.FAIL
+    assert judge(three, alpha=POCOCK[3], last=False).verdict is None
+    assert judge(three[:2], alpha=POCOCK[3], last=False).verdict is Verdict.FAIL
 
 
 def test_a_better_b_does_not_use_up_the_level() -> None:
     better = Values(P99, (5e8,) * 8, tuple(2.5e8 * (1 + noise) for noise in CALM))
-    assert judge([values(THROUGHPUT, 0.9), better], looks=3, last=False).verdict is Verdict.FAIL
+    assert judge([values(THROUGHPUT, 0.9), better], alpha=POCOCK[3], last=False).verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize(

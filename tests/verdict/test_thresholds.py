@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Host
@@ -14,7 +15,7 @@ from trafficgen.measure.results import Results
 from trafficgen.measure.window import WindowTracker
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import OpenLoop, Plan, WeightedDomain, Workload
-from trafficgen.verdict.quantities import parse_quantity
+from trafficgen.verdict.quantities import matching_domain, parse_quantity
 from trafficgen.verdict.rule import Better
 from trafficgen.verdict.thresholds import check_threshold, judge_all, parse_threshold
 
@@ -27,7 +28,7 @@ NAMES = ("gmail.com.test", "aol.com.test")
 
 def run(services_ms: Sequence[int], outcome: Outcome = Outcome.ACCEPTED, plan: Plan = PLAN) -> Results:
     """Messages every 10 ms, alternately to two domains; in the open model each starts 1 s late."""
-    recorder = Recorder(2, 0, plan.load is not None)
+    recorder = Recorder(2, 0, plan.load is not None, phases=PHASES)
     for number, service in enumerate(services_ms):
         start = number * 10 * MS + (1_000 * MS if plan.load else 0)
         due = number * 10 * MS if plan.load else -1
@@ -36,6 +37,7 @@ def run(services_ms: Sequence[int], outcome: Outcome = Outcome.ACCEPTED, plan: P
     return Results.build(
         plan,
         snapshot,
+        phases=PHASES,
         domains=[(name, 0.5) for name in NAMES],
         planned=len(services_ms),
         not_started=0,
@@ -145,7 +147,7 @@ def test_which_way_is_good() -> None:
 
 def test_a_window_is_judged_in_place_of_the_whole_run() -> None:
     """A slow second first: with it p99 is 500 ms, without it 5 ms."""
-    recorder, watch = Recorder(2, 0, False), WindowTracker(10**9)
+    recorder, watch = Recorder(2, 0, False, phases=PHASES), WindowTracker(10**9)
     numbers = iter(range(1_000))
     for second, service in enumerate((500, 5)):
         for _ in range(100):
@@ -199,3 +201,12 @@ def test_what_holds_under_a_lower_load_than_asked_for_is_no_success(
     results = replace(HUNDRED, messages=messages, thresholds=verdicts, caveats=(caveat,))
     assert results.verdict_code is code
     assert (results.not_judged is not None) is (code is ExitCode.NOT_VALID)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("gmail.com", "gmail.com"), ("GMAIL.com.test", "gmail.com"), ("gmail.co", None), ("mail.com", None),
+     ("a.example", "a.example.test"), ("a.example.test", "a.example.test"), ("test", None)],
+)  # fmt: skip
+def test_a_domain_is_found_with_or_without_its_suffix(name: str, found: str | None) -> None:
+    assert matching_domain(name, ("gmail.com", "b.example", "a.example.test")) == found

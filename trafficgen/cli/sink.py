@@ -103,7 +103,7 @@ def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
         raise PlanError("expected a ledger or none", field="ledger", flag="--no-ledger")
     return SinkConfig(
         address,
-        offer=_offer(given),
+        capabilities=_capabilities(given),
         security=_security(given),
         behaviour=_behaviour(given),
         ledger=not given["no_ledger"],
@@ -111,7 +111,7 @@ def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
         workers=given["workers"],
         api=_tcp(parse_listen(given["serve_api"], "api", "--api"), "--api") if given["serve_api"] is not None else None,
         capture=_capture(given),
-        returns=_returns(given),
+        bounces=_bounces(given),
         idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
     )
 
@@ -124,12 +124,12 @@ def _tcp(address: Target, flag: str) -> TcpTarget:
 
 def _capture(given: dict[str, Any]) -> "CapturePlan | None":
     from trafficgen.sink.config import CapturePlan
-    from trafficgen.sink.store.capture import Form
+    from trafficgen.sink.store.capture import CaptureFormat
 
     if given["capture"] is None:
         return None
     form, colon, path = given["capture"].partition(":")
-    known = {form.value: form for form in Form}
+    known = {form.value: form for form in CaptureFormat}
     if form not in known or not colon or not path:
         names = ", ".join(f"{name}:PATH" for name in known)
         raise PlanError(f"expected one of {names}", field="capture", flag="--capture")
@@ -143,7 +143,7 @@ def _size(text: str) -> int:
     return parse_size(text)
 
 
-def _offer(given: dict[str, Any]) -> "Capabilities":
+def _capabilities(given: dict[str, Any]) -> "Capabilities":
     from trafficgen.protocol.smtp.capabilities import Capabilities
 
     return Capabilities(
@@ -172,7 +172,7 @@ def _security(given: dict[str, Any]) -> "SinkSecurity | None":
 
 def _behaviour(given: dict[str, Any]) -> "Behaviour":
     from trafficgen.sink.config import Behaviour
-    from trafficgen.sink.policy.judge import canonical_suffixes
+    from trafficgen.sink.policy.policy import canonical_suffixes
     from trafficgen.sink.policy.responses import DEFAULT_PROFILE
 
     responses = given["responses"]
@@ -211,25 +211,26 @@ def _limits(given: dict[str, Any]) -> "Limits":
 
 
 def _faults(given: dict[str, Any]) -> "tuple[SinkFault, ...]":
-    from trafficgen.sink.policy.faults import FaultKind, parse, tarpit
+    from trafficgen.sink.policy.fault_kinds import FaultKind
+    from trafficgen.sink.policy.faults import parse, tarpit
 
-    faults = [parse(kind, text) for kind in FaultKind for text in given[kind.value]]
+    faults = [parse(kind, text) for kind in FaultKind for text in given[kind.word]]
     return tuple(faults + (tarpit(given["tarpit"]) if given["tarpit"] else []))
 
 
-def _returns(given: dict[str, Any]) -> "BouncePlan | None":
+def _bounces(given: dict[str, Any]) -> "BouncePlan | None":
     from trafficgen.sink.bounces.bounces import BouncePlan
     from trafficgen.sink.policy.faults import parse_share
-    from trafficgen.sink.policy.judge import canonical_suffixes
+    from trafficgen.sink.policy.policy import canonical_suffixes
 
-    to, bounces, complaints = given["bounce_to"], given["bounce_share"], given["complaint_share"]
-    if to is None or not (bounces or complaints):
-        if to or bounces or complaints:
+    to, bounce_text, complaint_text = given["bounce_to"], given["bounce_share"], given["complaint_share"]
+    if to is None or not (bounce_text or complaint_text):
+        if to or bounce_text or complaint_text:
             raise PlanError("expected --bounce-to and a share together", field="bounce_to", flag="--bounce-to")
         return None
     bounce_share, complaint_share = (
         parse_share(text, flag) if text else 0.0
-        for text, flag in ((bounces, "--bounce-share"), (complaints, "--complaint-share"))
+        for text, flag in ((bounce_text, "--bounce-share"), (complaint_text, "--complaint-share"))
     )
     if bounce_share + complaint_share > 1:
         raise PlanError("expected shares of 100 % at most together", field="bounce_share", flag="--bounce-share")

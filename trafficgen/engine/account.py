@@ -7,18 +7,24 @@ Gives     everything to the recorder; the words of the first refusal or failure 
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.recorder import COLUMNS, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.replies import Reply
+from trafficgen.protocol.smtp.steps import STEPS, TIMED
 from trafficgen.workload import Messages
 
 if TYPE_CHECKING:
     from array import array
+
+
+PHASES: Final = PhaseTable({phase.value: step.words for phase, step in STEPS.items()}, tuple(TIMED))
+"""What the recorders and results of a run that sends mail are given."""
 
 
 class WorkerAccount:

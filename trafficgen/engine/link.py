@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection
 from typing import Final, cast
 
 from trafficgen.clock import now_ns
+from trafficgen.engine.fairness import Turns
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Buffer
@@ -29,16 +30,17 @@ _JOINED_OCTETS: Final = 48 * 1024
 class Link(asyncio.Protocol):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
 
-    __slots__ = ("_feed", "_over", "_unsent", "leaving", "on_free", "session", "transport")
+    __slots__ = ("_late", "_over", "_turns", "_unsent", "leaving", "on_free", "session", "transport")
 
-    def __init__(self, session: ClientSession, on_free: Callable[["Link"], None]) -> None:
+    def __init__(self, session: ClientSession, turns: Turns, on_free: Callable[["Link"], None]) -> None:
         self.session = session
+        self._turns = turns
         self.on_free = on_free
         self.transport: asyncio.Transport | None = None
         self.leaving: dict[Link, int] | None = None
         """Where it is listed while its server has said goodbye and not closed the connection yet."""
-        self._feed = session.feed
-        self._unsent = 0
+        self._unsent = 0  # octets that waited in the transport when it last said so
+        self._late = b""  # received and put off
         self._over = False  # and told so: a server may go on talking after its 421, when the slot has another link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,10 +54,37 @@ class Link(asyncio.Protocol):
         self.session.connected(now_ns())
 
     def data_received(self, data: bytes) -> None:
-        if buffers := self._feed(data, now_ns()):
+        now = now_ns()
+        if now > self._turns.ends_ns and self._put_off(data, now):
+            return
+        feed = self._feed_unsent if self._unsent else self.session.feed
+        if buffers := feed(data, now):
             self._send(buffers)
         if not self.session.busy:
             self._free()
+
+    def _put_off(self, data: bytes, now: int) -> bool:
+        """Whether this has to wait for another turn of the loop.
+
+        Only what answers octets that have all gone out: nothing more is written before it is looked at, so that it
+        cannot be taken for an answer to that.
+        """
+        if self._unsent or not self.session.busy or not self._turns.over(now):
+            return False
+        if not self._late:
+            self._turns.put_off(self)
+        self._late += data
+        return True
+
+    def catch_up(self) -> None:
+        """Look at what was put off."""
+        data, self._late = self._late, b""
+        if data:
+            feed = self._feed_unsent if self._unsent else self.session.feed
+            if buffers := feed(data, now_ns()):
+                self._send(buffers)
+            if not self.session.busy:
+                self._free()
 
     def write(self, buffers: list[Buffer]) -> None:
         """Send the first octets of a message or a command."""
@@ -80,11 +109,9 @@ class Link(asyncio.Protocol):
         """Octets wait in the transport: only what went out before them can be answered now."""
         assert self.transport is not None
         self._unsent = self.transport.get_write_buffer_size()
-        self._feed = self._feed_unsent
 
     def resume_writing(self) -> None:
         self._unsent = 0
-        self._feed = self.session.feed
 
     def _feed_unsent(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         assert self.transport is not None
@@ -94,10 +121,12 @@ class Link(asyncio.Protocol):
         return buffers
 
     def eof_received(self) -> bool:
+        self.catch_up()
         self._lost("closed by the server", "")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.catch_up()
         reason = "connection reset" if isinstance(exc, ConnectionError) else "closed by the server"
         self._lost(reason, str(exc or ""))
         if self.leaving is not None:
@@ -105,6 +134,7 @@ class Link(asyncio.Protocol):
 
     def stop(self, reason: str, example: str) -> None:
         """End the session as the run is over: a message that was not begun goes back to its source."""
+        self.catch_up()
         if not self.session.withdraw():
             self.give_up(reason, example)
             return

@@ -16,10 +16,10 @@ from functools import partial
 from typing import Final
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
+from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener, Refused
 from trafficgen.outcomes import Phase
-from trafficgen.protocol.smtp.chunking import ChunkingSession
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionAccount, SessionOptions, Source, Work
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -36,6 +36,7 @@ class Surroundings:
     source: Source
     account: SessionAccount
     opener: Opener
+    turns: Turns
     manners: SessionOptions
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
@@ -110,10 +111,9 @@ class Slot:
             self._link.write(self._link.session.start(work, now))
             return
         around = self._surroundings
-        kind = ChunkingSession if around.manners.chunks else ClientSession
-        session = kind(around.source, around.account, around.manners, around.steady)
+        session = ClientSession(around.source, around.account, around.manners, around.steady)
         session.greet(work, now)
-        self._link = Link(session, self._on_free)
+        self._link = Link(session, around.turns, self._on_free)
         around.opening += 1
         if around.opener.plain:
             self._connecting_since_ns = now

@@ -1,7 +1,7 @@
-"""The trials of a gate on disk: a line each, so that a gate that was interrupted goes on where it stopped.
+"""The trials or blocks of a gate on disk: a line each, so that a gate that was interrupted goes on where it stopped.
 
 Takes     a file, and what the gate is: its design, its plan, its builds
-Gives     the trials made so far; appends each new one and has it on the disk before the next run begins
+Gives     what was measured so far; appends each new one and has it on the disk before the next begins
 Refuses   with ResultsError a file of another gate
 Fails     OutputError for a file that cannot be written at the start; later `failed` is that error, and the gate goes on
 """
@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from trafficgen.errors import OutputError, ResultsError
 from trafficgen.host.output import Output
@@ -30,11 +30,15 @@ class _GateHead:
     design: _Seeded
 
 
-class TrialFile:
-    """Trials, in memory and, with a path, on disk."""
+_Record = TypeVar("_Record")
 
-    def __init__(self, path: Path | None, gate: Mapping[str, Any]) -> None:
-        self.trials: list[Trial] = []
+
+class RecordFile(Generic[_Record]):
+    """Records of one `kind`, in memory and, with a path, on disk."""
+
+    def __init__(self, path: Path | None, gate: Mapping[str, Any], kind: type[_Record]) -> None:
+        self.records: list[_Record] = []
+        self._kind = kind
         self.failed: OutputError | None = None
         self._path = path
         if path is None:
@@ -45,13 +49,13 @@ class TrialFile:
         else:
             self._append(gate)
 
-    def add(self, trial: Trial) -> OutputError | None:
+    def add(self, record: _Record) -> OutputError | None:
         """Keep one more. An error of the disk does not end the gate: it is returned, and no more is written."""
-        self.trials.append(trial)
+        self.records.append(record)
         if self._path is None or self.failed is not None:
             return None
         try:
-            self._append(to_plain(trial))
+            self._append(to_plain(record))
         except OutputError as error:
             self.failed = error
         return self.failed
@@ -61,12 +65,13 @@ class TrialFile:
         text = path.read_bytes()
         *lines, rest = text.split(b"\n")
         try:
-            known, *trials = map(parse, lines)
+            known, *records = map(parse, lines)
             from_plain(_GateHead, known, closed=False)
-            self.trials = [from_plain(Trial, plain) for plain in trials]
+            same = [key for key in gate if known.get(key) == gate[key]]
+            self.records = [from_plain(self._kind, plain) for plain in records if len(same) == len(gate)]
         except ValueError as error:
             raise ResultsError(f'expected the trials of a gate, got "{path}": {error}') from error
-        if different := [key for key in gate if known.get(key) != gate[key]]:
+        if different := [key for key in gate if key not in same]:
             raise ResultsError(f'"{path}" holds the trials of another gate: its {", ".join(different)} differs')
         if rest:
             os.truncate(path, len(text) - len(rest))
@@ -74,6 +79,18 @@ class TrialFile:
     def _append(self, plain: Mapping[str, Any]) -> None:
         assert self._path is not None
         Output(self._path, "--state").append(json.dumps(plain) + "\n", sync=True)
+
+
+class TrialFile(RecordFile[Trial]):
+    """The trials of a gate of whole runs."""
+
+    def __init__(self, path: Path | None, gate: Mapping[str, Any]) -> None:
+        super().__init__(path, gate, Trial)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All so far."""
+        return self.records
 
 
 def seed_in(path: Path | None) -> tuple[int, int] | None:

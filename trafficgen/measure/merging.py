@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trafficgen.errors import ResultsError
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
+    CommandCounts,
     Domain,
     FailureCount,
     Generator,
@@ -45,6 +46,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
     span_s = max((_ended(part) - begun).total_seconds() for part in ordered)
     messages = _messages(part.messages for part in ordered)
     histograms = _histograms(part.histograms for part in ordered)
+    of_commands = _histograms(part.command_histograms for part in ordered)
     timed = _histograms(part.domain_histograms for part in ordered)
     return replace(
         first,
@@ -59,7 +61,10 @@ def merge_results(parts: Sequence[Results]) -> Results:
         plan=_plan(ordered),
         messages=messages,
         rate=_rate(messages, _sent_for_s(ordered), ordered),
-        latency_ns={name: Latency.of(histograms[name]) if name in histograms else None for name in first.latency_ns},
+        latency_ns={
+            name: Latency.of(histograms[name]) if name in histograms else None
+            for name in dict.fromkeys(name for part in ordered for name in part.latency_ns)
+        },
         replies=_replies(ordered),
         failures=_failures(ordered),
         domains=_domains(ordered, messages.started, timed),
@@ -72,6 +77,9 @@ def merge_results(parts: Sequence[Results]) -> Results:
         window=None,
         thresholds=(),
         delivery=None,  # each waited for its own
+        phases={name: words for part in reversed(ordered) for name, words in part.phases.items()},
+        commands=_commands(ordered, of_commands, span_s),
+        command_histograms=of_commands,
     )  # fmt: skip
 
 
@@ -177,6 +185,22 @@ def _failures(parts: Sequence[Results]) -> tuple[FailureCount, ...]:
         key = failure.phase, failure.reason
         merged[key] = replace(failure, count=failure.count + (merged[key].count if key in merged else 0))
     return tuple(merged.values())
+
+
+def _commands(parts: Sequence[Results], timed: Mapping[str, Histogram], span_s: float) -> dict[str, CommandCounts]:
+    merged: dict[str, CommandCounts] = {}
+    for name in dict.fromkeys(name for part in parts for name in part.commands):
+        counts = [part.commands[name] for part in parts if name in part.commands]
+        count, refused, failed = (sum(getattr(one, what) for one in counts) for what in ("count", "refused", "failed"))
+        merged[name] = CommandCounts(
+            count=count,
+            refused=refused,
+            failed=failed,
+            bytes=sum(one.bytes for one in counts),
+            per_s=(count - refused - failed) / span_s if span_s > 0 else 0.0,
+            latency_ns=Latency.of(timed[name]) if name in timed else None,
+        )
+    return merged
 
 
 def _domains(parts: Sequence[Results], started: int, timed: Mapping[str, Histogram]) -> dict[str, Domain]:

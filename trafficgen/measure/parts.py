@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Worker
-from trafficgen.outcomes import Phase
 from trafficgen.outcomes import StoppedBy as StoppedBy
 
 RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -128,7 +128,7 @@ class Latency:
 class ReplyCount:
     """One kind of reply; `enhanced` is "" when it had no enhanced status code (RFC 3463)."""
 
-    phase: Phase
+    phase: str
     code: Annotated[int, Meta(ge=0, le=999)]
     enhanced: str
     count: Count
@@ -139,7 +139,7 @@ class ReplyCount:
 class FailureCount:
     """One kind of end that was not a reply."""
 
-    phase: Phase
+    phase: str
     reason: str
     count: Count
     example: str
@@ -157,6 +157,39 @@ class Domain:
     accepted: Count
     latency_ns: Latency | None = None
     """Response time in the open model, service time in the closed one; None for domains that are not timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandCounts:
+    """What became of the commands of one kind, besides messages handed over.
+
+    `refused`: the server said no. `failed`: no answer came. `bytes` and `latency_ns` are of those carried out, latency
+    from the intended start where there is one. `per_s`: carried out, over the time that the counts are of.
+    """
+
+    count: Count
+    refused: Count
+    failed: Count
+    bytes: Count
+    per_s: Amount
+    latency_ns: Latency | None
+
+    @property
+    def errors(self) -> int:
+        return self.refused + self.failed
+
+    @classmethod
+    def of(cls, account: CommandAccount, over_s: float) -> "CommandCounts":
+        """`over_s`: how long it took; nothing happens in no time."""
+        done, temporary, permanent, failed, in_doubt = account.outcomes.tolist()
+        return cls(
+            count=account.count,
+            refused=temporary + permanent,
+            failed=failed + in_doubt,
+            bytes=account.octets,
+            per_s=done / over_s if over_s > 0 else 0.0,
+            latency_ns=Latency.of(account.latency),
+        )
 
 
 @dataclass(frozen=True, slots=True)

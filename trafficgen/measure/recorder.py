@@ -1,16 +1,17 @@
 """Keep one worker's account.
 
-Takes     one row of nine integers a finished message, and what sessions met on the way
+Takes     one row of nine integers a finished message or command, and what sessions met on the way
 Gives     a `Snapshot` of everything since the run began; the numbers of accepted and doubtful messages
 Costs     nine packed integers a message in the hot path; the rest is done in bulk: 0.2 µs a row when 15,000 have
           gathered, 0.8 µs when only 1,000 (2 cores, Python 3.11, numpy 2.4, 2026-11-22), so `fold` waits for some
 Limits    rows wait in memory (72 octets each) until they are folded; all else is bounded whatever a peer sends
 Not here  clocks and CPU time, which the engine reads and passes in
 
-A row:  number, outcome, domain, due_ns, start_ns, ready_ns, sent_ns, end_ns, octets
+A row:  number, code, domain, due_ns, start_ns, ready_ns, sent_ns, end_ns, octets
 
 number      of the message, 0 or more
-outcome     `Outcome` code
+code        its kind and `Outcome`: the outcome alone for a message handed over, so that messages cost nothing more;
+            `KIND_STEP` more for the first kind of command in the phase table, twice that for the second …
 domain      index of the first recipient's domain
 due_ns      intended start; -1 in the closed loop
 start_ns    when a session turned to this message
@@ -18,7 +19,9 @@ ready_ns    when the 354 came; -1 when it never came, or when the envelope went 
             so that its time cannot be told from that message's
 sent_ns     when the last octet was handed to the transport; -1 if never
 end_ns      when the outcome was decided
-octets      of the message: CRLF line ends, no dot-stuffing
+octets      of the message: CRLF line ends, no dot-stuffing; of a command, what it brought
+
+Of a command's row only code, due_ns, start_ns, end_ns and octets are read.
 """
 
 import array
@@ -27,13 +30,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.numbers import NumberSet
-from trafficgen.measure.snapshot import STRETCHES, FailureKey, ReplyKey, Snapshot, Tally, Worker, earliest, latest
+from trafficgen.measure.phases import PhaseTable
+from trafficgen.measure.snapshot import FailureKey, ReplyKey, Snapshot, Tally, Worker, earliest, latest
 from trafficgen.measure.timeline import Timeline
-from trafficgen.outcomes import Outcome, Phase
+from trafficgen.outcomes import Outcome
 
 COLUMNS: Final = 9
+
+KIND_STEP: Final = 8
+"""What lies between the codes of two kinds of rows: at least the number of outcomes."""
 
 FOLD_FROM: Final = 4_096
 """Rows that are worth a fold. It costs 0.67 µs a row with 500 of them, 0.27 with 2,000, 0.20 with 4,000 and 0.18 with
@@ -47,8 +55,6 @@ MAX_EXAMPLE: Final = 200
 
 MAX_TIMED_DOMAINS: Final = 16
 """Domains whose latencies are kept apart, the first ones of the plan. Each is a histogram in every snapshot."""
-
-_OPENING: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
 
 
 class _ReplyCount:
@@ -65,11 +71,19 @@ class Recorder:
     """What one worker has seen of a run.
 
     `domains`: how many there are. `started_ns`: the run's start on `trafficgen.clock`, the same for all workers, where
-    second 0 of the timeline begins. `worker`: its number, for the report.
+    second 0 of the timeline begins. `worker`: its number, for the report. `phases`: what may be timed, and the kinds
+    of commands that rows may have.
     """
 
     def __init__(
-        self, domains: int, started_ns: int, open_loop: bool, worker: int = 0, *, keep_begins: bool = False
+        self,
+        domains: int,
+        started_ns: int,
+        open_loop: bool,
+        worker: int = 0,
+        *,
+        phases: PhaseTable,
+        keep_begins: bool = False,
     ) -> None:
         self.rows: array.array[int] = array.array("q")
         """The hot path adds a row a message. It stays the same object: its `frombytes` may be kept."""
@@ -81,7 +95,9 @@ class Recorder:
         self._started_ns = started_ns
         self._open_loop = open_loop
         self._worker = worker
-        self._phases = {phase: array.array("q") for phase in _OPENING}
+        self._phases = {phase: array.array("q") for phase in phases.timed}
+        self._commands = {name: CommandAccount() for name in phases.commands}
+        self._codes = {name: kind * KIND_STEP for kind, name in enumerate(phases.commands, 1)}
         self._lags: array.array[int] = array.array("q")
         self._loop_lag = Histogram()
         self._outcomes = np.zeros(len(Outcome), np.int64)
@@ -90,7 +106,7 @@ class Recorder:
         self._last_start_ns: int | None = None
         self._last_end_ns: int | None = None
         self._last_answered_ns: int | None = None
-        self._histograms = {name: Histogram() for name in STRETCHES}
+        self._histograms = {name: Histogram() for name in phases.stretches}
         self._replies: dict[ReplyKey, _ReplyCount] = {}
         self._failures: dict[FailureKey, _ReplyCount] = {}
         self._domains_started = np.zeros(domains, np.int64)
@@ -99,11 +115,21 @@ class Recorder:
         self._domain_latencies: dict[int, Histogram] = {}
         self._untold: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []  # domains and latencies, not yet counted
 
-    def phase(self, phase: Phase, elapsed_ns: int) -> None:
-        """One step of opening a session took `elapsed_ns`: connect, TLS, greeting, EHLO or AUTH."""
+    def phase(self, phase: str, elapsed_ns: int) -> None:
+        """One step of opening a session took `elapsed_ns`. KeyError when the table does not time this phase."""
         self._phases[phase].append(elapsed_ns)
 
-    def reply(self, phase: Phase, code: int, enhanced: str, text: str, count: int = 1) -> None:
+    def command(
+        self, name: str, outcome: Outcome, *, start_ns: int, end_ns: int, octets: int = 0, due_ns: int = -1
+    ) -> None:
+        """A command of this kind has ended. KeyError when the table has no such kind.
+
+        ACCEPTED: the server carried it out, and its answer brought (or took) `octets`. `due_ns`: the intended start,
+        from which its latency then counts.
+        """
+        self.rows.extend((0, self._codes[name] + outcome, 0, due_ns, start_ns, -1, -1, end_ns, octets))
+
+    def reply(self, phase: str, code: int, enhanced: str, text: str, count: int = 1) -> None:
         """`count` replies of this kind; the first one's text is kept, made printable."""
         seen = self._replies.get((phase, code, enhanced))
         if seen is None:
@@ -111,7 +137,7 @@ class Recorder:
             seen = self._replies.setdefault(key, _ReplyCount(printable(text)))
         seen.count += count
 
-    def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
+    def failure(self, phase: str, reason: str, example: str, count: int = 1) -> None:
         """`count` times something other than a reply came: "timed out", "connection refused", "malformed reply"…"""
         seen = self._failures.get((phase, reason))
         if seen is None:
@@ -130,7 +156,7 @@ class Recorder:
 
     def _fold(self) -> None:
         for phase, elapsed in self._phases.items():
-            self._histograms[phase.value].record_many(_drain(elapsed))
+            self._histograms[phase].record_many(_drain(elapsed))
         self._loop_lag.record_many(_drain(self._lags))
         if self.rows:
             self._fold_rows(np.ascontiguousarray(_drain(self.rows).reshape(-1, COLUMNS).T))
@@ -169,6 +195,7 @@ class Recorder:
             timeline=self._timeline.copy(),
             workers=(worker,),
             domain_latencies={domain: histogram.copy() for domain, histogram in self._domain_latencies.items()},
+            commands={name: account.copy() for name, account in self._commands.items()},
         )
 
     def accepted_numbers(self) -> NDArray[np.int64]:
@@ -190,6 +217,25 @@ class Recorder:
         return np.concatenate([np.zeros((2, 0), np.int64), *(self._begins or [])], axis=1)
 
     def _fold_rows(self, columns: NDArray[np.int64]) -> None:
+        codes = columns[1]
+        if int(codes.max()) < KIND_STEP:
+            self._fold_messages(columns)
+            return
+        of_messages = codes < KIND_STEP
+        self._fold_commands(columns[:, ~of_messages])
+        if of_messages.any():
+            self._fold_messages(columns[:, of_messages])
+
+    def _fold_commands(self, columns: NDArray[np.int64]) -> None:
+        _, code, _, due, start, _, _, end, octets = columns
+        # As with messages, one that began before it was due counts from its real start.
+        latency = end - np.where(due < 0, start, np.minimum(due, start))
+        for name, kind in self._codes.items():
+            these = code // KIND_STEP * KIND_STEP == kind
+            if these.any():
+                self._commands[name].record(code[these] - kind, latency[these], octets[these])
+
+    def _fold_messages(self, columns: NDArray[np.int64]) -> None:
         number, outcome, domain, due, start, ready, sent, end, octets = columns
         accepted = outcome == Outcome.ACCEPTED
         self._outcomes += np.bincount(outcome, minlength=len(Outcome))

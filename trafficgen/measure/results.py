@@ -12,15 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
 from trafficgen.measure import soundness
+from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import (
+    CommandCounts,
     Delivery,
     Domain,
     FailureCount,
@@ -36,17 +38,36 @@ from trafficgen.measure.parts import (
     WorkerHealth,
 )
 from trafficgen.measure.parts import StoppedBy as StoppedBy
-from trafficgen.measure.snapshot import STRETCHES, Snapshot, latest
+from trafficgen.measure.phases import OF_OLD_FILES, PhaseTable
+from trafficgen.measure.snapshot import Snapshot, latest
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
 from trafficgen.outcomes import Outcome
-from trafficgen.plan import Plan
+from trafficgen.plan import OpenLoop
 
 SCHEMA_VERSION: Final = 1
 
 
 class AccountingError(TrafficgenError):
     """Our own sums do not add up. Always a bug of ours."""
+
+
+class Asked(Protocol):
+    """What results are told of what was asked for; a `Plan` is one."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def target(self) -> object | None: ...
+    @property
+    def load(self) -> OpenLoop | None: ...
+    @property
+    def max_messages(self) -> int | None: ...
+    @property
+    def duration_ns(self) -> int | None: ...
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 _OF_ITSELF: Final = (StoppedBy.FINISHED, StoppedBy.DEADLINE)
@@ -85,13 +106,20 @@ class Results:
     thresholds: tuple[ThresholdVerdict, ...] = ()
     delivery: Delivery | None = None
     """With a wait for delivery; None without."""
+    phases: Mapping[str, str] = field(default_factory=lambda: OF_OLD_FILES.phases)
+    """Steps of the sessions of this run, in the order of events, with their words for reports."""
+    commands: Mapping[str, CommandCounts] = field(default_factory=dict)
+    """By kind, besides messages handed over."""
+    command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    """Latencies of commands that were carried out, without the empty ones."""
 
     @classmethod
     def build(
         cls,
-        plan: Plan,
+        plan: Asked,
         snapshot: Snapshot,
         *,
+        phases: PhaseTable,
         domains: Sequence[tuple[str, float]],
         planned: int,
         not_started: int,
@@ -112,7 +140,8 @@ class Results:
     ) -> "Results":
         """Close the account of a run.
 
-        `domains`: (name on the wire, wanted share 0 to 1) by domain index. `planned` and `not_started` count messages.
+        `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
+        `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
         that died. `caveats`: what only the run itself knows. AccountingError when the equations do not hold.
         """
@@ -147,7 +176,7 @@ class Results:
             host=host,
             messages=_messages(snapshot, planned, not_started),
             rate=_rate(snapshot, wanted_per_s, _sent_for_ns(plan, snapshot, stopped_by, not_started)),
-            latency_ns={name: Latency.of(snapshot.histograms[name]) for name in STRETCHES},
+            latency_ns={name: Latency.of(snapshot.histograms.get(name, Histogram())) for name in phases.stretches},
             replies=tuple(
                 ReplyCount(phase, code, enhanced, tally.count, tally.example)
                 for (phase, code, enhanced), tally in snapshot.replies.items()
@@ -162,8 +191,14 @@ class Results:
             generator=_generator(snapshot, caveats, lost_workers),
             caveats=caveats,
             timeline=tuple(snapshot.timeline.intervals()),
-            histograms={name: snapshot.histograms[name] for name in STRETCHES if snapshot.histograms[name].count},
+            histograms=_used({name: snapshot.histograms.get(name) for name in phases.stretches}),
             domain_histograms={domains[index][0]: timed for index, timed in snapshot.domain_latencies.items()},
+            phases=dict(phases.phases),
+            commands={
+                name: CommandCounts.of(snapshot.commands.get(name, CommandAccount()), duration_ns / NS_PER_S)
+                for name in phases.commands
+            },
+            command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
         )
 
     def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":
@@ -177,8 +212,8 @@ class Results:
 
         A message that the sink should have and has not, has twice, or has damaged weighs most; then a measurement that
         is not valid, and thresholds over one that the generator limited; then a threshold that failed; then an
-        interruption; then, without `keep_going`, any message that was not accepted; then a proof or a file that was
-        asked for and is not there.
+        interruption; then, without `keep_going`, any message or command that was not accepted; then a proof or a file
+        that was asked for and is not there.
         """
         if self.ledger and not self.ledger.clean:
             return ExitCode.VERDICT_FAILED
@@ -186,7 +221,8 @@ class Results:
             return self.verdict_code
         if self.stopped_by is StoppedBy.INTERRUPTED:
             return ExitCode.INTERRUPTED
-        if self.stopped_by is StoppedBy.FIRST_ERROR or not (keep_going or self.messages.unsuccessful == 0):
+        errors = self.messages.unsuccessful + sum(command.errors for command in self.commands.values())
+        if self.stopped_by is StoppedBy.FIRST_ERROR or (errors and not keep_going):
             return ExitCode.FAILED
         if any(caveat.kind in UNFULFILLED for caveat in self.caveats):
             return ExitCode.FAILED
@@ -278,6 +314,11 @@ def _check_account(snapshot: Snapshot, planned: int, not_started: int, domains: 
         raise AccountingError(f"expected {domains} domains, got messages to {snapshot.domains_started.size}")
 
 
+def _used(histograms: Mapping[str, Histogram | None]) -> dict[str, Histogram]:
+    """Without the empty ones."""
+    return {name: histogram for name, histogram in histograms.items() if histogram and histogram.count}
+
+
 def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCounts:
     return MessageCounts(
         planned=planned,
@@ -292,7 +333,7 @@ def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCoun
     )
 
 
-def _sent_for_ns(plan: Plan, snapshot: Snapshot, stopped_by: StoppedBy, not_started: int) -> int:
+def _sent_for_ns(plan: Asked, snapshot: Snapshot, stopped_by: StoppedBy, not_started: int) -> int:
     """How long mail was sent; 0 when none was. See `parts.Rate`."""
     if snapshot.first_start_ns is None:
         return 0

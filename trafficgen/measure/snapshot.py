@@ -9,32 +9,19 @@ Not here  what the numbers mean for a reader (results), how they came in (record
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.phases import MESSAGE_STRETCHES
 from trafficgen.measure.timeline import Timeline
-from trafficgen.outcomes import Outcome, Phase
-
-STRETCHES: Final = (
-    "service", "response", "service_rejected", "response_rejected", "lateness",
-    "connect", "tls", "greeting", "ehlo", "auth", "envelope", "end_of_data",
-)  # fmt: skip
-"""Every stretch of time that has a histogram, in the order in which reports show them:
-
-service            real start to the reply that accepted the message
-response           the same from the intended start; open loop only
-service_rejected   real start to the reply that rejected it
-response_rejected  the same from the intended start; open loop only
-lateness           intended start to real start; open loop only
-connect … auth     the steps of opening a session
-envelope           start to the 354 that lets the data go
-end_of_data        last octet handed to the transport to the reply
-"""
+from trafficgen.outcomes import Outcome
 
 _Key = TypeVar("_Key")
+_Sum = TypeVar("_Sum", "Tally", Histogram, CommandAccount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +37,10 @@ class Tally:
         return Tally(self.count + other.count, spoken.example)
 
 
-ReplyKey = tuple[Phase, int, str]
+ReplyKey = tuple[str, int, str]
 """Phase, reply code, enhanced status code ("" when the reply had none)."""
 
-FailureKey = tuple[Phase, str]
+FailureKey = tuple[str, str]
 """Phase, and what happened there in a word or two."""
 
 
@@ -91,7 +78,7 @@ class Snapshot:
     last_end_ns: int | None
     last_answered_ns: int | None
     histograms: Mapping[str, Histogram]
-    """By the names in `STRETCHES`; every name is there."""
+    """By the names in `PhaseTable.stretches`; those of messages are always there."""
     replies: Mapping[ReplyKey, Tally]
     failures: Mapping[FailureKey, Tally]
     domains_started: NDArray[np.int64]
@@ -100,6 +87,8 @@ class Snapshot:
     workers: tuple[Worker, ...]
     domain_latencies: Mapping[int, Histogram] = field(default_factory=dict)
     """Of accepted messages, by domain index; only the first `recorder.MAX_TIMED_DOMAINS` domains are timed."""
+    commands: Mapping[str, CommandAccount] = field(default_factory=dict)
+    """By kind, all that the protocol has."""
 
     @classmethod
     def empty(cls, *, open_loop: bool = False) -> "Snapshot":
@@ -113,7 +102,7 @@ class Snapshot:
             last_start_ns=None,
             last_end_ns=None,
             last_answered_ns=None,
-            histograms={name: Histogram() for name in STRETCHES},
+            histograms={name: Histogram() for name in MESSAGE_STRETCHES},
             replies={},
             failures={},
             domains_started=np.zeros(0, np.int64),
@@ -186,14 +175,15 @@ class Snapshot:
             last_start_ns=latest(self.last_start_ns, other.last_start_ns),
             last_end_ns=latest(self.last_end_ns, other.last_end_ns),
             last_answered_ns=latest(self.last_answered_ns, other.last_answered_ns),
-            histograms={name: self.histograms[name] + other.histograms[name] for name in STRETCHES},
-            replies=_merged_tallies(self.replies, other.replies),
-            failures=_merged_tallies(self.failures, other.failures),
+            histograms=_added(self.histograms, other.histograms),
+            replies=_added(self.replies, other.replies),
+            failures=_added(self.failures, other.failures),
             domains_started=_padded_sum(self.domains_started, other.domains_started),
             domains_accepted=_padded_sum(self.domains_accepted, other.domains_accepted),
             timeline=timeline,
             workers=tuple(sorted(self.workers + other.workers, key=lambda worker: worker.worker)),
-            domain_latencies=_merged_histograms(self.domain_latencies, other.domain_latencies),
+            domain_latencies=_added(self.domain_latencies, other.domain_latencies),
+            commands=_added(self.commands, other.commands),
         )
 
 
@@ -212,17 +202,11 @@ def latest(a: int | None, b: int | None) -> int | None:
     return max((value for value in (a, b) if value is not None), default=None)
 
 
-def _merged_tallies(a: Mapping[_Key, Tally], b: Mapping[_Key, Tally]) -> dict[_Key, Tally]:
+def _added(a: Mapping[_Key, _Sum], b: Mapping[_Key, _Sum]) -> dict[_Key, _Sum]:
+    """Both, added up where a key is in both."""
     merged = dict(a)
-    for key, tally in b.items():
-        merged[key] = merged[key] + tally if key in merged else tally
-    return merged
-
-
-def _merged_histograms(a: Mapping[int, Histogram], b: Mapping[int, Histogram]) -> dict[int, Histogram]:
-    merged = dict(a)
-    for key, histogram in b.items():
-        merged[key] = merged[key] + histogram if key in merged else histogram
+    for key, more in b.items():
+        merged[key] = merged[key] + more if key in merged else more
     return merged
 
 

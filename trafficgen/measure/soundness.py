@@ -5,6 +5,7 @@ Fails     ValueError in one line that names the place and what does not agree th
 Not here  the form (document, and the types of each piece)
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from trafficgen.measure.document import Amount, Count, Nanoseconds, from_plain
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency, LedgerCounts, MessageCounts
-from trafficgen.measure.snapshot import STRETCHES
+from trafficgen.measure.parts import CommandCounts, Latency, LedgerCounts, MessageCounts
+from trafficgen.measure.phases import MESSAGE_STRETCHES, NAME
 from trafficgen.measure.timeline import MAX_BUCKETS, MAX_INTERVALS, Interval
 from trafficgen.plan import Arrivals
 
@@ -75,7 +76,9 @@ def check(results: "Results") -> None:
 def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
     """The place, whether all is well there, and what would be."""
     yield from _of_messages("messages", results.messages)
-    yield from _of_latencies("", results.latency_ns, results.histograms)
+    yield from _of_phases(results)
+    yield from _of_latencies("", results.latency_ns, results.histograms, tuple(results.phases))
+    yield from _of_commands("", results.commands, results.command_histograms)
     for name, domain in results.domains.items():
         yield f"domains.{name}", domain.accepted <= domain.started, "expected no more accepted than started"
     yield from _of_domains("", results.domain_histograms, results.domains)
@@ -91,7 +94,10 @@ def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
         yield from _of_messages("window.messages", window.messages)
         within = window.messages.started <= results.messages.started
         yield "window.messages.started", within, "expected no more than in the whole run"
-        yield from _of_latencies("window.", window.latency_ns, window.histograms)
+        yield from _of_latencies("window.", window.latency_ns, window.histograms, tuple(results.phases))
+        yield from _of_commands("window.", window.commands, window.command_histograms)
+        unknown = window.commands.keys() - results.commands.keys()
+        yield "window.commands", not unknown, f'expected those in "commands", got {", ".join(sorted(unknown))}'
         yield from _of_domains("window.", window.domain_histograms, results.domains)
 
 
@@ -99,13 +105,41 @@ def _of_messages(place: str, messages: MessageCounts) -> Iterator[tuple[str, boo
     yield place, messages.add_up, "messages do not add up"
 
 
-def _of_latencies(
-    place: str, latency_ns: Mapping[str, Latency | None], histograms: Mapping[str, Histogram]
+def _of_phases(results: "Results") -> Iterator[tuple[str, bool, str]]:
+    for name in results.phases:
+        yield f"phases.{name}", NAME.fullmatch(name) is not None, "expected a name of lower-case letters, digits and _"
+    known = f"expected one of {', '.join(results.phases)}, got"
+    named = {"replies": [one.phase for one in results.replies], "failures": [one.phase for one in results.failures]}
+    for place, phases in named.items():
+        for index, phase in enumerate(phases):
+            yield f"{place}[{index}].phase", phase in results.phases, f"{known} {json.dumps(phase)[:60]}"
+
+
+def _of_commands(
+    place: str, commands: Mapping[str, CommandCounts], histograms: Mapping[str, Histogram]
 ) -> Iterator[tuple[str, bool, str]]:
-    missing = [name for name in STRETCHES if name not in latency_ns]
+    for name, one in commands.items():
+        here = f"{place}commands.{name}"
+        yield here, NAME.fullmatch(name) is not None, "expected a name of lower-case letters, digits and _"
+        yield here, one.errors <= one.count, "expected no more refused and failed than count"
+        done = one.latency_ns.count if one.latency_ns else 0
+        yield f"{here}.latency_ns", done == one.count - one.errors, "expected as many as were carried out"
+        yield from _of_latency(f"{here}.latency_ns", one.latency_ns, histograms.get(name))
+    for name in histograms:
+        yield f"{place}command_histograms.{name}", name in commands, 'expected a name that is in "commands"'
+
+
+def _of_latencies(
+    place: str,
+    latency_ns: Mapping[str, Latency | None],
+    histograms: Mapping[str, Histogram],
+    phases: tuple[str, ...],
+) -> Iterator[tuple[str, bool, str]]:
+    missing = [name for name in MESSAGE_STRETCHES if name not in latency_ns]
+    known = tuple(dict.fromkeys((*MESSAGE_STRETCHES, *phases)))
     yield f"{place}latency_ns", not missing, f"expected the key {', '.join(missing)}, null where nothing was recorded"
     for name in (*latency_ns, *histograms):
-        yield f"{place}latency_ns.{name}", name in STRETCHES, f"expected one of {', '.join(STRETCHES)}"
+        yield f"{place}latency_ns.{name}", name in known, f"expected one of {', '.join(known)}"
     for name, latency in latency_ns.items():
         yield from _of_latency(f"{place}latency_ns.{name}", latency, histograms.get(name))
 

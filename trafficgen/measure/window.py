@@ -8,14 +8,15 @@ Limits    a window begins with the first snapshot taken after the time asked for
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import Seconds
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency, MessageCounts, Rate
-from trafficgen.measure.snapshot import STRETCHES, Snapshot
+from trafficgen.measure.parts import CommandCounts, Latency, MessageCounts, Rate
+from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome
 
 
@@ -31,6 +32,8 @@ class Window:
     latency_ns: Mapping[str, Latency | None]
     histograms: Mapping[str, Histogram]
     domain_histograms: Mapping[str, Histogram]
+    commands: Mapping[str, CommandCounts] = field(default_factory=dict)
+    command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 class WindowTracker:
@@ -72,8 +75,9 @@ def difference(
         to_ns = min(to_ns, sending_ended_ns)
     if to_ns <= from_ns:
         return None
-    histograms = {name: last.histograms[name].since(first.histograms[name]) for name in STRETCHES}
     nothing = Histogram()
+    histograms = {name: later.since(first.histograms.get(name, nothing)) for name, later in last.histograms.items()}
+    commands = {name: later.since(first.commands.get(name, CommandAccount())) for name, later in last.commands.items()}
     timed = {
         domains[index]: histogram.since(first.domain_latencies.get(index, nothing))
         for index, histogram in last.domain_latencies.items()
@@ -87,6 +91,8 @@ def difference(
         latency_ns={name: Latency.of(histogram) for name, histogram in histograms.items()},
         histograms={name: histogram for name, histogram in histograms.items() if histogram.count},
         domain_histograms={name: histogram for name, histogram in timed.items() if histogram.count},
+        commands={name: CommandCounts.of(account, (to_ns - from_ns) / NS_PER_S) for name, account in commands.items()},
+        command_histograms={name: account.latency for name, account in commands.items() if account.latency.count},
     )
 
 

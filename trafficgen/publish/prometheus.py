@@ -1,7 +1,8 @@
 """Metrics of a run for Prometheus, at http://127.0.0.1:PORT/metrics.
 
 Takes     the results so far, whenever called
-Gives     counters of messages by outcome, of octets and of replies by code; latencies as quantiles, in seconds
+Gives     counters of messages and commands by outcome, of octets and of replies by code; latencies as quantiles, in
+          seconds
 Fails     with SetupError when prometheus_client is not installed or the port cannot be had
 """
 
@@ -63,6 +64,7 @@ class Prometheus(Published):
             replies.add_metric(list(key), count)
         yield replies
         yield from self._latencies(results)
+        yield from self._commands(results)
         busiest = max((worker.cpu_share for worker in results.generator.workers), default=0.0)
         yield core.GaugeMetricFamily("traffic_gen_worker_cpu_share", "Of the busiest worker's core.", value=busiest)
 
@@ -75,3 +77,20 @@ class Prometheus(Published):
                 for quantile, field in _QUANTILES:
                     family.add_metric([name, quantile], getattr(latency, field) / 1e9)
         yield family
+
+    def _commands(self, results: Results) -> Iterator[Any]:
+        counts = self._core.CounterMetricFamily(
+            "traffic_gen_commands", "Commands by what became of them.", labels=["command", "outcome"]
+        )
+        latencies = self._core.GaugeMetricFamily(
+            "traffic_gen_command_latency_seconds", "Latency of commands so far.", labels=["command", "quantile"]
+        )
+        for name, command in results.commands.items():
+            counts.add_metric([name, "done"], command.count - command.errors)
+            counts.add_metric([name, "refused"], command.refused)
+            counts.add_metric([name, "failed"], command.failed)
+            if latency := command.latency_ns:
+                for quantile, field in _QUANTILES:
+                    latencies.add_metric([name, quantile], getattr(latency, field) / 1e9)
+        if results.commands:
+            yield from (counts, latencies)

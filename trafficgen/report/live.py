@@ -50,18 +50,21 @@ class ProgressLine:
     def __init__(self, *, planned: int | None, duration_ns: int | None) -> None:
         self._planned = planned
         self._duration_ns = duration_ns
-        self._recent: deque[tuple[int, int, int]] = deque([(0, 0, 0)])
+        self._recent: deque[tuple[int, int, int, int]] = deque([(0, 0, 0, 0)])
 
     def advance(self, snapshot: Snapshot, elapsed_ns: int) -> Status:
         """The state after `elapsed_ns`; rates are those of the last second."""
-        self._recent.append((elapsed_ns, snapshot.accepted, snapshot.octets))
+        commands = sum(account.count for account in snapshot.commands.values())
+        self._recent.append((elapsed_ns, snapshot.accepted, snapshot.octets, commands))
         while len(self._recent) > 2 and self._recent[1][0] <= elapsed_ns - _WINDOW_NS:
             self._recent.popleft()
-        (since_ns, accepted, octets), (now_ns, accepted_now, octets_now) = self._recent[0], self._recent[-1]
-        per_s = NS_PER_S / max(now_ns - since_ns, 1)
+        since_ns, *before = self._recent[0]
+        per_s = NS_PER_S / max(elapsed_ns - since_ns, 1)
+        now = (snapshot.accepted, snapshot.octets, commands)
+        rates = [(after - earlier) * per_s for earlier, after in zip(before, now, strict=True)]
         return Status(
             elapsed=_seconds(elapsed_ns // NS_PER_S),
-            outcomes=_outcomes(snapshot, (accepted_now - accepted) * per_s, (octets_now - octets) * per_s),
+            outcomes=(*_outcomes(snapshot, *rates[:2]), *_commands(snapshot, rates[2])),
             speeds=_speeds(snapshot),
             done=self._done(snapshot, elapsed_ns),
             left=self._left(snapshot, elapsed_ns),
@@ -164,6 +167,8 @@ def _seconds(seconds: int) -> str:
 
 
 def _outcomes(snapshot: Snapshot, messages_per_s: float, octets_per_s: float) -> tuple[str, ...]:
+    if snapshot.commands and not snapshot.started:
+        return ()
     outcomes = [
         f"{words.rate(messages_per_s)}/s",
         f"{words.size(octets_per_s)}/s",
@@ -174,6 +179,13 @@ def _outcomes(snapshot: Snapshot, messages_per_s: float, octets_per_s: float) ->
     if snapshot.in_doubt:
         outcomes.append(f"in doubt {words.count(snapshot.in_doubt)}")
     return tuple(outcomes)
+
+
+def _commands(snapshot: Snapshot, per_s: float) -> tuple[str, ...]:
+    if not snapshot.commands:
+        return ()
+    errors = sum(account.errors for account in snapshot.commands.values())
+    return f"commands {words.rate(per_s)}/s", f"errors {words.count(errors)}"
 
 
 def _speeds(snapshot: Snapshot) -> tuple[str, ...]:

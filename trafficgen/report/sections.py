@@ -13,6 +13,7 @@ from typing import Any, Final
 from mboxgen.enums import table_of
 from trafficgen.measure.health import MAX_CPU_SHARE
 from trafficgen.measure.parts import Domain, Latency, WorkerHealth
+from trafficgen.measure.phases import BEFORE_PHASES
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
 from trafficgen.units import format_duration
@@ -75,10 +76,9 @@ def sections(results: Results) -> tuple[Section, ...]:
         return _head(results), _no_session(results)
     made = (
         _head(results),
-        _messages(results),
-        _rates(results),
-        _latencies(results),
+        *((_messages(results), _rates(results), _latencies(results)) if hands_over(results) else ()),
         _phases(results),
+        _commands(results),
         _replies(results),
         _failures(results),
         _domains(results.domains),
@@ -87,6 +87,11 @@ def sections(results: Results) -> tuple[Section, ...]:
         _generator(results),
     )
     return tuple(section for section in made if section.rows or section.notes)
+
+
+def hands_over(results: Results) -> bool:
+    """Whether messages were to be handed over at all: not where users only read theirs."""
+    return bool(results.messages.planned or not results.commands)
 
 
 # -- which run ------------------------------------------------------------------------------------------
@@ -101,8 +106,7 @@ def _head(results: Results) -> Section:
         ("run", f"{run.id}, seed {run.seed}"),
         ("begun", f"{_date(run.started_at)} with traffic-gen {run.tool_version}"),
         ("target", target_in_words(results)),
-        ("load", load_in_words(results.plan)),
-        ("content", content_in_words(results.plan, len(results.domains))),
+        *((("load", load_in_words(results.plan)), ("content", _content(results))) if hands_over(results) else ()),
         ("end", ended),
     )
     return Section("", "ll", tuple(Row(fact) for fact in facts))
@@ -139,11 +143,15 @@ def content_in_words(plan: Mapping[str, Any], domains: int) -> str:
     return f"{what}, to {words.count(domains)} domain{'s' if domains != 1 else ''}"
 
 
+def _content(results: Results) -> str:
+    return content_in_words(results.plan, len(results.domains))
+
+
 def _no_session(results: Results) -> Section:
     """What came instead of a greeting, and what that means for the messages."""
     messages = results.messages
     lines = [
-        f"{words.PHASES[one.phase]}: {one.reason}, {words.count(one.count)}×, for example: {one.example}"
+        f"{results.phases[one.phase]}: {one.reason}, {words.count(one.count)}×, for example: {one.example}"
         for one in sorted(results.failures, key=lambda failure: -failure.count)[:MAX_ROWS]
     ]
     fate = f"{words.count(messages.failed)} messages failed, {words.count(messages.not_started)} not started"
@@ -199,21 +207,20 @@ def _rate(name: str, per_s: float, form: Any) -> Row:
 
 
 def _latencies(results: Results) -> Section:
-    names = [name for name in words.OF_MESSAGES if name != "lateness"]
+    names = [name for name in BEFORE_PHASES if name != "lateness"]
     notes: tuple[str, ...] = ()
     if results.run.model == "closed":
         notes = ("closed model: messages have no intended start, so there is no response time",)
-    return _latency_section("latency", names, results.latency_ns, notes)
+    return _latency_section("latency", names, results, notes)
 
 
 def _phases(results: Results) -> Section:
-    return _latency_section("phases", words.OF_SESSIONS, results.latency_ns)
+    return _latency_section("phases", [name for name in results.latency_ns if name not in BEFORE_PHASES], results)
 
 
-def _latency_section(
-    title: str, names: Sequence[str], latency_ns: Mapping[str, Latency | None], notes: tuple[str, ...] = ()
-) -> Section:
-    found = {words.STRETCHES[name]: latency for name in names if (latency := latency_ns.get(name))}
+def _latency_section(title: str, names: Sequence[str], results: Results, notes: tuple[str, ...] = ()) -> Section:
+    named = words.stretches(results.phases)
+    found = {named[name]: latency for name in names if (latency := results.latency_ns.get(name))}
     unit, ns_per_unit = words.unit_for_all(latency.p50 for latency in found.values())
     rows = tuple(_latency(name, latency, ns_per_unit) for name, latency in found.items())
     if any("–" in row.cells for row in rows):
@@ -223,11 +230,49 @@ def _latency_section(
 
 
 def _latency(name: str, latency: Latency, ns_per_unit: float) -> Row:
-    # With fewer than 1/(1-q) values, none lies above the percentile q: it would only repeat the maximum.
-    supported = [getattr(latency, field) if latency.count * (1 - q) >= 1 - 1e-9 else None for field, q in _QUANTILES]
-    values = [latency.mean, latency.min, *supported, latency.max]
-    cells = ("–" if value is None else words.three_digits(value / ns_per_unit) for value in values)
-    return Row((name, words.count(latency.count), *cells))
+    values = [latency.mean, latency.min, *(_supported(latency, *quantile) for quantile in _QUANTILES), latency.max]
+    return Row((name, words.count(latency.count), *(_in(value, ns_per_unit) for value in values)))
+
+
+def _supported(latency: Latency, field: str, q: float) -> int | None:
+    """With fewer than 1/(1-q) values, none lies above the percentile q: it would only repeat the maximum."""
+    return getattr(latency, field) if latency.count * (1 - q) >= 1 - 1e-9 else None
+
+
+def _in(ns: float | None, ns_per_unit: float) -> str:
+    return "–" if ns is None else words.three_digits(ns / ns_per_unit)
+
+
+# -- commands besides messages handed over --------------------------------------------------------------
+
+
+def _commands(results: Results) -> Section:
+    """A row for each kind that was used; the latencies are of commands that were carried out."""
+    used = {name: one for name, one in results.commands.items() if one.count}
+    unit, ns_per_unit = words.unit_for_all(one.latency_ns.p50 for one in used.values() if one.latency_ns)
+    rows = tuple(
+        Row(
+            (
+                name,
+                words.count(one.count),
+                words.count(one.errors),
+                words.share(one.errors, one.count),
+                words.rate(one.per_s),
+                *_command_latency(one.latency_ns, ns_per_unit),
+            ),
+            Tone.BAD if one.errors else Tone.PLAIN,
+        )
+        for name, one in used.items()
+    )
+    header = ("count", "errors", "of count", "per second", "p50", "p90", "p99", "max")
+    return Section(f"commands, {unit}", "l" + 8 * "r", rows, header)
+
+
+def _command_latency(latency: Latency | None, ns_per_unit: float) -> tuple[str, ...]:
+    if latency is None:
+        return ("–",) * 4
+    shown = [_supported(latency, field, q) for field, q in _QUANTILES if field in ("p50", "p90", "p99")]
+    return tuple(_in(ns, ns_per_unit) for ns in (*shown, latency.max))
 
 
 # -- what was answered ----------------------------------------------------------------------------------
@@ -237,7 +282,7 @@ def _replies(results: Results) -> Section:
     ranked = sorted(results.replies, key=lambda reply: -reply.count)
     rows = [
         Row(
-            (words.PHASES[reply.phase], str(reply.code), reply.enhanced, words.count(reply.count), reply.example),
+            (results.phases[reply.phase], str(reply.code), reply.enhanced, words.count(reply.count), reply.example),
             Tone.BAD if reply.code >= 400 else Tone.PLAIN,
         )
         for reply in ranked[:MAX_ROWS]
@@ -250,7 +295,7 @@ def _failures(results: Results) -> Section:
     ranked = sorted(results.failures, key=lambda failure: -failure.count)
     rows = [
         Row(
-            (words.PHASES[failure.phase], failure.reason, words.count(failure.count), failure.example),
+            (results.phases[failure.phase], failure.reason, words.count(failure.count), failure.example),
             Tone.BAD,
         )
         for failure in ranked[:MAX_ROWS]
@@ -325,7 +370,7 @@ def _generator(results: Results) -> Section:
         Row((
             f"worker {worker.worker}",
             f"{worker.cpu_share:.0%}",
-            *("–" if ns is None else words.three_digits(ns / ns_per_unit) for ns in four),
+            *(_in(ns, ns_per_unit) for ns in four),
             words.count(worker.sessions_opened),
         ))
         for worker, four in zip(shown, waits, strict=True)

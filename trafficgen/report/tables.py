@@ -48,6 +48,11 @@ def _columns(results: Results) -> Iterator[tuple[str, object]]:
         if latency:
             yield f"{stretch}_count", latency.count
             yield from ((f"{stretch}_{name}_ns", getattr(latency, name)) for name in _PERCENTILES)
+    for name, command in results.commands.items():
+        yield from ((f"command_{name}_{what}", getattr(command, what)) for what in ("count", "errors", "bytes"))
+        if command.latency_ns:
+            latency = command.latency_ns
+            yield from ((f"command_{name}_{what}_ns", getattr(latency, what)) for what in _PERCENTILES)
     if results.ledger:
         yield from ((name, getattr(results.ledger, name)) for name in ("missing", "duplicated", "corrupted"))
     yield "generator_limited", results.generator.limited
@@ -66,6 +71,7 @@ def to_markdown(runs: Sequence[Results]) -> str:
         ("accepted", [_accepted(run) for run in runs]),
         ("messages/s", [words.rate((run.window or run).rate.messages_per_s) for run in runs]),
         *((name, words.together([_latency(run, name) for run in runs])) for name in ("p50", "p95", "p99")),
+        *(row for name in _used_commands(runs) for row in _command_rows(name, runs)),
         ("ledger", [_ledger(run) for run in runs]),
     ]
     (head, first), *rest = table
@@ -90,6 +96,16 @@ def _accepted(run: Results) -> str:
 def _latency(run: Results, name: str) -> float | None:
     latency = (run.window or run).latency_ns["response" if run.run.model == "open" else "service"]
     return float(getattr(latency, name)) if latency else None
+
+
+def _used_commands(runs: Sequence[Results]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name, one in run.commands.items() if one.count))
+
+
+def _command_rows(name: str, runs: Sequence[Results]) -> Iterator[tuple[str, Sequence[str]]]:
+    found = [(run.window or run).commands.get(name) for run in runs]
+    yield f"{name} p99", words.together([one.latency_ns.p99 if one and one.latency_ns else None for one in found])
+    yield f"{name} errors", [words.share(one.errors, one.count) if one else "–" for one in found]
 
 
 def _ledger(run: Results) -> str:

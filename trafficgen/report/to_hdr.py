@@ -1,8 +1,8 @@
 """Latencies for HdrHistogram's tools: its log format, version 1.3, with V2 encoded histograms.
 
 Takes     `Results`
-Gives     text that HistogramLogProcessor and the plotters made for such logs read: one line a
-          stretch of time, tagged with its name, values in ns
+Gives     text that HistogramLogProcessor and the plotters made for such logs read: one line a stretch of time or kind
+          of command, tagged with its name, values in ns
 Exact     our buckets are HdrHistogram's with 3 significant digits and a lowest value of 1, index for index
 
 Source: HdrHistogram's Java implementation, AbstractHistogram and HistogramLogWriter (public domain, CC0).
@@ -36,7 +36,8 @@ def to_hdr_log(results: Results) -> str:
         f"#[BaseTime: {start_s:.3f} (seconds since epoch)]",
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]
-    for name, histogram in results.histograms.items():
+    commands = {f"command_{name}": histogram for name, histogram in results.command_histograms.items()}
+    for name, histogram in {**results.histograms, **commands}.items():
         highest_ms = (histogram.max_ns or 0) / _MS
         lines.append(f"Tag={name},0.000,{results.run.duration_s:.3f},{highest_ms:.3f},{encode(histogram)}")
     return "\n".join(map(printable, lines)) + "\n"

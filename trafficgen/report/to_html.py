@@ -8,7 +8,7 @@ Safe      what a server said reaches the page as JSON and is shown as text; the 
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from math import inf
 from typing import Any, Final
@@ -16,12 +16,13 @@ from typing import Any, Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Latency, MessageCounts
+from trafficgen.measure.phases import BEFORE_PHASES
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.plan import Stage
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
-from trafficgen.report.sections import ENDED, Tone, content_in_words, load_in_words, target_in_words
+from trafficgen.report.sections import ENDED, Tone, content_in_words, hands_over, load_in_words, target_in_words
 from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
 
@@ -69,7 +70,8 @@ def _page(plain: Any) -> str:
 
 def _run(run: Results, most: int) -> dict[str, Any]:
     main = "response" if run.run.model == "open" else "service"
-    drawn = [name for name in words.STRETCHES if name in run.histograms and name not in (main, *_NOT_DRAWN)]
+    stretches = words.stretches(run.phases)
+    drawn = [name for name in stretches if name in run.histograms and name not in (main, *_NOT_DRAWN)]
     xs = _shares(most)
     judged = run.window or run
     return {
@@ -89,14 +91,16 @@ def _run(run: Results, most: int) -> dict[str, Any]:
         "caveats": [f"{caveat.text}; {caveat.advice}" for caveat in run.caveats],
         "facts": _facts(run),
         "timeline": _timeline(run),
-        "latency": f"{words.STRETCHES[main]} time",
+        "latency": f"{stretches[main]} time",
         "spectrum": [xs, _spectrum(run.histograms.get(main), xs)],
         "phases": {
             "x": xs,
-            "names": [words.STRETCHES[name] for name in drawn],
+            "names": [stretches[name] for name in drawn],
             "series": [_spectrum(run.histograms[name], xs) for name in drawn],
         },
-        "latencies": _latencies(run.latency_ns, words.OF_MESSAGES) + _latencies(run.latency_ns, words.OF_SESSIONS),
+        "latencies": _latencies(run, [name for name in run.latency_ns if name in BEFORE_PHASES])
+        + _latencies(run, [name for name in run.latency_ns if name not in BEFORE_PHASES]),
+        "commands": _commands(run),
         "domains": _domains(run),
         "replies": _replies(run),
         "workers": _workers(run),
@@ -106,9 +110,9 @@ def _run(run: Results, most: int) -> dict[str, Any]:
 def _facts(run: Results) -> list[list[str]]:
     """What was run, where, and by what."""
     host = run.host
+    mail = [["load", load_in_words(run.plan)], ["content", content_in_words(run.plan, len(run.domains))]]
     facts = [
-        ["load", load_in_words(run.plan)],
-        ["content", content_in_words(run.plan, len(run.domains))],
+        *(mail if hands_over(run) else []),
         ["seed", str(run.run.seed)],
         ["host", f"{host.platform}, {host.cpus} CPUs, Python {host.python}"],
         ["version", f"traffic-gen {run.run.tool_version}"],
@@ -206,15 +210,34 @@ def _ended(run: Results) -> str:
     return f"{ENDED[run.stopped_by]} after {after}"
 
 
-def _latencies(latency_ns: Mapping[str, Latency | None], names: Sequence[str]) -> list[list[Any]]:
+def _latencies(run: Results, names: Sequence[str]) -> list[list[Any]]:
     """Rows that are meant to be compared, so in one unit."""
-    found = {name: latency for name in names if (latency := latency_ns.get(name))}
+    stretches = words.stretches(run.phases)
+    found = {name: latency for name in names if (latency := run.latency_ns.get(name))}
     unit = words.unit_for_all(one.p50 for one in found.values())
     return [
-        ["", words.STRETCHES[name], words.count(one.count),
+        ["", stretches[name], words.count(one.count),
          *(words.in_unit(ns, unit) for ns in (one.mean, one.p50, *_tail(one), one.max))]
         for name, one in found.items()
     ]  # fmt: skip
+
+
+def _commands(run: Results) -> list[list[Any]]:
+    used = {name: one for name, one in run.commands.items() if one.count}
+    unit = words.unit_for_all(one.latency_ns.p50 for one in used.values() if one.latency_ns)
+    return [
+        ["bad" if one.errors else "", name, words.count(one.count), words.count(one.errors),
+         words.share(one.errors, one.count), words.rate(one.per_s),
+         *(words.in_unit(ns, unit) for ns in _p50_p90_p99_max(one.latency_ns))]
+        for name, one in used.items()
+    ]  # fmt: skip
+
+
+def _p50_p90_p99_max(latency: Latency | None) -> tuple[int | None, ...]:
+    if latency is None:
+        return (None,) * 4
+    p90, _, p99, _ = _tail(latency)
+    return latency.p50, p90, p99, latency.max
 
 
 def _tail(latency: Latency) -> list[int | None]:
@@ -240,10 +263,10 @@ def _p50_p99(latency: Latency | None) -> tuple[int | None, int | None]:
 
 def _replies(run: Results) -> list[list[Any]]:
     replies = [
-        ("bad" if one.code >= 400 else "", words.PHASES[one.phase], str(one.code), one.enhanced, one.count, one.example)
+        ("bad" if one.code >= 400 else "", run.phases[one.phase], str(one.code), one.enhanced, one.count, one.example)
         for one in run.replies
     ]
-    failures = [("bad", words.PHASES[one.phase], one.reason, "", one.count, one.example) for one in run.failures]
+    failures = [("bad", run.phases[one.phase], one.reason, "", one.count, one.example) for one in run.failures]
     ranked = sorted(replies + failures, key=lambda row: -row[4])[:MAX_ROWS]
     return [[*start, words.count(count), example] for *start, count, example in ranked]
 

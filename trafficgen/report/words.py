@@ -3,54 +3,27 @@
 Not here  durations with their unit (`trafficgen.units.format_duration`)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from mboxgen.enums import table_of
-from trafficgen.measure.snapshot import STRETCHES as ALL_STRETCHES
-from trafficgen.outcomes import Phase
+from trafficgen.measure.phases import BEFORE_PHASES, BEHIND_PHASES
 
-PHASES: Final = table_of(Phase, {
-    Phase.CONNECT: "connect",
-    Phase.TLS: "TLS",
-    Phase.GREETING: "greeting",
-    Phase.EHLO: "EHLO",
-    Phase.HELO: "HELO",
-    Phase.AUTH: "AUTH",
-    Phase.MAIL: "MAIL",
-    Phase.RCPT: "RCPT",
-    Phase.DATA: "DATA",
-    Phase.END_OF_DATA: "end of data",
-    Phase.RSET: "RSET",
-    Phase.QUIT: "QUIT",
-    Phase.IDLE: "idle",
-})  # fmt: skip
-"""Phases of a session as they stand in reports."""
-
-_OF_MESSAGES: Final = {
+_BEFORE_PHASES: Final = table_of(BEFORE_PHASES, {
     "service": "service",
     "response": "response",
     "service_rejected": "service, rejected",
     "response_rejected": "response, rejected",
     "lateness": "lateness",
-}
-_OF_SESSIONS: Final = {
-    "connect": PHASES[Phase.CONNECT],
-    "tls": PHASES[Phase.TLS],
-    "greeting": PHASES[Phase.GREETING],
-    "ehlo": PHASES[Phase.EHLO],
-    "auth": PHASES[Phase.AUTH],
-    "envelope": "envelope",
-    "end_of_data": PHASES[Phase.END_OF_DATA],
-}
-STRETCHES: Final = table_of(ALL_STRETCHES, _OF_MESSAGES | _OF_SESSIONS)
-"""Stretches of time that have a histogram, as they stand in reports and in that order."""
-
-OF_MESSAGES: Final = tuple(_OF_MESSAGES)
-OF_SESSIONS: Final = tuple(_OF_SESSIONS)
-"""The two groups that are compared within themselves."""
+})  # fmt: skip
+_BEHIND_PHASES: Final = table_of(BEHIND_PHASES, {"envelope": "envelope", "end_of_data": "end of data"})
 
 _UNITS: Final = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6))
+
+
+def stretches(phases: Mapping[str, str]) -> dict[str, str]:
+    """Words of every stretch of time that may have a histogram, in the order of reports. `phases`: of the results."""
+    return {**_BEFORE_PHASES, **phases, **_BEHIND_PHASES}
 
 
 def count(number: float) -> str:

@@ -79,20 +79,27 @@ def pids_of(server: ServerUnderTest, usage: Usage | None) -> frozenset[int]:
         return frozenset()
 
 
+def used(before: Usage | None, after: Usage | None, syncs: int | None = None) -> Mapping[str, float]:
+    """Between the two, by the names of `verdict.reading.SERVER_METRICS`; what is not known is left out."""
+    if before is None or after is None:
+        return {}
+    amounts: dict[str, float] = {"server.cpu": after.cpu_s - before.cpu_s}
+    if after.written is not None and before.written is not None and before.pids <= after.pids:
+        amounts["server.written"] = after.written - before.written
+    if after.switches is not None and before.switches is not None and before.pids <= after.pids:
+        amounts["server.switches"] = after.switches - before.switches
+    if syncs is not None:
+        amounts["server.fsyncs"] = syncs
+    return amounts
+
+
 def used_per_1000(
     before: Usage | None, after: Usage | None, messages: int, syncs: int | None = None
 ) -> Mapping[str, float]:
-    """By the names of `verdict.reading.SERVER_METRICS`; what is zero is left out, for it has no ratio."""
-    if before is None or after is None or not messages:
+    """The same per 1,000 messages; what is zero is left out, for it has no ratio."""
+    if not messages:
         return {}
-    used = {"server.cpu": after.cpu_s - before.cpu_s}
-    if after.written is not None and before.written is not None and before.pids <= after.pids:
-        used["server.written"] = after.written - before.written
-    if after.switches is not None and before.switches is not None and before.pids <= after.pids:
-        used["server.switches"] = after.switches - before.switches
-    if syncs is not None:
-        used["server.fsyncs"] = syncs
-    return {name: 1000 * amount / messages for name, amount in used.items() if amount > 0}
+    return {name: 1000 * amount / messages for name, amount in used(before, after, syncs).items() if amount > 0}
 
 
 def _of_cgroup(directory: Path) -> Usage | None:

@@ -1,8 +1,8 @@
-"""A sink, described: where it listens, how it behaves, what it keeps.
+"""The configuration of a sink: where it listens, how it behaves, what it stores.
 
-Takes     values that are already understood
-Gives     a frozen, picklable description, the same for one process or many
-Not here  text to values (the command line), the sink itself (serve)
+Takes     values that are already parsed
+Gives     a frozen, picklable object, the same for one process or many
+Not here  parsing options (cli), running a sink (serve)
 """
 
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.sink.bounces.bounces import BouncePlan
 from trafficgen.sink.listen.server import IDLE_S, STUCK_S
 from trafficgen.sink.policy.faults import SinkFault
-from trafficgen.sink.policy.judge import PEACEFUL, Terms
 from trafficgen.sink.policy.limits import Limits
+from trafficgen.sink.policy.policy import ACCEPT_ALL, PolicyConfig
 from trafficgen.sink.policy.responses import read
-from trafficgen.sink.store.capture import Form
+from trafficgen.sink.store.capture import CaptureFormat
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How it treats mail. `responses` is a file; None refuses nothing."""
+    """How a sink treats mail. `responses` is a file; None refuses nothing."""
 
     responses: Path | None = None
     kumo_odds: bool = False
@@ -31,19 +31,19 @@ class Behaviour:
     seed: int = 0
 
     @property
-    def peaceful(self) -> bool:
-        """Whether everything is taken at once, so that no judge is needed."""
+    def accepts_everything(self) -> bool:
+        """Whether every message is accepted at once, so that no policy is needed."""
         return self.responses is None and not self.faults and self.limits == Limits()
 
-    def terms(self) -> Terms:
-        """With the table read from its file. Raises PlanError when it is wrong."""
-        responses = read(self.responses) if self.responses is not None else PEACEFUL
-        return Terms(responses, self.limits, self.faults, self.suffixes, self.kumo_odds, self.seed)
+    def policy_config(self) -> PolicyConfig:
+        """The same with the response table read from its file. Raises PlanError when the table is wrong."""
+        responses = read(self.responses) if self.responses is not None else ACCEPT_ALL
+        return PolicyConfig(responses, self.limits, self.faults, self.suffixes, self.kumo_odds, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
 class SinkSecurity:
-    """`at_once`: TLS from the first octet, else STARTTLS. Without a certificate one is made."""
+    """`at_once`: TLS from the first octet, else STARTTLS. Without a certificate one is generated."""
 
     at_once: bool = False
     certificate: Path | None = None
@@ -52,9 +52,9 @@ class SinkSecurity:
 
 @dataclass(frozen=True, slots=True)
 class CapturePlan:
-    """What to keep of messages, where, and how much at most."""
+    """Where to store messages, in which format, and how much at most."""
 
-    form: Form
+    form: CaptureFormat
     path: Path
     max_octets: int | None = None
 
@@ -64,14 +64,14 @@ class SinkConfig:
     """One sink."""
 
     listen: Target
-    offer: Capabilities = field(default_factory=Capabilities)
+    capabilities: Capabilities = field(default_factory=Capabilities)
     security: SinkSecurity | None = None
     behaviour: Behaviour = field(default_factory=Behaviour)
     ledger: bool = True
     ledger_file: Path | None = None
     api: TcpTarget | None = None
     capture: CapturePlan | None = None
-    returns: BouncePlan | None = None
+    bounces: BouncePlan | None = None
     workers: int = 1
     idle_s: float = IDLE_S
     stuck_s: float = STUCK_S

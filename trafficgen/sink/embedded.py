@@ -1,10 +1,10 @@
-"""A sink in processes of its own, for the length of one run.
+"""A sink in child processes, for the length of one run.
 
-Takes     how many sessions it must hold, and the wish for a ledger
-Gives     the address it listens on (a free loopback port), and on demand what has arrived of a run
-Limits    one process, unless the sessions are more than one may hold open: then as few as can share them and the port
-Limits    every answer is waited for so long at most, and not at all once the run is to end at once
-Fails     with SetupError when it does not come up or dies, StoppedError when an answer is not waited for any more
+Takes     how many sessions it must hold, and whether to keep a ledger
+Gives     the address it listens on (a free loopback port), and on request what it has received of a run
+Limits    one process, unless the sessions exceed the files that one may open: then as few as can share them and the
+          port; an answer is waited for `_ANSWER_S` at most, and not at all once the run ends at once
+Fails     SetupError when it does not start or dies, StoppedError when an answer is no longer waited for
 """
 
 import asyncio
@@ -30,11 +30,11 @@ from trafficgen.sink.process_pool import reserve
 
 _START_S: Final = 60.0
 _ANSWER_S: Final = 60.0
-_LOOK_S: Final = 0.05
+_POLL_S: Final = 0.05
 _END_S: Final = 5.0
 _DEVIATIONS: Final = 6
-"""Which process gets a connection is a hash of its ports: a fair draw each time. One run in a billion has more sessions
-in one process than this many standard deviations above its share."""
+"""The kernel picks a process by a hash of the ports, which is as good as chance. One run in a billion has more
+sessions in one process than this many standard deviations above its share."""
 
 _ANY_PORT: Final = TcpTarget("127.0.0.1", 0)
 
@@ -48,7 +48,7 @@ class EmbeddedSink:
         self._ledger = ledger
         self._children: list[processes.Child] = []
         self._inbox: Inbox[int] = Inbox()
-        self._heard: dict[int, deque[object]] = {}
+        self._answers: dict[int, deque[object]] = {}
         self.address: Target = _ANY_PORT
 
     def __enter__(self) -> Self:
@@ -74,17 +74,17 @@ class EmbeddedSink:
         self._end()
 
     def arrivals(self, run_id: str) -> Received:
-        """What has arrived of this run so far."""
+        """What has been received of this run so far."""
         return self.received(run_id)[1]
 
     def received(self, run_id: str) -> tuple[int, Received]:
-        """How many messages have come in all, and with a ledger what has arrived of this run."""
+        """The number of all messages received, and with a ledger what has been received of this run."""
         for child in self._children:
-            with suppress(OSError):  # it is gone, and waiting for its answer says so
+            with suppress(OSError):  # it has died, and waiting for its answer reports that
                 child.pipe.send(run_id)
         received, total = 0, Received()
         for index in range(len(self._children)):
-            count, arrivals = cast("tuple[int, Received]", self._hear(index, _ANSWER_S))
+            count, arrivals = cast("tuple[int, Received]", self._receive(index, _ANSWER_S))
             received += count
             total.add(arrivals)
         return received, total
@@ -93,30 +93,30 @@ class EmbeddedSink:
         for index in range(count):
             child = processes.start(_main, address, self._sessions, self._ledger, count > 1)
             self._children.append(child)
-            self._heard[index] = deque()
+            self._answers[index] = deque()
             self._inbox.add(index, child.pipe)
         try:
-            addresses = [cast("Target", self._hear(index, _START_S)) for index in range(count)]
+            addresses = [cast("Target", self._receive(index, _START_S)) for index in range(count)]
         except StoppedError:
-            return address  # nobody will connect to it
+            return address  # nothing will connect to it
         return addresses[0]
 
-    def _hear(self, index: int, patience_s: float) -> object:
-        """The next word of this process. The first wish to stop changes nothing: there is to be an account."""
-        deadline_ns = now_ns() + int(patience_s * NS_PER_S)
-        while not self._heard[index]:
+    def _receive(self, index: int, timeout_s: float) -> object:
+        """The next message of this process. The first request to stop changes nothing: results are still wanted."""
+        deadline_ns = now_ns() + int(timeout_s * NS_PER_S)
+        while not self._answers[index]:
             if self._control.at_once:
-                raise StoppedError("the embedded sink was not waited for: the run was to end at once")
+                raise StoppedError("the embedded sink was not waited for: the run was told to end at once")
             if now_ns() > deadline_ns:
                 raise SetupError("the embedded sink does not answer")
-            for which, word in self._inbox.hear(_LOOK_S):
-                self._heard[which].append(word)
-        word = self._heard[index].popleft()
-        if isinstance(word, TrafficgenError):
-            raise word
-        if word is not END:
-            return word
-        self._heard[index].append(END)
+            for which, message in self._inbox.hear(_POLL_S):
+                self._answers[which].append(message)
+        message = self._answers[index].popleft()
+        if isinstance(message, TrafficgenError):
+            raise message
+        if message is not END:
+            return message
+        self._answers[index].append(END)
         process = self._children[index].process
         process.join(1.0)
         raise SetupError(f"the embedded sink ended with code {process.exitcode}")
@@ -124,7 +124,7 @@ class EmbeddedSink:
     def _end(self) -> None:
         for child in self._children:
             with suppress(OSError):
-                child.pipe.send(None)  # the order to end
+                child.pipe.send(None)  # end
         processes.end(self._children, 0.1 if self._control.at_once else _END_S)
         self._inbox.close()
         for child in self._children:
@@ -132,7 +132,7 @@ class EmbeddedSink:
 
 
 def processes_for(sessions: int, room: int) -> int:
-    """As few processes with room for so many sessions each as will hold all; chance decides which gets how many."""
+    """The smallest number of processes that can hold all sessions, though chance decides which gets how many."""
     count = 1
     while count < sessions and _most(sessions, count) > room:
         count += 1

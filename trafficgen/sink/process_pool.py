@@ -1,14 +1,14 @@
 """A sink of several processes that share one port (SO_REUSEPORT).
 
-Takes     `SinkConfig` for more than one worker; who wants to hear a line a second
-Gives     the number of messages taken by all, when SIGINT or SIGTERM ends it
+Takes     `SinkConfig` for more than one worker; a function that shows a line of progress
+Gives     the number of messages accepted by all, when SIGINT or SIGTERM ends it
 Limits    each worker counts limits and rates for itself, and draws from a seed of its own
-Fails     PlanError for what cannot be shared, SetupError when a worker does not come up; a worker that dies later is
-          said, and the others go on
+Fails     PlanError for what cannot be shared, SetupError when a worker does not start; a worker that dies later is
+          reported, and the others go on
 Not here  what a worker does (serve)
 
-The first worker writes the ledger that was named, the others the same name with `.1`, `.2`, … behind it, so that none
-waits for another. `ledger_reader` finds them by the first.
+The first worker writes the ledger file that was named, the others the same name with `.1`, `.2`, … appended, so that
+none waits for another. `ledger_reader` finds them by the first name.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
 from trafficgen.sink.serve import LISTENING, SMUGGLING, Say, open_sink
-from trafficgen.sink.store.capture import Form
+from trafficgen.sink.store.capture import CaptureFormat
 
 _MAX_SESSIONS: Final = 65_536
 _START_S: Final = 60.0
@@ -51,35 +51,35 @@ class _Process:
     gone: bool = False
 
 
-def serve_many(orders: SinkConfig, *, say: Say) -> int:
-    """Take mail until a signal comes."""
-    _check(orders)
-    assert isinstance(orders.listen, TcpTarget)
-    with reserve(orders.listen) as reserved:
-        orders = replace(orders, listen=TcpTarget(*reserved.getsockname()[:2]))
-        crew = _ProcessPool(orders, say)
+def serve_many(config: SinkConfig, *, say: Say) -> int:
+    """Receive mail until a signal comes."""
+    _check(config)
+    assert isinstance(config.listen, TcpTarget)
+    with reserve(config.listen) as reserved:
+        config = replace(config, listen=TcpTarget(*reserved.getsockname()[:2]))
+        pool = _ProcessPool(config, say)
         try:
-            crew.start()
-            say(LISTENING.format(orders.listen))
-            crew.watch()
+            pool.start()
+            say(LISTENING.format(config.listen))
+            pool.watch()
         finally:
-            crew.end()
-    return crew.total().received
+            pool.end()
+    return pool.total().received
 
 
-def _check(orders: SinkConfig) -> None:
-    if not isinstance(orders.listen, TcpTarget):
+def _check(config: SinkConfig) -> None:
+    if not isinstance(config.listen, TcpTarget):
         raise PlanError("expected HOST:PORT: processes cannot share a UNIX socket", field="workers", flag="--workers")
-    if orders.api is not None:
-        raise PlanError("expected one worker: the API tells of one process", field="workers", flag="--workers")
-    if orders.capture is not None and orders.capture.form in (Form.MBOX, Form.DIGESTS):
+    if config.api is not None:
+        raise PlanError("expected one worker: the API serves one process", field="workers", flag="--workers")
+    if config.capture is not None and config.capture.form in (CaptureFormat.MBOX, CaptureFormat.DIGESTS):
         raise PlanError("expected one worker: several cannot write one file", field="workers", flag="--workers")
 
 
 def reserve(address: TcpTarget) -> socket.socket:
-    """Hold a port, without listening on it, so that processes can share it and nobody else comes first.
+    """Bind a port without listening, so that processes can share it and no other program takes it.
 
-    SetupError when that cannot be.
+    Raises SetupError when that fails.
     """
     found = None
     try:
@@ -95,8 +95,8 @@ def reserve(address: TcpTarget) -> socket.socket:
 
 
 class _ProcessPool:
-    def __init__(self, orders: SinkConfig, say: Say) -> None:
-        self._orders = orders
+    def __init__(self, config: SinkConfig, say: Say) -> None:
+        self._config = config
         self._say = say
         self._workers: list[_Process] = []
         self._over = False
@@ -105,48 +105,48 @@ class _ProcessPool:
     def start(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_end)
-        reloads = self._orders.behaviour.responses is not None
+        reloads = self._config.behaviour.responses is not None
         signal.signal(signal.SIGHUP, self._on_reload if reloads else self._on_end)
-        for index in range(self._orders.workers):
-            self._workers.append(_Process(processes.start(_main, _share(self._orders, index))))
+        for index in range(self._config.workers):
+            self._workers.append(_Process(processes.start(_main, _share(self._config, index))))
         for worker in self._workers:
             self._await(worker)
 
     def _await(self, worker: _Process) -> None:
         try:
             in_time = worker.child.pipe.poll(_START_S)
-            word = worker.child.pipe.recv() if in_time else SetupError("a worker of the sink does not start")
+            message = worker.child.pipe.recv() if in_time else SetupError("a worker of the sink does not start")
         except (EOFError, OSError):
-            word = SetupError("a worker of the sink died before it could listen")
-        if isinstance(word, TrafficgenError):
-            raise word
+            message = SetupError("a worker of the sink died before it could listen")
+        if isinstance(message, TrafficgenError):
+            raise message
 
     def watch(self) -> None:
-        """Until a signal comes: a line for every second in which mail came."""
+        """Show a line for every second in which mail arrived, until a signal comes."""
         before = 0
         while not self._over and not all(worker.gone for worker in self._workers):
-            self._hear(1.0)
+            self._receive(1.0)
             if self._reload:
                 self._reload = False
-                self._tell(_RELOAD)
+                self._send(_RELOAD)
             total = self.total()
             if total.received != before:
                 self._say(f"{total.received} messages, {total.sessions} sessions open")
                 before = total.received
 
     def end(self) -> None:
-        """Tell all to end, and hear their last counts."""
-        self._tell(None)
+        """End all workers and receive their last counts."""
+        self._send(None)
         while any(not worker.gone for worker in self._workers):
-            self._hear(5.0)
+            self._receive(5.0)
             if not any(worker.child.process.is_alive() for worker in self._workers):
-                self._hear(0)
+                self._receive(0)
                 break
         for worker in self._workers:
             worker.child.end(5.0)
         if self._over:
             total = self.total()
-            self._say(f"{total.received} messages taken, {total.octets} octets")
+            self._say(f"{total.received} messages accepted, {total.octets} octets")
             if total.smuggling:
                 self._say(SMUGGLING.format(total.smuggling))
 
@@ -159,26 +159,26 @@ class _ProcessPool:
             sum(count.smuggling for count in counts),
         )
 
-    def _hear(self, patience_s: float) -> None:
+    def _receive(self, timeout_s: float) -> None:
         by_pipe = {worker.child.pipe: worker for worker in self._workers if not worker.gone}
-        for pipe in wait(list(by_pipe), patience_s):
+        for pipe in wait(list(by_pipe), timeout_s):
             worker = by_pipe[pipe]  # type: ignore[index]
             try:
-                word = worker.child.pipe.recv()
+                message = worker.child.pipe.recv()
             except (EOFError, OSError):
                 worker.gone = True
                 if not self._over:
-                    self._say("error: a worker of the sink died; what it took is in its ledger")
+                    self._say("error: a worker of the sink died; what it accepted is in its ledger")
                 continue
-            if isinstance(word, _Count):
-                worker.count = word
+            if isinstance(message, _Count):
+                worker.count = message
             else:
-                self._say(str(word))
+                self._say(str(message))
 
-    def _tell(self, word: str | None) -> None:
+    def _send(self, message: str | None) -> None:
         for worker in self._workers:
             with suppress(OSError):
-                worker.child.pipe.send(word)
+                worker.child.pipe.send(message)
 
     def _on_end(self, _signal: int, _frame: object) -> None:
         self._over = True
@@ -187,30 +187,30 @@ class _ProcessPool:
         self._reload = True
 
 
-def _share(orders: SinkConfig, index: int) -> SinkConfig:
-    """One worker's part."""
-    file = orders.ledger_file
+def _share(config: SinkConfig, index: int) -> SinkConfig:
+    """The configuration of one worker."""
+    file = config.ledger_file
     if file is not None and index:
         file = file.with_name(f"{file.name}.{index}")
-    behaviour = replace(orders.behaviour, seed=(orders.behaviour.seed + index) % 2**64)
-    return replace(orders, ledger_file=file, behaviour=behaviour)
+    behaviour = replace(config.behaviour, seed=(config.behaviour.seed + index) % 2**64)
+    return replace(config, ledger_file=file, behaviour=behaviour)
 
 
-def _main(pipe: Connection, orders: SinkConfig) -> None:
+def _main(pipe: Connection, config: SinkConfig) -> None:
     raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(pipe, orders))
+        runner.run(_work(pipe, config))
 
 
-async def _work(pipe: Connection, orders: SinkConfig) -> None:
+async def _work(pipe: Connection, config: SinkConfig) -> None:
     over = asyncio.Event()
     try:
-        async with open_sink(orders, pipe.send) as (sink, reload):
+        async with open_sink(config, pipe.send) as (sink, reload):
 
-            def hear(word: object) -> None:
-                reload.now() if word == _RELOAD else over.set()
+            def receive(message: object) -> None:
+                reload.now() if message == _RELOAD else over.set()
 
-            listen(pipe, hear, over.set)
+            listen(pipe, receive, over.set)
             pipe.send(_Count())
             while not over.is_set():
                 with suppress(TimeoutError):

@@ -1,9 +1,9 @@
-"""The sink alone, in the foreground, until somebody stops it.
+"""Run a sink in the foreground until a signal ends it.
 
-Takes     `SinkConfig`; who wants to hear a line a second
-Gives     the number of messages taken, when SIGINT or SIGTERM ends it
-Reloads   the response table when its file changes or on SIGHUP; a bad file changes nothing, and is said. Without one
-          SIGHUP ends it
+Takes     `SinkConfig`; a function that shows a line of progress
+Gives     the number of messages accepted, when SIGINT or SIGTERM ends it
+Reloads   the response table when its file changes or on SIGHUP; a bad file is reported and changes nothing. Without a
+          table SIGHUP ends it
 Fails     SetupError when the address, a file or a certificate cannot be had, PlanError for a bad table at the start
 """
 
@@ -27,8 +27,8 @@ from trafficgen.sink.config import SinkConfig, SinkSecurity
 from trafficgen.sink.listen.certificate import context_from, context_made_here
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy.destinations import Destinations
-from trafficgen.sink.policy.judge import Policy
 from trafficgen.sink.policy.limits import Limits
+from trafficgen.sink.policy.policy import Policy
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
 from trafficgen.sink.store.capture import Capture
 from trafficgen.sink.store.ledger import Ledger
@@ -38,29 +38,29 @@ _MAX_SESSIONS: Final = 65_536
 Say = Callable[[str], None]
 
 LISTENING: Final = "sink listening on {}; it relays nothing; Ctrl-C ends it"
-RETURNS: Final = "bounces and complaints about what was taken go to {}, and nothing else goes anywhere"
-SMUGGLING: Final = "{} times a message held what would have ended it elsewhere: somebody tries to smuggle"
+BOUNCING: Final = "bounces and complaints about accepted messages go to {}; nothing else is sent anywhere"
+SMUGGLING: Final = "{} non-standard ends of data inside messages (possible SMTP smuggling)"
 
 
-def serve(orders: SinkConfig, *, say: Say) -> int:
-    """Take mail until a signal comes."""
+def serve(config: SinkConfig, *, say: Say) -> int:
+    """Receive mail until a signal comes."""
     raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(orders, say))
+        return runner.run(_serve(config, say))
 
 
-async def _serve(orders: SinkConfig, say: Say) -> int:
+async def _serve(config: SinkConfig, say: Say) -> int:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
-    async with open_sink(orders, say) as (sink, reload):
-        # Without a table there is nothing to read again, and a terminal that is gone means what it means to all others.
-        loop.add_signal_handler(signal.SIGHUP, reload.now if orders.behaviour.responses is not None else over.set)
+    async with open_sink(config, say) as (sink, reload):
+        # Without a table there is nothing to reload, and SIGHUP ends the sink as it ends other programs.
+        loop.add_signal_handler(signal.SIGHUP, reload.now if config.behaviour.responses is not None else over.set)
         say(LISTENING.format(sink.address))
-        if orders.returns is not None:
-            say(RETURNS.format(orders.returns.to))
-        api = serving(Api(sink), orders.api) if orders.api is not None else nullcontext()
+        if config.bounces is not None:
+            say(BOUNCING.format(config.bounces.to))
+        api = serving(Api(sink), config.api) if config.api is not None else nullcontext()
         async with api as api_address:
             if api_address is not None:
                 say(f"API on http://{api_address}/api/v1/totals")
@@ -69,34 +69,34 @@ async def _serve(orders: SinkConfig, say: Say) -> int:
 
 
 @asynccontextmanager
-async def open_sink(orders: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, Reload]]":
-    """A sink that listens, and what reads its table again."""
-    kept = orders.capture
+async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, Reload]]":
+    """A sink that listens, and its `Reload`."""
+    kept = config.capture
     capture = Capture(kept.form, kept.path, kept.max_octets, say) if kept is not None else None
-    policy = _policy(orders, say, capture)
-    returns = _returns(orders, policy, say)
-    # An error in a callback ends that connection and is said; the sink goes on.
+    policy = _policy(config, say, capture)
+    bounces = _bounces(config, policy, say)
+    # An error in a callback ends that connection and is reported; the sink goes on.
     asyncio.get_running_loop().set_exception_handler(
         lambda _loop, context: say(f"error: {context.get('exception') or context['message']}")
     )
-    ledger = Ledger(orders.ledger_file, say, names=orders.api is not None) if orders.ledger else False
+    ledger = Ledger(config.ledger_file, say, names=config.api is not None) if config.ledger else False
     try:
         async with Sink(
-            orders.listen,
+            config.listen,
             ledger=ledger,
-            offer=orders.offer,
+            capabilities=config.capabilities,
             policy=policy,
-            tls=_context(orders.security),
-            tls_at_once=orders.security is not None and orders.security.at_once,
-            idle_s=orders.idle_s,
-            stuck_s=orders.stuck_s,
-            share_port=orders.workers > 1,
+            tls=_context(config.security),
+            tls_at_once=config.security is not None and config.security.at_once,
+            idle_s=config.idle_s,
+            stuck_s=config.stuck_s,
+            share_port=config.workers > 1,
             capture=capture,
-            returns=returns,
+            bounces=bounces,
         ) as sink:
-            if returns is not None:
-                sink.own(returns.postman.run())
-            yield sink, Reload(orders, policy, say)
+            if bounces is not None:
+                sink.start_task(bounces.bounce_sender.run())
+            yield sink, Reload(config, policy, say)
     finally:
         if capture is not None:
             capture.close()
@@ -115,34 +115,34 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) ->
             if sink.received != before:
                 say(f"{sink.received} messages, {sink.received - before}/s, {len(sink.links)} sessions open")
                 before = sink.received
-    say(f"{sink.received} messages taken, {sink.octets} octets")
+    say(f"{sink.received} messages accepted, {sink.octets} octets")
     if sink.smuggling:
         say(SMUGGLING.format(sink.smuggling))
-    if sink.returns is not None:
-        say(sink.returns.line)
+    if sink.bounces is not None:
+        say(sink.bounces.line)
 
 
-def _policy(orders: SinkConfig, say: Say, capture: Capture | None) -> Policy | None:
-    full = capture.full if capture is not None and orders.capture and orders.capture.max_octets else None
-    if orders.behaviour.peaceful and orders.api is None and full is None:
-        return None  # nobody to ask: the fast way
-    terms = orders.behaviour.terms()
-    for warning in terms.responses.warnings:
+def _policy(config: SinkConfig, say: Say, capture: Capture | None) -> Policy | None:
+    full = capture.full if capture is not None and config.capture and config.capture.max_octets else None
+    if config.behaviour.accepts_everything and config.api is None and full is None:
+        return None  # nothing to decide
+    policy_config = config.behaviour.policy_config()
+    for warning in policy_config.responses.warnings:
         say(f"warning: {warning}")
-    return Policy(terms, storage_full=full)
+    return Policy(policy_config, storage_full=full)
 
 
-def _returns(orders: SinkConfig, policy: Policy | None, say: Say) -> Bounces | None:
-    plan = orders.returns
+def _bounces(config: SinkConfig, policy: Policy | None, say: Say) -> Bounces | None:
+    plan = config.bounces
     if plan is None:
         return None
     route = resolve(plan.to, "--bounce-to")
     if not plan.allow_public_target:
         refuse_public(route, "--bounce-to")
-    behaviour = orders.behaviour
+    behaviour = config.behaviour
     if policy is None or behaviour.responses is None:
-        shipped = Destinations(read(DEFAULT_PROFILE), behaviour.suffixes, behaviour.seed, kumo=False, limits=Limits())
-        return Bounces(plan, BounceSender(route, say), lambda: shipped, behaviour.seed)
+        builtin = Destinations(read(DEFAULT_PROFILE), behaviour.suffixes, behaviour.seed, kumo=False, limits=Limits())
+        return Bounces(plan, BounceSender(route, say), lambda: builtin, behaviour.seed)
     return Bounces(plan, BounceSender(route, say), lambda: policy.destinations, behaviour.seed)
 
 
@@ -155,35 +155,35 @@ def _context(security: SinkSecurity | None) -> ssl.SSLContext | None:
 
 
 class Reload:
-    """Watches the file of the response table."""
+    """Reads the response table again."""
 
-    def __init__(self, orders: SinkConfig, policy: Policy | None, say: Say) -> None:
-        self._behaviour = orders.behaviour
+    def __init__(self, config: SinkConfig, policy: Policy | None, say: Say) -> None:
+        self._behaviour = config.behaviour
         self._policy = policy
         self._say = say
-        self._seen = _stamp(orders.behaviour.responses)
+        self._seen = _stamp(config.behaviour.responses)
 
     def when_changed(self) -> None:
-        """Look whether the file is another one than before."""
+        """Read the file again if it has changed."""
         if _stamp(self._behaviour.responses) != self._seen:
             self.now()
 
     def now(self) -> None:
-        """Read the file again; if it is bad, what was read before goes on."""
+        """Read the file again; a bad file is reported and changes nothing."""
         self._seen = _stamp(self._behaviour.responses)
         if self._policy is None or self._behaviour.responses is None:
             return
         try:
-            terms = self._behaviour.terms()
+            policy_config = self._behaviour.policy_config()
         except TrafficgenError as error:
-            self._say(f"the response table stays as it was: {error}")
+            self._say(f"the response table was not changed: {error}")
             return
-        self._policy.replace(terms)
+        self._policy.replace(policy_config)
         self._say(f'read the response table "{self._behaviour.responses}" again')
 
 
 def _stamp(path: Path | None) -> tuple[int, int] | None:
-    """What changes when a file does."""
+    """Time and size, which change when the file does."""
     try:
         status = path.stat() if path is not None else None
     except OSError:

@@ -36,7 +36,7 @@ DEFAULT_CONTROL_PAIRS: Final = 8
 NOT_GATED: Final = 0.05
 """The margin of quantities that are only shown; nothing is decided by it."""
 
-_CODES: Final = table_of(Verdict, {
+CODES: Final = table_of(Verdict, {
     Verdict.PASS: ExitCode.DONE,
     Verdict.FAIL: ExitCode.VERDICT_FAILED,
     Verdict.WARN: ExitCode.INCONCLUSIVE,
@@ -141,7 +141,8 @@ def advance(design: Design, trials: Sequence[Trial]) -> Step | Ended:
     done = _pairs_done(plan, sound, Purpose.COMPARE)
     between_pairs = following is None or following.index % 2 == 0
     if done in design.looks and between_pairs:
-        judged = judge(_values(design, plan, sound, Purpose.COMPARE), looks=len(design.looks), last=following is None)
+        values = _values(design, plan, sound, Purpose.COMPARE)
+        judged = judge(values, alpha=POCOCK[len(design.looks)], last=following is None)
         if judged.verdict is not None:
             return _judged(design, plan, sound, judged, controls)
     assert following is not None
@@ -193,7 +194,7 @@ def _judged(
     every = [values for name in _common(sound) if name not in gated for values in _series(name, plan, sound)]
     return Ended(
         verdict=judged.verdict,
-        code=_CODES[judged.verdict],
+        code=CODES[judged.verdict],
         reason=judged.reason,
         controls=controls,
         judgement=judged,

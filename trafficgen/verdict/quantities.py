@@ -3,6 +3,9 @@
     p50 p99 p(99.9) avg min med max     response time in the open model, service time in the closed one
     connect.p95 end_of_data.max …       the same of any stretch of `latency_ns`
     domain{gmail.com}.p95               the same of one domain, with or without its suffix
+    command{fetch}.p99                  the same of one kind of command, of those that were carried out
+    command{fetch}.errors .count        the share of them that was refused or not answered; how many there were
+    command{fetch}.throughput           carried out a second
     throughput                          accepted messages a second
     accepted.rate failed.count …        what became of messages: the share of those started, or how many
 
@@ -19,9 +22,9 @@ from enum import Enum
 from typing import Final, Protocol
 
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import MessageCounts, Rate
+from trafficgen.measure.parts import CommandCounts, MessageCounts, Rate
+from trafficgen.measure.phases import NAME, OF_OLD_FILES, PhaseTable
 from trafficgen.measure.results import Results
-from trafficgen.measure.snapshot import STRETCHES
 from trafficgen.verdict.rule import Better
 
 
@@ -36,6 +39,10 @@ class Measured(Protocol):
     def histograms(self) -> Mapping[str, Histogram]: ...
     @property
     def domain_histograms(self) -> Mapping[str, Histogram]: ...
+    @property
+    def commands(self) -> Mapping[str, CommandCounts]: ...
+    @property
+    def command_histograms(self) -> Mapping[str, Histogram]: ...
 
 
 class QuantityKind(Enum):
@@ -44,7 +51,7 @@ class QuantityKind(Enum):
     DURATION = "ns"
     SHARE = "share"
     RATE = "per second"
-    COUNT = "messages"
+    COUNT = "count"
 
 
 OUTCOMES: Final = (
@@ -54,39 +61,48 @@ OUTCOMES: Final = (
 _AGGREGATES: Final = ("avg", "min", "med", "max", "p50", "p75", "p90", "p95", "p99", "p99.9")
 _PERCENTILE: Final = re.compile(r"p\(?(\d{1,2}(?:\.\d+)?)\)?")
 _DOMAIN: Final = re.compile(r"domain\{([^{}]+)\}\.(.+)")
+_COMMAND: Final = re.compile(r"command\{([^{}]+)\}\.(.+)")
+_OF_COMMANDS: Final = {
+    "errors": QuantityKind.SHARE, "count": QuantityKind.COUNT, "throughput": QuantityKind.RATE,
+}  # fmt: skip
 _NAMES: Final = (
     *_AGGREGATES, "throughput", *(f"{name}.rate" for name in OUTCOMES), *(f"{name}.count" for name in OUTCOMES),
-    *(f"{stretch}.{name}" for stretch in STRETCHES for name in ("p50", "p95", "p99", "max")),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One number of results. `subject`: a stretch, an outcome, "latency" or "throughput"; `form`: an aggregate such as
-    "p99", or "rate" or "count"."""
+    """One number of results. `subject`: a stretch, an outcome, "latency", "throughput" or "command"; `form`: an
+    aggregate such as "p99", or "rate", "count", "errors" or "throughput"."""
 
     name: str
     kind: QuantityKind
     subject: str
     form: str
     domain: str | None = None
+    command: str | None = None
 
     @property
     def better(self) -> Better:
         """Whether more of it is good."""
-        return Better.HIGHER if self.subject in ("throughput", "accepted") else Better.LOWER
+        more = self.subject in ("throughput", "accepted") or (self.form in ("throughput", "count") and self.command)
+        return Better.HIGHER if more else Better.LOWER
 
     def read(self, results: Results) -> float | None:
         """Its value; None when nothing was measured that it could be taken from."""
         measured: Measured = results.window or results
         if self.kind is QuantityKind.DURATION:
             histogram = self._histogram(results, measured)
-            return _aggregate(histogram, self.form) if histogram and histogram.count else None
+            return aggregate(histogram, self.form) if histogram and histogram.count else None
+        if self.command is not None:
+            return _of_command(measured.commands.get(self.command), self.form)
         if self.subject == "throughput":
             return measured.rate.messages_per_s
         return _outcome(measured.messages, self.subject, share=self.form == "rate")
 
     def _histogram(self, results: Results, measured: Measured) -> Histogram | None:
+        if self.command is not None:
+            return measured.command_histograms.get(self.command)
         if self.domain is not None:
             found = matching_domain(self.domain, tuple(results.domains))
             return measured.domain_histograms.get(found) if found else None
@@ -94,23 +110,42 @@ class Quantity:
         return measured.histograms.get(usual if self.subject == "latency" else self.subject)
 
 
-def parse_quantity(text: str) -> Quantity:
-    """The quantity that `text` names. ValueError with the nearest known name when there is none."""
+def parse_quantity(text: str, table: PhaseTable = OF_OLD_FILES) -> Quantity:
+    """The quantity that `text` names. ValueError with the nearest known name when there is none.
+
+    `table`: which phases are timed; those of mail sessions when nothing else is said.
+    """
     name = text.strip()
     if found := _DOMAIN.fullmatch(name):
         if _is_aggregate(found[2]):
             return Quantity(name, QuantityKind.DURATION, "latency", found[2], found[1])
         raise ValueError(f'expected domain{{NAME}}.p95 or another percentile, avg, min, med or max, got "{name}"')
+    if found := _COMMAND.fullmatch(name):
+        return _parse_command(name, found[1], found[2])
     if name == "throughput":
         return Quantity(name, QuantityKind.RATE, name, "rate")
     subject, _, form = name.partition(".") if not _is_aggregate(name) else ("latency", ".", name)
-    if subject in ("latency", *STRETCHES) and _is_aggregate(form):
+    if subject in ("latency", *table.stretches) and _is_aggregate(form):
         return Quantity(name, QuantityKind.DURATION, subject, form)
     if subject in OUTCOMES and form in ("rate", "count"):
         return Quantity(name, QuantityKind.SHARE if form == "rate" else QuantityKind.COUNT, subject, form)
-    nearest = get_close_matches(name, _NAMES, 1, 0.5)
+    timed = (f"{stretch}.{of}" for stretch in table.stretches for of in ("p50", "p95", "p99", "max"))
+    nearest = get_close_matches(name, (*_NAMES, *timed), 1, 0.5)
     hint = f'; did you mean "{nearest[0]}"?' if nearest else "; try p99, throughput or accepted.rate"
     raise ValueError(f'expected a known metric, got "{name}"{hint}')
+
+
+def _parse_command(name: str, command: str, form: str) -> Quantity:
+    if not NAME.fullmatch(command):
+        raise ValueError(f'expected command{{NAME}} with a name of lower-case letters, digits and _, got "{name}"')
+    if _is_aggregate(form):
+        return Quantity(name, QuantityKind.DURATION, "command", form, command=command)
+    if form in _OF_COMMANDS:
+        return Quantity(name, _OF_COMMANDS[form], "command", form, command=command)
+    raise ValueError(
+        f"expected command{{NAME}}.p99 or another percentile, avg, min, med, max, errors, count or throughput, "
+        f'got "{name}"'
+    )
 
 
 def is_quantity(text: str) -> bool:
@@ -123,16 +158,24 @@ def is_quantity(text: str) -> bool:
 
 
 def matching_domain(name: str, domains: tuple[str, ...]) -> str | None:
-    """Which of `domains`, as they stood on the wire, is meant by `name`, with or without its suffix."""
+    """Which of `domains` is meant by `name`; either may have a suffix that the other has not."""
     lowered = name.lower()
-    return next((domain for domain in domains if f"{domain.lower()}.".startswith(f"{lowered}.")), None)
+    if lowered in domains:
+        return lowered
+    fits = (
+        domain
+        for domain in domains
+        if f"{domain.lower()}.".startswith(f"{lowered}.") or f"{lowered}.".startswith(f"{domain.lower()}.")
+    )
+    return next(fits, None)
 
 
 def _is_aggregate(text: str) -> bool:
     return text in _AGGREGATES or _PERCENTILE.fullmatch(text) is not None
 
 
-def _aggregate(histogram: Histogram, form: str) -> float | None:
+def aggregate(histogram: Histogram, form: str) -> float | None:
+    """What a quantity's `form` names, of a histogram; None when it holds nothing."""
     match form:
         case "avg":
             return histogram.mean_ns
@@ -145,6 +188,17 @@ def _aggregate(histogram: Histogram, form: str) -> float | None:
     found = _PERCENTILE.fullmatch(form)
     assert found is not None
     return histogram.quantile_ns(float(f"{found[1]}e-2"))
+
+
+def _of_command(counts: CommandCounts | None, form: str) -> float | None:
+    if counts is None:
+        return None
+    match form:
+        case "count":
+            return float(counts.count)
+        case "throughput":
+            return counts.per_s
+    return counts.errors / counts.count if counts.count else None
 
 
 def _outcome(messages: MessageCounts, name: str, *, share: bool) -> float | None:

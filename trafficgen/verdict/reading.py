@@ -56,7 +56,7 @@ def trial_of(
     tolerate_refusals: bool = False,
 ) -> Trial:
     """What this run says. `server`: the second channel, empty where it cannot be had."""
-    harm = _harm(results, tolerate_refusals=tolerate_refusals)
+    harm = harm_of(results, tolerate_refusals=tolerate_refusals)
     names = dict.fromkeys((*(metric.name for metric in metrics if metric.name not in SERVER_METRICS), *_ALSO_READ))
     read = {name: parse_quantity(name).read(results) for name in names}
     values = {name: value for name, value in read.items() if value is not None} | dict(server)
@@ -64,7 +64,7 @@ def trial_of(
     return Trial(step.index, step.side, values, harm, None if harm else _spoiled(results, missing))
 
 
-def _harm(results: Results, *, tolerate_refusals: bool) -> str | None:
+def harm_of(results: Results, *, tolerate_refusals: bool) -> str | None:
     """What must be zero, without statistics."""
     ledger, messages = results.ledger, results.messages
     counts = [("in doubt", messages.in_doubt)]

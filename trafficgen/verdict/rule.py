@@ -109,6 +109,8 @@ class Judgement:
 
     verdict: Verdict | None
     comparisons: tuple[Comparison, ...]
+    unit: str = "pairs"
+    """What the comparisons count."""
 
     @property
     def reason(self) -> str:
@@ -127,9 +129,8 @@ def check_looks(looks: Sequence[int], metrics: int) -> None:
         raise ValueError(f"{looks[0]} pairs can never show anything at the level {alpha}: look first after 8 or more")
 
 
-def judge(values: Sequence[Values], *, looks: int, last: bool) -> Judgement:
-    """The verdict at one of `looks` looks, of which this is the `last` or not."""
-    alpha = POCOCK[looks]
+def judge(values: Sequence[Values], *, alpha: float, last: bool) -> Judgement:
+    """The verdict at one of several looks, taken at the nominal level `alpha`; whether it is the `last`."""
     measured = [compare(one, alpha) for one in values]
     worse = holm([one.p if one.loss > 0 else 1.0 for one in measured], alpha)
     settled = tuple(
@@ -175,7 +176,7 @@ def reason(judgement: Judgement) -> str:
     verdict, comparisons = judgement.verdict, judgement.comparisons
     decisive = [one for one in comparisons if one.verdict is verdict] if verdict is not Verdict.PASS else comparisons
     parts = "; ".join(_measured(one) for one in decisive)
-    after = f"after {comparisons[0].pairs} pairs"
+    after = f"after {comparisons[0].pairs} {judgement.unit}"
     match verdict:
         case None:
             return f"{after} more are needed: {parts}"

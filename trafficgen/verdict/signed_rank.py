@@ -54,10 +54,11 @@ def interval(differences: Sequence[float], alpha: float) -> RankInterval:
 @cache
 def critical(pairs: int, alpha: float) -> int | None:
     """The largest sum of ranks, of the rarer sign, at which the two-sided test rejects; None if it never can."""
-    ranks = tuple(range(1, pairs + 1))
-    cut = None
-    for total in range(sum(ranks) // 2 + 1):
-        if _tail(ranks, total) > alpha:
+    patterns: int = 2**pairs
+    cut, below = None, 0
+    for total, count in enumerate(_null(tuple(range(1, pairs + 1)))):
+        below += count
+        if 2 * below / patterns > alpha:
             break
         cut = total
     return cut

@@ -1,7 +1,7 @@
 """Thresholds: what results must keep to.
 
-Takes     "p99<250ms", "accepted.rate>0.999", "throughput>5000", "domain{gmail.com}.p(99.9)<=1s": the grammar of k6's
-          thresholds, with units
+Takes     "p99<250ms", "accepted.rate>0.999", "throughput>5000", "domain{gmail.com}.p(99.9)<=1s",
+          "command{fetch}.errors<1%": the grammar of k6's thresholds, with units
 Gives     for each, the value and whether it holds
 Refuses   with ValueError, before a run, what could never be judged after it: unknown metrics, domains that get no
           mail, durations without a unit
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from trafficgen.measure.parts import ThresholdVerdict
+from trafficgen.measure.phases import OF_OLD_FILES, PhaseTable
 from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
 from trafficgen.measure.results import Results
 from trafficgen.plan import Plan
@@ -46,12 +47,12 @@ class Threshold:
         return ThresholdVerdict(self.expression, value, self.limit, passed)
 
 
-def parse_threshold(text: str) -> Threshold:
-    """The threshold that `text` says. ValueError with what was expected."""
+def parse_threshold(text: str, table: PhaseTable = OF_OLD_FILES) -> Threshold:
+    """The threshold that `text` says. ValueError with what was expected. `table`: as in `parse_quantity`."""
     found = _FORM.fullmatch(text)
     if not found:
         raise ValueError(f'expected METRIC<LIMIT such as p99<250ms or throughput>5000, got "{text}"')
-    quantity = parse_quantity(found[1])
+    quantity = parse_quantity(found[1], table)
     return Threshold(text.strip(), quantity, found[2], _limit(quantity.kind, found[3], text))
 
 
@@ -60,6 +61,8 @@ def check_threshold(threshold: Threshold, plan: Plan) -> None:
     quantity = threshold.quantity
     if plan.load is None and quantity.subject in ("response", "response_rejected", "lateness"):
         raise ValueError(f'"{quantity.name}" needs intended starts, which the closed model has not: add --rate')
+    if quantity.command is not None:
+        raise ValueError(f'"{threshold.expression}": a run that sends mail measures messages, no other commands')
     if quantity.domain is None:
         return
     names = tuple(plan.workload.with_suffix(domain.name) for domain in plan.workload.domains)
@@ -96,5 +99,5 @@ def _limit(kind: QuantityKind, text: str, whole: str) -> float:
             return float(found[1]) / (100 if found[2] else 1)
         case QuantityKind.COUNT:
             if not _COUNT.fullmatch(text):
-                raise ValueError(f'expected a whole number of messages, got "{whole}"')
+                raise ValueError(f'expected a whole number, got "{whole}"')
             return int(text)

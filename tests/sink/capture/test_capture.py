@@ -1,5 +1,6 @@
 """Captured messages: whole, in every form, up to the limit and never beyond."""
 
+import contextlib
 import errno
 import mailbox
 import resource
@@ -17,8 +18,8 @@ from trafficgen.errors import SetupError
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.dots import stuff
 from trafficgen.protocol.smtp.server import ServerSession
-from trafficgen.sink.listen.server import Counter, Totals
-from trafficgen.sink.store.capture import Capture, CapturingStore, Form
+from trafficgen.sink.store.capture import Capture, CaptureFormat, CapturingStore
+from trafficgen.sink.store.counting import CountingStore, Totals
 from trafficgen.sink.store.interface import Store
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
@@ -27,8 +28,8 @@ MESSAGE = b"Subject: x\r\n\r\nhello\r\n.dot\r\nFrom here\r\n>From there\r\n"
 
 def receive(capture: Capture, *messages: bytes, pieces: int = 1, store: Store | None = None) -> list[bytes]:
     """Messages of one session, each in so many pieces; the replies to them."""
-    keeper = CapturingStore(store or Counter(), capture)
-    session = keeper.session = ServerSession(keeper)
+    store = CapturingStore(store or CountingStore(), capture)
+    session = store.session = ServerSession(store)
     replies = []
     for message in messages:
         session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nRCPT TO:<v@d.test>\r\nDATA\r\n")
@@ -40,7 +41,7 @@ def receive(capture: Capture, *messages: bytes, pieces: int = 1, store: Store | 
 
 @pytest.mark.parametrize("pieces", [1, 7, 60])
 def test_an_mbox_holds_every_message_quoted_and_readable(tmp_path: Path, pieces: int) -> None:
-    capture = Capture(Form.MBOX, tmp_path / "mbox", None)
+    capture = Capture(CaptureFormat.MBOX, tmp_path / "mbox", None)
     receive(capture, MESSAGE, MESSAGE, pieces=pieces)
     capture.close()
     found = list(read_mbox(tmp_path / "mbox"))
@@ -51,9 +52,21 @@ def test_an_mbox_holds_every_message_quoted_and_readable(tmp_path: Path, pieces:
     assert capture.messages == 2
 
 
+def test_a_message_without_a_final_line_end_is_apart_from_the_next(tmp_path: Path) -> None:
+    capture = Capture(CaptureFormat.MBOX, tmp_path / "mbox", None)
+    store = CapturingStore(CountingStore(), capture)
+    session = store.session = ServerSession(store)
+    for _ in range(2):
+        session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nBDAT 17 LAST\r\nSubject: x\r\n\r\nend")
+    capture.close()
+    with contextlib.closing(mailbox.mbox(tmp_path / "mbox")) as box:
+        assert len(box) == 2
+    assert (tmp_path / "mbox").read_bytes().count(b"\n\nend\n\n") == 2
+
+
 @pytest.mark.parametrize("pieces", [1, 7])
 def test_a_maildir_holds_every_message_as_it_came(tmp_path: Path, pieces: int) -> None:
-    capture = Capture(Form.MAILDIR, tmp_path / "box", None)
+    capture = Capture(CaptureFormat.MAILDIR, tmp_path / "box", None)
     receive(capture, MESSAGE, pieces=pieces)
     [name] = mailbox.Maildir(tmp_path / "box").keys()
     [file] = (tmp_path / "box" / "new").iterdir()
@@ -63,10 +76,10 @@ def test_a_maildir_holds_every_message_as_it_came(tmp_path: Path, pieces: int) -
 
 
 def test_one_file_a_message_and_digests(tmp_path: Path) -> None:
-    capture = Capture(Form.FILES, tmp_path / "files", None)
+    capture = Capture(CaptureFormat.FILES, tmp_path / "files", None)
     receive(capture, MESSAGE, MESSAGE)
     assert [file.suffix for file in (tmp_path / "files").iterdir()] == [".eml", ".eml"]
-    capture = Capture(Form.DIGESTS, tmp_path / "digests", None)
+    capture = Capture(CaptureFormat.DIGESTS, tmp_path / "digests", None)
     receive(capture, b"x\r\n", pieces=3)
     capture.close()
     digest = "b35e09fa2ced9ebcad9d16336fb961146fe34bfbebc562679da85f8a314c9dca"
@@ -74,7 +87,7 @@ def test_one_file_a_message_and_digests(tmp_path: Path) -> None:
 
 
 def test_a_large_message_is_spooled_and_kept(tmp_path: Path) -> None:
-    capture = Capture(Form.FILES, tmp_path / "files", None)
+    capture = Capture(CaptureFormat.FILES, tmp_path / "files", None)
     large = b"Subject: x\r\n\r\n" + b"0123456789abcdef" * 200_000 + b"\r\n"
     receive(capture, large, pieces=20)
     [file] = (tmp_path / "files").iterdir()
@@ -82,9 +95,9 @@ def test_a_large_message_is_spooled_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_message_cut_off_leaves_nothing(tmp_path: Path) -> None:
-    capture = Capture(Form.FILES, tmp_path / "files", None)
-    keeper = CapturingStore(Counter(), capture)
-    session = keeper.session = ServerSession(keeper)
+    capture = Capture(CaptureFormat.FILES, tmp_path / "files", None)
+    store = CapturingStore(CountingStore(), capture)
+    session = store.session = ServerSession(store)
     session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nDATA\r\n")
     session.feed(b"Subject: x\r\n\r\nhel")
     session.eof()
@@ -92,8 +105,8 @@ def test_a_message_cut_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="cannot keep messages"):
-        Capture(Form.MBOX, tmp_path / "no" / "mbox", None)
+    with pytest.raises(SetupError, match="cannot store messages"):
+        Capture(CaptureFormat.MBOX, tmp_path / "no" / "mbox", None)
 
 
 @contextmanager
@@ -107,16 +120,16 @@ def files_of(octets: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def kept(form: Form, path: Path) -> list[bytes]:
+def kept(form: CaptureFormat, path: Path) -> list[bytes]:
     """What is there, whole or not."""
-    if form in (Form.MBOX, Form.DIGESTS):
-        return path.read_bytes().splitlines() if form is Form.DIGESTS else list(read_mbox(path))
+    if form in (CaptureFormat.MBOX, CaptureFormat.DIGESTS):
+        return path.read_bytes().splitlines() if form is CaptureFormat.DIGESTS else list(read_mbox(path))
     return [file.read_bytes() for file in path.rglob("*") if file.is_file()]
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
-@pytest.mark.parametrize("form", list(Form))
-def test_what_cannot_be_kept_is_not_entered_either(tmp_path: Path, form: Form, pieces: int) -> None:
+@pytest.mark.parametrize("form", list(CaptureFormat))
+def test_what_cannot_be_kept_is_not_entered_either(tmp_path: Path, form: CaptureFormat, pieces: int) -> None:
     said: list[str] = []
     capture, ledger = Capture(form, tmp_path / "kept", None, said.append), Ledger()
     large = MESSAGE + b"x" * 70 + b"\r\n"
@@ -125,7 +138,7 @@ def test_what_cannot_be_kept_is_not_entered_either(tmp_path: Path, form: Form, p
     store = SessionReceiver(ledger)
     assert receive(capture, message, store=store, pieces=pieces)[0].startswith(b"250")
     octets = capture.octets
-    with files_of(octets if form in (Form.MBOX, Form.DIGESTS) else octets // 2):
+    with files_of(octets if form in (CaptureFormat.MBOX, CaptureFormat.DIGESTS) else octets // 2):
         replies = receive(capture, other, other, store=store, pieces=pieces)
     assert all(reply.startswith(b"452") for reply in replies)
     assert (ledger.received, capture.messages, capture.octets) == (1, 1, octets)
@@ -139,7 +152,7 @@ def test_what_cannot_be_kept_is_not_entered_either(tmp_path: Path, form: Form, p
     capture.close()
 
 
-class Full(Counter):
+class Full(CountingStore):
     """A store without room."""
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
@@ -150,8 +163,8 @@ class Full(Counter):
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
-@pytest.mark.parametrize("form", list(Form))
-def test_what_cannot_be_entered_is_not_kept_either(tmp_path: Path, form: Form, pieces: int) -> None:
+@pytest.mark.parametrize("form", list(CaptureFormat))
+def test_what_cannot_be_entered_is_not_kept_either(tmp_path: Path, form: CaptureFormat, pieces: int) -> None:
     capture = Capture(form, tmp_path / "kept", None)
     assert receive(capture, MESSAGE, pieces=pieces)[0].startswith(b"250")
     before = kept(form, tmp_path / "kept")
@@ -161,11 +174,11 @@ def test_what_cannot_be_entered_is_not_kept_either(tmp_path: Path, form: Form, p
     capture.close()
 
 
-@pytest.mark.parametrize("form", list(Form))
-def test_an_empty_message_is_kept_as_it_is_entered(tmp_path: Path, form: Form) -> None:
+@pytest.mark.parametrize("form", list(CaptureFormat))
+def test_an_empty_message_is_kept_as_it_is_entered(tmp_path: Path, form: CaptureFormat) -> None:
     capture, totals = Capture(form, tmp_path / "kept", None), Totals()
-    keeper = CapturingStore(Counter(totals), capture)
-    session = keeper.session = ServerSession(keeper)
+    store = CapturingStore(CountingStore(totals), capture)
+    session = store.session = ServerSession(store)
     session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\n")
     assert session.feed(b"BDAT 0 LAST\r\n").startswith(b"250")
     assert totals.received == capture.messages == len(kept(form, tmp_path / "kept")) == 1
@@ -173,40 +186,40 @@ def test_an_empty_message_is_kept_as_it_is_entered(tmp_path: Path, form: Form) -
 
 
 def test_a_message_that_no_spool_can_hold_is_put_off_when_it_ends(tmp_path: Path) -> None:
-    capture = Capture(Form.FILES, tmp_path / "files", None)
+    capture = Capture(CaptureFormat.FILES, tmp_path / "files", None)
     totals = Totals()
     with files_of(1 << 20):
-        replies = receive(capture, b"x: " + b"y" * (3 << 20) + b"\r\n", MESSAGE, store=Counter(totals), pieces=9)
+        replies = receive(capture, b"x: " + b"y" * (3 << 20) + b"\r\n", MESSAGE, store=CountingStore(totals), pieces=9)
     assert [reply[:3] for reply in replies] == [b"452", b"250"]
     assert (totals.received, totals.octets) == (1, len(MESSAGE))
     assert capture.spooled == 0
 
 
 def test_messages_under_way_share_the_memory_there_is(tmp_path: Path) -> None:
-    capture = Capture(Form.FILES, tmp_path / "files", None)
-    keepers = [CapturingStore(Counter(), capture) for _ in range(80)]
-    for keeper in keepers:
+    capture = Capture(CaptureFormat.FILES, tmp_path / "files", None)
+    keepers = [CapturingStore(CountingStore(), capture) for _ in range(80)]
+    for store in keepers:
         for _ in range(9):
-            keeper.piece(b"x" * 100_000)
+            store.piece(b"x" * 100_000)
     assert capture.spooled <= 64 << 20
-    for keeper in keepers:
-        keeper.dropped()
+    for store in keepers:
+        store.dropped()
     assert capture.spooled == 0
 
 
 def test_a_message_larger_than_all_that_may_be_kept_fills_no_spool(tmp_path: Path) -> None:
-    capture = Capture(Form.FILES, tmp_path / "files", 1000)
-    keeper = CapturingStore(Counter(), capture)
+    capture = Capture(CaptureFormat.FILES, tmp_path / "files", 1000)
+    store = CapturingStore(CountingStore(), capture)
     for _ in range(1000):
-        keeper.piece(b"x" * 1000)
+        store.piece(b"x" * 1000)
         assert capture.spooled <= 1000
     with pytest.raises(OSError, match="larger"):
-        keeper.ended(1)
+        store.ended(1)
 
 
 def test_octets_of_messages_that_never_end_are_not_counted() -> None:
     totals = Totals()
-    session = ServerSession(Counter(totals))
+    session = ServerSession(CountingStore(totals))
     session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nBDAT 5\r\nhelloRSET\r\n")
     session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nBDAT 3 LAST\r\nabc")
     assert (totals.received, totals.octets) == (1, 3)

@@ -9,8 +9,9 @@ import pytest
 from tests.sink.policy.sessions import policy_of
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.policy.faults import FaultKind, parse
-from trafficgen.sink.policy.judge import Policy
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
+from trafficgen.sink.policy.policy import Policy
 
 Talk = Callable[[Sink, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ENVELOPE = b"MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\nDATA\r\n"

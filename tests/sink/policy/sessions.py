@@ -1,4 +1,4 @@
-"""A receiving session with a judge, driven without a socket or a clock."""
+"""A server session with a policy, driven without a socket or a clock."""
 
 from collections.abc import Iterable
 
@@ -6,8 +6,8 @@ from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.policy.faults import SinkFault
-from trafficgen.sink.policy.judge import PEACEFUL, Policy, Terms
 from trafficgen.sink.policy.limits import Limits
+from trafficgen.sink.policy.policy import ACCEPT_ALL, Policy, PolicyConfig
 from trafficgen.sink.policy.responses import Responses, parse
 
 
@@ -42,21 +42,23 @@ class Mailbag:
         self._pieces.clear()
 
 
-USUAL = Capabilities()
+PLAIN = Capabilities()
 
 
 class Conversation:
     """A session, what it took, and how long it waited."""
 
-    def __init__(self, policy: Policy | None, offer: Capabilities = USUAL, address: bytes = b"192.0.2.1") -> None:
+    def __init__(
+        self, policy: Policy | None, capabilities: Capabilities = PLAIN, address: bytes = b"192.0.2.1"
+    ) -> None:
         self.bag = Mailbag()
-        self.judge = policy.judge(address) if policy else None
-        self.session = ServerSession(self.bag, self.judge, offer)
+        self.policy = policy.session(address) if policy else None
+        self.session = ServerSession(self.bag, self.policy, capabilities)
         self.waited_ns: list[int] = []
 
     def greet(self) -> bytes:
         reply = self.session.greet()
-        while self.session.halt is Suspension.WAIT:
+        while self.session.suspension is Suspension.WAIT:
             self.waited_ns.append(self.session.wait_ns)
             reply += self.session.greet()
         return reply
@@ -66,8 +68,8 @@ class Conversation:
         replies = []
         for piece in pieces:
             replies.append(self.session.feed(piece))
-            while self.session.halt in (Suspension.WAIT, Suspension.DRIP):
-                if self.session.halt is Suspension.WAIT:
+            while self.session.suspension in (Suspension.WAIT, Suspension.DRIP):
+                if self.session.suspension is Suspension.WAIT:
                     self.waited_ns.append(self.session.wait_ns)
                 replies.append(self.session.resume())
         return b"".join(replies)
@@ -87,7 +89,7 @@ class Conversation:
 
 
 def policy_of(
-    table: str | Responses = PEACEFUL,
+    table: str | Responses = ACCEPT_ALL,
     *,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
     faults: Iterable[SinkFault] = (),
@@ -98,5 +100,5 @@ def policy_of(
 ) -> Policy:
     """A policy of these terms."""
     responses = parse(table) if isinstance(table, str) else table
-    terms = Terms(responses, limits, tuple(faults), suffixes, kumo_odds, seed)
+    terms = PolicyConfig(responses, limits, tuple(faults), suffixes, kumo_odds, seed)
     return Policy(terms, clock=clock or Clock())

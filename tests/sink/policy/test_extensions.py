@@ -12,7 +12,8 @@ from tests.sink.policy.sessions import Conversation, policy_of
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.dots import DotReader, find_end, stuff
 from trafficgen.protocol.smtp.policy_hooks import Suspension
-from trafficgen.sink.policy.faults import FaultKind, parse
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
 
 ENVELOPE = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"
 
@@ -112,7 +113,7 @@ def test_a_chunk_of_unknown_size_ends_the_session() -> None:
 def test_what_is_pipelined_before_tls_is_thrown_away() -> None:
     talk = Conversation(None, Capabilities(starttls=True))
     assert talk.codes(b"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<injected@a.test>\r\n") == [250, 220]
-    assert talk.session.halt is Suspension.START_TLS
+    assert talk.session.suspension is Suspension.START_TLS
     talk.session.secured()
     assert talk.codes(b"RCPT TO:<b@b.test>\r\n") == [503]
     assert b"STARTTLS" not in talk.say(b"EHLO x\r\n")
@@ -227,10 +228,10 @@ said = st.lists(
 
 @given(said, sizes, st.sampled_from(["", "[default]\nbounce = 30\ndefer = 30\nstage = 'rcpt'\ndelay = '1s'"]))
 def test_anything_in_any_pieces_is_answered_the_same(said: list[bytes], sizes: list[int], table: str) -> None:
-    offer = Capabilities(auth=True, starttls=True, xclient=True)
+    capabilities = Capabilities(auth=True, starttls=True, xclient=True)
 
     def talk(pieces: list[bytes]) -> tuple[bytes, list[tuple[bytes, int]], bool]:
-        conversation = Conversation(policy_of(table) if table else None, offer)
+        conversation = Conversation(policy_of(table) if table else None, capabilities)
         replies = conversation.say(*pieces)
         return replies, conversation.bag.messages, conversation.session.closed
 

@@ -64,8 +64,8 @@ def test_a_client_has_so_many_sessions_and_gets_them_back() -> None:
     assert [talk.greet()[:3] for talk in (third,)] == [b"421"]
     assert third.session.closed
     for talk in (first, second, third):
-        assert talk.judge is not None
-        talk.judge.leave()
+        assert talk.policy is not None
+        talk.policy.leave()
     assert Conversation(policy).greet()[:3] == b"220"
     assert Conversation(policy, address=b"192.0.2.2").greet()[:3] == b"220"
 
@@ -148,11 +148,11 @@ def test_names_of_any_length_are_remembered_in_the_same_room() -> None:
     for number in range(1000):
         name = b"%d" % number + b"x" * 2000
         assert attempts.fails(name, name, 2)
-        assert greylist.puts_off(name, name, name, 10, 0)
+        assert greylist.defers(name, name, name, 10, 0)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 1_000_000
-    assert not greylist.puts_off(b"9" + b"x" * 2000, b"9" + b"x" * 2000, b"9" + b"x" * 2000, 10, 10)
+    assert not greylist.defers(b"9" + b"x" * 2000, b"9" + b"x" * 2000, b"9" + b"x" * 2000, 10, 10)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,6 @@ def test_one_session_that_names_many_clients_leaves_none_behind() -> None:
     for number in range(1000):
         assert talk.codes(b"XCLIENT ADDR=IPV6:2001:DB8::%x\r\n" % number) == [220]
     assert len(policy.clients) == 1
-    assert talk.judge is not None
-    talk.judge.leave()
+    assert talk.policy is not None
+    talk.policy.leave()
     assert len(policy.clients) == 0

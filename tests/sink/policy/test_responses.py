@@ -54,7 +54,7 @@ def test_the_shipped_profile_is_clean() -> None:
     table = read(DEFAULT_PROFILE)
     assert table.warnings == ()
     assert "gmail.com" in table.domains
-    texts = [r.octets for temper in table.domains.values() for r in (*temper.bounces, *temper.defers)]
+    texts = [r.octets for profile in table.domains.values() for r in (*profile.bounces, *profile.defers)]
     assert all(b"(imitated)" in text for text in texts if text not in (b"550 boing!\r\n", b"451 later!\r\n"))
 
 
@@ -109,10 +109,10 @@ def test_any_tables_are_read_or_refused_with_words(tables: dict[str, dict[str, s
     lines = [line for head, rows in tables.items() for line in (head, *(f"{key} = {v}" for key, v in rows.items()))]
     with suppress(PlanError):
         table = parse("\n".join(lines))
-        for temper in (table.default, *table.domains.values()):
-            assert 0 <= temper.bounce + temper.defer <= 100
-            assert temper.bounces
-            assert temper.defers
+        for profile in (table.default, *table.domains.values()):
+            assert 0 <= profile.bounce + profile.defer <= 100
+            assert profile.bounces
+            assert profile.defers
 
 
 def fits(counted: Counter[int], expected: dict[int, float], total: int) -> bool:
@@ -123,21 +123,21 @@ def fits(counted: Counter[int], expected: dict[int, float], total: int) -> bool:
     return p > 1e-4
 
 
-def roll(table: str, recipient: bytes, times: int, *, kumo_odds: bool = False, seed: int = 1) -> Counter[int]:
+def draw(table: str, recipient: bytes, times: int, *, kumo_odds: bool = False, seed: int = 1) -> Counter[int]:
     talk = Conversation(policy_of(table, kumo_odds=kumo_odds, seed=seed))
     return Counter(talk.send(recipient)[-1] for _ in range(times))
 
 
 def test_percentages_are_met() -> None:
-    counted = roll("[default]\nbounce = 10\ndefer = 5", b"u@d.test", 20_000)
+    counted = draw("[default]\nbounce = 10\ndefer = 5", b"u@d.test", 20_000)
     assert fits(counted, {550: 0.10, 451: 0.05, 250: 0.85}, 20_000)
 
 
 def test_kumo_odds_are_one_per_cent_short() -> None:
-    counted = roll("[default]\nbounce = 10\ndefer = 5", b"u@d.test", 20_000, kumo_odds=True)
+    counted = draw("[default]\nbounce = 10\ndefer = 5", b"u@d.test", 20_000, kumo_odds=True)
     assert fits(counted, {550: 0.09, 451: 0.05, 250: 0.86}, 20_000)
-    assert 550 not in roll("[default]\nbounce = 1", b"u@d.test", 2_000, kumo_odds=True)
-    assert roll("[default]\nbounce = 100", b"u@d.test", 500)[550] == 500
+    assert 550 not in draw("[default]\nbounce = 1", b"u@d.test", 2_000, kumo_odds=True)
+    assert draw("[default]\nbounce = 100", b"u@d.test", 500)[550] == 500
 
 
 def test_weights_share_out_a_domains_replies() -> None:

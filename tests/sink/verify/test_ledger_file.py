@@ -17,7 +17,7 @@ from trafficgen.proof import ledger_reader
 from trafficgen.proof.ledger_file import LINE_OCTETS
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.store.capture import Capture, Form
+from trafficgen.sink.store.capture import Capture, CaptureFormat
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 
 
@@ -218,15 +218,15 @@ def test_a_ledger_of_before_is_read_but_not_gone_on_with(tmp_path: Path) -> None
 
 def test_a_session_that_is_over_is_freed_at_once(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger")
-    capture = Capture(Form.DIGESTS, tmp_path / "digests", None)
+    capture = Capture(CaptureFormat.DIGESTS, tmp_path / "digests", None)
     sink = Sink(TcpTarget("127.0.0.1", 0), ledger=ledger, capture=capture)
     gc.collect()
     gc.disable()
     try:
         store = sink.store()
         session = ServerSession(store)
-        sink.watch(store, session)
-        sink.forget(store)
+        sink.attach(store, session)
+        sink.detach(store)
         del store, session
         assert gc.collect() == 0  # nothing was left for it
     finally:

@@ -19,7 +19,7 @@ def test_workers_share_the_port_and_verify_reads_their_ledgers_together(
     with sink_process("127.0.0.1:0", "--workers", "2", "--ledger", str(ledger)) as sink:
         plan = plan_for(sink.port, messages=3000, sessions=30)
         trafficgen.run(plan, manifest=manifest)
-        assert "3000 messages taken" in sink.end()
+        assert "3000 messages accepted" in sink.end()
     assert call(["verify", str(manifest), str(ledger)]) is ExitCode.DONE
     assert "3000 delivered, 0 missing" in capsys.readouterr().out
     log = ledger_reader.read([ledger], plan.run_id)
@@ -32,7 +32,7 @@ def test_workers_share_the_port_and_verify_reads_their_ledgers_together(
     ("listen", "options", "words"),
     [
         ("unix:/tmp/x", [], "cannot share a UNIX socket"),
-        ("127.0.0.1:0", ["--api", "127.0.0.1:0"], "the API tells of one process"),
+        ("127.0.0.1:0", ["--api", "127.0.0.1:0"], "the API serves one process"),
         ("127.0.0.1:0", ["--capture", "mbox:/tmp/x"], "several cannot write one file"),
         ("127.0.0.1:0", ["--ledger", "/no/such/folder/x"], "cannot write the ledger"),
     ],

@@ -1,9 +1,9 @@
-"""What a receiving session says of itself, and what it accepts behind an address.
+"""What EHLO offers, and which addresses and parameters MAIL and RCPT accept.
 
-Takes     which extensions to offer; the line of a MAIL or RCPT command
-Gives     the EHLO reply; the address and its parameters, or the reply that says what is wrong with them
+Takes     the extensions to offer; the line of a MAIL or RCPT command
+Gives     the EHLO reply; the address and its parameters, or the reply that refuses them
 Fails     never
-Not here  when anything is said (server)
+Not here  when a command is allowed (server)
 """
 
 import re
@@ -25,16 +25,16 @@ _PATH_TOO_LONG: Final = b"501 5.1.7 address too long\r\n"
 _PARAMETER: Final = b"555 5.5.4 parameter not known\r\n"
 _TWICE: Final = b"501 5.5.4 the same parameter twice\r\n"
 
-# RFC 5321 section 4.1.2, wider: what is not quoted may be any octets but controls, spaces and the four that mean
-# something, since clients to be tested have worse addresses than the grammar. Nothing is ever cut: a ">" ends the path
-# unless it is quoted, and then a local part is around it. A source route is taken and ignored (appendix C).
+# RFC 5321 section 4.1.2, wider: unquoted octets may be anything but controls, spaces and the four delimiters, because
+# the clients under test send addresses that the grammar forbids. No address is cut short: ">" ends the path unless it
+# stands in a quoted local part. A source route is accepted and ignored (appendix C).
 _PLAIN: Final = rb'\x00-\x20"<>\\\x7f'
 _QUOTED: Final = rb'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*"'
 _PATH: Final = re.compile(
     rb" *<(?:@[^:%b]+:(?!>))?((?!@)(?:(?:[^%b]|%b)*@)?[^@%b]*)>" % (_PLAIN, _PLAIN, _QUOTED, _PLAIN)
 )
 
-# RFC 1870, 6152, 6531, 3461, 4954; the values only as far as a wrong one would change what we do.
+# RFC 1870, 6152, 6531, 3461, 4954; values are checked as far as a wrong one would change what we do.
 _MAIL: Final = re.compile(
     rb"SIZE=\d{1,20}|BODY=(?:7BIT|8BITMIME)|SMTPUTF8|RET=(?:FULL|HDRS)|ENVID=[!-<>-~]{1,100}|AUTH=[!-<>-~]+",
     re.IGNORECASE,
@@ -47,11 +47,11 @@ _SIZE: Final = re.compile(rb" SIZE=(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What EHLO lists. `hidden` names extensions that are left out, whatever else is said.
+    """What a server session supports. `hidden` names extensions that EHLO leaves out.
 
-    `max_octets` is what SIZE says, 0 for no limit. `starttls` needs whoever holds the connection to be able to.
-    `require_tls`, `require_auth`: MAIL is refused before. LMTP (RFC 2033) greets with LHLO and answers the end of data
-    once for each recipient.
+    `max_octets` is the value of SIZE, 0 for no limit. `starttls` needs a connection that can start TLS. `require_tls`,
+    `require_auth`: MAIL is refused until then. LMTP (RFC 2033) greets with LHLO and answers the end of data once for
+    each recipient.
     """
 
     lmtp: bool = False
@@ -133,5 +133,5 @@ def _path(line: bytes, keyword: bytes, parameters: re.Pattern[bytes]) -> tuple[b
     if not all(parameters.fullmatch(word) for word in words):
         return _PARAMETER
     if len({word.partition(b"=")[0].upper() for word in words}) < len(words):
-        return _TWICE  # RFC 3461 section 4; of the others, too, only one would be heeded
+        return _TWICE  # RFC 3461 section 4; of any other parameter only one would count, too
     return address, rest

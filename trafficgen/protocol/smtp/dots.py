@@ -2,9 +2,9 @@
 
 Takes     octets after a 354, in any chunking
 Gives     the message with dot-stuffing undone, piece by piece, and what follows the end of data
-Refuses   every other line end: only CRLF "." CRLF ends a message, so nothing can be smuggled in behind a bare LF
-Counts    what would have ended the message elsewhere: a dot between line ends that are not both CRLF (CVE-2023-51764,
-          CVE-2023-51765, CVE-2023-51766: the same trick on three servers)
+Refuses   every other line end: only CRLF "." CRLF ends a message, so nothing can be smuggled in after a bare LF
+Counts    non-standard ends of data: a dot alone between line ends that are not both CRLF, which other servers took for
+          the end (SMTP smuggling: CVE-2023-51764, CVE-2023-51765, CVE-2023-51766)
 Not here  writing: messages are stuffed when they are built, see `stuff`
 """
 
@@ -65,7 +65,7 @@ def _behind_cr(text: bytes, end: int) -> int:
 
 
 class DotReader:
-    """Finds the end of one message and undoes its stuffing; holds back at most four octets that it cannot judge yet.
+    """Finds the end of one message and undoes its stuffing; holds back at most four octets that may belong to it.
 
     `smuggled` counts the dots so far that stood alone without ending the message.
     """

@@ -1,18 +1,20 @@
-"""Who may make a receiving session behave otherwise than it would: refuse, wait, fall silent, hang up.
+"""How a policy changes what a server session does: refuse, wait, stay silent, hang up.
 
 Takes     what a session is about to do, by stage
-Gives     the words between a session and its judge, and between a session and whoever holds its connection
-Not here  reasons: limits, response tables and faults are the sink's
+Gives     the types between a session and its policy, and between a session and its connection
+Not here  reasons to refuse: limits, response tables and faults belong to the sink
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from mboxgen.enums import table_of
+from trafficgen.protocol.smtp.receiver import Receiver
 
 
 class SessionStage(Enum):
-    """Where in a session a judge is asked, in the order of events."""
+    """Where in a session the policy is asked, in the order of events."""
 
     CONNECT = "connect"
     HELO = "helo"
@@ -26,71 +28,72 @@ class SessionStage(Enum):
 
 
 class Disposition(Enum):
-    """What follows a command and its reply."""
+    """What happens to the connection after a command and its reply."""
 
-    GO_ON = "go on"
+    CONTINUE = "continue"
     CLOSE = "close"
-    """Hang up, with what has been said."""
+    """Send the reply, then close."""
     RESET = "reset"
-    """Hang up so that the other side sees a reset connection; what was said may be lost with it."""
+    """Close with a TCP reset; a reply that was sent may be lost with it."""
     STALL = "stall"
-    """Keep the connection, say nothing more, and swallow whatever comes."""
-    DEAFEN = "deafen"
-    """Keep the connection and read nothing more, so that the other side cannot go on sending."""
+    """Keep the connection open, send nothing more, and discard whatever arrives."""
+    STOP_READING = "stop reading"
+    """Keep the connection open and read nothing more, so that the client blocks while it sends."""
 
 
-class Answer(NamedTuple):
-    """What to do instead of the usual.
+class Decision(NamedTuple):
+    """What to do with a command or a message.
 
-    `reply` None: deal with the command as usual. Otherwise it is refused with these octets, b"" for no word at all.
-    `wait_ns` passes before anything else. `silent`: deal with it, but keep the reply back. `drip_ns` between the
-    octets of the reply.
+    `reply` None: process it as usual. Otherwise refuse it with these octets; b"" sends no reply. `wait_ns` is the delay
+    before anything else. `silent`: process it, but send no reply. `drip_ns` is the delay between octets of the reply.
+    `receiver`, at DATA, gives a receiver for this message, in front of the session's.
     """
 
     reply: bytes | None = None
     wait_ns: int = 0
     silent: bool = False
     drip_ns: int = 0
-    then: Disposition = Disposition.GO_ON
+    disposition: Disposition = Disposition.CONTINUE
+    receiver: Callable[[Receiver], Receiver] | None = None
 
 
-USUAL: Final = Answer()
+AS_USUAL: Final = Decision()
 
 
 class PolicyHooks(Protocol):
-    """One session's judge; None everywhere means: as usual."""
+    """The policy of one session. A decision of None means: as usual."""
 
     max_octets: int | None
-    """Of a message; what is beyond is swallowed and never handed to the receiver."""
+    """The largest message; octets beyond it are discarded and never reach the receiver. None: no limit."""
 
-    def ask(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
-        """Before a command is dealt with.
+    def decide(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Decision | None:
+        """Decide on a command before it is processed.
 
-        `argument` is a name, a mechanism, an address, or at DATA all recipients, one a line; `octets` was declared with
-        MAIL, 0 when nothing was.
+        `argument` is a name, a mechanism, an address, or at DATA all recipients, one a line; `octets` is the SIZE
+        declared with MAIL, 0 for none.
         """
 
-    def mail(self) -> bool:
-        """Whether a MAIL without parameters passes as usual. False: nothing has happened, ask."""
+    def accept_mail(self) -> bool:
+        """Whether a MAIL without parameters is accepted as usual. False: nothing was counted, call `decide`."""
 
-    def rcpt(self, recipient: bytes) -> bool:
-        """The same of a RCPT."""
+    def accept_rcpt(self, recipient: bytes) -> bool:
+        """The same for RCPT."""
 
-    def data(self) -> bool:
-        """The same of DATA."""
+    def accept_data(self) -> bool:
+        """The same for DATA."""
 
-    def envelope(self, sender: bytes, recipient: bytes) -> bool:
-        """Whether MAIL, RCPT and DATA of one message pass as usual, all three at once. False: ask one by one."""
+    def accept_envelope(self, sender: bytes, recipient: bytes) -> bool:
+        """The same for MAIL, RCPT and DATA of one message together. False: ask for each of them."""
 
-    def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
-        """When a message is complete, before it is taken."""
+    def decide_message(self, sender: bytes, recipients: list[bytes], octets: int) -> Decision | None:
+        """Decide on a complete message, before it is accepted."""
 
     def client(self, address: bytes) -> None:
-        """XCLIENT says who the client really is."""
+        """XCLIENT gave the address of the real client."""
 
 
 class Suspension(Enum):
-    """Why a session reads no further, for whoever holds its connection; all but the first three are final."""
+    """Why a session reads no further, and what its connection has to do; all but the first three are final."""
 
     WAIT = "wait"
     """Call `resume` after `wait_ns`."""
@@ -101,15 +104,15 @@ class Suspension(Enum):
     CLOSE = "close"
     RESET = "reset"
     STALL = "stall"
-    DEAFEN = "deafen"
+    STOP_READING = "stop reading"
 
 
 FINAL: Final = table_of(
-    [then for then in Disposition if then is not Disposition.GO_ON],
+    [one for one in Disposition if one is not Disposition.CONTINUE],
     {
         Disposition.CLOSE: Suspension.CLOSE,
         Disposition.RESET: Suspension.RESET,
         Disposition.STALL: Suspension.STALL,
-        Disposition.DEAFEN: Suspension.DEAFEN,
+        Disposition.STOP_READING: Suspension.STOP_READING,
     },
 )

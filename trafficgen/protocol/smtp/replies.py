@@ -37,6 +37,11 @@ class Reply(NamedTuple):
         """All lines as one, for people; octets outside ASCII are escaped."""
         return _joined(self.lines)
 
+    @property
+    def words(self) -> str:
+        """Code, enhanced code and text, for people; at most 200 characters."""
+        return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))[:200]
+
 
 class ReplyReader:
     """Turns a stream of octets into replies."""

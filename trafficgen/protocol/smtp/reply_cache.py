@@ -9,15 +9,13 @@ from typing import Final
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.interfaces import SessionAccount
 from trafficgen.protocol.smtp.replies import MAX_REMEMBERED, Reply
+from trafficgen.protocol.smtp.steps import RECIPIENT_OK
 
 
 def group_of(recipients: int) -> tuple[Phase, ...]:
     """The replies due after a message whose successor, with so many recipients, rode along."""
     return (Phase.END_OF_DATA, Phase.MAIL, *[Phase.RCPT] * recipients, Phase.DATA)
 
-
-RECIPIENT_OK: Final = (250, 251)
-"""RFC 5321 section 4.3.2."""
 
 _BARE: Final = len(b"250 ")
 

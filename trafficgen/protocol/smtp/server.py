@@ -1,14 +1,14 @@
-"""The server's side of a session: RFC 5321, in groups (RFC 2920), and what it takes to be anybody's server.
+"""A server session: RFC 5321 with PIPELINING and the usual extensions.
 
     > greeting, then any number of   < EHLO|HELO|LHLO >   < MAIL > < RCPT… > < DATA > 354 < message, end of data >
                                                           or           < BDAT n, octets >… < BDAT n LAST, octets >
     STARTTLS, AUTH, XCLIENT between messages; RSET, NOOP, VRFY, HELP at any time; QUIT > 221 ends
 
-Takes     octets received; a `Receiver` that is told of every message; a `PolicyHooks`, or none to take everything
-Gives     the replies to write, in one piece for each group of commands
+Takes     octets received; a `Receiver` for the messages; a `PolicyHooks`, or none to accept everything
+Gives     the replies to send, in one piece for each group of commands
 Limits    `MAX_ERRORS` a session, `MAX_RECIPIENTS` a message
-Fails     never: a peer that breaks the rules is answered 5xx, and hung up on when it goes on
-Not here  sockets (sink), octets to commands and messages (framing), what a message says (ledger)
+Fails     never: a command that breaks the rules is answered 5xx, and too many of them end the session
+Not here  sockets (sink), octets to commands and messages (framing), the content of messages (sink/store)
 """
 
 import ipaddress
@@ -19,12 +19,13 @@ from typing import Final
 
 from trafficgen.protocol.smtp import framing
 from trafficgen.protocol.smtp.capabilities import NAME, XCLIENT_NAMES, Capabilities, read_mail, read_rcpt
-from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing, Receiver
+from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing
 from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, SessionStage, Suspension
+from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
-from trafficgen.protocol.smtp.server_auth import Login
+from trafficgen.protocol.smtp.server_auth import AuthExchange
 
-__all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "Receiver", "ServerSession"]
+__all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
 
 MAX_RECIPIENTS: Final = 1000
 MAX_ERRORS: Final = 20
@@ -35,19 +36,19 @@ _OK: Final = b"250 2.0.0 ok\r\n"
 _BYE: Final = b"221 2.0.0 bye\r\n"
 _READY_FOR_TLS: Final = b"220 2.0.0 go ahead\r\n"
 _LOGGED_IN: Final = b"235 2.7.0 logged in\r\n"
-_VRFY: Final = b"252 2.5.2 send some mail, it will be taken\r\n"
+_VRFY: Final = b"252 2.5.2 not verified; send mail to find out\r\n"
 _HELP: Final = b"214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT\r\n"
 _UNKNOWN: Final = b"500 5.5.2 command not known\r\n"
 _NUMBER: Final = b"501 5.5.4 expected the number of octets\r\n"
-_NO_ARGUMENT: Final = b"501 5.5.4 expected nothing behind the command\r\n"
+_NO_ARGUMENT: Final = b"501 5.5.4 expected no argument\r\n"
 _XCLIENT: Final = b"501 5.5.4 expected NAME=value of those that EHLO lists, and in ADDR an IP address\r\n"
 _ORDER: Final = b"503 5.5.1 not now\r\n"
 _TLS_FIRST: Final = b"530 5.7.0 start TLS first\r\n"
 _LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
 _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
-_ENOUGH: Final = b"421 4.7.0 too many errors\r\n"
+_TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE: Final = b"421 4.4.2 idle for too long\r\n"
-_OFFER: Final = Capabilities()
+_CAPABILITIES: Final = Capabilities()
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
@@ -56,57 +57,57 @@ _RCPT: Final = re.compile(framing.RCPT).fullmatch
 _BDAT: Final = re.compile(rb"BDAT +([0-9]{1,18})( +LAST)? *", re.IGNORECASE).fullmatch
 
 _CHUNK: Final = re.compile(rb"RSET\r\n" + framing.MAIL + framing.RCPT + rb"BDAT ([0-9]{1,9}) LAST\r\n")
-"""All that comes before the octets of a message of one recipient behind another."""
+"""All that comes before the octets of a message with one recipient that follows another message."""
 _BEFORE_CHUNK: Final = _OK + framing.SENDER_OK + framing.RECIPIENT_OK
 _CHUNK_TAKEN: Final = _BEFORE_CHUNK + framing.TAKEN
 
 
 class ServerSession(Framing):
-    """One session. `secure`: it is under TLS already."""
+    """One session. `secure`: the connection is under TLS already."""
 
-    __slots__ = ("_faults", "_login", "_offer", "_open", "_parameters", "_plain", "_secure", "_user")
+    __slots__ = ("_authenticated", "_capabilities", "_errors", "_login", "_open", "_parameters", "_plain", "_secure")
 
     def __init__(
         self,
         receiver: Receiver,
-        judge: PolicyHooks | None = None,
-        offer: Capabilities = _OFFER,
+        policy: PolicyHooks | None = None,
+        capabilities: Capabilities = _CAPABILITIES,
         *,
         secure: bool = False,
     ) -> None:
-        super().__init__(receiver, judge, lmtp=offer.lmtp)
-        self._offer = offer
+        super().__init__(receiver, policy, lmtp=capabilities.lmtp)
+        self._capabilities = capabilities
         self._secure = secure
-        self._faults = 0  # replies to what breaks the rules, so far
-        self._login: Login | None = None  # under way
-        self._user = False  # somebody is logged in
-        self._open = not (offer.require_tls or offer.require_auth)  # nothing has to come before MAIL
-        self._parameters = _NO_PARAMETERS  # and the recipients they belong to
-        self._plain = self._open and judge is None and not offer.lmtp and "CHUNKING" not in offer.hidden
+        self._errors = 0  # commands that broke the rules, so far
+        self._login: AuthExchange | None = None  # under way
+        self._authenticated = False  # somebody is logged in
+        self._open = not (capabilities.require_tls or capabilities.require_auth)  # MAIL needs neither first
+        self._parameters = _NO_PARAMETERS  # with the recipients that they belong to
+        self._plain = self._open and policy is None and not capabilities.lmtp and "CHUNKING" not in capabilities.hidden
 
     @property
     def parameters(self) -> dict[bytes, bytes]:
-        """Of the message under way: what stood behind the address of MAIL (key b"") and of each RCPT taken."""
+        """Of the current message: the parameters of MAIL (key b"") and of each RCPT that was accepted."""
         owner, parameters = self._parameters
         return parameters if owner is self.recipients else {}  # no two messages have the same list
 
     # -- the connection ---------------------------------------------------------------------------------
 
     def greet(self) -> bytes:
-        """The connection is there. After a wait, call this again instead of `resume`."""
-        self.halt = None
+        """The greeting. After a delay, call this again instead of `resume`."""
+        self.suspension = None
         return self._perform(SessionStage.CONNECT, b"", lambda _: GREETING)
 
     def secured(self) -> None:
-        """TLS is up: everything said before is forgotten (RFC 3207 section 4.2)."""
-        self.halt = None
+        """TLS has started: the session begins anew (RFC 3207 section 4.2)."""
+        self.suspension = None
         self._secure = True
-        self._user = False
+        self._authenticated = False
         self._rest = b""
         self._reset()
 
     def expire(self) -> bytes:
-        """The client has been quiet for too long; returns the last words."""
+        """The client has been silent for too long; returns the last reply."""
         self._close()
         return b"" if self._in_data or self._chunk else _IDLE
 
@@ -123,20 +124,20 @@ class ServerSession(Framing):
 
         What a lock-step client sends three times a message, at a third of the general way's cost (benchmarks/sink.py).
         """
-        if self.closed or self.halt is not None or self._login is not None or self._chunk or self._chunked:
+        if self.closed or self.suspension is not None or self._login is not None or self._chunk or self._chunked:
             return b""
-        if self._decided is not None:  # it waited, and what becomes of it is known
+        if self._decision is not None:  # made before a delay that has passed
             return b""
-        judge = self._judge
+        policy = self._policy
         if self.sender is None:
             if (mail := _MAIL(data)) is not None:
-                if not (judge is None or judge.mail()):
+                if not (policy is None or policy.accept_mail()):
                     return b""
                 self.sender = mail[1]
                 return framing.SENDER_OK
             if (envelope := framing.ENVELOPE(data)) is None:
                 return b""
-            if not (judge is None or judge.envelope(envelope[1], envelope[2])):
+            if not (policy is None or policy.accept_envelope(envelope[1], envelope[2])):
                 return b""
             self.sender = envelope[1]
             self.recipients = [envelope[2]]
@@ -144,13 +145,13 @@ class ServerSession(Framing):
             return framing.ENVELOPE_OK
         recipients = self.recipients
         if data == framing.DATA:
-            if not recipients or not (judge is None or judge.data()):
+            if not recipients or not (policy is None or policy.accept_data()):
                 return b""
             self._in_data = True
             return framing.GO_AHEAD
         if (rcpt := _RCPT(data)) is None or len(recipients) >= MAX_RECIPIENTS:
             return b""
-        if not (judge is None or judge.rcpt(rcpt[1])):
+        if not (policy is None or policy.accept_rcpt(rcpt[1])):
             return b""
         recipients.append(rcpt[1])
         return framing.RECIPIENT_OK
@@ -190,56 +191,64 @@ class ServerSession(Framing):
 
     def _command(self, line: bytes) -> bytes:
         if self._login is not None:
-            return self._go_on_login(line)
-        faults = self._faults
+            return self._continue_login(line)
+        errors = self._errors
         verb, _, argument = line.partition(b" ")
         verb = verb.upper()
         handler = _COMMANDS.get(verb)
         if len(line) > MAX_COMMAND_OCTETS:
             return self._too_long()
         if handler is None:
-            return self._enough(self._fault(_UNKNOWN))
+            return self._too_many_errors(self._error(_UNKNOWN))
         if argument and verb in _ALONE and argument.strip(b" "):
-            return self._enough(self._fault(_NO_ARGUMENT))  # RFC 5321 section 4.1.1.4 and on
+            return self._too_many_errors(self._error(_NO_ARGUMENT))  # RFC 5321 section 4.1.1.4 and on
         reply = handler(self, line)
-        return reply if faults == self._faults else self._enough(reply)
+        return reply if errors == self._errors else self._too_many_errors(reply)
 
-    def _fault(self, reply: bytes) -> bytes:
-        self._faults += 1
+    def _error(self, reply: bytes) -> bytes:
+        self._errors += 1
         return reply
 
-    def _enough(self, reply: bytes) -> bytes:
-        if self._faults > MAX_ERRORS:
+    def _too_many_errors(self, reply: bytes) -> bytes:
+        if self._errors > MAX_ERRORS:
             self._close()
-            return reply + _ENOUGH
+            return reply + _TOO_MANY_ERRORS
         return reply
 
     def _perform(self, stage: SessionStage, argument: bytes, act: Callable[[bytes], bytes], octets: int = 0) -> bytes:
-        """Do as usual, unless the judge says otherwise."""
-        if self._judge is None:
+        """Process a command as usual unless the policy decides otherwise."""
+        if self._policy is None:
             return act(argument)
-        answer, self._decided = self._decided, None
-        if answer is None:
-            answer = self._judge.ask(stage, argument, self.sender or b"", octets)
-            if answer is None:
+        decision, self._decision = self._decision, None
+        if decision is None:
+            decision = self._policy.decide(stage, argument, self.sender or b"", octets)
+            if decision is None:
                 return act(argument)
-            if self._must_wait(answer):
+            if self._must_wait(decision):
                 return b""
-        return self._carry_out(answer, act(argument) if answer.reply is None else answer.reply)
+        if decision.reply is not None:
+            return self._carry_out(decision, decision.reply)
+        if decision.receiver is not None:
+            self._receiver = decision.receiver(self._receiver)
+        return self._carry_out(decision, act(argument))
 
     def _on_ehlo(self, line: bytes) -> bytes:
-        if self._offer.lmtp:
-            return self._fault(_UNKNOWN)
-        return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
+        if self._capabilities.lmtp:
+            return self._error(_UNKNOWN)
+        return self._perform(
+            SessionStage.HELO, line[5:], lambda _: self._hello(self._capabilities.ehlo(secure=self._secure))
+        )
 
     def _on_lhlo(self, line: bytes) -> bytes:
-        if not self._offer.lmtp:
-            return self._fault(_UNKNOWN)
-        return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(self._offer.ehlo(secure=self._secure)))
+        if not self._capabilities.lmtp:
+            return self._error(_UNKNOWN)
+        return self._perform(
+            SessionStage.HELO, line[5:], lambda _: self._hello(self._capabilities.ehlo(secure=self._secure))
+        )
 
     def _on_helo(self, line: bytes) -> bytes:
-        if self._offer.lmtp:
-            return self._fault(_UNKNOWN)
+        if self._capabilities.lmtp:
+            return self._error(_UNKNOWN)
         return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(_HELO))
 
     def _hello(self, reply: bytes) -> bytes:
@@ -247,27 +256,27 @@ class ServerSession(Framing):
         return reply
 
     def _on_starttls(self, line: bytes) -> bytes:
-        if not self._offer.starttls:
-            return self._fault(_UNKNOWN)
+        if not self._capabilities.starttls:
+            return self._error(_UNKNOWN)
         if self._secure or self.sender is not None:
-            return self._fault(_ORDER)
+            return self._error(_ORDER)
         return self._perform(SessionStage.STARTTLS, b"", self._start_tls)
 
     def _start_tls(self, _argument: bytes) -> bytes:
-        self.halt = Suspension.START_TLS
+        self.suspension = Suspension.START_TLS
         return _READY_FOR_TLS
 
     def _on_auth(self, line: bytes) -> bytes:
-        if not self._offer.auth:
-            return self._fault(_UNKNOWN)
-        if self._user or self.sender is not None:
-            return self._fault(_ORDER)
-        self._login = Login()
+        if not self._capabilities.auth:
+            return self._error(_UNKNOWN)
+        if self._authenticated or self.sender is not None:
+            return self._error(_ORDER)
+        self._login = AuthExchange()
         return self._after_login(self._login.start(line))
 
-    def _go_on_login(self, line: bytes) -> bytes:
+    def _continue_login(self, line: bytes) -> bytes:
         assert self._login is not None
-        return self._after_login(self._login.go_on(line) if not self._login.done else b"")
+        return self._after_login(self._login.next_line(line) if not self._login.done else b"")
 
     def _after_login(self, reply: bytes) -> bytes:
         login = self._login
@@ -276,32 +285,32 @@ class ServerSession(Framing):
             return reply
         if login.mechanism is None:
             self._login = None
-            return self._enough(self._fault(reply))
+            return self._too_many_errors(self._error(reply))
         reply = self._perform(SessionStage.AUTH, login.mechanism, self._log_in)
-        if self.halt is not Suspension.WAIT:
+        if self.suspension is not Suspension.WAIT:
             self._login = None
         return reply
 
     def _log_in(self, _mechanism: bytes) -> bytes:
-        self._user = True
+        self._authenticated = True
         return _LOGGED_IN
 
     def _on_xclient(self, line: bytes) -> bytes:
-        if not self._offer.xclient:
-            return self._fault(_UNKNOWN)
+        if not self._capabilities.xclient:
+            return self._error(_UNKNOWN)
         if self.sender is not None:
-            return self._fault(_ORDER)
+            return self._error(_ORDER)
         attributes = [word.partition(b"=") for word in line.split()[1:]]
         if not attributes or any(name.upper() not in XCLIENT_NAMES or not value for name, _, value in attributes):
-            return self._fault(_XCLIENT)
+            return self._error(_XCLIENT)
         for name, _, value in attributes:
             if name.upper() == b"ADDR" and value.upper() not in (b"[UNAVAILABLE]", b"[TEMPUNAVAIL]"):
                 try:
                     address = ipaddress.ip_address(value.upper().removeprefix(b"IPV6:").decode("ascii", "replace"))
                 except ValueError:
-                    return self._fault(_XCLIENT)
-                if self._judge is not None:
-                    self._judge.client(address.compressed.lower().partition("%")[0].encode("ascii"))
+                    return self._error(_XCLIENT)
+                if self._policy is not None:
+                    self._policy.client(address.compressed.lower().partition("%")[0].encode("ascii"))
         self._reset()
         return GREETING
 
@@ -309,14 +318,14 @@ class ServerSession(Framing):
 
     def _on_mail(self, line: bytes) -> bytes:
         if self.sender is not None:
-            return self._fault(_ORDER)
-        if self._offer.require_tls and not self._secure:
+            return self._error(_ORDER)
+        if self._capabilities.require_tls and not self._secure:
             return _TLS_FIRST
-        if self._offer.require_auth and not self._user:
+        if self._capabilities.require_auth and not self._authenticated:
             return _LOGIN_FIRST
         found = read_mail(line)
         if isinstance(found, bytes):
-            return self._fault(found)
+            return self._error(found)
         return self._perform(SessionStage.MAIL, found[0], partial(self._begin, parameters=found[2]), found[1])
 
     def _begin(self, sender: bytes, parameters: bytes) -> bytes:
@@ -327,10 +336,10 @@ class ServerSession(Framing):
 
     def _on_rcpt(self, line: bytes) -> bytes:
         if self.sender is None or self._chunked:
-            return self._fault(_ORDER)
+            return self._error(_ORDER)
         found = read_rcpt(line)
         if isinstance(found, bytes):
-            return self._fault(found)
+            return self._error(found)
         if len(self.recipients) >= MAX_RECIPIENTS:
             return _TOO_MANY_RECIPIENTS
         return self._perform(SessionStage.RCPT, found[0], partial(self._add, parameters=found[1]))
@@ -350,23 +359,25 @@ class ServerSession(Framing):
 
     def _on_data(self, _line: bytes) -> bytes:
         if self._chunked or self.sender is None:
-            return self._fault(_ORDER)
+            return self._error(_ORDER)
         if not self.recipients:
-            return _ORDER  # no fault: RFC 2920 section 3.1 lets DATA follow RCPTs that were all refused
-        if self._judge is None:
+            return _ORDER  # not an error: RFC 2920 section 3.1 lets DATA follow RCPTs that were all refused
+        if self._policy is None:
             return self._enter_data(b"")
         return self._perform(SessionStage.DATA, b"\n".join(self.recipients), self._enter_data)
 
     def _enter_data(self, _argument: bytes) -> bytes:
         self._in_data = True
+        if self._receiver is not self._session_receiver:
+            self._begin_pieces()  # a receiver of its own gets pieces only
         return framing.GO_AHEAD
 
     def _on_bdat(self, line: bytes) -> bytes:
-        if "CHUNKING" in self._offer.hidden:
-            return self._fault(_UNKNOWN)
+        if "CHUNKING" in self._capabilities.hidden:
+            return self._error(_UNKNOWN)
         found = _BDAT(line)
         if found is None:
-            self._close()  # how many octets follow is not known, so nothing behind this line can be understood
+            self._close()  # the number of octets is unknown, so nothing after this line can be read
             return _NUMBER
         octets, last = int(found[1]), found[2] is not None
         if self._chunked or not self.recipients:
@@ -376,8 +387,8 @@ class ServerSession(Framing):
         )
 
     def _open_chunk(self, octets: int, *, last: bool) -> bytes:
-        self._stranded = not self.recipients
-        if not self._chunked and not self._stranded:
+        self._discarding = not self.recipients
+        if not self._chunked and not self._discarding:
             self._chunked = True
             self._octets = 0
         self._chunk = self._chunk_octets = octets

@@ -127,6 +127,7 @@
     const named = (run, cells) => runs.length > 1 ? [cells[0], `${run.name} ${cells[1]}`, ...cells.slice(2)] : cells;
     const rows = key => runs.flatMap(run => run[key].map(cells => named(run, cells)));
     table(root, "Latency", ["", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], rows("latencies"));
+    table(root, "Commands", ["", "count", "errors", "of count", "per second", "p50", "p90", "p99", "max"], rows("commands"));
     table(root, "Domains", ["", "wanted", "got", "started", "accepted", "p50", "p99"], rows("domains"));
     table(root, "Replies and failures", ["", "code", "enhanced", "count", "for example"], rows("replies"), [4]);
     table(root, "Generator", ["", "CPU", "loop lag p99", "lateness p99", "sessions opened"], rows("workers"));

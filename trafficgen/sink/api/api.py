@@ -1,18 +1,18 @@
-"""The sink's HTTP API on loopback: what it has, how it misbehaves, and a place to inject into.
+"""The sink's HTTP API on loopback: totals, faults, and injection.
 
-    GET  /api/v1/totals             what came so far
-    GET  /api/v1/runs/ID            how much of one run has arrived
+    GET  /api/v1/totals             what was received so far
+    GET  /api/v1/runs/ID            how much of one run was received
     GET  /api/v1/runs/ID/arrivals   all of it, message by message, in numpy's format
-    GET  /api/v1/chaos              the faults at work; PUT changes them. Mailpit's shape, and our list beside it
+    GET  /api/v1/chaos              the faults in use; PUT changes them. Mailpit's format, with our list added
     POST /api/inject/v1             KumoMTA's injection: every recipient is counted, the message is discarded
 
 Takes     an address to listen on; a `Sink`
-Gives     answers in JSON, made in the sink's own event loop: nothing is read while it changes
-Limits    `MAX_BODY_OCTETS` a request and `MAX_BODIES_OCTETS` of all at a time (503 beyond); a body above
-          `INLINE_OCTETS` is read by a process of its own, one at a time, so that mail goes on meanwhile
-Refuses   a key that it does not know, and then changes nothing; what the server refuses (http_server)
+Gives     answers in JSON, made in the sink's own event loop, so that they are consistent
+Limits    `MAX_BODY_OCTETS` a request and `MAX_BODIES_OCTETS` for all at a time (503 beyond); a body above
+          `INLINE_OCTETS` is parsed by a separate process, one at a time, so that mail goes on meanwhile
+Refuses   an unknown key, and then changes nothing; what the server refuses (http_server)
 Fails     SetupError when the address cannot be had; a bad request is answered 4xx
-Not here  what the faults do (policy), HTTP itself (http_server), JSON (json_body)
+Not here  what faults do (policy), HTTP (http_server), JSON (json_body)
 """
 
 import asyncio
@@ -36,12 +36,13 @@ from trafficgen.protocol.smtp.policy_hooks import SessionStage
 from trafficgen.sink.api import json_body
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy import faults
-from trafficgen.sink.policy.faults import FaultKind, SinkFault
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import SinkFault
 
 MAX_BODY_OCTETS: Final = 64 << 20
 MAX_BODIES_OCTETS: Final = 2 * MAX_BODY_OCTETS
 INLINE_OCTETS: Final = 256 << 10
-"""Read in place: up to some 5 ms."""
+"""Parsed in place: up to some 5 ms."""
 
 MAX_CHAOS_OCTETS: Final = 64 << 10
 MAX_FAULTS: Final = 100
@@ -63,7 +64,7 @@ class Api:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._chaos = {name: {"ErrorCode": code, "Probability": 0} for name, (_, code) in _TRIGGERS.items()}
-        self._faults = sink.policy.terms.faults if sink.policy is not None else ()
+        self._faults = sink.policy.config.faults if sink.policy is not None else ()
         self._reader = asyncio.Semaphore(1)
         self.injected = 0
 
@@ -100,16 +101,20 @@ class Api:
             "injected": self.injected,
             "sessions_open": len(sink.links),
             "sessions_opened": sink.opened,
-            "returns": self._returns(),
+            "reports": self._reports(),
             "runs": {run: self._run(run) for run in (sink.ledger.runs if sink.ledger else [])},
         }
 
-    def _returns(self) -> dict[str, int] | None:
-        returns = self._sink.returns
-        if returns is None:
+    def _reports(self) -> dict[str, int] | None:
+        bounces = self._sink.bounces
+        if bounces is None:
             return None
-        made = {"bounces": returns.bounces, "complaints": returns.complaints, "waiting": returns.postman.waiting}
-        return made | asdict(returns.postman.tally)
+        made = {
+            "bounces": bounces.bounces_made,
+            "complaints": bounces.complaints_made,
+            "waiting": bounces.bounce_sender.waiting,
+        }
+        return made | asdict(bounces.bounce_sender.counts)
 
     def _run(self, run_id: str) -> dict[str, int | str]:
         if self._sink.ledger is None:
@@ -147,14 +152,14 @@ class Api:
         for name, (stage, usual) in _TRIGGERS.items():
             code, percent = _trigger(name, wanted.get(name), usual)
             chaos[name] = {"ErrorCode": code, "Probability": percent}
-            table.append(SinkFault(stage, FaultKind.REJECT, percent / 100, code=code))
+            table.append(SinkFault(stage, FaultKind.REJECT, percent / 100, code))
         listed = self._merged(wanted.get("Faults"))
-        self._sink.policy.set_faults((*table, *listed))  # only now, when all of it was understood
+        self._sink.policy.set_faults((*table, *listed))  # only after all of it was parsed
         self._chaos, self._faults = chaos, listed
         return self._shown_chaos()
 
     def _merged(self, lines: object) -> tuple[SinkFault, ...]:
-        """The faults at work with these put in: at the stages they name, they are all there is."""
+        """The faults in use, with those given in place of all others at the same stages."""
         if lines is None:
             return self._faults
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
@@ -192,7 +197,7 @@ async def serving(api: Api, listen: TcpTarget) -> AsyncIterator[TcpTarget]:
 
 @contextmanager
 def _bad_request() -> Iterator[None]:
-    """What is wrong with a body is the client's to know."""
+    """Answer 400 with what is wrong with a body."""
     try:
         yield
     except (ValueError, PlanError) as error:

@@ -1,12 +1,12 @@
-"""Bring reports to the one server that was named.
+"""Send reports to the one server that was named.
 
-Takes     whom a report is for, and how to make it, through `post`, which never waits
+Takes     the recipient of a report and how to build it, through `post`, which never waits
 Gives     how many were sent, refused and dropped
-Limits    `MAX_WAITING` reports of `MAX_WAITING_OCTETS` wait; what is beyond is dropped. One session, one report at a
-          time, one try for each
-Refuses   an address that is not of the user's own network, unless that was allowed (guard)
-Fails     never: who cannot be reached is said once, and what could not be brought counts as dropped
-Not here  what a report says (notices), who gets one (returns)
+Limits    `MAX_WAITING` reports of `MAX_WAITING_OCTETS` wait; more are dropped. One session, one report at a time, one
+          attempt for each
+Refuses   an address outside the user's own network, unless that was allowed (guard)
+Fails     never: a server that cannot be reached is reported once, and what could not be sent counts as dropped
+Not here  what a report says (reports), which messages get one (bounces)
 
 The null return path (RFC 5321 section 4.5.5) keeps what we send from being bounced to us.
 """
@@ -24,7 +24,7 @@ from trafficgen.protocol.smtp.capabilities import NAME
 
 MAX_WAITING: Final = 1000
 MAX_WAITING_OCTETS: Final = 64 << 20
-"""Of headers, recipients and parameters: a client decides how many of the latter there are, and how long."""
+"""Of headers, recipients and parameters: a client decides how many recipients and parameters there are."""
 _TIMEOUT_S: Final = 30.0
 _PAUSE_S: Final = 1.0
 
@@ -35,26 +35,26 @@ class BounceCounts:
 
     sent: int = 0
     refused: int = 0
-    """The server did not want them."""
+    """The server refused them."""
     dropped: int = 0
-    """Never sent: too many waited, nobody listened, or the address was none to write to."""
+    """Never sent: too many were waiting, the server could not be reached, or the sender address is not usable."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingReport:
-    """A report that waits. Made when its turn comes, so that one that is dropped costs nothing."""
+    """A report that waits. Built only when it is sent, so that a dropped one costs nothing."""
 
     to: bytes
     make: Callable[[], bytes]
     octets: int
-    """What it holds until then."""
+    """Memory that it holds until then."""
 
 
 class BounceSender:
     """`post` from anywhere in the loop; `run` as a task of it."""
 
     def __init__(self, route: Route, say: Callable[[str], None]) -> None:
-        self.tally = BounceCounts()
+        self.counts = BounceCounts()
         self._route = route
         self._say = say
         self._said: set[str] = set()
@@ -67,42 +67,42 @@ class BounceSender:
         """Reports not yet sent."""
         return self._queue.qsize()
 
-    def post(self, letter: OutgoingReport) -> None:
-        """Have it sent some time."""
-        if self._queue.full() or self._octets + letter.octets > MAX_WAITING_OCTETS:
-            self.drop("reports come faster than they can be sent back: the rest is dropped")
+    def post(self, report: OutgoingReport) -> None:
+        """Queue a report."""
+        if self._queue.full() or self._octets + report.octets > MAX_WAITING_OCTETS:
+            self.drop("reports are made faster than they can be sent: the rest is dropped")
             return
-        self._queue.put_nowait(letter)
-        self._octets += letter.octets
+        self._queue.put_nowait(report)
+        self._octets += report.octets
 
     def drop(self, words: str) -> None:
-        """Count one that will not be sent, and say why, the first time."""
-        self.tally.dropped += 1
+        """Count a report that will not be sent, and say why the first time."""
+        self.counts.dropped += 1
         self._once(words)
 
     async def run(self) -> None:
         """Send until cancelled."""
         try:
             while True:
-                letter = await self._queue.get()
-                self._octets -= letter.octets
-                await self._bring(letter)
+                report = await self._queue.get()
+                self._octets -= report.octets
+                await self._send(report)
         finally:
             self._hang_up()
 
-    async def _bring(self, letter: OutgoingReport) -> None:
+    async def _send(self, report: OutgoingReport) -> None:
         try:
             client = await self._connected()
-            await client.sendmail("", [letter.to.decode("ascii")], letter.make())
+            await client.sendmail("", [report.to.decode("ascii")], report.make())
         except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused) as error:
-            self.tally.refused += 1
+            self.counts.refused += 1
             self._once(f"{self._route} refuses a report: {error}")
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             self._hang_up()
             self.drop(f"cannot send reports to {self._route}: {error}")
             await asyncio.sleep(_PAUSE_S)
         else:
-            self.tally.sent += 1
+            self.counts.sent += 1
 
     async def _connected(self) -> aiosmtplib.SMTP:
         if self._client is not None and self._client.is_connected:
@@ -132,7 +132,7 @@ class BounceSender:
 
 
 def _client(address: Target) -> aiosmtplib.SMTP:
-    """Without TLS: what is sent was made up, and certificates of test servers are seldom ones to verify."""
+    """Without TLS: the content is synthetic, and certificates of test servers can seldom be verified."""
     name = NAME.decode("ascii")
     if isinstance(address, UnixTarget):
         return aiosmtplib.SMTP(socket_path=address.path, local_hostname=name, timeout=_TIMEOUT_S, start_tls=False)

@@ -1,15 +1,15 @@
-"""Mail that is taken and comes back: which messages bounce, and who complains.
+"""Bounces and complaints after acceptance: which messages get one.
 
 Takes     messages that were answered 250; shares, drawn from the seed, recipient by recipient
 Gives     bounces and complaints for the envelope senders, to a `BounceSender`: a bounce for each message, a complaint
           for each recipient
-Never     answers a null sender, a report, or who said NOTIFY=NEVER; nor a sender on a domain that may be somebody's,
-          unless that was allowed: the server that gets the report would send it on
-Cost      a `pop` a recipient; the message's header when something comes up
-Not here  the octets (notices), the way (postman), refusing at once (policy)
+Never     answers a null sender, a report, or a recipient with NOTIFY=NEVER; nor a sender on a domain that may be real,
+          unless that was allowed: the server that gets the report would relay it
+Cost      a `pop` a recipient; the message's header when a report is due
+Not here  the octets of a report (reports), sending it (bounce_sender), refusing at once (policy)
 
-The words of a bounce are those of the response table in use, or of the shipped one: what the recipient's domain would
-have said.
+The text of a bounce is a reply from the response table in use, or from the built-in one: what the recipient's domain
+would have answered.
 """
 
 import re
@@ -34,7 +34,7 @@ from trafficgen.sink.store.tee import Tee
 if TYPE_CHECKING:
     from trafficgen.sink.store.interface import Store
 
-_NO_WORDS: Final = Refusal(render(550, "5.1.1 no such mailbox"), 1, SessionStage.DOT)
+_NO_REFUSAL: Final = Refusal(render(550, "5.1.1 no such mailbox"), 1, SessionStage.DOT)
 _SENDER: Final = re.compile(rb"[!-;=?-~]+@([A-Za-z0-9.-]+)")
 _RECIPIENT: Final = re.compile(rb"[ -~]+")
 
@@ -51,47 +51,47 @@ class BouncePlan:
     suffixes: tuple[str, ...] = ()
 
 
-class _Kind(Enum):
+class _ReportKind(Enum):
     BOUNCE = "bounce"
     COMPLAINT = "complaint"
 
 
 class Bounces:
-    """All of one sink. `destinations` are asked for each bounce, so that a table read again counts at once."""
+    """The bounces of one sink. `destinations` is called for each bounce, so that a reloaded table counts at once."""
 
     def __init__(
-        self, plan: BouncePlan, postman: BounceSender, destinations: Callable[[], Destinations], seed: int
+        self, plan: BouncePlan, bounce_sender: BounceSender, destinations: Callable[[], Destinations], seed: int
     ) -> None:
-        self.postman = postman
-        self.bounces = 0
-        self.complaints = 0
+        self.bounce_sender = bounce_sender
+        self.bounces_made = 0
+        self.complaints_made = 0
         self._plan = plan
         self._destinations = destinations
         self._seed = seed
-        self._words: dict[Destination, Sampler[Refusal]] = {}
+        self._refusals: dict[Destination, Sampler[Refusal]] = {}
         self._number = 0
         shares = plan.bounce_share, plan.complaint_share
         left = max(round(1.0 - sum(shares), 12), 0.0)
-        alternatives = [_Kind.BOUNCE, _Kind.COMPLAINT, None]
-        self._dice: Sampler[_Kind | None] = Sampler(seed, "sink/returns", alternatives, [*shares, left])
+        alternatives = [_ReportKind.BOUNCE, _ReportKind.COMPLAINT, None]
+        self._sampler: Sampler[_ReportKind | None] = Sampler(seed, "sink/returns", alternatives, [*shares, left])
 
     @property
     def line(self) -> str:
-        """What became of them, for people."""
-        tally = self.postman.tally
-        ends = f"{tally.sent} sent, {tally.refused} refused, {tally.dropped} dropped, {self.postman.waiting} waiting"
-        return f"{self.bounces} bounces and {self.complaints} complaints: {ends}"
+        """How many were made, sent, refused and dropped, for people."""
+        counts, waiting = self.bounce_sender.counts, self.bounce_sender.waiting
+        made = f"{self.bounces_made} bounces and {self.complaints_made} complaints"
+        return f"{made}: {counts.sent} sent, {counts.refused} refused, {counts.dropped} dropped, {waiting} waiting"
 
-    def draw(self, recipients: list[bytes]) -> list[tuple[_Kind, bytes]]:
-        """What comes of a message's recipients; nothing of most."""
-        dice = self._dice
-        drawn = [(dice.ahead.pop() if dice.ahead else dice.roll(), recipient) for recipient in recipients]
+    def draw(self, recipients: list[bytes]) -> list[tuple[_ReportKind, bytes]]:
+        """The reports due for the recipients of a message; none for most."""
+        sampler = self._sampler
+        drawn = [(sampler.ahead.pop() if sampler.ahead else sampler.draw(), recipient) for recipient in recipients]
         return [(kind, recipient) for kind, recipient in drawn if kind is not None and _RECIPIENT.fullmatch(recipient)]
 
     def answer(
-        self, drawn: list[tuple[_Kind, bytes]], sender: bytes, header: bytes, parameters: dict[bytes, bytes]
+        self, drawn: list[tuple[_ReportKind, bytes]], sender: bytes, header: bytes, parameters: dict[bytes, bytes]
     ) -> None:
-        """Have the reports written that were drawn for this message."""
+        """Queue the reports that were drawn for this message."""
         if not sender or not self._may_write_to(sender):
             return
         self._number += 1
@@ -103,27 +103,27 @@ class Bounces:
         failed = {
             recipient: self._refusal(recipient)
             for kind, recipient in drawn
-            if kind is _Kind.BOUNCE and original.wants_bounces(recipient)
+            if kind is _ReportKind.BOUNCE and original.wants_bounces(recipient)
         }
         if failed:
-            self.bounces += 1
-            self.postman.post(OutgoingReport(sender, partial(reports.bounce, original, failed), octets))
+            self.bounces_made += 1
+            self.bounce_sender.post(OutgoingReport(sender, partial(reports.bounce, original, failed), octets))
         for kind, recipient in drawn:
-            if kind is _Kind.COMPLAINT:
-                self.complaints += 1
-                self.postman.post(OutgoingReport(sender, partial(reports.complaint, original, recipient), octets))
+            if kind is _ReportKind.COMPLAINT:
+                self.complaints_made += 1
+                self.bounce_sender.post(OutgoingReport(sender, partial(reports.complaint, original, recipient), octets))
 
     def _may_write_to(self, sender: bytes) -> bool:
         found = _SENDER.fullmatch(sender)
         if found is None:
-            self.postman.drop("a sender's address is none that a report can be sent to")
+            self.bounce_sender.drop("a report cannot be sent to this kind of sender address")
             return False
         domain = found[1].decode("ascii").lower()
         ours = is_reserved(domain) or any(
             f".{domain}".endswith(f".{suffix}") for suffix in self._plan.suffixes if not may_be_a_registry(suffix)
         )
         if not ours and not self._plan.allow_real_domains:
-            self.postman.drop(
+            self.bounce_sender.drop(
                 f'"{domain}" may be a real domain, and a report would be relayed to it: add --allow-real-domains when '
                 "you are sure that it cannot leave"
             )
@@ -132,30 +132,30 @@ class Bounces:
 
     def _refusal(self, recipient: bytes) -> bytes:
         destination = self._destinations().find(recipient.rpartition(b"@")[2])[0]
-        dice = self._words.get(destination)
-        if dice is None:
-            if len(self._words) >= MAX_DOMAINS:
-                self._words.clear()
-            refusals = destination.temper.bounces or (_NO_WORDS,)
+        sampler = self._refusals.get(destination)
+        if sampler is None:
+            if len(self._refusals) >= MAX_DOMAINS:
+                self._refusals.clear()
+            refusals = destination.profile.bounces or (_NO_REFUSAL,)
             weights = [refusal.weight for refusal in refusals]
-            dice = Sampler(self._seed, f"sink/returns/{destination.name}", refusals, weights)
-            self._words[destination] = dice
-        return dice.roll().octets
+            sampler = Sampler(self._seed, f"sink/returns/{destination.name}", refusals, weights)
+            self._refusals[destination] = sampler
+        return sampler.draw().octets
 
 
 class BouncingStore(Tee):
-    """Watches the messages of one session that were taken."""
+    """Draws bounces and complaints for the accepted messages of one session."""
 
-    __slots__ = ("_header", "_returns")
+    __slots__ = ("_bounces", "_header")
 
-    def __init__(self, store: "Store", returns: Bounces) -> None:
+    def __init__(self, store: "Store", bounces: Bounces) -> None:
         super().__init__(store)
-        self._returns = returns
+        self._bounces = bounces
         self._header = b""
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
         self.store.whole(data, end, recipients)
-        if drawn := self._returns.draw(self._envelope.recipients):
+        if drawn := self._bounces.draw(self._envelope.recipients):
             head = data.find(b"\r\n\r\n", 0, end)
             self._answer(drawn, unstuff(data[: head + 2 if head >= 0 else end]))
 
@@ -167,7 +167,7 @@ class BouncingStore(Tee):
 
     def ended(self, recipients: int) -> None:
         self.store.ended(recipients)
-        if drawn := self._returns.draw(self._envelope.recipients):
+        if drawn := self._bounces.draw(self._envelope.recipients):
             self._answer(drawn, self._header.partition(b"\r\n\r\n")[0] + b"\r\n")
         self._header = b""
 
@@ -175,6 +175,6 @@ class BouncingStore(Tee):
         self.store.dropped()
         self._header = b""
 
-    def _answer(self, drawn: list[tuple[_Kind, bytes]], header: bytes) -> None:
+    def _answer(self, drawn: list[tuple[_ReportKind, bytes]], header: bytes) -> None:
         envelope = self._envelope
-        self._returns.answer(drawn, envelope.sender or b"", header, envelope.parameters)
+        self._bounces.answer(drawn, envelope.sender or b"", header, envelope.parameters)

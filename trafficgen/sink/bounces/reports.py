@@ -1,12 +1,12 @@
-"""What comes back after a 250: bounces and complaints, as octets.
+"""Bounces and complaints as octets: delivery status notifications and abuse reports.
 
     bounce      multipart/report; report-type=delivery-status   RFC 3464 in RFC 6522's (once 3462's) wrapping
     complaint   multipart/report; report-type=feedback-report   RFC 5965
 
-Takes     a message's envelope and header, the parameters that came with it (RFC 3461), the words of a refusal
+Takes     a message's envelope, header and parameters (RFC 3461); the reply that refused it
 Gives     a whole message, 7 bit, with CRLF line ends; the same one for the same number and time
-Leaves    the message's body away, also for RET=FULL: it was never kept
-Not here  who gets one (returns), how it is sent (postman)
+Leaves    out the message's body, also for RET=FULL: it was never stored
+Not here  which messages get one (bounces), sending it (bounce_sender)
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Final
 from trafficgen.protocol.smtp.capabilities import NAME
 
 MAX_HEADER_OCTETS: Final = 16 * 1024
-"""Of the message's header that go back."""
+"""Of the message's header that are sent back."""
 
 _MAX_LINE_OCTETS: Final = 998  # RFC 5322 section 2.1.1
 _STATUS: Final = re.compile(rb"\A\d{3}[ -]([245]\.\d{1,3}\.\d{1,3})(?:[ \r]|$)")
@@ -30,7 +30,7 @@ _FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The message that something is said about.
+    """The message that a report is about.
 
     `number` is its own among all of this sink; `parameters` are what stood behind MAIL (key b"") and each RCPT.
     """
@@ -81,7 +81,7 @@ def bounce(original: Original, failed: Mapping[bytes, bytes]) -> bytes:
             b"Diagnostic-Code: smtp; " + b"\r\n ".join(_ascii(reply).rstrip(b"\r\n").split(b"\r\n")),
         ]
     words = [
-        b"A message of yours was taken and could not be delivered to:",
+        b"Your message was accepted but could not be delivered to:",
         b"",
         *(b"  <%b>" % recipient for recipient in failed),
     ]
@@ -89,7 +89,7 @@ def bounce(original: Original, failed: Mapping[bytes, bytes]) -> bytes:
 
 
 def complaint(original: Original, recipient: bytes) -> bytes:
-    """This recipient calls the message abuse."""
+    """An abuse report by this recipient."""
     fields = [
         b"Feedback-Type: abuse",
         b"User-Agent: traffic-gen/1",
@@ -148,7 +148,7 @@ def _report(
 
 
 def _header(octets: bytes) -> bytes:
-    """Fit for any path: ASCII, no line that is too long, no stray line end."""
+    """Safe for any server: ASCII, no overlong line, no stray line end."""
     lines = _ascii(octets).split(b"\r\n")
     return b"\r\n".join(line.translate(None, b"\r\n\0")[:_MAX_LINE_OCTETS] for line in lines)
 

@@ -1,11 +1,10 @@
 """One connection of the sink: between a transport and a session.
 
-Takes     what the event loop reports of one connection
-Gives     octets to the session, replies to the transport; carries out what a session halts for: waits, drips, TLS,
-          hanging up in every way there is
-Limits    says goodbye to a client that is quiet for too long, or that keeps a session without finishing anything
+Takes     the events of one connection from the event loop
+Gives     octets to the session, replies to the transport; carries out suspensions: delays, slow replies, TLS, closing
+Limits    closes a connection that is silent for too long, or that finishes no message in a longer time
 Fails     never because of a peer
-Not here  when a session halts (smtp.framing), listening (server)
+Not here  when a session is suspended (protocol/smtp), listening (server)
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from trafficgen.protocol.smtp.server import GREETING, ServerSession
 
 if TYPE_CHECKING:
     from trafficgen.protocol.smtp.capabilities import Capabilities
-    from trafficgen.sink.policy.judge import Policy, SessionPolicy
+    from trafficgen.sink.policy.policy import Policy, SessionPolicy
     from trafficgen.sink.store.interface import Store
     from trafficgen.sink.store.ledger import Receipt
 
@@ -36,9 +35,9 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class Listener(Protocol):
-    """What a connection needs of the server that accepted it."""
+    """What a connection needs from the server that accepted it."""
 
-    offer: "Capabilities"
+    capabilities: "Capabilities"
     policy: "Policy | None"
     tls: ssl.SSLContext | None
     opened: int
@@ -46,17 +45,30 @@ class Listener(Protocol):
     links: "set[SinkLink]"
 
     def store(self) -> "Store": ...
-    def watch(self, store: "Store", session: ServerSession) -> None: ...
-    def forget(self, store: "Store") -> None: ...
-    def own(self, work: Coroutine[None, None, None]) -> None: ...
+    def attach(self, store: "Store", session: ServerSession) -> None: ...
+    def detach(self, store: "Store") -> None: ...
+    def start_task(self, work: Coroutine[None, None, None]) -> None: ...
 
 
 class SinkLink(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_dripping", "_feed", "_greeted", "_idle", "_judge", "_left", "_receipt", "_session", "_sink", "_socket",
-        "_store", "_ticks", "_timer", "_transport", "_unread",
+        "_dripping",
+        "_feed",
+        "_greeted",
+        "_idle",
+        "_left",
+        "_policy",
+        "_receipt",
+        "_session",
+        "_sink",
+        "_socket",
+        "_store",
+        "_ticks",
+        "_timer",
+        "_transport",
+        "_unread",
     )  # fmt: skip
 
     def __init__(self, sink: Listener) -> None:
@@ -64,7 +76,7 @@ class SinkLink(asyncio.Protocol):
         self._idle = 0  # sweeps since anything came
         self._ticks = 0  # sweeps since a message began or ended
         self._greeted = False
-        self._unread = False  # replies that the client should read first
+        self._unread = False  # the client has not read earlier replies
         self._dripping = b""  # what is still to be written, octet by octet
         self._receipt: Receipt | None = None  # of the message whose reply that is
         self._timer: asyncio.TimerHandle | None = None
@@ -73,16 +85,16 @@ class SinkLink(asyncio.Protocol):
         sink = self._sink
         self._transport = cast("asyncio.Transport", transport)
         self._store: Store = sink.store()
-        self._judge: SessionPolicy | None = sink.policy.judge(_address(transport)) if sink.policy else None
+        self._policy: SessionPolicy | None = sink.policy.session(_address(transport)) if sink.policy else None
         secure = transport.get_extra_info("ssl_object") is not None
-        self._session = ServerSession(self._store, self._judge, sink.offer, secure=secure)
-        sink.watch(self._store, self._session)
+        self._session = ServerSession(self._store, self._policy, sink.capabilities, secure=secure)
+        sink.attach(self._store, self._session)
         self._feed = self._session.feed
         self._socket = -1 if secure else transport.get_extra_info("socket").fileno()
         self._left = self._session.recipients
         sink.links.add(self)
         sink.opened += 1
-        if self._judge is None:
+        if self._policy is None:
             self._greeted = True
             self._transport.write(GREETING)
         else:
@@ -91,10 +103,10 @@ class SinkLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._idle = 0
         if len(data) >= _FULL_READ:
-            self._let_others()
+            self._yield_to_others()
         reply = self._feed(data)
-        if self._session.halt is not None:
-            self._halt(reply)
+        if self._session.suspension is not None:
+            self._suspend(reply)
         elif reply:
             self._write(reply)
 
@@ -107,20 +119,20 @@ class SinkLink(asyncio.Protocol):
         if self._socket >= 0 and not self._transport.get_write_buffer_size():
             try:
                 written = os.write(self._socket, reply)
-            except OSError:  # no room, or no connection any more: the transport knows what to do
+            except OSError:  # no room, or the connection is gone: the transport handles both
                 written = 0
             if written == len(reply):
                 return
             reply = reply[written:]
         self._transport.write(reply)
 
-    def _let_others(self) -> None:
-        """Read from the other connections before there is more from this one."""
+    def _yield_to_others(self) -> None:
+        """Read from the other connections before reading more from this one."""
         self._pause()
         asyncio.get_running_loop().call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        if self._session.halt is None and not self._unread and not self._transport.is_closing():
+        if self._session.suspension is None and not self._unread and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
@@ -133,10 +145,10 @@ class SinkLink(asyncio.Protocol):
         self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave()
+        self._end()
 
-    def _leave(self) -> None:
-        """The connection is over, whoever notices: what was counted when it came is taken off, once."""
+    def _end(self) -> None:
+        """Undo, once, what was counted when the connection was made."""
         if self not in self._sink.links:
             return
         self._sink.links.discard(self)
@@ -145,18 +157,18 @@ class SinkLink(asyncio.Protocol):
         if self._dripping and self._receipt is not None:
             self._store.unanswered(self._receipt)
         self._session.eof()
-        if self._judge is not None:
-            self._judge.leave()
+        if self._policy is not None:
+            self._policy.leave()
         self._sink.smuggled += self._session.smuggled
-        self._sink.forget(self._store)
+        self._sink.detach(self._store)
 
     @property
     def smuggled(self) -> int:
-        """Dots alone between wrong line ends so far."""
+        """Non-standard ends of data in messages so far."""
         return self._session.smuggled
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Close at once."""
         self._transport.abort()
 
     def sweep(self, idle_limit: int, total_limit: int) -> None:
@@ -167,34 +179,34 @@ class SinkLink(asyncio.Protocol):
             self._ticks = 0
         self._idle += 1
         self._ticks += 1
-        if session.halt in (Suspension.WAIT, Suspension.DRIP) or (
+        if session.suspension in (Suspension.WAIT, Suspension.DRIP) or (
             self._idle <= idle_limit and self._ticks <= total_limit
         ):
             return
-        if session.halt is None and not self._transport.is_closing():
+        if session.suspension is None and not self._transport.is_closing():
             self._transport.write(session.expire())
         if self._transport.get_write_buffer_size():
             self._transport.abort()  # it does not even read
         else:
             self._transport.close()
 
-    # -- what a session halts for -----------------------------------------------------------------------
+    # -- suspensions -----------------------------------------------------------------------
 
     def _greet(self) -> None:
         reply = self._session.greet()
-        self._greeted = self._session.halt is not Suspension.WAIT
-        if self._session.halt is not None:
-            self._halt(reply)
+        self._greeted = self._session.suspension is not Suspension.WAIT
+        if self._session.suspension is not None:
+            self._suspend(reply)
         else:
             self._transport.write(reply)
 
-    def _halt(self, reply: bytes) -> None:
+    def _suspend(self, reply: bytes) -> None:
         session = self._session
         receipt = self._store.receipt if session.unanswered else None
         session.unanswered = False
-        if receipt is not None and session.halt is not Suspension.DRIP:
+        if receipt is not None and session.suspension is not Suspension.DRIP:
             self._store.unanswered(receipt)
-        match session.halt:
+        match session.suspension:
             case Suspension.DRIP:
                 self._pause()
                 self._receipt = receipt
@@ -204,15 +216,15 @@ class SinkLink(asyncio.Protocol):
             case Suspension.WAIT:
                 self._pause()
                 self._later(session.wait_ns, self._go_on)
-            case Suspension.DEAFEN:
+            case Suspension.STOP_READING:
                 self._pause()
             case Suspension.START_TLS:
-                self._sink.own(self._start_tls())
+                self._sink.start_task(self._start_tls())
         if reply:
             self._transport.write(reply)
-        if session.halt is Suspension.CLOSE:
+        if session.suspension is Suspension.CLOSE:
             self._transport.close()
-        elif session.halt is Suspension.RESET:
+        elif session.suspension is Suspension.RESET:
             self._reset()
 
     def _drip(self) -> None:
@@ -227,7 +239,7 @@ class SinkLink(asyncio.Protocol):
             self._go_on()
 
     def _go_on(self) -> None:
-        """The wait is over."""
+        """The delay is over."""
         self._timer = None
         self._idle = 0
         if self._transport.is_closing():
@@ -236,8 +248,8 @@ class SinkLink(asyncio.Protocol):
             self._greet()
         else:
             reply = self._session.resume()
-            if self._session.halt is not None:
-                self._halt(reply)
+            if self._session.suspension is not None:
+                self._suspend(reply)
             elif reply:
                 self._transport.write(reply)
         self._read_on()
@@ -266,13 +278,13 @@ class SinkLink(asyncio.Protocol):
                 self._transport, self, context, server_side=True, ssl_handshake_timeout=TLS_TIMEOUT_S
             )
         except (OSError, ssl.SSLError, TimeoutError):
-            pass  # of the client's making
+            pass  # the client's fault
         finally:
             if transport is None:
-                # A connection that ends within the handshake has no protocol that the loop would tell.
+                # For a connection that ends during the handshake the loop calls no `connection_lost`.
                 with contextlib.suppress(RuntimeError):
                     self._transport.abort()
-                self._leave()
+                self._end()
         if transport is None:
             return
         self._transport = transport

@@ -1,10 +1,10 @@
 """The sink's sockets: one listener, any number of sessions.
 
-Takes     an address to listen on; a `Ledger`, or none to count only; how to behave
+Takes     an address to listen on; a `Ledger`, or none to count only; a policy
 Gives     a running server with its bound address
-Never     relays: nothing that came in goes out; the one who opens connections is the postman, with reports of our own
-Limits    a client that is quiet for `idle_s`, or that finishes no message in `stuck_s`, is hung up on
-Not here  one connection (link), the conversation (smtp.server), what arrived (ledger), behaviour (policy)
+Never     relays: no received octet is sent on; the only connections are those of the bounce sender
+Limits    closes the connection of a client that is silent for `idle_s` or finishes no message in `stuck_s`
+Not here  one connection (link), the conversation (protocol/smtp), what was received (store), decisions (policy)
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,10 +21,11 @@ from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.bounces.bounces import Bounces, BouncingStore
 from trafficgen.sink.listen.link import TLS_TIMEOUT_S, SinkLink
-from trafficgen.sink.policy.judge import Policy
+from trafficgen.sink.policy.policy import Policy
 from trafficgen.sink.store.capture import Capture, CapturingStore
+from trafficgen.sink.store.counting import CountingStore, Totals
 from trafficgen.sink.store.interface import Store
-from trafficgen.sink.store.ledger import Ledger, Receipt, SessionReceiver
+from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 from trafficgen.sink.store.tee import Tee
 
 _BACKLOG: Final = 4096
@@ -42,47 +42,6 @@ IDLE_S: Final = 300.0
 STUCK_S: Final = 3600.0
 
 
-@dataclass(slots=True)
-class Totals:
-    """Messages that were taken."""
-
-    received: int = 0
-    octets: int = 0
-
-
-class Counter:
-    """A receiver that only counts: a session of the sink without its ledger."""
-
-    __slots__ = ("_octets", "_totals")
-
-    def __init__(self, totals: Totals | None = None) -> None:
-        self._totals = totals or Totals()
-        self._octets = 0  # of the message under way
-
-    def whole(self, data: bytes, end: int, recipients: int) -> None:
-        totals = self._totals
-        totals.received += 1
-        totals.octets += end
-
-    def piece(self, octets: bytes) -> None:
-        self._octets += len(octets)
-
-    def ended(self, recipients: int) -> None:
-        self._totals.received += 1
-        self._totals.octets += self._octets
-        self._octets = 0
-
-    def dropped(self) -> None:
-        self._octets = 0
-
-    @property
-    def receipt(self) -> Receipt:
-        return Receipt(b"", 0)
-
-    def unanswered(self, receipt: Receipt) -> None:
-        pass
-
-
 class Sink:
     """A listening sink. Use as an async context manager; `address` is where it listens."""
 
@@ -91,7 +50,7 @@ class Sink:
         listen: Target,
         *,
         ledger: Ledger | bool = True,
-        offer: Capabilities = Capabilities(),  # noqa: B008  (frozen)
+        capabilities: Capabilities = Capabilities(),  # noqa: B008  (frozen)
         policy: Policy | None = None,
         tls: ssl.SSLContext | None = None,
         tls_at_once: bool = False,
@@ -99,21 +58,21 @@ class Sink:
         stuck_s: float = STUCK_S,
         share_port: bool = False,
         capture: Capture | None = None,
-        returns: Bounces | None = None,
+        bounces: Bounces | None = None,
     ) -> None:
         """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger() if ledger else None
         self.totals = Totals()
-        self.offer = offer
+        self.capabilities = capabilities
         self.policy = policy
         self.tls = tls
         self.capture = capture
-        self.returns = returns
+        self.bounces = bounces
         self.opened = 0
         """Connections so far."""
         self.smuggled = 0
-        """Dots alone between wrong line ends: somebody tried to smuggle a message in. Of sessions that are over."""
+        """Non-standard ends of data inside messages (possible SMTP smuggling), of sessions that have ended."""
         self.links: set[SinkLink] = set()
         self.address: Target = listen
         self._tls_at_once = tls_at_once
@@ -126,44 +85,44 @@ class Sink:
 
     @property
     def received(self) -> int:
-        """Messages taken so far."""
+        """Messages accepted so far."""
         return (self.ledger or self.totals).received
 
     @property
     def octets(self) -> int:
-        """Octets of all messages taken so far."""
+        """Octets of all messages accepted so far."""
         return (self.ledger or self.totals).octets
 
     @property
     def smuggling(self) -> int:
-        """All that looked like the end of data and was none."""
+        """The same, of all sessions."""
         return self.smuggled + sum(link.smuggled for link in self.links)
 
     def store(self) -> Store:
-        """For the messages of a new session."""
-        store: Store = SessionReceiver(self.ledger) if self.ledger else Counter(self.totals)
+        """A store for the messages of a new session."""
+        store: Store = SessionReceiver(self.ledger) if self.ledger else CountingStore(self.totals)
         if self.capture is not None:
             store = CapturingStore(store, self.capture)
-        return BouncingStore(store, self.returns) if self.returns is not None else store
+        return BouncingStore(store, self.bounces) if self.bounces is not None else store
 
-    def watch(self, store: Store, session: ServerSession) -> None:
-        """A session has begun that puts its messages there."""
+    def attach(self, store: Store, session: ServerSession) -> None:
+        """A session that uses this store has begun."""
         while isinstance(store, Tee):
             store.session = session
             store = store.store
         if isinstance(store, SessionReceiver):
             store.envelope = session
 
-    def forget(self, store: Store) -> None:
-        """That session is over. Without this the two would hold each other until the garbage collector comes."""
+    def detach(self, store: Store) -> None:
+        """That session has ended. Breaks the reference cycle, so that the memory is freed at once."""
         while isinstance(store, Tee):
             store.session = None
             store = store.store
         if isinstance(store, SessionReceiver):
             store.leave()
 
-    def own(self, work: Coroutine[None, None, None]) -> None:
-        """Let something run that this sink ends with itself."""
+    def start_task(self, work: Coroutine[None, None, None]) -> None:
+        """Run a task that ends with this sink."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -209,14 +168,14 @@ class Sink:
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # nobody else waits; what else it may be, the loop's own next try will find and say
+            except OSError:  # no other connection waits; the loop's own next accept reports any other error
                 return
             connection.setblocking(False)
-            self.own(self._take(connection))
+            self.start_task(self._serve(connection))
 
-    async def _take(self, connection: socket.socket) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        with suppress(OSError):  # TLS from the first octet that comes to nothing
+        with suppress(OSError):  # a TLS handshake that failed
             await loop.connect_accepted_socket(lambda: SinkLink(self), connection, **self._tls_options())
 
     def _sweep(self) -> None:

@@ -1,1 +1,1 @@
-"""How a destination behaves: response tables, limits with a memory, faults; all drawn from seeded streams."""
+"""How a destination behaves: response tables, rate limits, greylisting and faults, drawn from seeded streams."""

@@ -1,9 +1,9 @@
-"""What is remembered of earlier attempts: greylisting, and failures that end after so many attempts.
+"""Earlier attempts: greylisting, and recipients whose first attempts fail.
 
-Takes     who sends to whom from where, and the time
-Gives     whether this attempt is to be put off
+Takes     client, sender, recipient and time of an attempt
+Gives     whether this attempt is refused for now
 Limits    `MAX_REMEMBERED` of each kind; the oldest are forgotten and then start again
-Not here  the words of a refusal (policy)
+Not here  the reply (policy)
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Final
 
 MAX_REMEMBERED: Final = 262_144
-"""Some 60 MB when full: of who sends to whom a digest is kept, so that long names take no more room than others."""
+"""Some 60 MB when full: digests are stored, so that long names take no more room than short ones."""
 
 
 def _key(*names: bytes) -> bytes:
@@ -42,7 +42,7 @@ class Greylist:
     def __init__(self) -> None:
         self._first_ns: OrderedDict[bytes, int] = OrderedDict()
 
-    def puts_off(self, client: bytes, sender: bytes, recipient: bytes, wait_ns: int, now_ns: int) -> bool:
+    def defers(self, client: bytes, sender: bytes, recipient: bytes, wait_ns: int, now_ns: int) -> bool:
         """Whether `wait_ns` has not yet passed since the triplet's first attempt."""
         key = _key(client, sender, recipient)
         first_ns = self._first_ns.setdefault(key, now_ns)

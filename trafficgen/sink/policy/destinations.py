@@ -1,9 +1,9 @@
-"""Which temper a recipient meets, and what it draws.
+"""The response profile of a recipient's domain, and what it draws.
 
 Takes     a response table, the suffixes that test domains carry, a seed
-Gives     a `Destination` for a recipient's domain; for each stage its answers, drawn ahead
+Gives     a `Destination` for a recipient's domain; for each stage its decisions, drawn ahead
 Limits    remembers `MAX_DOMAINS` domains; a sender that invents more of them costs a search each
-Not here  the order in which reasons are asked (judge)
+Not here  the order in which limits, tables and faults count (policy)
 
 `gmail.com.testingdomain.tld` is looked up as gmail.com: with suffixes given, exactly those are taken off; without, as
 many labels as it takes until a domain of the table is left.
@@ -13,55 +13,55 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from trafficgen.protocol.smtp.policy_hooks import Answer, SessionStage
+from trafficgen.protocol.smtp.policy_hooks import Decision, SessionStage
 from trafficgen.sink.policy.limits import Bucket, Limits
 from trafficgen.sink.policy.responses import Refusal, ResponseProfile, Responses
-from trafficgen.sink.policy.sampler import Delay, Sampler
+from trafficgen.sink.policy.sampler import Sampler
 
 MAX_DOMAINS: Final = 65_536
 _DELAYS: Final = 1024
-_NO_CHANCE: Final[Sampler[Answer | None]] = Sampler(0, "sink/response/nothing", [None], [1])
+_NO_CHANCE: Final[Sampler[Decision | None]] = Sampler(0, "sink/response/nothing", [None], [1])
 _ORDER: Final = (SessionStage.RCPT, SessionStage.DATA, SessionStage.DOT)
 
 
 class Destination:
     """One domain of the table, or the default."""
 
-    __slots__ = ("_block", "_delays", "_dice", "_kumo", "_seed", "name", "remembers", "stages", "temper")
+    __slots__ = ("_block", "_delays", "_kumo", "_samplers", "_seed", "name", "profile", "remembers", "stages")
 
-    def __init__(self, name: str, temper: ResponseProfile, seed: int, *, kumo: bool) -> None:
-        self.temper = temper
+    def __init__(self, name: str, profile: ResponseProfile, seed: int, *, kumo: bool) -> None:
+        self.profile = profile
         self.name = name
         self._seed = seed
         self._kumo = kumo
         self._delays: list[int] = []
         self._block = 0
-        self.remembers = bool(temper.delay or temper.attempts or temper.greylist_ns or temper.sticky)
-        """Whether more than chance decides at its temper's stage."""
-        refusals = (*(temper.bounces if temper.bounce else ()), *(temper.defers if temper.defer else ()))
-        self.stages = {refusal.stage for refusal in refusals} | ({temper.stage} if self.remembers else set())
-        """Where it may refuse or delay."""
-        self._dice = {stage: self._make(stage) for stage in self.stages}
+        self.remembers = bool(profile.delay or profile.attempts or profile.greylist_ns or profile.sticky)
+        """Whether more than chance decides at the stage of its profile."""
+        refusals = (*(profile.bounces if profile.bounce else ()), *(profile.defers if profile.defer else ()))
+        self.stages = {refusal.stage for refusal in refusals} | ({profile.stage} if self.remembers else set())
+        """Stages at which it may refuse or delay."""
+        self._samplers = {stage: self._make(stage) for stage in self.stages}
 
     @property
-    def dot(self) -> Sampler[Answer | None] | None:
-        """What decides at the end of data when nothing but chance does; None when more does."""
-        if self.remembers and self.temper.stage is SessionStage.DOT:
+    def dot(self) -> Sampler[Decision | None] | None:
+        """The sampler for the end of data when only chance decides there; None otherwise."""
+        if self.remembers and self.profile.stage is SessionStage.DOT:
             return None
-        return self._dice.get(SessionStage.DOT) or _NO_CHANCE
+        return self._samplers.get(SessionStage.DOT) or _NO_CHANCE
 
-    def roll(self, stage: SessionStage) -> Answer | None:
-        """What this stage draws by chance."""
-        dice = self._dice.get(stage)
-        return dice.roll() if dice is not None else None
+    def draw(self, stage: SessionStage) -> Decision | None:
+        """A decision by chance at this stage."""
+        sampler = self._samplers.get(stage)
+        return sampler.draw() if sampler is not None else None
 
-    def dice(self, stage: SessionStage) -> Sampler[Answer | None] | None:
-        """Its dice at this stage; None where nothing may happen by chance."""
-        return self._dice.get(stage)
+    def sampler(self, stage: SessionStage) -> Sampler[Decision | None] | None:
+        """The sampler of this stage; None where nothing happens by chance."""
+        return self._samplers.get(stage)
 
     def delay_ns(self) -> int:
         """How long its next answer takes."""
-        delay: Delay | None = self.temper.delay
+        delay = self.profile.delay
         if delay is None:
             return 0
         if not self._delays:
@@ -73,32 +73,32 @@ class Destination:
     def sticky(self, recipient: bytes) -> bytes | None:
         """The reply that this recipient always gets, if it is one of those."""
         seeded = hashlib.blake2b(recipient.lower(), key=self._seed.to_bytes(8, "little"), digest_size=16).digest()
-        bounce, _ = self.temper.odds(kumo=self._kumo)
+        bounce, _ = self.profile.odds(kumo=self._kumo)
         if int.from_bytes(seeded[:8], "little") >= int(bounce / 100 * 2**64):
             return None
-        weights = [refusal.weight for refusal in self.temper.bounces]
+        weights = [refusal.weight for refusal in self.profile.bounces]
         place = int.from_bytes(seeded[8:], "little") / 2**64 * sum(weights)
-        for refusal in self.temper.bounces:
+        for refusal in self.profile.bounces:
             place -= refusal.weight
             if place < 0:
                 return refusal.octets
-        return self.temper.bounces[-1].octets
+        return self.profile.bounces[-1].octets
 
-    def _make(self, stage: SessionStage) -> Sampler[Answer | None]:
+    def _make(self, stage: SessionStage) -> Sampler[Decision | None]:
         """One draw decides between refusing in one of the ways of this stage and letting pass.
 
         Who came here has passed the stages before, so the odds here are those of what is left.
         """
-        bounce, defer = self.temper.odds(kumo=self._kumo)
+        bounce, defer = self.profile.odds(kumo=self._kumo)
         shares = [
-            *_shares(self.temper.bounces, 0.0 if self.temper.sticky else bounce), *_shares(self.temper.defers, defer)
+            *_shares(self.profile.bounces, 0.0 if self.profile.sticky else bounce), *_shares(self.profile.defers, defer)
         ]  # fmt: skip
         earlier = _ORDER[: _ORDER.index(stage)] if stage in _ORDER else ()
-        here = [(Answer(reply=refusal.octets), share) for refusal, share in shares if refusal.stage is stage]
+        here = [(Decision(reply=refusal.octets), share) for refusal, share in shares if refusal.stage is stage]
         left = 100 - sum(share for refusal, share in shares if refusal.stage in earlier or refusal.stage is stage)
-        if self.temper.sticky:
+        if self.profile.sticky:
             left -= bounce  # those never come here: a defer's share is of all messages
-        alternatives: list[Answer | None] = [answer for answer, _ in here]
+        alternatives: list[Decision | None] = [decision for decision, _ in here]
         weights = [round(share, 9) for _, share in here]
         stream = f"sink/response/{self.name}/{stage.value}"
         nothing = max(round(left, 9), 0.0)
@@ -115,7 +115,7 @@ class Destinations:
         self._rates = {name.lower(): rate for name, rate in limits.domain_rates}
         self._suffixes = [f".{suffix.strip('.').lower()}" for suffix in suffixes]
         self.default = Destination("default", responses.default, seed, kumo=kumo)
-        self.named = {name: Destination(name, temper, seed, kumo=kumo) for name, temper in responses.domains.items()}
+        self.named = {name: Destination(name, profile, seed, kumo=kumo) for name, profile in responses.domains.items()}
         self.found: dict[bytes, tuple[Destination, Bucket | None]] = {}
         self._buckets: dict[str, Bucket] = {}
 

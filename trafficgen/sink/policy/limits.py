@@ -1,9 +1,9 @@
-"""Limits with a memory: how much one client, one session, one domain may send.
+"""Rate limits and counts: how much one client, one session, one domain may send.
 
 Takes     rates and numbers; the time of each event
-Gives     whether there is room, and takes it
-Limits    remembers `MAX_CLIENTS` addresses, and those with a session open; the ones not seen for longest are forgotten
-Not here  the words of a refusal (judge)
+Gives     whether the limit allows one more, and counts it
+Limits    remembers `MAX_CLIENTS` addresses beside those with open sessions; the longest unseen are forgotten first
+Not here  the reply (policy)
 
 A rate "100/m" is a token bucket of 100 that fills evenly, kept as one number (the generic cell rate algorithm, ITU-T
 I.371): the time at which the bucket will be full again.
@@ -76,7 +76,7 @@ class Limits:
 
 
 class Client:
-    """What is remembered of one address."""
+    """State of one client address."""
 
     __slots__ = ("bucket", "sessions")
 

@@ -3,7 +3,7 @@
 Takes     KumoMTA's responses.toml as it is, or with our keys added
 Gives     a `ResponseProfile` for every domain, and one for all others; warnings about what looks wrong
 Refuses   with a PlanError what cannot be meant
-Not here  drawing (dice), the state that some keys need (limits, tries), the session (judge)
+Not here  drawing (sampler), the state that some keys need (limits, attempts), the session (policy)
 
     [default]                       # for domains that have no table of their own
     bounce = 10                     # per cent of messages refused for good
@@ -16,7 +16,7 @@ Not here  drawing (dice), the state that some keys need (limits, tries), the ses
     msg = "4.7.0 try later"
 
 Keys of ours, which KumoMTA's sink ignores: in a reply `weight` (1) and `stage`; in a domain or the default `stage`
-("dot"), `delay` (see `dice.Delay`), `attempts` (the first tries of a sender for a recipient fail), `sticky` (who is
+("dot"), `delay` (see `delay.Delay`), `attempts` (the first tries of a sender for a recipient fail), `sticky` (who is
 refused for good stays refused), `greylist` (a time: the first tries of a client, sender and recipient within it fail).
 """
 
@@ -30,14 +30,14 @@ from typing import Any, Final
 from mboxgen.limited import read_limited
 from trafficgen.errors import PlanError
 from trafficgen.protocol.smtp.policy_hooks import SessionStage
+from trafficgen.sink.policy.delay import Delay
 from trafficgen.sink.policy.replies import render
-from trafficgen.sink.policy.sampler import Delay
 from trafficgen.units import parse_duration
 
 DEFAULT_PROFILE: Final = Path(__file__).with_name("providers.toml")
 
 _TABLES: Final = ("default", "domain", "bounce", "defer")
-_TEMPER_KEYS: Final = {"bounce", "defer", "stage", "delay", "attempts", "sticky", "greylist"}
+_PROFILE_KEYS: Final = {"bounce", "defer", "stage", "delay", "attempts", "sticky", "greylist"}
 _REPLY_KEYS: Final = {"code", "msg", "weight", "stage"}
 _OF_DOMAINS: Final = (SessionStage.RCPT, SessionStage.DATA, SessionStage.DOT)
 _OF_DEFAULT: Final = (SessionStage.CONNECT, SessionStage.HELO, SessionStage.MAIL, *_OF_DOMAINS)
@@ -128,12 +128,12 @@ class _Reader:
         rates = self._named("domain")
         bounces = {name: self._refusals("bounce", name, list_) for name, list_ in self._named("bounce").items()}
         defers = {name: self._refusals("defer", name, list_) for name, list_ in self._named("defer").items()}
-        default = self._temper("default", default_rates, default_rates, bounces, defers, _OF_DEFAULT)
+        default = self._profile("default", default_rates, default_rates, bounces, defers, _OF_DEFAULT)
         domains = {}
         for name in dict.fromkeys([*rates, *bounces, *defers]):
             # A domain that has only texts takes its rates from the default, as KumoMTA's sink does.
             own = self._table(rates.get(name, {}), f'domain."{name}"')
-            domains[name.lower()] = self._temper(name, own, default_rates, bounces, defers, _OF_DOMAINS)
+            domains[name.lower()] = self._profile(name, own, default_rates, bounces, defers, _OF_DOMAINS)
         return Responses(default, domains, tuple(self._warnings))
 
     def _named(self, table: str) -> Mapping[str, Any]:
@@ -144,7 +144,7 @@ class _Reader:
             raise _wrong(f'expected [{where}] to be a table in "{self._name}"')
         return value
 
-    def _temper(
+    def _profile(
         self,
         name: str,
         own: Mapping[str, Any],
@@ -153,7 +153,7 @@ class _Reader:
         defers: Mapping[str, tuple[Refusal, ...]],
         stages: tuple[SessionStage, ...],
     ) -> ResponseProfile:
-        for key in sorted(own.keys() - _TEMPER_KEYS):
+        for key in sorted(own.keys() - _PROFILE_KEYS):
             self._warnings.append(f'key "{key}" of {name} is not known and ignored')
         # The default's stage may be one where no recipient is known: that is not handed down.
         handed_down = {key: value for key, value in default.items() if key != "stage"}

@@ -1,15 +1,15 @@
-"""Keep what arrives: whole messages on the disk, up to a limit.
+"""Store whole messages on disk, up to a limit.
 
-Takes     the messages of sessions; where to keep them, in which form
+Takes     the messages of sessions; where to store them, in which format
 Gives     an mbox, a Maildir, or one file a message; or a line with a digest of each
 Limits    `max_octets` on the disk in all; beyond, messages are answered 452 (RFC 5321 section 4.2.2)
-Fails     SetupError when the place cannot be written to; OSError when it is full later, said once: then the message is
-          neither kept nor entered in the ledger
-Not here  who else sees the message (ledger)
+Fails     SetupError when the path cannot be written to; OSError when the disk is full later, reported once: then the
+          message is neither stored nor entered in the ledger
+Not here  the ledger
 
-A message is kept before it is entered, and taken out again when it cannot be entered. While it comes it is spooled, in
-memory up to a megabyte (64 for all sessions together) and in a nameless file beyond. Form and envelope: Return-Path,
-X-Envelope-To in front (RFC 5321 section 4.4); mbox in the mboxrd form, with CRLF made LF.
+A message is stored before it is entered in the ledger, and removed again when it cannot be entered. While it arrives it
+is spooled, in memory up to a megabyte (64 for all sessions together), beyond that in a temporary file. Return-Path and
+X-Envelope-To are put in front (RFC 5321 section 4.4); mbox is mboxrd, with LF line ends.
 """
 
 import errno
@@ -42,8 +42,8 @@ _PIECE: Final = 1 << 18
 _FROM: Final = re.compile(rb"^(>*From )", re.MULTILINE)
 
 
-class Form(Enum):
-    """How messages are kept."""
+class CaptureFormat(Enum):
+    """The format in which messages are stored."""
 
     DIGESTS = "digests"
     MBOX = "mbox"
@@ -52,34 +52,34 @@ class Form(Enum):
 
 
 class Capture:
-    """One place for all sessions of a sink."""
+    """The stored messages of all sessions of a sink."""
 
     def __init__(
-        self, form: Form, path: Path, max_octets: int | None, say: Callable[[str], None] = lambda _words: None
+        self, form: CaptureFormat, path: Path, max_octets: int | None, say: Callable[[str], None] = lambda _words: None
     ) -> None:
         self.form = form
         self.octets = 0
         self.messages = 0
         self.spooled = 0
-        """Octets of messages under way that are in memory."""
+        """Octets in memory, of messages that are still arriving."""
         self.max_octets = max_octets
         self._path = path
         self._say = say
-        self._full_at = -1  # messages kept when it was last said that there is no room
+        self._full_at = -1  # messages stored when the last error was reported
         self._numbers = itertools.count(1)
         self._unique = f"{int(time.time())}.P{os.getpid()}"
         self._file: io.FileIO | None = None
         try:
-            if form in (Form.MAILDIR, Form.FILES):
-                for folder in ("tmp", "new", "cur") if form is Form.MAILDIR else ("",):
+            if form in (CaptureFormat.MAILDIR, CaptureFormat.FILES):
+                for folder in ("tmp", "new", "cur") if form is CaptureFormat.MAILDIR else ("",):
                     (path / folder).mkdir(parents=True, exist_ok=True)
             else:
-                self._file = io.FileIO(path, "ab")  # nothing is buffered: what was answered 250 is in the file
+                self._file = io.FileIO(path, "ab")  # unbuffered: what was answered 250 is in the file
         except OSError as error:
-            raise SetupError(f'cannot keep messages in "{path}": {(error.strerror or str(error)).lower()}') from error
+            raise SetupError(f'cannot store messages in "{path}": {(error.strerror or str(error)).lower()}') from error
 
     def full(self) -> bool:
-        """Whether no more is to be kept."""
+        """Whether the limit is reached."""
         return self.max_octets is not None and self.octets >= self.max_octets
 
     def close(self) -> None:
@@ -89,18 +89,18 @@ class Capture:
             self._file = None
 
     @contextmanager
-    def kept(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Iterator[None]:
-        """One whole message, canonical: kept while the block runs, and for good unless that fails.
+    def stored(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Iterator[None]:
+        """Store one whole message with CRLF line ends; remove it again if the block raises.
 
         Raises OSError when there is no room; then nothing of it is left.
         """
         before = self.octets
         try:
             message.seek(0)
-            undo = self._keep(message, sender, recipients)
+            undo = self._store(message, sender, recipients)
         except OSError as error:
             self.octets = before
-            self.tell(error)
+            self.report(error)
             raise
         try:
             yield
@@ -110,23 +110,23 @@ class Capture:
             raise
         self.messages += 1
 
-    def tell(self, error: OSError) -> None:
-        """Say, once until there is room again, that messages cannot be kept."""
+    def report(self, error: OSError) -> None:
+        """Report, once until there is room again, that messages cannot be stored."""
         if self._full_at != self.messages:
             self._full_at = self.messages
-            words = (error.strerror or str(error)).lower()
-            self._say(f'error: cannot keep messages in "{self._path}": {words}; messages are answered 452')
+            text = (error.strerror or str(error)).lower()
+            self._say(f'error: cannot store messages in "{self._path}": {text}; messages are answered 452')
 
-    def _keep(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Callable[[], object]:
-        """Write it; returns what takes it out again."""
+    def _store(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Callable[[], object]:
+        """Write it; returns a function that removes it again."""
         to = b", ".join(recipients[:100])
         envelope = b"Return-Path: <%b>\r\nX-Envelope-To: %b\r\n" % (_clean(sender), _clean(to))
         match self.form:
-            case Form.DIGESTS:
+            case CaptureFormat.DIGESTS:
                 return self._append([_digest(message, sender, recipients)])
-            case Form.MBOX:
+            case CaptureFormat.MBOX:
                 return self._append(_as_mbox(message, envelope, sender))
-            case Form.MAILDIR | Form.FILES:
+            case CaptureFormat.MAILDIR | CaptureFormat.FILES:
                 return self._write(message, envelope)
 
     def _append(self, pieces: Iterable[bytes]) -> Callable[[], object]:
@@ -146,11 +146,11 @@ class Capture:
 
     def _write(self, message: IO[bytes], envelope: bytes) -> Callable[[], object]:
         name = f"{self._unique}Q{next(self._numbers)}.{socket.gethostname().replace('/', '_')}"
-        maildir = self.form is Form.MAILDIR
+        maildir = self.form is CaptureFormat.MAILDIR
         path = self._path / "tmp" / name if maildir else self._path / f"{name}.part"
         final = self._path / "new" / name if maildir else self._path / f"{name}.eml"
         try:
-            with path.open("xb") as file:  # never through a link that was put there beforehand
+            with path.open("xb") as file:  # "x": never through an existing link
                 self.octets += file.write(envelope)
                 while piece := message.read(_PIECE):
                     self.octets += file.write(piece)
@@ -174,14 +174,16 @@ def _as_mbox(message: IO[bytes], envelope: bytes, sender: bytes) -> Iterator[byt
     stamp = time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime()).encode("ascii")
     piece = b"From %b %b\n" % (_clean(sender).replace(b" ", b"_") or b"MAILER-DAEMON", stamp)
     piece += envelope.replace(b"\r\n", b"\n")
+    unfinished = b""
     while lines := b"".join(message.readlines(_PIECE)):  # whole lines, so that none is quoted by halves
         yield piece + _FROM.sub(rb">\1", lines.replace(b"\r\n", b"\n"))
         piece = b""
-    yield piece + b"\n"
+        unfinished = b"" if lines.endswith(b"\n") else b"\n"  # the last line of a chunk (RFC 3030) may have no end
+    yield piece + unfinished + b"\n"
 
 
 class CapturingStore(Tee):
-    """Takes the messages of one session for the capture as well: kept and entered, or neither."""
+    """Stores the messages of one session and passes them on: both or neither."""
 
     __slots__ = ("_capture", "_error", "_in_memory", "_octets", "_spool")
 
@@ -191,10 +193,10 @@ class CapturingStore(Tee):
         self._spool: tempfile.SpooledTemporaryFile[bytes] | None = None
         self._octets = self._in_memory = 0  # of the message under way
         self._error: OSError | None = None
-        """Why it cannot be kept; there is time to say so when it ends."""
+        """Why it cannot be stored; raised when the message ends."""
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
-        with self._kept(io.BytesIO(unstuff(data[:end]))):
+        with self._stored(io.BytesIO(unstuff(data[:end]))):
             self.store.whole(data, end, recipients)
 
     def piece(self, octets: bytes) -> None:
@@ -205,13 +207,13 @@ class CapturingStore(Tee):
             except OSError as error:
                 self._error = error
                 self._drop()
-                self._capture.tell(error)
+                self._capture.report(error)
 
     def ended(self, recipients: int) -> None:
         try:
             if self._error is not None:
                 raise self._error
-            with self._kept(self._spool or io.BytesIO()):
+            with self._stored(self._spool or io.BytesIO()):
                 self.store.ended(recipients)
         finally:
             self._error = None
@@ -222,8 +224,8 @@ class CapturingStore(Tee):
         self._error = None
         self._drop()
 
-    def _kept(self, message: IO[bytes]) -> "AbstractContextManager[None]":
-        return self._capture.kept(message, self._envelope.sender or b"", self._envelope.recipients)
+    def _stored(self, message: IO[bytes]) -> "AbstractContextManager[None]":
+        return self._capture.stored(message, self._envelope.sender or b"", self._envelope.recipients)
 
     def _spool_piece(self, octets: bytes) -> None:
         capture = self._capture
@@ -231,7 +233,7 @@ class CapturingStore(Tee):
             self._spool = tempfile.SpooledTemporaryFile()  # noqa: SIM115  (until the message ends)
         self._octets += len(octets)
         if capture.max_octets is not None and self._octets > capture.max_octets:
-            raise OSError(errno.EFBIG, "a message is larger than all that may be kept")
+            raise OSError(errno.EFBIG, "a message is larger than the capture limit")
         if self._octets == self._in_memory + len(octets):  # all of it so far is in memory
             if self._octets <= _IN_MEMORY and capture.spooled + len(octets) <= _ALL_IN_MEMORY:
                 self._in_memory += len(octets)
@@ -249,11 +251,11 @@ class CapturingStore(Tee):
         self._leave_memory()
         self._octets = 0
         if self._spool is not None:
-            with suppress(OSError):  # of what is still buffered, and thrown away
+            with suppress(OSError):  # of buffered octets that are discarded anyway
                 self._spool.close()
             self._spool = None
 
 
 def _clean(text: bytes) -> bytes:
-    """Nothing of an address can begin a header of its own: the session lets no line end through, and no NUL is kept."""
+    """An address cannot begin a header field: no line end and no NUL is written."""
     return text.translate(None, b"\r\n\0")

@@ -1,17 +1,17 @@
-"""What a session needs of whatever keeps its messages.
+"""What a session needs from the store of its messages.
 
-Gives     `Store`: the ledger's side of a session, or what captures, bounces or watches messages on their way to it
-Not here  what is kept (ledger, capture), and the sessions that bring it (listen)
+Gives     `Store`: a session's part of the ledger, or a tee in front of it that captures or bounces messages
+Not here  what is stored (ledger, capture), the sessions (listen)
 """
 
 from typing import Protocol
 
-from trafficgen.protocol.smtp.framing import Receiver
+from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.sink.store.ledger import Receipt
 
 
 class Store(Receiver, Protocol):
-    """Where the messages of one session go, and how to say later that one was never answered."""
+    """Where the messages of one session go."""
 
     @property
     def receipt(self) -> Receipt: ...

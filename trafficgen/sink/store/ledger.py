@@ -1,10 +1,10 @@
-"""What arrived, message by message: the receiving half of the proof.
+"""What was received, message by message: the receiving half of the comparison with what was sent.
 
 Takes     messages as a session receives them, whole or in pieces
 Gives     for every run, how many recipients got each message, when, and which bodies were damaged; with a file, a line
-          for every message, there before the message is answered
-Fails     OSError when the file's disk is full, said once, and nothing is entered; mail without a mark of ours is
-          counted as `unmarked`
+          for every message, written before the message is answered
+Fails     OSError when the disk is full, reported once, and nothing is entered; mail without our trace header is counted
+          as `unmarked`
 Cost      two finds, one CRC and one entry a message, 0.9 to 1.1 µs more with a file (benchmarks/sink.py); everything
           else in bulk
 
@@ -34,31 +34,31 @@ __all__ = ["Ledger", "Receipt", "Received", "SessionReceiver"]
 _ENTRY: Final = struct.Struct(f"<{trace_header.VALUE_OCTETS}s?IqI")
 _COLUMNS: Final = np.dtype(
     [
-        ("mark", "u1", trace_header.VALUE_OCTETS),
+        ("trace", "u1", trace_header.VALUE_OCTETS),
         ("damaged", "?"),
         ("recipients", "<u4"),
         ("taken", "<i8"),
         ("digest", "<u4"),
     ]
 )
-"""An entry, as it is kept until it is counted."""
+"""An entry, as it is held until it is counted."""
 
-_MOST_KEPT: Final = 8192
-_NO_MARK: Final = b" " * trace_header.VALUE_OCTETS
+_MAX_HELD: Final = 8192
+_NO_TRACE: Final = b" " * trace_header.VALUE_OCTETS
 _HEADER_OCTETS: Final = len(trace_header.HEADER)
 _LINE: Final = b"\r\n" + trace_header.HEADER
 _NO_SESSION: Final = b"00000000"
 
 
 class Receipt(NamedTuple):
-    """What was entered: enough to say later that nobody was told."""
+    """What was entered: enough to note later that the message was never answered."""
 
     value: bytes
     recipients: int
 
 
 class Ledger:
-    """All arrivals of one sink; with a path also on disk. Use `close` at the end."""
+    """All messages received by one sink; with a path also on disk. Call `close` at the end."""
 
     def __init__(
         self, path: Path | None = None, say: Callable[[str], None] = lambda _words: None, *, names: bool = False
@@ -69,29 +69,29 @@ class Ledger:
         self.octets = 0
         self._file = LedgerFile(path, self._count) if path is not None else None
         self._say = say
-        self._full_at = -1  # messages taken when it was last said that there is no room
+        self._full_at = -1  # messages accepted when the last error was reported
         self._sessions = 0
-        self._last, self._last_recipients = _NO_MARK, 0
+        self._last, self._last_recipients = _NO_TRACE, 0
         self._runs = Runs()
         # Without a file, what was not counted yet; with one, its lines say it.
-        self._entries = bytearray(_MOST_KEPT * _ENTRY.size)
-        self._kept = 0
+        self._entries = bytearray(_MAX_HELD * _ENTRY.size)
+        self._waiting = 0
         self._unanswered: list[Receipt] = []
 
     @property
     def unmarked(self) -> int:
-        """Messages that are not ours."""
+        """Messages without our trace header."""
         self._fold()
         return self._runs.unmarked
 
     def arrivals(self, run_id: str) -> Received:
-        """What arrived of this run; empty when nothing did."""
+        """What was received of this run; empty when nothing was."""
         self._fold()
         return self._runs.of(run_id)
 
     @property
     def runs(self) -> list[str]:
-        """All runs of which something arrived."""
+        """All runs of which something was received."""
         self._fold()
         return self._runs.ids
 
@@ -102,7 +102,7 @@ class Ledger:
             self._file = None
 
     def session(self) -> bytes:
-        """A name for a new session in the file: eight digits, each its own for a long time."""
+        """An id for a new session in the file: eight digits, repeated after a hundred million."""
         self._sessions = (self._sessions + 1) % 10**8
         return b"%08d" % self._sessions
 
@@ -115,21 +115,21 @@ class Ledger:
         session: bytes = _NO_SESSION,
         digest: int = 0,
     ) -> None:
-        """A message is taken: its mark, whether its body is not what that says, who got it (`trace_header.digest`)."""
+        """Enter an accepted message: its trace header, whether the body differs from it, `trace_header.digest`."""
         if self._file is not None:
-            # Nothing that a stranger sent gets into the file but letters and digits.
-            shown = value if value is _NO_MARK or value.replace(b" ", b"", 2).isalnum() else _NO_MARK
+            # Of what a peer sent, only letters and digits get into the file.
+            shown = value if value is _NO_TRACE or value.replace(b" ", b"", 2).isalnum() else _NO_TRACE
             kind = b"!" if damaged else b"+"
             try:
                 self._file.write(b"%b %b %b %04d %08x %019d\n" % (shown, kind, session, recipients, digest, now_ns()))
             except OSError as error:
-                self._tell(error, self._file)
+                self._report(error, self._file)
                 raise
         else:
-            if self._kept == _MOST_KEPT:
+            if self._waiting == _MAX_HELD:
                 self._fold()
-            _ENTRY.pack_into(self._entries, self._kept * _ENTRY.size, value, damaged, recipients, now_ns(), digest)
-            self._kept += 1
+            _ENTRY.pack_into(self._entries, self._waiting * _ENTRY.size, value, damaged, recipients, now_ns(), digest)
+            self._waiting += 1
         self._last = value
         self._last_recipients = recipients
         self.received += 1
@@ -141,34 +141,34 @@ class Ledger:
         return Receipt(self._last, self._last_recipients)
 
     def unanswered(self, receipt: Receipt, session: bytes) -> None:
-        """The reply to this message will never be sent: a second copy is the sender's right (RFC 1047)."""
+        """The reply to this message will never be sent, so the sender may send it again (RFC 1047)."""
         if self._file is not None:
-            shown = receipt.value if trace_header.parse(receipt.value) else _NO_MARK
+            shown = receipt.value if trace_header.parse(receipt.value) else _NO_TRACE
             try:
                 self._file.write(b"%b ~ %b %04d %08x %019d\n" % (shown, session, receipt.recipients, 0, now_ns()))
             except OSError as error:
-                self._tell(error, self._file)  # a second copy will have no explanation, here as there
+                self._report(error, self._file)  # a second copy will then count as a duplicate
         else:
             self._unanswered.append(receipt)
-            if len(self._unanswered) == _MOST_KEPT:
+            if len(self._unanswered) == _MAX_HELD:
                 self._fold()
 
-    def _tell(self, error: OSError, file: LedgerFile) -> None:
+    def _report(self, error: OSError, file: LedgerFile) -> None:
         if self._full_at != self.received:
             self._full_at = self.received
-            words = (error.strerror or str(error)).lower()
-            self._say(f'error: cannot write the ledger "{file.path}": {words}; messages are answered 452')
+            text = (error.strerror or str(error)).lower()
+            self._say(f'error: cannot write the ledger "{file.path}": {text}; messages are answered 452')
 
     def _fold(self) -> None:
-        """Count what was collected."""
+        """Count the entries held."""
         if self._file is not None:
             self._file.pass_on()
             return
-        if self._kept:
-            entries = np.frombuffer(self._entries, _COLUMNS, self._kept)
-            self._kept = 0
+        if self._waiting:
+            entries = np.frombuffer(self._entries, _COLUMNS, self._waiting)
+            self._waiting = 0
             digests = entries["digest"] if self.names else None
-            self._runs.enter(entries["mark"], entries["recipients"], entries["damaged"], entries["taken"], digests)
+            self._runs.enter(entries["trace"], entries["recipients"], entries["damaged"], entries["taken"], digests)
         unanswered, self._unanswered = self._unanswered, []
         for receipt in unanswered:
             self._runs.unanswered(receipt.value, receipt.recipients)
@@ -192,7 +192,7 @@ class Ledger:
 
 
 def _number(hexadecimal: bytes) -> int:
-    """-1 for what is none. Cheaper than making digits of the other side (benchmarks/sink.py)."""
+    """-1 for anything else. Cheaper than formatting the other number (benchmarks/sink.py)."""
     try:
         return int(hexadecimal, 16)
     except ValueError:
@@ -200,9 +200,9 @@ def _number(hexadecimal: bytes) -> int:
 
 
 class SessionReceiver:
-    """Puts the pieces of one session's messages together for the ledger; holds a line of a header at most.
+    """Reads the messages of one session for the ledger; holds one header line at most.
 
-    The trace header is found wherever it stands in a header block of any size: behind what servers put in front of it.
+    The trace header is found anywhere in a header block of any size: servers put their own fields in front of it.
     """
 
     __slots__ = ("_crc", "_held", "_in_body", "_ledger", "_names", "_octets", "_session", "_value", "envelope")
@@ -212,7 +212,7 @@ class SessionReceiver:
         self._session = ledger.session()
         self._names = ledger.names
         self.envelope: ServerSession | None = None
-        """Who the recipients are; without it nobody knows."""
+        """The session, for its recipients; None: no digest is entered."""
         self._held: bytes
         self._value: bytes
         self._in_body: bool
@@ -221,12 +221,12 @@ class SessionReceiver:
         self._begin()
 
     def leave(self) -> None:
-        """The session is over."""
+        """The session has ended."""
         self.envelope = None
 
     def whole(self, data: bytes, end: int, recipients: int) -> None:
         """A message that came in one piece, `data[:end]`, still dot-stuffed."""
-        value, damaged = _NO_MARK, False
+        value, damaged = _NO_TRACE, False
         header_end = find(data, b"\r\n\r\n", 0, end) + 4
         if header_end < 4:
             header_end = end  # header and nothing else
@@ -236,7 +236,7 @@ class SessionReceiver:
             if crc32(memoryview(data)[header_end:end]) != _number(value[30:]):
                 # Stuffed dots are rare, so looking for them waits until the CRC asks.
                 damaged = b"%08x" % crc32(unstuff(data[:end]).partition(b"\r\n\r\n")[2]) != value[30:]
-                value = value.ljust(trace_header.VALUE_OCTETS)  # a mark that is cut off ends up here, too
+                value = value.ljust(trace_header.VALUE_OCTETS)  # a trace header that is cut off ends up here, too
         digest = 0
         if self._names and self.envelope is not None:
             names = self.envelope.recipients
@@ -249,14 +249,14 @@ class SessionReceiver:
         self._octets += len(octets)
         if not self._in_body:
             self._read_header(octets)
-        elif self._value is not _NO_MARK:  # otherwise there is nothing to hold the body against
+        elif self._value is not _NO_TRACE:  # otherwise there is nothing to compare the body with
             self._crc = crc32(octets, self._crc)
 
     def _read_header(self, octets: bytes) -> None:
         text = self._held + octets
         # An empty first line ends the header: what is held at the beginning is the line end before it.
         end = find(text, b"\r\n\r\n")
-        if self._value is _NO_MARK and (found := find(text, _LINE, 0, end if end >= 0 else len(text))) >= 0:
+        if self._value is _NO_TRACE and (found := find(text, _LINE, 0, end if end >= 0 else len(text))) >= 0:
             value = text[found + len(_LINE) :][: trace_header.VALUE_OCTETS]
             if end < 0 and len(value) < trace_header.VALUE_OCTETS:
                 self._held = text[found:]
@@ -272,7 +272,7 @@ class SessionReceiver:
     def ended(self, recipients: int) -> None:
         """The message is complete."""
         value = self._value
-        damaged = value is not _NO_MARK and b"%08x" % self._crc != value[30:]
+        damaged = value is not _NO_TRACE and b"%08x" % self._crc != value[30:]
         digest = trace_header.digest(self.envelope.recipients) if self._names and self.envelope is not None else 0
         self._ledger.enter(value, damaged, self._octets, recipients, self._session, digest)
         self._begin()
@@ -284,14 +284,14 @@ class SessionReceiver:
     def _begin(self) -> None:
         """Ready for another message."""
         self._held = b"\r\n"  # as if a line had just ended
-        self._value = _NO_MARK  # of the trace header, once it is there
+        self._value = _NO_TRACE  # of the trace header, once it is there
         self._in_body = False
         self._crc = 0
         self._octets = 0
 
     @property
     def receipt(self) -> Receipt:
-        """Of the message that was just taken."""
+        """Of the message accepted last."""
         return self._ledger.receipt
 
     def unanswered(self, receipt: Receipt) -> None:

@@ -1,8 +1,8 @@
-"""Somebody who sees every message of a session on its way into its store.
+"""A store in front of another that sees every message of a session.
 
-Takes     a store, and the session once it is there
+Takes     a store, and the session once it has begun
 Gives     a store that passes everything on
-Not here  what is done with what was seen (capture, returns)
+Not here  what is done with the messages (capture, bounces)
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Tee:
-    """Implements `server.Store`. `session` has the envelope; set it before anything comes."""
+    """Implements `Store`. `session` has the envelope; set it before the first octet arrives."""
 
     __slots__ = ("session", "store")
 

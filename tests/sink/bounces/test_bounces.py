@@ -34,7 +34,7 @@ def api_of(sink: SinkProcess) -> RemoteSink:
 
 def tally(api: RemoteSink, enough: Callable[[dict[str, int]], bool]) -> dict[str, int]:
     """What the sink says of its reports, as soon as it is enough."""
-    while not enough(counts := api.totals()["returns"]):
+    while not enough(counts := api.totals()["reports"]):
         pass
     return dict(counts)
 
@@ -155,25 +155,25 @@ def test_a_server_that_is_not_there_holds_nobody_up() -> None:
 @pytest.mark.parametrize(("octets", "most"), [(1, MAX_WAITING), (MAX_WAITING_OCTETS // 10, 10)])
 def test_what_waits_has_a_limit(octets: int, most: int) -> None:
     async def fill() -> BounceSender:
-        postman = BounceSender(Route("nobody", ()), said.append)
+        bounce_sender = BounceSender(Route("nobody", ()), said.append)
         for _ in range(most + 7):
-            postman.post(OutgoingReport(b"me@a.test", bytes, octets))
-        return postman
+            bounce_sender.post(OutgoingReport(b"me@a.test", bytes, octets))
+        return bounce_sender
 
     said: list[str] = []
-    postman = asyncio.run(fill())
-    assert (postman.waiting, postman.tally.dropped, len(said)) == (most, 7, 1)
+    bounce_sender = asyncio.run(fill())
+    assert (bounce_sender.waiting, bounce_sender.counts.dropped, len(said)) == (most, 7, 1)
 
 
 def test_a_report_counts_with_all_that_it_holds() -> None:
     shipped = Destinations(read(DEFAULT_PROFILE), (), 1, kumo=False, limits=Limits())
 
     async def answer() -> OutgoingReport:
-        postman = BounceSender(Route("nobody", ()), print)
-        returns = Bounces(BouncePlan(TcpTarget("127.0.0.1", 25), 1.0), postman, lambda: shipped, 1)
+        bounce_sender = BounceSender(Route("nobody", ()), print)
+        bounces = Bounces(BouncePlan(TcpTarget("127.0.0.1", 25), 1.0), bounce_sender, lambda: shipped, 1)
         recipient, words = b"x@b.test", b"ORCPT=rfc822;" + b"y" * 1900
-        returns.answer(returns.draw([recipient]), b"me@a.test", b"Subject: x\r\n", {recipient: words})
-        return postman._queue.get_nowait()
+        bounces.answer(bounces.draw([recipient]), b"me@a.test", b"Subject: x\r\n", {recipient: words})
+        return bounce_sender._queue.get_nowait()
 
     assert asyncio.run(answer()).octets > 1900
 

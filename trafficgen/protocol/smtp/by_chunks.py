@@ -1,12 +1,11 @@
-"""The client's side with CHUNKING (RFC 3030): a message is one BDAT, and several are on their way at once.
+"""Hand over by BDAT (RFC 3030): a message is one chunk, and several are on their way at once.
 
     > MAIL RCPT… BDAT n LAST, n octets   > RSET MAIL RCPT… BDAT n LAST, n octets   > …   > EHLO (or QUIT)
     < < <                                < < < <                                   < …   <
 
-Takes     what `client` takes; the server has to offer CHUNKING and PIPELINING, or everything is as in `client`
+Takes     what `handover` takes; the server has to offer CHUNKING and PIPELINING
 Gives     up to `SessionOptions.chunks` messages a session between their first octet and their last reply
 Fails     never because of a peer
-Not here  the opening, replies, what a refusal means (client)
 
 BDAT needs no 354 first, so the next message can be written before the last one is answered: one write and one read for
 several messages. RSET before each keeps them apart, whatever became of the one before (RFC 3030 section 2 wants it
@@ -23,21 +22,15 @@ from collections import deque
 from collections.abc import Collection
 from typing import Final
 
+from mboxgen.enums import table_of
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp.client import UNEXPECTED, ClientSession
 from trafficgen.protocol.smtp.dots import unstuff
-from trafficgen.protocol.smtp.interfaces import (
-    ROW,
-    Buffer,
-    Extensions,
-    SessionAccount,
-    SessionOptions,
-    Source,
-    WireMessage,
-    Work,
-)
+from trafficgen.protocol.smtp.handover import COMMON, QUIT, RSET, UNEXPECTED, Handover, SessionLife
+from trafficgen.protocol.smtp.interfaces import ROW, Buffer, Extensions, WireMessage, Work
+from trafficgen.protocol.smtp.opening import hello_line
 from trafficgen.protocol.smtp.replies import Reply
-from trafficgen.protocol.smtp.reply_cache import RECIPIENT_OK, ReplyCache
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.protocol.smtp.steps import RECIPIENT_OK
 
 GROUP: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)
 """The replies due to a message of one recipient before another."""
@@ -46,59 +39,50 @@ LAST: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.EHLO)
 
 _DATA: Final = len(b"DATA\r\n")
 _DOT: Final = len(b".\r\n")
-_QUIT: Final = b"QUIT\r\n"
 
 
-class ChunkingSession(ClientSession):
-    """One session. `message` is the one whose replies are due first; `_behind` are written, in this order."""
+class ByChunks(Handover):
+    """The message at work is the one whose replies are due first; `_behind` are written, in this order."""
 
     __slots__ = ("_behind", "_between", "_last", "_single")
 
-    def __init__(self, source: Source, account: SessionAccount, options: SessionOptions, cache: ReplyCache) -> None:
-        super().__init__(source, account, options, cache)
+    several = True
+
+    def __init__(self, session: SessionLife, cache: ReplyCache) -> None:
+        super().__init__(session, cache)
         self._behind: deque[tuple[Work, int]] = deque()  # and when they were written
         self._single = False  # every message of the batch has one recipient, and the next reply is one to EHLO at last
         # No message has so many recipients: what is learnt here is never taken for replies to DATA.
         self._between, self._last = cache.of(0), cache.of(-1)
 
     @property
-    def _at_work(self) -> int:
-        return super()._at_work + len(self._behind)
-
-    @property
-    def _in_chunks(self) -> bool:
-        return self._extensions.chunking and self._extensions.pipelining and self._options.pipelining
+    def behind(self) -> int:
+        return len(self._behind)
 
     # -- octets out -------------------------------------------------------------------------------------
 
-    def _open_transaction(self, now_ns: int, out: list[Buffer], *, reset: bool = False) -> None:
-        """Write a batch, of which `message` is the first."""
-        if not self._in_chunks:
-            super()._open_transaction(now_ns, out, reset=reset)
-            return
-        assert self.message is not None
-        behind, most = self._behind, self._options.chunks - 1
-        self._start_ns = self._sent_ns = self.waiting_since_ns = now_ns
-        self.busy = self.served = True
-        self._write_chunk(self.message, out)
-        self._single = self.message.recipients == 1
-        while len(behind) < most and (self._left < 0 or self._left > len(behind)):
-            if (work := self._take(now_ns)) is None:
+    def open(self, now_ns: int, out: list[Buffer], *, reset: bool = False) -> None:
+        """Write a batch, of which the message at work is the first. A batch before it has ended in EHLO."""
+        at, session, conversation = self._transaction, self._session, self._conversation
+        assert at.message is not None
+        behind, most, take = self._behind, session.options.chunks - 1, session.source.take
+        at.start_ns = at.sent_ns = conversation.waiting_since_ns = now_ns
+        session.busy = session.served = True
+        self._write_chunk(at.message, out)
+        self._single = at.message.recipients == 1
+        while len(behind) < most and (session.left < 0 or session.left > len(behind)):
+            if (work := take(now_ns)) is None:
                 break
-            self._pending.append(Phase.RSET)
-            self._write_chunk(work[0], out, b"RSET\r\n")
+            conversation.pending.append(Phase.RSET)
+            self._write_chunk(work[0], out, RSET)
             self._single = self._single and work[0].recipients == 1
             behind.append((work, now_ns))
-        if self._left == len(behind):
+        if session.left == len(behind):
             self._single = False
-            self._write(Phase.QUIT, _QUIT, now_ns, out)
+            conversation.write(Phase.QUIT, QUIT, now_ns, out)
         else:
-            self._write(Phase.EHLO, self._ehlo, now_ns, out)
-        self._group = self._single and self._reader.empty
-
-    @property
-    def _ehlo(self) -> bytes:
-        return b"EHLO %s\r\n" % self._options.ehlo_name
+            conversation.write(Phase.EHLO, hello_line(Phase.EHLO, session.options), now_ns, out)
+        self.group = self._single and conversation.reader.empty
 
     def _write_chunk(self, message: WireMessage, out: list[Buffer], before: bytes = b"") -> None:
         command = b"%b%bBDAT %d LAST\r\n" % (before, self._envelope(message)[:-_DATA], message.octets)
@@ -107,30 +91,34 @@ class ChunkingSession(ClientSession):
             out += (command + head, body, tail[:-_DOT])
         else:  # a chunk is sent as it is: what was stuffed for DATA is undone
             out += (command, unstuff(b"".join((head, body, tail))[:-_DOT]))
-        self._pending.extend((Phase.MAIL, *[Phase.RCPT] * message.recipients, Phase.END_OF_DATA))
+        self._conversation.pending.extend((Phase.MAIL, *[Phase.RCPT] * message.recipients, Phase.END_OF_DATA))
 
-    def _octets_due(self) -> list[int]:
-        if not self._in_chunks:
-            return super()._octets_due()
+    def octets_due(self) -> list[int]:
+        at_work = self._transaction.message
         messages = [work[0] for work, _ in self._behind]
         octets: list[int] = []
-        for message in messages if self.message is None else [self.message, *messages]:
-            if message is not self.message:
-                octets.append(len(b"RSET\r\n"))
+        for message in messages if at_work is None else [at_work, *messages]:
+            if message is not at_work:
+                octets.append(len(RSET))
             octets += map(len, self._envelope(message)[:-_DATA].splitlines(keepends=True))
             octets.append(len(b"BDAT %d LAST\r\n" % message.octets) + message.octets)
-        return [*octets, len(_QUIT if Phase.QUIT in self._pending else self._ehlo)]
+        last = QUIT if Phase.QUIT in self._conversation.pending else hello_line(Phase.EHLO, self._session.options)
+        return [*octets, len(last)]
 
     # -- octets in --------------------------------------------------------------------------------------
 
     def feed(self, data: bytes, now_ns: int) -> Collection[Buffer]:
-        if not self._in_chunks:
-            return super().feed(data, now_ns)
-        if self._group and (times := self._count_accepted(data)):
+        if self.group and (times := self._count_accepted(data)):
             return self._accept(times, now_ns)
-        out = self._read(data, now_ns)
+        conversation = self._conversation
+        learn = self._learn if self.group else None
+        self.group = False
+        out = conversation.read(self._session, data, now_ns, learn)
         # Whole messages again, after a read that ended within one?
-        self._group = self._single and self._reader.empty and len(self._pending) == len(GROUP) * self._at_work > 0
+        messages = len(self._behind) + (self._transaction.message is not None)
+        self.group = (
+            self._single and conversation.reader.empty and len(conversation.pending) == len(GROUP) * messages > 0
+        )
         return out
 
     def _count_accepted(self, data: bytes) -> int:
@@ -143,39 +131,36 @@ class ChunkingSession(ClientSession):
 
     def _accept(self, times: int, now_ns: int) -> list[Buffer]:
         """The hot path: as many messages as this are accepted, all replies as hoped (benchmarks/peers.py)."""
-        behind, pending = self._behind, self._pending
+        at, session, conversation = self._transaction, self._session, self._conversation
+        behind, pending = self._behind, conversation.pending
         out: list[Buffer] = []
-        self.waiting_since_ns = now_ns
-        self._recipients = 1
+        conversation.waiting_since_ns = now_ns
+        at.recipients = 1
         if times > len(behind):  # the batch is complete, and nothing that it says can be doubted any more
             pending.clear()
-            self._let_go(doubtful=False)
+            conversation.let_go(doubtful=False)
             self._between.hits += times - 1
             self._last.hits += 1
-            assert self.message is not None
-            for (message, due_ns), sent_ns in (((self.message, self._due_ns), self._start_ns), *behind):
-                self._enter(
-                    ROW(message.number, 0, message.domain, due_ns, sent_ns, -1, sent_ns, now_ns, message.octets)
-                )
-            self._left -= len(behind) if self._left > 0 else 0
+            assert at.message is not None
+            enter = session.account.rows.frombytes
+            for (message, due_ns), sent_ns in (((at.message, at.due_ns), at.start_ns), *behind):
+                enter(ROW(message.number, 0, message.domain, due_ns, sent_ns, -1, sent_ns, now_ns, message.octets))
+            session.left -= len(behind) if session.left > 0 else 0
             behind.clear()
-            self.message = None
-            self._go_on(now_ns, out, reset=False)
+            at.message = None
+            session.go_on(now_ns, out, reset=False)
             return out
         self._between.hits += times
         for _ in range(len(GROUP) * times):
             pending.popleft()
         for _ in range(times):
-            self._finish(Outcome.ACCEPTED, now_ns)
+            self.finish(Outcome.ACCEPTED, now_ns)
             self._turn_to(*behind.popleft())
-            self._recipients = 1
-        self._recipients = 0
+            at.recipients = 1
+        at.recipients = 0
         return out
 
     def _learn(self, data: bytes, replies: list[Reply]) -> None:
-        if not self._in_chunks:
-            super()._learn(data, replies)
-            return
         due, size = len(self._behind) + 1, len(GROUP)
         if len(replies) != size * due or not _same_extensions(replies[-1]):
             return
@@ -184,46 +169,36 @@ class ChunkingSession(ClientSession):
         between = b"".join(lines[: sum(len(reply.lines) for reply in first)]) if due > 1 else b""
         tail = b"".join(lines[-sum(len(reply.lines) for reply in last) :])
         if data == between * (due - 1) + tail and _accepted(first) and _accepted(last):
+            account = self._session.account
             if due > 1:
-                self._between.learn(between, first, self._account, GROUP)
-            self._last.learn(tail, last, self._account, LAST)
+                self._between.learn(between, first, account, GROUP)
+            self._last.learn(tail, last, account, LAST)
 
     def _on_greeted_again(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if _same_extensions(reply):
-            self._go_on(now_ns, out, reset=False)
+            self._session.go_on(now_ns, out, reset=False)
         else:
-            self._lose(Phase.EHLO, UNEXPECTED, reply, now_ns)
+            self._session.lose(Phase.EHLO, UNEXPECTED, reply, now_ns)
 
-    # -- a message ends ---------------------------------------------------------------------------------
+    # -- the next message -------------------------------------------------------------------------------
 
-    def _go_on(self, now_ns: int, out: list[Buffer], *, reset: bool) -> None:
+    def turn(self, now_ns: int) -> bool:
         if self._behind:
             self._turn_to(*self._behind.popleft())
-        elif not (self._in_chunks and self._pending):
-            super()._go_on(now_ns, out, reset=reset)
+            return True
+        return bool(self._conversation.pending)
 
     def _turn_to(self, work: Work, written_ns: int) -> None:
-        self._assign(work, written_ns, rode_along=True)
-        self._sent_ns = written_ns
+        self._session.assign(work, written_ns)
+        self._transaction.sent_ns = written_ns
 
-    # -- the session ends -------------------------------------------------------------------------------
-
-    def _end(
-        self,
-        reason: str,
-        example: str,
-        now_ns: int,
-        phase: Phase | None = None,
-        *,
-        unsent: int = 0,
-        in_order: bool = True,
-    ) -> None:
-        sent = self._ends_sent(unsent)
-        super()._end(reason, example, now_ns, phase, unsent=unsent, in_order=in_order)
+    def end_behind(self, sent: int, now_ns: int) -> None:
         while self._behind:
-            sent -= 1
             self._turn_to(*self._behind.popleft())
-            self._finish(Outcome.IN_DOUBT if sent > 0 else Outcome.FAILED, now_ns)
+            self.finish(Outcome.IN_DOUBT if sent > 0 else Outcome.FAILED, now_ns, hold=False)
+            sent -= 1
+
+    answers = table_of([*COMMON, Phase.EHLO], {**COMMON, Phase.EHLO: _on_greeted_again})
 
 
 def _accepted(replies: list[Reply]) -> bool:

@@ -1,12 +1,12 @@
-"""The judge of one session: limits, local parts, response table and faults, in that order.
+"""The policy of a sink: limits, local parts, response table and faults, in that order.
 
-Takes     what a session asks (`smtp.judging.Judge`)
-Gives     the first reason to answer otherwise; faults come on top of whatever the rest decides
+Takes     commands and messages of sessions (`policy_hooks.PolicyHooks`)
+Gives     the first reason to refuse or delay; faults are added to whatever the rest decides
 Cost      with limits and a table at the end of data, two dictionary look-ups and two `pop`s a message
-Not here  what the table says (responses), what is drawn (destinations, faults), what is remembered (limits, tries)
+Not here  the response table (responses), drawing (destinations, faults), state (limits, attempts)
 
-The order at the end of data is that of KumoMTA's sink: local parts that ask for an outcome, then chance. Of several
-recipients the first that is refused decides for all, in SMTP; in LMTP each has its own answer.
+The order at the end of data is that of KumoMTA's sink: local parts that request an outcome, then chance. Of several
+recipients the first that is refused decides for all in SMTP; in LMTP each has its own decision.
 """
 
 import sys
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.clock import now_ns
-from trafficgen.protocol.smtp.policy_hooks import Answer, SessionStage
+from trafficgen.protocol.smtp.policy_hooks import Decision, SessionStage
 from trafficgen.sink.policy import faults as fault_table
 from trafficgen.sink.policy.attempts import Attempts, Greylist
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
@@ -33,27 +33,27 @@ _MAIL, _RCPT, _DATA = (
     SessionStage.DATA,
 )  # an enum's member costs more than a module's name
 
-PEACEFUL: Final = Responses(ResponseProfile(0, 0, (), ()), {})
-"""Nobody refuses anything."""
+ACCEPT_ALL: Final = Responses(ResponseProfile(0, 0, (), ()), {})
+"""Nothing is refused."""
 
-_TEMPFAIL: Final = Answer(reply=b"400 tempfail requested\r\n")
-_PERMFAIL: Final = Answer(reply=b"500 permfail requested\r\n")
-_CONNECTIONS: Final = Answer(reply=b"421 4.7.0 too many connections from your address\r\n")
-_CLIENT_RATE: Final = Answer(reply=b"421 4.7.0 too many messages from your address, come back later\r\n")
-_SESSION_FULL: Final = Answer(reply=b"421 4.7.0 too many messages in this session\r\n")
-_DOMAIN_RATE: Final = Answer(reply=b"451 4.7.1 this domain gets too many messages at the moment\r\n")
-_RECIPIENTS: Final = Answer(reply=b"452 4.5.3 too many recipients\r\n")
-_TOO_BIG: Final = Answer(reply=b"552 5.3.4 message too big\r\n")
-_FULL: Final = Answer(reply=b"452 4.3.1 no space left for messages\r\n")
-_ATTEMPTS: Final = Answer(reply=b"451 4.2.0 not yet, try again\r\n")
-_GREYLISTED: Final = Answer(reply=b"451 4.7.1 greylisted, try again later\r\n")
+_TEMPFAIL: Final = Decision(reply=b"400 tempfail requested\r\n")
+_PERMFAIL: Final = Decision(reply=b"500 permfail requested\r\n")
+_CONNECTIONS: Final = Decision(reply=b"421 4.7.0 too many connections from your address\r\n")
+_CLIENT_RATE: Final = Decision(reply=b"421 4.7.0 too many messages from your address, come back later\r\n")
+_SESSION_FULL: Final = Decision(reply=b"421 4.7.0 too many messages in this session\r\n")
+_DOMAIN_RATE: Final = Decision(reply=b"451 4.7.1 this domain gets too many messages at the moment\r\n")
+_RECIPIENTS: Final = Decision(reply=b"452 4.5.3 too many recipients\r\n")
+_TOO_BIG: Final = Decision(reply=b"552 5.3.4 message too big\r\n")
+_FULL: Final = Decision(reply=b"452 4.3.1 no space left for messages\r\n")
+_ATTEMPTS: Final = Decision(reply=b"451 4.2.0 not yet, try again\r\n")
+_GREYLISTED: Final = Decision(reply=b"451 4.7.1 greylisted, try again later\r\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """Everything a policy is made of."""
+class PolicyConfig:
+    """What a policy is made of."""
 
-    responses: Responses = PEACEFUL
+    responses: Responses = ACCEPT_ALL
     limits: Limits = field(default_factory=Limits)
     faults: tuple[SinkFault, ...] = ()
     suffixes: tuple[str, ...] = ()
@@ -62,52 +62,52 @@ class Terms:
 
 
 class Policy:
-    """What all sessions of a sink share. `storage_full` is asked before a message is taken."""
+    """What all sessions of a sink share. `storage_full` is called before a message is accepted."""
 
     def __init__(
-        self, terms: Terms, *, clock: Callable[[], int] = now_ns, storage_full: Callable[[], bool] | None = None
+        self, config: PolicyConfig, *, clock: Callable[[], int] = now_ns, storage_full: Callable[[], bool] | None = None
     ) -> None:
         self.clock = clock
         self.storage_full = storage_full
-        self.limits = terms.limits
-        self.clients = Clients(terms.limits.client_rate)
+        self.limits = config.limits
+        self.clients = Clients(config.limits.client_rate)
         self.attempts = Attempts()
         self.greylist = Greylist()
-        self._listed = terms.faults
-        self.replace(terms)
+        self._listed = config.faults
+        self.replace(config)
 
-    def replace(self, terms: Terms) -> None:
-        """Another table from now on, in open sessions too. Limits and faults stay, and what is remembered."""
-        self.terms = terms
+    def replace(self, config: PolicyConfig) -> None:
+        """Use another response table from now on, in open sessions too. Limits, faults and state stay."""
+        self.config = config
         self.destinations = Destinations(
-            terms.responses, terms.suffixes, terms.seed, kumo=terms.kumo_odds, limits=self.limits
+            config.responses, config.suffixes, config.seed, kumo=config.kumo_odds, limits=self.limits
         )
         self.stages = self.destinations.stages
         self.domains_limited = self.destinations.limited
-        # Looked at with every command: a set of enum members costs a call to hash one.
+        # Read for every command: looking a member up in a set of enum members costs a call of its hash.
         default = self.destinations.default.stages
         self.default_at_connect, self.default_at_helo = SessionStage.CONNECT in default, SessionStage.HELO in default
         self.default_at_mail = SessionStage.MAIL in default
         self.chance_at_rcpt, self.chance_at_data = SessionStage.RCPT in self.stages, SessionStage.DATA in self.stages
         self.found = self.destinations.found
-        self.dots: dict[bytes, Sampler[Answer | None]] = {}
+        self.dots: dict[bytes, Sampler[Decision | None]] = {}
         self.set_faults(self._listed)
 
     def set_faults(self, faults: Iterable[SinkFault]) -> None:
-        """Other faults from now on."""
+        """Use other faults from now on."""
         self._listed = tuple(faults)
-        self.faults = fault_table.table(self._listed, self.terms.seed)
+        self.faults = fault_table.table(self._listed, self.config.seed)
         in_envelope = {SessionStage.MAIL, SessionStage.RCPT, SessionStage.DATA}
         self.dot_is_plain = SessionStage.DOT not in self.faults and self.storage_full is None
         self.envelope_is_plain = not (in_envelope & (self.stages | self.faults.keys()))
 
-    def judge(self, address: bytes) -> "SessionPolicy":
-        """For a session with the client at this address."""
+    def session(self, address: bytes) -> "SessionPolicy":
+        """The policy of a session with the client at this address."""
         return SessionPolicy(self, address)
 
 
 class SessionPolicy:
-    """Implements `smtp.judging.Judge`. Call `leave` when the session is over."""
+    """Implements `PolicyHooks` for one session. Call `leave` when it ends."""
 
     __slots__ = (
         "_address",
@@ -125,18 +125,18 @@ class SessionPolicy:
         self._messages = 0  # begun in this session
         most = policy.limits.messages_per_session
         self._most_messages = sys.maxsize if most is None else most
-        self._recipients = 0  # of the message at work
+        self._recipients = 0  # of the current message
         most = policy.limits.recipients_per_message
         self._most_recipients = sys.maxsize if most is None else most
         self.max_octets = policy.limits.max_octets
         self._enter(address)
 
     def leave(self) -> None:
-        """The session is over."""
+        """The session has ended."""
         self._policy.clients.leave(self._address)
 
     def client(self, address: bytes) -> None:
-        """XCLIENT says who the client really is."""
+        """XCLIENT gave the address of the real client."""
         self.leave()
         self._enter(address)
 
@@ -146,8 +146,8 @@ class SessionPolicy:
 
     # -- by command -------------------------------------------------------------------------------------
 
-    def ask(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Answer | None:
-        """Before a command is dealt with."""
+    def decide(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Decision | None:
+        """Decide on a command before it is processed."""
         if stage is _RCPT:
             answer = self._rcpt(sender, argument)
         elif stage is _MAIL:
@@ -159,7 +159,7 @@ class SessionPolicy:
         faults = self._policy.faults
         return self._with_fault(stage, answer) if faults else answer
 
-    def _open(self, stage: SessionStage) -> Answer | None:
+    def _open(self, stage: SessionStage) -> Decision | None:
         policy = self._policy
         if stage is SessionStage.CONNECT:
             most = policy.limits.connections_per_client
@@ -168,15 +168,15 @@ class SessionPolicy:
             return self._by_default(stage) if policy.default_at_connect else None
         return self._by_default(stage) if stage is SessionStage.HELO and policy.default_at_helo else None
 
-    def _mail(self, octets: int) -> Answer | None:
+    def _mail(self, octets: int) -> Decision | None:
         if self.max_octets is not None and octets > self.max_octets:
             return _TOO_BIG
         if (limited := self._begin_message()) is not None:
             return limited
         return self._by_default(SessionStage.MAIL) if self._policy.default_at_mail else None
 
-    def _begin_message(self) -> Answer | None:
-        """Take from the limits that hold for messages; the one that has nothing left, and then nothing is taken."""
+    def _begin_message(self) -> Decision | None:
+        """Count a message against its limits; the refusal when one is used up, and then nothing is counted."""
         if self._messages >= self._most_messages:
             return _SESSION_FULL
         bucket = self._client.bucket
@@ -186,11 +186,11 @@ class SessionPolicy:
         self._recipients = 0
         return None
 
-    def _by_default(self, stage: SessionStage) -> Answer | None:
-        """Where no recipient is known, the default temper may have its stage."""
+    def _by_default(self, stage: SessionStage) -> Decision | None:
+        """Before a recipient is known, the default profile decides."""
         return self._by_chance(self._policy.destinations.default, stage, b"", b"")
 
-    def _rcpt(self, sender: bytes, recipient: bytes) -> Answer | None:
+    def _rcpt(self, sender: bytes, recipient: bytes) -> Decision | None:
         if (limited := self._add_recipient(recipient)) is not None:
             return limited
         if not self._policy.chance_at_rcpt:
@@ -198,8 +198,8 @@ class SessionPolicy:
         destination = self._policy.destinations.find(recipient[recipient.rfind(b"@") + 1 :])[0]
         return self._by_chance(destination, SessionStage.RCPT, sender, recipient)
 
-    def _add_recipient(self, recipient: bytes) -> Answer | None:
-        """The same of those that hold for recipients."""
+    def _add_recipient(self, recipient: bytes) -> Decision | None:
+        """The same for recipients."""
         policy = self._policy
         if self._recipients >= self._most_recipients:
             return _RECIPIENTS
@@ -211,32 +211,32 @@ class SessionPolicy:
         self._recipients += 1
         return None
 
-    def _data(self, sender: bytes, recipients: list[bytes]) -> Answer | None:
+    def _data(self, sender: bytes, recipients: list[bytes]) -> Decision | None:
         for recipient in recipients:
             destination = self._policy.destinations.find(recipient.rpartition(b"@")[2])[0]
             if (answer := self._by_chance(destination, SessionStage.DATA, sender, recipient)) is not None:
                 return answer
         return None
 
-    # -- commands that pass as usual --------------------------------------------------------------------
+    # -- commands accepted as usual --------------------------------------------------------------------
 
-    def mail(self) -> bool:
-        """MAIL without parameters, when it has nothing to pass but limits; takes from them if so."""
+    def accept_mail(self) -> bool:
+        """Whether MAIL without parameters is only subject to limits and within them; then it is counted."""
         return self._policy.envelope_is_plain and self._begin_message() is None
 
-    def rcpt(self, recipient: bytes) -> bool:
-        """RCPT, likewise."""
+    def accept_rcpt(self, recipient: bytes) -> bool:
+        """The same for RCPT."""
         return self._policy.envelope_is_plain and self._add_recipient(recipient) is None
 
-    def data(self) -> bool:
-        """DATA, likewise."""
+    def accept_data(self) -> bool:
+        """The same for DATA."""
         return self._policy.envelope_is_plain
 
-    def envelope(self, sender: bytes, recipient: bytes) -> bool:
-        """MAIL, RCPT and DATA at once; takes from all limits or from none."""
-        if not self.mail():
+    def accept_envelope(self, sender: bytes, recipient: bytes) -> bool:
+        """The same for MAIL, RCPT and DATA together: all are counted or none."""
+        if not self.accept_mail():
             return False
-        if self.rcpt(recipient):
+        if self.accept_rcpt(recipient):
             return True
         self._messages -= 1
         if self._client.bucket is not None:
@@ -245,35 +245,35 @@ class SessionPolicy:
 
     # -- the end of data --------------------------------------------------------------------------------
 
-    def dot(self, sender: bytes, recipients: list[bytes], octets: int) -> Answer | None:
-        """When a message is complete, before it is taken."""
+    def decide_message(self, sender: bytes, recipients: list[bytes], octets: int) -> Decision | None:
+        """Decide on a complete message, before it is accepted."""
         policy = self._policy
         if self.max_octets is not None and octets > self.max_octets:
             return _TOO_BIG
         if policy.dot_is_plain and len(recipients) == 1:
-            # The hot path: one recipient, of a domain seen before at which nothing but chance decides
+            # The fast path: one recipient, of a domain seen before where only chance decides
             # (benchmarks/sink.py; `in` takes twice as long as `find`).
             recipient = recipients[0]
-            dice = policy.dots.get(recipient[recipient.rfind(b"@") + 1 :])
-            if dice is not None and recipient.find(b"fail") < 0 and recipient[3:4] != b"-":
-                return dice.ahead.pop() if dice.ahead else dice.roll()
+            sampler = policy.dots.get(recipient[recipient.rfind(b"@") + 1 :])
+            if sampler is not None and recipient.find(b"fail") < 0 and recipient[3:4] != b"-":
+                return sampler.ahead.pop() if sampler.ahead else sampler.draw()
         return self._dot(policy, sender, recipients)
 
-    def _dot(self, policy: Policy, sender: bytes, recipients: list[bytes]) -> Answer | None:
+    def _dot(self, policy: Policy, sender: bytes, recipients: list[bytes]) -> Decision | None:
         if policy.storage_full is not None and policy.storage_full():
             return _FULL
         answer = None
         for recipient in recipients:
             local, _, domain = recipient.rpartition(b"@")
-            if (b"fail" in local or local[3:4] == b"-") and (asked := _asked_for(local)) is not None:
-                mine = asked if asked.reply is not None else None
+            if (b"fail" in local or local[3:4] == b"-") and (requested := _requested_by(local)) is not None:
+                mine = requested if requested.reply is not None else None
             else:
                 destination = policy.destinations.find(domain)[0]
                 mine = self._by_chance(destination, SessionStage.DOT, sender, recipient)
-                if (dice := destination.dot) is not None:
+                if (sampler := destination.dot) is not None:
                     if len(policy.dots) >= MAX_DOMAINS:
                         policy.dots.clear()
-                    policy.dots[domain] = dice
+                    policy.dots[domain] = sampler
             answer = mine if answer is None else combine(answer, mine)
             if answer is not None and answer.reply is not None:
                 break
@@ -281,45 +281,45 @@ class SessionPolicy:
 
     def _by_chance(
         self, destination: Destination, stage: SessionStage, sender: bytes, recipient: bytes
-    ) -> Answer | None:
-        temper = destination.temper
-        if temper.stage is stage and destination.remembers:
-            answer = self._by_memory(destination, sender, recipient) or destination.roll(stage)
+    ) -> Decision | None:
+        profile = destination.profile
+        if profile.stage is stage and destination.remembers:
+            answer = self._by_memory(destination, sender, recipient) or destination.draw(stage)
             wait_ns = destination.delay_ns()
-            return combine(answer, Answer(wait_ns=wait_ns)) if wait_ns else answer
-        dice = destination.dice(stage)
-        if dice is None:
+            return combine(answer, Decision(wait_ns=wait_ns)) if wait_ns else answer
+        sampler = destination.sampler(stage)
+        if sampler is None:
             return None
-        return dice.ahead.pop() if dice.ahead else dice.roll()
+        return sampler.ahead.pop() if sampler.ahead else sampler.draw()
 
-    def _by_memory(self, destination: Destination, sender: bytes, recipient: bytes) -> Answer | None:
-        policy, temper = self._policy, destination.temper
-        if temper.greylist_ns:
+    def _by_memory(self, destination: Destination, sender: bytes, recipient: bytes) -> Decision | None:
+        policy, profile = self._policy, destination.profile
+        if profile.greylist_ns:
             now_ns = policy.clock()
-            if policy.greylist.puts_off(self._address, sender, recipient, temper.greylist_ns, now_ns):
+            if policy.greylist.defers(self._address, sender, recipient, profile.greylist_ns, now_ns):
                 return _GREYLISTED
-        if temper.attempts and policy.attempts.fails(sender, recipient, temper.attempts):
-            return Answer(reply=temper.defers[0].octets) if temper.defer else _ATTEMPTS
-        if temper.sticky and (octets := destination.sticky(recipient)) is not None:
-            return Answer(reply=octets)
+        if profile.attempts and policy.attempts.fails(sender, recipient, profile.attempts):
+            return Decision(reply=profile.defers[0].octets) if profile.defer else _ATTEMPTS
+        if profile.sticky and (octets := destination.sticky(recipient)) is not None:
+            return Decision(reply=octets)
         return None
 
-    def _with_fault(self, stage: SessionStage, answer: Answer | None) -> Answer | None:
-        dice = self._policy.faults.get(stage)
-        return combine(dice.roll(), answer) if dice is not None else answer
+    def _with_fault(self, stage: SessionStage, answer: Decision | None) -> Decision | None:
+        sampler = self._policy.faults.get(stage)
+        return combine(sampler.draw(), answer) if sampler is not None else answer
 
 
-_ACCEPT: Final = Answer()
+_ACCEPT: Final = Decision()
 
 
-def _asked_for(local: bytes) -> Answer | None:
-    """The outcome that a local part asks for, as KumoMTA's sink reads it; `_ACCEPT` without any dice."""
+def _requested_by(local: bytes) -> Decision | None:
+    """The outcome that a local part requests, as in KumoMTA's sink; `_ACCEPT`: accept, whatever chance says."""
     if b"tempfail" in local:
         return _TEMPFAIL
     if b"permfail" in local:
         return _PERMFAIL
     if local.startswith(b"450-"):
-        return Answer(reply=render(450, f"you said {local.decode('utf-8', 'replace')}"))
+        return Decision(reply=render(450, f"you said {local.decode('utf-8', 'replace')}"))
     return _ACCEPT if local.startswith(b"250-") else None
 
 

@@ -1,0 +1,128 @@
+"""Gates by slices with real runs against real servers, both up at the same time."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.gate.test_real_gate import server
+from tests.peers.running import plan_for
+from tests.peers.scripted import Script, scripted
+from trafficgen.clock import NS_PER_MS, NS_PER_S
+from trafficgen.errors import ExitCode, ResultsError, SetupError
+from trafficgen.gate.builds import Build
+from trafficgen.gate.cpu_time import CpuReading, shares
+from trafficgen.gate.slicing import SlicedLoad, run_slices
+from trafficgen.gate.trials import RecordFile
+from trafficgen.plan import OpenLoop, TcpTarget
+from trafficgen.verdict.gating import Side
+from trafficgen.verdict.reading import parse_metric
+from trafficgen.verdict.rule import Verdict
+from trafficgen.verdict.sequence import LOOKS, SliceDesign
+from trafficgen.verdict.slices import Block, Bounds
+
+ANY: Bounds = Bounds(others=9.0, lag_ns=10**12, generator=9.0)
+"""Tests share their machine with others: nothing is left out."""
+
+DESIGN = SliceDesign(
+    (parse_metric("throughput:20%"),), seed=5, budget_ns=60 * NS_PER_S,
+    slice_ns=80 * NS_PER_MS, skip_ns=40 * NS_PER_MS, bounds=ANY,
+)  # fmt: skip
+HEAD = {"plan": {"seed": 1}, "design": {"seed": 5}}
+
+
+def load_for(a: TcpTarget, b: TcpTarget, **words: object) -> SlicedLoad:
+    plan = replace(plan_for(None, messages=1, sessions=2, workers=1), **words)  # type: ignore[arg-type]
+    return SlicedLoad(plan, {Side.A: Build(a), Side.B: Build(b)})
+
+
+@contextmanager
+def two(a_ms: int, b_ms: int) -> Iterator[tuple[TcpTarget, TcpTarget]]:
+    with server(a_ms) as a, server(b_ms) as b:
+        yield a, b
+
+
+def test_a_build_that_takes_four_times_as_long_fails(tmp_path: Path) -> None:
+    lines: list[str] = []
+    path = tmp_path / "gate.jsonl"
+    with two(4, 16) as (a, b):
+        file = RecordFile(path, HEAD, Block)
+        ended = run_slices(DESIGN, load_for(a, b), file, notice=lines.append)
+        # Called again with the same file, it has nothing to serve.
+        again = run_slices(DESIGN, load_for(a, b), RecordFile(path, HEAD, Block))
+    assert (ended.verdict, ended.code) == (Verdict.FAIL, ExitCode.VERDICT_FAILED)
+    assert ended.judgement is not None
+    (throughput,) = ended.judgement.comparisons
+    assert throughput.ratio < 0.6
+    assert (again.verdict, again.reason) == (ended.verdict, ended.reason)
+    assert lines[0].startswith("a pair of slices is left out when in either of them more than 900% of")
+    blocks = [line for line in lines if line.startswith("block ")]
+    assert len(blocks) == len(file.records)
+    assert len(blocks) in LOOKS
+    assert blocks[0].startswith(f"block 1, {' '.join(side.name for side in DESIGN.order(0))}, ")
+    assert {one.metric.name for one in ended.others} >= {"p50", "p99"}
+    used = file.records[0].used
+    assert used["a"].keys() == used["b"].keys() >= {"server.cpu", "server.switches"}
+    for block in file.records:
+        assert [one.side for one in block.slices] == list(DESIGN.order(file.records.index(block)))
+        assert all(one.latencies["latency"].count == one.accepted for one in block.slices)
+
+
+def test_under_a_fixed_rate_the_throughput_is_the_same_and_the_latency_is_not() -> None:
+    with two(2, 30) as (a, b):
+        design = replace(DESIGN, metrics=(parse_metric("p50:30%"),))
+        load = load_for(a, b, load=OpenLoop(50.0), sessions=10)
+        ended = run_slices(design, load, RecordFile(None, HEAD, Block))
+    assert ended.verdict is Verdict.FAIL
+    (throughput,) = [one for one in ended.others if one.metric.name == "throughput"]
+    assert 0.7 < throughput.ratio < 1.4
+
+
+def test_a_build_that_refuses_mail_fails_at_once() -> None:
+    class Refuses(Script):
+        def end_of_data(self) -> None:
+            self.say("452 4.3.1 full")
+
+    with scripted(Script) as good, scripted(Refuses) as bad:
+        a, b = (TcpTarget("127.0.0.1", one.port) for one in (good, bad))
+        file = RecordFile(None, HEAD, Block)
+        ended = run_slices(DESIGN, load_for(a, b), file)
+        assert ended.verdict is Verdict.FAIL
+        assert " refused" in ended.reason
+        assert len(file.records) == 1
+        assert run_slices(DESIGN, load_for(b, a), RecordFile(None, HEAD, Block)).code is ExitCode.NOT_VALID
+
+
+def test_a_run_that_cannot_begin_says_why() -> None:
+    with server(2) as a, pytest.raises(SetupError, match="cannot hold 1000000 sessions"):
+        run_slices(DESIGN, load_for(a, a, sessions=1_000_000), RecordFile(None, HEAD, Block))
+
+
+def test_a_state_of_another_gate_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gate.jsonl"
+    RecordFile(path, HEAD, Block)
+    with pytest.raises(ResultsError, match="its design differs"):
+        RecordFile(path, {**HEAD, "design": {"seed": 6}}, Block)
+
+
+# -- whose CPU time it was ------------------------------------------------------------------------------
+
+
+def test_what_is_neither_ours_nor_a_builds_is_foreign() -> None:
+    me = os.getpid()
+    before = CpuReading(all=1000, used=500, stolen=10, processes={me: (1, 100), 7: (1, 50), 8: (7, 5), 9: (1, 30)})
+    after = CpuReading(all=1200, used=620, stolen=30, processes={me: (1, 130), 7: (1, 60), 8: (7, 15), 9: (1, 90)})
+    assert shares(before, after, {7}) == (0.1, (120 - 30 - 10 - 10) / 200)
+    assert shares(before, after, {7, 8, 9}) == (0.1, (120 - 30 - 10 - 10 - 60) / 200)
+    assert shares(before, after, None) == (0.1, None)
+    assert shares(None, after, {7}) == (0.0, None)
+
+
+def test_this_process_is_its_own() -> None:
+    now = CpuReading.now()
+    if now is not None:
+        assert now.of({os.getpid()}) <= now.of({1, os.getpid()}) <= now.all
+        assert os.getpid() in now.processes

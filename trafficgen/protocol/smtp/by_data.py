@@ -1,0 +1,211 @@
+"""Hand over by DATA (RFC 5321), in groups where PIPELINING is offered (RFC 2920), or command by command.
+
+    in groups   > MAIL RCPT… DATA < < < 354 > message, end of data, and at once the next MAIL RCPT… DATA (or QUIT)
+    lock-step   > MAIL < > RCPT < … > DATA < 354 > message, end of data <
+    refused     > RSET and the next envelope; a 354 though every recipient was refused: > a lone end of data
+
+Takes     what `handover` takes
+Gives     one message at work, and the envelope of the next behind it
+Fails     never because of a peer
+"""
+
+from collections import deque
+from collections.abc import Collection
+from typing import Final
+
+from mboxgen.enums import table_of
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.handover import COMMON, QUIT, RSET, Handover, SessionLife
+from trafficgen.protocol.smtp.interfaces import ROW, Buffer, WireMessage, Work
+from trafficgen.protocol.smtp.replies import Reply
+from trafficgen.protocol.smtp.reply_cache import ReplyCache, as_hoped
+from trafficgen.protocol.smtp.steps import RECIPIENT_OK
+
+_ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+
+
+class ByData(Handover):
+    """`_next`: the message whose envelope rides behind the one at work. `_rode_along`: that was so of this one."""
+
+    __slots__ = ("_enter", "_in_groups", "_next", "_rode_along", "_take", "_unsent")
+
+    def __init__(self, session: SessionLife, cache: ReplyCache) -> None:
+        super().__init__(session, cache)
+        self._enter = session.account.rows.frombytes
+        self._take = session.source.take
+        self._in_groups = session.extensions.pipelining and session.options.pipelining
+        self._next: Work | None = None
+        self._rode_along = False
+        self._unsent: list[tuple[Phase, bytes]] = []  # lock-step: commands that wait for their turn, the next one last
+
+    @property
+    def waiting(self) -> int:
+        return int(self._next is not None)
+
+    # -- octets out -------------------------------------------------------------------------------------
+
+    def open(self, now_ns: int, out: list[Buffer], *, reset: bool = False) -> None:
+        message = self._transaction.message
+        assert message is not None
+        self._transaction.start_ns = self._conversation.waiting_since_ns = now_ns
+        self._session.busy = True
+        self._rode_along = False
+        envelope = self._envelope(message)
+        phases = _phases(message, reset=reset)
+        if reset:
+            envelope = RSET + envelope
+        if self._in_groups:
+            out.append(envelope)
+            self._conversation.pending.extend(phases)
+            return
+        self._unsent = list(zip(phases, envelope.splitlines(keepends=True), strict=True))[::-1]
+        self._send_unsent(now_ns, out)
+
+    def _send_unsent(self, now_ns: int, out: list[Buffer]) -> None:
+        self._conversation.write(*self._unsent.pop(), now_ns, out)
+
+    def _send_message(self, now_ns: int) -> tuple[Buffer, Buffer, Buffer]:
+        """The message, and behind its end of data what may ride along; sets the replies that are due."""
+        at, session, conversation = self._transaction, self._session, self._conversation
+        message = at.message
+        assert message is not None
+        at.sent_ns = conversation.waiting_since_ns = now_ns
+        session.served = True
+        pending = conversation.pending
+        pending.append(Phase.END_OF_DATA)
+        tail = message.tail
+        if self._in_groups:
+            if session.left == 0:
+                tail += QUIT
+                pending.append(Phase.QUIT)
+            elif (work := self._take(now_ns)) is not None:
+                self._next = work
+                tail += self._envelope(work[0])
+                pending.extend(_phases(work[0]))
+                self.group = session.left < 0 and at.recipients == message.recipients and conversation.reader.empty
+                self._cache = self._cache.of(work[0].recipients)
+        return message.head, message.body, tail
+
+    def octets_due(self) -> list[int]:
+        if self._next is not None:
+            commands = self._envelope(self._next[0])
+        elif Phase.QUIT in self._conversation.pending:
+            commands = QUIT
+        else:
+            message = self._transaction.message
+            commands = self._envelope(message) if message is not None else b""
+        return [len(line) for line in commands.splitlines(keepends=True)]
+
+    # -- octets in --------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes, now_ns: int) -> Collection[Buffer]:
+        if not self.group:
+            return self._conversation.read(self._session, data, now_ns)
+        cache = self._cache
+        if data == cache.octets or cache.repeats(data):
+            # The hot path, once for every message of a kept session: the message is accepted, and the 354 for the one
+            # that rode along is here. It does what `finish`, `assign` and `_send_message` do, in one piece, for half
+            # of what calling them costs (benchmarks/wire.py).
+            cache.hits += 1
+            at = self._transaction
+            done: WireMessage = at.message  # type: ignore[assignment]
+            self._enter(
+                ROW(done.number, 0, done.domain, at.due_ns, at.start_ns, at.ready_ns, at.sent_ns, now_ns, done.octets)
+            )
+            message, at.due_ns = self._next  # type: ignore[misc]
+            at.message = message
+            at.recipients = message.recipients
+            at.ready_ns = -1
+            at.start_ns = at.sent_ns = self._conversation.waiting_since_ns = now_ns
+            work = self._next = self._take(now_ns)
+            if work is None:
+                return self._send_lone(now_ns)
+            rider = work[0]
+            if rider.recipients != cache.recipients:
+                self._cache = cache.of(rider.recipients)
+                self._conversation.pending = deque(self._cache.group)
+            envelope = self._envelope(rider) if rider.eight_bit else rider.envelope
+            return message.head, message.body, message.tail + envelope
+        self.group = False
+        return self._conversation.read(self._session, data, now_ns, self._learn)
+
+    def _send_lone(self, now_ns: int) -> Collection[Buffer]:
+        """The end of the hot path when no message rides along: the careful way from here."""
+        self.group = False
+        self._conversation.pending.clear()
+        self._rode_along = True
+        return self._send_message(now_ns)
+
+    def _learn(self, data: bytes, replies: list[Reply]) -> None:
+        cache = self._cache
+        if len(replies) == len(cache.group) and as_hoped(replies):
+            cache.learn(data, replies, self._session.account, cache.group)
+
+    def _on_mail(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if reply.code != 250:
+            super()._on_mail(reply, now_ns, out)
+            if self._unsent:  # lock-step: the rest of the envelope has no transaction to go into
+                self._unsent.clear()
+                self._end_refused(now_ns, out, reset=False)
+        elif self._unsent:
+            self._send_unsent(now_ns, out)
+
+    def _on_rcpt(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        at, unsent = self._transaction, self._unsent
+        if reply.code in RECIPIENT_OK and not at.sender_refused:
+            at.recipients += 1
+        else:
+            self.refuse(Phase.RCPT, reply, now_ns)
+        if not unsent:
+            return
+        if at.recipients or unsent[-1][0] is not Phase.DATA:
+            self._send_unsent(now_ns, out)
+        else:
+            unsent.clear()
+            self._end_refused(now_ns, out, reset=True)
+
+    def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        super()._on_rset(reply, now_ns, out)
+        if self._unsent and not self._conversation.pending:
+            self._send_unsent(now_ns, out)
+
+    def _on_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if reply.code == 354 and self._transaction.recipients:
+            if not self._rode_along:
+                self._transaction.ready_ns = now_ns
+            out.extend(self._send_message(now_ns))
+        elif reply.code == 354:
+            # RFC 2920 section 3.1: DATA may be let through though every recipient was refused.
+            self.void = True
+            self._conversation.write(Phase.END_OF_DATA, b".\r\n", now_ns, out)
+        else:
+            self.refuse(Phase.DATA, reply, now_ns)
+            self._end_refused(now_ns, out, reset=True)
+
+    # -- the next message -------------------------------------------------------------------------------
+
+    def turn(self, now_ns: int) -> bool:
+        if self._next is None:
+            return False
+        work, self._next = self._next, None
+        self._session.assign(work, now_ns)
+        self._rode_along = True
+        return True
+
+    def close(self) -> None:
+        super().close()
+        if self._next is not None:
+            self._session.source.give_back(self._next)
+            self._next = None
+
+    answers = table_of(
+        [*COMMON, Phase.DATA],
+        {**COMMON, Phase.MAIL: _on_mail, Phase.RCPT: _on_rcpt, Phase.DATA: _on_data, Phase.RSET: _on_rset},
+    )
+
+
+def _phases(message: WireMessage, *, reset: bool = False) -> tuple[Phase, ...]:
+    """The replies an envelope asks for."""
+    if message.recipients == 1 and not reset:
+        return _ENVELOPE
+    return (Phase.RSET,) * reset + (Phase.MAIL, *[Phase.RCPT] * message.recipients, Phase.DATA)

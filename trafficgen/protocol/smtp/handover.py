@@ -1,0 +1,196 @@
+"""How a session hands its messages over: what all ways have in common.
+
+Takes     replies to the commands of a transaction, from the session; messages, when it is free
+Gives     what to write; the end of each message to the conversation, which enters it when it can be believed
+Fails     never because of a peer
+Not here  what is sent in which order (by_data, by_chunks), what comes before the first message (opening)
+
+A session is given one way of handing over once it knows what the server offers. A new way is a module beside these.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import ClassVar, Final, Protocol
+
+from mboxgen.enums import table_of
+from trafficgen.outcomes import Outcome, Phase
+from trafficgen.protocol.smtp.conversation import Answers, Conversation, Hearer
+from trafficgen.protocol.smtp.interfaces import (
+    Buffer,
+    Extensions,
+    SessionAccount,
+    SessionOptions,
+    Source,
+    WireMessage,
+    Work,
+)
+from trafficgen.protocol.smtp.replies import Reply
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.protocol.smtp.steps import RECIPIENT_OK, STEPS
+from trafficgen.protocol.smtp.transaction import Transaction, rejection
+
+UNEXPECTED: Final = "unexpected reply"
+QUIT: Final = STEPS[Phase.QUIT].command + b"\r\n"
+RSET: Final = STEPS[Phase.RSET].command + b"\r\n"
+
+
+class SessionLife(Hearer, Protocol):
+    """The session, as far as a way of handing over knows it."""
+
+    account: SessionAccount
+    conversation: Conversation
+    extensions: Extensions
+    hello: Phase
+    left: int
+    options: SessionOptions
+    source: Source
+    transaction: Transaction
+    busy: bool
+    served: bool
+
+    def assign(self, work: Work, now_ns: int) -> None:
+        """Turn to this message."""
+
+    def go_on(self, now_ns: int, out: list[Buffer], *, reset: bool) -> None:
+        """A message has ended: turn to the next one, if there is one."""
+
+    def lose(self, phase: Phase, reason: str, reply: Reply, now_ns: int) -> None:
+        """End the session for a reply that cannot be the one to this step."""
+
+    def on_quit(self, reply: Reply, now_ns: int) -> None:
+        """The answer to a QUIT."""
+
+
+class Handover(ABC):
+    """One way of handing over, at work in one session.
+
+    `group`: the replies due are exactly those that may be learnt, none of them begun. `void`: the end of data that is
+    due closes an empty message, not the one at work.
+    """
+
+    __slots__ = ("_cache", "_conversation", "_session", "_transaction", "group", "void")
+
+    several: ClassVar[bool] = False
+    """Whether several messages are on their way at once, so that no 354 keeps their replies apart."""
+    answers: Answers
+
+    def __init__(self, session: SessionLife, cache: ReplyCache) -> None:
+        self._session = session
+        self._conversation = session.conversation
+        self._transaction = session.transaction
+        self._cache = cache
+        self.group = False
+        self.void = False
+
+    @property
+    def behind(self) -> int:
+        """Messages that are written behind the one at work, and not answered."""
+        return 0
+
+    @property
+    def waiting(self) -> int:
+        """Messages taken from the source and not begun."""
+        return 0
+
+    # -- what a session asks for ------------------------------------------------------------------------
+
+    @abstractmethod
+    def open(self, now_ns: int, out: list[Buffer], *, reset: bool = False) -> None:
+        """Write the envelope of the message at work, whole or its first command; `reset`: after a RSET."""
+
+    @abstractmethod
+    def feed(self, data: bytes, now_ns: int) -> Collection[Buffer]:
+        """What the server sent, the short way where there is one; returns the buffers to write."""
+
+    @abstractmethod
+    def turn(self, now_ns: int) -> bool:
+        """Turn to the message that is on its way already; False when there is none and the session is free."""
+
+    @abstractmethod
+    def octets_due(self) -> list[int]:
+        """The octets of the commands whose replies are due, as far as there are several: the last of them."""
+
+    def close(self) -> None:
+        """The session is over: give back what was not begun."""
+        self.group = False
+
+    def end_behind(self, sent: int, now_ns: int) -> None:  # noqa: B027  (nothing is behind, unless a way says so)
+        """End the messages behind the one at work; the end of data of the first `sent` of them has gone out."""
+
+    # -- replies ----------------------------------------------------------------------------------------
+
+    def _on_mail(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if reply.code != 250:
+            self._transaction.sender_refused = True
+            self.refuse(Phase.MAIL, reply, now_ns)
+
+    def _on_rcpt(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if reply.code in RECIPIENT_OK and not self._transaction.sender_refused:
+            self._transaction.recipients += 1
+        else:
+            self.refuse(Phase.RCPT, reply, now_ns)
+
+    def _on_end_of_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if self.void:
+            self.void = False
+            self._end_refused(now_ns, out, reset=False)
+            return
+        if reply.code == 250 and self._transaction.recipients:
+            self.finish(Outcome.ACCEPTED, now_ns)
+        elif reply.code >= 400:
+            self.refuse(Phase.END_OF_DATA, reply, now_ns)
+            self.finish(rejection(self._transaction.refusal or reply), now_ns)
+        else:
+            self._session.lose(Phase.END_OF_DATA, UNEXPECTED, reply, now_ns)
+            return
+        self._session.go_on(now_ns, out, reset=False)
+
+    def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if reply.code != 250:
+            self._session.lose(Phase.RSET, UNEXPECTED, reply, now_ns)
+        elif self._transaction.message is None:
+            self._session.go_on(now_ns, out, reset=False)
+
+    def _on_quit(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        self._session.on_quit(reply, now_ns)
+
+    # -- a message ends ---------------------------------------------------------------------------------
+
+    def refuse(self, phase: Phase, reply: Reply, now_ns: int) -> None:
+        """Note why the message is refused."""
+        if reply.code < 400:
+            self._session.lose(phase, UNEXPECTED, reply, now_ns)
+            return
+        self._transaction.refuse(reply)
+        self._session.account.trouble(f"the server answered {phase.value.upper()} with {reply.words}")
+
+    def _end_refused(self, now_ns: int, out: list[Buffer], *, reset: bool) -> None:
+        if self._session.closed:
+            return
+        assert self._transaction.refusal is not None
+        self.finish(rejection(self._transaction.refusal), now_ns, hold=False)
+        self._session.go_on(now_ns, out, reset=reset)
+
+    def finish(self, outcome: Outcome, now_ns: int, *, hold: bool = True) -> None:
+        """The message at work has ended; `hold`: replies behind it may still show that its own was another's."""
+        self._conversation.enter(*self._transaction.finish(outcome, now_ns), hold=hold)
+
+    # -- octets out -------------------------------------------------------------------------------------
+
+    def _envelope(self, message: WireMessage) -> bytes:
+        if message.eight_bit and self._session.extensions.eight_bit:
+            return message.envelope.replace(b">\r\n", b"> BODY=8BITMIME\r\n", 1)
+        return message.envelope
+
+
+COMMON: Final = table_of(
+    [Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET, Phase.QUIT],
+    {
+        Phase.MAIL: Handover._on_mail,
+        Phase.RCPT: Handover._on_rcpt,
+        Phase.END_OF_DATA: Handover._on_end_of_data,
+        Phase.RSET: Handover._on_rset,
+        Phase.QUIT: Handover._on_quit,
+    },
+)
+"""What becomes of each reply, for ways that do no more than this."""

@@ -1,0 +1,68 @@
+"""The client's steps, one table: what is sent, how long the answer may take, what may be answered, what may follow.
+
+    RFC 5321   4.3.2 replies, 4.5.3.2 time limits, 3.8 a 421 at any time    RFC 3207   STARTTLS
+    RFC 2920   3.1   which commands end a group                             RFC 4954   AUTH
+    RFC 3030   2     BDAT, whose last chunk is the end of data              RFC 2033   4.1 LHLO, 4.2 a reply a recipient
+
+The legal paths, `>` what we send and `<` what we wait for:
+
+    opening     < GREETING > EHLO < (> HELO <), in LMTP < GREETING > LHLO <                                   (opening)
+    in groups   > MAIL RCPT… DATA < < < 354 > content, END_OF_DATA and at once the next MAIL RCPT… DATA       (by_data)
+    lock-step   > MAIL < > RCPT < … > DATA < 354 > content, END_OF_DATA <                                     (by_data)
+    in chunks   > MAIL RCPT… BDAT n LAST, n octets > RSET and the next one … > EHLO < < < …                  (by_chunks)
+    refused     > RSET and the next envelope; a 354 though every recipient was refused: > a lone END_OF_DATA
+    at the end  > QUIT < 221
+
+Not here  what a reply means for the message (handover), when it is believed (conversation)
+"""
+
+from typing import Final, NamedTuple
+
+from mboxgen.enums import table_of
+from trafficgen.outcomes import Phase
+
+_MINUTE_S: Final = 60
+
+
+class Step(NamedTuple):
+    """One step of a session.
+
+    `command` is what its first octets are, b"" when we send none. `limit_s` is how long RFC 5321 section 4.5.3.2 has a
+    client wait for the answer; `SessionPlan.reply_timeout_ns` stands in for all of them. `words` name it in reports.
+    `good`: codes that let the session go on. `follow`: the steps that may come next when they do.
+    """
+
+    command: bytes
+    limit_s: int
+    words: str
+    good: tuple[int, ...] = ()
+    follow: tuple[Phase, ...] = ()
+
+
+_ENVELOPE: Final = (Phase.MAIL, Phase.RSET, Phase.QUIT)
+"""What may come between two messages."""
+
+STEPS: Final = table_of(Phase, {
+    Phase.CONNECT: Step(b"", 5 * _MINUTE_S, "connect", (), (Phase.TLS, Phase.GREETING)),
+    Phase.TLS: Step(b"STARTTLS", 5 * _MINUTE_S, "TLS", (220,), (Phase.GREETING, Phase.EHLO, Phase.LHLO)),
+    Phase.GREETING: Step(b"", 5 * _MINUTE_S, "greeting", (220,), (Phase.EHLO, Phase.LHLO)),
+    Phase.EHLO: Step(b"EHLO", 5 * _MINUTE_S, "EHLO", (250,), (Phase.TLS, Phase.AUTH, *_ENVELOPE)),
+    Phase.HELO: Step(b"HELO", 5 * _MINUTE_S, "HELO", (250,), _ENVELOPE),
+    Phase.LHLO: Step(b"LHLO", 5 * _MINUTE_S, "LHLO", (250,), _ENVELOPE),
+    Phase.AUTH: Step(b"AUTH", 5 * _MINUTE_S, "AUTH", (235,), _ENVELOPE),
+    Phase.MAIL: Step(b"MAIL FROM:", 5 * _MINUTE_S, "MAIL", (250,), (Phase.RCPT,)),
+    Phase.RCPT: Step(b"RCPT TO:", 5 * _MINUTE_S, "RCPT", (250, 251), (Phase.RCPT, Phase.DATA, Phase.END_OF_DATA)),
+    Phase.DATA: Step(b"DATA", 2 * _MINUTE_S, "DATA", (354,), (Phase.END_OF_DATA,)),
+    # Of BDAT it is the answer to the last chunk. In LMTP one comes for each recipient that was accepted.
+    Phase.END_OF_DATA: Step(
+        b"", 10 * _MINUTE_S, "end of data", (250,), (Phase.END_OF_DATA, Phase.EHLO, Phase.LHLO, *_ENVELOPE)
+    ),
+    Phase.RSET: Step(b"RSET", 5 * _MINUTE_S, "RSET", (250,), (Phase.MAIL, Phase.QUIT)),
+    Phase.QUIT: Step(b"QUIT", 5 * _MINUTE_S, "QUIT", (221,), ()),
+    Phase.IDLE: Step(b"", 5 * _MINUTE_S, "idle", (), _ENVELOPE),
+})  # fmt: skip
+
+TIMED: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
+"""Steps of opening a session, each of which has a histogram; LHLO is counted as the EHLO that it is (RFC 2033 4.1)."""
+
+RECIPIENT_OK: Final = STEPS[Phase.RCPT].good

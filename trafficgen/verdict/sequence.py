@@ -1,0 +1,278 @@
+"""When enough slices have been served for a verdict, and what it is.
+
+Takes     what was fixed before the first slice; the blocks so far; whether the time is up
+Gives     the order of each block's slices; None as long as more blocks are wanted; then `SlicesEnded`
+Looks     after 8, 12, 16, 24, 32 … blocks that count, and once more when the time is up. Each is taken at the nominal
+          level of `LEVELS`, so that all of them together keep 5 %
+Promises  with no change, FAIL comes at most once in twenty gates. The coin that orders each block makes the signed-rank
+          test exact then, whatever the machine does and however long it remembers (python -m benchmarks.slice_power)
+Depends   what a coin cannot undo is a *difference* that comes and goes slowly. It shows as blocks like their neighbours
+          (lag-1 autocorrelation): then neighbours are joined, and are one observation
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import fmean
+from typing import Final
+
+from trafficgen.clock import NS_PER_MS, NS_PER_S
+from trafficgen.errors import ExitCode
+from trafficgen.verdict.gating import CODES, NOT_GATED, Side
+from trafficgen.verdict.quantities import is_quantity, parse_quantity
+from trafficgen.verdict.rule import (
+    MAX_METRICS,
+    Better,
+    Comparison,
+    Judgement,
+    Metric,
+    Values,
+    Verdict,
+    compare,
+    judge,
+)
+from trafficgen.verdict.slices import Block, Bounds, Counted, LeftOut, count, disturbed, joined, units, value
+
+LOOKS: Final = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Half as many again or a third more each time: a look that adds little is a look wasted."""
+
+LEVELS: Final = (0.05, 0.0317, 0.0245, 0.0192, 0.0162, 0.0137, 0.0121, 0.0105, 0.0095, 0.0086, 0.0079)
+"""Nominal two-sided level of each look, by how many there may be, for 5 % over all: the sums of n blocks at these looks
+are a random walk, whose chance to leave ±z√n at any of them is integrated numerically (Armitage, McPherson and Rowe,
+JRSS A 132, 1969); tests/verdict/test_sequence.py does it again. Pocock's levels are for looks at equal distances."""
+
+LEAST: Final = LOOKS[0]
+_JUDGED_BY_GENERATOR: Final = 16
+"""Pairs after which a generator that was the limit in more than half of them ends the gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceDesign:
+    """What is fixed before the first slice. Each lasts `skip_ns`, which is not measured, and then `slice_ns`."""
+
+    metrics: tuple[Metric, ...]
+    seed: int = 0
+    budget_ns: int = 600 * NS_PER_S
+    slice_ns: int = 1_500 * NS_PER_MS
+    skip_ns: int = 500 * NS_PER_MS
+    bounds: Bounds = Bounds()  # noqa: RUF009  (frozen)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.metrics) <= MAX_METRICS:
+            raise ValueError(f"expected 1 to {MAX_METRICS} metrics, got {len(self.metrics)}")
+        for name in (metric.name for metric in self.metrics if is_quantity(metric.name)):
+            quantity = parse_quantity(name)
+            if quantity.domain is not None or quantity.command is not None:
+                raise ValueError(f'"{name}" is not measured by slices; use whole runs (--whole-runs)')
+        if self.capacity < LEAST:
+            needed_s = LEAST * self.block_ns / NS_PER_S
+            raise ValueError(f"{LEAST} blocks of slices take {needed_s:g} s: allow more time or serve shorter slices")
+
+    @property
+    def block_ns(self) -> int:
+        """How long a block takes at least."""
+        return 4 * (self.skip_ns + self.slice_ns)
+
+    @property
+    def capacity(self) -> int:
+        """How many blocks there is time for at most."""
+        return self.budget_ns // self.block_ns
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """After how many blocks to judge, if none is left out; the last is when the time is up."""
+        before = tuple(look for look in LOOKS[: len(LEVELS) - 1] if look < self.capacity)
+        return (*before, self.capacity)
+
+    @property
+    def alpha(self) -> float:
+        """The nominal level of each look."""
+        return LEVELS[len(self.looks) - 1]
+
+    def order(self, index: int) -> tuple[Side, Side, Side, Side]:
+        """Whose turn it is in a block's four slices."""
+        a, b = (Side.A, Side.B) if random.Random(f"{self.seed} {index}").random() < 0.5 else (Side.B, Side.A)
+        return a, b, b, a
+
+
+@dataclass(frozen=True, slots=True)
+class SlicesEnded:
+    """How a gate by slices ended. `verdict` None: nothing could be judged.
+
+    `with_all`: what would have been judged with nothing left out. `joined`: how many blocks make one observation.
+    `correlation`: lag-1 autocorrelation of the first metric's blocks. `others`: quantities that were not gated.
+    """
+
+    verdict: Verdict | None
+    code: ExitCode
+    reason: str
+    counted: tuple[Counted, ...]
+    judgement: Judgement | None = None
+    with_all: Judgement | None = None
+    joined: int = 1
+    correlation: float = 0.0
+    others: tuple[Comparison, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[tuple[int, int, LeftOut], ...]:
+        """Block, pair and reason."""
+        return tuple(disturbed(self.counted))
+
+
+def advance(design: SliceDesign, blocks: Sequence[Block], *, time_is_up: bool) -> SlicesEnded | None:
+    """How the gate ended; None: serve another block."""
+    counted = count(blocks, design.bounds)
+    if ended := _harmed(blocks, counted) or _limited(counted):
+        return ended
+    names = [metric.name for metric in design.metrics]
+    groups = units(names, counted)
+    if not (time_is_up or (len(groups) in design.looks and counted[-1].kept)):
+        return None
+    if len(groups) < LEAST:
+        return _too_few(design, counted, groups) if time_is_up else None
+    groups, size, correlation = independent(names, groups)
+    judged = judge(_values(design, groups), alpha=design.alpha, last=time_is_up)
+    if (verdict := judged.verdict) is None:
+        return None
+    judged = replace(judged, unit=_unit(size))
+    everything = units(names, [one.whole for one in counted])
+    with_all = judge(_values(design, everything), alpha=design.alpha, last=True)
+    return SlicesEnded(
+        verdict=verdict,
+        code=CODES[verdict],
+        reason=f"{judged.reason}; {could_show(judged)}",
+        counted=tuple(counted),
+        judgement=judged,
+        with_all=replace(with_all, unit=_unit(1)),
+        joined=size,
+        correlation=correlation,
+        others=_others(design, groups),
+    )
+
+
+def resolvable(one: Comparison) -> float:
+    """The smallest difference, as a share of A, that these blocks could have shown beyond chance."""
+    low, high = one.interval
+    return math.exp(math.log(high / low) / 2) - 1
+
+
+def could_show(judged: Judgement) -> str:
+    """What this machine could have told apart in the time it had."""
+    parts = ", ".join(f"{resolvable(one):.1%} of {one.metric.name}" for one in judged.comparisons)
+    return f"in this time this machine could show a difference of {parts}"
+
+
+def independent(names: Sequence[str], groups: list[list[Counted]]) -> tuple[list[list[Counted]], int, float]:
+    """Observations that are not like their neighbours, how many blocks make one of them, and the first metric's lag-1
+    autocorrelation of single blocks."""
+    size, first = 1, 0.0
+    while True:
+        correlations = [autocorrelation(_differences(name, groups)) for name in names]
+        first = correlations[0] if size == 1 else first
+        if len(groups) < 2 * LEAST or max(correlations) <= 1.96 / math.sqrt(len(groups)):
+            return groups, size, first
+        groups, size = joined(groups), 2 * size
+
+
+def autocorrelation(values: Sequence[float]) -> float:
+    """Of neighbours; 0 when nothing varies."""
+    middle = fmean(values)
+    spread = sum((one - middle) ** 2 for one in values)
+    return sum((a - middle) * (b - middle) for a, b in pairwise(values)) / spread if spread else 0.0
+
+
+def interval_history(design: SliceDesign, ended: SlicesEnded, name: str) -> list[tuple[int, float, float, float]]:
+    """Blocks, ratio, low and high of a metric after each of its blocks from the first look's on."""
+    groups = units([metric.name for metric in design.metrics], ended.counted)
+    whole = _pairs(Metric(name, Better.LOWER, NOT_GATED), groups)
+    made = []
+    for many in range(LEAST, len(groups) + 1):
+        one = compare(Values(whole.metric, whole.a[:many], whole.b[:many]), design.alpha)
+        made.append((many, one.ratio, *one.interval))
+    return made
+
+
+def harmed(ended: SlicesEnded, side: Side | None, reason: str) -> SlicesEnded:
+    """The same gate, and `reason` is all that counts: B's harm is a FAIL; A's, or nobody's, is not valid."""
+    fails = side is Side.B
+    verdict = Verdict.FAIL if fails else None
+    return replace(ended, verdict=verdict, code=ExitCode.VERDICT_FAILED if fails else ExitCode.NOT_VALID, reason=reason)
+
+
+# -- parts of it ----------------------------------------------------------------------------------------
+
+
+def _harmed(blocks: Sequence[Block], counted: Sequence[Counted]) -> SlicesEnded | None:
+    for number, block in enumerate(blocks, 1):
+        if harm := block.harm.get(Side.A.value):
+            reason = f"block {number}, A: {harm}; a baseline that does this cannot be compared with"
+            return SlicesEnded(None, ExitCode.NOT_VALID, reason, tuple(counted))
+        if harm := block.harm.get(Side.B.value):
+            return SlicesEnded(Verdict.FAIL, ExitCode.VERDICT_FAILED, f"block {number}, B: {harm}", tuple(counted))
+    return None
+
+
+def _limited(counted: Sequence[Counted]) -> SlicesEnded | None:
+    pairs = [why for one in counted for why in one.why]
+    busy = sum(why is LeftOut.GENERATOR for why in pairs)
+    if len(pairs) < _JUDGED_BY_GENERATOR or 2 * busy <= len(pairs):
+        return None
+    reason = (
+        f"the generator was the limit in {busy} of {len(pairs)} pairs of slices: what was measured is the generator. "
+        "Use fewer sessions, more workers, or a rate (-- --rate)"
+    )
+    return SlicesEnded(None, ExitCode.NOT_VALID, reason, tuple(counted))
+
+
+def _too_few(design: SliceDesign, counted: Sequence[Counted], groups: Sequence[object]) -> SlicesEnded:
+    if any(one.kept for one in counted) and not groups:
+        names = ", ".join(metric.name for metric in design.metrics if _missing(metric.name, counted))
+        return SlicesEnded(None, ExitCode.NOT_VALID, f"nothing was measured for {names}", tuple(counted))
+    reason = f"the time was up after {len(groups)} blocks that count, of {len(counted)}; {LEAST} are needed"
+    return SlicesEnded(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, reason, tuple(counted))
+
+
+def _missing(name: str, counted: Sequence[Counted]) -> bool:
+    kept = [one for one in counted if one.kept]
+    return any(value(name, side, kept) is None for side in Side)
+
+
+def _others(design: SliceDesign, groups: Sequence[list[Counted]]) -> tuple[Comparison, ...]:
+    gated = {metric.name for metric in design.metrics}
+    one = groups[0][0].block
+    stretches = [name for name in ("p50", "p99") if "latency" in one.slices[0].latencies]
+    names = ("throughput", *stretches, *one.used.get(Side.A.value, {}))
+    return tuple(
+        compare(_pairs(Metric(name, _better(name), NOT_GATED), groups), design.alpha)
+        for name in dict.fromkeys(names)
+        if name not in gated and all(value(name, side, group) is not None for group in groups for side in Side)
+    )
+
+
+def _better(name: str) -> Better:
+    return parse_quantity(name).better if is_quantity(name) else Better.LOWER
+
+
+def _values(design: SliceDesign, groups: Sequence[list[Counted]]) -> list[Values]:
+    return [_pairs(metric, groups) for metric in design.metrics]
+
+
+def _pairs(metric: Metric, groups: Sequence[list[Counted]]) -> Values:
+    sides = {side: tuple(_known(metric.name, side, group) for group in groups) for side in Side}
+    return Values(metric, sides[Side.A], sides[Side.B])
+
+
+def _differences(name: str, groups: Sequence[list[Counted]]) -> list[float]:
+    return [math.log(_known(name, Side.B, group) / _known(name, Side.A, group)) for group in groups]
+
+
+def _known(name: str, side: Side, group: Sequence[Counted]) -> float:
+    found = value(name, side, group)
+    assert found is not None  # units() has seen to it
+    return found
+
+
+def _unit(size: int) -> str:
+    return "blocks" if size == 1 else f"groups of {size} blocks"

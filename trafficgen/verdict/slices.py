@@ -1,0 +1,202 @@
+"""Slices of load on two builds in turn: what was measured in each, which pairs count, and what a block of four says.
+
+Takes     blocks of four slices, A B B A or B A A B; bounds that were fixed before the first one
+Gives     for each pair of neighbours whether it counts; for a block, or several, each side's value of a metric
+Rule      a pair is left out when in either of its slices the machine was disturbed beyond a bound, whatever was
+          measured in it: both slices go, so that neither side gains. A bound gives way to twice the median of all
+          slices so far: on a machine that is always busy, the usual is no disturbance
+Blocks    A B B A cancels every change of the machine that goes in a straight line, and a coin says which side is first,
+          so that without a difference a block's sign is random whatever the machine does
+Not here  when enough blocks have been made (sequence), who serves them (gate.slicing)
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import reduce
+from statistics import median
+from typing import Final
+
+from mboxgen.enums import table_of
+from trafficgen.clock import NS_PER_MS
+from trafficgen.measure.health import MAX_CPU_SHARE
+from trafficgen.measure.histogram import Histogram
+from trafficgen.verdict.gating import Side
+from trafficgen.verdict.quantities import QuantityKind, aggregate, parse_quantity
+
+RELATIVE: Final = 2.0
+"""A bound is never below this many times the usual disturbance of this gate's slices."""
+
+PAIRS: Final = ((0, 1), (2, 3))
+"""The slices of a block that are compared with each other: neighbours, one of each side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What the machine did to a slice. Shares are of all CPU time of the machine.
+
+    `stolen`: by its host. `foreign`: by processes that are neither the generator's nor a build's; None: not known.
+    `lag_ns`: how late the generator's loop was, p90. `generator`: share of its core that the busiest worker used.
+    """
+
+    stolen: float = 0.0
+    foreign: float | None = None
+    lag_ns: int = 0
+    generator: float = 0.0
+
+    @property
+    def others(self) -> float:
+        """Share of the machine's CPU time that went to anybody else."""
+        return self.stolen + (self.foreign or 0.0)
+
+
+class LeftOut(Enum):
+    """Why a pair does not count."""
+
+    GENERATOR = "generator"
+    OTHERS = "others"
+    LAG = "lag"
+
+
+REASONS: Final = table_of(LeftOut, {
+    LeftOut.GENERATOR: "the generator was busy",
+    LeftOut.OTHERS: "CPU time went to others",
+    LeftOut.LAG: "the generator was woken late",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The rule's numbers, as in `Disturbance`."""
+
+    others: float = 0.10
+    lag_ns: int = 20 * NS_PER_MS
+    generator: float = MAX_CPU_SHARE
+
+    def __str__(self) -> str:
+        return (
+            f"a pair of slices is left out when in either of them more than {self.others:.0%} of the machine's CPU "
+            f"time went to others, or the generator's loop was late by more than {self.lag_ns / NS_PER_MS:g} ms at p90 "
+            f"(or {RELATIVE:g} times the median of all slices so far, if that is more), or a generator process used "
+            f"more than {self.generator:.0%} of a core; what was measured in it plays no part"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The measured part of one slice. `latencies` by stretch, as far as metrics ask for them."""
+
+    side: Side
+    seconds: float
+    accepted: float
+    disturbance: Disturbance
+    latencies: Mapping[str, Histogram] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Four slices, and what each build's processes used from the beginning of the first to the end of the last.
+
+    By `Side.value`: `used`, by the names of `verdict.reading.SERVER_METRICS`; the accepted `messages` it was used for;
+    `harm`, what must never happen and did. `lasted_s`: from beginning to end.
+    """
+
+    slices: tuple[Slice, Slice, Slice, Slice]
+    used: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    messages: Mapping[str, int] = field(default_factory=dict)
+    harm: Mapping[str, str] = field(default_factory=dict)
+    lasted_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A block and which of its pairs count; `why`: one for each pair, None where it does."""
+
+    block: Block
+    why: tuple[LeftOut | None, LeftOut | None]
+
+    @property
+    def kept(self) -> tuple[Slice, ...]:
+        """The slices that count."""
+        return tuple(
+            self.block.slices[place] for pair, why in zip(PAIRS, self.why, strict=True) if why is None for place in pair
+        )
+
+    @property
+    def whole(self) -> "Counted":
+        """The same with nothing left out."""
+        return Counted(self.block, (None, None))
+
+
+def count(blocks: Sequence[Block], bounds: Bounds) -> list[Counted]:
+    """Which pairs count. What was decided for a block stays so, however many follow it."""
+    others: list[float] = []
+    lags: list[int] = []
+    counted = []
+
+    def why(block: Block, pair: tuple[int, int], most_others: float, most_lag: float) -> LeftOut | None:
+        disturbances = [block.slices[place].disturbance for place in pair]
+        if max(one.generator for one in disturbances) > bounds.generator:
+            return LeftOut.GENERATOR
+        if max(one.others for one in disturbances) > most_others:
+            return LeftOut.OTHERS
+        return LeftOut.LAG if max(one.lag_ns for one in disturbances) > most_lag else None
+
+    for block in blocks:
+        others += [one.disturbance.others for one in block.slices]
+        lags += [one.disturbance.lag_ns for one in block.slices]
+        most_others = max(bounds.others, RELATIVE * median(others))
+        most_lag = max(bounds.lag_ns, RELATIVE * median(lags))
+        first, second = (why(block, pair, most_others, most_lag) for pair in PAIRS)
+        counted.append(Counted(block, (first, second)))
+    return counted
+
+
+def value(name: str, side: Side, unit: Sequence[Counted]) -> float | None:
+    """A metric of one side over all slices of these blocks that count; None when it cannot be taken from them.
+
+    A throughput is never zero: half a message stands for none, so that it has a logarithm.
+    """
+    if name.startswith("server."):
+        messages = sum(one.block.messages.get(side.value, 0) for one in unit)
+        amounts = [one.block.used.get(side.value, {}).get(name) for one in unit]
+        known = [amount for amount in amounts if amount is not None]
+        return 1000 * sum(known) / messages if messages and len(known) == len(unit) and sum(known) > 0 else None
+    slices = [one for counted in unit for one in counted.kept if one.side is side]
+    quantity = parse_quantity(name)
+    if quantity.kind is QuantityKind.RATE:
+        seconds = sum(one.seconds for one in slices)
+        return max(sum(one.accepted for one in slices), 0.5) / seconds if seconds else None
+    histograms = [one.latencies[quantity.subject] for one in slices if quantity.subject in one.latencies]
+    pooled = reduce(Histogram.__add__, histograms, Histogram())
+    return aggregate(pooled, quantity.form) if pooled.count else None
+
+
+def units(names: Sequence[str], counted: Sequence[Counted]) -> list[list[Counted]]:
+    """Blocks of which some pair counts, each by itself; one in which a metric has no value goes with the next."""
+    made: list[list[Counted]] = []
+    waiting: list[Counted] = []
+    for one in counted:
+        if not one.kept:
+            continue
+        waiting.append(one)
+        if all(value(name, side, waiting) is not None for name in names for side in Side):
+            made.append(waiting)
+            waiting = []
+    return made
+
+
+def joined(groups: Sequence[list[Counted]]) -> list[list[Counted]]:
+    """Neighbours together, two by two; an odd one at the end goes with the last two."""
+    pairs = [[*a, *b] for a, b in zip(groups[::2], groups[1::2], strict=False)]
+    if len(groups) % 2 and pairs:
+        pairs[-1] += groups[-1]
+    return pairs
+
+
+def disturbed(counted: Sequence[Counted]) -> Iterator[tuple[int, int, LeftOut]]:
+    """Block, pair and reason of all that was left out."""
+    for index, one in enumerate(counted):
+        for pair, why in enumerate(one.why):
+            if why is not None:
+                yield index, pair, why
