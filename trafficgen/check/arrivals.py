@@ -18,7 +18,7 @@ import uvloop
 
 from trafficgen.plan import Target
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.store.capture import Capture, Form
+from trafficgen.sink.store.capture import Capture, CaptureFormat
 
 _LOOK_S: Final = 0.05
 _START_S: Final = 20.0
@@ -79,7 +79,7 @@ class Outside:
 
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        capture = Capture(Form.FILES, Path(self._folder.name), _MAX_OCTETS)
+        capture = Capture(CaptureFormat.FILES, Path(self._folder.name), _MAX_OCTETS)
         async with Sink(self._listen, ledger=False, capture=capture) as sink:
             self.address = sink.address
             self._up.set()

@@ -263,7 +263,7 @@ def _refuse_unknown_cases(patterns: tuple[str, ...], flag: str) -> None:
 
 def _login(user: str | None, password_file: Path | None) -> "Login | None":
     from trafficgen.check.service import Login
-    from trafficgen.engine.opening import read_password
+    from trafficgen.engine.password import read_password
     from trafficgen.plan import Auth
 
     if user is None and password_file is None:
