@@ -29,6 +29,16 @@ _TONES: Final = table_of(
         Outcome.SKIPPED: Tone.PLAIN,
     },
 )
+_NAGIOS: Final = table_of(
+    Outcome,
+    {
+        Outcome.PASS: ("OK", 0),
+        Outcome.WARN: ("WARNING", 1),
+        Outcome.FAIL: ("CRITICAL", 2),
+        Outcome.INCONCLUSIVE: ("UNKNOWN", 3),
+        Outcome.SKIPPED: ("UNKNOWN", 3),
+    },
+)
 _TOLD: Final = _ORDER[:3]
 """What is shown with what was expected and what to do."""
 
@@ -107,9 +117,8 @@ def to_junit(checked: Checked) -> str:
 
 def to_nagios(checked: Checked) -> tuple[str, int]:
     """The line, and the exit code of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
-    states = {Outcome.FAIL: ("CRITICAL", 2), Outcome.WARN: ("WARNING", 1), Outcome.PASS: ("OK", 0)}
-    worst = next((one for one in checked.ordered if one.outcome in states), None)
-    state, code = states[worst.outcome] if worst is not None else ("UNKNOWN", 3)
+    worst = next((one for one in checked.ordered if one.outcome not in (Outcome.INCONCLUSIVE, Outcome.SKIPPED)), None)
+    state, code = _NAGIOS[worst.outcome if worst is not None else Outcome.INCONCLUSIVE]
     words = f"{worst.id}: {worst.found}; {checked.summary}" if worst is not None and code else checked.summary
     # A bar would begin the performance data.
     line = printable(words).replace("|", "/")
@@ -134,7 +143,8 @@ def to_html(checked: Checked) -> str:
 
 
 def _row(finding: Finding) -> str:
-    tone = {Tone.BAD: "bad", Tone.GOOD: "good"}.get(_TONES[finding.outcome], "")
+    meant = _TONES[finding.outcome]
+    tone = "" if meant is Tone.PLAIN else meant.name.lower()
     said = html.escape("\n".join(map(printable, finding.transcript)))
     transcript = f"<details><summary>what was said</summary><pre>{said}</pre></details>" if said else ""
     advice = f"<br>{html.escape(finding.advice)}" if finding.advice else ""
