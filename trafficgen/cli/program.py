@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "find-limit": Entry("trafficgen.cli.find_limit", "Find the highest rate at which a server keeps thresholds."),
     "history": Entry("trafficgen.cli.history", "Find where the numbers of many gates changed, however slowly."),
     "report": Entry("trafficgen.cli.report", "Show results again, in another form or against other thresholds."),
+    "check": Entry("trafficgen.cli.check", "Look at how a mail server is set up: TLS, logins, relaying, mailboxes."),
     "compare": Entry("trafficgen.cli.compare", "Show one set of runs as multiples of another."),
     "calibrate": Entry("trafficgen.cli.calibrate", "Measure what this machine's generator is capable of."),
     "merge": Entry("trafficgen.cli.merge", "Add up the results of generators that sent at the same time."),
