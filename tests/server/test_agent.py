@@ -31,22 +31,21 @@ def test_a_look_that_costs_much_is_taken_less_often() -> None:
     budget = Budget(share=0.01)
     taken = []
     for second in range(100):
-        budget.earn(second * NS, 130_000_000)
+        budget.earn(second * NS, 133_000_000)
         budget.spend(3_000_000)  # what is cheap is always looked at
         if budget.allows(130_000_000):
             budget.spend(130_000_000)
             taken.append(second)
-    assert taken[0] == 0
     assert 15 <= taken[2] - taken[1] <= 20  # 10 ms a second, less 3, for 130
     total_ns = 100 * 3_000_000 + len(taken) * 130_000_000
-    assert total_ns <= 0.01 * 100 * NS + 250_000_000
+    assert total_ns <= 0.01 * 100 * NS + 130_000_000
 
 
 def test_what_is_saved_up_in_silence_has_a_limit() -> None:
     budget = Budget(share=0.01)
     budget.earn(0, 0)
     budget.earn(10_000 * NS, 0)
-    assert budget.saved_ns == NS // 4
+    assert budget.saved_ns == NS // 20
 
 
 def test_each_look_is_a_line_after_the_first() -> None:

@@ -105,6 +105,11 @@ class SendOptions:
     metrics_port: int | None
     before: str | None
     after: str | None
+    observe: str | None
+    observe_queue: str | None
+    observe_cgroup: str | None
+    observe_metrics: tuple[str, ...]
+    observe_drain: str | None
 
 
 class Planned(NamedTuple):

@@ -9,7 +9,7 @@ Gives     NDJSON until it is told to end, its output is closed, or its time is o
 Bounds    `Budget`: what a look costs in CPU is saved up at 1 % of a core. A look that costs more is taken less often;
 those
           that cost little go first, so that a queue of 100,000 does not blind it
-Not here  the clocks of two machines (transport), what the numbers mean (measure.observed)
+Not here  the clocks of two machines (measure.clock_offset), what the numbers mean (measure.observed)
 """
 
 import json
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.host.machine_clock import boot_id
@@ -32,7 +32,7 @@ EVERY_NS: Final = NS_PER_S
 SHARE: Final = 0.01
 """Of one core, for all looks together."""
 
-_SAVED_NS: Final = NS_PER_S // 4
+_SAVED_NS: Final = NS_PER_S // 20
 """What may be saved up at most, but for a look that is known to cost more."""
 
 
@@ -116,12 +116,12 @@ class Budget:
     saved_ns: float = field(default=float(_SAVED_NS), init=False)
     _since_ns: int | None = field(default=None, init=False)
 
-    def earn(self, now: int, dearest_ns: float) -> None:
-        """Save up for the time since the last call; more than the dearest look costs is not needed."""
+    def earn(self, now: int, all_ns: float) -> None:
+        """Save up for the time since the last call; more than one look at everything costs is not needed."""
         if self._since_ns is not None:
             self.saved_ns += (now - self._since_ns) * self.share
         self._since_ns = now
-        self.saved_ns = min(self.saved_ns, max(_SAVED_NS, dearest_ns))
+        self.saved_ns = min(self.saved_ns, max(_SAVED_NS, all_ns))
 
     def allows(self, cost_ns: float) -> bool:
         """Whether a look that cost this much the last time may be taken."""
@@ -150,7 +150,7 @@ class Observer:
     def look(self) -> list[str]:
         """A line of what is so now; another one when something could not be seen for the first time."""
         began = now_ns()
-        self._budget.earn(began, max(self._costs, default=0.0))
+        self._budget.earn(began, sum(self._costs))
         values: dict[str, float] = {}
         spent = 0
         for place, sampler in enumerate(self._samplers):
@@ -191,6 +191,16 @@ def observe(
         due = max(due + every_ns, now)  # late looks are left out, not made up for
         if (for_ns is not None and due - began > for_ns) or wait((due - now) / NS_PER_S):
             return
+
+
+def answer_clock_questions(questions: IO[bytes], write: Callable[[str], None], at_end: Callable[[], None]) -> None:
+    """Answer each line "clock N" with when it came and when the answer left; `at_end` when no more will come."""
+    for line in questions:
+        received = now_ns()
+        word, _, number = line.strip().partition(b" ")
+        if word == b"clock" and number.isdigit():
+            write(json.dumps({"clock": int(number), "received": received, "answered": now_ns()}, separators=(",", ":")))
+    at_end()
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
