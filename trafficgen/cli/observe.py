@@ -146,7 +146,7 @@ def _observe(what: "Observed", write: str, every_ns: int, for_ns: int | None, *,
         threading.Thread(target=answer_clock_questions, args=(sys.stdin.buffer, put, over.set), daemon=True).start()
 
     try:
-        observe(Observer(what.samplers()), put, every_ns=every_ns, for_ns=for_ns, wait=over.wait)
+        observe(Observer(what.samplers(), every_ns), put, every_ns=every_ns, for_ns=for_ns, wait=over.wait)
     except KeyboardInterrupt:
         click.echo(f"samples are in {write}", err=True)
     finally:
