@@ -69,6 +69,9 @@ class Notebook:
         self.texts: dict[tuple[Phase, int, str], str] = {}
         self.failures: list[tuple[Phase, str, str]] = []
         self.partial: dict[int, int] = {}
+        """Messages that only some of their recipients took: number to those."""
+        self.recipients: dict[int, tuple[int, ...]] = {}
+        """Messages whose recipients did not all end alike: number to recipients by outcome."""
         self.troubles: list[str] = []
 
     def phase(self, phase: Phase, elapsed_ns: int) -> None:
@@ -81,8 +84,10 @@ class Notebook:
     def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
         self.failures.append((phase, reason, example))
 
-    def partly_accepted(self, number: int, recipients: int) -> None:
-        self.partial[number] = recipients
+    def recipients_differ(self, number: int, outcome: Outcome, recipients: tuple[int, ...]) -> None:
+        self.recipients[number] = recipients
+        if outcome is Outcome.ACCEPTED:
+            self.partial[number] = recipients[Outcome.ACCEPTED]
 
     def trouble(self, words: str) -> None:
         self.troubles.append(words)

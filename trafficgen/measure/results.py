@@ -32,6 +32,7 @@ from trafficgen.measure.parts import (
     LedgerCounts,
     MessageCounts,
     Rate,
+    RecipientCounts,
     ReplyCount,
     Run,
     ThresholdVerdict,
@@ -112,6 +113,8 @@ class Results:
     """By kind, besides messages handed over."""
     command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of commands that were carried out, without the empty ones."""
+    recipients: RecipientCounts | None = None
+    """Where messages may have several; None where each has one, and in results of 0.1.0."""
 
     @classmethod
     def build(
@@ -199,6 +202,7 @@ class Results:
                 for name in phases.commands
             },
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
+            recipients=_recipients(snapshot),
         )
 
     def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":
@@ -317,6 +321,21 @@ def _check_account(snapshot: Snapshot, planned: int, not_started: int, domains: 
 def _used(histograms: Mapping[str, Histogram | None]) -> dict[str, Histogram]:
     """Without the empty ones."""
     return {name: histogram for name, histogram in histograms.items() if histogram and histogram.count}
+
+
+def _recipients(snapshot: Snapshot) -> RecipientCounts | None:
+    if not snapshot.recipients:
+        return None
+    accepted, rejected_temporary, rejected_permanent, failed, in_doubt = snapshot.recipients
+    return RecipientCounts(
+        started=sum(snapshot.recipients),
+        accepted=accepted,
+        rejected_temporary=rejected_temporary,
+        rejected_permanent=rejected_permanent,
+        failed=failed,
+        in_doubt=in_doubt,
+        partly_accepted=snapshot.partly_accepted,
+    )
 
 
 def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCounts:
