@@ -194,7 +194,7 @@ def command(**given: Any) -> ExitCode:
 def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, MonitorOptions, DeliveryWait | None]":
     """The plan of every run, which part of it counts, and the sink behind the builds, if there is one."""
     from trafficgen.cli.judging import monitor_options
-    from trafficgen.cli.planning import SendOptions, delivery_wait_of, make_plan
+    from trafficgen.cli.planning import SendOptions, make_plan
     from trafficgen.cli.send import command as send
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
@@ -208,8 +208,9 @@ def _load(options: GateOptions, seed: int | None) -> "tuple[Plan, MonitorOptions
     if seed is not None and told.seed is None:
         told = replace(told, seed=seed)
     told = replace(told, target=options.a)
-    plan = replace(make_plan(told).plan, target=None)
-    return plan, monitor_options(told, plan), delivery_wait_of(told)
+    planned = make_plan(told)
+    plan = replace(planned.plan, target=None)
+    return plan, monitor_options(told, plan), planned.delivery_wait
 
 
 def _design(options: GateOptions, seed: int) -> "Design":

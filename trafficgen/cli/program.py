@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "send": Entry("trafficgen.cli.send", "Send weighted mail and account for every message (the default)."),
     "sink": Entry("trafficgen.cli.sink", "Receive mail for a server under test to deliver to, and count it."),
     "verify": Entry("trafficgen.cli.verify", "Compare what arrived with what was sent, message by message."),
+    "log": Entry("trafficgen.cli.log", "Find every message of a run in the server's log, or say who used the server."),
     "gate": Entry("trafficgen.cli.gate", "Say whether one build of a server is worse than another, with evidence."),
     "report": Entry("trafficgen.cli.report", "Show results again, in another form or against other thresholds."),
     "compare": Entry("trafficgen.cli.compare", "Show one set of runs as multiples of another."),
