@@ -38,6 +38,8 @@ COMMANDS: Final = {
     "verify": Entry("trafficgen.cli.verify", "Compare what arrived with what was sent, message by message."),
     "log": Entry("trafficgen.cli.log", "Find every message of a run in the server's log, or say who used the server."),
     "gate": Entry("trafficgen.cli.gate", "Say whether one build of a server is worse than another, with evidence."),
+    "find-limit": Entry("trafficgen.cli.find_limit", "Find the highest rate at which a server keeps thresholds."),
+    "history": Entry("trafficgen.cli.history", "Find where the numbers of many gates changed, however slowly."),
     "report": Entry("trafficgen.cli.report", "Show results again, in another form or against other thresholds."),
     "compare": Entry("trafficgen.cli.compare", "Show one set of runs as multiples of another."),
     "calibrate": Entry("trafficgen.cli.calibrate", "Measure what this machine's generator is capable of."),
