@@ -9,7 +9,6 @@ Gives     one message at work, and the envelope of the next behind it
 Fails     never because of a peer
 """
 
-from collections import deque
 from collections.abc import Collection
 from typing import Final
 
@@ -128,7 +127,7 @@ class ByData(Handover):
             rider = work[0]
             if rider.recipients != cache.recipients:
                 self._cache = cache.of(rider.recipients)
-                self._conversation.pending = deque(self._cache.group)
+                self._conversation.pending = list(self._cache.group)
                 self.group = not self._each  # the replies to several ends of data take the careful way
             envelope = self._envelope(rider) if rider.eight_bit else rider.envelope
             return message.head, message.body, message.tail + envelope
