@@ -132,6 +132,14 @@ others = st.sampled_from(
 logins = st.sampled_from(
     [b"AUTH PLAIN AGEAYg==\r\n", b"AUTH PLAIN\r\n", b"AUTH LOGIN\r\n", b"AGEAYg==\r\n", b"YQ==\r\n", b"*\r\n"]
 )
+alone = st.lists(
+    st.one_of(
+        st.sampled_from([MAIL, RCPT, DATA, ENVELOPE, b"text\r\n.\r\n", b".\r\n", b"text\r\n.\r\n" + ENVELOPE]),
+        st.sampled_from([b"BDAT 3\r\nabc", b"BDAT 30\r\nabc", b"BDAT 3 LAST\r\nabc", b"BDAT 40 LAST\r\nabc"]),
+        mails, rcpts, logins, others,
+    ),
+    min_size=1, max_size=6,
+)  # fmt: skip
 bodies = st.lists(
     st.sampled_from(
         [b"Subject: x\r\n", b"\r\n", b"text\r\n", b"..dot\r\n", b"..\r\n", b"bare\n.\nline\r\n", b"x\r.\r\n", b"end",
@@ -242,6 +250,13 @@ class FastAndGeneral(RuleBasedStateMachine):
         for line in (mail, *all_rcpts, DATA):
             self.say(line, (WHOLE, WHOLE))
         self.message(body, next_envelope=True, cut_as=cut_as)
+
+    @rule(begin=st.sampled_from([(), (MAIL,), (MAIL, RCPT), (MAIL, RCPT, DATA)]), lines=alone)
+    def lines_alone(self, begin: tuple[bytes, ...], lines: list[bytes]) -> None:
+        """Each line in a piece of its own, whatever came before."""
+        self.say(b"RSET\r\n" if begin else b"", (WHOLE, WHOLE))
+        for line in (*begin, *lines):
+            self.say(line, (WHOLE, WHOLE))
 
     @rule(body=bodies, last=st.booleans(), more=st.sampled_from([0, 0, 0, -2, 3, 30]), cut_as=pieces)
     def bdat(self, body: bytes, last: bool, more: int, cut_as: Cuts) -> None:

@@ -17,7 +17,7 @@ Not here  which command is legal when (server_table), octets to commands and mes
 import ipaddress
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from mboxgen.enums import table_of
@@ -28,7 +28,7 @@ from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, SessionStage, Sus
 from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.protocol.smtp.server_auth import AuthExchange
-from trafficgen.protocol.smtp.server_table import ORDER, REFUSALS, TABLE, Legality, State, offered
+from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, State
 
 __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
 
@@ -51,8 +51,9 @@ _TLS_FIRST: Final = b"530 5.7.0 start TLS first\r\n"
 _LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
 _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
-_IDLE: Final = b"421 4.4.2 idle for too long\r\n"
+_IDLE_TOO_LONG: Final = b"421 4.4.2 idle for too long\r\n"
 _CAPABILITIES: Final = Capabilities()
+_IDLE, _SENDER, _RECIPIENTS, _CHUNKS = State  # a module's name costs less than an enum's member
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
@@ -72,12 +73,12 @@ class ServerSession(Framing):
     __slots__ = (
         "_authenticated",
         "_capabilities",
+        "_commands",
         "_errors",
         "_login",
         "_open",
         "_parameters",
         "_plain",
-        "_rows",
         "_secure",
     )
 
@@ -91,7 +92,7 @@ class ServerSession(Framing):
     ) -> None:
         super().__init__(receiver, policy, lmtp=capabilities.lmtp)
         self._capabilities = capabilities
-        self._rows = offered(capabilities)
+        self._commands = _commands(capabilities)
         self._secure = secure
         self._errors = 0  # commands that broke the rules, so far
         self._login: AuthExchange | None = None  # under way
@@ -124,7 +125,7 @@ class ServerSession(Framing):
     def expire(self) -> bytes:
         """The client has been silent for too long; returns the last reply."""
         self._close()
-        return b"" if self._in_data or self._chunk else _IDLE
+        return b"" if self._in_data or self._chunk else _IDLE_TOO_LONG
 
     # -- commands ---------------------------------------------------------------------------------------
 
@@ -212,24 +213,22 @@ class ServerSession(Framing):
             return self._too_long()
         verb, _, argument = line.partition(b" ")
         verb = verb.upper()
-        row = self._rows.get(verb)
-        if row is None:
-            reply = self._error(_UNKNOWN)
-        elif argument and not row.argument and argument.strip(b" "):
+        handler, may_have_argument, refusals = self._commands.get(verb, _NO_COMMAND)
+        if argument and not may_have_argument and argument.strip(b" "):
             reply = self._error(_NO_ARGUMENT)
-        elif (refusal := REFUSALS[legality := row.by_state[self._state]]) is None:
-            reply = _HANDLERS[verb](self, line)
+        elif (refusal := refusals[self._state]) is None:
+            reply = handler(self, line)
         else:
-            reply = self._error(refusal) if legality is Legality.OUT_OF_ORDER else refusal
+            reply = self._error(refusal[0]) if refusal[1] else refusal[0]
         return reply if errors == self._errors else self._too_many_errors(reply)
 
     @property
     def _state(self) -> State:
         if self.sender is None:
-            return State.IDLE
+            return _IDLE
         if self._chunked:
-            return State.CHUNKS
-        return State.RECIPIENTS if self.recipients else State.SENDER
+            return _CHUNKS
+        return _RECIPIENTS if self.recipients else _SENDER
 
     def _error(self, reply: bytes) -> bytes:
         self._errors += 1
@@ -439,3 +438,16 @@ _HANDLERS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = table_o
         b"QUIT": ServerSession._on_quit,
     },
 )
+
+_Command = tuple[Callable[[ServerSession, bytes], bytes], bool, tuple[Refusal | None, ...]]
+"""What processes it, whether it may have an argument, and its refusals by state."""
+
+_NO_COMMAND: Final[_Command] = (ServerSession._on_noop, True, ((_UNKNOWN, True),) * len(State))
+
+
+@lru_cache(maxsize=64)
+def _commands(capabilities: Capabilities) -> dict[bytes, _Command]:
+    """Those that a session with these capabilities knows."""
+    return {
+        verb: (_HANDLERS[verb], row.argument, row.refusals) for verb, row in TABLE.items() if row.offered(capabilities)
+    }

@@ -14,14 +14,12 @@
 
 Not offered, or of the other protocol (LMTP has LHLO in place of EHLO and HELO, RFC 2033 section 4.1): 500.
 
-Takes     the verb of a command, and what the session offers
-Gives     its row
+Gives     a row for every verb: legal or which refusal, by state
 Not here  what a command does (server); what it needs beyond the state: TLS, a login, an argument (server)
 """
 
 from collections.abc import Callable
 from enum import Enum, IntEnum
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from mboxgen.enums import table_of
@@ -54,8 +52,13 @@ _L, _503, _NO, _D = Legality.LEGAL, Legality.OUT_OF_ORDER, Legality.NO_RECIPIENT
 
 ORDER: Final = b"503 5.5.1 not now\r\n"
 
-REFUSALS: Final = table_of(Legality, {_L: None, _503: ORDER, _NO: ORDER, _D: None})
-"""The reply at once; None: the command is processed."""
+Refusal = tuple[bytes, bool]
+"""A reply, and whether it counts as an error."""
+
+REFUSALS: Final[dict[Legality, Refusal | None]] = table_of(
+    Legality, {_L: None, _503: (ORDER, True), _NO: (ORDER, False), _D: None}
+)
+"""None: the command is processed."""
 
 
 class Row(NamedTuple):
@@ -65,6 +68,11 @@ class Row(NamedTuple):
     offered: Callable[[Capabilities], bool] = lambda _: True
     argument: bool = True
     """Whether it may have one (RFC 5321 section 4.1.1.4 and on)."""
+
+    @property
+    def refusals(self) -> tuple[Refusal | None, ...]:
+        """By state."""
+        return tuple(REFUSALS[legality] for legality in self.by_state)
 
 
 _ANY: Final = (_L, _L, _L, _L)
@@ -87,9 +95,3 @@ TABLE: Final[dict[bytes, Row]] = {
     b"HELP": Row(_ANY),
     b"QUIT": Row(_ANY, argument=False),
 }
-
-
-@lru_cache(maxsize=64)
-def offered(capabilities: Capabilities) -> dict[bytes, Row]:
-    """The rows of the commands that a session with these capabilities knows."""
-    return {verb: row for verb, row in TABLE.items() if row.offered(capabilities)}
