@@ -140,7 +140,7 @@ class Results:
     ) -> "Results":
         """Close the account of a run.
 
-        `phases`: what the recorders were given. `domains`: (name on the wire, wanted share 0 to 1) by domain index.
+        `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
         `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
         that died. `caveats`: what only the run itself knows. AccountingError when the equations do not hold.

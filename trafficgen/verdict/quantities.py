@@ -158,9 +158,16 @@ def is_quantity(text: str) -> bool:
 
 
 def matching_domain(name: str, domains: tuple[str, ...]) -> str | None:
-    """Which of `domains`, as they stood on the wire, is meant by `name`, with or without its suffix."""
+    """Which of `domains` is meant by `name`; either may have a suffix that the other has not."""
     lowered = name.lower()
-    return next((domain for domain in domains if f"{domain.lower()}.".startswith(f"{lowered}.")), None)
+    if lowered in domains:
+        return lowered
+    fits = (
+        domain
+        for domain in domains
+        if f"{domain.lower()}.".startswith(f"{lowered}.") or f"{lowered}.".startswith(f"{domain.lower()}.")
+    )
+    return next(fits, None)
 
 
 def _is_aggregate(text: str) -> bool:

@@ -23,7 +23,6 @@ from mboxgen.limited import read_limited
 from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
 from mboxgen.text import prose
 from trafficgen.errors import PlanError
-from trafficgen.plan import BodyFile
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Rows, strings
 from trafficgen.workload.grid import NUMBER, digits, numbers
 
@@ -133,15 +132,14 @@ class _Cuts(dict[int, memoryview]):
 
 
 class FileBody:
-    """One body for all messages, from a file."""
+    """One body for all messages: what `read_file` made of the file at `path`."""
 
-    def __init__(self, plan: BodyFile) -> None:
-        octets = read_file(plan.path)
+    def __init__(self, octets: bytes, path: Path) -> None:
         self.octets = len(octets)
         self.crc32 = crc32(octets)
         self.eight_bit = not octets.isascii()
         self.body = stuffed(octets)
-        self.content = _content(octets, plan.path)
+        self.content = _content(octets, path)
 
 
 def read_file(path: Path) -> bytes:
