@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "sink": Entry("trafficgen.cli.sink", "Receive mail for a server under test to deliver to, and count it."),
     "verify": Entry("trafficgen.cli.verify", "Compare what arrived with what was sent, message by message."),
     "log": Entry("trafficgen.cli.log", "Find every message of a run in the server's log, or say who used the server."),
+    "observe": Entry("trafficgen.cli.observe", "Look at a server's queue, host and processes while a run goes on."),
     "gate": Entry("trafficgen.cli.gate", "Say whether one build of a server is worse than another, with evidence."),
     "find-limit": Entry("trafficgen.cli.find_limit", "Find the highest rate at which a server keeps thresholds."),
     "history": Entry("trafficgen.cli.history", "Find where the numbers of many gates changed, however slowly."),

@@ -25,6 +25,7 @@ from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
+from trafficgen.host.memory import give_back
 from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
@@ -49,6 +50,7 @@ def main(pipe: Connection, config: control.WorkerConfig) -> None:
     except TrafficgenError as error:
         pipe.send(control.SetupFailed(error))
         return
+    give_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(worker.run())
 

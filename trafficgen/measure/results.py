@@ -16,11 +16,13 @@ from typing import Any, Final, Literal, Protocol
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
+from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure import soundness
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import RunClock, ServerSamples
 from trafficgen.measure.parts import (
     CommandCounts,
     Delivery,
@@ -112,6 +114,8 @@ class Results:
     """By kind, besides messages handed over."""
     command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of commands that were carried out, without the empty ones."""
+    server: ServerSamples | None = None
+    """What an observer saw of the server; None without one."""
 
     @classmethod
     def build(
@@ -171,6 +175,7 @@ class Results:
                 addresses=tuple(addresses),
                 model="open" if snapshot.open_loop else "closed",
                 command=tuple(command) if command is not None else None,
+                clock=RunClock(boot_id(), snapshot.began_ns, wall_offset_ns()) if snapshot.workers else None,
             ),
             plan=to_plain(plan.to_dict()),
             host=host,

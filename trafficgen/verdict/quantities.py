@@ -6,6 +6,7 @@
     command{fetch}.p99                  the same of one kind of command, of those that were carried out
     command{fetch}.errors .count        the share of them that was refused or not answered; how many there were
     command{fetch}.throughput           carried out a second
+    queue.depth host.io_pressure.avg …  what an observer saw of the server (`verdict.server_quantities`)
     throughput                          accepted messages a second
     accepted.rate failed.count …        what became of messages: the share of those started, or how many
 
@@ -26,6 +27,7 @@ from trafficgen.measure.parts import CommandCounts, MessageCounts, Rate
 from trafficgen.measure.phases import NAME, OF_OLD_FILES, PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.verdict.rule import Better
+from trafficgen.verdict.server_quantities import SERVER, kind_of_series, read_series
 
 
 class Measured(Protocol):
@@ -91,9 +93,11 @@ class Quantity:
     def read(self, results: Results) -> float | None:
         """Its value; None when nothing was measured that it could be taken from."""
         measured: Measured = results.window or results
-        if self.kind is QuantityKind.DURATION:
+        if self.kind is QuantityKind.DURATION and self.subject != SERVER:
             histogram = self._histogram(results, measured)
             return aggregate(histogram, self.form) if histogram and histogram.count else None
+        if self.subject == SERVER:
+            return read_series(results, self.name)
         if self.command is not None:
             return _of_command(measured.commands.get(self.command), self.form)
         if self.subject == "throughput":
@@ -122,6 +126,8 @@ def parse_quantity(text: str, table: PhaseTable = OF_OLD_FILES) -> Quantity:
         raise ValueError(f'expected domain{{NAME}}.p95 or another percentile, avg, min, med or max, got "{name}"')
     if found := _COMMAND.fullmatch(name):
         return _parse_command(name, found[1], found[2])
+    if (kind := kind_of_series(name)) is not None:
+        return Quantity(name, QuantityKind(kind), SERVER, name.rpartition(".")[2])
     if name == "throughput":
         return Quantity(name, QuantityKind.RATE, name, "rate")
     subject, _, form = name.partition(".") if not _is_aggregate(name) else ("latency", ".", name)
