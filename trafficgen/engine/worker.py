@@ -80,6 +80,7 @@ class _SendingWorker:
         self._tell(control.Ready())
         await self._finished.wait()
         if self._bug is not None:
+            self._tell(control.LastWords(f"{type(self._bug).__name__}: {self._bug}"))
             raise self._bug
 
     def _tell(self, word: object) -> None:

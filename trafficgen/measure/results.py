@@ -8,10 +8,11 @@ Not here  words for people (report), the comparison of two runs
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from trafficgen.clock import NS_PER_S
@@ -139,7 +140,7 @@ class Results:
         command: Sequence[str] | None = None,
         ledger: LedgerCounts | None = None,
         delivery: Delivery | None = None,
-        lost_workers: Sequence[int] = (),
+        lost_workers: Mapping[int, str] = MappingProxyType({}),
         caveats: Sequence[Caveat] = (),
         complete: bool = True,
         stolen_share: float = 0.0,
@@ -150,7 +151,8 @@ class Results:
         `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
         `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
-        that died. `caveats`: what only the run itself knows. AccountingError when the equations do not hold.
+        that died, with their last words. `caveats`: what only the run itself knows. AccountingError when the
+        equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
         wanted_per_s = float(plan.load.rate_per_s) if plan.load and not plan.load.stages else None
@@ -392,7 +394,7 @@ def _domains(snapshot: Snapshot, domains: Sequence[tuple[str, float]]) -> dict[s
     }
 
 
-def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Sequence[int]) -> Generator:
+def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Collection[int]) -> Generator:
     return Generator(
         limited=any(caveat.limits_generator for caveat in caveats),
         sentences=tuple(caveat.text for caveat in caveats if caveat.limits_generator),
