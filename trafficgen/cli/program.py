@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 COMMANDS: Final = {
     "send": Entry("trafficgen.cli.send", "Send weighted mail and account for every message (the default)."),
     "sink": Entry("trafficgen.cli.sink", "Receive mail for a server under test to deliver to, and count it."),
+    "mailbox": Entry("trafficgen.cli.mailbox", "Let users get mail and read it, as imaptest's profiles say."),
     "verify": Entry("trafficgen.cli.verify", "Compare what arrived with what was sent, message by message."),
     "gate": Entry("trafficgen.cli.gate", "Say whether one build of a server is worse than another, with evidence."),
     "report": Entry("trafficgen.cli.report", "Show results again, in another form or against other thresholds."),

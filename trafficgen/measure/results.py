@@ -30,6 +30,7 @@ from trafficgen.measure.parts import (
     Host,
     Latency,
     LedgerCounts,
+    MailboxCounts,
     MessageCounts,
     Rate,
     ReplyCount,
@@ -112,6 +113,8 @@ class Results:
     """By kind, besides messages handed over."""
     command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of commands that were carried out, without the empty ones."""
+    mailboxes: MailboxCounts | None = None
+    """Of a run with users of mailboxes: what was delivered against what they read."""
 
     @classmethod
     def build(
@@ -132,6 +135,7 @@ class Results:
         command: Sequence[str] | None = None,
         ledger: LedgerCounts | None = None,
         delivery: Delivery | None = None,
+        mailboxes: MailboxCounts | None = None,
         lost_workers: Sequence[int] = (),
         caveats: Sequence[Caveat] = (),
         complete: bool = True,
@@ -199,6 +203,7 @@ class Results:
                 for name in phases.commands
             },
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
+            mailboxes=mailboxes,
         )
 
     def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":
@@ -210,12 +215,12 @@ class Results:
     def exit_code(self, *, keep_going: bool) -> ExitCode:
         """What the process that made this run ends with.
 
-        A message that the sink should have and has not, has twice, or has damaged weighs most; then a measurement that
-        is not valid, and thresholds over one that the generator limited; then a threshold that failed; then an
-        interruption; then, without `keep_going`, any message or command that was not accepted; then a proof or a file
-        that was asked for and is not there.
+        A message that the sink or a mailbox should have and has not, has twice, or has damaged weighs most; then a
+        measurement that is not valid, and thresholds over one that the generator limited; then a threshold that
+        failed; then an interruption; then, without `keep_going`, any message or command that was not accepted; then a
+        proof or a file that was asked for and is not there.
         """
-        if self.ledger and not self.ledger.clean:
+        if (self.ledger and not self.ledger.clean) or (self.mailboxes and not self.mailboxes.clean):
             return ExitCode.VERDICT_FAILED
         if self.verdict_code is not ExitCode.DONE:
             return self.verdict_code
