@@ -9,6 +9,7 @@ Not here  everything else: options become a Recipe, one call does the work, one 
 from __future__ import annotations
 
 import datetime as dt
+import os
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -325,6 +326,8 @@ def _recipe(path: Path | None, options: dict[str, Any]) -> Any:
 def main() -> None:
     """Run the command line; the only place that maps what happened to an exit code."""
     prepare_streams()
+    # Nothing here multiplies matrices. OpenBLAS's threads cost 0.1 s, and a process with threads cannot fork workers.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _STOP_REQUEST.asked = False
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # stop as after Ctrl-C: clean up, say so
         if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup, or in the background of a script

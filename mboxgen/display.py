@@ -7,6 +7,7 @@ Not here  the numbers themselves (generate, statistics, verify)
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mboxgen.mbox.statistics import Statistics
 
 _BAR = 40
+_DRAWN_EVERY_S = 0.1
 
 
 @contextmanager
@@ -40,13 +42,19 @@ def progress(unit: str, quiet: bool) -> Iterator[Callable[..., None]]:
         bars.BarColumn(), bars.TaskProgressColumn(), bars.TextColumn("{task.completed:,.0f} " + unit),
         bars.TextColumn("{task.fields[octets]}"), bars.TextColumn("{task.fields[rate]}/s"), bars.TimeRemainingColumn(),
     )  # fmt: skip
-    with bars.Progress(*columns, console=console, transient=True) as bar:
+    # No thread that draws: processes with one thread can fork workers.
+    with bars.Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task("", total=None, octets="", rate="–")
+        drawn_s = 0.0
 
         def update(done: int, total: int | None = None, octets: int = 0) -> None:
+            nonlocal drawn_s
+            if (now_s := time.monotonic()) - drawn_s < _DRAWN_EVERY_S:
+                return
+            drawn_s = now_s
             elapsed = bar.tasks[0].elapsed or 0
             rate = format_size(round(octets / elapsed)) if elapsed > 0 and octets else "–"
-            bar.update(task, completed=done, total=total, octets=format_size(octets), rate=rate)
+            bar.update(task, completed=done, total=total, octets=format_size(octets), rate=rate, refresh=True)
 
         yield update
 

@@ -6,8 +6,9 @@
         results = run(Plan(max_messages=10_000))  # to a sink in a process of its own
         assert results.messages.accepted == 10_000 and results.ledger.clean
 
-A run is stopped by its handle, from any thread or from its own callbacks: `run(plan, control=control)`, then
-`control.stop()` ends it in good order, with results; a second `control.stop()` at once.
+`RunHandle(plan)` begins a run and returns at once: `watch()` it, `stop()` it (in good order, with results; a second
+time at once), `wait()` for its results; in an asyncio loop `async for` and `await`. `run(plan, control=control)` is
+stopped by its `RunControl` in the same way, from any thread or from its own callbacks.
 
 `Plan` and what it is made of are plain frozen values; `run` sends and returns `Results`. Everything is imported on
 first use, so that a command line that only wants a help text does not wait for numpy.
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from trafficgen.plan import WeightedDomain as WeightedDomain
     from trafficgen.plan import Workload as Workload
     from trafficgen.plan import parse_target as parse_target
+    from trafficgen.runs.handle import RunHandle as RunHandle
     from trafficgen.runs.run import Progress as Progress
     from trafficgen.runs.run import run as run
 
@@ -61,6 +63,7 @@ _HOMES = {
         "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "UnixTarget", "Users", "WeightedDomain", "Workload",
         "parse_target",
     ),
+    "trafficgen.runs.handle": ("RunHandle",),
     "trafficgen.runs.run": ("Progress", "run"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,12 +1,9 @@
 """One process that makes blocks for another.
 
-Takes     the number of a pipe's descriptor; over the pipe a plan, a place, a renderer, and numbers of blocks
+Takes     a pipe, a job, a renderer; over the pipe numbers of blocks
 Gives     over the pipe, per block: its octets, then (once told its offset) what was written
 Fails     an error of the system goes over the pipe; when the pipe closes, the process ends
-Not here  order and names (generate)
-
-Started by `worker_pool` as a program, not through multiprocessing: so a script that calls `generate`
-needs no main guard, and nothing is forked from a process that may have threads.
+Not here  order and names (generate), how it is started (worker_process)
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -78,9 +76,24 @@ class Failed:
     words: str
 
 
-def serve(pipe: Connection) -> None:
+def run(pipe: Connection, job: Job, renderer: Renderer) -> None:
     """Make blocks until the pipe says None or closes."""
-    block_maker = BlockMaker(*pipe.recv())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process; the one that waits decides
+    # RLIMIT_FSIZE is met by OSError, not by a signal.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    gc.disable()  # nothing here makes cycles; no need to look for some among the pieces of every block
+    try:
+        _serve(pipe, BlockMaker(job, renderer))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except OSError as error:
+        pipe.send(Failed(error.errno or 5, error.strerror or str(error)))
+    except Exception:
+        pipe.send(Failed(0, traceback.format_exc()))
+
+
+def _serve(pipe: Connection, block_maker: BlockMaker) -> None:
     try:
         while (number := pipe.recv()) is not None:
             block = block_maker.make(number)
@@ -91,17 +104,8 @@ def serve(pipe: Connection) -> None:
 
 
 def main() -> None:
-    """Serve the pipe whose descriptor is the only argument."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process; the one that waits decides
-    # RLIMIT_FSIZE is met by an error that can be told, not by a signal.
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    gc.disable()  # nothing here makes cycles; no need to look for some among the pieces of every block
+    """Take job and renderer over the pipe whose descriptor is the only argument, and run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = Connection(int(sys.argv[1]))
-    try:
-        serve(pipe)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except OSError as error:
-        pipe.send(Failed(error.errno or 5, error.strerror or str(error)))
-    except Exception:
-        pipe.send(Failed(0, traceback.format_exc()))
+    with suppress(EOFError):
+        run(pipe, *pipe.recv())

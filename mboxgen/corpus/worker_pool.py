@@ -14,14 +14,11 @@ knows how long a block takes and whether workers would be done sooner.
 
 from __future__ import annotations
 
+import gc
 import os
-import pickle
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING, Any
 
 from mboxgen.corpus.worker import BlockMaker, Failed, Job
@@ -29,13 +26,12 @@ from mboxgen.message.blocks import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
 
+    from mboxgen.corpus.worker_process import WorkerProcess
     from mboxgen.mbox.writer import PlacedBlock, Written
 
 _EXIT_LIMIT_S = 10.0
-# Until a worker writes its first block it imports numpy and takes over the pools: 0.3 to 0.5 s (AMD EPYC, 2 cores,
-# 2026-11-27).
-_START_S = 0.5
 
 
 class WorkerPoolError(RuntimeError):
@@ -44,7 +40,7 @@ class WorkerPoolError(RuntimeError):
 
 @dataclass(slots=True)
 class _Worker:
-    process: subprocess.Popen[bytes]
+    process: WorkerProcess
     pipe: Connection[Any, Any]
     block: int = -1
     placed: bool = False
@@ -67,10 +63,13 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worker_count(max_workers: int, blocks: int, seconds: float) -> int:
-    """Give how many workers shall make `blocks` blocks that would take one process `seconds`; 1: it goes on alone."""
+def worker_count(max_workers: int, blocks: int, seconds: float, start_s: float) -> int:
+    """Give how many workers shall make `blocks` blocks that would take one process `seconds`; 1: it goes on alone.
+
+    `start_s`: until a worker makes its first block.
+    """
     workers = min(max_workers, blocks, processors())
-    return workers if workers > 1 and seconds * (1 - 1 / workers) > _START_S else 1
+    return workers if workers > 1 and seconds * (1 - 1 / workers) > start_s else 1
 
 
 class WorkerPool:
@@ -90,8 +89,11 @@ class WorkerPool:
             if done == 1:
                 begun = time.monotonic()  # the first block is no measure: it makes tables
                 continue
-            if left := blocks - done:
-                self.workers = worker_count(self._max_workers, left, (time.monotonic() - begun) / (done - 1) * left)
+            if self._max_workers > 1 and (left := blocks - done):
+                from mboxgen.corpus.worker_process import start_seconds  # takes subprocess and multiprocessing with it
+
+                alone_s = (time.monotonic() - begun) / (done - 1) * left
+                self.workers = worker_count(self._max_workers, left, alone_s, start_seconds())
                 if self.workers > 1:
                     break
         if done < blocks:
@@ -113,11 +115,25 @@ def _by_this_process(job: Job, renderer: Renderer) -> Iterator[tuple[PlacedBlock
     block_maker, offset = BlockMaker(job, renderer), 0
     try:
         for number in range(job.plan.blocks):
-            block = block_maker.make(number)
-            yield block, block_maker.write(number, block, offset)
+            with _without_collector():
+                block = block_maker.make(number)
+                written = block_maker.write(number, block, offset)
+            yield block, written
             offset += block.octets
     finally:
         block_maker.close()
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep Python from looking for cycles among the pieces of a block again and again: there are none."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _assign(worker: _Worker, assignments: _Assignments) -> None:
@@ -131,6 +147,8 @@ def _assign(worker: _Worker, assignments: _Assignments) -> None:
 
 def _receive_from(workers: list[_Worker], assignments: _Assignments) -> None:
     """Take one message from each worker that has one."""
+    from multiprocessing.connection import wait
+
     by_pipe = {worker.pipe: worker for worker in workers if worker.block >= 0}
     for pipe in wait(list(by_pipe)):
         worker = by_pipe[pipe]  # type: ignore[index]
@@ -154,12 +172,8 @@ def _place(workers: list[_Worker], assignments: _Assignments) -> None:
 
 
 def _send(worker: _Worker, what: object) -> None:
-    _send_pickled(worker, pickle.dumps(what))
-
-
-def _send_pickled(worker: _Worker, octets: bytes) -> None:
     try:
-        worker.pipe.send_bytes(octets)
+        worker.pipe.send(what)
     except OSError:
         raise WorkerPoolError(_death(worker)) from None
 
@@ -177,6 +191,8 @@ def _receive(worker: _Worker) -> Any:
 
 
 def _death(worker: _Worker) -> str:
+    import subprocess
+
     try:
         code = worker.process.wait(_EXIT_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -188,12 +204,12 @@ def _death(worker: _Worker) -> str:
 @contextmanager
 def _started(job: Job, renderer: Renderer, count: int) -> Iterator[list[_Worker]]:
     """Start the workers; stop them whatever happens."""
+    from mboxgen.corpus import worker_process
+
     workers: list[_Worker] = []
     try:
-        workers.extend(_start_worker() for _ in range(count))
-        ready = pickle.dumps((job, renderer))  # pools are taken over: that is far cheaper than making them
-        for worker in workers:
-            _send_pickled(worker, ready)
+        for _ in range(count):
+            workers.append(_Worker(*worker_process.start(job, renderer, [worker.pipe for worker in workers])))
         yield workers
         for worker in workers:
             _send(worker, None)
@@ -203,18 +219,3 @@ def _started(job: Job, renderer: Renderer, count: int) -> Iterator[list[_Worker]
             worker.pipe.close()
             worker.process.kill()
             worker.process.wait()
-
-
-def _start_worker() -> _Worker:
-    ours, theirs = Pipe()
-    command = [sys.executable, "-c", "from mboxgen.corpus.worker import main; main()", str(theirs.fileno())]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    process = subprocess.Popen(
-        command,
-        pass_fds=(theirs.fileno(),),
-        start_new_session=True,  # Ctrl-C is for us
-        # Workers are as many as the user wants processes; nothing here multiplies matrices, so no threads for that.
-        env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path},
-    )
-    theirs.close()
-    return _Worker(process, ours)

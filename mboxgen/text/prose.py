@@ -53,8 +53,11 @@ def prose(seed: int, octets: int, variant: int = 0) -> bytes:
     return b"".join(pieces)
 
 
-def lines(seed: int, octets: int, variant: int = 0) -> tuple[bytes, NDArray[np.int64]]:
-    """Give whole lines of at most `octets` octets together, and where each of them ends."""
+def lines(seed: int, octets: int, variant: int = 0) -> tuple[memoryview, NDArray[np.int64]]:
+    """Give whole lines of at most `octets` octets together, and where each of them ends.
+
+    All variants of a size are views of the same octets.
+    """
     pool = english(seed)
     first = variant * _STRIDE % len(pool.ends)
     lengths = np.roll(np.diff(pool.ends, prepend=0), -first)
@@ -63,9 +66,14 @@ def lines(seed: int, octets: int, variant: int = 0) -> tuple[bytes, NDArray[np.i
     ends = (turn[None, :] + np.arange(rounds + 1)[:, None] * len(pool.octets)).ravel()
     ends = ends[: int(np.searchsorted(ends, octets, side="right"))]
     begin = int(pool.starts[first])
-    turned = pool.octets[begin:] + pool.octets[:begin]
     length = int(ends[-1]) if len(ends) else 0
-    return (turned * (rounds + 1))[:length], ends
+    return _rounds(seed, rounds + 2)[begin : begin + length], ends
+
+
+@lru_cache(maxsize=2)
+def _rounds(seed: int, count: int) -> memoryview:
+    """The pool again and again."""
+    return memoryview(english(seed).octets * count)
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trafficgen.cli import parsing
@@ -79,6 +79,7 @@ def test_anything_else_is_refused_with_its_flag(flag, parse, text):
 
 
 @given(st.sampled_from([parse for parse, _ in REFUSED.values()]), st.text(max_size=40))
+@example(parsing.parse_users, "0\x1f")
 def test_any_text_is_a_plan_or_a_plan_error(parse, text):
     with contextlib.suppress(PlanError):
         parse(text)

@@ -34,8 +34,8 @@ def fake_run(monkeypatch):
     """Replace the run and its summary; gives the plans that were run."""
     plans = []
 
-    def run(plan, options, control):
-        plans.append(plan)
+    def run(resolved, *_told):
+        plans.append(resolved.plan)
         return FakeResults()
 
     monkeypatch.setattr(send, "_run", run)
@@ -109,7 +109,7 @@ def test_exit_code_is_that_of_the_results(fake_run, monkeypatch):
     ],
 )
 def test_foreseen_errors_are_one_line_and_a_code(monkeypatch, capsys, error, code, words):
-    def run(plan, options, control):
+    def run(*_told):
         raise error
 
     monkeypatch.setattr(send, "_run", run)
@@ -118,7 +118,7 @@ def test_foreseen_errors_are_one_line_and_a_code(monkeypatch, capsys, error, cod
 
 
 def test_bug_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(send, "_run", lambda plan, options, control: 1 / 0)
+    monkeypatch.setattr(send, "_run", lambda *_told: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call(["--message-count", "5"])
 
@@ -252,10 +252,6 @@ def test_dry_run_shows_plan_and_two_messages(capsys):
         ([], "as fast as the server answers (closed model)"),
         (["--stage", "30s:200", "--stage", "1m:1000"], "after 39,000 messages or 90.0 s"),
         (["--arrivals", "poisson", "--rate", "5/s"], "5 messages/s, at random (Poisson) (open model)"),
-        (
-            ["--starttls", "--auth-user", "me", "--auth-password-file", "f"],
-            "STARTTLS, certificate checked, logged in as me",
-        ),
         (["--body-size", "spec2001"], "messages with headers of 1 kB to 2.68 MB"),
         (["--body-size", "10kb", "--body-size", "80kb"], "bodies of 10 kB to 80 kB, 45 kB on average (10kb, 80kb)"),
         (["--users", "50,zipf,tag"], "50 users a domain, popular by Zipf's law, exponent 1, a new +tag every time"),
@@ -270,6 +266,17 @@ def test_dry_run_shows_plan_and_two_messages(capsys):
 def test_dry_run_says_what_would_happen(capsys, arguments, words):
     assert call([*arguments, "--dry-run"]) is ExitCode.DONE
     assert words in capsys.readouterr().out
+
+
+def test_dry_run_refuses_what_a_run_would(capsys, tmp_path):
+    log_in = ["--starttls", "--auth-user", "me", "--auth-password-file", str(tmp_path / "f"), "--dry-run"]
+    assert call(log_in) is ExitCode.USAGE
+    assert "cannot read the password file" in capsys.readouterr().err
+    (tmp_path / "f").write_text("secret\n")
+    assert call(log_in) is ExitCode.DONE
+    out = capsys.readouterr().out
+    assert "STARTTLS, certificate checked, logged in as me" in out
+    assert "secret" not in out
 
 
 def test_dry_run_writes_no_terminal_codes(capsys, tmp_path):

@@ -93,7 +93,7 @@ def test_kumomta_throttle_and_header():
 
 
 def test_defaults():
-    plan, notices = planned()
+    plan, notices, *_ = planned()
     assert plan.target is None
     assert plan.sessions == 10 * planning.cores()
     assert (plan.max_messages, plan.duration_ns) == (None, 60 * S)
@@ -107,7 +107,7 @@ def test_defaults():
 def test_seed_and_run_id_are_new_each_time_unless_given():
     assert plan_of().seed != plan_of().seed
     assert plan_of().run_id != plan_of().run_id
-    plan, notices = planned("--seed", "7", "--run-id", "9F3A6C1E02B4D857")
+    plan, notices, *_ = planned("--seed", "7", "--run-id", "9F3A6C1E02B4D857")
     assert (plan.seed, plan.run_id, notices) == (7, "9f3a6c1e02b4d857", [])
 
 
@@ -156,7 +156,7 @@ def test_preset_sends_its_rest_to_a_long_tail():
 
 
 def test_presets_and_domains_add_up():
-    plan, notices = planned("--domain-preset", "kumo-doc", "--domain", "gmail.com:10", "--seed", "1")
+    plan, notices, *_ = planned("--domain-preset", "kumo-doc", "--domain", "gmail.com:10", "--seed", "1")
     assert plan.workload.domains[0].weight == pytest.approx(77.4)
     assert len(notices) == 1
 

@@ -10,6 +10,7 @@ from trafficgen import OpenLoop, Plan, RunControl, TcpTarget
 from trafficgen.engine import control
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import resolve
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.worker_pool import WorkerHandle
 from trafficgen.host.pipes import Outbox
@@ -20,9 +21,8 @@ TARGET = TcpTarget("127.0.0.1", 25)
 
 
 def supervisor(plan: Plan) -> Supervisor:
-    return Supervisor(
-        plan, resolve(TARGET), workers=1, date="", on_progress=lambda *_: None, say=lambda _: None, stop=RunControl()
-    )
+    resolved = ResolvedPlan.of(plan).at(resolve(TARGET), 1)
+    return Supervisor(resolved, date="", on_progress=lambda *_: None, say=lambda _: None, stop=RunControl())
 
 
 def worker_of() -> WorkerHandle:
@@ -117,8 +117,6 @@ def test_of_a_lost_worker_only_what_has_no_outcome_yet_is_in_doubt(
 
 
 def test_workers_have_as_many_slots_together_as_sessions_were_asked_for() -> None:
-    made = Supervisor(
-        Plan(max_messages=100, sessions=8), resolve(TARGET), workers=3, date="", on_progress=lambda *_: None,
-        say=lambda _: None, stop=RunControl(),
-    )  # fmt: skip
+    resolved = ResolvedPlan.of(Plan(max_messages=100, sessions=8)).at(resolve(TARGET), 3)
+    made = Supervisor(resolved, date="", on_progress=lambda *_: None, say=lambda _: None, stop=RunControl())
     assert [made._config(index).slots for index in range(3)] == [3, 3, 2]

@@ -287,8 +287,9 @@ def test_a_sink_that_is_suspended_costs_the_proof_and_not_the_account() -> None:
 
 def test_a_sink_that_died_costs_the_proof_and_not_the_account() -> None:
     def progress(now: Progress) -> None:
-        sink = min(multiprocessing.active_children(), key=lambda child: child.pid or 0)
-        if now.snapshot.accepted and len(multiprocessing.active_children()) == 2:
+        children = multiprocessing.active_children()
+        if now.snapshot.accepted and len(children) == 2:
+            sink = min(children, key=lambda child: child.pid or 0)
             os.kill(sink.pid or 0, signal.SIGKILL)
 
     results = run(plan_for(None, duration_s=1.5, grace_s=0.5), progress=progress)

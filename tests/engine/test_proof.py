@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.peers.running import plan_for
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount
 from trafficgen.measure.parts import LedgerCounts
 from trafficgen.proof.comparison import compare
@@ -103,13 +104,14 @@ def account(partial: dict[int, int]) -> RunAccount:
 
 def test_recipients_that_were_refused_are_not_expected() -> None:
     plan = plan_for(25, messages=10, workload={"recipients_per_message": ((3, 1.0),)})
-    found = _recipients(plan, account({2: 1, 7: 2}), numbers(0, 2, 5, 7, 9))
+    found = _recipients(ResolvedPlan.of(plan), account({2: 1, 7: 2}), numbers(0, 2, 5, 7, 9))
     assert found.tolist() == [3, 1, 3, 2, 3]
 
 
 def test_drawn_numbers_of_recipients_are_those_that_were_sent() -> None:
     plan = plan_for(25, messages=100, workload={"recipients_per_message": ((1, 1.0), (4, 1.0), (9, 1.0))})
+    resolved = ResolvedPlan.of(plan)
     sent = [message.recipients for message in Messages(plan, date="").block(0, 100)]
     assert set(sent) == {1, 4, 9}
-    assert _recipients(plan, account({}), numbers(*range(0, 100, 3))).tolist() == sent[::3]
-    assert _recipients(plan, account({}), numbers()).tolist() == []
+    assert _recipients(resolved, account({}), numbers(*range(0, 100, 3))).tolist() == sent[::3]
+    assert _recipients(resolved, account({}), numbers()).tolist() == []

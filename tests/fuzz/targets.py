@@ -20,7 +20,8 @@ from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
 from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
 from trafficgen.protocol.smtp.server import MAX_RECIPIENTS, ServerSession
-from trafficgen.sink.policy.faults import FaultKind, parse
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
 from trafficgen.sink.policy.limits import Limits, RateLimit
 from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver

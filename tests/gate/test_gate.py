@@ -207,7 +207,7 @@ def test_the_verdict_for_machines() -> None:
     assert (plain["verdict"], plain["exit_code"], len(plain["trials"])) == ("fail", 99, len(runner.steps))
     assert plain["comparisons"][0]["metric"]["name"] == "throughput"
     assert plain["design"]["looks"] == [8, 16, 24]
-    junit = gate_junit(gate, DESIGN, "2026-11-22T00:00:00+00:00", 12.5)
+    junit = gate_junit(gate, DESIGN.metrics, "2026-11-22T00:00:00+00:00", 12.5)
     assert 'tests="3" failures="3"' in junit
     assert gate_markdown(gate).startswith("**❌ FAIL**: after 8 pairs")
     assert "| throughput | 1,0" in gate_markdown(gate)

@@ -19,11 +19,11 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.gate.builds import Build, answers, running
 from trafficgen.measure.host import CpuTime
-from trafficgen.plan import TcpTarget
+from trafficgen.plan import TcpTarget, UnixTarget
 from trafficgen.server.syncs import counted
-from trafficgen.server.usage import Usage, pids_of, read_usage, used_per_1000
+from trafficgen.server.usage import Usage, UsageReader, pids_of, read_usage, used_per_1000
 
-LOAD = ["--", "--message-count", "30", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
+LOAD = ["--whole-runs", "--", "--message-count", "30", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +240,18 @@ def test_our_own_processes_are_found_by_their_port() -> None:
     assert os.getpid() not in usage.pids
     assert usage.cpu_s > 0
     assert read_usage(Build(target)) is None
+
+
+def test_a_reader_looks_for_a_server_that_came_back() -> None:
+    with server(0) as target:
+        reader = UsageReader(Build(target))
+        first, second = reader.read(), reader.read()
+    assert first is not None
+    assert second is not None
+    assert first.pids == second.pids
+    assert second.cpu_s >= first.cpu_s
+    assert reader.read() is None
+    assert UsageReader(Build(UnixTarget("/tmp/x"))).read() is None  # nobody is there
 
 
 def without_psutil(tmp_path: Path) -> dict[str, str]:

@@ -42,7 +42,7 @@ def program() -> Callable[[str], str]:
 @pytest.fixture
 def many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let corpora be made by as many workers as asked for, from the third block on, though nobody gains by it."""
-    monkeypatch.setattr(worker_pool, "worker_count", lambda most, blocks, _: min(most, blocks))
+    monkeypatch.setattr(worker_pool, "worker_count", lambda most, blocks, *_: min(most, blocks))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from email import policy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mboxgen import GenerateError, GenerateProgress, Recipe, RecipeError, generate, open_mbox, read_mbox
-from mboxgen.corpus import worker_pool
+from mboxgen.corpus import worker_pool, worker_process
 from mboxgen.corpus.verify import verify
 from mboxgen.flags import Flag
 from mboxgen.mbox import index
@@ -83,6 +84,39 @@ def test_the_octets_are_the_same_for_any_number_of_workers(tmp_path: Path, eol: 
         index = path.with_name(path.name + ".idx").read_bytes()[128:]
         sums.add((sha256(path), hashlib.sha256(index).hexdigest()))
     assert len(sums) == 1
+
+
+def forked(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that has one thread, so that it forks its workers; `workers()` are their numbers."""
+    script = (
+        "import os\n"
+        "from mboxgen import Recipe, generate\n"
+        "from mboxgen.corpus import worker_pool, worker_process\n"
+        "worker_pool.worker_count = lambda most, *_: most\n"
+        "del worker_process._program\n"
+        "workers = lambda: open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
+        f"{code}\nprint(*workers())"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_forked_workers_make_the_same_octets_and_all_end(tmp_path: Path) -> None:
+    recipe = "Recipe(('uniform:1kb-3kb',), count=20_000, seed=3, look='personal')"
+    for workers in (1, 3):
+        done = forked(f"print(generate({recipe}, '{workers}.mbox', workers={workers}).workers)", tmp_path)
+        assert (done.stdout.split(), done.stderr) == ([str(workers)], "")
+    assert sha256(tmp_path / "1.mbox") == sha256(tmp_path / "3.mbox")
+    assert verify(tmp_path / "3.mbox").sound
 
 
 @pytest.mark.parametrize("size", ["700", "60kb"])
@@ -311,7 +345,7 @@ def test_there_are_as_many_workers_as_help(
     monkeypatch: pytest.MonkeyPatch, most: int, blocks: int, seconds: float, workers: int
 ) -> None:
     monkeypatch.setattr(worker_pool, "processors", lambda: 4)
-    assert worker_pool.worker_count(most, blocks, seconds) == workers
+    assert worker_pool.worker_count(most, blocks, seconds, 0.5) == workers
 
 
 def test_a_small_corpus_is_made_by_one_process_whatever_is_asked(mboxgen: Run, tmp_path: Path) -> None:
@@ -346,32 +380,45 @@ def test_a_maildir_names_both_sizes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("many_workers")
 class TestNothingHalfMadeStays:
     def test_when_a_worker_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        started = worker_pool._start_worker
+        start = worker_process.start
 
-        def doomed() -> object:
-            worker = started()
-            worker.process.kill()
-            worker.process.wait()
-            return worker
+        def doomed(*arguments: Any) -> Any:
+            process, pipe = start(*arguments)
+            process.kill()
+            process.wait()
+            return process, pipe
 
-        monkeypatch.setattr(worker_pool, "_start_worker", doomed)
+        monkeypatch.setattr(worker_process, "start", doomed)
         with pytest.raises(GenerateError, match="was killed by signal 9; nothing was left"):
             generate(Recipe(("1kb",), count=20_000), tmp_path / "a.mbox", workers=2)
         assert list(tmp_path.iterdir()) == []
 
     def test_when_a_worker_is_killed_at_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        workers: list[worker_pool._Worker] = []
-        started = worker_pool._start_worker
+        processes: list[worker_process.WorkerProcess] = []
+        start = worker_process.start
+
+        def noted(*arguments: Any) -> Any:
+            process, pipe = start(*arguments)
+            processes.append(process)
+            return process, pipe
 
         def kill_one(made: GenerateProgress) -> None:
             if made.messages > 20_000:
-                workers[1].process.kill()
+                processes[1].kill()
 
-        monkeypatch.setattr(worker_pool, "_start_worker", lambda: workers.append(started()) or workers[-1])
+        monkeypatch.setattr(worker_process, "start", noted)
         with pytest.raises(GenerateError, match="was killed by signal 9"):
             generate(Recipe(("1kb",), count=50_000), tmp_path / "a.mbox", workers=2, progress=kill_one)
         assert list(tmp_path.iterdir()) == []
-        assert all(worker.process.poll() is not None for worker in workers)
+        assert all(process.wait(10) == -9 for process in processes)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+    def test_when_a_forked_worker_is_killed(self, tmp_path: Path) -> None:
+        kill = "lambda made: made.messages > 20_000 and os.kill(int(workers()[1]), 9)"
+        done = forked(f"generate(Recipe(('1kb',), count=50_000), 'a.mbox', workers=2, progress={kill})", tmp_path)
+        assert "GenerateError: worker" in done.stderr
+        assert "was killed by signal 9; nothing was left" in done.stderr
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_when_it_is_interrupted(self, tmp_path: Path, workers: int) -> None:
@@ -389,7 +436,7 @@ class TestNothingHalfMadeStays:
     def test_when_the_file_may_not_grow(self, tmp_path: Path, workers: int) -> None:
         script = (
             "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))\n"
-            "from mboxgen.corpus import worker_pool; worker_pool.worker_count = lambda most, blocks, _: most\n"
+            "from mboxgen.corpus import worker_pool; worker_pool.worker_count = lambda most, *_: most\n"
             "from mboxgen.cli import main; main()"
         )
         arguments = [str(tmp_path / "a.mbox"), "--size", "1kb", "--count", "30000", "--workers", str(workers)]

@@ -15,7 +15,8 @@ from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.sink.listen.certificate import context_made_here
 from trafficgen.sink.listen.link import SinkLink
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.policy.faults import FaultKind, parse
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
 from trafficgen.sink.policy.limits import Limits, RateLimit
 from trafficgen.sink.policy.policy import Policy, PolicyConfig
 

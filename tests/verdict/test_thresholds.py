@@ -15,7 +15,7 @@ from trafficgen.measure.results import Results
 from trafficgen.measure.window import WindowTracker
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import OpenLoop, Plan, WeightedDomain, Workload
-from trafficgen.verdict.quantities import parse_quantity
+from trafficgen.verdict.quantities import matching_domain, parse_quantity
 from trafficgen.verdict.rule import Better
 from trafficgen.verdict.thresholds import check_threshold, judge_all, parse_threshold
 
@@ -201,3 +201,12 @@ def test_what_holds_under_a_lower_load_than_asked_for_is_no_success(
     results = replace(HUNDRED, messages=messages, thresholds=verdicts, caveats=(caveat,))
     assert results.verdict_code is code
     assert (results.not_judged is not None) is (code is ExitCode.NOT_VALID)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("gmail.com", "gmail.com"), ("GMAIL.com.test", "gmail.com"), ("gmail.co", None), ("mail.com", None),
+     ("a.example", "a.example.test"), ("a.example.test", "a.example.test"), ("test", None)],
+)  # fmt: skip
+def test_a_domain_is_found_with_or_without_its_suffix(name: str, found: str | None) -> None:
+    assert matching_domain(name, ("gmail.com", "b.example", "a.example.test")) == found

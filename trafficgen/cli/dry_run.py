@@ -1,6 +1,6 @@
 """A plan in words, and its first messages as they would go over the wire.
 
-Takes     a `Plan`
+Takes     a `ResolvedPlan`, the same that a run would be made from
 Gives     text for people; connects to nothing and resolves no name
 Refuses   what a run would refuse once it opens its files
 """
@@ -12,11 +12,11 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from mboxgen.recipe.sizes import format_size, parse_sizes
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
-from trafficgen.schedule import Schedule
 from trafficgen.units import format_duration
 from trafficgen.workload import BuiltMessage, Messages
-from trafficgen.workload.bodies import is_whole_message, read_file
+from trafficgen.workload.bodies import is_whole_message
 from trafficgen.workload.contents import is_preset
 
 SHOWN_MESSAGES: Final = 2
@@ -24,27 +24,29 @@ SHOWN_DOMAINS: Final = 15
 SHOWN_BODY_OCTETS: Final = 600
 
 
-def describe(plan: Plan) -> str:
+def describe(resolved: ResolvedPlan) -> str:
     """The whole text of `--dry-run`."""
-    messages = Messages(plan, date=format_datetime(datetime.now(UTC)))
+    plan = resolved.plan
+    messages = Messages(plan, date=format_datetime(datetime.now(UTC)), body=resolved.body)
     shown = min(SHOWN_MESSAGES, plan.max_messages or SHOWN_MESSAGES)
     parts = [
         "dry run: nothing is sent, no name is resolved",
-        "\n".join(f"{title:<12}{words}" for title, words in _plan_in_words(plan)),
-        "\n".join(_domains(plan, messages)),
+        "\n".join(f"{title:<12}{words}" for title, words in _plan_in_words(resolved)),
+        "\n".join(_domains(resolved)),
         *(f"-- message {message.number} --\n{_wire(message)}" for message in messages.block(0, shown)),
     ]
     return "\n\n".join(parts)
 
 
-def _plan_in_words(plan: Plan) -> Iterator[tuple[str, str]]:
+def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
+    plan = resolved.plan
     yield "target", str(plan.target) if plan.target else "the embedded sink, on a free loopback port"
     yield "sessions", _sessions(plan)
     yield "load", _load(plan)
-    yield "ends", _ends(plan)
+    yield "ends", _ends(resolved)
     yield "recipients", _recipients(plan)
     yield "senders", f"{plan.workload.senders:,} addresses on the recipient domains"
-    yield "content", _content(plan)
+    yield "content", _content(resolved)
     for header in plan.workload.headers:
         total = sum(weight for _, weight in header.values)
         values = (
@@ -88,14 +90,11 @@ def _messages(count: int) -> str:
     return f"{count:,} message" + "s" * (count != 1)
 
 
-def _ends(plan: Plan) -> str:
-    duration_ns, planned = plan.duration_ns, plan.max_messages
-    if plan.load is not None:
-        schedule = Schedule(plan)
-        duration_ns, planned = schedule.duration_ns, schedule.planned
-    limits = [_messages(planned)] if planned is not None else []
-    limits += [format_duration(duration_ns)] if duration_ns is not None else []
-    return f"after {' or '.join(limits)}; then up to {format_duration(plan.grace_ns)} for what is on its way"
+def _ends(resolved: ResolvedPlan) -> str:
+    limits = [_messages(resolved.planned)] if resolved.planned is not None else []
+    limits += [format_duration(resolved.sending_ns)] if resolved.sending_ns is not None else []
+    grace = format_duration(resolved.plan.grace_ns)
+    return f"after {' or '.join(limits)}; then up to {grace} for what is on its way"
 
 
 def _recipients(plan: Plan) -> str:
@@ -108,8 +107,8 @@ def _recipients(plan: Plan) -> str:
     return f"{each}; {users.count:,} users a domain, {popularity}{tagged}"
 
 
-def _content(plan: Plan) -> str:
-    match plan.workload.content:
+def _content(resolved: ResolvedPlan) -> str:
+    match resolved.plan.workload.content:
         case SizedBodies() as content:
             sizes = parse_sizes(content.sizes)
             whole = "messages with headers" if is_preset(content) else "bodies"
@@ -118,20 +117,21 @@ def _content(plan: Plan) -> str:
             span = f"{format_size(sizes.min_octets)} to {format_size(sizes.max_octets)}"
             return f"{whole} of {span}, {format_size(round(sizes.mean_octets))} on average ({', '.join(content.sizes)})"
         case BodyFile(path):
-            if is_whole_message(read_file(path)):
+            if resolved.body is not None and is_whole_message(resolved.body):
                 return f"the whole message in {path}"
             return f"the body in {path}, under generated headers"
         case Corpus(path, shuffle):
             return f"the messages of {path}, {'shuffled' if shuffle else 'in their order'}"
 
 
-def _domains(plan: Plan, messages: Messages) -> Iterator[str]:
-    yield f"{len(messages.domains):,} recipient domain{'s' if len(messages.domains) > 1 else ''}"
-    order = messages.shares.argsort(kind="stable")[::-1]
-    for place in order[:SHOWN_DOMAINS].tolist():
-        yield f"  {messages.shares[place]:7.2%}  {plan.workload.with_suffix(messages.domains[place])}"
-    if len(order) > SHOWN_DOMAINS:
-        yield f"  {messages.shares[order[SHOWN_DOMAINS:]].sum():7.2%}  {len(order) - SHOWN_DOMAINS:,} more"
+def _domains(resolved: ResolvedPlan) -> Iterator[str]:
+    count = len(resolved.domains)
+    yield f"{count:,} recipient domain{'s' if count > 1 else ''}"
+    ranked = sorted(resolved.weighted_domains, key=lambda domain: -domain[1])
+    for name, share in ranked[:SHOWN_DOMAINS]:
+        yield f"  {share:7.2%}  {resolved.plan.workload.with_suffix(name)}"
+    if count > SHOWN_DOMAINS:
+        yield f"  {sum(share for _, share in ranked[SHOWN_DOMAINS:]):7.2%}  {count - SHOWN_DOMAINS:,} more"
 
 
 def _wire(message: BuiltMessage) -> str:

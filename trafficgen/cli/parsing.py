@@ -160,9 +160,10 @@ def _number(text: str, whole: str, flag: str, form: str) -> float:
 
 
 def _whole(text: str, whole: str, flag: str, form: str) -> int:
-    if not (text.strip().isascii() and text.strip().isdigit() and len(text) < 20):
+    digits = text.strip()  # takes off more than int() does
+    if not (digits.isascii() and digits.isdigit() and len(text) < 20):
         raise _wrong(f'expected {form}, got "{whole}"', "count", flag)
-    return int(text)
+    return int(digits)
 
 
 def _wrong(text: str, field: str, flag: str) -> PlanError:

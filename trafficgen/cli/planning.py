@@ -108,10 +108,12 @@ class SendOptions:
 
 
 class Planned(NamedTuple):
-    """A plan, and lines for people."""
+    """A plan, lines for people, and what a run is told besides: where its manifest goes, where delivery is awaited."""
 
     plan: Plan
     notices: list[str]
+    manifest: Path | None
+    delivery_wait: "DeliveryWait | None"
 
 
 def make_plan(options: SendOptions) -> Planned:
@@ -122,8 +124,7 @@ def make_plan(options: SendOptions) -> Planned:
     if seed is None:
         seed = draw_seed()
         notices.append(f"seed {seed}: repeat this run's messages with --seed {seed}")
-    manifest_of(options)
-    delivery_wait_of(options)
+    manifest, delivery_wait = _manifest(options), _delivery_wait(options)
     load = _load(options)
     plan = Plan(
         target=parse_target(options.target) if options.target is not None else None,
@@ -145,10 +146,10 @@ def make_plan(options: SendOptions) -> Planned:
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):
         notices.append(f'"{suffix}" is not reserved for tests: make sure that mail for it cannot leave your network')
-    return Planned(plan, notices)
+    return Planned(plan, notices, manifest, delivery_wait)
 
 
-def manifest_of(options: SendOptions) -> Path | None:
+def _manifest(options: SendOptions) -> Path | None:
     """Where the manifest goes, if anywhere."""
     if options.manifest is None:
         return None
@@ -157,7 +158,7 @@ def manifest_of(options: SendOptions) -> Path | None:
     return Path(options.manifest)
 
 
-def delivery_wait_of(options: SendOptions) -> "DeliveryWait | None":
+def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
     """Where to wait for delivery, and how long, if at all."""
     if options.wait_for_delivery is None and options.sink_api is None:
         return None

@@ -22,11 +22,12 @@ from trafficgen.host.signals import CountedSignals, RunControl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trafficgen.cli.planning import SendOptions
+    from trafficgen.cli.planning import Planned, SendOptions
+    from trafficgen.engine.resolved import ResolvedPlan
     from trafficgen.host.output import Output
     from trafficgen.measure.journal import Journal
     from trafficgen.measure.results import Results
-    from trafficgen.plan import BodyFile, Plan
+    from trafficgen.runs.monitor import MonitorOptions
 
 EPILOG: Final = """\
 Examples:
@@ -68,73 +69,74 @@ def command(**given: Any) -> ExitCode:
 
         processes.prepare()  # what takes longest to import, beside the rest
     from trafficgen.cli.planning import SendOptions, make_plan
-    from trafficgen.plan import BodyFile
-    from trafficgen.workload import check
+    from trafficgen.engine.resolved import ResolvedPlan
 
     options = SendOptions(**given)
-    plan, notices = make_plan(options)
-    monitor_options(options, plan)  # refuses what no run could be judged by, before anything happens
-    check(plan)
-    if isinstance(plan.workload.content, BodyFile):
-        notices.append(_read_as(plan.workload.content))
+    planned = make_plan(options)
+    monitor = monitor_options(options, planned.plan)  # refuses what no run could be judged by
+    resolved = ResolvedPlan.of(planned.plan)
+    notices = planned.notices + _read_as(resolved)
     if options.dry_run:
         from trafficgen.cli.dry_run import describe
 
         _tell(notices, options)
-        click.echo(describe(plan))
+        click.echo(describe(resolved))
         return ExitCode.DONE
-    for output in _outputs(options).values():
+    outputs = _outputs(options)
+    for output in outputs.values():
         output.check()
-    if plan.session.auth is not None:
-        from trafficgen.engine.opening import read_password
-
-        read_password(plan.session.auth)
     _tell(notices, options)  # when nothing can be refused any more that is known before the run
     run_hook(options.before, "--before")
-    control = RunControl()
+    journal, control = _journal(options), RunControl()
     try:
         with CountedSignals(control):  # also while results are written: Ctrl-C would only lose what the run was for
-            results = _run(plan, options, control)
-            _write(results, options)
+            results = _run(resolved, planned, monitor, options, journal, control)
+            _write(results, options, outputs, journal)
     finally:
         run_hook(options.after, "--after")
-    return results.exit_code(keep_going=plan.keep_going)
+    return results.exit_code(keep_going=resolved.plan.keep_going)
 
 
-def _run(plan: "Plan", options: "SendOptions", control: RunControl) -> "Results":
-    from trafficgen.cli.planning import delivery_wait_of, manifest_of
+def _run(
+    resolved: "ResolvedPlan",
+    planned: "Planned",
+    monitor: "MonitorOptions",
+    options: "SendOptions",
+    journal: "Journal | None",
+    control: RunControl,
+) -> "Results":
     from trafficgen.report.live import Live
     from trafficgen.runs.monitor import run_monitored
-    from trafficgen.schedule import Schedule
 
-    schedule = Schedule(plan) if plan.load else None
-    planned = schedule.planned if schedule else plan.max_messages
-    duration_ns = schedule.duration_ns if schedule else plan.duration_ns
     say = (lambda _line: None) if options.quiet else _say
     with ExitStack() as stack:
         run = partial(
             run_monitored,
-            plan,
-            monitor_options(options, plan),
-            journal=_journal(options),
+            resolved,
+            monitor,
+            journal=journal,
             observers=stack.enter_context(observers_for(options, say)),
-            manifest=manifest_of(options),
-            delivery_wait=delivery_wait_of(options),
+            manifest=planned.manifest,
+            delivery_wait=planned.delivery_wait,
             control=control,
         )
         if options.quiet:
             return run()
-        live = stack.enter_context(Live(planned=planned, duration_ns=duration_ns))
+        live = stack.enter_context(Live(planned=resolved.planned, duration_ns=resolved.sending_ns))
         return run(progress=lambda now: live.update(now.snapshot, now.elapsed_ns), notice=say)
 
 
-def _read_as(file: "BodyFile") -> str:
+def _read_as(resolved: "ResolvedPlan") -> list[str]:
     """KumoMTA's body files are whole messages, and which way one was taken shows in every number."""
-    from trafficgen.workload.bodies import is_whole_message, read_file
+    from trafficgen.plan import BodyFile
+    from trafficgen.workload.bodies import is_whole_message
 
-    if is_whole_message(read_file(file.path)):
-        return f'"{file.path}" begins with a header block: it is sent as a whole message'
-    return f'"{file.path}" begins with no header block: it is sent as a body, under generated headers'
+    content = resolved.plan.workload.content
+    if not isinstance(content, BodyFile) or resolved.body is None:
+        return []
+    if is_whole_message(resolved.body):
+        return [f'"{content.path}" begins with a header block: it is sent as a whole message']
+    return [f'"{content.path}" begins with no header block: it is sent as a body, under generated headers']
 
 
 def _journal(options: "SendOptions") -> "Journal | None":
@@ -143,18 +145,17 @@ def _journal(options: "SendOptions") -> "Journal | None":
     return None if options.json in (None, "-") else Journal(Path(str(options.json)))
 
 
-def _write(results: "Results", options: "SendOptions") -> None:
+def _write(results: "Results", options: "SendOptions", outputs: "dict[str, Output]", journal: "Journal | None") -> None:
     """Every output, whatever becomes of the others; the summary is always shown."""
     from trafficgen.host.output import attempt_all
     from trafficgen.report import tables
     from trafficgen.report.to_html import to_html
     from trafficgen.report.to_text import write_summary
 
-    outputs = _outputs(options)
     steps: list[tuple[str, Callable[[], None]]] = []
     if options.json == "-":
         steps.append(("stdout", lambda: _print(results.to_json())))
-    elif journal := _journal(options):
+    elif journal:
         steps.append(("--json", lambda: journal.close(results)))
     if junit := outputs.get("--junit"):
         steps.append(("--junit", lambda: junit.write(tables.to_junit([results]))))

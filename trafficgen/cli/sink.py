@@ -211,9 +211,10 @@ def _limits(given: dict[str, Any]) -> "Limits":
 
 
 def _faults(given: dict[str, Any]) -> "tuple[SinkFault, ...]":
-    from trafficgen.sink.policy.faults import FaultKind, parse, tarpit
+    from trafficgen.sink.policy.fault_kinds import FaultKind
+    from trafficgen.sink.policy.faults import parse, tarpit
 
-    faults = [parse(kind, text) for kind in FaultKind for text in given[kind.value]]
+    faults = [parse(kind, text) for kind in FaultKind for text in given[kind.word]]
     return tuple(faults + (tarpit(given["tarpit"]) if given["tarpit"] else []))
 
 

@@ -1,7 +1,7 @@
 """What `traffic-gen sink` can be told.
 
 Gives     click options in groups, in the order of help; each also from an environment variable
-Not here  what their texts mean (sink)
+Not here  what their texts mean (sink), the kinds of faults (sink/policy/fault_kinds)
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import click
 
 from mboxgen.console import PATH, Names
 from trafficgen.cli.options import GroupedOption
+from trafficgen.sink.policy.fault_kinds import FaultKind
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE: Final = {"type": PATH, "metavar": "FILE"}
@@ -97,29 +98,8 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         "452 to a recipient beyond N of one message.",
     ),
     ("Limits", "--max-size", {"metavar": "SIZE"}, "552 to a larger message: 10MB, 256KiB."),
-    (
-        "Faults",
-        "--delay",
-        {"multiple": True, "metavar": "STAGE:TIME[:ODDS]"},
-        "Wait: dot:50ms, rcpt:uniform:10ms-2s:10%.",
-    ),
+    *(("Faults", kind.option, {"multiple": True, "metavar": kind.metavar}, kind.help_text) for kind in FaultKind),
     ("Faults", "--tarpit", {"metavar": "TIME"}, "Wait so long at every stage."),
-    ("Faults", "--drip", {"multiple": True, "metavar": "STAGE:TIME[:ODDS]"}, "Reply octet by octet, so far apart."),
-    ("Faults", "--reject", {"multiple": True, "metavar": "STAGE:CODE[:ODDS]"}, "Refuse: rcpt:450:5%."),
-    (
-        "Faults",
-        "--drop",
-        {"multiple": True, "metavar": "STAGE[:after][:ODDS]"},
-        "Hang up, before dealing with it or after; dot:after loses the reply to a message that was taken.",
-    ),
-    ("Faults", "--reset", {"multiple": True, "metavar": "STAGE[:after][:ODDS]"}, "The same with a TCP reset."),
-    (
-        "Faults",
-        "--stall",
-        {"multiple": True, "metavar": "STAGE[:after][:ODDS]"},
-        "Say nothing more, but keep the connection; data:after reads nothing more.",
-    ),
-    ("Faults", "--garbage", {"multiple": True, "metavar": "STAGE[:ODDS]"}, "Answer with octets that are no reply."),
     (
         "Bounces back",
         "--bounce-to",

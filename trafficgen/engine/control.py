@@ -15,7 +15,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from trafficgen.engine.address import Route
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import TrafficgenError
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan
@@ -25,12 +25,14 @@ from trafficgen.plan import Plan
 class WorkerConfig:
     """What one worker is started with. `slots` is its share of the plan's sessions."""
 
-    plan: Plan
-    route: Route
+    resolved: ResolvedPlan
     date: str
     index: int
-    workers: int
     slots: int
+
+    @property
+    def plan(self) -> Plan:
+        return self.resolved.plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,13 @@ from typing import Final
 
 import aiosmtplib
 
-from mboxgen.limited import read_limited
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import Route
 from trafficgen.engine.link import Link
-from trafficgen.errors import PlanError
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Auth, Security, SessionPlan, Target, UnixTarget
+from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
 from trafficgen.protocol.smtp.interfaces import Extensions
 
-_MAX_PASSWORD_FILE: Final = 65_536
 _QUEUE_FULL_S: Final = 0.01
 
 
@@ -38,29 +35,17 @@ class Refused(Exception):  # noqa: N818  (not an error of ours: a server's answe
         self.example = example
 
 
-def read_password(auth: Auth) -> str:
-    """The first line of the password file. Raises PlanError; the text never holds the password."""
-    try:
-        lines = read_limited(auth.password_file, _MAX_PASSWORD_FILE).decode("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or "not UTF-8 text"
-        text = f'cannot read the password file "{auth.password_file}": {words}'
-        raise PlanError(text, field="auth", flag="--auth-password-file") from error
-    if not lines or not lines[0]:
-        text = f'expected a password on the first line of "{auth.password_file}", found none'
-        raise PlanError(text, field="auth", flag="--auth-password-file")
-    return lines[0]
-
-
 class Opener:
     """Opens the sessions of one worker. Tries the addresses in turn and stays with the one that worked."""
 
-    def __init__(self, route: Route, plan: SessionPlan, report: Callable[[Phase, int], None]) -> None:
+    def __init__(
+        self, route: Route, plan: SessionPlan, report: Callable[[Phase, int], None], password: str = ""
+    ) -> None:
         self._route = route
         self._plan = plan
         self._report = report
         self._preferred = 0
-        self._password = read_password(plan.auth) if plan.auth else ""
+        self._password = password
         self._tls = _tls_context(plan) if plan.security is not Security.PLAIN else None
 
     @property

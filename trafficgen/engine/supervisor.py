@@ -1,6 +1,6 @@
 """Start the workers, hand out messages, add up what they report, and end the run in good order.
 
-Takes     a plan that has passed the guard, and the route to its target
+Takes     a resolved plan whose route has passed the guard
 Gives     `RunAccount`: one snapshot of the whole run, which messages were accepted, why the run ended
 Fails     with PlanError or SetupError when a worker cannot be set up. A worker that dies later is counted, not raised:
           what it had begun is in doubt, the run stops and is not valid
@@ -21,16 +21,14 @@ from numpy.typing import NDArray
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.address import Route
 from trafficgen.engine.limits import check_open_files, check_ports
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.turns import TurnControl
 from trafficgen.engine.worker_pool import WorkerHandle, WorkerPool
 from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.results import StoppedBy
 from trafficgen.measure.snapshot import Snapshot, merge
-from trafficgen.plan import Plan
-from trafficgen.schedule import Schedule
 
 _LEAD_NS: Final = 20 * NS_PER_MS
 """Between the order to begin and an open-model run's time zero, so that all workers have read it. In the closed loop a
@@ -94,10 +92,8 @@ class Supervisor:
 
     def __init__(
         self,
-        plan: Plan,
-        route: Route,
+        resolved: ResolvedPlan,
         *,
-        workers: int,
         date: str,
         on_progress: Callable[[Snapshot, int, int], None],
         say: Callable[[str], None],
@@ -109,18 +105,18 @@ class Supervisor:
         With a duration alone, those are the messages that sessions have got so far. `turns`: nothing starts before
         the first one says so.
         """
-        self._plan = plan
-        self._route = route
+        assert resolved.route is not None
+        self._resolved, self._plan, self._route = resolved, resolved.plan, resolved.route
         self._date = date
         self._on_progress = on_progress
         self._say = say
         self._control = stop
         self._turns = turns
         self._pool = WorkerPool()
-        self._count = min(workers, plan.sessions)
+        self._count = resolved.workers
         self._next_number = 0
-        self._range = _range_size(plan, self._count)
-        self._planned = plan.max_messages if plan.load is None else Schedule(plan).planned
+        self._range = _range_size(resolved.planned, self._count)
+        self._planned = resolved.planned
         self._began_ns: int | None = None
         self._stopped_by: StoppedBy | None = None
         self._hurried = False  # the workers were told to stop at once
@@ -165,7 +161,7 @@ class Supervisor:
 
     def _config(self, index: int) -> control.WorkerConfig:
         slots = self._plan.sessions // self._count + (index < self._plan.sessions % self._count)
-        return control.WorkerConfig(self._plan, self._route, self._date, index, self._count, slots)
+        return control.WorkerConfig(self._resolved, self._date, index, slots)
 
     def _begin(self) -> int:
         self._began_ns = now_ns() + (_LEAD_NS if self._plan.load else 0)
@@ -354,7 +350,8 @@ class Supervisor:
             numbers = _joined([np.arange(assign.first, assign.last) for assign in begun])
             share = sum(assign.last - assign.first for assign in worker.assigned)
         else:
-            due = Schedule(self._plan).count_within(lost_ns - began_ns)
+            assert self._resolved.schedule is not None
+            due = self._resolved.schedule.count_within(lost_ns - began_ns)
             share = self._share(worker)
             numbers = np.arange(worker.index, due, self._count)[:share]
         known = worker.started
@@ -369,11 +366,9 @@ class Supervisor:
 _NONE: Final = np.zeros(0, np.int64)
 
 
-def _range_size(plan: Plan, workers: int) -> int:
+def _range_size(planned: int | None, workers: int) -> int:
     """Small enough that all workers end together, large enough that asking costs nothing."""
-    if plan.max_messages is None:
-        return _LARGEST_RANGE
-    return min(max(plan.max_messages // (workers * 8), 1), _LARGEST_RANGE)
+    return _LARGEST_RANGE if planned is None else min(max(planned // (workers * 8), 1), _LARGEST_RANGE)
 
 
 def _joined(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:

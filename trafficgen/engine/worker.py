@@ -25,12 +25,12 @@ from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
+from trafficgen.host.memory import give_back
 from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Pipelining
 from trafficgen.protocol.smtp.interfaces import SessionOptions
-from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
 
 _FOLD_NS: Final = 50 * NS_PER_MS
@@ -50,6 +50,7 @@ def main(pipe: Connection, config: control.WorkerConfig) -> None:
     except TrafficgenError as error:
         pipe.send(control.SetupFailed(error))
         return
+    give_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(worker.run())
 
@@ -58,7 +59,7 @@ class _SendingWorker:
     def __init__(self, pipe: Connection, config: control.WorkerConfig) -> None:
         self._pipe = pipe
         self._config = config
-        self._messages = Messages(config.plan, date=config.date)
+        self._messages = Messages(config.plan, date=config.date, body=config.resolved.body)
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
         self._working = 0
@@ -116,11 +117,12 @@ class _SendingWorker:
                     self._hand_in()
 
     def _begin(self, began_ns: int, *, held: bool) -> None:
-        plan, config = self._config.plan, self._config
+        plan, config, resolved = self._config.plan, self._config, self._config.resolved
+        assert resolved.route is not None
         self._began_ns = began_ns
         self._cpu_ns = time.process_time_ns()
         self._recorder = Recorder(
-            len(self._messages.domains),
+            len(resolved.domains),
             began_ns,
             plan.load is not None,
             config.index,
@@ -131,16 +133,16 @@ class _SendingWorker:
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
         self._recipients = RecipientCounts(self._messages, self._recorder.rows) if several else None
         self._source: ClosedSource | OpenSource
-        if plan.load is None:
+        if resolved.schedule is None:
             self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
             self._source = OpenSource(
-                self._messages, Schedule(plan), began_ns=began_ns, index=config.index, step=config.workers
+                self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
             )
         self._surroundings = Surroundings(
             source=self._source,
             account=self._account,
-            opener=Opener(config.route, plan.session, self._recorder.phase),
+            opener=Opener(resolved.route, plan.session, self._recorder.phase, resolved.password),
             turns=Turns(self._loop.call_soon),
             manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),

@@ -8,10 +8,10 @@ Not here  what is said to whom (supervisor), what a worker does (worker)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 
 from trafficgen.clock import now_ns
 from trafficgen.engine import control
-from trafficgen.engine.worker import main
 from trafficgen.host import processes
 from trafficgen.host.pipes import END, Inbox, Outbox
 from trafficgen.host.processes import Child
@@ -67,7 +67,7 @@ class WorkerPool:
     def start(self, configs: Sequence[control.WorkerConfig]) -> None:
         """Start one worker for each."""
         for config in configs:
-            child = processes.start(main, config)
+            child = processes.start(_work, config)
             worker = WorkerHandle(config.index, child, Outbox(child.pipe))
             self.workers.append(worker)
             self._inbox.add(worker, child.pipe)
@@ -128,6 +128,13 @@ class WorkerPool:
         self._inbox.close()
         for worker in self.workers:
             worker.child.pipe.close()
+
+
+def _work(pipe: Connection, config: control.WorkerConfig) -> None:
+    # Imported by the child alone: who has one started needs no event loop and no TLS.
+    from trafficgen.engine.worker import main
+
+    main(pipe, config)
 
 
 def _kill(worker: WorkerHandle) -> None:

@@ -31,7 +31,7 @@ from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
 from trafficgen.runs.run import run
 from trafficgen.server.syncs import counted as counted_syncs
-from trafficgen.server.usage import Usage, pids_of, read_usage, used, why_not
+from trafficgen.server.usage import Usage, UsageReader, pids_of, used, why_not
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.quantities import QuantityKind, parse_quantity
 from trafficgen.verdict.reading import SERVER_METRICS, harm_of
@@ -166,12 +166,13 @@ class _Server:
 
     def __init__(self, builds: Mapping[Side, Build], notice: Callable[[str], None]) -> None:
         self._builds = builds
+        self._readers = {side: UsageReader(build) for side, build in builds.items()}
         self._notice = notice
         self._usage = self.read()
 
     def read(self) -> dict[Side, Usage | None]:
         """Now, for both."""
-        self._usage = {side: read_usage(build) for side, build in self._builds.items()}
+        self._usage = {side: reader.read() for side, reader in self._readers.items()}
         return self._usage
 
     @property

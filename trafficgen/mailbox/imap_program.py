@@ -1,39 +1,33 @@
 """A mail program that speaks IMAP: a session that stays, and shows new mail as it comes.
 
-    greeting, [STARTTLS,] LOGIN, LIST, CREATE of what is missing, SELECT INBOX, FETCH of what is new, IDLE …
+    SELECT INBOX, FETCH of what is new, IDLE …
     EXISTS: FETCH of what is new; steps of the user (`habits`): FETCH of a body, STORE, MOVE, APPEND …; LOGOUT
 
 Takes     a visitor; what his server answers; the steps of his habits
 Gives     what was found, read, deleted and moved to the account; commands and failures to the recorder
 Rules     before a message is deleted or moved its mark has been seen; a message without one is left alone
-Not here  when a step is due (`habits`), the wire (`protocol.imap`)
+Not here  how the session is opened (`imap_opening`), when a step is due (`habits`), the wire (`protocol.imap`)
 """
 
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import Found
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.habits import Step
+from trafficgen.mailbox.imap_opening import BODY, DRAFTS, SENT, SPAM, ImapOpening
 from trafficgen.mailbox.mail import draft
 from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
-from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import Login, Protection
 from trafficgen.mailbox.profile import MailProtocol
-from trafficgen.outcomes import Outcome
 from trafficgen.proof import trace_header
-from trafficgen.protocol.imap.client import Done, Fault, Goodbye, Idling, ImapSession, Said, Untagged, string
+from trafficgen.protocol.imap.client import Done, Fault, Goodbye, Idling, Said, Untagged, string
 from trafficgen.protocol.imap.commands import Command, State
-from trafficgen.protocol.imap.reader import Content, Kept, Value
+from trafficgen.protocol.imap.reader import Kept, Value
 
 if TYPE_CHECKING:
     from trafficgen.mailbox.worker import Worker
-
-SPAM: Final = "Spam"
-DRAFTS: Final = "Drafts"
-SENT: Final = "Sent"
 
 IDLE_ANEW_NS: Final = 28 * 60 * 1_000_000_000
 """RFC 2177: a server may log out who idles for half an hour."""
@@ -42,34 +36,14 @@ _LOOK_BACK: Final = 100
 """Messages before the first of ours that are looked at when a program comes for the first time."""
 
 _MARK_FIELD: Final = b"BODY.PEEK[HEADER.FIELDS (%s)]" % trace_header.HEADER.rstrip(b": ")
-_WHOLE_BODY: Final = re.compile(rb"BODY\[\](?:<\d+>)? ?$", re.IGNORECASE)
-
 _NEW: Final = "new"
-_BODY: Final = "body"
 
 
-def _taker(line: bytes) -> Content:
-    """A body goes through a checksum, header fields are kept."""
-    return MessageReader() if _WHOLE_BODY.search(line) else Kept()
-
-
-class ImapProgram(Connection):
+class ImapProgram(ImapOpening):
     """One session."""
 
     def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
-        super().__init__(server, worker)
-        self.visitor = visitor
-        self.session = ImapSession(self.begun_ns, _taker)
-        self.goodbye_ns = -1
-        self._worker = worker
-        self._mailbox = visitor.user.mailbox
-        self._protected = server.protection is not Protection.STARTTLS
-        self._login_ns = -1
-        self._leaving = self._ready = False
-        self._folders: dict[str, bytes] = {}
-        self._delimiter: bytes = b"/"
-        self._names: list[bytes] = []
-        self._missing: deque[str] = deque()
+        super().__init__(server, worker, visitor)
         self._uid_next = 1  # the first that has not been looked at
         self._shown: deque[tuple[int, int]] = deque()  # how many messages there were, and since when
         self._asked_ns = -1  # when the server was asked for all there is
@@ -79,24 +53,6 @@ class ImapProgram(Connection):
         self._copied: set[int] = set()  # UIDs of messages that were there to be copied or moved
         self._idle_since_ns = -1
         self._drafts = 0
-
-    # -- what the worker asks ---------------------------------------------------------------------------
-
-    @property
-    def waiting_since_ns(self) -> int | None:
-        """Since when an answer is due; None while it idles."""
-        return self.session.waiting_since_ns
-
-    @property
-    def state_in_words(self) -> str:
-        """What is waited for."""
-        command = self.session.waiting_for
-        return command.value if command else ""
-
-    @property
-    def greeted(self) -> bool:
-        """Whether the server has said a word."""
-        return self.session.state is not State.GREETING
 
     def look(self, now_ns: int) -> None:
         """Now and then: an IDLE does not last for ever."""
@@ -113,18 +69,6 @@ class ImapProgram(Connection):
             self._look_for_new(now_ns)
         self._settle(now_ns)
         self.flush()
-
-    # -- the connection ---------------------------------------------------------------------------------
-
-    def opened(self, now_ns: int) -> None:
-        self.session = ImapSession(now_ns, _taker)
-
-    def took(self, step: str, elapsed_ns: int) -> None:
-        self._worker.recorder.phase(f"imap_{step}", elapsed_ns)
-
-    def secured(self, now_ns: int) -> None:
-        self._protected = True
-        self._log_in(now_ns)
 
     def heard(self, data: bytes, now_ns: int) -> None:
         for event in self.session.feed(data, now_ns):
@@ -144,26 +88,6 @@ class ImapProgram(Connection):
                 return
         self._settle(now_ns)
 
-    def flush(self) -> None:
-        out = self.session.out
-        self.write(out)
-        out.clear()
-
-    def lost(self, reason: str, example: str) -> None:
-        waiting = self.session.waiting_for
-        now_ns = self._worker.now_ns()
-        began = self.session.waiting_since_ns
-        operation = _OPERATIONS.get(waiting) if waiting is not None else None
-        if operation is not None and operation is not Operation.IDLE:
-            self._worker.command(operation, Outcome.FAILED, now_ns if began is None else began, now_ns)
-        left = self.session.literal_left
-        if operation is None:
-            phase = "imap_greeting" if self.transport is not None else "imap_connect"
-        else:
-            phase = operation.value
-        self._worker.failure(phase, reason, example or (f"{left} octets of a literal are missing" if left else ""))
-        self._end(failed=True)
-
     def _end(self, *, failed: bool) -> None:
         self.session.close()
         self.visitor.habits.logged_out()
@@ -172,94 +96,9 @@ class ImapProgram(Connection):
             self.visitor.remembered = (self.session.uid_validity, self._uid_next)
         self._worker.visit_over(self, failed=failed)
 
-    # -- login ------------------------------------------------------------------------------------------
+    # -- the inbox --------------------------------------------------------------------------------------
 
-    def _send(self, command: Command, *words: bytes, now_ns: int, argument: str = "") -> None:
-        self.session.end_idle()
-        self.session.send(command, *words, now_ns=now_ns, argument=argument)
-
-    def _log_in(self, now_ns: int) -> None:
-        session, plan, user = self.session, self._worker.plan, self.visitor.user
-        if not session.capabilities_known:
-            self._send(Command.CAPABILITY, now_ns=now_ns)
-            return
-        if not self._protected:
-            if not session.offers(b"STARTTLS"):
-                self.end("STARTTLS not offered", "")
-                return
-            self._send(Command.STARTTLS, now_ns=now_ns)
-            return
-        self._login_ns = now_ns
-        password = self._worker.password_of(user)
-        if plan.login is Login.PLAIN:
-            session.authenticate("PLAIN", f"\0{user.name}\0{password}".encode(), lambda _: b"", now_ns=now_ns)
-        elif session.offers(b"LOGINDISABLED"):
-            self.end("LOGINDISABLED", "the server wants TLS, or AUTHENTICATE")
-        else:
-            self._send(Command.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
-
-    def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in(self)
-        if not self.session.capabilities_known:
-            self._send(Command.CAPABILITY, now_ns=now_ns)
-        self._names = []
-        self._send(Command.LIST, b'""', b"*", now_ns=now_ns)
-
-    def _on_list(self, values: tuple[Value, ...]) -> None:
-        if len(values) == 3 and isinstance(values[2], bytes | Kept):
-            if isinstance(values[1], bytes):
-                self._delimiter = bytes(values[1])
-            self._names.append(values[2].text if isinstance(values[2], Kept) else bytes(values[2]))
-
-    def _listed(self, now_ns: int) -> None:
-        """Find the folders that this user needs, and make those that are missing."""
-        section = self.visitor.user.section
-        wanted: list[str] = []
-        if (
-            section.mail_inbox_move_filter_percentage
-            or section.mail_inbox_move_percentage
-            or section.mail_spam_delivery_interval
-        ):
-            wanted.append(SPAM)
-        if section.mail_inbox_reply_percentage or section.mail_send_interval:
-            wanted += [DRAFTS, SENT]
-        prefix = b"INBOX" + self._delimiter
-        for folder in wanted:
-            plain = folder.encode()
-            names = [name for name in self._names if name in (plain, prefix + plain)]
-            if names:
-                self._folders[folder] = names[0]
-            else:
-                # A namespace with a prefix: all folders but the inbox are below it.
-                others = [name for name in self._names if name.upper() != b"INBOX"]
-                below = bool(others) and all(name.upper().startswith(prefix.upper()) for name in others)
-                self._folders[folder] = prefix + plain if below else plain
-                self._missing.append(folder)
-        self._create_next(now_ns)
-
-    def _create_next(self, now_ns: int) -> None:
-        if self._missing:
-            folder = self._missing[0]
-            self._send(Command.CREATE, string(self._folders[folder]), now_ns=now_ns, argument=folder)
-        else:
-            self._select(now_ns)
-
-    def _created(self, done: Done, now_ns: int) -> None:
-        folder = self._missing.popleft()
-        exists = done.code[0] == b"ALREADYEXISTS" or b"exist" in done.text.lower()  # somebody else was first
-        prefixed = b"INBOX" + self._delimiter + folder.encode()
-        if done.ok or exists:
-            self._record(done, now_ns, outcome=Outcome.ACCEPTED)
-        elif self._folders[folder] != prefixed:
-            self._record(done, now_ns, outcome=Outcome.ACCEPTED)  # it told us of its prefix
-            self._folders[folder] = prefixed
-            self._missing.appendleft(folder)
-        else:
-            self._record(done, now_ns)
-            del self._folders[folder]
-        self._create_next(now_ns)
-
-    def _select(self, now_ns: int) -> None:
+    def begin(self, now_ns: int) -> None:
         self._shown.clear()
         self._asked_ns, self._answered = now_ns, False
         self._send(Command.SELECT, b"INBOX", now_ns=now_ns)
@@ -331,8 +170,10 @@ class ImapProgram(Connection):
         if code[0] == b"COPYUID" and len(words) == 3 and words[1].isdigit():
             self._copied.add(int(words[1]))
 
-    def _fetched_new(self, now_ns: int) -> None:
+    def _fetched_new(self, now_ns: int, *, ok: bool) -> None:
         self._fetching = False
+        if not ok:
+            self._asked_ns = -1  # what is there is not known
         if self._again:
             self._again = False
             self._fetch_new(now_ns)
@@ -397,7 +238,7 @@ class ImapProgram(Connection):
         name = b"%d" % uid
         if step is Step.READ:
             items = b"(UID %s)" % self.visitor.client.imap_fetch_manual.encode()
-            self._send(Command.UID_FETCH, name, items, now_ns=now_ns, argument=_BODY)
+            self._send(Command.UID_FETCH, name, items, now_ns=now_ns, argument=BODY)
             self._send(Command.UID_STORE, name, rb"+FLAGS (\Seen)", now_ns=now_ns)
         elif step is Step.DELETE:
             self._delete(uid, now_ns, moved=False)
@@ -437,7 +278,7 @@ class ImapProgram(Connection):
         self._send(Command.UID_STORE, b"%d" % uid, rb"+FLAGS (\Deleted)", now_ns=now_ns, argument=how)
 
     def _flagged(self, how: str, now_ns: int) -> None:
-        """The flag is set: expunge. Not at once with the flag: Dovecot 2.3.19 then now and then says OK, and does not."""
+        """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
         if self.session.offers(b"UIDPLUS"):
             self._send(Command.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
         elif self._worker.plan.delete_foreign:
@@ -515,34 +356,18 @@ class ImapProgram(Connection):
         else:
             self._within(done, now_ns)
 
-    def _on_greeting(self, done: Done, now_ns: int) -> None:
-        if not done.ok:
-            self.end("BYE", done.text.decode("ascii", "backslashreplace"))
-            return
-        self._worker.recorder.phase("imap_greeting", done.elapsed_ns)
-        if self.session.state is State.AUTHENTICATED:
-            self._logged_in(now_ns)
-        else:
-            self._log_in(now_ns)
-
     def _within(self, done: Done, now_ns: int) -> None:
         ok = self._record(done, now_ns)
         command = done.command
-        if command is Command.CAPABILITY:
-            if self.session.state is State.NOT_AUTHENTICATED:
-                if self.session.capabilities_known:
-                    self._log_in(now_ns)
-                else:
-                    self.end("CAPABILITY not answered", "")
-        elif command is Command.LIST:
-            self._listed(now_ns)
+        if command in (Command.CAPABILITY, Command.LIST):
+            self._opened_further(done, now_ns)
         elif command is Command.SELECT:
             if ok:
                 self._selected(now_ns)
             else:
                 self.end(done.status.decode(), "SELECT INBOX")
         elif command in (Command.UID_FETCH, Command.FETCH) and done.argument == _NEW:
-            self._fetched_new(now_ns)
+            self._fetched_new(now_ns, ok=ok)
         elif command is Command.NOOP:
             self._answered = ok
             if not self._fetching:
@@ -567,46 +392,9 @@ class ImapProgram(Connection):
             self._worker.deliveries.moved += how == "moved"
             self._worker.deliveries.deleted += how == "deleted"
 
-    def _record(self, done: Done, now_ns: int, outcome: Outcome | None = None) -> bool:
-        """Count a command; whether it was carried out."""
-        operation = Operation.BODY if done.argument == _BODY else _OPERATIONS[done.command]
-        if outcome is None:
-            # RFC 5530: somebody else has removed the message, and this program has not heard of it yet.
-            ok = done.ok or done.code[0] == b"EXPUNGEISSUED"
-            outcome = Outcome.ACCEPTED if ok else Outcome.REJECTED_PERMANENT
-        self._worker.command(operation, outcome, now_ns - done.elapsed_ns, now_ns)
-        if outcome is not Outcome.ACCEPTED:
-            code = f" [{done.code[0].decode('ascii', 'replace')}]" if done.code[0] else ""
-            text = done.text.decode("ascii", "backslashreplace")
-            name = self.visitor.user.name
-            self._worker.failure(operation.value, f"{done.status.decode()}{code}", f"{name}: {text}")
-        return done.ok or (outcome is Outcome.ACCEPTED and done.code[0] != b"EXPUNGEISSUED")
-
 
 def _mark_in(value: Value) -> Mark | None:
     """From header fields, a literal or a string."""
     if isinstance(value, Kept):
         return find_mark(value.text)
     return find_mark(value) if isinstance(value, bytes) else None
-
-
-_OPERATIONS: Final = {
-    Command.CAPABILITY: Operation.CAPABILITY,
-    Command.AUTHENTICATE: Operation.LOGIN,
-    Command.LOGIN: Operation.LOGIN,
-    Command.LIST: Operation.LIST,
-    Command.CREATE: Operation.CREATE,
-    Command.STATUS: Operation.STATUS,
-    Command.APPEND: Operation.APPEND,
-    Command.SELECT: Operation.SELECT,
-    Command.NOOP: Operation.NOOP,
-    Command.IDLE: Operation.IDLE,
-    Command.UID_FETCH: Operation.FETCH,
-    Command.FETCH: Operation.FETCH,
-    Command.UID_STORE: Operation.STORE,
-    Command.UID_COPY: Operation.COPY,
-    Command.UID_MOVE: Operation.MOVE,
-    Command.UID_EXPUNGE: Operation.EXPUNGE,
-    Command.EXPUNGE: Operation.EXPUNGE,
-    Command.LOGOUT: Operation.LOGOUT,
-}

@@ -174,7 +174,7 @@ class Pop3Program(Connection):
         return f"\0{user.name}\0{self._worker.password_of(user)}".encode()
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in(self)
+        self._worker.logged_in()
         if length := self.visitor.user.section.mail_session_length:
             self._worker.director.agenda.add(now_ns + length, Intent.LOGOUT, self)
         if self._leaving:

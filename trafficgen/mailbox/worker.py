@@ -22,6 +22,7 @@ from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import Deliveries
 from trafficgen.mailbox.delivery import Delivery
 from trafficgen.mailbox.director import Director, Visitor
+from trafficgen.mailbox.imap_opening import ImapOpening
 from trafficgen.mailbox.imap_program import ImapProgram
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES, SEEN, Operation, column_of
@@ -320,13 +321,13 @@ class Worker:
             self._said.add(text)
             self._say(text)
 
-    def logged_in(self, program: Program) -> None:
+    def logged_in(self) -> None:
         """A session has opened."""
         self._opened += 1
 
-    def visit_over(self, program: Program, *, failed: bool) -> None:
+    def visit_over(self, program: Pop3Program | ImapOpening, *, failed: bool) -> None:
         """A session has ended."""
-        self._programs.discard(program)
+        self._programs.discard(program)  # type: ignore[arg-type]  # there are no others than those in it
         now = now_ns()
         goodbye_ns = program.goodbye_ns if program.goodbye_ns >= 0 else now
         self.director.over(program.visitor, goodbye_ns, now, failed=failed)

@@ -15,6 +15,7 @@ from msgspec import Meta
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import RunClock
 from trafficgen.measure.snapshot import Worker
 from trafficgen.outcomes import StoppedBy as StoppedBy
 
@@ -36,6 +37,8 @@ class Run:
     addresses: tuple[str, ...] = ()
     model: Literal["open", "closed"] = "closed"
     command: tuple[str, ...] | None = None
+    clock: RunClock | None = None
+    """None in results of before, and in merged ones."""
 
 
 @dataclass(frozen=True, slots=True)

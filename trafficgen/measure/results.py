@@ -16,11 +16,13 @@ from typing import Any, Final, Literal, Protocol
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
+from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure import soundness
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import RunClock, ServerSamples
 from trafficgen.measure.parts import (
     CommandCounts,
     Delivery,
@@ -115,6 +117,8 @@ class Results:
     """Latencies of commands that were carried out, without the empty ones."""
     mailboxes: MailboxCounts | None = None
     """Of a run with users of mailboxes: what was delivered against what they read."""
+    server: ServerSamples | None = None
+    """What an observer saw of the server; None without one."""
 
     @classmethod
     def build(
@@ -144,7 +148,7 @@ class Results:
     ) -> "Results":
         """Close the account of a run.
 
-        `phases`: what the recorders were given. `domains`: (name on the wire, wanted share 0 to 1) by domain index.
+        `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
         `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
         that died. `caveats`: what only the run itself knows. AccountingError when the equations do not hold.
@@ -175,6 +179,7 @@ class Results:
                 addresses=tuple(addresses),
                 model="open" if snapshot.open_loop else "closed",
                 command=tuple(command) if command is not None else None,
+                clock=RunClock(boot_id(), snapshot.began_ns, wall_offset_ns()) if snapshot.workers else None,
             ),
             plan=to_plain(plan.to_dict()),
             host=host,

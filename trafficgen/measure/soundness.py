@@ -68,6 +68,11 @@ def check(results: "Results") -> None:
         datetime.fromisoformat(results.run.started_at)
     except ValueError as error:
         raise ValueError(f"run.started_at: {error}") from error
+    if results.server:
+        try:
+            results.server.check()
+        except ValueError as error:
+            raise ValueError(f"server.{error}") from error
     for place, holds, rule in _rules(results):
         if not holds:
             raise ValueError(f"{place}: {rule}")

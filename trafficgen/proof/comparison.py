@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mboxgen.columns import once_each
 from trafficgen.measure.parts import LedgerCounts
 
 _SHOWN: Final = 10
@@ -124,7 +125,7 @@ def verify(
 ) -> DeliveryProof:
     """Hold copies against what was sent. `one_clock`: began and taken are times of the same clock."""
     # Numbers may be any; everything below is in places of this sorted list.
-    numbers = np.unique(np.concatenate([accepted.numbers, in_doubt.numbers, got.numbers]))
+    numbers = once_each(np.concatenate([accepted.numbers, in_doubt.numbers, got.numbers]))
     here, doubt, copy = (np.searchsorted(numbers, part.numbers) for part in (accepted, in_doubt, got))
     least = _sums(here, accepted.recipients, numbers.size)
     most = np.maximum(least, _sums(doubt, in_doubt.recipients, numbers.size))
@@ -135,7 +136,7 @@ def verify(
     unexplained = double & (arrived - excused > most)
     missing = arrived < least
     misdelivered = _misdelivered(accepted, got, here, copy, (arrived == least) & (least > 0))
-    damaged = np.unique(got.numbers[got.damaged])
+    damaged = once_each(got.numbers[got.damaged])
     mended = np.isin(damaged, np.concatenate([_mendable(accepted), _mendable(in_doubt)]))
     latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, got))
     return DeliveryProof(

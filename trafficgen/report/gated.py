@@ -1,15 +1,18 @@
 """How a gate ended, in words, as JSON, JUnit, Markdown, and as a line of history.
 
-Takes     `Ended`, the design, the trials
+Takes     `Ended`, the design, the trials; JUnit, Markdown and history also of a gate by slices
 Gives     sections for people; documents for machines, all from the same numbers
+Not here  sections, JSON and the page of a gate by slices (sliced, slices_page)
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from xml.etree import ElementTree as ET
 
 from mboxgen.enums import table_of
@@ -23,7 +26,7 @@ from trafficgen.report.tables import add_suite, write_xml
 from trafficgen.verdict.control import Control
 from trafficgen.verdict.gating import Design, Ended, Trial
 from trafficgen.verdict.quantities import is_quantity, parse_quantity
-from trafficgen.verdict.rule import Comparison, Verdict
+from trafficgen.verdict.rule import Comparison, Judgement, Metric, Verdict
 
 _SHOWN: Final = table_of(Verdict, {
     Verdict.PASS: (Tone.GOOD, "✅"),
@@ -39,10 +42,22 @@ HISTORY: Final = (
 )  # fmt: skip
 
 
+class GateEnd(Protocol):
+    """How a gate of either kind ended."""
+
+    @property
+    def verdict(self) -> Verdict | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def judgement(self) -> Judgement | None: ...
+    @property
+    def others(self) -> tuple[Comparison, ...]: ...
+
+
 def gate_sections(ended: Ended) -> tuple[Section, ...]:
     """The verdict, the comparisons, the control."""
-    verdict = ended.verdict.value.upper() if ended.verdict else "NOT VALID"
-    made = [Section(verdict, "l", (), notes=(ended.reason,)), _compared(ended), _controlled(ended.controls)]
+    made = [verdict_section(ended), compared_section(ended), _controlled(ended.controls)]
     return tuple(section for section in made if section.rows or section.notes)
 
 
@@ -54,7 +69,7 @@ def gate_json(ended: Ended, design: Design, trials: Sequence[Trial]) -> str:
         "exit_code": int(ended.code),
         "reason": ended.reason,
         "design": to_plain(design),
-        "comparisons": [_plain(one) for one in _comparisons(ended)],
+        "comparisons": [_plain(one) for one in comparisons_of(ended)],
         "controls": [
             {**_plain(one.comparison), "resolvable": one.resolvable, "trouble": one.trouble and one.trouble.value}
             for one in ended.controls
@@ -62,30 +77,45 @@ def gate_json(ended: Ended, design: Design, trials: Sequence[Trial]) -> str:
         "others": [_plain(one) for one in ended.others],
         "trials": to_plain(tuple(trials)),
     }
+    return as_json(plain)
+
+
+def as_json(plain: Mapping[str, Any]) -> str:
+    """A document with a line for each key, and for each item of a list."""
     lines = (f"{json.dumps(key)}: {_one_line_each(value)}" for key, value in plain.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def gate_markdown(ended: Ended) -> str:
+def verdict_section(ended: GateEnd) -> Section:
+    """The verdict and its reason."""
+    return Section(verdict_in_words(ended), "l", (), notes=(ended.reason,))
+
+
+def verdict_in_words(ended: GateEnd) -> str:
+    """In capitals."""
+    return ended.verdict.value.upper() if ended.verdict else "NOT VALID"
+
+
+def gate_markdown(ended: GateEnd) -> str:
     """A verdict and a table, for a job's summary page."""
     mark = _SHOWN[ended.verdict][1] if ended.verdict else "⚠️"
     lines = [
-        f"**{mark} {ended.verdict.value.upper() if ended.verdict else 'NOT VALID'}**: {markdown(ended.reason)}",
+        f"**{mark} {verdict_in_words(ended)}**: {markdown(ended.reason)}",
         "",
     ]
-    rows = [tuple(map(markdown, _cells(one))) for one in (*_comparisons(ended), *ended.others)]
+    rows = [tuple(map(markdown, _cells(one))) for one in (*comparisons_of(ended), *ended.others)]
     if rows:
         lines += ["| metric | A | B | B / A | interval | margin |", "|---|---:|---:|---:|---|---:|"]
         lines += [f"| {' | '.join(cells[:6])} |" for cells in rows]
     return "\n".join(lines) + "\n"
 
 
-def gate_junit(ended: Ended, design: Design, started_at: str, duration_s: float) -> str:
+def gate_junit(ended: GateEnd, metrics: Sequence[Metric], started_at: str, duration_s: float) -> str:
     """A test case for each metric, and one for the gate itself."""
-    verdicts = {one.metric.name: one for one in _comparisons(ended)}
+    verdicts = {one.metric.name: one for one in comparisons_of(ended)}
     passed = ended.verdict is Verdict.PASS
     cases: list[tuple[str, str | None]] = [("the gate", None if passed else ended.reason)]
-    for metric in design.metrics:
+    for metric in metrics:
         one = verdicts.get(metric.name)
         wrong = None if one and one.verdict is Verdict.PASS else " ".join(_cells(one)) if one else "not judged"
         cases.append((metric.name, wrong))
@@ -105,14 +135,47 @@ def check_history(path: Path) -> None:
         raise ResultsError(f'expected a history of gates, or no file yet, got "{path}"')
 
 
-def history_rows(ended: Ended, *, time: str, label: str, header: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class PastGate:
+    """One metric of one gate, as a history keeps it."""
+
+    time: str
+    label: str
+    ratio: float
+
+
+def read_history(path: Path) -> dict[str, list[PastGate]]:
+    """The gates of a history by metric, in their order. ResultsError for a file that is none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != HISTORY:
+                raise ResultsError(f'expected a history of gates, got "{path}"')
+            found: dict[str, list[PastGate]] = {}
+            for row in rows:
+                gate = PastGate(row["time"], row["label"], _ratio(row["ratio"]))
+                found.setdefault(row["metric"], []).append(gate)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        words = error.strerror if isinstance(error, OSError) else error
+        raise ResultsError(f'expected a history of gates, got "{path}": {words}') from error
+    return found
+
+
+def _ratio(text: str) -> float:
+    ratio = float(text)
+    if not 0 < ratio < math.inf:
+        raise ValueError(f"expected a ratio above zero, got {text}")
+    return ratio
+
+
+def history_rows(ended: GateEnd, *, time: str, label: str, header: bool) -> str:
     """One CSV row a metric, with a header for a new file; also of what was not gated."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
         writer.writerow(HISTORY)
     verdict = ended.verdict.value if ended.verdict else "not valid"
-    for one in (*_comparisons(ended), *ended.others):
+    for one in (*comparisons_of(ended), *ended.others):
         writer.writerow((
             time, csv_cell(label), verdict, csv_cell(one.metric.name), one.pairs, one.ratio, *one.interval,
             *one.t_interval, one.p, one.margin_ratio, one.median_a, one.median_b,
@@ -128,12 +191,14 @@ def values_in_words(name: str, values: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"{form(value)}/1k" for value in values)
 
 
-def _comparisons(ended: Ended) -> tuple[Comparison, ...]:
+def comparisons_of(ended: GateEnd) -> tuple[Comparison, ...]:
+    """Of the gated metrics, if it came to that."""
     return ended.judgement.comparisons if ended.judgement else ()
 
 
-def _compared(ended: Ended) -> Section:
-    gated, others = _comparisons(ended), ended.others
+def compared_section(ended: GateEnd) -> Section:
+    """Both builds side by side, metric by metric."""
+    gated, others = comparisons_of(ended), ended.others
     tones = [_SHOWN[one.verdict][0] if one.verdict else Tone.PLAIN for one in gated]
     rows = [Row(_cells(one), tone) for one, tone in zip(gated, tones, strict=True)]
     rows += [Row((*_cells(one)[:5], "–", "not gated")) for one in others]

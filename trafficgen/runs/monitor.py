@@ -15,6 +15,7 @@ from pathlib import Path
 import trafficgen
 from trafficgen.clock import NS_PER_S
 from trafficgen.engine.account import PHASES
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.health import assess, diagnose
 from trafficgen.measure.host import CpuTime
@@ -29,7 +30,6 @@ from trafficgen.publish.isolated import Isolation
 from trafficgen.runs.run import Progress, run
 from trafficgen.verdict.ceiling import Ceiling
 from trafficgen.verdict.thresholds import Threshold, judge_all
-from trafficgen.workload.shares import domain_names, domain_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ Observer = Callable[[Results], None]
 
 
 def run_monitored(
-    plan: Plan,
+    plan: Plan | ResolvedPlan,
     options: MonitorOptions,
     *,
     journal: Journal | None = None,
@@ -66,9 +66,9 @@ def run_monitored(
 ) -> Results:
     """Run `plan` as `trafficgen.run` does, with a monitor. `journal` keeps the results so far; whoever
     made it writes the whole ones. `manifest`, `delivery_wait` and `control` are the run's."""
-    plan, control = plan.identified(), control or RunControl()
+    resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
-    monitor = _Monitor(plan, options, journal, observers, control, isolation)
+    monitor = _Monitor(resolved, options, journal, observers, control, isolation)
 
     def see(now: Progress) -> None:
         monitor.see(now)
@@ -77,7 +77,7 @@ def run_monitored(
 
     cpu_before = CpuTime.now()
     results = monitor.close(
-        run(plan, progress=see, notice=notice, manifest=manifest, delivery_wait=delivery_wait, control=control),
+        run(resolved, progress=see, notice=notice, manifest=manifest, delivery_wait=delivery_wait, control=control),
         cpu_before,
     )
     monitor.show(results)
@@ -87,22 +87,20 @@ def run_monitored(
 class _Monitor:
     def __init__(
         self,
-        plan: Plan,
+        resolved: ResolvedPlan,
         options: MonitorOptions,
         journal: Journal | None,
         observers: Sequence[Observer],
         control: RunControl,
         isolation: Isolation,
     ) -> None:
-        self._plan = plan
+        self._resolved = resolved
         self._control = control
         self._options = options
         self._journal = journal
         self._observers = observers
         self._isolation = isolation
         self._started_at = datetime.now(UTC)
-        self._names = domain_names(plan.workload)
-        self._shares = domain_shares(plan.workload).tolist()
         whole = options.from_ns == 0 and options.to_ns is None
         self._window = None if whole else WindowTracker(options.from_ns, options.to_ns)
         self._seen_s = 0
@@ -155,10 +153,10 @@ class _Monitor:
         snapshot = self._last.snapshot
         return self._judged(
             Results.build(
-                self._plan,
+                self._resolved.plan,
                 snapshot,
                 phases=PHASES,
-                domains=list(zip(self._names, self._shares, strict=True)),
+                domains=self._resolved.weighted_domains,
                 planned=self._last.planned,
                 not_started=self._last.planned - snapshot.started,
                 started_at=self._started_at,

@@ -1,6 +1,6 @@
 """One run, from a plan to its results: guard, sink, engine, proof.
 
-Takes     a `Plan`; optionally who wants to see how it goes
+Takes     a `Plan`, or one already resolved; optionally who wants to see how it goes
 Gives     `Results`
 Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
@@ -21,11 +21,11 @@ import trafficgen
 from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
-from trafficgen.engine.address import Route, check, resolve
-from trafficgen.engine.opening import read_password
+from trafficgen.engine.address import check, resolve
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
-from trafficgen.errors import PlanError, StoppedError, TrafficgenError
+from trafficgen.errors import StoppedError, TrafficgenError
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
@@ -40,8 +40,6 @@ from trafficgen.proof.received import Received
 from trafficgen.proof.sent import Manifest, SentRecords, check_writable
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.sink.embedded import EmbeddedSink
-from trafficgen.workload import Messages
-from trafficgen.workload.shares import domain_names, domain_shares
 
 _Made = TypeVar("_Made")
 
@@ -58,7 +56,7 @@ class Progress(NamedTuple):
 
 
 def run(
-    plan: Plan,
+    plan: Plan | ResolvedPlan,
     *,
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
@@ -78,18 +76,14 @@ def run(
     waiting, and the results hold the proof as well.
     With `turns`, messages start only while that says so: two runs may then share a machine and take turns.
     """
-    if not isinstance(plan, Plan):
-        raise PlanError(f"expected a Plan, got {str(plan)[:80]!r}", field="plan", flag="Plan")
+    resolved = ResolvedPlan.of(plan)
+    plan = resolved.plan
     say = notice or (lambda _line: None)
     control = control or RunControl()
-    plan = plan.identified()
     if manifest is not None:
         check_writable(manifest)
     if manifest is not None or delivery_wait is not None:
         plan = replace(plan, keep_begins=True)
-    if plan.session.auth is not None:
-        read_password(plan.session.auth)  # each worker reads it for itself; here a wrong path is found out in time
-    workload.check(plan)
     with CountedSignals(control), ExitStack() as stack:
         sink = delivered_to = None
         if plan.target is None:
@@ -103,11 +97,11 @@ def run(
                 delivered_to = waiting.sink_of(delivery_wait, plan)
             say(f"target {plan.target} is at {route}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
+        workers = plan.workers or default_workers(plan.sessions, embedded=sink is not None)
+        resolved = resolved.with_plan(with_corpus).at(route, workers)
         started_at = datetime.now(UTC)
         supervisor = Supervisor(
-            with_corpus,
-            route,
-            workers=plan.workers or default_workers(plan.sessions, embedded=sink is not None),
+            resolved,
             date=format_datetime(started_at),
             on_progress=lambda *now: progress(Progress(*now)) if progress else None,
             say=say,
@@ -121,19 +115,19 @@ def run(
             parts.make(
                 CaveatKind.OUTPUT_FAILED,
                 "a file that was asked for is missing",
-                lambda: _manifest(with_corpus, account).write(manifest),
+                lambda: _manifest(resolved, account).write(manifest),
             )
         ledger = delivery = None
         if sink is not None:
-            ledger = parts.proof(lambda: _proof(with_corpus, account, sink, parts.caveats))
+            ledger = parts.proof(lambda: _proof(resolved, account, sink, parts.caveats))
         if delivery_wait is not None and delivered_to is not None:
             sent_on = lambda: waiting.wait(  # noqa: E731
-                delivered_to, delivery_wait.patience_ns, _manifest(with_corpus, account), say, control
+                delivered_to, delivery_wait.patience_ns, _manifest(resolved, account), say, control
             )
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
         stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
-        return _results(plan, route, account, started_at, stopped_by, ledger, delivery, parts.caveats)
+        return _results(resolved.with_plan(plan), account, started_at, stopped_by, ledger, delivery, parts.caveats)
 
 
 class _Parts:
@@ -174,11 +168,13 @@ def _caveats(account: RunAccount) -> list[Caveat]:
     return found
 
 
-def _proof(plan: Plan, account: RunAccount, sink: EmbeddedSink, caveats: list[Caveat]) -> LedgerCounts | None:
+def _proof(
+    resolved: ResolvedPlan, account: RunAccount, sink: EmbeddedSink, caveats: list[Caveat]
+) -> LedgerCounts | None:
     """The sink's ledger held against the account, and what came over the wire in any case."""
     # The sink enters a message before it answers: whatever was accepted is in its ledger by now.
     try:
-        received, arrivals = sink.received(plan.run_id)
+        received, arrivals = sink.received(resolved.plan.run_id)
     except StoppedError:
         if account.snapshot.started:
             raise
@@ -187,52 +183,53 @@ def _proof(plan: Plan, account: RunAccount, sink: EmbeddedSink, caveats: list[Ca
     if not accepted <= received <= accepted + in_doubt:
         text = f"messages accepted: {accepted:,}, in doubt: {in_doubt:,}; that came to the sink: {received:,}"
         caveats.append(Caveat.of(CaveatKind.ACCOUNT_DIFFERS, text))
-    if not plan.ledger:
+    if not resolved.plan.ledger:
         return None
-    recipients = _recipients(plan, account, account.accepted)
+    recipients = _recipients(resolved, account, account.accepted)
     return compare(
         accepted=account.accepted,
         recipients=recipients,
         in_doubt=account.in_doubt,
-        in_doubt_recipients=_recipients(plan, account, account.in_doubt),
+        in_doubt_recipients=_recipients(resolved, account, account.in_doubt),
         arrived=arrivals.numbers,
         arrived_recipients=arrivals.counts,
         damaged=arrivals.damaged,
     )
 
 
-def _manifest(plan: Plan, account: RunAccount) -> Manifest:
+def _manifest(resolved: ResolvedPlan, account: RunAccount) -> Manifest:
+    plan = resolved.plan
     top = max((int(part.max()) for part in (account.accepted, account.in_doubt) if part.size), default=0)
     began_ns = np.zeros(top + 1, np.int64)
     began_ns[account.begins[0]] = account.begins[1]
 
     def sent_records(numbers: NDArray[np.int64]) -> SentRecords:
-        recipients, digests = _recipients(plan, account, numbers), _digests(plan, account, numbers)
+        recipients, digests = _recipients(resolved, account, numbers), _digests(resolved, account, numbers)
         return SentRecords(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
 
     return Manifest.here(plan.run_id, account.planned, sent_records(account.accepted), sent_records(account.in_doubt))
 
 
-def _digests(plan: Plan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _digests(resolved: ResolvedPlan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Who the recipients of each of these messages are; -1 where that is not known.
 
     One recipient has nobody to be mixed up with, and which ones of several refused a message is not written down.
     """
-    if max(count for count, _ in plan.workload.recipients_per_message) == 1 or not numbers.size:
+    if max(count for count, _ in resolved.plan.workload.recipients_per_message) == 1 or not numbers.size:
         return np.full(numbers.size, -1, np.int64)
-    digests = Messages(plan, date="").digests_of(0, int(numbers.max()) + 1)[numbers]
+    digests = resolved.addressed.digests_of(0, int(numbers.max()) + 1)[numbers]
     digests[np.isin(numbers, np.array(list(account.partial), np.int64))] = -1
     return digests
 
 
-def _recipients(plan: Plan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _recipients(resolved: ResolvedPlan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many recipients the server took each of these messages for."""
-    counts = plan.workload.recipients_per_message
+    counts = resolved.plan.workload.recipients_per_message
     if len(counts) == 1:
         recipients = np.full(numbers.size, counts[0][0], np.int64)
     else:
         top = int(numbers.max()) + 1 if numbers.size else 0
-        recipients = Messages(plan, date="").recipients_of(0, top)[numbers]
+        recipients = resolved.addressed.recipients_of(0, top)[numbers]
     if account.partial:
         partial = np.array(sorted(account.partial.items()), np.int64)
         where = np.searchsorted(partial[:, 0], numbers).clip(max=len(partial) - 1)
@@ -241,8 +238,7 @@ def _recipients(plan: Plan, account: RunAccount, numbers: NDArray[np.int64]) -> 
 
 
 def _results(
-    plan: Plan,
-    route: Route,
+    resolved: ResolvedPlan,
     account: RunAccount,
     started_at: datetime,
     stopped_by: StoppedBy,
@@ -254,10 +250,10 @@ def _results(
     first_ns = snapshot.first_start_ns or account.began_ns
     last_ns = snapshot.last_end_ns or now_ns()
     return Results.build(
-        plan,
+        resolved.plan,
         snapshot,
         phases=PHASES,
-        domains=list(zip(domain_names(plan.workload), domain_shares(plan.workload).tolist(), strict=True)),
+        domains=resolved.weighted_domains,
         planned=account.planned,
         not_started=account.not_started,
         started_at=started_at,
@@ -265,7 +261,7 @@ def _results(
         host=Host.here(),
         tool_version=trafficgen.__version__,
         stopped_by=stopped_by,
-        addresses=[str(address) for address in route.addresses],
+        addresses=[str(address) for address in resolved.route.addresses] if resolved.route else (),
         ledger=ledger,
         delivery=delivery,
         lost_workers=account.lost_workers,

@@ -54,6 +54,31 @@ def read_usage(server: ServerUnderTest) -> Usage | None:
         return None
 
 
+class UsageReader:
+    """Reads one server's usage again and again. Its listeners are looked for once: that costs 0.15 s of CPU where a
+    hundred processes run, and the rest a hundredth."""
+
+    def __init__(self, server: ServerUnderTest) -> None:
+        self._server = server
+        self._listening: list[Any] = []
+
+    def read(self) -> Usage | None:
+        """As `read_usage`."""
+        server = self._server
+        if server.cgroup or not isinstance(server.target, TcpTarget):
+            return read_usage(server)
+        try:
+            psutil: Any = import_module("psutil")
+        except ImportError:
+            return None
+        try:
+            if not self._listening or not all(one.is_running() for one in self._listening):
+                self._listening = _listeners(psutil, server.target.port)
+            return _of_tree(psutil, self._listening)
+        except psutil.Error:
+            return None
+
+
 def why_not(server: ServerUnderTest) -> str | None:
     """What has to change before anything can be read of this build; None where nothing is known to."""
     if server.cgroup:

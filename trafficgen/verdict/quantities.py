@@ -6,6 +6,7 @@
     command{fetch}.p99                  the same of one kind of command, of those that were carried out
     command{fetch}.errors .count        the share of them that was refused or not answered; how many there were
     command{fetch}.throughput           carried out a second
+    queue.depth host.io_pressure.avg …  what an observer saw of the server (`verdict.server_quantities`)
     throughput                          accepted messages a second
     accepted.rate failed.count …        what became of messages: the share of those started, or how many
     delivery.lost .doubled .damaged …   mail in mailboxes against what was delivered there: how many
@@ -27,6 +28,7 @@ from trafficgen.measure.parts import CommandCounts, MessageCounts, Rate
 from trafficgen.measure.phases import NAME, OF_MAILBOXES, OF_OLD_FILES, PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.verdict.rule import Better
+from trafficgen.verdict.server_quantities import SERVER, kind_of_series, read_series
 
 
 class Measured(Protocol):
@@ -103,9 +105,11 @@ class Quantity:
     def read(self, results: Results) -> float | None:
         """Its value; None when nothing was measured that it could be taken from."""
         measured: Measured = results.window or results
-        if self.kind is QuantityKind.DURATION:
+        if self.kind is QuantityKind.DURATION and self.subject != SERVER:
             histogram = self._histogram(results, measured)
             return aggregate(histogram, self.form) if histogram and histogram.count else None
+        if self.subject == SERVER:
+            return read_series(results, self.name)
         if self.command is not None:
             return _of_command(measured.commands.get(self.command), self.form)
         if self.subject == "delivery":  # of the whole run: a message is read long after it is delivered
@@ -136,6 +140,8 @@ def parse_quantity(text: str, table: PhaseTable = KNOWN) -> Quantity:
         raise ValueError(f'expected domain{{NAME}}.p95 or another percentile, avg, min, med or max, got "{name}"')
     if found := _COMMAND.fullmatch(name):
         return _parse_command(name, found[1], found[2])
+    if (kind := kind_of_series(name)) is not None:
+        return Quantity(name, QuantityKind(kind), SERVER, name.rpartition(".")[2])
     if name == "throughput":
         return Quantity(name, QuantityKind.RATE, name, "rate")
     subject, _, form = name.partition(".") if not _is_aggregate(name) else ("latency", ".", name)
@@ -174,9 +180,16 @@ def is_quantity(text: str) -> bool:
 
 
 def matching_domain(name: str, domains: tuple[str, ...]) -> str | None:
-    """Which of `domains`, as they stood on the wire, is meant by `name`, with or without its suffix."""
+    """Which of `domains` is meant by `name`; either may have a suffix that the other has not."""
     lowered = name.lower()
-    return next((domain for domain in domains if f"{domain.lower()}.".startswith(f"{lowered}.")), None)
+    if lowered in domains:
+        return lowered
+    fits = (
+        domain
+        for domain in domains
+        if f"{domain.lower()}.".startswith(f"{lowered}.") or f"{lowered}.".startswith(f"{domain.lower()}.")
+    )
+    return next(fits, None)
 
 
 def _is_aggregate(text: str) -> bool:

@@ -23,7 +23,6 @@ from mboxgen.limited import read_limited
 from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
 from mboxgen.text import prose
 from trafficgen.errors import PlanError
-from trafficgen.plan import BodyFile
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Rows, strings
 from trafficgen.workload.grid import NUMBER, digits, numbers
 
@@ -75,7 +74,7 @@ class TextBodies:
         self._last_crc32 = _shifted(checksums.each(self._last_lines), _NUMBER)
         self._tails = Layout((ColumnTable("octets", self._last_lines), NUMBER, b"\r\n" + END_OF_DATA))
         self._numbers = _Numbers()
-        self._cuts = _Cuts(self._ends, [memoryview(octets) for octets, _ in made], self._stride)
+        self._cuts = _Cuts(self._ends, [octets for octets, _ in made], self._stride)
 
     def cut(self, pools: NDArray[np.int64], octets: NDArray[np.int64], grid: int) -> BodyCut:
         """Bodies of exactly `octets` each (0, or 2 and more); the messages' numbers make their last lines unique."""
@@ -133,15 +132,14 @@ class _Cuts(dict[int, memoryview]):
 
 
 class FileBody:
-    """One body for all messages, from a file."""
+    """One body for all messages: what `read_file` made of the file at `path`."""
 
-    def __init__(self, plan: BodyFile) -> None:
-        octets = read_file(plan.path)
+    def __init__(self, octets: bytes, path: Path) -> None:
         self.octets = len(octets)
         self.crc32 = crc32(octets)
         self.eight_bit = not octets.isascii()
         self.body = stuffed(octets)
-        self.content = _content(octets, plan.path)
+        self.content = _content(octets, path)
 
 
 def read_file(path: Path) -> bytes:

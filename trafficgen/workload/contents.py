@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mboxgen import streams
 from mboxgen.recipe import sizes
 from trafficgen.errors import PlanError
-from trafficgen.plan import BodyFile, Plan, SizedBodies
+from trafficgen.plan import Plan, SizedBodies
 from trafficgen.workload import people
 from trafficgen.workload.bodies import END_OF_DATA, MIN_BODY, BodyCut, FileBody, TextBodies
 from trafficgen.workload.columns import Rows, hexadecimal
@@ -132,8 +132,8 @@ class SizedContents:
 class FileContents:
     """The same body for all, from a file, under generated headers."""
 
-    def __init__(self, plan: Plan, content: BodyFile, date: str, envelopes: Envelopes) -> None:
-        self._body = FileBody(content)
+    def __init__(self, plan: Plan, body: FileBody, date: str, envelopes: Envelopes) -> None:
+        self._body = body
         self._headers = _Headers(plan, date, envelopes, self._body.content)
         self._heads = lru_cache(maxsize=2)(self._make_heads)
 

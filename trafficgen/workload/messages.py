@@ -14,9 +14,10 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mboxgen.columns import once_each
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.proof import trace_header
-from trafficgen.workload.bodies import is_whole_message, read_file
+from trafficgen.workload.bodies import FileBody, is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
 from trafficgen.workload.envelopes import Envelopes
@@ -51,15 +52,20 @@ class BuiltMessage(NamedTuple):
 class Messages:
     """Every message of a run, as a pure function of seed, run id, date and number."""
 
-    def __init__(self, plan: Plan, *, date: str) -> None:
-        """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run."""
+    def __init__(self, plan: Plan, *, date: str, body: bytes | None = None, contents: bool = True) -> None:
+        """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run.
+
+        `body`: what `read_body` gave, if it was read before. Without `contents` there are no blocks, only who gets
+        which message.
+        """
         self._envelopes = Envelopes(plan)
         self.domains: tuple[str, ...] = self._envelopes.domains
         """Recipient domains as given, without the suffix; the long tail's after them."""
         self.shares: NDArray[np.float64] = self._envelopes.shares
         """The wanted share of each domain; they sum to 1."""
-        self._contents = _contents(plan, date, self._envelopes)
-        self._contents.prepare()
+        self._contents = _contents(plan, date, self._envelopes, body) if contents else None
+        if self._contents:
+            self._contents.prepare()
 
     def block(self, first: int, last: int, step: int = 1) -> list[BuiltMessage]:
         """Every `step`-th of the messages `first` … `last`-1, in order."""
@@ -76,7 +82,7 @@ class Messages:
     def recipient_domains(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For every recipient of these messages: which place in `numbers`, and the index of the recipient's domain."""
         owners, domains = [], []
-        for grid in np.unique(numbers // GRID).tolist():
+        for grid in once_each(numbers // GRID).tolist():
             of_all, begins = self._envelopes.recipient_domains(grid)
             places = np.flatnonzero(numbers // GRID == grid)
             within = numbers[places] - grid * GRID
@@ -103,6 +109,7 @@ class Messages:
         )
 
     def _span(self, span: Span) -> Iterable[BuiltMessage]:
+        assert self._contents is not None
         filled = self._contents.fill(span)
         addressed, part = self._envelopes.addressed(span.grid), span.part
         rows = zip(
@@ -114,12 +121,18 @@ class Messages:
         return cast("Iterable[BuiltMessage]", map(tuple.__new__, repeat(BuiltMessage), rows))
 
 
-def check(plan: Plan) -> None:
+def read_body(plan: Plan) -> bytes | None:
+    """What the plan's body file holds, CRLF line ends; None when it has none. Raises PlanError."""
+    content = plan.workload.content
+    return read_file(content.path) if isinstance(content, BodyFile) else None
+
+
+def check(plan: Plan, body: bytes | None = None) -> None:
     """Refuse now what `Messages` would refuse, without the half second that it takes to build one.
 
-    Reads the body file, and the beginning of a corpus. Raises PlanError.
+    Reads the body file unless `body` is what it holds, and the beginning of a corpus. Raises PlanError.
     """
-    _contents(plan, "", Envelopes(plan))
+    _contents(plan, "", Envelopes(plan), body)
 
 
 def _spans(first: int, last: int, step: int = 1) -> list[Span]:
@@ -132,13 +145,14 @@ def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def _contents(plan: Plan, date: str, envelopes: Envelopes) -> Contents:
+def _contents(plan: Plan, date: str, envelopes: Envelopes, body: bytes | None) -> Contents:
     match plan.workload.content:
         case SizedBodies() as content:
             return SizedContents(plan, content, date, envelopes)
         case BodyFile() as content:
-            if is_whole_message(octets := read_file(content.path)):
+            octets = read_file(content.path) if body is None else body
+            if is_whole_message(octets):
                 return MessageContents(plan, octets)
-            return FileContents(plan, content, date, envelopes)
+            return FileContents(plan, FileBody(octets, content.path), date, envelopes)
         case Corpus() as content:
             return CorpusContents(plan, content)

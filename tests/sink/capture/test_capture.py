@@ -1,5 +1,6 @@
 """Captured messages: whole, in every form, up to the limit and never beyond."""
 
+import contextlib
 import errno
 import mailbox
 import resource
@@ -49,6 +50,18 @@ def test_an_mbox_holds_every_message_quoted_and_readable(tmp_path: Path, pieces:
     envelope = b"Return-Path: <a@b.test>\r\nX-Envelope-To: u@d.test, v@d.test\r\n"
     assert found[0] == envelope + MESSAGE.replace(b"From there", b">From there").replace(b"\r\nFrom h", b"\r\n>From h")
     assert capture.messages == 2
+
+
+def test_a_message_without_a_final_line_end_is_apart_from_the_next(tmp_path: Path) -> None:
+    capture = Capture(CaptureFormat.MBOX, tmp_path / "mbox", None)
+    store = CapturingStore(CountingStore(), capture)
+    session = store.session = ServerSession(store)
+    for _ in range(2):
+        session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nBDAT 17 LAST\r\nSubject: x\r\n\r\nend")
+    capture.close()
+    with contextlib.closing(mailbox.mbox(tmp_path / "mbox")) as box:
+        assert len(box) == 2
+    assert (tmp_path / "mbox").read_bytes().count(b"\n\nend\n\n") == 2
 
 
 @pytest.mark.parametrize("pieces", [1, 7])

@@ -1,15 +1,18 @@
 """Faults: every kind at every stage does what it says, as often as it says."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from scipy.stats import binomtest
 
 from tests.sink.policy.sessions import Conversation, policy_of
+from trafficgen.cli.sink import command
 from trafficgen.errors import PlanError
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.policy_hooks import SessionStage, Suspension
-from trafficgen.sink.policy.faults import FaultKind, parse, read, tarpit
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse, read, tarpit
 
 
 def talk(kind: FaultKind, text: str, capabilities: Capabilities = Capabilities()) -> Conversation:  # noqa: B008  (frozen)
@@ -117,18 +120,84 @@ def test_faults_come_on_top_of_the_table_and_delays_add_up() -> None:
     ("kind", "text", "words"),
     [
         (FaultKind.REJECT, "lunch:450", "expected one of connect"),
-        (FaultKind.REJECT, "rcpt", "STAGE:WHAT"),
+        (FaultKind.REJECT, "rcpt", "expected STAGE:CODE"),
         (FaultKind.REJECT, "rcpt:250", "400 to 599"),
         (FaultKind.REJECT, "rcpt:450:200%", "100 % at most"),
         (FaultKind.REJECT, "rcpt:450:1/0", "expected odds"),
         (FaultKind.DELAY, "dot:soon", "expected a duration"),
         (FaultKind.DELAY, "dot:uniform:2s-1s", "the shorter time first"),
         (FaultKind.DROP, "dot:during", "expected odds"),
+        (FaultKind.TRUNCATE, "dot:2kb", "expected one of data before"),
+        (FaultKind.TRUNCATE, "data", r"expected STAGE:SIZE\[:ODDS\], got"),
+        (FaultKind.TRUNCATE, "data:-1", "-1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(kind: FaultKind, text: str, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         parse(kind, text)
+
+
+ENVELOPE = b"MAIL FROM:<a@b.c>\r\nRCPT TO:<u@d.test>\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (ENVELOPE, b"DATA\r\n", b"Subject: x\r\n\r\n..hello\r\n.\r\n"),
+        (ENVELOPE + b"DATA\r\n", b"Subject: x\r\n\r\n..hello\r\n.\r\n" + ENVELOPE, b"RSET\r\n"),
+        (ENVELOPE + b"DATA\r\n", b"Subject: ", b"x\r\n\r\n..h", b"ello\r\n.\r\n"),
+        (ENVELOPE + b"BDAT 5\r\nSubje", b"BDAT 17 LAST\r\nct: x\r\n\r\n.hello\r\n"),
+        (ENVELOPE + b"BDAT 22 LAST\r\nSubject: x\r\n\r\n.hello\r\n" + ENVELOPE + b"RSET\r\n",),
+    ],
+)
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_a_truncated_message_is_accepted_and_only_its_beginning_kept(pieces: tuple[bytes, ...], lmtp: bool) -> None:
+    conversation = talk(FaultKind.TRUNCATE, "data:16b", Capabilities(lmtp=lmtp))
+    whole = Conversation(policy_of(), Capabilities(lmtp=lmtp))
+    assert conversation.say(*pieces) == whole.say(*pieces)
+    assert whole.bag.messages == [(b"Subject: x\r\n\r\n.hello\r\n", 1)]
+    assert conversation.bag.messages == [(b"Subject: x\r\n\r\n.h", 1)]
+
+
+def test_truncation_ends_with_its_message() -> None:
+    policy = policy_of(faults=[parse(FaultKind.TRUNCATE, "data:3b")])
+    conversation = Conversation(policy)
+    conversation.codes(ENVELOPE + b"DATA\r\n")
+    policy.set_faults(())
+    assert conversation.codes(b"one\r\n.\r\n" + ENVELOPE + b"DATA\r\n") == [250, 250, 250, 354]
+    assert conversation.codes(b"two\r\n.\r\n") == [250]
+    policy.set_faults([parse(FaultKind.TRUNCATE, "data:3b")])
+    assert conversation.codes(ENVELOPE + b"BDAT 4\r\nlostRSET\r\n") == [250, 250, 250, 250]
+    policy.set_faults(())
+    assert conversation.codes(ENVELOPE + b"BDAT 6 LAST\r\nthree!") == [250, 250, 250]
+    assert conversation.bag.messages == [(b"one", 1), (b"two\r\n", 1), (b"three!", 1)]
+
+
+def test_a_short_message_is_not_truncated() -> None:
+    conversation = talk(FaultKind.TRUNCATE, "data:19b")
+    assert conversation.send(b"u@d.test", body=b"x\r\n") == [250, 250, 354, 250]
+    assert conversation.bag.messages == [(b"Subject: x\r\n\r\nx\r\n", 1)]
+
+
+def test_a_truncated_message_that_must_wait_or_is_refused() -> None:
+    faults = [
+        parse(kind, text)
+        for kind, text in [(FaultKind.DRIP, "data:1ms"), (FaultKind.DELAY, "data:1s"), (FaultKind.TRUNCATE, "data:2b")]
+    ]
+    conversation = Conversation(policy_of(faults=faults))
+    assert conversation.send(b"u@d.test") == [250, 250, 354, 250]
+    assert conversation.bag.messages == [(b"Su", 1)]
+    refused = Conversation(policy_of(faults=[*faults, parse(FaultKind.REJECT, "dot:550")]))
+    assert refused.send(b"u@d.test") == [250, 250, 354, 550]
+    assert refused.bag.messages == []
+
+
+def test_every_kind_has_its_option_and_its_line_in_the_manual() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "sink.md").read_text(encoding="utf-8")
+    options = {name for option in command.params for name in option.opts}
+    for kind in FaultKind:
+        assert kind.option in options
+        assert f"`{kind.option}" in manual
 
 
 def test_a_tls_stall_comes_after_the_go_ahead() -> None:
@@ -142,6 +211,7 @@ def test_a_tls_stall_comes_after_the_go_ahead() -> None:
     [
         "delay dot:50ms", "delay rcpt:uniform:10ms-2s:10%", "drip mail:20ms:12.5%", "reject rcpt:450:0.1%", "drop dot",
         "drop dot:after:1%", "reset connect", "stall data:after", "garbage helo:33.3%", "reject quit:421",
+        "truncate data:2000:1%",
     ],
 )  # fmt: skip
 def test_a_fault_is_shown_as_it_is_read(line: str) -> None:

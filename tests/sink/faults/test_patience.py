@@ -9,7 +9,8 @@ import pytest
 from tests.sink.policy.sessions import policy_of
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.policy.faults import FaultKind, parse
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
 from trafficgen.sink.policy.policy import Policy
 
 Talk = Callable[[Sink, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -18,6 +18,9 @@ from trafficgen.proof import trace_header
 from trafficgen.proof.comparison import Got, Sent, verify
 from trafficgen.proof.sent import Manifest, SentRecords, read
 from trafficgen.protocol.smtp.server import ServerSession
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import parse
+from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 from trafficgen.workload import Messages
 
@@ -52,6 +55,21 @@ def test_anything_else_fails(
 ) -> None:
     ledger = ledger_file(*map(message, messages))
     assert call(["verify", str(manifest_file([0, 1])), str(ledger)]) is ExitCode.VERDICT_FAILED
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kept", "words"), [("-1", "1 corrupted"), ("20", "1 missing")])
+def test_a_truncated_message_fails(
+    manifest_file: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str, words: str
+) -> None:
+    octets = message(0)
+    fault = parse(FaultKind.TRUNCATE, f"data:{len(octets) - 1 if kept == '-1' else kept}")
+    ledger = Ledger(tmp_path / "sink.ledger")
+    session = ServerSession(SessionReceiver(ledger), Policy(PolicyConfig(faults=(fault,))).session(b"192.0.2.1"))
+    session.feed(b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n")
+    assert session.feed(octets + b".\r\n").startswith(b"250 ")
+    ledger.close()
+    assert call(["verify", str(manifest_file([0])), str(tmp_path / "sink.ledger")]) is ExitCode.VERDICT_FAILED
     assert words in capsys.readouterr().out
 
 

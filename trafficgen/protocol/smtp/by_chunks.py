@@ -152,7 +152,7 @@ class ByChunks(Handover):
             return out
         self._between.hits += times
         for _ in range(len(GROUP) * times):
-            pending.popleft()
+            pending.pop(0)
         for _ in range(times):
             self.finish(Outcome.ACCEPTED, now_ns)
             self._turn_to(*behind.popleft())

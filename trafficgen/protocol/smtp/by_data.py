@@ -9,7 +9,6 @@ Gives     one message at work, and the envelope of the next behind it
 Fails     never because of a peer
 """
 
-from collections import deque
 from collections.abc import Collection
 from typing import Final
 
@@ -123,7 +122,7 @@ class ByData(Handover):
             rider = work[0]
             if rider.recipients != cache.recipients:
                 self._cache = cache.of(rider.recipients)
-                self._conversation.pending = deque(self._cache.group)
+                self._conversation.pending = list(self._cache.group)
             envelope = self._envelope(rider) if rider.eight_bit else rider.envelope
             return message.head, message.body, message.tail + envelope
         self.group = False

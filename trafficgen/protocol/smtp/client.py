@@ -201,7 +201,7 @@ class ClientSession:
 
     def lose(self, phase: Phase, reason: str, reply: Reply, now_ns: int) -> None:
         """End the session for a reply that cannot be the one to this command."""
-        self.conversation.pending.appendleft(phase)
+        self.conversation.pending.insert(0, phase)
         self.end(reason, reply.words, now_ns, in_order=False)
 
     def end(
@@ -244,7 +244,7 @@ class ClientSession:
             self._close()
             conversation.let_go(doubtful=False)
         elif handover is None or several or (conversation.early and phase is Phase.END_OF_DATA):
-            conversation.pending.appendleft(phase)
+            conversation.pending.insert(0, phase)
             self.end(REFUSED, reply.words, now_ns, unsent=unsent)
         else:
             if not handover.void:

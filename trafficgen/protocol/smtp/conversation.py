@@ -12,7 +12,6 @@ due behind it have come, and only such as may answer their commands (section 4.3
 221 nothing but QUIT. If one of them cannot be right, nobody knows which reply was whose: what is held is in doubt.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 from typing import Any, Final, Protocol
@@ -95,7 +94,7 @@ class Conversation:
         self._enter = account.rows.frombytes
         self._most_held = max(_MAX_HELD, batch)
         self._held: list[tuple[Row, int]] = []  # finished, while replies behind them are due; recipients if not all
-        self.pending: deque[Phase] = deque()
+        self.pending: list[Phase] = []  # a deque takes 700 octets more for each session
         self.reader = ReplyReader()
         self.early = False
         self.waiting_since_ns = -1
@@ -147,7 +146,7 @@ class Conversation:
         if unsent and len(replies) > due and replies[due].code >= 400:
             self._answer_all(hearer, replies[:due], now_ns)
             if not hearer.closed:
-                phase = pending.popleft()
+                phase = pending.pop(0)
                 self._account.reply(phase, replies[due])
                 hearer.shut_down(phase, replies[due], now_ns, unsent)
         else:
@@ -158,10 +157,10 @@ class Conversation:
         out: list[Buffer] = []
         pending, count = self.pending, self._account.reply
         for index, reply in enumerate(replies):
-            phase = pending.popleft() if pending else Phase.IDLE
+            phase = pending.pop(0) if pending else Phase.IDLE
             if reply.code == 421 and any(later.code < 400 for later in replies[index + 1 :]):
                 if phase is not Phase.IDLE:
-                    pending.appendleft(phase)
+                    pending.insert(0, phase)
                 hearer.end(UNASKED, replies[index + 1].words, now_ns, in_order=False)
                 return []
             count(phase, reply)

@@ -15,10 +15,11 @@ While suspended nothing is read: octets that arrive wait in `_rest`, or are disc
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from trafficgen.protocol.smtp.dots import DotReader, find_end
 from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, FINAL, Decision, Disposition, PolicyHooks, Suspension
+from trafficgen.protocol.smtp.receiver import Receiver
 
 MAX_COMMAND_OCTETS: Final = 2048
 """RFC 5321 section 4.5.3.1.4 asks for 512; extensions add to it."""
@@ -46,25 +47,6 @@ ENVELOPE: Final = re.compile(MAIL + RCPT + DATA).fullmatch
 """The plain envelope of one message with one recipient, in one group."""
 
 
-class Receiver(Protocol):
-    """Where the messages of one session go.
-
-    `whole` and `ended` raise OSError when there is no room; then the message is refused with 452.
-    """
-
-    def whole(self, data: bytes, end: int, recipients: int) -> None:
-        """A message that arrived in one piece, `data[:end]`, still dot-stuffed."""
-
-    def piece(self, octets: bytes) -> None:
-        """The next piece of a message, dot-stuffing undone."""
-
-    def ended(self, recipients: int) -> None:
-        """The message made of the pieces so far is complete."""
-
-    def dropped(self) -> None:
-        """The pieces so far will not become a message."""
-
-
 class Framing:
     """One session. `closed`: send what was returned, then close; `suspension` says how, or what else to do."""
 
@@ -82,7 +64,7 @@ class Framing:
         "_octets",
         "_policy",
         "_receiver",
-        "_rest",
+        "_rest", "_session_receiver",
         "_started",
         "closed",
         "drip_ns",
@@ -95,7 +77,7 @@ class Framing:
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, policy: PolicyHooks | None = None, *, lmtp: bool = False) -> None:
-        self._receiver = receiver
+        self._receiver = self._session_receiver = receiver  # for the current message; for all others
         self._policy = policy
         self._lmtp = lmtp
         self._rest = b""
@@ -206,6 +188,7 @@ class Framing:
         if self._chunked:
             self._chunked = False
             self._receiver.dropped()
+        self._receiver = self._session_receiver
         self.sender = None
         self.recipients = []
 
@@ -250,9 +233,8 @@ class Framing:
     def _read_data(self, data: bytes, replies: list[bytes]) -> bytes | None:
         """Read a message; returns the octets after its end, None when there are none or the end has not arrived."""
         if self._dots is None:
-            self._dots = DotReader()
-            self._started = False
-            self._octets = 0
+            self._begin_pieces()
+        assert self._dots is not None
         pieces, after = self._dots.feed(data)
         for piece in pieces:
             if piece and not self._started:
@@ -264,6 +246,11 @@ class Framing:
         self.smuggled += self._dots.smuggled
         self._dots = None
         return self._end_pieces(after, replies)
+
+    def _begin_pieces(self) -> None:
+        self._dots = DotReader()
+        self._started = False
+        self._octets = 0
 
     def _leave_data(self, rest: bytes) -> bytes | None:
         self._in_data = False

@@ -5,10 +5,12 @@ Gives     the types between a session and its policy, and between a session and 
 Not here  reasons to refuse: limits, response tables and faults belong to the sink
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from mboxgen.enums import table_of
+from trafficgen.protocol.smtp.receiver import Receiver
 
 
 class SessionStage(Enum):
@@ -44,6 +46,7 @@ class Decision(NamedTuple):
 
     `reply` None: process it as usual. Otherwise refuse it with these octets; b"" sends no reply. `wait_ns` is the delay
     before anything else. `silent`: process it, but send no reply. `drip_ns` is the delay between octets of the reply.
+    `receiver`, at DATA, gives a receiver for this message, in front of the session's.
     """
 
     reply: bytes | None = None
@@ -51,6 +54,7 @@ class Decision(NamedTuple):
     silent: bool = False
     drip_ns: int = 0
     disposition: Disposition = Disposition.CONTINUE
+    receiver: Callable[[Receiver], Receiver] | None = None
 
 
 AS_USUAL: Final = Decision()

@@ -19,12 +19,13 @@ from typing import Final
 
 from trafficgen.protocol.smtp import framing
 from trafficgen.protocol.smtp.capabilities import NAME, XCLIENT_NAMES, Capabilities, read_mail, read_rcpt
-from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing, Receiver
+from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing
 from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, SessionStage, Suspension
+from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.protocol.smtp.server_auth import AuthExchange
 
-__all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "Receiver", "ServerSession"]
+__all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
 
 MAX_RECIPIENTS: Final = 1000
 MAX_ERRORS: Final = 20
@@ -225,7 +226,11 @@ class ServerSession(Framing):
                 return act(argument)
             if self._must_wait(decision):
                 return b""
-        return self._carry_out(decision, act(argument) if decision.reply is None else decision.reply)
+        if decision.reply is not None:
+            return self._carry_out(decision, decision.reply)
+        if decision.receiver is not None:
+            self._receiver = decision.receiver(self._receiver)
+        return self._carry_out(decision, act(argument))
 
     def _on_ehlo(self, line: bytes) -> bytes:
         if self._capabilities.lmtp:
@@ -363,6 +368,8 @@ class ServerSession(Framing):
 
     def _enter_data(self, _argument: bytes) -> bytes:
         self._in_data = True
+        if self._receiver is not self._session_receiver:
+            self._begin_pieces()  # a receiver of its own gets pieces only
         return framing.GO_AHEAD
 
     def _on_bdat(self, line: bytes) -> bytes:

@@ -36,7 +36,8 @@ from trafficgen.protocol.smtp.policy_hooks import SessionStage
 from trafficgen.sink.api import json_body
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy import faults
-from trafficgen.sink.policy.faults import FaultKind, SinkFault
+from trafficgen.sink.policy.fault_kinds import FaultKind
+from trafficgen.sink.policy.faults import SinkFault
 
 MAX_BODY_OCTETS: Final = 64 << 20
 MAX_BODIES_OCTETS: Final = 2 * MAX_BODY_OCTETS
@@ -151,7 +152,7 @@ class Api:
         for name, (stage, usual) in _TRIGGERS.items():
             code, percent = _trigger(name, wanted.get(name), usual)
             chaos[name] = {"ErrorCode": code, "Probability": percent}
-            table.append(SinkFault(stage, FaultKind.REJECT, percent / 100, code=code))
+            table.append(SinkFault(stage, FaultKind.REJECT, percent / 100, code))
         listed = self._merged(wanted.get("Faults"))
         self._sink.policy.set_faults((*table, *listed))  # only after all of it was parsed
         self._chaos, self._faults = chaos, listed

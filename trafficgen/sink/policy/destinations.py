@@ -16,7 +16,7 @@ from typing import Final
 from trafficgen.protocol.smtp.policy_hooks import Decision, SessionStage
 from trafficgen.sink.policy.limits import Bucket, Limits
 from trafficgen.sink.policy.responses import Refusal, ResponseProfile, Responses
-from trafficgen.sink.policy.sampler import Delay, Sampler
+from trafficgen.sink.policy.sampler import Sampler
 
 MAX_DOMAINS: Final = 65_536
 _DELAYS: Final = 1024
@@ -61,7 +61,7 @@ class Destination:
 
     def delay_ns(self) -> int:
         """How long its next answer takes."""
-        delay: Delay | None = self.profile.delay
+        delay = self.profile.delay
         if delay is None:
             return 0
         if not self._delays:

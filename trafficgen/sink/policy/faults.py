@@ -1,133 +1,78 @@
-"""Faults: what goes wrong at a stage, and how often.
+"""Faults: which kind at which stage, and how often.
 
-    --delay dot:50ms:10%      wait before dealing with it             --tarpit 2s        the same at every stage
-    --drip rcpt:20ms          so long between the reply's octets      --reject rcpt:450:5%
-    --drop dot:before:1%      hang up instead of dealing with it      --drop dot:after:1%   deal with it, then hang up
-    --stall dot:after         the same two, but without hanging up    --reset, --garbage, likewise
+    STAGE[:VALUE][:ODDS]      dot:50ms:10%   rcpt:uniform:10ms-2s   rcpt:450:5%   dot:after:1%   data
 
-Takes     texts of that form
-Gives     a table; what it does at a stage is drawn ahead like everything else
+Takes     texts of that form, as options have them, or with the kind's word in front ("delay dot:50ms")
+Gives     the faults of each stage; what they do is drawn ahead
 Refuses   with a PlanError what cannot be meant
-Not here  carrying it out (smtp.framing, link)
+Not here  the kinds and their effects (fault_kinds), carrying them out (protocol/smtp, listen)
 
-`before` leaves the message untaken, `after` takes it and loses the reply, which makes a second copy legal. A stall
-after DATA stops reading, so that the sender is stuck in the middle of its message.
+`before` does not accept the message; `after` accepts it and loses the reply, so that the sender may send it again. A
+stall after DATA stops reading, so that the sender blocks in the middle of its message.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.enums import table_of
 from trafficgen.errors import PlanError
-from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, Decision, Disposition, SessionStage
-from trafficgen.sink.policy.replies import render
-from trafficgen.sink.policy.sampler import Delay
+from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, Decision, SessionStage
+from trafficgen.sink.policy.delay import Delay
+from trafficgen.sink.policy.fault_kinds import FaultKind, Value
 
 _BLOCK: Final = 1024
-_GARBAGE: Final = b"\x00\x9f!?*~ 999-#\xff\r\n"
 _ODDS: Final = re.compile(r"(?:(\d+(?:\.\d+)?)(%?)|1/(\d{1,18}))")
-
-
-class FaultKind(Enum):
-    """What happens."""
-
-    DELAY = "delay"
-    DRIP = "drip"
-    REJECT = "reject"
-    DROP = "drop"
-    RESET = "reset"
-    STALL = "stall"
-    GARBAGE = "garbage"
-
-
-_SILENT: Final = table_of(
-    [kind for kind in FaultKind if kind not in (FaultKind.DELAY, FaultKind.DRIP, FaultKind.REJECT, FaultKind.GARBAGE)],
-    {FaultKind.DROP: Disposition.CLOSE, FaultKind.RESET: Disposition.RESET, FaultKind.STALL: Disposition.STALL},
-)
-"""What follows those that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkFault:
-    """One line of the table. `share` of the times, from 0 to 1; `after`: once the command has been dealt with."""
+    """One fault. `share` of the times, from 0 to 1; `value` is what its kind's parameter says."""
 
     stage: SessionStage
     kind: FaultKind
     share: float = 1.0
-    after: bool = False
-    delay: Delay | None = None
-    code: int = 0
+    value: Value = 0
 
     def __str__(self) -> str:
         """The line that `read` understands."""
-        what = self.delay.text if self.delay else str(self.code) if self.code else "after" if self.after else ""
         odds = "" if self.share == 1 else f"{self.share * 100:.10f}".rstrip("0").rstrip(".") + "%"
-        return f"{self.kind.value} " + ":".join(part for part in (self.stage.value, what, odds) if part)
-
-    def answer(self, delay_ns: int) -> Decision:
-        """What comes of it."""
-        match self.kind:
-            case FaultKind.DELAY:
-                return Decision(wait_ns=delay_ns)
-            case FaultKind.DRIP:
-                return Decision(drip_ns=delay_ns)
-            case FaultKind.REJECT:
-                return Decision(reply=reject_text(self.code))
-            case FaultKind.GARBAGE:
-                return Decision(reply=_GARBAGE)
-        disposition = _SILENT[self.kind]
-        if self.kind is FaultKind.STALL and self.stage is SessionStage.DATA and self.after:
-            return Decision(disposition=Disposition.STOP_READING)
-        if self.stage is SessionStage.STARTTLS and self.after:
-            return Decision(disposition=disposition)  # the go-ahead is said, and then the handshake hangs
-        return (
-            Decision(silent=True, disposition=disposition)
-            if self.after
-            else Decision(reply=b"", disposition=disposition)
-        )
+        parts = (self.stage.value, self.kind.parameter.show(self.value), odds)
+        return f"{self.kind.word} " + ":".join(part for part in parts if part)
 
 
 def parse(kind: FaultKind, text: str) -> SinkFault:
-    """One fault from `STAGE[:what][:ODDS]`."""
-    stage_text, *rest = text.lower().split(":")
-    stage = next((stage for stage in SessionStage if stage.value == stage_text), None)
+    """One fault from what its option takes."""
+    text = text.lower()
+    stage_text = text.partition(":")[0]
+    stage = next((stage for stage in kind.stages if stage.value == stage_text), None)
     if stage is None:
-        names = ", ".join(stage.value for stage in SessionStage)
+        names = ", ".join(stage.value for stage in kind.stages)
         raise _wrong(kind, f'expected one of {names} before the first colon, got "{text}"')
-    share = 1.0
-    wanted = 1 if kind in (FaultKind.DELAY, FaultKind.DRIP, FaultKind.REJECT) else 0
-    if kind in (FaultKind.DELAY, FaultKind.DRIP) and rest[:1] and rest[0] in ("uniform", "lognormal", "exponential"):
-        rest = [":".join(rest[:2]), *rest[2:]]
-    if kind in (FaultKind.DROP, FaultKind.RESET, FaultKind.STALL) and rest[:1] and rest[0] in ("before", "after"):
-        wanted = 1
-    if len(rest) not in (wanted, wanted + 1):
-        raise _wrong(kind, f'expected STAGE{":WHAT" * wanted}[:ODDS], got "{text}"')
-    if len(rest) == wanted + 1:
-        share = parse_share(rest[-1], f"--{kind.value}")
-    if kind is FaultKind.REJECT:
-        if not re.fullmatch(r"[45]\d\d", rest[0]):
-            raise _wrong(kind, f'expected a code from 400 to 599, got "{rest[0]}"')
-        return SinkFault(stage, kind, share, code=int(rest[0]))
-    if kind in (FaultKind.DELAY, FaultKind.DRIP):
-        try:
-            return SinkFault(stage, kind, share, delay=Delay(rest[0]))
-        except ValueError as error:
-            raise _wrong(kind, str(error)) from error
-    return SinkFault(stage, kind, share, after=rest[:1] == ["after"])
+    found = re.fullmatch(rf"\w+{kind.parameter.pattern}(?::([^:]+))?", text)
+    if found is None:
+        raise _wrong(kind, f'expected {kind.metavar}, got "{text}"')
+    share = 1.0 if found[2] is None else parse_share(found[2], kind.option)
+    try:
+        return SinkFault(stage, kind, share, kind.parameter.read(found[1]))
+    except ValueError as error:
+        raise _wrong(kind, str(error)) from error
 
 
 def read(line: str) -> SinkFault:
-    """ "delay dot:50ms:10%": a kind and what its option takes."""
-    name, _, text = line.partition(" ")
-    kind = next((kind for kind in FaultKind if kind.value == name), None)
+    """ "delay dot:50ms:10%": a kind's word and what its option takes."""
+    word, _, text = line.partition(" ")
+    kind = next((kind for kind in FaultKind if kind.word == word), None)
     if kind is None:
-        raise PlanError(f'expected a fault such as "delay dot:50ms", got "{line[:100]}"', field="faults", flag="Faults")
+        words = ", ".join(kind.word for kind in FaultKind)
+        raise PlanError(
+            f'expected one of {words} in a fault such as "delay dot:50ms", got "{line[:100]}"',
+            field="faults",
+            flag="Faults",
+        )
     return parse(kind, text.strip())
 
 
@@ -147,11 +92,6 @@ def parse_share(text: str, flag: str) -> float:
     return share
 
 
-def reject_text(code: int) -> bytes:
-    """The words that go with a code, with the enhanced code of its class (RFC 3463)."""
-    return render(code, f"{code // 100}.7.0 refused on purpose: this is a test")
-
-
 class FaultSampler:
     """The faults of one stage, drawn together: delays add up, of the others the first one listed that comes up wins."""
 
@@ -167,17 +107,22 @@ class FaultSampler:
     def draw(self) -> Decision | None:
         """What happens this time; None for nothing."""
         if not self.ahead:
-            answers: list[Decision | None] = [None] * _BLOCK
+            decisions: list[Decision | None] = [None] * _BLOCK
             for number, fault in enumerate(self._faults):
-                stream = f"sink/fault/{self._stage.value}/{number}/{fault.kind.value}"
+                stream = f"sink/fault/{self._stage.value}/{number}/{fault.kind.word}"
                 raw = streams.raw(self._seed, stream, self._block, _BLOCK)
                 hits = np.flatnonzero((raw >> np.uint64(11)).astype(np.float64) / 2.0**53 < fault.share).tolist()
-                delays = fault.delay.block(self._seed, f"{stream}/delay", self._block, _BLOCK) if fault.delay else ()
-                for hit in hits:
-                    answers[hit] = combine(answers[hit], fault.answer(delays[hit] if delays else 0))
+                for hit, value in zip(hits, self._values(fault, stream, hits), strict=True):
+                    decisions[hit] = combine(decisions[hit], fault.kind.effect(self._stage, value))
             self._block += 1
-            self.ahead = answers[::-1]
+            self.ahead = decisions[::-1]
         return self.ahead.pop()
+
+    def _values(self, fault: SinkFault, stream: str, hits: list[int]) -> list[int]:
+        if not isinstance(fault.value, Delay):
+            return [fault.value] * len(hits)
+        delays = fault.value.block(self._seed, f"{stream}/delay", self._block, _BLOCK)
+        return [delays[hit] for hit in hits]
 
 
 def table(faults: Iterable[SinkFault], seed: int) -> Mapping[SessionStage, FaultSampler]:
@@ -194,8 +139,12 @@ def combine(first: Decision | None, second: Decision | None) -> Decision | None:
     if first is None or second is None:
         return first or second
     done, other = (second, first) if first._replace(wait_ns=0) == AS_USUAL else (first, second)
-    return done._replace(wait_ns=first.wait_ns + second.wait_ns, drip_ns=done.drip_ns or other.drip_ns)
+    return done._replace(
+        wait_ns=first.wait_ns + second.wait_ns,
+        drip_ns=done.drip_ns or other.drip_ns,
+        receiver=done.receiver or other.receiver,
+    )
 
 
 def _wrong(kind: FaultKind, text: str) -> PlanError:
-    return PlanError(text, field="faults", flag=f"--{kind.value}")
+    return PlanError(text, field="faults", flag=kind.option)

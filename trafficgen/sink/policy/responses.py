@@ -16,7 +16,7 @@ Not here  drawing (sampler), the state that some keys need (limits, attempts), t
     msg = "4.7.0 try later"
 
 Keys of ours, which KumoMTA's sink ignores: in a reply `weight` (1) and `stage`; in a domain or the default `stage`
-("dot"), `delay` (see `sampler.Delay`), `attempts` (the first tries of a sender for a recipient fail), `sticky` (who is
+("dot"), `delay` (see `delay.Delay`), `attempts` (the first tries of a sender for a recipient fail), `sticky` (who is
 refused for good stays refused), `greylist` (a time: the first tries of a client, sender and recipient within it fail).
 """
 
@@ -30,8 +30,8 @@ from typing import Any, Final
 from mboxgen.limited import read_limited
 from trafficgen.errors import PlanError
 from trafficgen.protocol.smtp.policy_hooks import SessionStage
+from trafficgen.sink.policy.delay import Delay
 from trafficgen.sink.policy.replies import render
-from trafficgen.sink.policy.sampler import Delay
 from trafficgen.units import parse_duration
 
 DEFAULT_PROFILE: Final = Path(__file__).with_name("providers.toml")

@@ -174,10 +174,12 @@ def _as_mbox(message: IO[bytes], envelope: bytes, sender: bytes) -> Iterator[byt
     stamp = time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime()).encode("ascii")
     piece = b"From %b %b\n" % (_clean(sender).replace(b" ", b"_") or b"MAILER-DAEMON", stamp)
     piece += envelope.replace(b"\r\n", b"\n")
+    unfinished = b""
     while lines := b"".join(message.readlines(_PIECE)):  # whole lines, so that none is quoted by halves
         yield piece + _FROM.sub(rb">\1", lines.replace(b"\r\n", b"\n"))
         piece = b""
-    yield piece + b"\n"
+        unfinished = b"" if lines.endswith(b"\n") else b"\n"  # the last line of a chunk (RFC 3030) may have no end
+    yield piece + unfinished + b"\n"
 
 
 class CapturingStore(Tee):

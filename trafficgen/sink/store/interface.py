@@ -6,7 +6,7 @@ Not here  what is stored (ledger, capture), the sessions (listen)
 
 from typing import Protocol
 
-from trafficgen.protocol.smtp.framing import Receiver
+from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.sink.store.ledger import Receipt
 
 

@@ -1,0 +1,122 @@
+"""`traffic-gen gate` by slices, from the command line to its files."""
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.gate.test_real_gate import server
+from tests.verdict.test_sequence import DESIGN, QUIET, block, noisy, served
+from trafficgen.cli.program import call
+from trafficgen.errors import ExitCode
+from trafficgen.report.sliced import slices_json, slices_sections
+from trafficgen.report.slices_page import slices_page
+from trafficgen.report.to_text import sections_to_text
+from trafficgen.verdict.sequence import advance
+from trafficgen.verdict.slices import Disturbance
+
+LOAD = ["--", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
+SHORT = ["--slice", "60ms", "--budget", "1m"]
+
+
+def test_a_gate_by_slices_with_all_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {name: tmp_path / f"gate.{name}" for name in ("json", "junit", "html", "history", "state")}
+    arguments = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    with server(4) as a, server(40) as b:
+        gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, *arguments, *LOAD]
+        assert call(gate) is ExitCode.VERDICT_FAILED
+        shown = capsys.readouterr()
+        # The same again serves nothing more: all blocks are in the file.
+        assert call(gate) is ExitCode.VERDICT_FAILED
+    assert capsys.readouterr().out == shown.out
+    assert shown.out.startswith("FAIL\n  after ")
+    assert "blocks B is worse than A, beyond chance" in shown.out
+    plain = json.loads(files["json"].read_text())
+    assert plain["kind"] == "slices"
+    assert plain["comparisons"][0]["ratio"] < 0.5
+    assert [len(one["slices"]) for one in plain["blocks"]] == [4] * len(plain["blocks"])
+    assert len(files["state"].read_text().splitlines()) == 1 + len(plain["blocks"])
+    cases = [case.get("name") for case in ET.parse(files["junit"]).iter("testcase")]  # our own file
+    assert cases == ["the gate", "throughput"]
+    rows = files["history"].read_text().splitlines()
+    assert {row.split(",")[3] for row in rows[1:]} >= {"throughput", "p50", "p99"}
+    assert files["html"].read_text().count("<svg") == 2
+
+
+def test_half_of_what_a_takes_is_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trafficgen.runs.limit.capacity", lambda plan: 200.0 if plan.target is not None else 0.0)
+    with server(5) as a, server(60) as b:
+        gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, "--rate", "half", "--metric", "p50:10%+2ms", *LOAD]
+        gate[gate.index("--concurrency") + 1] = "20"
+        assert call(gate) is ExitCode.VERDICT_FAILED
+    shown = capsys.readouterr()
+    assert "A accepts 200 messages/s without a rate; both builds are served at 100/s" in shown.err
+    assert "p50 is " in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--looks", "8"], "a gate by slices looks by itself, within --budget; or give --whole-runs (--looks)"),
+        (["--keep", "runs"], "--json holds its slices; or give --whole-runs (--keep)"),
+        (["--budget", "5s"], "8 blocks of slices take 64 s: allow more time or serve shorter slices"),
+        (["--slice", "x"], "(--slice)"),
+        (["--metric", "domain{gmail.com}.p95:5%"], "is not measured by slices; use whole runs (--whole-runs)"),
+        (
+            ["--", "--message-count", "5"],
+            "a gate by slices sends until it has decided (--budget), or give --whole-runs",
+        ),
+        (["--", "--stage", "1s:5"], "one rate (--rate), or give --whole-runs"),
+        (["--whole-runs", "--rate", "5/s"], "give it behind -- for whole runs (--rate)"),
+        (["--whole-runs", "--html", "x"], "whole runs have no page"),
+    ],
+)
+def test_what_is_of_the_other_kind_of_gate(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["gate", "--a", "127.0.0.1:1", "--b", "127.0.0.1:2", *arguments]) is ExitCode.USAGE
+    assert words in capsys.readouterr().err
+
+
+def test_what_was_left_out_is_shown_with_its_reason_and_what_it_would_have_changed() -> None:
+    stolen = (QUIET, Disturbance(stolen=0.4, foreign=0.01, lag_ns=3_000_000), QUIET, QUIET)
+    spoiled = block([1000, 100, 1000, 1000], stolen, first=DESIGN.order(8)[0])
+    blocks = [*served(8, noisy(1.0, 0.01)), spoiled]
+    ended = advance(DESIGN, blocks, time_is_up=True)
+    assert ended is not None
+    text = " ".join(sections_to_text(slices_sections(ended, DESIGN)).split())
+    assert "left out: 1 of 18 pairs, 1 as CPU time went to others" in text
+    assert "with nothing left out it would be " in text
+    page = slices_page(ended, DESIGN)
+    assert page.count("<tr class=plain><td>9</td><td>1, ") == 2
+    assert "<td>40.0%</td><td>1.0%</td><td>3.0 ms</td>" in page
+    assert page.count('class="out"') == 2
+    plain = json.loads(slices_json(ended, DESIGN))
+    assert plain["left_out"] == [{"block": 8, "pair": 0, "why": "others"}]
+    assert plain["blocks"][8]["why"] == ["others", None]
+    assert plain["with_all"]["comparisons"][0]["pairs"] == 9
+
+
+def test_blocks_that_were_joined_are_said_to_be() -> None:
+    rng = random.Random(1)
+    waves = served(
+        96, lambda n, side: 1000 * math.exp(rng.gauss(0, 0.01) + 0.1 * math.sin(n / 60) * (side.value == "b"))
+    )
+    ended = advance(DESIGN, waves, time_is_up=True)
+    assert ended is not None
+    assert ended.joined > 1
+    assert f"so {ended.joined} of them are one observation" in " ".join(
+        sections_to_text(slices_sections(ended, DESIGN)).split()
+    )
+
+
+def test_a_page_of_a_gate_that_measured_nothing() -> None:
+    ended = advance(DESIGN, [], time_is_up=True)
+    assert ended is not None
+    page = slices_page(ended, replace(DESIGN, budget_ns=DESIGN.budget_ns))
+    assert "nothing was measured" in page
+    assert "INCONCLUSIVE" in page

@@ -1,0 +1,114 @@
+"""Where a series changed."""
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from trafficgen.cli.program import call
+from trafficgen.errors import ExitCode
+from trafficgen.report.gated import HISTORY, read_history
+from trafficgen.report.past_gates import eras_of
+from trafficgen.verdict.change_points import MOST, change_points, stretches
+
+
+def noise(count: int, level: float, spread: float, seed: int = 1) -> list[float]:
+    rng = random.Random(seed)
+    return [rng.gauss(level, spread) for _ in range(count)]
+
+
+def test_one_change_of_level_is_found_where_it_is() -> None:
+    assert change_points([*noise(20, 0, 0.004), *noise(20, -0.05, 0.004, 2)]) == [20]
+
+
+def test_several_changes_are_found() -> None:
+    series = [*noise(20, 0, 0.01), *noise(20, -0.05, 0.01, 2), *noise(15, 0.03, 0.01, 3)]
+    found = change_points(series)
+    assert len(found) == 2
+    assert all(abs(at - real) <= 1 for at, real in zip(found, (20, 40), strict=True))
+
+
+def test_a_change_of_spread_alone_is_one() -> None:
+    (at,) = change_points([*noise(60, 0, 0.01), *noise(60, 0, 0.2, 2)])
+    assert abs(at - 60) <= 6
+
+
+def test_noise_has_no_changes_nineteen_times_in_twenty() -> None:
+    assert sum(bool(change_points(noise(25, 0, 1, seed))) for seed in range(40)) <= 5
+
+
+@pytest.mark.parametrize("series", [[], [1.0], [1.0] * 9, [2.0] * 30])
+def test_what_never_changes_has_none(series: list[float]) -> None:
+    assert change_points(series) == []
+
+
+def test_series_that_cannot_be_used_are_refused() -> None:
+    with pytest.raises(ValueError, match=f"at most {MOST:,} finite numbers"):
+        change_points([0.0] * (MOST + 1))
+    with pytest.raises(ValueError, match="finite"):
+        change_points([math.nan])
+
+
+def test_stretches_cover_everything_once() -> None:
+    found = stretches([*noise(20, 0, 0.004), *noise(20, -0.05, 0.004, 2)])
+    assert [(one.first, one.last, one.count) for one in found] == [(0, 19, 20), (20, 39, 20)]
+    assert found[1].interval.low < found[1].mean < found[1].interval.high < 0
+    assert stretches([]) == []
+
+
+# -- a history of gates ---------------------------------------------------------------------------------
+
+
+def history(path: Path, ratios: list[float], metric: str = "throughput") -> Path:
+    rest = ",".join(["0"] * 8)
+    rows = [f"2026-01-{day:02},v{day},pass,{metric},8,{ratio},{rest}" for day, ratio in enumerate(ratios, 1)]
+    path.write_text("\n".join([",".join(HISTORY), *rows]) + "\n")
+    return path
+
+
+def test_ten_losses_of_one_per_cent_are_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(4)
+    levels = [1.0] * 20 + [0.99] * 10
+    ratios = [level * math.exp(rng.gauss(0, 0.006)) for level in levels]
+    path = history(tmp_path / "gates.csv", ratios)
+    page, table = tmp_path / "history.html", tmp_path / "history.csv"
+    assert call(["history", str(path), "--fail", "--html", str(page), "--csv", str(table)]) is ExitCode.VERDICT_FAILED
+    shown = capsys.readouterr().out
+    assert "worse\n" in shown
+    last = eras_of("throughput", read_history(path)["throughput"])[-1]
+    assert last.last.label == "v30"
+    assert last.worse
+    assert 0.88 < last.together < 0.93
+    assert table.read_text().splitlines()[-1].endswith(",1")
+    assert page.read_text().count("<circle") == 30
+    assert call(["history", str(path)]) is ExitCode.DONE
+
+
+def test_gates_that_win_are_not_worse(tmp_path: Path) -> None:
+    path = history(tmp_path / "gates.csv", [1.02, 1.03, 1.01, 1.02, 1.02, 1.03])
+    assert call(["history", str(path), "--fail"]) is ExitCode.DONE
+    slower = history(tmp_path / "slower.csv", [1.02, 1.03, 1.01, 1.02, 1.02, 1.03], "p99")
+    assert call(["history", str(slower), "--fail"]) is ExitCode.VERDICT_FAILED
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("time,label\n", "expected a history of gates"),
+        (",".join(HISTORY) + "\n", "holds no gate yet"),
+        (",".join(HISTORY) + "\n1,2,3,p99,8,x,0,0,0,0,0,0,0,0\n", "expected a history of gates"),
+        (",".join(HISTORY) + "\n1,2,3,p99,8,-1,0,0,0,0,0,0,0,0\n", "expected a ratio above zero, got -1"),
+    ],
+)
+def test_what_is_no_history(text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gates.csv"
+    path.write_text(text)
+    assert call(["history", str(path)]) is ExitCode.NOT_COMPARABLE
+    assert words in capsys.readouterr().err
+
+
+def test_a_metric_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = history(tmp_path / "gates.csv", [1.0])
+    assert call(["history", str(path), "--metric", "p99"]) is ExitCode.USAGE
+    assert "it holds throughput" in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""`traffic-gen gate` where both builds are up: by slices.
+
+Takes     the options of the gate
+Gives     its exit code, with everything written that was asked for
+Not here  options and help (gate), how slices are served (trafficgen.gate.slicing), what they mean (verdict.sequence)
+"""
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from trafficgen.cli.parsing import parse_with
+from trafficgen.errors import ExitCode, PlanError
+from trafficgen.units import parse_duration
+
+if TYPE_CHECKING:
+    from trafficgen.cli.gate import GateOptions
+    from trafficgen.plan import Plan, Target
+    from trafficgen.verdict.sequence import SliceDesign
+
+BUDGET: Final = "10m"
+SLICE: Final = "1500ms"
+_SKIPPED: Final = 3
+"""Of a slice, a third as long is served before it and not measured."""
+
+METRICS: Final = ("throughput:5%",)
+"""With a fixed number of sessions and no pause, throughput and mean latency are one number (Little's law)."""
+METRICS_AT_A_RATE: Final = ("p50:10%+2ms", "p95:10%+2ms")
+
+_SLICES_ONLY: Final = {
+    "rate": ("--rate", "give it behind -- for whole runs"),
+    "html": ("--html", "whole runs have no page: keep their results with --keep, for traffic-gen report --html"),
+    "budget": ("--budget", "whole runs end after --looks"),
+    "slice": ("--slice", "whole runs have no slices"),
+}
+_RUNS_ONLY: Final = {
+    "looks": ("--looks", "a gate by slices looks by itself, within --budget; or give --whole-runs"),
+    "control": ("--control", "a gate by slices needs no control; or give --whole-runs"),
+    "keep": ("--keep", "a gate by slices has no results of runs: --json holds its slices; or give --whole-runs"),
+}
+
+
+def refuse(options: "GateOptions") -> None:
+    """PlanError for an option of the kind of gate that this one is not."""
+    for name, (flag, reason) in (_RUNS_ONLY if options.by_slices else _SLICES_ONLY).items():
+        if getattr(options, name) is not None:
+            raise PlanError(reason, field=name, flag=flag)
+
+
+def run(options: "GateOptions") -> ExitCode:
+    """From options to everything that was asked for."""
+    from trafficgen.cli.gate import build_of, identity, load_of, write
+    from trafficgen.gate.slicing import SlicedLoad, run_slices
+    from trafficgen.gate.trials import RecordFile, seed_in
+    from trafficgen.plan import draw_seed
+    from trafficgen.report.sliced import slices_json, slices_sections
+    from trafficgen.report.slices_page import slices_page
+    from trafficgen.report.to_text import write_sections
+    from trafficgen.verdict.gating import Side
+    from trafficgen.verdict.slices import Block
+
+    refuse(options)
+    say = partial(click.echo, err=True)
+    seeds = seed_in(options.state)
+    builds = {side: build_of(options, side) for side in Side}
+    _, plan, delivery_wait = load_of(options, seeds[0] if seeds else None)
+    design = design_of_slices(options, plan, seeds[1] if seeds else draw_seed())
+    file = RecordFile(options.state, {**identity(plan, design, builds, delivery_wait), "rate": options.rate}, Block)
+    if options.rate == "half":
+        target = builds[Side.A].target
+        assert target is not None
+        plan = _at_half(plan, target, say)
+    started_at = datetime.now(UTC)
+    load = SlicedLoad(plan, builds, delivery_wait, options.tolerate_refusals)
+    ended = run_slices(design, load, file, notice=say)
+    show = partial(write_sections, slices_sections(ended, design), sys.stdout)
+    documents = [
+        (options.json, "--json", lambda: slices_json(ended, design)),
+        (options.html, "--html", lambda: slices_page(ended, design)),
+    ]
+    write(options, ended, design.metrics, started_at, show, documents, [file.failed] if file.failed else [])
+    return ended.code
+
+
+def design_of_slices(options: "GateOptions", plan: "Plan", seed: int) -> "SliceDesign":
+    """What is fixed before the first slice. PlanError for metrics and times that make no sense."""
+    from trafficgen.verdict.reading import parse_metric
+    from trafficgen.verdict.sequence import SliceDesign
+
+    at_a_rate = options.rate is not None or plan.load is not None
+    texts = options.metric or (METRICS_AT_A_RATE if at_a_rate else METRICS)
+    metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in texts)
+    budget_ns = parse_with(parse_duration, options.budget or BUDGET, "budget", "--budget")
+    slice_ns = parse_with(parse_duration, options.slice or SLICE, "slice", "--slice")
+    try:
+        return SliceDesign(metrics, seed, budget_ns, slice_ns, slice_ns // _SKIPPED)
+    except ValueError as error:
+        raise PlanError(str(error), field="slices", flag="--budget, --slice, --metric") from error
+
+
+def _at_half(plan: "Plan", target: "Target", say: partial[None]) -> "Plan":
+    """The plan at half of what A accepts as fast as it can."""
+    from trafficgen.plan import OpenLoop
+    from trafficgen.runs.limit import capacity
+
+    most = capacity(replace(plan, target=target))
+    rate = float(f"{most / 2:.3g}")
+    say(f"A accepts {most:,.0f} messages/s without a rate; both builds are served at {rate:g}/s")
+    return replace(plan, load=OpenLoop(rate))

@@ -1,0 +1,261 @@
+"""`traffic-gen log`: what the server's log says of a run's messages, or of who used it.
+
+Takes     a manifest of `send --manifest` and logs; with --report, logs alone
+Gives     what became of every message, or the session report, to stdout; exit code 0, 99 or 120
+Not here  reading lines and joining them (logs), words (report.logged)
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mboxgen.console import PATH
+from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.errors import ExitCode, PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from trafficgen.logs.account import LogAccount, SentSide
+    from trafficgen.logs.join import Join
+    from trafficgen.logs.reading import Reading
+    from trafficgen.report.sections import Section
+
+EPILOG: Final = """\
+Examples:
+
+\b
+  traffic-gen log run.manifest /var/log/mail.log*
+  traffic-gen log run.manifest mail.log --ledger sink.ledger --csv messages.csv
+  traffic-gen log --report /var/log/dovecot.log --accounts accounts.txt
+
+Understood: Postfix, Dovecot, Exim, kumod; syslog files with both kinds of time stamps, Dovecot's and Exim's own, the
+output of `journalctl -o json`; packed with gzip, bzip2, xz or zstd; in any order.
+
+Exit codes: 0 every accepted message is in the log; 99 one is not, and the log is whole, or one that was sent on is
+missing at the sink; 120 some are not in the log, and it is not whole.
+"""
+
+
+@click.command("log", cls=GroupedCommand, epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="[MANIFEST] LOG…", type=PATH)
+@click.option(
+    "--report",
+    cls=GroupedOption,
+    group="What",
+    is_flag=True,
+    help="Users, hosts, sessions and failures of these logs; no manifest.",
+)
+@click.option(
+    "--ledger",
+    cls=GroupedOption,
+    group="What",
+    multiple=True,
+    metavar="PATH",
+    type=PATH,
+    help="What a sink received behind the server: held against what the log says was sent.",
+)
+@click.option(
+    "--accounts",
+    cls=GroupedOption,
+    group="What",
+    metavar="FILE",
+    type=PATH,
+    help="All accounts, one a line, such as doveadm user '*' lists them.",
+)
+@click.option(
+    "--log-zone",
+    cls=GroupedOption,
+    group="What",
+    metavar="±HH:MM",
+    help="Zone of stamps that say none. [default: as the run's messages tell]",
+)
+@click.option(
+    "--follow",
+    cls=GroupedOption,
+    group="What",
+    metavar="TIME",
+    help="Go on reading the last LOG for as long as this, or until every message has its end.",
+)
+@click.option(
+    "--csv", "csv_file", cls=GroupedOption, group="Output", metavar="FILE", type=PATH, help="One row a message."
+)
+@click.option("--json", "as_json", cls=GroupedOption, group="Output", is_flag=True, help="JSON instead of text.")
+def command(
+    files: tuple[Path, ...],
+    report: bool,
+    ledger: tuple[Path, ...],
+    accounts: Path | None,
+    log_zone: str | None,
+    follow: str | None,
+    csv_file: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    """Find every message of a run in the server's log, or say who used the server."""
+    if report:
+        if ledger or csv_file or log_zone:
+            raise PlanError("expected no manifest's options with it", field="report", flag="--report")
+        return _report(files, accounts, follow, as_json=as_json)
+    if len(files) < 2:
+        text = "expected a manifest and at least one log; or --report"
+        raise PlanError(text, field="files", flag="LOG")
+    if accounts:
+        raise PlanError("expected --report with it", field="accounts", flag="--accounts")
+    return _account(files[0], files[1:], ledger, log_zone, follow, csv_file, as_json=as_json)
+
+
+def _account(
+    manifest: Path,
+    logs: tuple[Path, ...],
+    ledgers: tuple[Path, ...],
+    log_zone: str | None,
+    follow: str | None,
+    csv_file: Path | None,
+    *,
+    as_json: bool,
+) -> ExitCode:
+    from trafficgen.host.output import Output
+    from trafficgen.logs.account import SentSide, account_of
+    from trafficgen.logs.files import in_order
+    from trafficgen.logs.join import Join
+    from trafficgen.logs.reading import Reading
+    from trafficgen.proof import sent as manifests
+    from trafficgen.report.logged import account_plain, account_sections
+
+    output = Output(csv_file, "--csv") if csv_file else None
+    if output:
+        output.check()
+    zone_ns = _zone_ns(log_zone)
+    sent = SentSide.of(manifests.read(manifest))
+    join = Join(sent.run_id, sent.accepted.size)
+    reading = Reading(join.handlers)
+    near_ns = int(sent.began_ns.max(initial=0)) or None
+    if follow is None:
+        reading.read_files(in_order(logs, near_ns))
+    else:
+        reading.read_files(in_order(logs[:-1], near_ns))
+        _follow(reading, logs[-1], near_ns, follow, lambda: _all_ended(sent, join))
+    account = account_of(sent, join, reading.about, zone_ns=zone_ns, at_sink=_at_sink(ledgers, sent))
+    if output:
+        from trafficgen.report.logged_csv import messages_csv
+
+        with output.replacing() as file:
+            file.writelines(messages_csv(account, join))
+    shown = account_plain if as_json else account_sections
+    _show(shown(account, join, reading.about))
+    return _code(account)
+
+
+def _report(logs: tuple[Path, ...], accounts: Path | None, follow: str | None, *, as_json: bool) -> ExitCode:
+    from trafficgen.logs.files import in_order
+    from trafficgen.logs.reading import Reading
+    from trafficgen.logs.sessions import Sessions
+    from trafficgen.report.logged import session_plain, session_sections
+
+    known = _accounts(accounts)
+    sessions = Sessions()
+    reading = Reading(sessions.handlers)
+    if follow is None:
+        reading.read_files(in_order(logs))
+    else:
+        reading.read_files(in_order(logs[:-1]))
+        _follow(reading, logs[-1], None, follow, lambda: False)
+    shown = session_plain if as_json else session_sections
+    _show(shown(sessions, reading.about, known))
+    return ExitCode.DONE
+
+
+def _code(account: "LogAccount") -> ExitCode:
+    from trafficgen.logs.account import Contradiction, Fate, Whole
+
+    if account.contradictions[Contradiction.NOT_AT_SINK].messages:
+        return ExitCode.VERDICT_FAILED
+    if not account.fates[Fate.NOT_LOGGED].messages:
+        return ExitCode.DONE
+    return ExitCode.VERDICT_FAILED if account.whole is Whole.YES else ExitCode.INCONCLUSIVE
+
+
+def _show(what: "dict[str, Any] | tuple[Section, ...]") -> None:
+    from trafficgen.report.to_text import write_sections
+
+    if isinstance(what, dict):
+        click.echo(json.dumps(what, indent=1))
+    else:
+        write_sections(what, sys.stdout)
+
+
+def _at_sink(ledgers: tuple[Path, ...], sent: "SentSide") -> "NDArray[np.int64] | None":
+    """Recipients that got each message."""
+    import numpy as np
+
+    from trafficgen.proof import ledger_reader
+
+    if not ledgers:
+        return None
+    copies = ledger_reader.read(ledgers, sent.run_id).copies
+    ours = copies.numbers < sent.accepted.size
+    counts = np.zeros(sent.accepted.size, np.int64)
+    np.add.at(counts, copies.numbers[ours], copies.recipients[ours])
+    return counts
+
+
+def _zone_ns(text: str | None) -> int | None:
+    from trafficgen.logs.stamps import zone_ns
+
+    found = zone_ns(text.encode("ascii", "replace")) if text is not None else None
+    if text is not None and found is None:
+        raise PlanError(f'expected a zone such as +01:00, got "{text}"', field="log_zone", flag="--log-zone")
+    return found
+
+
+def _accounts(path: Path | None) -> set[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
+        raise PlanError(f'cannot read "{path}": {reason}', field="accounts", flag="--accounts") from error
+    return {line.strip().lower() for line in lines if line.strip()}
+
+
+def _follow(reading: "Reading", path: Path, near_ns: int | None, text: str, ended: "Callable[[], bool]") -> None:
+    """Read what is written to `path` until `ended` says so or the time is over; Ctrl-C ends it with what there is."""
+    import time
+
+    from trafficgen.logs.files import Growing
+    from trafficgen.logs.lines import LineReader
+    from trafficgen.units import parse_duration
+
+    try:
+        until = time.monotonic_ns() + parse_duration(text)
+    except ValueError as error:
+        raise PlanError(str(error), field="follow", flag="--follow") from error
+    growing = Growing(path)
+    reader = LineReader(near_ns if near_ns is not None else time.time_ns())
+    reading.about.files += 1
+    try:
+        while True:
+            reading.read_lines(growing.new_lines(), reader)
+            if ended() or time.monotonic_ns() >= until:
+                break
+            time.sleep(0.25)
+    except KeyboardInterrupt:
+        click.echo("interrupted: this is what the log says so far", err=True)
+    finally:
+        growing.close()
+
+
+def _all_ended(sent: "SentSide", join: "Join") -> bool:
+    import numpy as np
+
+    from trafficgen.logs.join import LEFT
+
+    flags = np.frombuffer(join.flags, np.uint8)
+    return bool((((flags & LEFT) > 0) | ~sent.accepted).all())

@@ -1,0 +1,86 @@
+"""A plan with everything decided that follows from it: what each later step reads and none works out again.
+
+Takes     a plan
+Gives     `ResolvedPlan`: run id, domains and shares, schedule and its end, what files hold; `at`: where, by how many
+Fails     PlanError that names the field: a file that cannot be read, sizes that make no sense
+Not here  whether a target may be sent to (guard); a corpus, which is made ready when a run begins (workload.prepared)
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from trafficgen import workload
+from trafficgen.engine.password import read_password
+from trafficgen.errors import PlanError
+from trafficgen.guard import Route
+from trafficgen.plan import Plan
+from trafficgen.schedule import Schedule
+from trafficgen.workload import Messages
+from trafficgen.workload.shares import domain_names, domain_shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPlan:
+    """What a run is made from, a dry run too; the same object for supervisor, workers, monitor and results."""
+
+    plan: Plan
+    """Checked, with a run id."""
+    domains: tuple[str, ...]
+    """By index, without the suffix; the long tail's after the named ones."""
+    shares: tuple[float, ...]
+    """The wanted share of each; they sum to 1."""
+    schedule: Schedule | None
+    """Intended starts; None in the closed model."""
+    planned: int | None
+    """Messages that start if nothing stops the run; None where only time ends it."""
+    sending_ns: int | None
+    """No message starts at this time of the run or later; None where only a count ends it."""
+    body: bytes | None = field(default=None, repr=False)
+    """What the body file holds, CRLF line ends; None without one."""
+    password: str = field(default="", repr=False)
+    """Of the session's user; "" without one."""
+    route: Route | None = None
+    """Addresses of the target; None until they were looked up, which a dry run never does."""
+    workers: int = 0
+    """Processes that send; decided with the route."""
+
+    @classmethod
+    def of(cls, plan: "Plan | ResolvedPlan") -> "ResolvedPlan":
+        """Decide everything but the route. Reads the body file, the password file and the beginning of a corpus."""
+        if isinstance(plan, ResolvedPlan):
+            return plan
+        if not isinstance(plan, Plan):
+            raise PlanError(f"expected a Plan, got {str(plan)[:80]!r}", field="plan", flag="Plan")
+        plan = plan.identified()
+        schedule = Schedule(plan) if plan.load else None
+        password = read_password(plan.session.auth) if plan.session.auth else ""
+        body = workload.read_body(plan)
+        workload.check(plan, body)
+        return cls(
+            plan=plan,
+            domains=domain_names(plan.workload),
+            shares=tuple(domain_shares(plan.workload).tolist()),
+            schedule=schedule,
+            planned=schedule.planned if schedule else plan.max_messages,
+            sending_ns=schedule.duration_ns if schedule else plan.duration_ns,
+            body=body,
+            password=password,
+        )
+
+    def at(self, route: Route, workers: int) -> "ResolvedPlan":
+        """The same with where it goes and how many processes send; never more of them than sessions."""
+        return replace(self, route=route, workers=min(workers, self.plan.sessions))
+
+    def with_plan(self, plan: Plan) -> "ResolvedPlan":
+        """The same for a plan that differs in what decides nothing here: its corpus made ready, what is remembered."""
+        return replace(self, plan=plan)
+
+    @property
+    def weighted_domains(self) -> list[tuple[str, float]]:
+        """Domains with their shares, by index."""
+        return list(zip(self.domains, self.shares, strict=True))
+
+    @cached_property
+    def addressed(self) -> Messages:
+        """The run's messages as far as their envelopes go: who gets which. Contents are not made ready."""
+        return Messages(self.plan, date="", contents=False)

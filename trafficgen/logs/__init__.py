@@ -1,0 +1,2 @@
+"""Logs of the server under test: what each line says, every message of a run followed through it, who used the
+server."""
