@@ -327,7 +327,7 @@ class Worker:
 
     def visit_over(self, program: Pop3Program | ImapOpening, *, failed: bool) -> None:
         """A session has ended."""
-        self._programs.discard(program)  # type: ignore[arg-type]  # there are no others than those in it
+        self._programs.discard(program)
         now = now_ns()
         goodbye_ns = program.goodbye_ns if program.goodbye_ns >= 0 else now
         self.director.over(program.visitor, goodbye_ns, now, failed=failed)
