@@ -16,10 +16,10 @@ from tests.peers.dovecot import PASSWORD, Dovecot, running
 from trafficgen.errors import ExitCode
 from trafficgen.mailbox.plan import Login, MailboxPlan, Protection, Service
 from trafficgen.mailbox.reading import parse_profile
-from trafficgen.mailbox.run import run_mailbox
 from trafficgen.measure.results import Results, read_results
 from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import TcpTarget
+from trafficgen.runs.mailbox import run_mailbox
 
 S = 1_000_000_000
 SAVED = r"lmtp\(USER\).*saved mail to INBOX"

@@ -303,8 +303,8 @@ def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":
 def _run(
     plan: "MailboxPlan", thresholds: "list[Threshold]", control: Any, *, quiet: bool, rows: str | None
 ) -> "Results":
-    from trafficgen.mailbox.run import run_mailbox
     from trafficgen.mailbox.table import Second, Table, tabbed, tabbed_header
+    from trafficgen.runs.mailbox import run_mailbox
     from trafficgen.verdict.thresholds import rejudge
 
     table = Table(plan.connections)
