@@ -11,6 +11,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from mboxgen.enums import table_of
 from trafficgen.mailbox.connection import Connection, Server
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
@@ -237,23 +238,30 @@ class ImapOpening(Connection):
         return done.ok or (outcome is Outcome.ACCEPTED and done.code[0] != b"EXPUNGEISSUED")
 
 
-_OPERATIONS: Final = {
-    Command.CAPABILITY: Operation.CAPABILITY,
-    Command.AUTHENTICATE: Operation.LOGIN,
-    Command.LOGIN: Operation.LOGIN,
-    Command.LIST: Operation.LIST,
-    Command.CREATE: Operation.CREATE,
-    Command.STATUS: Operation.STATUS,
-    Command.APPEND: Operation.APPEND,
-    Command.SELECT: Operation.SELECT,
-    Command.NOOP: Operation.NOOP,
-    Command.IDLE: Operation.IDLE,
-    Command.UID_FETCH: Operation.FETCH,
-    Command.FETCH: Operation.FETCH,
-    Command.UID_STORE: Operation.STORE,
-    Command.UID_COPY: Operation.COPY,
-    Command.UID_MOVE: Operation.MOVE,
-    Command.UID_EXPUNGE: Operation.EXPUNGE,
-    Command.EXPUNGE: Operation.EXPUNGE,
-    Command.LOGOUT: Operation.LOGOUT,
-}
+_NOT_COUNTED: Final = {
+    Command.GREETING, Command.STARTTLS, Command.ENABLE, Command.NAMESPACE, Command.EXAMINE, Command.CLOSE,
+    Command.UNSELECT,
+}  # fmt: skip
+_OPERATIONS: Final = table_of(
+    (command for command in Command if command not in _NOT_COUNTED),
+    {
+        Command.CAPABILITY: Operation.CAPABILITY,
+        Command.AUTHENTICATE: Operation.LOGIN,
+        Command.LOGIN: Operation.LOGIN,
+        Command.LIST: Operation.LIST,
+        Command.CREATE: Operation.CREATE,
+        Command.STATUS: Operation.STATUS,
+        Command.APPEND: Operation.APPEND,
+        Command.SELECT: Operation.SELECT,
+        Command.NOOP: Operation.NOOP,
+        Command.IDLE: Operation.IDLE,
+        Command.UID_FETCH: Operation.FETCH,
+        Command.FETCH: Operation.FETCH,
+        Command.UID_STORE: Operation.STORE,
+        Command.UID_COPY: Operation.COPY,
+        Command.UID_MOVE: Operation.MOVE,
+        Command.UID_EXPUNGE: Operation.EXPUNGE,
+        Command.EXPUNGE: Operation.EXPUNGE,
+        Command.LOGOUT: Operation.LOGOUT,
+    },
+)

@@ -47,7 +47,6 @@ class Operation(StrEnum):
     NOOP = "noop"
     IDLE = "idle_begin"
     LOGOUT = "logout"
-    POP3_CAPA = "pop3_capa"
     POP3_LOGIN = "pop3_login"
     UIDL = "uidl"
     RETR = "retr"
@@ -79,7 +78,6 @@ _ABOUT: Final = table_of(
         Operation.NOOP: _About("NOOP", None),
         Operation.IDLE: _About("IDLE until it is taken up", None),
         Operation.LOGOUT: _About("LOGOUT", Column.LOGOUT),
-        Operation.POP3_CAPA: _About("CAPA", None),
         Operation.POP3_LOGIN: _About("USER and PASS", Column.LOGIN),
         Operation.UIDL: _About("UIDL", Column.SELECT),
         Operation.RETR: _About("RETR", Column.BODY),

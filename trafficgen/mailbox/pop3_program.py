@@ -10,8 +10,9 @@ Not here  when the visit is due (`director`)
 
 from base64 import b64encode
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from mboxgen.enums import table_of
 from trafficgen.mailbox.agenda import Intent
 from trafficgen.mailbox.connection import Connection, Server
 from trafficgen.mailbox.deliveries import Found
@@ -252,15 +253,21 @@ class Pop3Program(Connection):
         return False
 
 
-_OPERATIONS = {
-    Command.USER: Operation.POP3_LOGIN,
-    Command.PASS: Operation.POP3_LOGIN,
-    Command.AUTH: Operation.POP3_LOGIN,
-    Command.UIDL: Operation.UIDL,
-    Command.RETR: Operation.RETR,
-    Command.DELE: Operation.DELE,
-    Command.QUIT: Operation.POP3_QUIT,
-}
+_NOT_COUNTED: Final = {
+    Command.GREETING, Command.CAPA, Command.STLS, Command.STAT, Command.LIST, Command.TOP, Command.RSET, Command.NOOP,
+}  # fmt: skip
+_OPERATIONS: Final = table_of(
+    (command for command in Command if command not in _NOT_COUNTED),
+    {
+        Command.USER: Operation.POP3_LOGIN,
+        Command.PASS: Operation.POP3_LOGIN,
+        Command.AUTH: Operation.POP3_LOGIN,
+        Command.UIDL: Operation.UIDL,
+        Command.RETR: Operation.RETR,
+        Command.DELE: Operation.DELE,
+        Command.QUIT: Operation.POP3_QUIT,
+    },
+)
 
 
 def _outcome(reply: Reply) -> Outcome:
