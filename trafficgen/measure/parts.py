@@ -200,7 +200,8 @@ class LedgerCounts:
     """What the sink has, held against what was accepted.
 
     `expected` accepted messages; `received` of them are in the sink; `missing` are not; `duplicated` came more than
-    once; `corrupted` came with a body whose checksum is wrong.
+    once; `corrupted` came with a body whose checksum is wrong; `mended` as well, but a server may end their header
+    early, since a line of it is no field.
     """
 
     expected: Count
@@ -208,6 +209,7 @@ class LedgerCounts:
     missing: Count
     duplicated: Count
     corrupted: Count
+    mended: Count = 0
 
     @property
     def clean(self) -> bool:

@@ -338,7 +338,7 @@ def _ledger(results: Results) -> Section:
     ledger = results.ledger
     if not ledger:
         return Section("ledger", "l", ())
-    counts = ("expected", "received", "missing", "duplicated", "corrupted")
+    counts = ["expected", "received", "missing", "duplicated", "corrupted", *(["mended"] if ledger.mended else [])]
     line = ", ".join(f"{words.count(getattr(ledger, name))} {name}" for name in counts)
     return Section("ledger", "l", (Row((line,), Tone.GOOD if ledger.clean else Tone.BAD),))
 
