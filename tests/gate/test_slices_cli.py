@@ -67,10 +67,6 @@ def test_half_of_what_a_takes_is_the_rate(capsys: pytest.CaptureFixture[str], mo
         (["--budget", "5s"], "8 blocks of slices take 64 s: allow more time or serve shorter slices"),
         (["--slice", "x"], "(--slice)"),
         (["--metric", "domain{gmail.com}.p95:5%"], "is not measured by slices; use whole runs (--whole-runs)"),
-        (
-            ["--", "--message-count", "5"],
-            "a gate by slices sends until it has decided (--budget), or give --whole-runs",
-        ),
         (["--", "--stage", "1s:5"], "one rate (--rate), or give --whole-runs"),
         (["--whole-runs", "--rate", "5/s"], "give it behind -- for whole runs (--rate)"),
         (["--whole-runs", "--html", "x"], "whole runs have no page"),
