@@ -108,7 +108,7 @@ def dots(rounds: int) -> list[str]:
 
     lines = ["| end of data, prose | ours, µs | a regular expression, µs | ratio |", "|---|---|---|---|"]
     for size in (5_000, 100_000):
-        data = prose.lines(1, size, 0)[0] + END_OF_DATA[2:]
+        data = bytes(prose.lines(1, size, 0)[0]) + END_OF_DATA[2:]
         assert find_end(data) == (by_expression(data), 0)
         best = [float("inf"), float("inf")]
         for _ in range(rounds * 8):

@@ -32,7 +32,7 @@ def each(pieces: Sequence[bytes | memoryview]) -> NDArray[np.uint32]:
     return np.fromiter(map(crc32, pieces), dtype=np.uint32, count=len(pieces))
 
 
-def prefixes(octets: bytes, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
+def prefixes(octets: bytes | memoryview, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Give the CRC-32 of octets[:0] and of octets[:end] for every end, in one pass."""
     view, crc, begin = memoryview(octets), 0, 0
     crcs = [0]
@@ -45,12 +45,11 @@ def prefixes(octets: bytes, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
 
 def shift(crcs: NDArray[np.uint32], lengths: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Give the part of crc(A + B) that stems from A: crcs of A, lengths of B (below 2**40)."""
-    tables = _tables()
     for digit in range(DIGITS):
         value = (lengths >> (8 * digit)) & 0xFF
         if not value.any():
             continue
-        table, row = tables[digit].ravel(), value << 10  # one flat take costs a third of an index with three axes
+        table, row = _table(digit), value << 10  # one flat take costs a third of an index with three axes
         crcs = (
             table.take(row | (crcs & 0xFF))
             ^ table.take(row | 256 | ((crcs >> 8) & 0xFF))
@@ -80,28 +79,33 @@ def join(crc: int, other: int, length: int) -> int:
     return int(shifted[0]) ^ other
 
 
-@lru_cache(maxsize=1)
-def _tables() -> NDArray[np.uint32]:
-    """tables[digit, value, octet, byte]: a CRC's octet shifted by value × 256**digit octets of zeros."""
-    tables = np.zeros((DIGITS, 256, 4, 256), dtype=np.uint32)
-    unit = np.uint32(1 << 31)  # the polynomial 1, bits reversed
-    power = _shift_bits(np.array([unit], dtype=np.uint32), 8)[0]  # x^8: one octet
-    for digit in range(DIGITS):
-        values = np.empty(256, dtype=np.uint32)
-        values[0] = unit
-        for value in range(1, 256):
-            values[value] = _times(int(values[value - 1]), int(power))
-        power = np.uint32(_times(int(values[255]), int(power)))
-        # The 32 columns of the operator are value × x^j; an octet's table is the sum of its bits' columns.
-        column = values
-        for bit in range(31, -1, -1):
-            octet, place = divmod(bit, 8)
-            tables[digit, :, octet, 1 << place] = column
-            column = _shift_bits(column, 1)
-        for place in range(8):
-            low = 1 << place
-            tables[digit, :, :, low : 2 * low] = tables[digit, :, :, :low] ^ tables[digit, :, :, low : low + 1]
-    return tables
+@lru_cache(maxsize=DIGITS)
+def _table(digit: int) -> NDArray[np.uint32]:
+    """Flat table[value, octet, byte]: a CRC's octet shifted by value × 256**digit octets of zeros. 1 MB."""
+    table = np.zeros((256, 4, 256), dtype=np.uint32)
+    power = _power(digit)
+    values = np.empty(256, dtype=np.uint32)
+    values[0] = 1 << 31  # the polynomial 1, bits reversed
+    for value in range(1, 256):
+        values[value] = _times(int(values[value - 1]), power)
+    # The 32 columns of the operator are value × x^j; an octet's table is the sum of its bits' columns.
+    column = values
+    for bit in range(31, -1, -1):
+        octet, place = divmod(bit, 8)
+        table[:, octet, 1 << place] = column
+        column = _shift_bits(column, 1)
+    for place in range(8):
+        low = 1 << place
+        table[:, :, low : 2 * low] = table[:, :, :low] ^ table[:, :, low : low + 1]
+    return table.ravel()
+
+
+def _power(digit: int) -> int:
+    """x^(8 × 256**digit): so many octets of zeros."""
+    power = 1 << (31 - 8)
+    for _ in range(8 * digit):
+        power = _times(power, power)
+    return power
 
 
 def _shift_bits(values: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:

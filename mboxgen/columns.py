@@ -71,6 +71,12 @@ def distinct(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
     return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[numbers - least]
 
 
+def once_each(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the different ones among any numbers, rising: np.unique without numpy.ma (50 ms and 6 MB a process)."""
+    rising = np.sort(numbers)
+    return np.concatenate((rising[:1], rising[1:][np.diff(rising) != 0]))
+
+
 def hexadecimal(numbers: NDArray[np.int64], digits: int) -> NDArray[np.bytes_]:
     """Give the last `digits` hexadecimal digits of numbers, lower case."""
     shifts = np.arange(4 * (digits - 1), -1, -4)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mboxgen.columns import Table, distinct, hexadecimal, rows
+from mboxgen.columns import Table, distinct, hexadecimal, once_each, rows
 from mboxgen.message.headers import MessageIds, MessageTimes
 from mboxgen.recipe.recipe import MAX_COUNT
 
@@ -54,3 +54,8 @@ def test_distinct_numbers_are_those_of_numpy(numbers: list[int]) -> None:
     values, places = distinct(np.array(numbers))
     wanted, inverse = np.unique(numbers, return_inverse=True)
     assert (values.tolist(), places.tolist()) == (wanted.tolist(), inverse.tolist())
+
+
+@given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 3)))
+def test_numbers_once_each_are_those_of_numpy(numbers: list[int]) -> None:
+    assert once_each(np.array(numbers, np.int64)).tolist() == sorted(set(numbers))

@@ -109,8 +109,9 @@ class Postfix:
 
 
 @contextmanager
-def private_postfix(relay_port: int, settings: str = "") -> Iterator[Postfix]:
-    """A Postfix that relays everything to this loopback port. `settings` are more lines of main.cf."""
+def private_postfix(relay_port: int, settings: str = "", services: str = "") -> Iterator[Postfix]:
+    """A Postfix that relays everything to this loopback port. `settings` are more lines of main.cf, `services` of
+    master.cf."""
     program("postfix", "postfix")
     if os.geteuid() != 0:
         words = "Postfix can be started by root only (run the tests in a container)"
@@ -126,7 +127,7 @@ def private_postfix(relay_port: int, settings: str = "") -> Iterator[Postfix]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     (folder / "config/main.cf").write_text(_MAIN.format(folder=folder, relay_port=relay_port, settings=settings))
-    (folder / "config/master.cf").write_text(_MASTER.format(port=port))
+    (folder / "config/master.cf").write_text(_MASTER.format(port=port) + services)
     postfix = Postfix(folder, port)
     try:
         postfix.start()

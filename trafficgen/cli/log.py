@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from trafficgen.logs.account import LogAccount
+    from trafficgen.logs.account import LogAccount, SentSide
     from trafficgen.logs.join import Join
     from trafficgen.logs.reading import Reading
-    from trafficgen.proof.sent import Manifest
     from trafficgen.report.sections import Section
 
 EPILOG: Final = """\
@@ -122,7 +121,7 @@ def _account(
     as_json: bool,
 ) -> ExitCode:
     from trafficgen.host.output import Output
-    from trafficgen.logs.account import account_of
+    from trafficgen.logs.account import SentSide, account_of
     from trafficgen.logs.files import in_order
     from trafficgen.logs.join import Join
     from trafficgen.logs.reading import Reading
@@ -133,10 +132,10 @@ def _account(
     if output:
         output.check()
     zone_ns = _zone_ns(log_zone)
-    sent = manifests.read(manifest)
-    join = Join(sent.run_id, sent.planned)
+    sent = SentSide.of(manifests.read(manifest))
+    join = Join(sent.run_id, sent.accepted.size)
     reading = Reading(join.handlers)
-    near_ns = _run_ns(sent)
+    near_ns = int(sent.began_ns.max(initial=0)) or None
     if follow is None:
         reading.read_files(in_order(logs, near_ns))
     else:
@@ -191,7 +190,7 @@ def _show(what: "dict[str, Any] | tuple[Section, ...]") -> None:
         write_sections(what, sys.stdout)
 
 
-def _at_sink(ledgers: tuple[Path, ...], sent: "Manifest") -> "NDArray[np.int64] | None":
+def _at_sink(ledgers: tuple[Path, ...], sent: "SentSide") -> "NDArray[np.int64] | None":
     """Recipients that got each message."""
     import numpy as np
 
@@ -200,19 +199,10 @@ def _at_sink(ledgers: tuple[Path, ...], sent: "Manifest") -> "NDArray[np.int64] 
     if not ledgers:
         return None
     copies = ledger_reader.read(ledgers, sent.run_id).copies
-    ours = copies.numbers < sent.planned
-    counts = np.zeros(sent.planned, np.int64)
+    ours = copies.numbers < sent.accepted.size
+    counts = np.zeros(sent.accepted.size, np.int64)
     np.add.at(counts, copies.numbers[ours], copies.recipients[ours])
     return counts
-
-
-def _run_ns(sent: "Manifest") -> int | None:
-    """A time within the run, since 1970."""
-    for records in (sent.accepted, sent.in_doubt):
-        known = records.began_ns[records.began_ns > 0]
-        if known.size:
-            return int(known[0]) + sent.wall_offset_ns
-    return None
 
 
 def _zone_ns(text: str | None) -> int | None:
@@ -262,10 +252,10 @@ def _follow(reading: "Reading", path: Path, near_ns: int | None, text: str, ende
         growing.close()
 
 
-def _all_ended(sent: "Manifest", join: "Join") -> bool:
+def _all_ended(sent: "SentSide", join: "Join") -> bool:
     import numpy as np
 
     from trafficgen.logs.join import LEFT
 
     flags = np.frombuffer(join.flags, np.uint8)
-    return bool(((flags[sent.accepted.numbers] & LEFT) > 0).all())
+    return bool((((flags & LEFT) > 0) | ~sent.accepted).all())

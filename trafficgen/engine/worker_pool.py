@@ -8,10 +8,11 @@ Not here  what is said to whom (supervisor), what a worker does (worker)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 
 from trafficgen.clock import now_ns
 from trafficgen.engine import control
-from trafficgen.engine.worker import main
+from trafficgen.errors import TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.pipes import END, Inbox, Outbox
 from trafficgen.host.processes import Child
@@ -35,6 +36,7 @@ class WorkerHandle:
     lost_ns: int | None = None  # when its pipe broke, or when it was ended
     silent_ns: int = 0  # since its last word
     ended: bool = False  # by us, as it did not end by itself
+    last_words: str = ""  # of one that could not go on
 
     @property
     def lost(self) -> bool:
@@ -67,7 +69,7 @@ class WorkerPool:
     def start(self, configs: Sequence[control.WorkerConfig]) -> None:
         """Start one worker for each."""
         for config in configs:
-            child = processes.start(main, config)
+            child = processes.start(_work, config)
             worker = WorkerHandle(config.index, child, Outbox(child.pipe))
             self.workers.append(worker)
             self._inbox.add(worker, child.pipe)
@@ -96,6 +98,8 @@ class WorkerPool:
                 worker.child.process.join(1.0)
             elif isinstance(word, control.WorkerFinished):
                 worker.finished = word
+            elif isinstance(word, (control.LastWords, TrafficgenError)):  # of a process that cannot go on
+                worker.last_words = str(word)
             heard.append((worker, None if word is END else word))
         return heard
 
@@ -128,6 +132,13 @@ class WorkerPool:
         self._inbox.close()
         for worker in self.workers:
             worker.child.pipe.close()
+
+
+def _work(pipe: Connection, config: control.WorkerConfig) -> None:
+    # Imported by the child alone: who has one started needs no event loop and no TLS.
+    from trafficgen.engine.worker import main
+
+    main(pipe, config)
 
 
 def _kill(worker: WorkerHandle) -> None:

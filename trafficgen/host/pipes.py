@@ -7,7 +7,6 @@ Why       a thread of its own waits at each pipe, so that the pipe stays blockin
           process that is suspended in the middle of a word holds up that thread and nobody else
 """
 
-import asyncio
 import contextlib
 import select
 import threading
@@ -29,7 +28,9 @@ END: Final = End()
 
 def listen(pipe: Connection, on_word: Callable[[object], None], on_end: Callable[[], None]) -> None:
     """Call `on_word` in the running loop for every word that comes, `on_end` when the other side is gone."""
-    loop = asyncio.get_running_loop()
+    from asyncio import get_running_loop  # who has no loop of its own does not import one
+
+    loop = get_running_loop()
 
     def tell(act: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended before

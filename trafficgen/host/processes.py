@@ -27,8 +27,15 @@ from trafficgen.host.signals import SIGNALS
 
 _BLAS: Final = "OPENBLAS_NUM_THREADS"
 _FORKED: Final = sys.platform == "linux"
-_SHARED: Final = ("trafficgen.engine.worker", "trafficgen.sink.embedded")
-"""What worker and sink import."""
+_SHARED: Final = (
+    "numpy.random",
+    "trafficgen.engine.worker",
+    "trafficgen.engine.worker_pool",
+    "trafficgen.sink.embedded",
+    "trafficgen.sink.embedded_process",
+    "trafficgen.host.frozen",
+)
+"""What worker and sink import; the last makes it theirs in common."""
 
 _UNGUARDED: Final = (
     "trafficgen: a run starts processes that import this script again: put what it does under if __name__ == "

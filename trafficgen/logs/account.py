@@ -13,7 +13,7 @@ by default (journald.conf(5), RateLimitBurst), so that "not in the log" is not "
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,15 +99,38 @@ class LogAccount:
         return self.fates[Fate.NOT_LOGGED].messages + self.contradictions[Contradiction.NOT_AT_SINK].messages
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SentSide:
+    """A manifest by message number, in a quarter of its memory. `began_ns`: since 1970, 0 where it is not known."""
+
+    run_id: str
+    accepted: NDArray[np.bool_]
+    in_doubt: NDArray[np.bool_]
+    recipients: NDArray[np.uint16]
+    began_ns: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Arrays of as many elements as messages were planned."""
+        planned = manifest.planned
+        accepted, in_doubt = np.zeros(planned, bool), np.zeros(planned, bool)
+        recipients, began_ns = np.zeros(planned, np.uint16), np.zeros(planned, np.int64)
+        for records, mask in ((manifest.accepted, accepted), (manifest.in_doubt, in_doubt)):
+            mask[records.numbers] = True
+            recipients[records.numbers] = records.recipients
+            began_ns[records.numbers] = records.began_ns
+        began_ns[began_ns > 0] += manifest.wall_offset_ns
+        return cls(manifest.run_id, accepted, in_doubt, recipients, began_ns)
+
+
 def account_of(
-    manifest: Manifest, join: Join, about: LinesRead, *, zone_ns: int | None, at_sink: NDArray[np.int64] | None
+    sent_side: SentSide, join: Join, about: LinesRead, *, zone_ns: int | None, at_sink: NDArray[np.int64] | None
 ) -> LogAccount:
     """Put both sides together. `zone_ns`: as the user said; `at_sink`: recipients that a sink has, by message
     number."""
     flags = np.frombuffer(join.flags, np.uint8)
-    accepted, in_doubt, recipients = _sent_side(manifest, join.planned)
-    fate_of = _fates(join, flags, accepted, in_doubt, recipients)
-    began = _began_ns(manifest, join.planned)
+    accepted, in_doubt, began = sent_side.accepted, sent_side.in_doubt, sent_side.began_ns
+    fate_of = _fates(join, flags, accepted, in_doubt, sent_side.recipients)
     zone = zone_ns if zone_ns is not None else _zone(join, flags, began)
     sent, nobody = _column(join.sent), np.zeros(join.planned, bool)
     saved = _column(join.saved) + _column(join.discarded)
@@ -124,11 +147,11 @@ def account_of(
         },
     )
     groups = {what: _group(mask) for what, mask in contradictions.items()}
-    began_known = began[began > 0]
-    run = (int(began_known.min()), int(began_known.max())) if began_known.size else None
+    last = int(began.max(initial=0))
+    run = (int(began.min(initial=last, where=began > 0)), last) if last else None
     whole, reasons = is_whole(about, join.headless, groups[Contradiction.ONLY_AT_SINK].messages, run, zone)
     return LogAccount(
-        manifest.run_id,
+        sent_side.run_id,
         int(accepted.sum()),
         int(in_doubt.sum()),
         whole,
@@ -180,21 +203,12 @@ def is_whole(
     return (Whole.UNKNOWN, tuple(unknown)) if unknown else (Whole.YES, ())
 
 
-def _sent_side(manifest: Manifest, planned: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
-    accepted, in_doubt = np.zeros(planned, bool), np.zeros(planned, bool)
-    recipients = np.zeros(planned, np.int64)
-    for records, mask in ((manifest.accepted, accepted), (manifest.in_doubt, in_doubt)):
-        mask[records.numbers] = True
-        recipients[records.numbers] = records.recipients
-    return accepted, in_doubt, recipients
-
-
 def _fates(
     join: Join,
     flags: NDArray[np.uint8],
     accepted: NDArray[np.bool_],
     in_doubt: NDArray[np.bool_],
-    recipients: NDArray[np.int64],
+    recipients: NDArray[np.uint16],
 ) -> NDArray[np.int8]:
     seen, taken, left = ((flags & bit) > 0 for bit in (SEEN, TAKEN, LEFT))
     sent, bounced, deferred = _column(join.sent), _column(join.bounced), _column(join.deferred)
@@ -215,22 +229,13 @@ def _fates(
     return np.select(list(conditions.values()), [np.int8(place) for place in range(len(Fate))], np.int8(-1))
 
 
-def _began_ns(manifest: Manifest, planned: int) -> NDArray[np.int64]:
-    """When each message began, in ns since 1970; 0 where that is not known."""
-    began = np.zeros(planned, np.int64)
-    for records in (manifest.accepted, manifest.in_doubt):
-        known = records.began_ns > 0
-        began[records.numbers[known]] = records.began_ns[known] + manifest.wall_offset_ns
-    return began
-
-
 def _zone(join: Join, flags: NDArray[np.uint8], began: NDArray[np.int64]) -> int | None:
     """Zones are whole quarters of an hour: the message that was logged soonest after its start tells which it is."""
     seen = np.frombuffer(join.seen_ns, np.int64)
     told = (began > 0) & ((flags & SEEN) > 0) & ((flags & ZONED) == 0)
     if not told.any():
         return None
-    soonest = int((seen[told] - began[told]).min())
+    soonest = int((seen - began).min(initial=2**62, where=told))
     return round(soonest / _QUARTER_NS) * _QUARTER_NS
 
 

@@ -21,8 +21,10 @@ from trafficgen.measure.parts import (
     Generator,
     Latency,
     LedgerCounts,
+    MailboxCounts,
     MessageCounts,
     Rate,
+    RecipientCounts,
     ReplyCount,
 )
 from trafficgen.measure.results import Results, StoppedBy
@@ -80,7 +82,14 @@ def merge_results(parts: Sequence[Results]) -> Results:
         phases={name: words for part in reversed(ordered) for name, words in part.phases.items()},
         commands=_commands(ordered, of_commands, span_s),
         command_histograms=of_commands,
+        mailboxes=_mailboxes(ordered),
+        recipients=_recipients([part.recipients for part in ordered]),
     )  # fmt: skip
+
+
+def _mailboxes(parts: Sequence[Results]) -> MailboxCounts | None:
+    counts = [part.mailboxes for part in parts if part.mailboxes is not None]
+    return reduce(MailboxCounts.__add__, counts) if counts else None
 
 
 def _stopped_by(parts: Sequence[Results]) -> StoppedBy:
@@ -136,6 +145,12 @@ def _plan(parts: Sequence[Results]) -> Mapping[str, Any]:
 
 def _stage(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(parts[0]) | {"rate_per_s": sum(part["rate_per_s"] for part in parts)}
+
+
+def _recipients(parts: Sequence[RecipientCounts | None]) -> RecipientCounts | None:
+    """None where messages have one each, which is the same in all parts."""
+    known = [part for part in parts if part is not None]
+    return RecipientCounts(*map(sum, zip(*map(astuple, known), strict=True))) if known else None
 
 
 def _messages(parts: Iterable[MessageCounts]) -> MessageCounts:

@@ -11,6 +11,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mboxgen.columns import once_each
+
 _CHUNK_BITS: Final = 16
 _CHUNK: Final = 1 << _CHUNK_BITS
 
@@ -26,7 +28,7 @@ class NumberSet:
     def add_many(self, numbers: NDArray[np.int64]) -> None:
         """Put all `numbers` in; one that is already there changes nothing."""
         chunk_of = numbers >> _CHUNK_BITS
-        for chunk in np.unique(chunk_of).tolist():
+        for chunk in once_each(chunk_of).tolist():
             marks = np.zeros(_CHUNK, np.bool_)
             marks[numbers[chunk_of == chunk] & (_CHUNK - 1)] = True
             self._merge(chunk, np.packbits(marks))

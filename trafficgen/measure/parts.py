@@ -7,7 +7,7 @@ Not here  the whole and how it is built (results)
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -15,6 +15,7 @@ from msgspec import Meta
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import RunClock
 from trafficgen.measure.snapshot import Worker
 from trafficgen.outcomes import StoppedBy as StoppedBy
 
@@ -36,6 +37,8 @@ class Run:
     addresses: tuple[str, ...] = ()
     model: Literal["open", "closed"] = "closed"
     command: tuple[str, ...] | None = None
+    clock: RunClock | None = None
+    """None in results of before, and in merged ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,29 @@ class MessageCounts:
         """Whether the two equations hold."""
         outcomes = self.accepted + self.unsuccessful + self.in_doubt
         return self.started == outcomes and self.planned == self.started + self.not_started
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientCounts:
+    """What became of the recipients of all messages that were started.
+
+    `partly_accepted` counts messages: accepted for some of their recipients, and not for all.
+    """
+
+    started: Count
+    accepted: Count
+    rejected_temporary: Count
+    rejected_permanent: Count
+    failed: Count
+    in_doubt: Count
+    partly_accepted: Count
+
+    @property
+    def add_up(self) -> bool:
+        """Whether every recipient ended as exactly one of these."""
+        return self.started == (
+            self.accepted + self.rejected_temporary + self.rejected_permanent + self.failed + self.in_doubt
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +223,8 @@ class LedgerCounts:
     """What the sink has, held against what was accepted.
 
     `expected` accepted messages; `received` of them are in the sink; `missing` are not; `duplicated` came more than
-    once; `corrupted` came with a body whose checksum is wrong.
+    once; `corrupted` came with a body whose checksum is wrong; `mended` as well, but a server may end their header
+    early, since a line of it is no field.
     """
 
     expected: Count
@@ -205,6 +232,7 @@ class LedgerCounts:
     missing: Count
     duplicated: Count
     corrupted: Count
+    mended: Count = 0
 
     @property
     def clean(self) -> bool:
@@ -229,6 +257,48 @@ class Delivery:
     explained: Count
     unexpected: Count
     latency_ns: Latency | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxCounts:
+    """Mail that was delivered to users, held against what they read.
+
+    `delivered` = `read` + `spam` + `not_yet_due` + `missing`: `read` to its end; `spam` delivered to a folder that
+    nobody reads; `not_yet_due` for its reader has not come to it; `missing` though its reader was shown all there is.
+    `seen`: shown to its reader. `doubled` is in the inbox more than once, `damaged` has a body whose checksum is wrong,
+    `misplaced` was found in somebody else's mailbox. `in_doubt`: the server did not answer its delivery; `dropped`:
+    not delivered, as there were as many deliveries at work as there may be. `foreign` mail has no mark of ours,
+    `earlier` one of another run. `deleted` and `moved` by us, of any run.
+    """
+
+    delivered: Count
+    in_doubt: Count
+    dropped: Count
+    seen: Count
+    read: Count
+    spam: Count
+    not_yet_due: Count
+    missing: Count
+    doubled: Count
+    damaged: Count
+    misplaced: Count
+    foreign: Count
+    earlier: Count
+    deleted: Count
+    moved: Count
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is missing, doubled, damaged or in the wrong place."""
+        return not (self.missing or self.doubled or self.damaged or self.misplaced)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each delivered message is in one place of the account."""
+        return self.delivered == self.read + self.spam + self.not_yet_due + self.missing
+
+    def __add__(self, other: "MailboxCounts") -> "MailboxCounts":
+        return MailboxCounts(*(mine + yours for mine, yours in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mboxgen.columns import once_each
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.numbers import NumberSet
@@ -268,7 +269,7 @@ class Recorder:
             return
         domains, latencies = map(np.concatenate, zip(*self._untold, strict=True))
         self._untold.clear()
-        for domain in np.unique(domains).tolist():
+        for domain in once_each(domains).tolist():
             self._domain_latencies.setdefault(domain, Histogram()).record_many(latencies[domains == domain])
 
     def _fold_latencies(

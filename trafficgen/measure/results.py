@@ -8,19 +8,22 @@ Not here  words for people (report), the comparison of two runs
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
+from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure import soundness
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import RunClock, ServerSamples
 from trafficgen.measure.parts import (
     CommandCounts,
     Delivery,
@@ -30,8 +33,10 @@ from trafficgen.measure.parts import (
     Host,
     Latency,
     LedgerCounts,
+    MailboxCounts,
     MessageCounts,
     Rate,
+    RecipientCounts,
     ReplyCount,
     Run,
     ThresholdVerdict,
@@ -112,6 +117,12 @@ class Results:
     """By kind, besides messages handed over."""
     command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of commands that were carried out, without the empty ones."""
+    mailboxes: MailboxCounts | None = None
+    """Of a run with users of mailboxes: what was delivered against what they read."""
+    recipients: RecipientCounts | None = None
+    """Where messages may have several; None where each has one, and in results of 0.1.0."""
+    server: ServerSamples | None = None
+    """What an observer saw of the server; None without one."""
 
     @classmethod
     def build(
@@ -132,7 +143,8 @@ class Results:
         command: Sequence[str] | None = None,
         ledger: LedgerCounts | None = None,
         delivery: Delivery | None = None,
-        lost_workers: Sequence[int] = (),
+        mailboxes: MailboxCounts | None = None,
+        lost_workers: Mapping[int, str] = MappingProxyType({}),
         caveats: Sequence[Caveat] = (),
         complete: bool = True,
         stolen_share: float = 0.0,
@@ -143,7 +155,8 @@ class Results:
         `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
         `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
-        that died. `caveats`: what only the run itself knows. AccountingError when the equations do not hold.
+        that died, with their last words. `caveats`: what only the run itself knows. AccountingError when the
+        equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
         wanted_per_s = float(plan.load.rate_per_s) if plan.load and not plan.load.stages else None
@@ -171,6 +184,7 @@ class Results:
                 addresses=tuple(addresses),
                 model="open" if snapshot.open_loop else "closed",
                 command=tuple(command) if command is not None else None,
+                clock=RunClock(boot_id(), snapshot.began_ns, wall_offset_ns()) if snapshot.workers else None,
             ),
             plan=to_plain(plan.to_dict()),
             host=host,
@@ -199,6 +213,8 @@ class Results:
                 for name in phases.commands
             },
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
+            mailboxes=mailboxes,
+            recipients=_recipients(snapshot),
         )
 
     def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":
@@ -210,12 +226,12 @@ class Results:
     def exit_code(self, *, keep_going: bool) -> ExitCode:
         """What the process that made this run ends with.
 
-        A message that the sink should have and has not, has twice, or has damaged weighs most; then a measurement that
-        is not valid, and thresholds over one that the generator limited; then a threshold that failed; then an
-        interruption; then, without `keep_going`, any message or command that was not accepted; then a proof or a file
-        that was asked for and is not there.
+        A message that the sink or a mailbox should have and has not, has twice, or has damaged weighs most; then a
+        measurement that is not valid, and thresholds over one that the generator limited; then a threshold that
+        failed; then an interruption; then, without `keep_going`, any message or command that was not accepted; then a
+        proof or a file that was asked for and is not there.
         """
-        if self.ledger and not self.ledger.clean:
+        if (self.ledger and not self.ledger.clean) or (self.mailboxes and not self.mailboxes.clean):
             return ExitCode.VERDICT_FAILED
         if self.verdict_code is not ExitCode.DONE:
             return self.verdict_code
@@ -319,6 +335,21 @@ def _used(histograms: Mapping[str, Histogram | None]) -> dict[str, Histogram]:
     return {name: histogram for name, histogram in histograms.items() if histogram and histogram.count}
 
 
+def _recipients(snapshot: Snapshot) -> RecipientCounts | None:
+    if not snapshot.recipients:
+        return None
+    accepted, rejected_temporary, rejected_permanent, failed, in_doubt = snapshot.recipients
+    return RecipientCounts(
+        started=sum(snapshot.recipients),
+        accepted=accepted,
+        rejected_temporary=rejected_temporary,
+        rejected_permanent=rejected_permanent,
+        failed=failed,
+        in_doubt=in_doubt,
+        partly_accepted=snapshot.partly_accepted,
+    )
+
+
 def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCounts:
     return MessageCounts(
         planned=planned,
@@ -368,7 +399,7 @@ def _domains(snapshot: Snapshot, domains: Sequence[tuple[str, float]]) -> dict[s
     }
 
 
-def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Sequence[int]) -> Generator:
+def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Collection[int]) -> Generator:
     return Generator(
         limited=any(caveat.limits_generator for caveat in caveats),
         sentences=tuple(caveat.text for caveat in caveats if caveat.limits_generator),

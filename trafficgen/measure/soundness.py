@@ -68,6 +68,11 @@ def check(results: "Results") -> None:
         datetime.fromisoformat(results.run.started_at)
     except ValueError as error:
         raise ValueError(f"run.started_at: {error}") from error
+    if results.server:
+        try:
+            results.server.check()
+        except ValueError as error:
+            raise ValueError(f"server.{error}") from error
     for place, holds, rule in _rules(results):
         if not holds:
             raise ValueError(f"{place}: {rule}")
@@ -76,6 +81,10 @@ def check(results: "Results") -> None:
 def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
     """The place, whether all is well there, and what would be."""
     yield from _of_messages("messages", results.messages)
+    if recipients := results.recipients:
+        yield "recipients", recipients.add_up, "recipients do not add up"
+        some = "expected no more than messages.accepted"
+        yield "recipients.partly_accepted", recipients.partly_accepted <= results.messages.accepted, some
     yield from _of_phases(results)
     yield from _of_latencies("", results.latency_ns, results.histograms, tuple(results.phases))
     yield from _of_commands("", results.commands, results.command_histograms)
@@ -85,6 +94,8 @@ def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
     yield from _of_timeline(results.timeline, results.messages)
     if results.ledger:
         yield from _of_ledger(results.ledger)
+    if results.mailboxes:
+        yield "mailboxes", results.mailboxes.adds_up, "expected delivered = read + spam + not_yet_due + missing"
     for index, one in enumerate(results.thresholds):
         yield f"thresholds[{index}].passed", not (one.passed and one.value is None), "nothing was measured"
     lost = results.generator.lost_workers

@@ -6,13 +6,13 @@ Not here  widths, colours, terminals (to_text)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
 
 from mboxgen.enums import table_of
 from trafficgen.measure.health import MAX_CPU_SHARE
-from trafficgen.measure.parts import Domain, Latency, WorkerHealth
+from trafficgen.measure.parts import Domain, Latency, MessageCounts, RecipientCounts, WorkerHealth
 from trafficgen.measure.phases import BEFORE_PHASES
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
@@ -76,13 +76,15 @@ def sections(results: Results) -> tuple[Section, ...]:
         return _head(results), _no_session(results)
     made = (
         _head(results),
-        *((_messages(results), _rates(results), _latencies(results)) if hands_over(results) else ()),
+        *((_messages(results), _recipients(results)) if hands_over(results) else ()),
+        *((_rates(results), _latencies(results)) if hands_over(results) else ()),
         _phases(results),
         _commands(results),
         _replies(results),
         _failures(results),
         _domains(results.domains),
         _ledger(results),
+        _mailboxes(results),
         _delivery(results),
         _generator(results),
     )
@@ -127,6 +129,9 @@ def load_in_words(plan: Mapping[str, Any]) -> str:
     """When messages were to start, from the plan in a results file."""
     load, sessions = plan.get("load"), plan.get("sessions", 0)
     where = f"{words.count(sessions)} session{'s' if sessions != 1 else ''}"
+    if profile := plan.get("profile"):
+        users = words.count(profile.get("total_user_count", 0))
+        return f"{users} users as {profile.get('path', '?')} says, {where} at a time"
     if not load:
         return f"closed model, {where}: each sends its next message when the one before is answered"
     stages = load.get("stages") or ()
@@ -163,21 +168,40 @@ def _no_session(results: Results) -> Section:
 
 
 def _messages(results: Results) -> Section:
-    messages = results.messages
-    unwanted = (
-        ("rejected, temporary", messages.rejected_temporary),
-        ("rejected, permanent", messages.rejected_permanent),
-        ("failed", messages.failed),
-        ("in doubt", messages.in_doubt),
-    )
+    messages, recipients = results.messages, results.recipients
+    partly = recipients.partly_accepted if recipients else 0
     rows = [
         Row(("planned", words.count(messages.planned), "")),
         Row(("started", words.count(messages.started), "")),
         _outcome("accepted", messages.accepted, messages.started, Tone.GOOD),
-        *(_outcome(name, number, messages.started, Tone.BAD) for name, number in unwanted),
+        *([_outcome("  partly: not for all recipients", partly, messages.started, Tone.BAD)] if partly else ()),
+        *_unwanted(messages),
         Row(("not started", words.count(messages.not_started), "")),
     ]
     return Section("messages", "lrr", tuple(rows), header=("count", "of started"))
+
+
+def _recipients(results: Results) -> Section:
+    """Where messages may have several, and not all of them ended alike."""
+    recipients = results.recipients
+    if recipients is None:
+        return Section("recipients", "lrr", ())
+    rows = [
+        Row(("started", words.count(recipients.started), "")),
+        _outcome("accepted", recipients.accepted, recipients.started, Tone.GOOD),
+        *_unwanted(recipients),
+    ]
+    return Section("recipients", "lrr", tuple(rows), header=("count", "of started"))
+
+
+def _unwanted(counts: MessageCounts | RecipientCounts) -> list[Row]:
+    unwanted = (
+        ("rejected, temporary", counts.rejected_temporary),
+        ("rejected, permanent", counts.rejected_permanent),
+        ("failed", counts.failed),
+        ("in doubt", counts.in_doubt),
+    )
+    return [_outcome(name, number, counts.started, Tone.BAD) for name, number in unwanted]
 
 
 def _outcome(name: str, number: int, started: int, tone: Tone) -> Row:
@@ -334,9 +358,23 @@ def _ledger(results: Results) -> Section:
     ledger = results.ledger
     if not ledger:
         return Section("ledger", "l", ())
-    counts = ("expected", "received", "missing", "duplicated", "corrupted")
+    counts = ["expected", "received", "missing", "duplicated", "corrupted", *(["mended"] if ledger.mended else [])]
     line = ", ".join(f"{words.count(getattr(ledger, name))} {name}" for name in counts)
     return Section("ledger", "l", (Row((line,), Tone.GOOD if ledger.clean else Tone.BAD),))
+
+
+def _mailboxes(results: Results) -> Section:
+    """What was delivered against what was read: bad where mail is not where it should be."""
+    counts = results.mailboxes
+    if counts is None:
+        return Section("mailboxes", "l", ())
+    wrong = {"missing", "doubled", "damaged", "misplaced"}
+    rows = [
+        Row((name.replace("_", " "), words.count(number)), Tone.BAD if name in wrong and number else Tone.PLAIN)
+        for name, number in asdict(counts).items()
+        if number or name in wrong or name in ("delivered", "read", "not_yet_due")
+    ]
+    return Section("mailboxes", "lr", tuple(rows), header=("messages",))
 
 
 def _delivery(results: Results) -> Section:

@@ -7,7 +7,6 @@ Limits    one process, unless the sessions exceed the files that one may open: t
 Fails     SetupError when it does not start or dies, StoppedError when an answer is no longer waited for
 """
 
-import asyncio
 import math
 from collections import deque
 from contextlib import suppress
@@ -15,18 +14,15 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Final, Self, cast
 
-import uvloop
-
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import SetupError, StoppedError, TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.limits import SPARE_FILES, raise_open_files
-from trafficgen.host.pipes import END, Inbox, listen
+from trafficgen.host.pipes import END, Inbox
 from trafficgen.host.signals import RunControl
 from trafficgen.plan import Target, TcpTarget
 from trafficgen.proof.received import Received
-from trafficgen.sink.listen.server import Sink
-from trafficgen.sink.process_pool import reserve
+from trafficgen.sink.shared_port import reserve
 
 _START_S: Final = 60.0
 _ANSWER_S: Final = 60.0
@@ -147,21 +143,7 @@ def _most(sessions: int, processes: int) -> float:
 
 
 def _main(pipe: Connection, address: TcpTarget, sessions: int, ledger: bool, share_port: bool) -> None:
-    raise_open_files(sessions)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(pipe, address, ledger, share_port))
+    # Imported by the child alone: who has one started needs no event loop, no TLS and no sink.
+    from trafficgen.sink.embedded_process import main
 
-
-async def _serve(pipe: Connection, address: TcpTarget, ledger: bool, share_port: bool) -> None:
-    over = asyncio.Event()
-    async with Sink(address, ledger=ledger, share_port=share_port) as sink:
-
-        def answer(run_id: object) -> None:
-            if run_id is None:
-                over.set()
-            else:
-                pipe.send((sink.received, sink.ledger.arrivals(str(run_id)) if sink.ledger else Received()))
-
-        listen(pipe, answer, over.set)
-        pipe.send(sink.address)
-        await over.wait()
+    main(pipe, address, sessions, ledger=ledger, share_port=share_port)

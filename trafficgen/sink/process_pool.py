@@ -13,7 +13,6 @@ none waits for another. `ledger_reader` finds them by the first name.
 
 import asyncio
 import signal
-import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -29,6 +28,7 @@ from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
 from trafficgen.sink.serve import LISTENING, SMUGGLING, Say, open_sink
+from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
 
 _MAX_SESSIONS: Final = 65_536
@@ -74,24 +74,6 @@ def _check(config: SinkConfig) -> None:
         raise PlanError("expected one worker: the API serves one process", field="workers", flag="--workers")
     if config.capture is not None and config.capture.form in (CaptureFormat.MBOX, CaptureFormat.DIGESTS):
         raise PlanError("expected one worker: several cannot write one file", field="workers", flag="--workers")
-
-
-def reserve(address: TcpTarget) -> socket.socket:
-    """Bind a port without listening, so that processes can share it and no other program takes it.
-
-    Raises SetupError when that fails.
-    """
-    found = None
-    try:
-        family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        found.bind(where)
-    except OSError as error:
-        if found is not None:
-            found.close()
-        raise SetupError(f"cannot listen on {address}: {error.strerror or error}") from error
-    return found
 
 
 class _ProcessPool:

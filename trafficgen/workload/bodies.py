@@ -74,7 +74,7 @@ class TextBodies:
         self._last_crc32 = _shifted(checksums.each(self._last_lines), _NUMBER)
         self._tails = Layout((ColumnTable("octets", self._last_lines), NUMBER, b"\r\n" + END_OF_DATA))
         self._numbers = _Numbers()
-        self._cuts = _Cuts(self._ends, [memoryview(octets) for octets, _ in made], self._stride)
+        self._cuts = _Cuts(self._ends, [octets for octets, _ in made], self._stride)
 
     def cut(self, pools: NDArray[np.int64], octets: NDArray[np.int64], grid: int) -> BodyCut:
         """Bodies of exactly `octets` each (0, or 2 and more); the messages' numbers make their last lines unique."""

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mboxgen import streams
+from mboxgen.columns import once_each
 from mboxgen.mbox import reader
 from mboxgen.mbox.reader import Flag
 from trafficgen.errors import PlanError
@@ -93,7 +94,7 @@ class CorpusContents:
         """Where in the file each message of the run is taken from."""
         rounds, places = np.divmod(numbers, len(self._mbox))
         if self._shuffle:
-            for turn in np.unique(rounds).tolist():
+            for turn in once_each(rounds).tolist():
                 chosen = rounds == turn
                 places[chosen] = self._order(turn)[places[chosen]]
         return places

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mboxgen import streams
+from mboxgen.columns import once_each
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
 from trafficgen.workload import people, shares
@@ -194,7 +195,7 @@ class Envelopes:
         order = np.lexsort((addresses, owners))
         same = (np.diff(addresses[order]) == 0) & (np.diff(owners[order]) == 0)
         everyone = len(self.domains) * self._users.count
-        for owner in np.unique(owners[order][1:][same]).tolist():
+        for owner in once_each(owners[order][1:][same]).tolist():
             seen = {int(addresses[owner])}
             for place in range(int(more.begins[owner]), int(more.begins[owner + 1])):
                 address = int(addresses[GRID + place])

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mboxgen.columns import once_each
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.proof import trace_header
 from trafficgen.workload.bodies import FileBody, is_whole_message, read_file
@@ -81,7 +82,7 @@ class Messages:
     def recipient_domains(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For every recipient of these messages: which place in `numbers`, and the index of the recipient's domain."""
         owners, domains = [], []
-        for grid in np.unique(numbers // GRID).tolist():
+        for grid in once_each(numbers // GRID).tolist():
             of_all, begins = self._envelopes.recipient_domains(grid)
             places = np.flatnonzero(numbers // GRID == grid)
             within = numbers[places] - grid * GRID

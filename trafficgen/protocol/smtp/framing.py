@@ -20,6 +20,7 @@ from typing import Final
 from trafficgen.protocol.smtp.dots import DotReader, find_end
 from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, FINAL, Decision, Disposition, PolicyHooks, Suspension
 from trafficgen.protocol.smtp.receiver import Receiver
+from trafficgen.protocol.smtp.server_table import ORDER
 
 MAX_COMMAND_OCTETS: Final = 2048
 """RFC 5321 section 4.5.3.1.4 asks for 512; extensions add to it."""
@@ -34,7 +35,6 @@ _CHUNK_OK: Final = b"250 2.0.0 %d octets\r\n"
 _TOO_LONG: Final = b"500 5.5.2 line too long\r\n"
 NO_ROOM: Final = b"452 4.3.1 no space left, the message is not taken\r\n"
 TOO_BIG: Final = b"552 5.3.4 message too big\r\n"
-_ORDER: Final = b"503 5.5.1 not now\r\n"
 
 _DOT: Final = b"."[0]
 
@@ -104,7 +104,7 @@ class Framing:
         """Octets from the client; returns the replies."""
         if self.closed or bool(self.suspension):  # bool(), or mypy takes it for unset from here on
             return self._hold(data)
-        if self._in_data and self._dots is None and self._decision is None and (reply := self._read_whole(data)):
+        if self._in_data and self._dots is None and self._decision is None and (reply := self._fast_message(data)):
             return reply
         replies: list[bytes] = []
         rest: bytes | None = data
@@ -198,7 +198,7 @@ class Framing:
 
     # -- messages that end in a dot ---------------------------------------------------------------------
 
-    def _read_whole(self, data: bytes) -> bytes:
+    def _fast_message(self, data: bytes) -> bytes:
         """The replies to a message that arrived in one piece and is accepted as usual, b"" to anything else.
 
         The hot path, with or without the next envelope after the message (benchmarks/sink.py). A dot before the first
@@ -291,7 +291,7 @@ class Framing:
             self._chunked = False
             self._in_data = True  # as after a dot: the message is complete, a command follows
             return self._end_pieces(rest, replies)
-        replies.append(_ORDER if self._discarding else _CHUNK_OK % self._chunk_octets)
+        replies.append(ORDER if self._discarding else _CHUNK_OK % self._chunk_octets)
         return rest or None
 
     # -- accepting a message ----------------------------------------------------------------------

@@ -8,15 +8,19 @@ Takes     octets received; a `Receiver` for the messages; a `PolicyHooks`, or no
 Gives     the replies to send, in one piece for each group of commands
 Limits    `MAX_ERRORS` a session, `MAX_RECIPIENTS` a message
 Fails     never: a command that breaks the rules is answered 5xx, and too many of them end the session
-Not here  sockets (sink), octets to commands and messages (framing), the content of messages (sink/store)
+Fast      three ways past the general one, for what most clients send: `_fast_commands`, `_fast_message`,
+          `_fast_chunks`. Each gives what the general way would, or nothing; tests compare the two
+Not here  which command is legal when (server_table), octets to commands and messages (framing), sockets and the
+          content of messages (sink)
 """
 
 import ipaddress
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
+from mboxgen.enums import table_of
 from trafficgen.protocol.smtp import framing
 from trafficgen.protocol.smtp.capabilities import NAME, XCLIENT_NAMES, Capabilities, read_mail, read_rcpt
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing
@@ -24,6 +28,7 @@ from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, SessionStage, Sus
 from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.protocol.smtp.server_auth import AuthExchange
+from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, State
 
 __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
 
@@ -42,13 +47,13 @@ _UNKNOWN: Final = b"500 5.5.2 command not known\r\n"
 _NUMBER: Final = b"501 5.5.4 expected the number of octets\r\n"
 _NO_ARGUMENT: Final = b"501 5.5.4 expected no argument\r\n"
 _XCLIENT: Final = b"501 5.5.4 expected NAME=value of those that EHLO lists, and in ADDR an IP address\r\n"
-_ORDER: Final = b"503 5.5.1 not now\r\n"
 _TLS_FIRST: Final = b"530 5.7.0 start TLS first\r\n"
 _LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
 _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
-_IDLE: Final = b"421 4.4.2 idle for too long\r\n"
+_IDLE_TOO_LONG: Final = b"421 4.4.2 idle for too long\r\n"
 _CAPABILITIES: Final = Capabilities()
+_IDLE, _SENDER, _RECIPIENTS, _CHUNKS = State  # a module's name costs less than an enum's member
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
@@ -65,7 +70,17 @@ _CHUNK_TAKEN: Final = _BEFORE_CHUNK + framing.TAKEN
 class ServerSession(Framing):
     """One session. `secure`: the connection is under TLS already."""
 
-    __slots__ = ("_authenticated", "_capabilities", "_errors", "_login", "_open", "_parameters", "_plain", "_secure")
+    __slots__ = (
+        "_authenticated",
+        "_capabilities",
+        "_commands",
+        "_errors",
+        "_login",
+        "_open",
+        "_parameters",
+        "_plain",
+        "_secure",
+    )
 
     def __init__(
         self,
@@ -77,6 +92,7 @@ class ServerSession(Framing):
     ) -> None:
         super().__init__(receiver, policy, lmtp=capabilities.lmtp)
         self._capabilities = capabilities
+        self._commands = _commands(capabilities)
         self._secure = secure
         self._errors = 0  # commands that broke the rules, so far
         self._login: AuthExchange | None = None  # under way
@@ -109,20 +125,20 @@ class ServerSession(Framing):
     def expire(self) -> bytes:
         """The client has been silent for too long; returns the last reply."""
         self._close()
-        return b"" if self._in_data or self._chunk else _IDLE
+        return b"" if self._in_data or self._chunk else _IDLE_TOO_LONG
 
     # -- commands ---------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> bytes:
-        if self._open and not self._in_data and not self._rest and (reply := self._lone(data)):
+        if self._open and not self._in_data and not self._rest and (reply := self._fast_commands(data)):
             return reply
         return super().feed(data)
 
-    def _lone(self, data: bytes) -> bytes:
-        """The reply to one plain MAIL, RCPT or DATA, or to all three in one group, that came alone and in its turn and
-        is taken; b"" to anything else.
+    def _fast_commands(self, data: bytes) -> bytes:
+        """The reply to one plain MAIL, RCPT or DATA, or to all three in one group, that arrived alone, is legal now and
+        is accepted; b"" to anything else.
 
-        What a lock-step client sends three times a message, at a third of the general way's cost (benchmarks/sink.py).
+        A lock-step client sends three of them a message, at a third of the general way's cost (benchmarks/sink.py).
         """
         if self.closed or self.suspension is not None or self._login is not None or self._chunk or self._chunked:
             return b""
@@ -158,13 +174,13 @@ class ServerSession(Framing):
 
     def _read_commands(self, data: bytes, replies: list[bytes]) -> bytes | None:
         if self._plain and not self._rest and data.startswith(b"RSET\r\nMAIL") and self._login is None:
-            return super()._read_commands(rest, replies) if (rest := self._read_chunks(data, replies)) else None
+            return super()._read_commands(rest, replies) if (rest := self._fast_chunks(data, replies)) else None
         return super()._read_commands(data, replies)
 
-    def _read_chunks(self, data: bytes, replies: list[bytes]) -> bytes:
-        """Take whole messages of one recipient, one after another; returns what is none, or not whole yet.
+    def _fast_chunks(self, data: bytes, replies: list[bytes]) -> bytes:
+        """Accept whole messages of one recipient, one after another; returns the octets after them.
 
-        A quarter of what it costs command by command (benchmarks/sink.py: 3.7 µs and 16 at 5 KB, 2026-11-22, 2-core AMD
+        A quarter of the cost command by command (benchmarks/sink.py: 3.7 µs and 16 at 5 KB, 2026-11-22, 2-core AMD
         EPYC virtual machine).
         """
         self._reset()
@@ -193,17 +209,26 @@ class ServerSession(Framing):
         if self._login is not None:
             return self._continue_login(line)
         errors = self._errors
-        verb, _, argument = line.partition(b" ")
-        verb = verb.upper()
-        handler = _COMMANDS.get(verb)
         if len(line) > MAX_COMMAND_OCTETS:
             return self._too_long()
-        if handler is None:
-            return self._too_many_errors(self._error(_UNKNOWN))
-        if argument and verb in _ALONE and argument.strip(b" "):
-            return self._too_many_errors(self._error(_NO_ARGUMENT))  # RFC 5321 section 4.1.1.4 and on
-        reply = handler(self, line)
+        verb, _, argument = line.partition(b" ")
+        verb = verb.upper()
+        handler, may_have_argument, refusals = self._commands.get(verb, _NO_COMMAND)
+        if argument and not may_have_argument and argument.strip(b" "):
+            reply = self._error(_NO_ARGUMENT)
+        elif (refusal := refusals[self._state]) is None:
+            reply = handler(self, line)
+        else:
+            reply = self._error(refusal[0]) if refusal[1] else refusal[0]
         return reply if errors == self._errors else self._too_many_errors(reply)
+
+    @property
+    def _state(self) -> State:
+        if self.sender is None:
+            return _IDLE
+        if self._chunked:
+            return _CHUNKS
+        return _RECIPIENTS if self.recipients else _SENDER
 
     def _error(self, reply: bytes) -> bytes:
         self._errors += 1
@@ -233,22 +258,11 @@ class ServerSession(Framing):
         return self._carry_out(decision, act(argument))
 
     def _on_ehlo(self, line: bytes) -> bytes:
-        if self._capabilities.lmtp:
-            return self._error(_UNKNOWN)
-        return self._perform(
-            SessionStage.HELO, line[5:], lambda _: self._hello(self._capabilities.ehlo(secure=self._secure))
-        )
-
-    def _on_lhlo(self, line: bytes) -> bytes:
-        if not self._capabilities.lmtp:
-            return self._error(_UNKNOWN)
         return self._perform(
             SessionStage.HELO, line[5:], lambda _: self._hello(self._capabilities.ehlo(secure=self._secure))
         )
 
     def _on_helo(self, line: bytes) -> bytes:
-        if self._capabilities.lmtp:
-            return self._error(_UNKNOWN)
         return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(_HELO))
 
     def _hello(self, reply: bytes) -> bytes:
@@ -256,10 +270,8 @@ class ServerSession(Framing):
         return reply
 
     def _on_starttls(self, line: bytes) -> bytes:
-        if not self._capabilities.starttls:
-            return self._error(_UNKNOWN)
-        if self._secure or self.sender is not None:
-            return self._error(_ORDER)
+        if self._secure:
+            return self._error(ORDER)
         return self._perform(SessionStage.STARTTLS, b"", self._start_tls)
 
     def _start_tls(self, _argument: bytes) -> bytes:
@@ -267,10 +279,8 @@ class ServerSession(Framing):
         return _READY_FOR_TLS
 
     def _on_auth(self, line: bytes) -> bytes:
-        if not self._capabilities.auth:
-            return self._error(_UNKNOWN)
-        if self._authenticated or self.sender is not None:
-            return self._error(_ORDER)
+        if self._authenticated:
+            return self._error(ORDER)
         self._login = AuthExchange()
         return self._after_login(self._login.start(line))
 
@@ -296,10 +306,6 @@ class ServerSession(Framing):
         return _LOGGED_IN
 
     def _on_xclient(self, line: bytes) -> bytes:
-        if not self._capabilities.xclient:
-            return self._error(_UNKNOWN)
-        if self.sender is not None:
-            return self._error(_ORDER)
         attributes = [word.partition(b"=") for word in line.split()[1:]]
         if not attributes or any(name.upper() not in XCLIENT_NAMES or not value for name, _, value in attributes):
             return self._error(_XCLIENT)
@@ -317,8 +323,6 @@ class ServerSession(Framing):
     # -- the envelope -----------------------------------------------------------------------------------
 
     def _on_mail(self, line: bytes) -> bytes:
-        if self.sender is not None:
-            return self._error(_ORDER)
         if self._capabilities.require_tls and not self._secure:
             return _TLS_FIRST
         if self._capabilities.require_auth and not self._authenticated:
@@ -335,8 +339,6 @@ class ServerSession(Framing):
         return framing.SENDER_OK
 
     def _on_rcpt(self, line: bytes) -> bytes:
-        if self.sender is None or self._chunked:
-            return self._error(_ORDER)
         found = read_rcpt(line)
         if isinstance(found, bytes):
             return self._error(found)
@@ -358,10 +360,6 @@ class ServerSession(Framing):
         noted[address] = parameters
 
     def _on_data(self, _line: bytes) -> bytes:
-        if self._chunked or self.sender is None:
-            return self._error(_ORDER)
-        if not self.recipients:
-            return _ORDER  # not an error: RFC 2920 section 3.1 lets DATA follow RCPTs that were all refused
         if self._policy is None:
             return self._enter_data(b"")
         return self._perform(SessionStage.DATA, b"\n".join(self.recipients), self._enter_data)
@@ -373,8 +371,6 @@ class ServerSession(Framing):
         return framing.GO_AHEAD
 
     def _on_bdat(self, line: bytes) -> bytes:
-        if "CHUNKING" in self._capabilities.hidden:
-            return self._error(_UNKNOWN)
         found = _BDAT(line)
         if found is None:
             self._close()  # the number of octets is unknown, so nothing after this line can be read
@@ -422,21 +418,36 @@ class ServerSession(Framing):
         return _BYE
 
 
-_COMMANDS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = {
-    b"EHLO": ServerSession._on_ehlo,
-    b"HELO": ServerSession._on_helo,
-    b"LHLO": ServerSession._on_lhlo,
-    b"STARTTLS": ServerSession._on_starttls,
-    b"AUTH": ServerSession._on_auth,
-    b"XCLIENT": ServerSession._on_xclient,
-    b"MAIL": ServerSession._on_mail,
-    b"RCPT": ServerSession._on_rcpt,
-    b"DATA": ServerSession._on_data,
-    b"BDAT": ServerSession._on_bdat,
-    b"RSET": ServerSession._on_rset,
-    b"NOOP": ServerSession._on_noop,
-    b"VRFY": ServerSession._on_vrfy,
-    b"HELP": ServerSession._on_help,
-    b"QUIT": ServerSession._on_quit,
-}
-_ALONE: Final = frozenset((b"DATA", b"RSET", b"QUIT", b"STARTTLS"))
+_HANDLERS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = table_of(
+    TABLE,
+    {
+        b"EHLO": ServerSession._on_ehlo,
+        b"HELO": ServerSession._on_helo,
+        b"LHLO": ServerSession._on_ehlo,
+        b"STARTTLS": ServerSession._on_starttls,
+        b"AUTH": ServerSession._on_auth,
+        b"XCLIENT": ServerSession._on_xclient,
+        b"MAIL": ServerSession._on_mail,
+        b"RCPT": ServerSession._on_rcpt,
+        b"DATA": ServerSession._on_data,
+        b"BDAT": ServerSession._on_bdat,
+        b"RSET": ServerSession._on_rset,
+        b"NOOP": ServerSession._on_noop,
+        b"VRFY": ServerSession._on_vrfy,
+        b"HELP": ServerSession._on_help,
+        b"QUIT": ServerSession._on_quit,
+    },
+)
+
+_Command = tuple[Callable[[ServerSession, bytes], bytes], bool, tuple[Refusal | None, ...]]
+"""What processes it, whether it may have an argument, and its refusals by state."""
+
+_NO_COMMAND: Final[_Command] = (ServerSession._on_noop, True, ((_UNKNOWN, True),) * len(State))
+
+
+@lru_cache(maxsize=64)
+def _commands(capabilities: Capabilities) -> dict[bytes, _Command]:
+    """Those that a session with these capabilities knows."""
+    return {
+        verb: (_HANDLERS[verb], row.argument, row.refusals) for verb, row in TABLE.items() if row.offered(capabilities)
+    }

@@ -1,0 +1,268 @@
+"""Verdicts that no real server can be brought to, from scripted ones; and that every case has both somewhere."""
+
+import json
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.check.lab import USER, free_ports, services
+from tests.check.scripted import IMAP, POP3, SMTP, serving
+from tests.check.test_postfix_dovecot import IN_CLEAR, WRONG
+from tests.peers.certificates import Certificate
+from trafficgen.check import ports
+from trafficgen.check.cases import CASES
+from trafficgen.cli.program import call
+from trafficgen.errors import ExitCode
+
+Answers = Mapping[str, str]
+
+SCRIPTED: Final[list[tuple[str, str, Answers, str, str]]] = [
+    ("smtp.ehlo.syntax", "smtp", {**SMTP, "EHLO": "250-x\r\n250-PIPELINING\r\n250 SIZE 9"}, "warn", "250"),
+    ("smtp.unknown-command", "smtp", {**SMTP, "other": "250 certainly"}, "warn", "250 certainly"),
+    ("smtp.order", "smtp", {**SMTP, "RCPT": "250 ok"}, "warn", "RCPT: 250"),
+    ("smtp.vrfy", "smtp", {**SMTP, "VRFY": "250 maybe", "other": "500"}, "pass", "250 maybe"),
+    ("smtp.expn", "smtp", {**SMTP, "EXPN": "250 <ann@lab.test>"}, "fail", "250 <ann@"),
+    ("smtp.size", "smtp", {**SMTP, "EHLO": "250-x\r\n250-PIPELINING\r\n250 SIZE 0"}, "warn", "SIZE 0"),
+    ("smtp.size", "smtp", {**SMTP, "MAIL": "250 ok"}, "fail", "SIZE=1001: 250"),
+    ("smtp.postmaster", "smtp", {**SMTP, "RCPT": "550 5.1.1 who?"}, "fail", "550"),
+    ("smtp.greeting", "smtp", {**SMTP, "": "554 no"}, "fail", "554"),
+    ("smtp.ehlo", "smtp", {**SMTP, "EHLO": "502 no"}, "fail", "502"),
+    ("tls.offered", "submission", {**SMTP, "STARTTLS": "502 no"}, "fail", "502"),
+    ("tls.offered", "smtp", {**SMTP, "STARTTLS": "502 no"}, "warn", "502"),
+    ("tls.required", "smtp", {**SMTP, "MAIL": "530 5.7.0 Must issue STARTTLS first"}, "fail", "530"),
+    ("tls.reset", "smtp", SMTP, "fail", "STARTTLS"),
+    ("tls.reset", "pop3", POP3, "fail", "STARTTLS"),
+    ("tls.reset", "imap", IMAP, "fail", "STARTTLS"),
+    ("auth.offered", "submission", SMTP, "fail", "no AUTH"),
+    ("auth.good", "submission", {**SMTP, "EHLO": "250-x\r\n250 AUTH PLAIN", "AUTH": "535 no"}, "fail", "535"),
+    (
+        "auth.good",
+        "submission",
+        {**SMTP, "EHLO": "250-x\r\n250 AUTH PLAIN", "AUTH": "454 later"},
+        "inconclusive",
+        "454",
+    ),
+    ("auth.bad", "submission", {**SMTP, "EHLO": "250-x\r\n250 AUTH PLAIN", "AUTH": "235 in"}, "fail", "235"),
+    ("auth.cancelled", "submission", {**SMTP, "EHLO": "250-x\r\n250 AUTH PLAIN", "*": "235 in"}, "warn", "235"),
+    ("pop3.greeting", "pop3", {**POP3, "": "-ERR no"}, "fail", "-ERR"),
+    ("pop3.capa", "pop3", {**POP3, "CAPA": "+OK\r\nUSER\r\n."}, "warn", "USER"),
+    ("pop3.bad", "pop3", POP3, "fail", "+OK"),
+    ("pop3.mailbox", "pop3", POP3, "fail", "1 messages, 100 octets"),
+    ("pop3.mailbox", "pop3", {**POP3, "UIDL": "+OK\r\n."}, "fail", "UIDL 0"),
+    ("imap.greeting", "imap", {**IMAP, "": "* BYE no"}, "fail", "* BYE"),
+    ("imap.capability", "imap", {**IMAP, "CAPABILITY": "* CAPABILITY IMAP2\r\n{tag} OK done"}, "fail", "IMAP2"),
+    ("imap.bad", "imap", IMAP, "fail", "OK in"),
+    ("imap.mailbox", "imap", IMAP, "fail", "NO no such mailbox"),
+    ("delivery.submitted", "smtp", {**SMTP, "RCPT": "250 ok", "DATA": "554 no"}, "fail", "554"),
+    ("smtp.postmaster", "smtp", {**SMTP, "MAIL": "421 4.7.0 slow down"}, "inconclusive", "wants no more now"),
+    ("relay.envelopes", "smtp", {**SMTP, "MAIL": "450 4.1.8 unknown domain"}, "inconclusive", "another reason"),
+]
+
+ELSEWHERE: Final = (
+    "tls.handshake", "tls.injection", "tls.key", "auth.unknown-user", "delivery.imap", "delivery.pop3",
+    "delivery.out", "ports.expected", "ports.unexpected", "smtp.vrfy",
+)  # fmt: skip
+"""Cases that have a test of their own below."""
+
+
+def found_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, Any]]:
+    """Findings by id, the first of each."""
+    capsys.readouterr()
+    call(["check", "127.0.0.1", "--timeout", "5s", "--patience", "1s", "--format", "json", *arguments])
+    out, err = capsys.readouterr()
+    assert not err
+    findings: list[dict[str, Any]] = json.loads(out)["findings"]
+    return {one["id"]: one for one in reversed(findings)}
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> tuple[str, ...]:
+    (tmp_path / "password").write_text("secret\n")
+    return ("--login-user", USER, "--password-file", str(tmp_path / "password"))
+
+
+def test_every_case_has_a_verdict_that_is_not_pass() -> None:
+    assert {*WRONG, *IN_CLEAR, *ELSEWHERE, *(case for case, *_ in SCRIPTED)} == set(CASES)
+
+
+@pytest.mark.parametrize(("case", "service", "answers", "outcome", "words"), SCRIPTED)
+def test_a_verdict(
+    case: str, service: str, answers: Answers, outcome: str, words: str,
+    certificate: Certificate, account: tuple[str, ...], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with serving(answers, certificate.server_context()) as port:
+        found = found_by(capsys, *services({service: port}), *account, "--only", case, "--deliver", USER)
+    assert (found[case]["outcome"], words in found[case]["found"]) == (outcome, True), found[case]
+
+
+def test_a_user_that_exists_is_told_from_one_that_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    class Known(dict[str, str]):
+        def get(self, name: str, other: str = "") -> str:  # type: ignore[override]
+            self.asked = getattr(self, "asked", 0) + (name == "VRFY")
+            return "550 who?" if name == "VRFY" and self.asked % 2 == 0 else super().get(name, other)
+
+    with serving(Known(SMTP)) as port:
+        found = found_by(capsys, *services({"smtp": port}), "--only", "smtp.vrfy", "--deliver", USER)
+    assert found["smtp.vrfy"]["outcome"] == "warn", found
+
+
+def test_an_unknown_user_is_told_from_a_wrong_password(
+    certificate: Certificate, account: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Talkative(dict[str, str]):
+        def get(self, name: str, other: str = "") -> str:  # type: ignore[override]
+            self.asked = getattr(self, "asked", 0) + (name == "AUTH")
+            return f"535 5.7.8 no, for the {self.asked}th time" if name == "AUTH" else super().get(name, other)
+
+    answers = Talkative({**SMTP, "EHLO": "250-x\r\n250 AUTH PLAIN"})
+    with serving(answers, certificate.server_context()) as port:
+        found = found_by(capsys, *services({"submission": port}), *account, "--only", "auth.*")
+    assert found["auth.unknown-user"]["outcome"] == "warn", found
+
+
+@pytest.mark.parametrize("service", ["smtp", "pop3", "imap"])
+def test_a_command_that_was_sent_with_starttls_is_answered_inside(
+    service: str, certificate: Certificate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"smtp": SMTP, "pop3": POP3, "imap": IMAP}[service]
+    with serving(answers, certificate.server_context(), inside="250 ok, from the other side") as port:
+        found = found_by(capsys, *services({service: port}), "--only", "tls.injection")
+    assert found["tls.injection"]["outcome"] == "fail", found
+    assert "250 ok, from the other side" in found["tls.injection"]["found"]
+
+
+def test_no_handshake(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(SMTP) as port:  # says 220 to STARTTLS and goes on in clear
+        found = found_by(capsys, *services({"smtp": port}), "--only", "tls.handshake")
+    assert found["tls.handshake"]["outcome"] == "fail", found
+
+
+def test_a_weak_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    certificate, key = weak_certificate(tmp_path)
+    context.load_cert_chain(certificate, key)
+    with serving(SMTP, context, at_once=True) as port:
+        found = found_by(capsys, *services({"smtps": port}), "--only", "tls.key")
+    assert (found["tls.key"]["outcome"], found["tls.key"]["found"]) == ("fail", "RSA 1024, signed with sha256")
+
+
+def weak_certificate(folder: Path) -> tuple[Path, Path]:
+    """RSA with 1,024 bits, made by openssl: the library refuses to."""
+    import subprocess
+
+    from tests.conftest import program
+
+    files = folder / "weak.pem", folder / "weak.key"
+    subprocess.run(
+        [program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-days", "60",
+         "-subj", "/CN=mail.lab.test", "-sha256", "-out", str(files[0]), "-keyout", str(files[1])],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return files
+
+
+def test_mail_that_never_arrives(
+    certificate: Certificate, account: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Taken, and then nowhere: neither in the mailbox nor outside."""
+    smtp = {
+        **SMTP,
+        "EHLO": "250-x\r\n250 AUTH PLAIN",
+        "AUTH": "235 in",
+        "RCPT": "250 ok",
+        "DATA": "354 go",
+        ".": "250 ok",
+    }
+    context = certificate.server_context()
+    pop3, imap = {**POP3, "STAT": "+OK 0 0"}, {**IMAP, "EXAMINE": "* 0 EXISTS\r\n{tag} OK"}
+    quiet = {name: "250 ok" if name == "other" else answer for name, answer in smtp.items()}
+    outside = free_ports(1)[0]
+    with serving(_Silent(quiet), context) as a, serving(pop3, context) as b, serving(imap, context) as c:
+        found = found_by(
+            capsys, *services({"submission": a, "pop3": b, "imap": c}), *account, "--only", "delivery.*",
+            "--deliver", USER, "--prove", f"127.0.0.1:{outside}",
+        )  # fmt: skip
+    assert found["delivery.submitted"]["outcome"] == "pass", found
+    for case in ("delivery.imap", "delivery.pop3", "delivery.out"):
+        assert found[case]["outcome"] == "fail", found[case]
+
+
+class _Silent(dict[str, str]):
+    """Says nothing to the lines of a message; its end is a line with a dot."""
+
+
+def test_ports(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    free = free_ports(1)[0]
+    with serving(SMTP) as expected, serving(SMTP) as other:
+        monkeypatch.setattr(ports, "USUAL", (other, free))
+        options = (*services({"smtp": expected}), "--only", "ports.*", "--expect")
+        good = found_by(capsys, *options, f"{expected},{other}")
+        bad = found_by(capsys, *options, f"{expected},{free}")
+    assert {one["outcome"] for one in good.values()} == {"pass"}, good
+    assert {one["outcome"] for one in bad.values()} == {"fail"}, bad
+    assert (str(free) in bad["ports.expected"]["found"], str(other) in bad["ports.unexpected"]["found"]) == (True, True)
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+def test_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving({**SMTP, "EXPN": "250 <ann@lab.test> \x1b[2J<script>", "VRFY": "421 4.7.0 later"}) as port:
+        here = f"127.0.0.1:{port}"
+        only = ("--only", "smtp.greeting", "--only", "smtp.expn", "--only", "smtp.vrfy")
+        assert call(["check", here, *only, "--transcript"]) is ExitCode.DONE
+        text = capsys.readouterr().out
+        junit, page = tmp_path / "check.xml", tmp_path / "check.html"
+        assert call(["check", here, *only, "--format", "junit", "-o", str(junit)]) is ExitCode.DONE
+        assert call(["check", here, *only, "--format", "html", "-o", str(page)]) is ExitCode.DONE
+        with pytest.raises(SystemExit) as ended:
+            call(["check", here, "--only", "smtp.greeting", "--format", "nagios"])
+        line = capsys.readouterr().out
+    assert "inconclusive: smtp.vrfy" in text
+    assert "\x1b" not in text
+    suite = ET.parse(junit).getroot()[0]
+    assert (suite.get("tests"), suite.get("skipped"), suite.get("failures")) == ("3", "2", "0")
+    assert "<script>" not in page.read_text()
+    assert (ended.value.code, line.startswith("MAIL OK - 0 fail, 0 warn"), "|time=" in line) == (0, True, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--service", "smpt=25"], "expected NAME=PORT"),
+        (["--service", "smtp=0"], "expected NAME=PORT"),
+        (["--only", "tls.chian"], "did you mean tls.chain?"),
+        (["--expect", "25,x"], "expected ports"),
+        (["--expect", ",".join(map(str, range(1, 70)))], "64 ports at most"),
+        (["--login-user", "ann"], "expected both"),
+        (["--xclient-as", "nobody"], "expected an IP address"),
+        (["--timeout", "0s"], "above 0"),
+    ],
+)
+def test_mistakes(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["check", "127.0.0.1", *options]) is ExitCode.USAGE
+    assert words in capsys.readouterr().err
+
+
+def test_nobody_there_and_strangers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["check", f"127.0.0.1:{free_ports(1)[0]}"]) is ExitCode.FAILED
+    assert "connection refused" in capsys.readouterr().err
+    assert call(["check", "8.8.8.8:25"]) is ExitCode.USAGE
+    assert "--allow-public-target" in capsys.readouterr().err
+
+
+def test_a_service_that_never_answers_is_waited_for_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving({"": "", "other": ""}) as port:
+        found = found_by(capsys, *services({"smtp": port}), "--timeout", "0.3s", "--skip", "ports.*")
+    assert {one["outcome"] for one in found.values() if one["service"] == "smtp"} <= {"inconclusive", "skipped"}
+
+
+def test_the_page_has_every_case() -> None:
+    page = (Path(__file__).parents[2] / "docs/check.md").read_text()
+    for case, known in CASES.items():
+        assert f"| `{case}` | {known.expected} | {known.source} |" in page

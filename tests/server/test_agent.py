@@ -1,0 +1,111 @@
+"""The observer: its lines, its cost, and what it does when something cannot be seen."""
+
+import json
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from trafficgen.server.agent import Budget, Observed, Observer, observe
+from trafficgen.server.metrics import MetricsPage, sums
+
+NS = 1_000_000_000
+
+
+class Clocked:
+    """A sampler that says how often it was asked."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked = 0
+        self.missing: set[str] = set()
+
+    def sample(self, now_s: float) -> dict[str, float]:
+        self.asked += 1
+        return {f"queue.{self.name}": float(self.asked)}
+
+
+def test_a_look_that_costs_much_is_taken_less_often() -> None:
+    budget = Budget(share=0.01)
+    taken = []
+    for second in range(100):
+        budget.earn(second * NS, 130_000_000)
+        budget.spend(3_000_000)  # what is cheap is always looked at
+        if budget.allows(130_000_000):
+            budget.spend(130_000_000)
+            taken.append(second)
+    assert taken[0] == 0
+    assert 15 <= taken[2] - taken[1] <= 20  # 10 ms a second, less 3, for 130
+    total_ns = 100 * 3_000_000 + len(taken) * 130_000_000
+    assert total_ns <= 0.01 * 100 * NS + 250_000_000
+
+
+def test_what_is_saved_up_in_silence_has_a_limit() -> None:
+    budget = Budget(share=0.01)
+    budget.earn(0, 0)
+    budget.earn(10_000 * NS, 0)
+    assert budget.saved_ns == NS // 4
+
+
+def test_each_look_is_a_line_after_the_first() -> None:
+    lines: list[str] = []
+    looks = iter([False, False, True])
+    observe(Observer([Clocked("a"), Clocked("b")]), lines.append, every_ns=1, wait=lambda _s: next(looks))
+    head, *rest = (json.loads(line) for line in lines)
+    assert head["samples"] == 1
+    assert len(head["boot_id"]) == 16
+    assert [one["values"] for one in rest] == [{"queue.a": n, "queue.b": n} for n in (1, 2, 3)]
+    assert all(one["cost_ns"] >= 0 and one["wall_ns"] > one["mono_ns"] for one in rest)
+
+
+def test_what_cannot_be_seen_is_said_once(tmp_path: Path) -> None:
+    observer = Observer(Observed(postfix_queue=tmp_path / "nowhere").samplers())
+    first, second = observer.look(), observer.look()
+    (missing,) = [json.loads(line)["missing"] for line in first if "missing" in json.loads(line)]
+    assert any("nowhere" in word for word in missing)
+    assert not any("missing" in json.loads(line) for line in second)
+
+
+def test_the_command_writes_until_its_time_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "samples.ndjson"
+    command = [sys.executable, "-m", "trafficgen", "observe", "--write", str(path), "--every", "50ms", "--for", "300ms"]
+    subprocess.run(command, check=True, timeout=60)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0]["every_s"] == 0.05
+    assert "host.cpu_busy" in lines[-1]["values"] or "missing" in lines[-1]
+
+
+PAGE = """\
+# HELP scheduled_count waits
+# TYPE scheduled_count gauge
+scheduled_count{queue="gmail.com",note="a } b \\"c\\""} 12
+scheduled_count{queue="x"} 3 1795305188000
+ready_count 0.5
+odd_count NaN
+other{le="+Inf"} 7
+# EOF
+"""
+
+
+def test_metrics_are_summed_over_their_labels() -> None:
+    assert sums(PAGE, {"scheduled_count", "ready_count", "odd_count", "none"}) == {
+        "scheduled_count": 15.0, "ready_count": 0.5,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="expected a metric in line 1"):
+        sums("<html>", {"x"})
+
+
+def test_a_series_that_vanished_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = MetricsPage("http://127.0.0.1:1/metrics", ["a", "b"])
+    pages = iter([b"a 1\n", b"b 2\n"])
+    monkeypatch.setattr("trafficgen.server.metrics.urllib.request.urlopen", lambda *_, **__: BytesIO(next(pages)))
+    assert page.sample(0.0) == {"metric.a": 1.0}
+    assert page.sample(1.0) == {"metric.a": 0.0, "metric.b": 2.0}
+
+
+def test_a_page_that_nobody_serves_is_said() -> None:
+    page = MetricsPage("http://127.0.0.1:1/metrics", ["a"])
+    assert page.sample(0.0) == {}
+    assert any("refused" in word.lower() for word in page.missing)

@@ -1,0 +1,188 @@
+"""The message that is followed: in by every way, found again by IMAP and by POP3, whole; and out to our sink.
+
+Takes     a server with a mailbox (`--deliver`) and an account that reads it; our sink outside for the way out
+Gives     findings delivery.*, with how long each took
+Whole     the body carries its own CRC-32 (as every message of ours, proof.trace_header), taken over CRLF line ends
+"""
+
+import secrets
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from trafficgen.check import login, mailbox
+from trafficgen.check.arrivals import Outside
+from trafficgen.check.cases import finding, graded
+from trafficgen.check.conversation import Conversation, Ended, joined
+from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, Probe, Server, Service, from_address
+from trafficgen.proof import trace_header
+from trafficgen.verdict.findings import Finding, Outcome
+
+_LOOK_S: Final = 0.25
+
+
+class Followed(NamedTuple):
+    """One message on its way. `began`: monotonic seconds."""
+
+    way: Service
+    mark: str
+    began: float
+
+
+def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
+    """Send, then look for it until patience is over."""
+    server = probe.server
+    if server.mailbox is None:
+        words = "no mailbox to deliver to is known (--deliver)"
+        cases = ("delivery.submitted", "delivery.imap", "delivery.pop3", "delivery.out")
+        yield from (finding(probe, case, Outcome.SKIPPED, words) for case in cases)
+        return
+    sent: list[Followed] = []
+    for service in (service for service in SMTP_KINDS if service in server.ports):
+        here = probe.at(service)
+        since = len(probe.transcript)
+        began = time.monotonic()
+        mark = secrets.token_hex(8)
+        answer = _submit(here, mark, server.mailbox)
+        seconds = time.monotonic() - began
+        good = answer.startswith("2")
+        yield graded(here, "delivery.submitted", good, f"{answer}, after {seconds * 1e3:.0f} ms", since)
+        if good:
+            sent.append(Followed(service, mark, began))
+    yield from _found(probe, "delivery.imap", IMAP_KINDS, sent)
+    yield from _found(probe, "delivery.pop3", POP3_KINDS, sent)
+    yield _out(probe, outside)
+
+
+def _submit(probe: Probe, mark: str, recipient: str) -> str:
+    """The last answer. A login is used where one is known and the service is one to submit by."""
+    server = probe.server
+    try:
+        submits = probe.service is not Service.SMTP
+        talk, _ = probe.protected_smtp() if submits else probe.smtp()
+        with talk:
+            sender = from_address(server)
+            if submits and server.login is not None:
+                if not (answer := login.plain(talk, server.login)).good:
+                    return answer.text
+                sender = server.mailbox or sender
+            for line in (f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA"):
+                if not (answer := talk.command(line)).good:
+                    return answer.text
+            talk.send(_message(mark, sender, recipient) + b".\r\n", f"(message {mark})")
+            return talk.reply().text
+    except Ended as ended:
+        return str(ended)
+
+
+def _message(mark: str, sender: str, recipient: str) -> bytes:
+    body = joined(["This message is followed through the server.", f"Its mark is {mark}.", "-" * 60])
+    head = [
+        f"Date: {formatdate()}", f"From: <{sender}>", f"To: <{recipient}>", f"Subject: check {mark}",
+        f"Message-ID: <{mark}@{sender.partition('@')[2]}>",
+    ]  # fmt: skip
+    return trace_header.render(mark, 0, crc32(body)) + joined([*head, ""]) + body
+
+
+def _whole(message: bytes, mark: str) -> bool:
+    """Whether its body is as it was sent."""
+    canonical = message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    head, _, body = canonical.partition(b"\r\n\r\n")
+    at = head.find(trace_header.HEADER + mark.encode())
+    begin = at + len(trace_header.HEADER)
+    parsed = trace_header.parse(head[begin : begin + trace_header.VALUE_OCTETS]) if at >= 0 else None
+    return parsed is not None and crc32(body) == parsed[2]
+
+
+# -- looking for it -----------------------------------------------------------------------------------------
+
+
+def _found(probe: Probe, case: str, kinds: tuple[Service, ...], sent: list[Followed]) -> Iterator[Finding]:
+    server = probe.server
+    service = next((kind for kind in kinds if kind in server.ports), None)
+    if service is None or server.login is None or not sent:
+        words = "nothing was sent" if not sent else "no account is known" if service else "no such service"
+        yield finding(probe, case, Outcome.SKIPPED, words)
+        return
+    here = probe.at(service)
+    for one in sent:
+        since = len(probe.transcript)
+        deadline = time.monotonic() + server.patience_s
+        message = None
+        while message is None and time.monotonic() < deadline:
+            try:
+                with mailbox.open_protected(here) as talk:
+                    by_imap = kinds is IMAP_KINDS
+                    message = (
+                        _by_imap(talk, server, one.mark, deadline) if by_imap else _by_pop3(talk, server, one.mark)
+                    )
+            except Ended as ended:
+                yield finding(here, case, Outcome.INCONCLUSIVE, f"sent by {one.way.value}: {ended}", since)
+                break
+        else:
+            yield _graded(here, case, one, message, since)
+
+
+def _graded(probe: Probe, case: str, one: Followed, message: bytes | None, since: int) -> Finding:
+    if message is None:
+        words = f"sent by {one.way.value}, not there within {probe.server.patience_s:g} s"
+        return finding(probe, case, Outcome.FAIL, words, since)
+    whole = _whole(message, one.mark)
+    words = (
+        f"sent by {one.way.value}, seen after {time.monotonic() - one.began:.1f} s, {'whole' if whole else 'damaged'}"
+    )
+    return graded(probe, case, whole, words, since)
+
+
+def _by_imap(talk: Conversation, server: Server, mark: str, deadline: float) -> bytes | None:
+    assert server.login is not None
+    if not (answer := mailbox.imap_login(talk, server.login)).startswith("OK"):
+        raise Ended(answer)
+    while time.monotonic() < deadline:
+        mailbox.imap(talk, "EXAMINE INBOX")
+        _, lines, _ = mailbox.imap(talk, f"UID SEARCH HEADER Subject {mark}")
+        uids = [word for line in lines if line.startswith("* SEARCH") for word in line.split(" ")[2:] if word]
+        if uids:
+            literals = mailbox.imap(talk, f"UID FETCH {uids[-1]} BODY.PEEK[]")[2]
+            return literals[0] if literals else None
+        time.sleep(_LOOK_S)
+    return None
+
+
+def _by_pop3(talk: Conversation, server: Server, mark: str) -> bytes | None:
+    """One session sees what was there when it began: the newest messages first."""
+    assert server.login is not None
+    if not (answer := mailbox.pop3_login(talk, server.login)).startswith("+OK"):
+        raise Ended(answer)
+    count = int(mailbox.ask(talk, "STAT").split(" ")[1])
+    for number in range(count, max(count - 50, 0), -1):
+        if mailbox.ask(talk, f"TOP {number} 0").startswith("+OK") and f"check {mark}" in "\n".join(mailbox.rest(talk)):
+            mailbox.ask(talk, f"RETR {number}")
+            message = joined(mailbox.rest(talk))
+            mailbox.ask(talk, "QUIT")
+            return message
+    mailbox.ask(talk, "QUIT")
+    time.sleep(_LOOK_S)
+    return None
+
+
+def _out(probe: Probe, outside: Outside | None) -> Finding:
+    """A user's message to outside, through the service that users have."""
+    server = probe.server
+    service = next((kind for kind in (Service.SUBMISSION, Service.SMTPS) if kind in server.ports), None)
+    if outside is None or service is None or server.login is None:
+        words = "needs our sink outside (--prove), submission or smtps, and an account"
+        return finding(probe, "delivery.out", Outcome.SKIPPED, words)
+    here, since, began = probe.at(service), len(probe.transcript), time.monotonic()
+    mark = secrets.token_hex(8)
+    answer = _submit(here, mark, f"out@{server.foreign}")
+    if not answer.startswith("2"):
+        return finding(here, "delivery.out", Outcome.FAIL, answer, since)
+    message = outside.waits_for([mark], server.patience_s).get(mark)
+    if message is None:
+        words = f"nothing came out within {server.patience_s:g} s"
+        return finding(here, "delivery.out", Outcome.FAIL, words, since)
+    words = f"came out after {time.monotonic() - began:.1f} s"
+    return graded(here, "delivery.out", _whole(message, mark), words, since)

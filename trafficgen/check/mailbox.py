@@ -1,0 +1,185 @@
+"""POP3 (RFC 1939) and IMAP (RFC 9051): greeting, offers, login in clear, wrong and right, and a mailbox that adds up.
+
+Takes     a probe of pop3, pop3s, imap or imaps; an account for what needs one
+Gives     findings pop3.*, imap.*
+Never     deletes or marks a message: RETR and BODY.PEEK alone
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Final
+
+from trafficgen.check.cases import finding, graded
+from trafficgen.check.conversation import SECRET, Conversation, Ended
+from trafficgen.check.service import IMPLICIT_TLS, Login, Probe, anything_goes
+from trafficgen.check.tls import handshaken
+from trafficgen.verdict.findings import Finding, Outcome
+
+_NO_ACCOUNT: Final = "no account is known (--login-user, --password-file)"
+_LITERAL: Final = re.compile(r"\{(\d+)\}$")
+
+
+def open_protected(probe: Probe) -> Conversation:
+    """A session inside TLS, ready for a login; in clear where TLS is not offered. Ended."""
+    if probe.service in IMPLICIT_TLS:
+        talk = handshaken(probe, anything_goes())
+        talk.line()
+        return talk
+    try:
+        return handshaken(probe, anything_goes())
+    except Ended:
+        talk = probe.connect()
+        talk.line()
+        return talk
+
+
+def in_clear(probe: Probe) -> Outcome:
+    """What it means that a login in clear is taken. Dovecot takes one from its own address for protected."""
+    return Outcome.FAIL if probe.server.proxied is not None or not probe.at_home else Outcome.INCONCLUSIVE
+
+
+# -- POP3 ---------------------------------------------------------------------------------------------------
+
+
+def ask(talk: Conversation, line: str, shown: str | None = None) -> str:
+    """A command of POP3 and the first line of its answer."""
+    talk.say(line, shown)
+    return talk.line()
+
+
+def rest(talk: Conversation) -> list[str]:
+    """The other lines of a multi-line answer, dots undone (RFC 1939 3)."""
+    lines = []
+    while (line := talk.line()) != ".":
+        lines.append(line.removeprefix("."))
+    return lines
+
+
+def pop3_login(talk: Conversation, login: Login) -> str:
+    """USER and PASS; the answer to the last one that was given."""
+    answer = ask(talk, f"USER {login.user}")
+    return ask(talk, f"PASS {login.password}", f"PASS {SECRET}") if answer.startswith("+OK") else answer
+
+
+def pop3_in_clear(probe: Probe) -> Iterator[Finding]:
+    """Greeting, CAPA, and what is said to a login before TLS."""
+    with probe.secured() as talk:
+        greeting = talk.line()
+        yield graded(probe, "pop3.greeting", greeting.startswith("+OK"), greeting)
+        since = len(probe.transcript)
+        answer = ask(talk, "CAPA")
+        names = rest(talk) if answer.startswith("+OK") else []
+        good = {"UIDL", "TOP"} <= set(names)
+        yield graded(probe, "pop3.capa", good, ", ".join(names) or answer, since, Outcome.WARN)
+        if probe.service in IMPLICIT_TLS:
+            return
+        since = len(probe.transcript)
+        answer = pop3_login(talk, _nobody())
+        # A login that was tried at all has crossed the wire in clear.
+        refused = any(word in answer.lower() for word in ("plaintext", "disabled", "disallowed", "tls", "ssl"))
+        yield graded(probe, "pop3.clear", refused, answer, since, in_clear(probe))
+
+
+def pop3_mailbox(probe: Probe) -> Iterator[Finding]:
+    """A wrong password, then the right one."""
+    login = probe.server.login
+    if login is None:
+        yield from (finding(probe, case, Outcome.SKIPPED, _NO_ACCOUNT) for case in ("pop3.bad", "pop3.mailbox"))
+        return
+    with open_protected(probe) as talk:
+        answer = pop3_login(talk, Login(login.user, secrets.token_hex(8)))
+        yield graded(probe, "pop3.bad", answer.startswith("-ERR"), answer)
+    since = len(probe.transcript)
+    with open_protected(probe) as talk:
+        answer = pop3_login(talk, login)
+        if not answer.startswith("+OK"):
+            yield finding(probe, "pop3.mailbox", Outcome.FAIL, answer, since)
+            return
+        yield _adds_up(probe, talk, since)
+
+
+def _adds_up(probe: Probe, talk: Conversation, since: int) -> Finding:
+    """RFC 1939 5: STAT is the sum of LIST; UIDL names each; RETR gives as many octets as LIST says."""
+    count, octets = map(int, ask(talk, "STAT").split(" ")[1:3])
+    ask(talk, "LIST")
+    sizes = [int(line.split(" ")[1]) for line in rest(talk)]
+    ask(talk, "UIDL")
+    ids = rest(talk)
+    good = len(sizes) == len(ids) == len(set(ids)) == count and sum(sizes) == octets
+    words = f"{count} messages, {octets} octets; LIST {len(sizes)}, {sum(sizes)}; UIDL {len(ids)}"
+    if count:
+        ask(talk, f"RETR {count}")
+        got = sum(len(line.encode()) + 2 for line in rest(talk))
+        good, words = good and got == sizes[-1], f"{words}; the last one has {got} of {sizes[-1]} octets"
+    ask(talk, "QUIT")
+    return graded(probe, "pop3.mailbox", good, words, since)
+
+
+# -- IMAP ---------------------------------------------------------------------------------------------------
+
+
+def imap(talk: Conversation, command: str, shown: str | None = None) -> tuple[str, list[str], list[bytes]]:
+    """A command and its answer: the tagged line without its tag, the untagged ones, and the literals in them."""
+    tag = f"a{len(talk.transcript)}"
+    talk.say(f"{tag} {command}", None if shown is None else f"{tag} {shown}")
+    untagged: list[str] = []
+    literals: list[bytes] = []
+    while not (line := talk.line()).startswith(f"{tag} "):
+        untagged.append(line)
+        if (found := _LITERAL.search(line)) is not None:
+            literals.append(talk.octets(int(found[1])))
+        if line.startswith("* BYE"):
+            raise Ended(line)
+    return line.removeprefix(f"{tag} "), untagged, literals
+
+
+def imap_login(talk: Conversation, login: Login) -> str:
+    """LOGIN with both as quoted strings (RFC 9051 4.3)."""
+    user, password = (text.replace("\\", "\\\\").replace('"', '\\"') for text in (login.user, login.password))
+    return imap(talk, f'LOGIN "{user}" "{password}"', f'LOGIN "{user}" {SECRET}')[0]
+
+
+def imap_in_clear(probe: Probe) -> Iterator[Finding]:
+    """Greeting, CAPABILITY, and what is said to a login before TLS."""
+    with probe.secured() as talk:
+        greeting = talk.line()
+        yield graded(probe, "imap.greeting", greeting.startswith("* OK"), greeting)
+        since = len(probe.transcript)
+        _, lines, _ = imap(talk, "CAPABILITY")
+        names = " ".join(line.removeprefix("* CAPABILITY ") for line in lines)
+        yield graded(probe, "imap.capability", "IMAP4rev" in names, names, since)
+        if probe.service in IMPLICIT_TLS:
+            return
+        since = len(probe.transcript)
+        answer = imap_login(talk, _nobody())
+        refused = "LOGINDISABLED" in names or "PRIVACYREQUIRED" in answer
+        words = f"{'LOGINDISABLED' if refused else names}; LOGIN: {answer}"
+        yield graded(probe, "imap.clear", refused, words, since, in_clear(probe))
+
+
+def imap_mailbox(probe: Probe) -> Iterator[Finding]:
+    """A wrong password, then the right one."""
+    login = probe.server.login
+    if login is None:
+        yield from (finding(probe, case, Outcome.SKIPPED, _NO_ACCOUNT) for case in ("imap.bad", "imap.mailbox"))
+        return
+    with open_protected(probe) as talk:
+        answer = imap_login(talk, Login(login.user, secrets.token_hex(8)))
+        yield graded(probe, "imap.bad", answer.startswith("NO"), answer)
+    since = len(probe.transcript)
+    with open_protected(probe) as talk:
+        answers = [imap_login(talk, login), imap(talk, 'LIST "" "*"')[0]]
+        selected, lines, _ = imap(talk, "EXAMINE INBOX")
+        answers.append(selected)
+        exists = next((int(line.split(" ")[1]) for line in lines if line.endswith(" EXISTS")), 0)
+        if exists:
+            answers.append(imap(talk, f"FETCH {exists} (UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[HEADER])")[0])
+        imap(talk, "NOOP")
+        bad = [answer for answer in answers if not answer.startswith("OK")]
+        words = bad[0] if bad else f"{exists} messages in INBOX"
+        yield graded(probe, "imap.mailbox", not bad, words, since)
+
+
+def _nobody() -> Login:
+    return Login(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8))

@@ -1,0 +1,177 @@
+"""What is checked: the services of a mail server, and what the operator says of it.
+
+Gives     `Service` with its standard port; `Server`: addresses and ports, accounts, names; `Probe`: what a walk gets
+"""
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Final, Self
+
+from mboxgen.enums import table_of
+from trafficgen.check.conversation import Conversation, Ended, NotOffered, Reply
+from trafficgen.guard import Route
+from trafficgen.plan import Target, TcpTarget
+
+
+class Service(Enum):
+    """RFC 5321, 6409, 8314, 1939, 9051."""
+
+    SMTP = "smtp"
+    SUBMISSION = "submission"
+    SMTPS = "smtps"
+    POP3 = "pop3"
+    POP3S = "pop3s"
+    IMAP = "imap"
+    IMAPS = "imaps"
+
+
+STANDARD_PORTS: Final = table_of(
+    Service,
+    {
+        Service.SMTP: 25,
+        Service.SUBMISSION: 587,
+        Service.SMTPS: 465,
+        Service.POP3: 110,
+        Service.POP3S: 995,
+        Service.IMAP: 143,
+        Service.IMAPS: 993,
+    },
+)
+SMTP_KINDS: Final = (Service.SMTP, Service.SUBMISSION, Service.SMTPS)
+POP3_KINDS: Final = (Service.POP3, Service.POP3S)
+IMAP_KINDS: Final = (Service.IMAP, Service.IMAPS)
+IMPLICIT_TLS: Final = (Service.SMTPS, Service.POP3S, Service.IMAPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One account. The password is in no `repr`."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server under test. `name`: what its certificate must be for; `foreign`: a domain that it must not serve;
+    `mailbox`: an address that it delivers to, None where none was given."""
+
+    route: Route
+    ports: dict[Service, int]
+    name: str
+    ehlo_name: str = "check.traffic-gen.test"
+    foreign: str = "outside.traffic-gen.test"
+    mailbox: str | None = None
+    login: Login | None = None
+    authorities: str | None = None
+    """A file of certificates to trust in place of the system's."""
+    timeout_s: float = 10.0
+    patience_s: float = 10.0
+    """How long mail may take to come out."""
+    pretend: str | None = None
+    """An address to come from, by XCLIENT."""
+    proxied: str | None = None
+    """An address to come from, by the PROXY protocol, version 1."""
+    expected_ports: tuple[int, ...] = ()
+
+    def address(self, service: Service) -> Target:
+        """Where a service listens. What has no port, as a UNIX socket, is itself."""
+        first = self.route.addresses[0]
+        return TcpTarget(first.host, self.ports[service]) if isinstance(first, TcpTarget) else first
+
+    def verifying(self) -> ssl.SSLContext:
+        """TLS with the certificate verified."""
+        return ssl.create_default_context(cafile=self.authorities)
+
+
+def anything_goes() -> ssl.SSLContext:
+    """TLS as permissive as this machine's OpenSSL can: what the server accepts is the question."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+@dataclass
+class Probe:
+    """What a walk gets: the server, one of its services, and a transcript that goes on over its sessions."""
+
+    server: Server
+    service: Service
+    transcript: list[str] = field(default_factory=list)
+    seen_from: str = ""
+
+    def at(self, service: Service) -> Self:
+        """The same for another service, with the same transcript."""
+        return replace(self, service=service)
+
+    @property
+    def at_home(self) -> bool:
+        """Whether the server sees us at an address of its own."""
+        address = self.server.route.addresses[0]
+        return not isinstance(address, TcpTarget) or self.seen_from == address.host
+
+    def connect(self) -> Conversation:
+        """A connection on which nothing has been read yet, as PROXY wishes (haproxy's proxy-protocol.txt, 2.1)."""
+        address = self.server.address(self.service)
+        talk = Conversation(address, self.server.timeout_s, self.transcript)
+        if self.server.proxied is not None:
+            family = "TCP6" if ":" in self.server.proxied else "TCP4"
+            destination = address.host if isinstance(address, TcpTarget) else self.server.proxied
+            talk.say(f"PROXY {family} {self.server.proxied} {destination} 40000 {self.server.ports[self.service]}")
+        self.seen_from = talk.seen_from
+        return talk
+
+    def secured(self) -> Conversation:
+        """`connect`, and TLS at once where the service has it so."""
+        talk = self.connect()
+        if self.service in IMPLICIT_TLS:
+            talk.start_tls(anything_goes(), self.server.name)
+        return talk
+
+    def smtp(self) -> tuple[Conversation, Reply]:
+        """A session of SMTP that was greeted and has said EHLO; what EHLO was answered."""
+        talk = self.secured()
+        greeting = talk.reply()
+        if greeting.code != 220:
+            raise Ended(f"greeted with {greeting.text}")
+        return talk, self.ehlo(talk)
+
+    def ehlo(self, talk: Conversation) -> Reply:
+        """Say EHLO, and become a stranger where that is wished."""
+        offered = talk.command(f"EHLO {self.server.ehlo_name}")
+        if self.server.pretend is not None and talk.tls is None:
+            told = talk.command(f"XCLIENT ADDR={self.server.pretend} NAME=[UNAVAILABLE]")
+            if told.code != 220:
+                raise Ended(f"XCLIENT was answered {told.text}")
+            offered = talk.command(f"EHLO {self.server.ehlo_name}")
+        return offered
+
+    def protected_smtp(self) -> tuple[Conversation, Reply]:
+        """`smtp`, inside TLS. NotOffered when STARTTLS is refused."""
+        talk, offered = self.smtp()
+        if talk.tls is None:
+            answer = talk.command("STARTTLS")
+            if answer.code != 220:
+                raise NotOffered(f"STARTTLS was answered {answer.text}")
+            talk.start_tls(anything_goes(), self.server.name)
+            offered = talk.command(f"EHLO {self.server.ehlo_name}")
+        return talk, offered
+
+
+def from_address(server: Server) -> str:
+    """A sender outside of the server's domains."""
+    return f"check@{server.foreign}"
+
+
+def vantage(server: Server, seen_from: Sequence[str]) -> str:
+    """From where the server was looked at, in one sentence."""
+    if server.proxied is not None:
+        return f"as {server.proxied}, by the PROXY protocol"
+    if server.pretend is not None:
+        return f"as {server.pretend}, by XCLIENT, where the service is SMTP"
+    places = ", ".join(sorted(set(filter(None, seen_from)))) or "nowhere"
+    return f"from {places}, which the server may trust more than strangers (--proxy-as, --xclient-as)"

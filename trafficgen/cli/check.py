@@ -1,0 +1,281 @@
+"""`traffic-gen check`: is a mail server set up right?
+
+Takes     a server and its services; an account, a mailbox and our own sink outside for what needs them
+Gives     findings to stdout or a file; exit code 0, 99 when one failed, 120 when nothing could be told
+Not here  what is looked at (check.cases)
+"""
+
+import difflib
+import ipaddress
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mboxgen.console import FILE, PATH
+from trafficgen import units
+from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.cli.parsing import parse_with
+from trafficgen.errors import ExitCode, PlanError, SetupError
+
+if TYPE_CHECKING:
+    from trafficgen.check.service import Login, Server, Service
+    from trafficgen.guard import Route
+    from trafficgen.plan import Target
+    from trafficgen.report.checked import Checked
+
+MAX_PORTS: Final = 64
+
+EPILOG: Final = """\
+Examples:
+
+\b
+  traffic-gen check mail.lab.internal --login-user ann --password-file secret --expect 25,465,587,993
+  traffic-gen check 127.0.0.1:2525 --prove 127.0.0.1:2526
+  traffic-gen check mail.lab.internal --deliver ann@lab.internal --login-user ann --password-file secret
+
+Nothing is sent without --deliver or --prove. Exit codes: 0 nothing failed, 99 something did, 120 nothing could be told.
+"""
+
+_WHERE: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Where"}
+_WHO: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "As whom"}
+_WHAT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "What"}
+_OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
+
+
+@click.command("check", cls=GroupedCommand, epilog=EPILOG)
+@click.argument("server", metavar="HOST[:PORT]")
+@click.option(
+    "--service",
+    multiple=True,
+    metavar="NAME=PORT",
+    **_WHERE,
+    help="A service and its port: smtp, submission, smtps, pop3, pop3s, imap or imaps; repeat for more. "
+    "[default: with HOST:PORT smtp there, otherwise those whose standard ports answer]",
+)
+@click.option("--name", metavar="NAME", **_WHERE, help="The name its certificates must have. [default: HOST]")
+@click.option("--expect", metavar="PORTS", **_WHERE, help="Ports that must answer, and no others: 25,465,587,993.")
+@click.option("--tls-ca", metavar="FILE", type=PATH, **_WHERE, help="Certificates to trust in place of the system's.")
+@click.option("--timeout", default="10s", metavar="TIME", **_WHERE, help="How long any answer may take. [default: 10s]")
+@click.option(
+    "--allow-public-target", is_flag=True, **_WHERE, help="Check a server at a public address, if it is yours."
+)
+@click.option("--login-user", metavar="NAME", **_WHO, help="An account to log in with.")
+@click.option("--password-file", metavar="FILE", type=PATH, **_WHO, help="Its password: the first line of FILE.")
+@click.option(
+    "--xclient-as",
+    metavar="ADDRESS",
+    **_WHO,
+    help="Come from this address, by Postfix's XCLIENT: what strangers see.",
+)
+@click.option(
+    "--proxy-as",
+    metavar="ADDRESS",
+    **_WHO,
+    help="The same by the PROXY protocol, on ports that take it.",
+)
+@click.option(
+    "--deliver",
+    metavar="ADDRESS",
+    **_WHAT,
+    help="A mailbox of the server's. Messages are sent to it by every service, and looked for by IMAP and POP3 with "
+    "the account; needed for smuggling, too.",
+)
+@click.option(
+    "--prove",
+    metavar="HOST:PORT",
+    **_WHAT,
+    help="Listen here as the world outside, to which the server hands mail for --outside: an open relay is what comes "
+    "out.",
+)
+@click.option(
+    "--outside",
+    default="outside.traffic-gen.test",
+    metavar="DOMAIN",
+    **_WHAT,
+    help="A domain that the server must not take mail for. [default: outside.traffic-gen.test]",
+)
+@click.option(
+    "--patience", default="10s", metavar="TIME", **_WHAT, help="How long mail may take to come out. [default: 10s]"
+)
+@click.option(
+    "--only", multiple=True, metavar="ID", **_WHAT, help="Only these cases: tls.*, relay.envelopes; repeat for more."
+)
+@click.option("--skip", multiple=True, metavar="ID", **_WHAT, help="Not these cases.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "html", "nagios"]),
+    default="text",
+    **_OUTPUT,
+    help="With nagios the exit code is that of monitoring plugins, too. [default: text]",
+)
+@click.option("--transcript", is_flag=True, **_OUTPUT, help="With text: what was said, where it did not pass.")
+@click.option("--output", "-o", metavar="FILE", type=FILE, **_OUTPUT, help="Write to FILE, not to stdout.")
+def command(
+    server: str, service: tuple[str, ...], name: str | None, expect: str | None, tls_ca: Path | None, timeout: str,
+    allow_public_target: bool, login_user: str | None, password_file: Path | None, xclient_as: str | None,
+    proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, only: tuple[str, ...],
+    skip: tuple[str, ...], form: str, transcript: bool, output: str | None,
+) -> ExitCode:  # fmt: skip
+    """Look at how a mail server is set up: SMTP, TLS, logins, relaying, smuggling, POP3 and IMAP, ports."""
+    from trafficgen.check.arrivals import Outside
+    from trafficgen.check.service import Server, vantage
+    from trafficgen.check.walks import check
+    from trafficgen.plan import UnixTarget, parse_listen, parse_target
+    from trafficgen.report.checked import Checked
+
+    _refuse_unknown_cases(only, "--only")
+    _refuse_unknown_cases(skip, "--skip")
+    target = parse_target(server, "server", "HOST[:PORT]")
+    port_given = isinstance(target, UnixTarget) or server.endswith(f":{target.port}")
+    route = _route(target, allow_public=allow_public_target)
+    asked = Server(
+        route=route, ports=_services(target, service, port_given=port_given), name=name or route.name,
+        foreign=outside, mailbox=deliver, login=_login(login_user, password_file),
+        authorities=str(tls_ca) if tls_ca else None, timeout_s=_seconds(timeout, "--timeout"),
+        patience_s=_seconds(patience, "--patience"), pretend=_ip(xclient_as, "--xclient-as"),
+        proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
+    )  # fmt: skip
+    checked = _answering(asked, all_must=port_given or bool(service))
+    listening = Outside(parse_listen(prove, "prove", "--prove")) if prove is not None else nullcontext()
+    seen_from: list[str] = []
+    started_at, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+
+    def wished(case: str) -> bool:
+        return (not only or _matches(case, only)) and not _matches(case, skip)
+
+    with listening as world:
+        findings = tuple(check(checked, world, wished, seen_from))
+    seconds = time.monotonic() - began
+    return _show(
+        Checked(server, vantage(checked, seen_from), started_at, seconds, findings), form, output, transcript=transcript
+    )
+
+
+def _show(checked: "Checked", form: str, output: str | None, *, transcript: bool) -> ExitCode:
+    from trafficgen.cli.report import write
+    from trafficgen.report import checked as forms
+    from trafficgen.report.to_text import sections_to_text, write_sections
+    from trafficgen.verdict.findings import exit_code
+
+    path = Path(output) if output is not None else None
+    if form == "nagios":
+        line, code = forms.to_nagios(checked)
+        write(line + "\n", path)
+        raise SystemExit(code)  # another table than ours
+    if form == "text":
+        shown = forms.to_sections(checked, transcripts=transcript)
+        if path is None:
+            write_sections(shown, sys.stdout)
+        else:
+            write(sections_to_text(shown), path)
+    else:
+        write({"json": forms.to_json, "junit": forms.to_junit, "html": forms.to_html}[form](checked), path)
+    return exit_code(checked.findings)
+
+
+# -- which services -----------------------------------------------------------------------------------------
+
+
+def _route(target: "Target", *, allow_public: bool) -> "Route":
+    from trafficgen import guard
+
+    route = guard.resolve(target, "HOST")
+    if not allow_public:
+        guard.refuse_public(route, "HOST")
+    return route
+
+
+def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -> "dict[Service, int]":
+    """What is asked for; the standard ports when nothing is."""
+    from trafficgen.check.service import STANDARD_PORTS, Service
+    from trafficgen.plan import TcpTarget
+
+    names = {one.value: one for one in Service}
+    asked: dict[Service, int] = {}
+    for text in service:
+        name, _, port = text.partition("=")
+        if name not in names or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+            expected = f"expected NAME=PORT with a name of {', '.join(names)}"
+            raise PlanError(f'{expected}, got "{text}"', field="service", flag="--service")
+        asked[names[name]] = int(port)
+    if port_given:
+        asked.setdefault(Service.SMTP, target.port if isinstance(target, TcpTarget) else 25)
+    return asked or dict(STANDARD_PORTS)
+
+
+def _answering(server: "Server", *, all_must: bool) -> "Server":
+    """The same server with the services that answer. SetupError when it is none, or one that was asked for does not."""
+    from trafficgen.check.conversation import Conversation, Ended
+
+    ports = {}
+    for service, port in server.ports.items():
+        try:
+            with Conversation(server.address(service), server.timeout_s, []):
+                ports[service] = port
+        except Ended as ended:
+            if all_must:
+                raise SetupError(f"{service.value} at {server.address(service)}: {ended}") from ended
+    if not ports:
+        raise SetupError(f'none of the standard ports of "{server.route.name}" answers; name others with --service')
+    return replace(server, ports=ports)
+
+
+def _port_list(text: str | None) -> tuple[int, ...]:
+    parts = text.split(",") if text else []
+    if not all(part.isascii() and part.isdigit() and 0 < int(part[:6]) < 65536 for part in parts):
+        raise PlanError(f'expected ports such as 25,465,587,993, got "{text}"', field="expect", flag="--expect")
+    if len(parts) > MAX_PORTS:
+        raise PlanError(f"expected {MAX_PORTS} ports at most, got {len(parts)}", field="expect", flag="--expect")
+    return tuple(map(int, parts))
+
+
+# -- the other options ---------------------------------------------------------------------------------------
+
+
+def _seconds(text: str, flag: str) -> float:
+    seconds = parse_with(units.parse_duration, text, flag[2:], flag) / 1e9
+    if seconds <= 0:
+        raise PlanError(f'expected a time above 0, got "{text}"', field=flag[2:], flag=flag)
+    return seconds
+
+
+def _matches(case: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(case, pattern) for pattern in patterns)
+
+
+def _refuse_unknown_cases(patterns: tuple[str, ...], flag: str) -> None:
+    from trafficgen.check.cases import CASES
+
+    for pattern in patterns:
+        if not any(fnmatchcase(case, pattern) for case in CASES):
+            near = difflib.get_close_matches(pattern, CASES, 1)
+            hint = f"did you mean {near[0]}?" if near else "the ids are in docs/check.md"
+            raise PlanError(f'no case is called "{pattern}"; {hint}', field=flag[2:], flag=flag)
+
+
+def _login(user: str | None, password_file: Path | None) -> "Login | None":
+    from trafficgen.check.service import Login
+    from trafficgen.engine.password import read_password
+    from trafficgen.plan import Auth
+
+    if user is None and password_file is None:
+        return None
+    if user is None or password_file is None:
+        text, flag = "expected both an account and its password file", "--login-user, --password-file"
+        raise PlanError(text, field="login_user", flag=flag)
+    return Login(user, read_password(Auth(user, password_file)))
+
+
+def _ip(text: str | None, flag: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text)) if text is not None else None
+    except ValueError as error:
+        raise PlanError(f'expected an IP address, got "{text}"', field=flag[2:], flag=flag) from error

@@ -1,0 +1,175 @@
+"""`traffic-gen observe`: look at a server under load, on the server itself; later, put it into the run's results.
+
+Takes     what to look at; or results and the samples of their time
+Gives     NDJSON until Ctrl-C or its time is over; or the results with a section on the server
+Not here  looking (server), clocks (measure.observed)
+"""
+
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mboxgen.console import PATH
+from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.errors import ExitCode, PlanError, ResultsError
+
+if TYPE_CHECKING:
+    from trafficgen.server.agent import Observed
+
+EPILOG: Final = """\
+Examples:
+
+\b
+  traffic-gen observe --write samples.ndjson --queue /var/spool/postfix
+  traffic-gen observe --write - --for 10m --cgroup /sys/fs/cgroup/system.slice/dovecot.service
+  traffic-gen observe attach run.json samples.ndjson
+
+Exit codes: 0 done; 1 nothing could be written; 122 a file is missing, damaged, or of another time than the run.
+"""
+
+
+@click.command("observe", cls=GroupedCommand, epilog=EPILOG)
+@click.argument("words", nargs=-1, metavar="[attach RESULTS SAMPLES]")
+@click.option(
+    "--write", cls=GroupedOption, group="Output", metavar="FILE", help="Where the samples go, a line each; - is stdout."
+)
+@click.option(
+    "--output", "-o", cls=GroupedOption, group="Output", metavar="FILE", type=PATH,
+    help="With attach: where the results go. [default: over RESULTS]",
+)  # fmt: skip
+@click.option(
+    "--every",
+    cls=GroupedOption,
+    group="Pace",
+    metavar="TIME",
+    default="1s",
+    show_default=True,
+    help="How often to look; what is costly is looked at less often, so that all takes 1% of a core.",
+)
+@click.option("--for", "for_", cls=GroupedOption, group="Pace", metavar="TIME", help="End after this.")
+@click.option(
+    "--queue",
+    cls=GroupedOption,
+    group="What",
+    metavar="DIR",
+    type=PATH,
+    help="Postfix's queue directory, such as /var/spool/postfix: depth and age by queue, its processes.",
+)
+@click.option("--exim-spool", cls=GroupedOption, group="What", metavar="DIR", type=PATH, help="Exim's spool directory.")
+@click.option(
+    "--cgroup",
+    cls=GroupedOption,
+    group="What",
+    metavar="DIR",
+    type=PATH,
+    help="The server's cgroup (v2): its CPU, octets written, page faults.",
+)
+@click.option(
+    "--pid-file",
+    cls=GroupedOption,
+    group="What",
+    metavar="FILE",
+    type=PATH,
+    help="The server's first process: the same of it and all that it started.",
+)
+@click.option(
+    "--metrics",
+    cls=GroupedOption,
+    group="What",
+    metavar="URL=NAMES",
+    multiple=True,
+    help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count.",
+)
+def command(
+    words: tuple[str, ...],
+    write: str | None,
+    output: Path | None,
+    every: str,
+    for_: str | None,
+    queue: Path | None,
+    exim_spool: Path | None,
+    cgroup: Path | None,
+    pid_file: Path | None,
+    metrics: tuple[str, ...],
+) -> ExitCode:  # fmt: skip
+    """Look at a server's queue, host and processes; or attach what was seen to the results of a run.
+
+    The host is always looked at: CPU, pressure, disks with their flushes, memory, refused connections.
+    """
+    if words:
+        if len(words) != 3 or words[0] != "attach":
+            raise PlanError("expected attach RESULTS SAMPLES", field="words", flag="observe")
+        return _attach(Path(words[1]), Path(words[2]), output)
+    if write is None:
+        raise PlanError("expected a file for the samples, or - for stdout", field="write", flag="--write")
+    what = observed_of(queue, exim_spool, cgroup, pid_file, metrics)
+    return _observe(what, write, _duration(every, "--every"), _duration(for_, "--for") if for_ else None)
+
+
+def observed_of(
+    queue: Path | None, exim_spool: Path | None, cgroup: Path | None, pid_file: Path | None, metrics: tuple[str, ...]
+) -> "Observed":
+    """What to look at. PlanError for two spools, or a metric without names."""
+    from trafficgen.server.agent import Observed
+
+    if queue and exim_spool:
+        raise PlanError("expected one queue to look at", field="exim_spool", flag="--exim-spool")
+    pages = []
+    for text in metrics:
+        url, _, names = text.rpartition("=")
+        if not url.startswith(("http://", "https://")) or not all(names.split(",")):
+            words = f'expected URL=NAME,NAME such as http://127.0.0.1:8000/metrics=ready_count, got "{text}"'
+            raise PlanError(words, field="metrics", flag="--metrics")
+        pages.append((url, tuple(names.split(","))))
+    return Observed(postfix_queue=queue, exim_spool=exim_spool, cgroup=cgroup, pid_file=pid_file, metrics=tuple(pages))
+
+
+def _observe(what: "Observed", write: str, every_ns: int, for_ns: int | None) -> ExitCode:
+    from trafficgen.server.agent import Observer, observe
+
+    file = sys.stdout if write == "-" else Path(write).open("w", encoding="ascii")  # noqa: SIM115  (closed below)
+    over = threading.Event()
+
+    def put(line: str) -> None:
+        file.write(line + "\n")
+        file.flush()  # whoever reads it, or a machine that is killed, has all but what is being seen
+
+    try:
+        observe(Observer(what.samplers()), put, every_ns=every_ns, for_ns=for_ns, wait=over.wait)
+    except KeyboardInterrupt:
+        click.echo(f"samples are in {write}", err=True)
+    finally:
+        if file is not sys.stdout:
+            file.close()
+    return ExitCode.DONE
+
+
+def _attach(results_path: Path, samples_path: Path, output: Path | None) -> ExitCode:
+    from trafficgen.host.output import Output
+    from trafficgen.measure.observed import on_the_runs_clock, read_recording
+    from trafficgen.measure.results import read_results
+
+    results, recording = read_results(results_path), read_recording(samples_path)
+    if results.run.clock is None:
+        raise ResultsError(f'expected results that say when the run began, "{results_path}" has no clock')
+    samples = on_the_runs_clock(recording, results.run.clock, str(samples_path))
+    if not any(0 <= at <= results.run.duration_s for at in samples.at_s):
+        raise ResultsError(f'no sample of "{samples_path}" is of the time of the run in "{results_path}"')
+    Output(output or results_path, "--output").write(replace(results, server=samples).to_json())
+    return ExitCode.DONE
+
+
+def _duration(text: str, flag: str) -> int:
+    from trafficgen.units import parse_duration
+
+    try:
+        found = parse_duration(text)
+    except ValueError as error:
+        raise PlanError(str(error), field=flag[2:], flag=flag) from error
+    if not found:
+        raise PlanError("expected a time above zero", field=flag[2:], flag=flag)
+    return found

@@ -1,0 +1,154 @@
+"""The findings of a check: sections for people, JSON, JUnit XML, one HTML page, the one line that Nagios reads.
+
+Takes     findings, what was checked and from where
+Gives     failures first everywhere; transcripts with those that did not pass
+Not here  finding them (check)
+"""
+
+import html
+import json
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from mboxgen.enums import table_of
+from trafficgen.printable import printable
+from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.report.tables import write_xml
+from trafficgen.verdict.findings import Finding, Outcome
+
+_ORDER: Final = (Outcome.FAIL, Outcome.WARN, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.SKIPPED)
+_TONES: Final = table_of(
+    Outcome,
+    {
+        Outcome.FAIL: Tone.BAD,
+        Outcome.WARN: Tone.PLAIN,
+        Outcome.INCONCLUSIVE: Tone.PLAIN,
+        Outcome.PASS: Tone.GOOD,
+        Outcome.SKIPPED: Tone.PLAIN,
+    },
+)
+_NAGIOS: Final = table_of(
+    Outcome,
+    {
+        Outcome.PASS: ("OK", 0),
+        Outcome.WARN: ("WARNING", 1),
+        Outcome.FAIL: ("CRITICAL", 2),
+        Outcome.INCONCLUSIVE: ("UNKNOWN", 3),
+        Outcome.SKIPPED: ("UNKNOWN", 3),
+    },
+)
+_TOLD: Final = _ORDER[:3]
+"""What is shown with what was expected and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`server`: as it was typed; `vantage`: from where it was seen; `seconds`: how long all of it took."""
+
+    server: str
+    vantage: str
+    started_at: str
+    seconds: float
+    findings: tuple[Finding, ...]
+
+    @property
+    def ordered(self) -> list[Finding]:
+        """Failures first; within an outcome in the order of the walk."""
+        return sorted(self.findings, key=lambda finding: _ORDER.index(finding.outcome))
+
+    def count(self, outcome: Outcome) -> int:
+        """How many ended so."""
+        return sum(finding.outcome is outcome for finding in self.findings)
+
+    @property
+    def summary(self) -> str:
+        """All counts, in one line."""
+        return ", ".join(f"{self.count(outcome)} {outcome.value}" for outcome in _ORDER)
+
+
+def to_sections(checked: Checked, *, transcripts: bool) -> list[Section]:
+    """A table of all, then what did not pass with what to do about it."""
+    rows = tuple(
+        Row((finding.outcome.value, finding.id, finding.service, finding.found), _TONES[finding.outcome])
+        for finding in checked.ordered
+    )
+    notes = (f"{checked.summary}; seen {checked.vantage}",)
+    shown = [Section(f"check of {checked.server}", "llll", rows, notes=notes)]
+    for finding in checked.ordered:
+        if finding.outcome in _TOLD:
+            lines = [f"found: {finding.found}", f"expected: {finding.expected} ({finding.source})"]
+            lines += [f"try: {finding.advice}"] if finding.advice else []
+            lines += list(finding.transcript) if transcripts else []
+            title = f"{finding.outcome.value}: {finding.id} ({finding.service})"
+            shown.append(Section(title, "l", (), notes=tuple(lines)))
+    return shown
+
+
+def to_json(checked: Checked) -> str:
+    """Every finding with its transcript."""
+    plain = asdict(checked)
+    plain["findings"] = [{**asdict(one), "outcome": one.outcome.value} for one in checked.ordered]
+    plain["counts"] = {outcome.value: checked.count(outcome) for outcome in Outcome}
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_junit(checked: Checked) -> str:
+    """A test case a finding; what is inconclusive or was skipped counts as skipped."""
+    root = ET.Element("testsuites", name="traffic-gen")
+    skipped = checked.count(Outcome.SKIPPED) + checked.count(Outcome.INCONCLUSIVE)
+    suite = ET.SubElement(
+        root, "testsuite", name=f"check of {checked.server}", timestamp=checked.started_at,
+        time=f"{checked.seconds:.3f}", tests=str(len(checked.findings)), failures=str(checked.count(Outcome.FAIL)),
+        errors="0", skipped=str(skipped),
+    )  # fmt: skip
+    for finding in checked.findings:
+        case = ET.SubElement(suite, "testcase", classname=f"traffic-gen.{finding.service}", name=finding.id, time="0")
+        words = f"{finding.found}; expected {finding.expected} ({finding.source})"
+        if finding.outcome is Outcome.FAIL:
+            ET.SubElement(case, "failure", message=words).text = "\n".join([finding.advice, *finding.transcript])
+        elif finding.outcome in (Outcome.SKIPPED, Outcome.INCONCLUSIVE):
+            ET.SubElement(case, "skipped", message=finding.found)
+        elif finding.outcome is Outcome.WARN:
+            ET.SubElement(case, "system-out").text = f"warning: {words}"
+    return write_xml(root)
+
+
+def to_nagios(checked: Checked) -> tuple[str, int]:
+    """The line, and the exit code of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    worst = next((one for one in checked.ordered if one.outcome not in (Outcome.INCONCLUSIVE, Outcome.SKIPPED)), None)
+    state, code = _NAGIOS[worst.outcome if worst is not None else Outcome.INCONCLUSIVE]
+    words = f"{worst.id}: {worst.found}; {checked.summary}" if worst is not None and code else checked.summary
+    # A bar would begin the performance data.
+    line = printable(words).replace("|", "/")
+    return f"MAIL {state} - {line}|time={checked.seconds:.3f}s;;;0.000 failed={checked.count(Outcome.FAIL)};;;0", code
+
+
+def to_html(checked: Checked) -> str:
+    """One page that opens offline, in the style of the page of a run."""
+    style = files("trafficgen.report").joinpath("page").joinpath("page.css").read_text(encoding="utf-8")
+    rows = "".join(_row(finding) for finding in checked.ordered)
+    title = html.escape(f"Check of {checked.server}")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}'
+        "td { vertical-align: top; white-space: normal; text-align: left } th { text-align: left } "
+        "pre { font-size: .8rem; white-space: pre-wrap }</style></head><body>"
+        f"<header><h1>{title}</h1></header><p>{html.escape(checked.summary)}; {html.escape(checked.started_at)}, "
+        f"{checked.seconds:.1f} s; seen {html.escape(checked.vantage)}</p>"
+        '<div class="table"><table><thead><tr><th>outcome</th><th>case</th><th>service</th><th>found</th>'
+        f"<th>expected, and what to do</th></tr></thead><tbody>{rows}</tbody></table></div></body></html>\n"
+    )
+
+
+def _row(finding: Finding) -> str:
+    meant = _TONES[finding.outcome]
+    tone = "" if meant is Tone.PLAIN else meant.name.lower()
+    said = html.escape("\n".join(map(printable, finding.transcript)))
+    transcript = f"<details><summary>what was said</summary><pre>{said}</pre></details>" if said else ""
+    advice = f"<br>{html.escape(finding.advice)}" if finding.advice else ""
+    cells = (finding.outcome.value, finding.id, finding.service)
+    named = f'<td class="{tone}">' + "</td><td>".join(map(html.escape, cells)) + "</td>"
+    expected = f"{html.escape(finding.expected)} <small>({html.escape(finding.source)})</small>{advice}"
+    return f"<tr>{named}<td>{html.escape(printable(finding.found))}{transcript}</td><td>{expected}</td></tr>"

@@ -1,0 +1,110 @@
+"""What an observer saw of the server, in a table and one sentence.
+
+Takes     `Results` with `server`
+Gives     a section: the sentence of what it was short of, the drain, the most telling series with mean and highest
+Not here  finding it out (measure.bottleneck)
+"""
+
+from typing import Final
+
+from mboxgen.enums import table_of
+from trafficgen.clock import NS_PER_S
+from trafficgen.measure.bottleneck import Drain, Finding, Shortage, drain, find
+from trafficgen.measure.observed import ServerSamples, silent_until
+from trafficgen.measure.results import Results
+from trafficgen.report.sections import Row, Section
+from trafficgen.units import format_duration
+
+_SHOWN: Final = (
+    "queue.depth", "queue.incoming", "queue.active", "queue.deferred", "queue.oldest",
+    "host.cpu_busy", "host.cpu_pressure", "host.io_pressure", "host.memory_pressure", "host.cpu_steal",
+    "host.running", "host.blocked", "host.listen_overflows",
+    "server.cpu", "server.written", "server.faults", "server.processes",
+)  # fmt: skip
+_DISK_PARTS: Final = ("flushes", "await", "busy", "in_flight")
+_SHARES: Final = (
+    "_pressure",
+    "_pressure_full",
+    ".busy",
+    "cpu_user",
+    "cpu_system",
+    "cpu_iowait",
+    "cpu_steal",
+    "cpu_busy",
+)
+_DURATIONS: Final = ("queue.oldest", "queue.age_p50", "queue.age_p99")
+
+_WORDS: Final = table_of(
+    Shortage,
+    {
+        Shortage.CPU: "the server was short of CPU",
+        Shortage.MEMORY: "the server was short of memory",
+        Shortage.DISK: "the server was short of its disk",
+        Shortage.CONNECTIONS: "the server refused connections: its listen queue was full (backlog, somaxconn)",
+        Shortage.SLOTS: "the server was short of delivery slots, or its next hop was slow: the active queue grew",
+        Shortage.QUEUE_MANAGER: "the queue manager did not keep up: the incoming queue grew",
+        Shortage.NOTHING: "the server was short of nothing that was looked at",
+        Shortage.UNKNOWN: "what the server was short of cannot be known: neither CPU nor queues were seen",
+    },
+)
+
+
+def server_section(results: Results) -> Section:
+    """Empty without an observer."""
+    samples = results.server
+    if samples is None:
+        return Section("", "lrr", ())
+    to_s = results.run.duration_s
+    rows = [row for name in _names(samples) if (row := _row(samples, name, to_s))]
+    drained = drain(samples, to_s)
+    notes = [sentence(find(samples, 0.0, to_s)), *([_drain(drained)] if drained else []), _source(samples)]
+    notes += [f"nothing was seen from {gap.from_s:.0f} s to {gap.to_s:.0f} s" for gap in silent_until(samples, to_s)]
+    if samples.missing:
+        notes.append(f"could not be looked at: {', '.join(samples.missing)}")
+    return Section("server", "lrr", tuple(rows), ("mean", "highest"), tuple(notes))
+
+
+def sentence(finding: Finding) -> str:
+    """What the server was short of, and the numbers that say so."""
+    words = _WORDS[finding.shortage]
+    numbers = ", ".join(f"{name} {in_words(name, value)}" for name, value in finding.numbers.items())
+    return f"{words} ({numbers})" if numbers else words
+
+
+def in_words(name: str, value: float) -> str:
+    """A value of a series, with its unit."""
+    if name.endswith(_SHARES):
+        return f"{value:.1%}"
+    if name in _DURATIONS or name.endswith(".await"):
+        return format_duration(value * NS_PER_S)
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
+
+
+def _names(samples: ServerSamples) -> list[str]:
+    disks = sorted({name.split(".")[1] for name in samples.series if name.startswith("disk.")})
+    of_disks = [f"disk.{disk}.{part}" for disk in disks for part in _DISK_PARTS]
+    metrics = [name for name in samples.series if name.startswith("metric.")]
+    return [name for name in (*_SHOWN, *of_disks, *metrics) if name in samples.series]
+
+
+def _row(samples: ServerSamples, name: str, to_s: float) -> Row | None:
+    values = samples.within(name, 0.0, to_s)
+    if not values or not max(values):
+        return None
+    return Row((name, in_words(name, sum(values) / len(values)), in_words(name, max(values))))
+
+
+def _drain(found: Drain) -> str:
+    begin = f"queue: {found.before:,.0f} before, {found.at_end_of_sending:,.0f} when the sending ended"
+    rate = f" at {found.per_s:,.0f}/s" if found.per_s else ""
+    if found.took_s is None:
+        return f"{begin}, {found.left:,.0f} when the observer ended{rate}"
+    return f"{begin}, back after {format_duration(found.took_s * NS_PER_S)}{rate}"
+
+
+def _source(samples: ServerSamples) -> str:
+    clock = {
+        "same": "on the run's own clock",
+        "time of day": "by the time of day of two machines, whose difference nobody knows",
+    }[samples.clock]
+    return f"seen by {samples.source} every {samples.every_s:g} s for {samples.cost_share:.2%} of a core, {clock}"

@@ -1,0 +1,46 @@
+"""What a check of a server's set-up found: one finding for each thing that was looked at.
+
+Gives     `Finding`, and the exit code of many: 99 when one failed, 120 when nothing could be told
+Not here  what is looked at (check), findings in words and pages (report.checked)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from trafficgen.errors import ExitCode
+
+
+class Outcome(Enum):
+    """`INCONCLUSIVE`: the server did not let it be told, as one that slows scanners down. `SKIPPED`: not asked for, or
+    there is nothing to look at."""
+
+    PASS = "pass"  # noqa: S105
+    WARN = "warn"
+    FAIL = "fail"
+    SKIPPED = "skipped"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`id` stays the same from version to version. `transcript`: what was said, C: by us, S: by the server."""
+
+    id: str
+    service: str
+    outcome: Outcome
+    expected: str
+    found: str
+    advice: str = ""
+    source: str = ""
+    transcript: tuple[str, ...] = ()
+
+
+def exit_code(findings: Sequence[Finding]) -> ExitCode:
+    """What a command ends with that found this."""
+    outcomes = {finding.outcome for finding in findings}
+    if Outcome.FAIL in outcomes:
+        return ExitCode.VERDICT_FAILED
+    if not outcomes & {Outcome.PASS, Outcome.WARN}:
+        return ExitCode.INCONCLUSIVE
+    return ExitCode.DONE
