@@ -113,7 +113,7 @@ def test_of_a_lost_worker_only_what_has_no_outcome_yet_is_in_doubt(
     assert (found.snapshot.accepted, found.snapshot.in_doubt) == (known, in_doubt)
     assert (found.planned, found.not_started, found.differences) == (100, 50, [])
     assert found.in_doubt.tolist() == list(range(50))
-    assert (found.lost_workers, found.ended_workers) == ([0], [])
+    assert (found.lost_workers, found.ended_workers) == ({0: ""}, [])
 
 
 def test_workers_have_as_many_slots_together_as_sessions_were_asked_for() -> None:

@@ -24,7 +24,7 @@ from trafficgen import (
     Workload,
     parse_target,
 )
-from trafficgen.plan import parse_listen
+from trafficgen.plan import Dialect, Security, Target, parse_listen
 from trafficgen.units import format_duration, parse_duration, parse_rate
 
 S = 1_000_000_000
@@ -186,8 +186,10 @@ def test_anything_else_is_no_target(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("lmtp:unix:/run/lmtp", "LMTP is not there yet: mail goes by SMTP"),
-        ("LMTP://127.0.0.1:24", "LMTP is not there yet"),
+        ("lmtp:127.0.0.1:24", "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"),
+        ("LMTP://127.0.0.1:24", "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"),
+        ("lmtp://unix:/run/lmtp", "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"),
+        ("lmtps://127.0.0.1", "LMTP over TLS is not there yet"),
         ("http://127.0.0.1:8000/api/inject/v1", "injection by HTTP is not there yet"),
         ("inet:127.0.0.1:25", 'write it without "inet:"'),
         ("inet:25", 'write it without "inet:"'),
@@ -208,6 +210,33 @@ def test_what_has_another_shape_is_refused_with_what_to_write(text: str, advice:
         parse_target(text, "sink", "--sink-api")
     assert advice in refused.value.text
     assert (refused.value.field, refused.value.flag) == ("sink", "--sink-api")
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("lmtp://store.test", TcpTarget("store.test", 24, Dialect.LMTP)),
+        ("lmtp://127.0.0.1:2424", TcpTarget("127.0.0.1", 2424, Dialect.LMTP)),
+        ("lmtp://[::1]:24", TcpTarget("::1", 24, Dialect.LMTP)),
+        ("lmtp:unix:/run/dovecot/lmtp", UnixTarget("/run/dovecot/lmtp", Dialect.LMTP)),
+    ],
+)
+def test_a_target_of_lmtp_says_so(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+    assert parse_target(str(target)) == target
+    with pytest.raises(PlanError):
+        parse_listen(text)
+
+
+@pytest.mark.parametrize("text", ["lmtp://127.0.0.1:25", "lmtp://"])
+def test_lmtp_has_a_port_of_its_own_and_a_host(text: str) -> None:
+    with pytest.raises(PlanError):
+        parse_target(text)
+
+
+def test_lmtp_goes_over_plain_sessions() -> None:
+    with pytest.raises(PlanError, match="leave --starttls and --tls away"):
+        Plan(target=parse_target("lmtp://127.0.0.1"), max_messages=1, session=SessionPlan(security=Security.STARTTLS))
 
 
 @given(st.one_of(st.text(max_size=30), st.text("[]:./%@ax1\0\n-", max_size=12)))

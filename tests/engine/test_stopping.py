@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -27,6 +28,8 @@ from trafficgen import (
 )
 from trafficgen.engine import control, supervisor
 from trafficgen.engine.supervisor import Supervisor
+from trafficgen.engine.worker_pool import WorkerPool
+from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import StoppedBy
 
 
@@ -225,3 +228,30 @@ def test_a_bug_in_a_callback_ends_the_worker_instead_of_the_run_waiting_for_ever
         results = send(server.port, messages=10)
     assert results.generator.lost_workers == (0,)
     assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
+    assert not results.valid
+    (lost,) = [caveat.text for caveat in results.caveats if caveat.kind is CaveatKind.WORKER_LOST]
+    assert re.fullmatch(r"the measurement is not valid: worker 0 died before the end \(\w+Error: .+\)", lost)
+
+
+def test_what_a_worker_could_not_do_in_mid_run_is_said_with_the_results(holds: type[Holds]) -> None:
+    def say_and_die(pool: WorkerPool) -> None:
+        (worker,) = pool.workers
+        pool._inbox._words.put((worker, SetupError("the disk is gone")))
+        worker.child.process.kill()
+
+    pools: list[WorkerPool] = []
+    start = WorkerPool.start
+
+    def progress(now: Progress) -> None:
+        if pools:
+            assert holds.holding.acquire(timeout=PATIENCE_S)
+            say_and_die(pools.pop())
+            holds.release.set()
+
+    with pytest.MonkeyPatch.context() as patch, scripted(holds) as server:
+        patch.setattr(WorkerPool, "start", lambda self, configs: pools.append(self) or start(self, configs))
+        results = send(server.port, messages=10, progress=progress)
+    (lost,) = [caveat.text for caveat in results.caveats if caveat.kind is CaveatKind.WORKER_LOST]
+    assert lost == "the measurement is not valid: worker 0 died before the end (the disk is gone)"
+    assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
+    assert counts(results).in_doubt >= 1

@@ -200,10 +200,12 @@ def test_a_rate_within_one_percent_and_chance_is_not_missed(started: int, wanted
 
 
 def test_lost_workers_come_first() -> None:
-    kinds = [caveat.kind for caveat in assess(run_of(worker(0, 99)), lost_workers=(1, 2))]
+    kinds = [caveat.kind for caveat in assess(run_of(worker(0, 99)), lost_workers={1: "", 2: ""})]
     assert kinds == [CaveatKind.WORKER_LOST, CaveatKind.WORKER_CPU]
-    (lost,) = assess(run_of(worker(0, 9)), lost_workers=(1,))
+    (lost,) = assess(run_of(worker(0, 9)), lost_workers={1: ""})
     assert lost.text == "the measurement is not valid: worker 1 died before the end"
+    (lost,) = assess(run_of(worker(0, 9)), lost_workers={0: "no memory", 1: "", 2: "no memory"})
+    assert lost.text == "the measurement is not valid: workers 0, 1, 2 died before the end (no memory)"
 
 
 def test_start_rate_counts_intervals_between_starts() -> None:

@@ -11,10 +11,11 @@ from zlib import crc32
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.dots import DotReader, stuff
+from trafficgen.protocol.smtp.dots import DotReader
 from trafficgen.protocol.smtp.interfaces import SessionOptions, Work
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.workload.bodies import stuffed as stuff
 
 RUN_ID = "9f3a6c1e02b4d857"
 FIELDS = ("number", "outcome", "domain", "due", "start", "ready", "sent", "end", "octets")
@@ -69,6 +70,9 @@ class Notebook:
         self.texts: dict[tuple[Phase, int, str], str] = {}
         self.failures: list[tuple[Phase, str, str]] = []
         self.partial: dict[int, int] = {}
+        """Messages that only some of their recipients took: number to those."""
+        self.recipients: dict[int, tuple[int, ...]] = {}
+        """Messages whose recipients did not all end alike: number to recipients by outcome."""
         self.troubles: list[str] = []
 
     def phase(self, phase: Phase, elapsed_ns: int) -> None:
@@ -81,8 +85,10 @@ class Notebook:
     def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
         self.failures.append((phase, reason, example))
 
-    def partly_accepted(self, number: int, recipients: int) -> None:
-        self.partial[number] = recipients
+    def recipients_differ(self, number: int, outcome: Outcome, recipients: tuple[int, ...]) -> None:
+        self.recipients[number] = recipients
+        if outcome is Outcome.ACCEPTED:
+            self.partial[number] = recipients[Outcome.ACCEPTED]
 
     def trouble(self, words: str) -> None:
         self.troubles.append(words)
@@ -139,6 +145,8 @@ class Opinions:
     eight_bit: bool = False
     chunking: bool = False
     """RFC 3030: what it answers to DATA or to the end of data, it answers to BDAT."""
+    lmtp: bool = False
+    """RFC 2033: LHLO, and an answer to the end of data ("END", number, index) for each recipient it accepted."""
 
 
 class OpinionatedServer:
@@ -159,6 +167,9 @@ class OpinionatedServer:
         self.chunks: list[tuple[int, bytes]] = []
         self._number = -1
         self._asked = self._granted = 0
+        self._granted_to: list[int] = []
+        self.delivered: set[tuple[int, int]] = set()
+        """LMTP: message number and index of the recipient."""
 
     def greeting(self) -> bytes:
         return self._say("BANNER", 220, "server.test ESMTP")
@@ -184,7 +195,10 @@ class OpinionatedServer:
             chunk, self._rest, self._chunk = self._rest[: self._chunk], self._rest[self._chunk :], None
             self.chunks.append((self._number, chunk))
             opinion = self.opinions.answers.get(("DATA", self._number, 0))
-            return self._say("DATA", opinion, "") if opinion and self._granted else self._end_of_data()
+            if not opinion or not self._granted:
+                return self._end_of_data()
+            each = self._granted if self.opinions.lmtp else 1
+            return b"".join(self._say("DATA", opinion, "") for _ in range(each))
         line, newline, rest = self._rest.partition(b"\r\n")
         if not newline:
             return None
@@ -194,7 +208,7 @@ class OpinionatedServer:
 
     def _command(self, line: bytes) -> bytes:
         match line[:4]:
-            case b"EHLO" if self.opinions.knows_ehlo:
+            case b"LHLO" | b"EHLO" if self.opinions.knows_ehlo and (line[:1] == b"L") == self.opinions.lmtp:
                 self._number, self._asked, self._granted = -1, 0, 0  # RFC 5321 section 4.1.4
                 return self._ehlo()
             case b"HELO":
@@ -204,11 +218,14 @@ class OpinionatedServer:
             case b"MAIL":
                 self._number = int(line.partition(b"<")[2].partition(b"@")[0])
                 self._asked = self._granted = 0
+                self._granted_to = []
                 reply = self._say("MAIL", 250, "2.1.0 ok")
                 self._number = self._number if reply[:1] == b"2" else -1
                 return reply
             case b"RCPT" if self._number >= 0:
                 reply = self._say("RCPT", 250, "2.1.5 ok", self._asked)
+                if reply[:1] == b"2":
+                    self._granted_to.append(self._asked)
                 self._asked += 1
                 self._granted += reply[:1] == b"2"
                 return reply
@@ -242,10 +259,23 @@ class OpinionatedServer:
         self._number, self._asked, self._granted = -1, 0, 0
         if not granted:
             return self._say("EMPTY", 554, "5.5.1 no valid recipients")
+        if self.opinions.lmtp:
+            return self._end_for_each(number)
         reply = self._say("END", 250, "2.0.0 taken" + queue_id, number=number)
         if reply[:1] == b"2":
             self.taken.append((number, granted))
         return reply
+
+    def _end_for_each(self, number: int) -> bytes:
+        replies = b""
+        for index in self._granted_to:
+            reply = self._say("END", 250, "2.0.0 taken", index, number=number)
+            replies += reply
+            if reply[:1] == b"2":
+                self.delivered.add((number, index))
+            if self.hung_up:
+                break
+        return replies
 
     def _say(self, word: str, code: int, text: str, index: int = 0, number: int | None = None) -> bytes:
         opinion = self.opinions.answers.get((word, self._number if number is None else number, index))

@@ -112,8 +112,9 @@ def _group(title: str) -> Callable[..., None]:
 def _add_target() -> None:
     add = _group("Target")
     add("--target", metavar="HOST[:PORT]", help="""
-        Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. Without it, mail goes to a
-        sink that is started for the run, and the summary proves that every message arrived.""")
+        Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. lmtp://HOST[:PORT] or
+        lmtp:unix:/path speaks LMTP, port 24 if none is given. Without it, mail goes to a sink that is started for the
+        run, and the summary proves that every message arrived.""")
     add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
         yours.""")

@@ -134,7 +134,10 @@ def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_a
     return verify(
         accepted,
         in_doubt,
-        Got(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields)),
+        Got(
+            **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields},
+            intact=np.concatenate([part.damaged if part.intact is None else part.intact for part in parts]),
+        ),
         one_clock=one_clock,
         late_after_ns=late_after_ns,
     )

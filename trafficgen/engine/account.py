@@ -7,7 +7,7 @@ Gives     everything to the recorder; the words of the first refusal or failure 
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,10 +18,6 @@ from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.steps import STEPS, TIMED
 from trafficgen.workload import Messages
-
-if TYPE_CHECKING:
-    from array import array
-
 
 PHASES: Final = PhaseTable({phase.value: step.words for phase, step in STEPS.items()}, tuple(TIMED))
 """What the recorders and results of a run that sends mail are given."""
@@ -35,7 +31,10 @@ class WorkerAccount:
         self.phase = recorder.phase
         self.failure = recorder.failure
         self.partial: dict[int, int] = {}
-        """Messages accepted for some of their recipients only: number to recipients."""
+        """Messages that some of their recipients refused: number to recipients that have it, or may have it."""
+        self.differences = np.zeros(len(Outcome), np.int64)
+        """By outcome, how many recipients more ended so than messages and their numbers of recipients say."""
+        self.partly_accepted = 0
         self._recorder = recorder
         self._replies: dict[tuple[Phase, int, str], list[int | str]] = {}  # count and text since the last tally
         self._on_trouble = on_trouble
@@ -54,8 +53,12 @@ class WorkerAccount:
             self._recorder.reply(*kind, str(text), int(count))
         self._replies.clear()
 
-    def partly_accepted(self, number: int, recipients: int) -> None:
-        self.partial[number] = recipients
+    def recipients_differ(self, number: int, outcome: Outcome, recipients: tuple[int, ...]) -> None:
+        if outcome in (Outcome.ACCEPTED, Outcome.IN_DOUBT):
+            self.partial[number] = recipients[Outcome.ACCEPTED] + recipients[Outcome.IN_DOUBT]
+        self.partly_accepted += outcome is Outcome.ACCEPTED
+        self.differences += recipients
+        self.differences[outcome] -= sum(recipients)
 
     def trouble(self, words: str) -> None:
         if not self._quiet:
@@ -63,12 +66,14 @@ class WorkerAccount:
             self._on_trouble(words)
 
 
-class RecipientCounts:
-    """Recipients by domain. The recorder's rows know the first one's domain only."""
+class RecipientTally:
+    """Recipients by domain and by outcome. The recorder's rows know the first one's domain only."""
 
-    def __init__(self, messages: Messages, rows: "array[int]") -> None:
+    def __init__(self, messages: Messages, account: WorkerAccount) -> None:
         self._messages = messages
-        self._rows = rows
+        self._account = account
+        self._rows = account.rows
+        self._outcomes = np.zeros(len(Outcome), np.int64)
         self._started = np.zeros(len(messages.domains), np.int64)
         self._accepted = np.zeros(len(messages.domains), np.int64)
         self._counted = 0  # of the numbers in the rows that wait
@@ -78,7 +83,9 @@ class RecipientCounts:
         rows = np.array(self._rows[self._counted :], np.int64).reshape(-1, COLUMNS)
         self._counted = len(self._rows)
         owners, domains = self._messages.recipient_domains(rows[:, 0])
-        accepted = rows[owners, 1] == Outcome.ACCEPTED
+        outcomes = rows[owners, 1]
+        accepted = outcomes == Outcome.ACCEPTED
+        self._outcomes += np.bincount(outcomes, minlength=self._outcomes.size)
         self._started += np.bincount(domains, minlength=self._started.size)
         self._accepted += np.bincount(domains[accepted], minlength=self._accepted.size)
 
@@ -87,5 +94,12 @@ class RecipientCounts:
         self._counted = min(self._counted, len(self._rows))
 
     def in_place(self, snapshot: Snapshot) -> Snapshot:
-        """`snapshot` with recipients by domain where it has messages."""
-        return replace(snapshot, domains_started=self._started.copy(), domains_accepted=self._accepted.copy())
+        """`snapshot` with recipients by domain where it has messages, and by outcome."""
+        account = self._account
+        return replace(
+            snapshot,
+            domains_started=self._started.copy(),
+            domains_accepted=self._accepted.copy(),
+            recipients=tuple((self._outcomes + account.differences).tolist()),
+            partly_accepted=account.partly_accepted,
+        )

@@ -6,7 +6,7 @@ worker: WorkerProgress, FirstError…
                          supervisor: TakeTurn…          (runs that take turns with another one)
 worker: TurnTaken…
                          supervisor: Stop               (deadline, interruption, first error)
-worker: WorkerFinished
+worker: WorkerFinished | LastWords
 """
 
 from dataclasses import dataclass
@@ -142,3 +142,13 @@ class WorkerFinished:
     in_doubt: NDArray[np.int64]
     partial: dict[int, int]
     begins: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """The worker ends for a bug of ours, whose traceback it writes to stderr."""
+
+    words: str
+
+    def __str__(self) -> str:
+        return self.words

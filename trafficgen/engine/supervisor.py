@@ -11,7 +11,6 @@ Limits    a worker that has not ended `_PATIENCE_NS` after the grace period, or 
 Counts    twice, and says where the two differ: what was granted and handed to sessions, and what has an outcome
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -34,7 +33,6 @@ _LEAD_NS: Final = 20 * NS_PER_MS
 """Between the order to begin and an open-model run's time zero, so that all workers have read it. In the closed loop a
 worker starts at once, and time zero must lie before its first start."""
 
-_log: Final = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.1
 _TURN_S: Final = 0.02
@@ -55,7 +53,8 @@ class RunAccount:
     """The whole run. Numbers are message numbers; `partial`: recipients of messages that some of theirs refused.
 
     `not_started`: messages that were planned and that no session began; without a number planned, those that sessions
-    got and gave back. `lost_workers` died, `ended_workers` had to be ended; what they had begun is in doubt.
+    got and gave back. `lost_workers` died, each with its last words or "";
+    `ended_workers` had to be ended; what they had begun is in doubt.
     `differences`: where two counts of the same do not agree, each in a sentence with both numbers. `begins`: two rows,
     numbers and when they began, if the plan asks for that.
     """
@@ -64,7 +63,7 @@ class RunAccount:
     planned: int
     not_started: int
     stopped_by: StoppedBy
-    lost_workers: list[int]
+    lost_workers: dict[int, str]
     ended_workers: list[int]
     differences: list[str]
     accepted: NDArray[np.int64]
@@ -226,10 +225,8 @@ class Supervisor:
                 worker.ready = True
             case control.SetupFailed():
                 raise word.error
-            case TrafficgenError():  # the last word of a process that could not go on
-                if self._began_ns is None:
-                    raise word
-                _log.warning("worker %d cannot go on: %s", worker.index, word)
+            case TrafficgenError() if self._began_ns is None:
+                raise word
             case control.RangeBegun():
                 worker.begun += 1
                 self._assign(worker)
@@ -305,7 +302,7 @@ class Supervisor:
             planned=not_started + snapshot.started,
             not_started=not_started,
             stopped_by=self._stopped_by or StoppedBy.FINISHED,
-            lost_workers=[worker.index for worker in workers if worker.lost and not worker.ended],
+            lost_workers={worker.index: worker.last_words for worker in workers if worker.lost and not worker.ended},
             ended_workers=[worker.index for worker in workers if worker.ended],
             differences=list(self._differences),
             accepted=accepted,

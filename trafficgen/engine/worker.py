@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import uvloop
 
+from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.account import PHASES, RecipientCounts, WorkerAccount
+from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
@@ -29,10 +30,12 @@ from trafficgen.host.memory import give_back
 from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.plan import Pipelining
+from trafficgen.outcomes import Phase
+from trafficgen.plan import Dialect, Pipelining
 from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.workload import Messages
 
+_HELLO: Final = table_of(Dialect, {Dialect.SMTP: Phase.EHLO, Dialect.LMTP: Phase.LHLO})
 _FOLD_NS: Final = 50 * NS_PER_MS
 _PROGRESS_NS: Final = 250 * NS_PER_MS
 _GOODBYE_NS: Final = NS_PER_S
@@ -77,6 +80,7 @@ class _SendingWorker:
         self._tell(control.Ready())
         await self._finished.wait()
         if self._bug is not None:
+            self._tell(control.LastWords(f"{type(self._bug).__name__}: {self._bug}"))
             raise self._bug
 
     def _tell(self, word: object) -> None:
@@ -131,7 +135,7 @@ class _SendingWorker:
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
-        self._recipients = RecipientCounts(self._messages, self._recorder.rows) if several else None
+        self._recipients = RecipientTally(self._messages, self._account) if several else None
         self._source: ClosedSource | OpenSource
         if resolved.schedule is None:
             self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
@@ -149,6 +153,7 @@ class _SendingWorker:
                 max_messages=plan.session.max_messages,
                 pipelining=plan.session.pipelining is Pipelining.AUTO,
                 chunks=plan.session.chunks,
+                hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
             ),
             on_free=self._on_free,
             on_closed=self._on_closed,

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from trafficgen.clock import now_ns
 from trafficgen.engine import control
+from trafficgen.errors import TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.pipes import END, Inbox, Outbox
 from trafficgen.host.processes import Child
@@ -35,6 +36,7 @@ class WorkerHandle:
     lost_ns: int | None = None  # when its pipe broke, or when it was ended
     silent_ns: int = 0  # since its last word
     ended: bool = False  # by us, as it did not end by itself
+    last_words: str = ""  # of one that could not go on
 
     @property
     def lost(self) -> bool:
@@ -96,6 +98,8 @@ class WorkerPool:
                 worker.child.process.join(1.0)
             elif isinstance(word, control.WorkerFinished):
                 worker.finished = word
+            elif isinstance(word, (control.LastWords, TrafficgenError)):  # of a process that cannot go on
+                worker.last_words = str(word)
             heard.append((worker, None if word is END else word))
         return heard
 

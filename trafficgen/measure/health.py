@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
+from types import MappingProxyType
 from typing import Final
 
 from mboxgen.enums import table_of
@@ -140,13 +141,14 @@ def assess(
     snapshot: Snapshot,
     *,
     wanted_per_s: float | None = None,
-    lost_workers: Sequence[int] = (),
+    lost_workers: Mapping[int, str] = MappingProxyType({}),
     dropped_arrivals: int = 0,
     stolen_share: float = 0.0,
     ceiling_share: float | None = None,
 ) -> tuple[Caveat, ...]:
     """What is to be said about the run that `snapshot` closes; nothing when it is sound.
 
+    `lost_workers`: numbers of workers that died, with their last words.
     `wanted_per_s`: the rate the plan asked for over the whole run; None in the closed loop or with stages.
     `dropped_arrivals`: messages that were due and that no session ever turned to. `stolen_share`: of the machine's CPU
     time, what its host took. `ceiling_share`: of the rate this machine was found capable of; None: not calibrated.
@@ -197,12 +199,13 @@ def started_per_s(snapshot: Snapshot) -> float:
     return (snapshot.started - 1) * NS_PER_S / span_ns if span_ns > 0 else 0.0
 
 
-def _lost(workers: Sequence[int]) -> str | None:
+def _lost(workers: Mapping[int, str]) -> str | None:
     if not workers:
         return None
-    names = ", ".join(str(worker) for worker in workers)
+    names = ", ".join(map(str, workers))
     what = f"worker {names} died" if len(workers) == 1 else f"workers {names} died"
-    return f"the measurement is not valid: {what} before the end"
+    words = "; ".join(dict.fromkeys(filter(None, workers.values())))
+    return f"the measurement is not valid: {what} before the end" + (f" ({words})" if words else "")
 
 
 def _busiest(workers: Sequence[Worker]) -> str | None:

@@ -23,6 +23,7 @@ from trafficgen.measure.parts import (
     LedgerCounts,
     MessageCounts,
     Rate,
+    RecipientCounts,
     ReplyCount,
 )
 from trafficgen.measure.results import Results, StoppedBy
@@ -80,6 +81,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
         phases={name: words for part in reversed(ordered) for name, words in part.phases.items()},
         commands=_commands(ordered, of_commands, span_s),
         command_histograms=of_commands,
+        recipients=_recipients([part.recipients for part in ordered]),
     )  # fmt: skip
 
 
@@ -136,6 +138,12 @@ def _plan(parts: Sequence[Results]) -> Mapping[str, Any]:
 
 def _stage(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(parts[0]) | {"rate_per_s": sum(part["rate_per_s"] for part in parts)}
+
+
+def _recipients(parts: Sequence[RecipientCounts | None]) -> RecipientCounts | None:
+    """None where messages have one each, which is the same in all parts."""
+    known = [part for part in parts if part is not None]
+    return RecipientCounts(*map(sum, zip(*map(astuple, known), strict=True))) if known else None
 
 
 def _messages(parts: Iterable[MessageCounts]) -> MessageCounts:

@@ -82,6 +82,29 @@ class MessageCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipientCounts:
+    """What became of the recipients of all messages that were started.
+
+    `partly_accepted` counts messages: accepted for some of their recipients, and not for all.
+    """
+
+    started: Count
+    accepted: Count
+    rejected_temporary: Count
+    rejected_permanent: Count
+    failed: Count
+    in_doubt: Count
+    partly_accepted: Count
+
+    @property
+    def add_up(self) -> bool:
+        """Whether every recipient ended as exactly one of these."""
+        return self.started == (
+            self.accepted + self.rejected_temporary + self.rejected_permanent + self.failed + self.in_doubt
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """Accepted messages over the time in which mail was sent, `over_s`: from the first start to the last start or
     the last reply that accepted or rejected a message, and to the end of the time asked for where there was more to
@@ -200,7 +223,8 @@ class LedgerCounts:
     """What the sink has, held against what was accepted.
 
     `expected` accepted messages; `received` of them are in the sink; `missing` are not; `duplicated` came more than
-    once; `corrupted` came with a body whose checksum is wrong.
+    once; `corrupted` came with a body whose checksum is wrong; `mended` as well, but a server may end their header
+    early, since a line of it is no field.
     """
 
     expected: Count
@@ -208,6 +232,7 @@ class LedgerCounts:
     missing: Count
     duplicated: Count
     corrupted: Count
+    mended: Count = 0
 
     @property
     def clean(self) -> bool:

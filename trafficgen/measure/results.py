@@ -8,10 +8,11 @@ Not here  words for people (report), the comparison of two runs
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from trafficgen.clock import NS_PER_S
@@ -34,6 +35,7 @@ from trafficgen.measure.parts import (
     LedgerCounts,
     MessageCounts,
     Rate,
+    RecipientCounts,
     ReplyCount,
     Run,
     ThresholdVerdict,
@@ -114,6 +116,8 @@ class Results:
     """By kind, besides messages handed over."""
     command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of commands that were carried out, without the empty ones."""
+    recipients: RecipientCounts | None = None
+    """Where messages may have several; None where each has one, and in results of 0.1.0."""
     server: ServerSamples | None = None
     """What an observer saw of the server; None without one."""
 
@@ -136,7 +140,7 @@ class Results:
         command: Sequence[str] | None = None,
         ledger: LedgerCounts | None = None,
         delivery: Delivery | None = None,
-        lost_workers: Sequence[int] = (),
+        lost_workers: Mapping[int, str] = MappingProxyType({}),
         caveats: Sequence[Caveat] = (),
         complete: bool = True,
         stolen_share: float = 0.0,
@@ -147,7 +151,8 @@ class Results:
         `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
         `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
-        that died. `caveats`: what only the run itself knows. AccountingError when the equations do not hold.
+        that died, with their last words. `caveats`: what only the run itself knows. AccountingError when the
+        equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
         wanted_per_s = float(plan.load.rate_per_s) if plan.load and not plan.load.stages else None
@@ -204,6 +209,7 @@ class Results:
                 for name in phases.commands
             },
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
+            recipients=_recipients(snapshot),
         )
 
     def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":
@@ -324,6 +330,21 @@ def _used(histograms: Mapping[str, Histogram | None]) -> dict[str, Histogram]:
     return {name: histogram for name, histogram in histograms.items() if histogram and histogram.count}
 
 
+def _recipients(snapshot: Snapshot) -> RecipientCounts | None:
+    if not snapshot.recipients:
+        return None
+    accepted, rejected_temporary, rejected_permanent, failed, in_doubt = snapshot.recipients
+    return RecipientCounts(
+        started=sum(snapshot.recipients),
+        accepted=accepted,
+        rejected_temporary=rejected_temporary,
+        rejected_permanent=rejected_permanent,
+        failed=failed,
+        in_doubt=in_doubt,
+        partly_accepted=snapshot.partly_accepted,
+    )
+
+
 def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCounts:
     return MessageCounts(
         planned=planned,
@@ -373,7 +394,7 @@ def _domains(snapshot: Snapshot, domains: Sequence[tuple[str, float]]) -> dict[s
     }
 
 
-def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Sequence[int]) -> Generator:
+def _generator(snapshot: Snapshot, caveats: Sequence[Caveat], lost_workers: Collection[int]) -> Generator:
     return Generator(
         limited=any(caveat.limits_generator for caveat in caveats),
         sentences=tuple(caveat.text for caveat in caveats if caveat.limits_generator),

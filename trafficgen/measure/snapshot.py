@@ -9,6 +9,7 @@ Not here  what the numbers mean for a reader (results), how they came in (record
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -89,6 +90,10 @@ class Snapshot:
     """Of accepted messages, by domain index; only the first `recorder.MAX_TIMED_DOMAINS` domains are timed."""
     commands: Mapping[str, CommandAccount] = field(default_factory=dict)
     """By kind, all that the protocol has."""
+    recipients: tuple[int, ...] = ()
+    """Recipients by `Outcome`, in the order of its codes; empty where every message has one."""
+    partly_accepted: int = 0
+    """Accepted messages that some of their recipients did not get."""
 
     @classmethod
     def empty(cls, *, open_loop: bool = False) -> "Snapshot":
@@ -184,6 +189,8 @@ class Snapshot:
             workers=tuple(sorted(self.workers + other.workers, key=lambda worker: worker.worker)),
             domain_latencies=_added(self.domain_latencies, other.domain_latencies),
             commands=_added(self.commands, other.commands),
+            recipients=tuple(a + b for a, b in zip_longest(self.recipients, other.recipients, fillvalue=0)),
+            partly_accepted=self.partly_accepted + other.partly_accepted,
         )
 
 

@@ -81,6 +81,10 @@ def check(results: "Results") -> None:
 def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
     """The place, whether all is well there, and what would be."""
     yield from _of_messages("messages", results.messages)
+    if recipients := results.recipients:
+        yield "recipients", recipients.add_up, "recipients do not add up"
+        some = "expected no more than messages.accepted"
+        yield "recipients.partly_accepted", recipients.partly_accepted <= results.messages.accepted, some
     yield from _of_phases(results)
     yield from _of_latencies("", results.latency_ns, results.histograms, tuple(results.phases))
     yield from _of_commands("", results.commands, results.command_histograms)

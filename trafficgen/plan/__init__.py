@@ -11,6 +11,7 @@ from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_see
 from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, Security, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
+    Dialect,
     Target,
     TcpTarget,
     UnixTarget,
@@ -44,6 +45,7 @@ __all__ = [
     "Auth",
     "BodyFile",
     "Corpus",
+    "Dialect",
     "Header",
     "LongTail",
     "OpenLoop",

@@ -9,8 +9,8 @@ from typing import Any, Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
-from trafficgen.plan.session import SessionPlan
-from trafficgen.plan.targets import Target
+from trafficgen.plan.session import Security, SessionPlan
+from trafficgen.plan.targets import Dialect, Target
 from trafficgen.plan.workload import Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
@@ -75,6 +75,8 @@ class Plan:
         check_duration(self.grace_ns, "grace_ns", "a grace period", "--grace", least_ns=0)
         if self.workers is not None:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
+        if self.target and self.target.dialect is Dialect.LMTP and self.session.security is not Security.PLAIN:
+            raise wrong("target", "LMTP goes over plain sessions: leave --starttls and --tls away", "--target")
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
         if self.run_id and not re.fullmatch(r"[0-9a-f]{16}", self.run_id):

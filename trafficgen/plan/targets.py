@@ -7,7 +7,8 @@ Not here  looking names up (guard)
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final
 
 from trafficgen.errors import PlanError
@@ -22,13 +23,14 @@ LOOPBACK: Final = "127.0.0.1"
 """Where a sink listens when only a port is given."""
 
 _FORM: Final = "HOST[:PORT], [IPv6]:PORT or unix:/path"
+_LMTP_FORM: Final = "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"
 _WITHOUT: Final = "write it without"
 _NOT_YET: Final = "is not there yet: mail goes by SMTP"
 _SCHEMES: Final = {
     "inet": _WITHOUT, "tcp": _WITHOUT, "smtp": _WITHOUT, "esmtp": _WITHOUT, "dns": _WITHOUT, "mx": _WITHOUT,
     "smtps": f"add --tls and {_WITHOUT}", "ssl": f"add --tls and {_WITHOUT}", "tls": f"add --tls and {_WITHOUT}",
     "submission": f"the port is 587, {_WITHOUT}", "submissions": f"the port is 465, add --tls and {_WITHOUT}",
-    "lmtp": f"LMTP {_NOT_YET}", "lmtps": f"LMTP {_NOT_YET}",
+    "lmtp": _LMTP_FORM, "lmtps": f"LMTP over TLS {_NOT_YET}",
     "http": f"injection by HTTP {_NOT_YET}", "https": f"injection by HTTP {_NOT_YET}",
     "imap": f"IMAP {_NOT_YET}", "imaps": f"IMAP {_NOT_YET}", "pop3": f"POP3 {_NOT_YET}", "pop3s": f"POP3 {_NOT_YET}",
 }  # fmt: skip
@@ -59,20 +61,38 @@ def may_be_a_registry(domain: str) -> bool:
     return not is_reserved(domain) and (not rest or country)
 
 
+class Dialect(Enum):
+    """What is spoken at a target."""
+
+    SMTP = "smtp"
+    LMTP = "lmtp"
+    """RFC 2033: into the mail store, a reply for each recipient."""
+
+
+SMTP_PORT: Final = 25
+LMTP_PORT: Final = 24
+"""IANA's "any private mail system", where stores are configured to listen. RFC 2033 section 5 forbids port 25."""
+
+
 @dataclass(frozen=True, slots=True)
 class TcpTarget:
     """A host name or address literal, and a port."""
 
     host: str
-    port: int = 25
+    port: int = SMTP_PORT
+    dialect: Dialect = Dialect.SMTP
 
     def __post_init__(self) -> None:
         check_types(self)
         if not 0 <= self.port < 65536:
             raise wrong("port", f"expected a port from 0 to 65535, got {self.port}", "--target")
+        if self.dialect is Dialect.LMTP and self.port == SMTP_PORT:
+            text = f"expected another port than {SMTP_PORT} for LMTP (RFC 2033 section 5), such as {LMTP_PORT}"
+            raise wrong("port", text, "--target")
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"lmtp://{address}" if self.dialect is Dialect.LMTP else address
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +100,13 @@ class UnixTarget:
     """A UNIX domain socket."""
 
     path: str
+    dialect: Dialect = Dialect.SMTP
 
     def __post_init__(self) -> None:
         check_types(self)
 
     def __str__(self) -> str:
-        return f"unix:{self.path}"
+        return f"lmtp:unix:{self.path}" if self.dialect is Dialect.LMTP else f"unix:{self.path}"
 
 
 Target = TcpTarget | UnixTarget
@@ -94,8 +115,14 @@ Target = TcpTarget | UnixTarget
 def parse_target(text: str, field: str = "target", flag: str = "--target") -> Target:
     """ "HOST", "HOST:PORT", "[IPv6]", "[IPv6]:PORT", a bare IPv6 address, or "unix:/path"; port 25 if none is given.
 
+    The same behind "lmtp://", or "lmtp:unix:/path", for LMTP; port 24 if none is given.
     PlanError, which names `field` and `flag`, for anything else. No name is looked up.
     """
+    if isinstance(text, str) and text.startswith("lmtp:unix:"):
+        return replace(_parse(text.removeprefix("lmtp:"), field, flag, least_port=1), dialect=Dialect.LMTP)
+    if isinstance(text, str) and text.startswith("lmtp://") and not text.startswith("lmtp://unix:"):
+        found = _parse(text.removeprefix("lmtp://"), field, flag, least_port=1, port=LMTP_PORT)
+        return replace(found, dialect=Dialect.LMTP)
     return _parse(text, field, flag, least_port=1)
 
 
@@ -113,7 +140,7 @@ def _on_loopback(text: str) -> str:
     return f"{LOOPBACK}:{text}" if isinstance(text, str) and text.isascii() and text.isdigit() else text
 
 
-def _parse(text: str, field: str, flag: str, least_port: int) -> Target:
+def _parse(text: str, field: str, flag: str, least_port: int, port: int = SMTP_PORT) -> Target:
     def refused(why: str = f"expected {_FORM}") -> PlanError:
         return wrong(field, f'{why}, got "{shown(str(text))}"', flag)
 
@@ -130,7 +157,7 @@ def _parse(text: str, field: str, flag: str, least_port: int) -> Target:
     if port_text is None or not _is_host(host):
         raise refused()
     if not port_text:
-        return TcpTarget(host)
+        return TcpTarget(host, port)
     if not (
         port_text.isascii() and port_text.isdigit() and len(port_text) < 6 and least_port <= int(port_text) < 65536
     ):

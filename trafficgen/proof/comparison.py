@@ -58,8 +58,8 @@ class DeliveryProof:
     `in_doubt` messages whose sender never heard, of which `in_doubt_delivered` arrived.
     `duplicated` messages reached a recipient more than once: `explained` when a reply to an earlier copy was lost, so
     that sending again was right (RFC 5321 section 4.5.4.1), `unexplained` otherwise.
-    `corrupted` messages have a copy with a wrong checksum; in `mended` ones that is no wonder, since their header has
-    a line that is no field, and a server may end the header there.
+    `corrupted` messages have a copy with a wrong checksum. In `mended` ones, whose header has a line that is no field,
+    a server ended the header there: the body is whole behind it, or nobody could look (a ledger has checksums only).
     `unexpected` ones arrived though nobody took them over.
     `misdelivered` ones have as many copies as recipients, but for others: one recipient got two, another none. That is
     told when both sides noted who the recipients were.
@@ -109,7 +109,8 @@ class Sent:
 class Got:
     """Copies that arrived, arrays of one length.
 
-    `unanswered`: recipients whose sender may not have been told. `digests` as with `Sent`.
+    `unanswered`: recipients whose sender may not have been told. `digests` as with `Sent`. `intact`: damaged ones that
+    are as a server leaves them that mends a header; None: that is not known of any.
     """
 
     numbers: NDArray[np.int64]
@@ -118,6 +119,7 @@ class Got:
     damaged: NDArray[np.bool_]
     unanswered: NDArray[np.int64]
     digests: NDArray[np.int64]
+    intact: NDArray[np.bool_] | None = None
 
 
 def verify(
@@ -138,6 +140,8 @@ def verify(
     misdelivered = _misdelivered(accepted, got, here, copy, (arrived == least) & (least > 0))
     damaged = once_each(got.numbers[got.damaged])
     mended = np.isin(damaged, np.concatenate([_mendable(accepted), _mendable(in_doubt)]))
+    if got.intact is not None:
+        mended &= ~np.isin(damaged, got.numbers[got.damaged & ~got.intact])
     latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, got))
     return DeliveryProof(
         expected=int(accepted.numbers.size),

@@ -47,6 +47,8 @@ class Copies:
 
     `digests`: who got this copy (`mark.digest`), -1 where that is not known.
     `unanswered`: recipients of this copy whose sender was surely (`~`) or perhaps (killed) never told.
+    `intact`: damaged ones whose body is whole behind a header that somebody ended early; None where nobody looked: a
+    ledger has checksums only.
     """
 
     numbers: NDArray[np.int64]
@@ -55,6 +57,7 @@ class Copies:
     damaged: NDArray[np.bool_]
     unanswered: NDArray[np.int64]
     digests: NDArray[np.int64]
+    intact: NDArray[np.bool_] | None = None
 
 
 class _Form(NamedTuple):

@@ -10,6 +10,8 @@ Stores change line ends: the body is taken with CRLF again before its checksum i
 that begin with "From " depends on its form, which no mbox says: mboxrd put a ">" before "From ", ">From ", ">>From "
 (our own capture does), mboxo only before "From ", mboxcl2 before none. So a body that does not fit is tried with each
 undone, and the checksum decides; of an mboxo, whose ">From " may have been either, all ways are tried if they are few.
+A server that mends a header puts a blank line before the line that is no field: the rest of the header then begins the
+body, and what follows the next blank line is the body as it was sent.
 A file's time of change is when it was delivered, on the time of day; an mbox has no such times.
 """
 
@@ -31,6 +33,7 @@ _NEW_AND_CUR: Final = ("new", "cur")
 _QUOTED: Final = re.compile(rb"^>(?=From )", re.MULTILINE)
 _QUOTED_AGAIN: Final = re.compile(rb"^>(>*From )", re.MULTILINE)
 _MAX_QUOTED: Final = 8  # 256 ways
+_FIELD_OR_FOLDED: Final = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
 
 
 class Found(NamedTuple):
@@ -44,6 +47,7 @@ class _Copy(NamedTuple):
     number: int
     taken_ns: int
     damaged: bool
+    intact: bool
 
 
 def read_maildirs(paths: Iterable[Path], run_id: str, wall_offset_ns: int) -> Found:
@@ -90,7 +94,15 @@ def _copy(message: bytes, run_id: str, taken_ns: int) -> _Copy | None:
     if parsed is None or parsed[0] != run_id:
         return None
     _, number, claimed = parsed
-    return _Copy(number, taken_ns, all(crc32(form) != claimed for form in _unquoted(body)))
+    damaged = all(crc32(form) != claimed for form in _unquoted(body))
+    return _Copy(number, taken_ns, damaged, damaged and _intact(body, claimed))
+
+
+def _intact(body: bytes, claimed: int) -> bool:
+    """Whether this begins with the rest of a header, from a line on that is no field, and then has the body claimed."""
+    if _FIELD_OR_FOLDED.match(body):
+        return False
+    return any(crc32(form) == claimed for form in _unquoted(body.partition(b"\r\n\r\n")[2]))
 
 
 def _unquoted(body: bytes) -> Iterator[bytes]:
@@ -121,6 +133,7 @@ def _found(copies: Iterable[_Copy | None]) -> Found:
             np.array([copy.damaged for copy in ours], np.bool_),
             np.zeros(numbers.size, np.int64),
             np.full(numbers.size, -1, np.int64),  # whose mailbox it is, the file does not say
+            np.array([copy.intact for copy in ours], np.bool_),
         ),
         others,
     )

@@ -92,7 +92,8 @@ def wait(
     latencies = Histogram()
     if proof.latencies_ns is not None:
         latencies.record_many(proof.latencies_ns)
-    return LedgerCounts(proof.expected, proof.delivered, lost, doubles, proof.corrupted), Delivery(
+    counts = LedgerCounts(proof.expected, proof.delivered, lost, doubles, proof.corrupted, proof.mended)
+    return counts, Delivery(
         drained_ns=max(last_ns - sent_ns, 0),
         inject_per_s=_per_s(expected, sent_ns - began_ns),
         delivered_per_s=_per_s(proof.delivered, max(last_ns, began_ns) - began_ns),

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mboxgen.enums import table_of
 from trafficgen.measure.health import MAX_CPU_SHARE
-from trafficgen.measure.parts import Domain, Latency, WorkerHealth
+from trafficgen.measure.parts import Domain, Latency, MessageCounts, RecipientCounts, WorkerHealth
 from trafficgen.measure.phases import BEFORE_PHASES
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
@@ -76,7 +76,8 @@ def sections(results: Results) -> tuple[Section, ...]:
         return _head(results), _no_session(results)
     made = (
         _head(results),
-        *((_messages(results), _rates(results), _latencies(results)) if hands_over(results) else ()),
+        *((_messages(results), _recipients(results)) if hands_over(results) else ()),
+        *((_rates(results), _latencies(results)) if hands_over(results) else ()),
         _phases(results),
         _commands(results),
         _replies(results),
@@ -163,21 +164,40 @@ def _no_session(results: Results) -> Section:
 
 
 def _messages(results: Results) -> Section:
-    messages = results.messages
-    unwanted = (
-        ("rejected, temporary", messages.rejected_temporary),
-        ("rejected, permanent", messages.rejected_permanent),
-        ("failed", messages.failed),
-        ("in doubt", messages.in_doubt),
-    )
+    messages, recipients = results.messages, results.recipients
+    partly = recipients.partly_accepted if recipients else 0
     rows = [
         Row(("planned", words.count(messages.planned), "")),
         Row(("started", words.count(messages.started), "")),
         _outcome("accepted", messages.accepted, messages.started, Tone.GOOD),
-        *(_outcome(name, number, messages.started, Tone.BAD) for name, number in unwanted),
+        *([_outcome("  partly: not for all recipients", partly, messages.started, Tone.BAD)] if partly else ()),
+        *_unwanted(messages),
         Row(("not started", words.count(messages.not_started), "")),
     ]
     return Section("messages", "lrr", tuple(rows), header=("count", "of started"))
+
+
+def _recipients(results: Results) -> Section:
+    """Where messages may have several, and not all of them ended alike."""
+    recipients = results.recipients
+    if recipients is None:
+        return Section("recipients", "lrr", ())
+    rows = [
+        Row(("started", words.count(recipients.started), "")),
+        _outcome("accepted", recipients.accepted, recipients.started, Tone.GOOD),
+        *_unwanted(recipients),
+    ]
+    return Section("recipients", "lrr", tuple(rows), header=("count", "of started"))
+
+
+def _unwanted(counts: MessageCounts | RecipientCounts) -> list[Row]:
+    unwanted = (
+        ("rejected, temporary", counts.rejected_temporary),
+        ("rejected, permanent", counts.rejected_permanent),
+        ("failed", counts.failed),
+        ("in doubt", counts.in_doubt),
+    )
+    return [_outcome(name, number, counts.started, Tone.BAD) for name, number in unwanted]
 
 
 def _outcome(name: str, number: int, started: int, tone: Tone) -> Row:
@@ -334,7 +354,7 @@ def _ledger(results: Results) -> Section:
     ledger = results.ledger
     if not ledger:
         return Section("ledger", "l", ())
-    counts = ("expected", "received", "missing", "duplicated", "corrupted")
+    counts = ["expected", "received", "missing", "duplicated", "corrupted", *(["mended"] if ledger.mended else [])]
     line = ", ".join(f"{words.count(getattr(ledger, name))} {name}" for name in counts)
     return Section("ledger", "l", (Row((line,), Tone.GOOD if ledger.clean else Tone.BAD),))
 

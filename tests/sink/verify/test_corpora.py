@@ -115,6 +115,39 @@ def test_damage_is_still_damage_where_no_header_excuses_it(tmp_path: Path) -> No
     assert (found.corrupted, found.mended, found.clean) == (1, 1, False)
 
 
+@pytest.mark.parametrize(
+    ("header_rest", "body", "intact"),
+    [
+        (b">From - Sat Apr 12 2025 15:59:28\r\nSubject: a\r\n\r\n", b"text\r\n\r\nmore\r\n", True),
+        (b".\r\n\r\n", b"", True),
+        (b".\r\nSubject: a\r\n\r\n", b">From here\r\n", True),  # quoted by the mbox
+        (b">From - Sat\r\n\r\n", b"another text\r\n\r\nmore\r\n", False),
+        (b">From - Sat\r\nmore\r\n\r\n\r\n", b"text\r\n\r\nmore\r\n", False),
+        (b"Subject: a field ends no header\r\n\r\n", b"text\r\n\r\nmore\r\n", False),
+        (b" nor does its continuation\r\n\r\n", b"text\r\n\r\nmore\r\n", False),
+    ],
+)
+def test_in_a_mailbox_a_mended_header_is_told_from_a_damaged_body(
+    tmp_path: Path, header_rest: bytes, body: bytes, intact: bool
+) -> None:
+    claimed = {b"": b"", b">From here\r\n": b"From here\r\n"}.get(body, b"text\r\n\r\nmore\r\n")
+    box = written(tmp_path / "box", message(0, header_rest + body, claimed=claimed))
+    copies = mailboxes.read_mboxes([box], RUN_ID).copies
+    assert copies.intact is not None
+    assert (copies.damaged.tolist(), copies.intact.tolist()) == ([True], [intact])
+
+
+def test_a_message_is_mended_only_when_all_of_its_damaged_copies_are(tmp_path: Path) -> None:
+    numbers, ones = np.arange(4), np.ones(4, np.int64)
+    sent = Sent(numbers, ones, ones, -ones, np.array([True, True, True, False]))
+    nothing = Sent(*(np.zeros(0, np.int64),) * 4)
+    copies = np.array([0, 1, 2, 2, 3])
+    damaged, intact = np.ones(5, np.bool_), np.array([True, False, True, False, True])
+    many = np.ones(5, np.int64)
+    found = verify(sent, nothing, Got(copies, many, many, damaged, 0 * many, -many, intact), one_clock=False)
+    assert (found.corrupted, found.mended) == (3, 1)
+
+
 def test_a_manifest_says_which_headers_may_be_mended(tmp_path: Path) -> None:
     numbers, ones = np.arange(3), np.ones(3, np.int64)
     mendable = np.array([False, True, True])
@@ -145,7 +178,8 @@ def test_any_kind_of_corpus_is_sent_by_several_workers(tmp_path: Path, kind: str
     done = subprocess.run(command, input=octets, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
-    assert results["ledger"] == {"expected": 40, "received": 40, "missing": 0, "duplicated": 0, "corrupted": 0}
+    nothing = {"missing": 0, "duplicated": 0, "corrupted": 0, "mended": 0}
+    assert results["ledger"] == {"expected": 40, "received": 40, **nothing}
     assert results["plan"]["workload"]["content"]["path"] == ("-" if kind == "pipe" else str(corpus))
 
 

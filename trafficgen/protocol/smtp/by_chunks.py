@@ -34,9 +34,6 @@ from trafficgen.protocol.smtp.steps import RECIPIENT_OK
 
 GROUP: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)
 """The replies due to a message of one recipient before another."""
-LAST: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.EHLO)
-"""And to the last of a batch."""
-
 _DATA: Final = len(b"DATA\r\n")
 _DOT: Final = len(b".\r\n")
 
@@ -81,7 +78,8 @@ class ByChunks(Handover):
             self._single = False
             conversation.write(Phase.QUIT, QUIT, now_ns, out)
         else:
-            conversation.write(Phase.EHLO, hello_line(Phase.EHLO, session.options), now_ns, out)
+            hello = session.options.hello
+            conversation.write(hello, hello_line(hello, session.options), now_ns, out)
         self.group = self._single and conversation.reader.empty
 
     def _write_chunk(self, message: WireMessage, out: list[Buffer], before: bytes = b"") -> None:
@@ -91,7 +89,8 @@ class ByChunks(Handover):
             out += (command + head, body, tail[:-_DOT])
         else:  # a chunk is sent as it is: what was stuffed for DATA is undone
             out += (command, unstuff(b"".join((head, body, tail))[:-_DOT]))
-        self._conversation.pending.extend((Phase.MAIL, *[Phase.RCPT] * message.recipients, Phase.END_OF_DATA))
+        ends = message.recipients if self._each else 1
+        self._conversation.pending.extend((Phase.MAIL, *[Phase.RCPT] * message.recipients, *[Phase.END_OF_DATA] * ends))
 
     def octets_due(self) -> list[int]:
         at_work = self._transaction.message
@@ -102,7 +101,8 @@ class ByChunks(Handover):
                 octets.append(len(RSET))
             octets += map(len, self._envelope(message)[:-_DATA].splitlines(keepends=True))
             octets.append(len(b"BDAT %d LAST\r\n" % message.octets) + message.octets)
-        last = QUIT if Phase.QUIT in self._conversation.pending else hello_line(Phase.EHLO, self._session.options)
+        options = self._session.options
+        last = QUIT if Phase.QUIT in self._conversation.pending else hello_line(options.hello, options)
         return [*octets, len(last)]
 
     # -- octets in --------------------------------------------------------------------------------------
@@ -172,13 +172,23 @@ class ByChunks(Handover):
             account = self._session.account
             if due > 1:
                 self._between.learn(between, first, account, GROUP)
-            self._last.learn(tail, last, account, LAST)
+            self._last.learn(tail, last, account, (*GROUP[:-1], self._session.options.hello))
+
+    def _on_rcpt(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        """LMTP: a recipient that is refused has no answer to the end of data; if all are, one says so."""
+        before = self._transaction.recipients
+        super()._on_rcpt(reply, now_ns, out)
+        pending = self._conversation.pending
+        if self._each and self._transaction.recipients == before and not self._session.closed:
+            first = pending.index(Phase.END_OF_DATA)
+            if len(pending) > first + 1 and pending[first + 1] is Phase.END_OF_DATA:
+                del pending[first]
 
     def _on_greeted_again(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if _same_extensions(reply):
             self._session.go_on(now_ns, out, reset=False)
         else:
-            self._session.lose(Phase.EHLO, UNEXPECTED, reply, now_ns)
+            self._session.lose(self._session.options.hello, UNEXPECTED, reply, now_ns)
 
     # -- the next message -------------------------------------------------------------------------------
 
@@ -198,7 +208,10 @@ class ByChunks(Handover):
             self.finish(Outcome.IN_DOUBT if sent > 0 else Outcome.FAILED, now_ns, hold=False)
             sent -= 1
 
-    answers = table_of([*COMMON, Phase.EHLO], {**COMMON, Phase.EHLO: _on_greeted_again})
+    answers = table_of(
+        [*COMMON, Phase.EHLO, Phase.LHLO],
+        {**COMMON, Phase.RCPT: _on_rcpt, Phase.EHLO: _on_greeted_again, Phase.LHLO: _on_greeted_again},
+    )
 
 
 def _accepted(replies: list[Reply]) -> bool:

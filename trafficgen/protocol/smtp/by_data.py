@@ -14,7 +14,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.outcomes import Phase
-from trafficgen.protocol.smtp.handover import COMMON, QUIT, RSET, Handover, SessionLife
+from trafficgen.protocol.smtp.handover import COMMON, QUIT, RSET, UNEXPECTED, Handover, SessionLife
 from trafficgen.protocol.smtp.interfaces import ROW, Buffer, WireMessage, Work
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache, as_hoped
@@ -71,7 +71,7 @@ class ByData(Handover):
         at.sent_ns = conversation.waiting_since_ns = now_ns
         session.served = True
         pending = conversation.pending
-        pending.append(Phase.END_OF_DATA)
+        pending.extend((Phase.END_OF_DATA,) * (at.recipients if self._each else 1))
         tail = message.tail
         if self._in_groups:
             if session.left == 0:
@@ -81,7 +81,12 @@ class ByData(Handover):
                 self._next = work
                 tail += self._envelope(work[0])
                 pending.extend(_phases(work[0]))
-                self.group = session.left < 0 and at.recipients == message.recipients and conversation.reader.empty
+                self.group = (
+                    session.left < 0
+                    and at.recipients == message.recipients
+                    and conversation.reader.empty
+                    and (not self._each or message.recipients == work[0].recipients == 1)
+                )
                 self._cache = self._cache.of(work[0].recipients)
         return message.head, message.body, tail
 
@@ -123,6 +128,7 @@ class ByData(Handover):
             if rider.recipients != cache.recipients:
                 self._cache = cache.of(rider.recipients)
                 self._conversation.pending = list(self._cache.group)
+                self.group = not self._each  # the replies to several ends of data take the careful way
             envelope = self._envelope(rider) if rider.eight_bit else rider.envelope
             return message.head, message.body, message.tail + envelope
         self.group = False
@@ -155,6 +161,7 @@ class ByData(Handover):
             at.recipients += 1
         else:
             self.refuse(Phase.RCPT, reply, now_ns)
+            at.refuse_recipient(reply)
         if not unsent:
             return
         if at.recipients or unsent[-1][0] is not Phase.DATA:
@@ -173,6 +180,8 @@ class ByData(Handover):
             if not self._rode_along:
                 self._transaction.ready_ns = now_ns
             out.extend(self._send_message(now_ns))
+        elif reply.code == 354 and self._each:  # RFC 2033 section 4.2: 503, as nobody would be left to answer for
+            self._session.lose(Phase.DATA, UNEXPECTED, reply, now_ns)
         elif reply.code == 354:
             # RFC 2920 section 3.1: DATA may be let through though every recipient was refused.
             self.void = True

@@ -34,7 +34,7 @@ class ClientSession:
     """
 
     __slots__ = (
-        "_cache", "_handover", "account", "answering", "busy", "closed", "conversation", "extensions", "feed", "hello",
+        "_cache", "_handover", "account", "answering", "busy", "closed", "conversation", "extensions", "feed",
         "left", "options", "parted", "served", "source", "transaction",
     )  # fmt: skip
 
@@ -42,7 +42,6 @@ class ClientSession:
         self.source = source
         self.account = account
         self.options = options
-        self.hello = Phase.EHLO
         self.left = options.max_messages or -1
         self.extensions = Extensions()
         self.transaction = Transaction()
@@ -183,7 +182,7 @@ class ClientSession:
 
         The message at work is in doubt when its end of data was sent, and failed before that.
         """
-        self.end(reason, example, now_ns, phase, unsent=unsent, in_order=not missing)
+        self._end(reason, example, now_ns, phase, unsent=unsent, doubtful=missing)
 
     def withdraw(self) -> bool:
         """We stop: if no octet of the message was sent, give it back and close. Whether that was so.
@@ -214,13 +213,19 @@ class ClientSession:
         unsent: int = 0,
         in_order: bool = True,
     ) -> None:
-        """End the session. Unless the replies were `in_order`, what is held is in doubt."""
+        """End the session. Unless the replies were `in_order`, nobody knows which of them was whose."""
+        if not in_order:
+            self.transaction.forget_recipients()
+        self._end(reason, example, now_ns, phase, unsent=unsent, doubtful=not in_order)
+
+    def _end(self, reason: str, example: str, now_ns: int, phase: Phase | None, *, unsent: int, doubtful: bool) -> None:
+        """`doubtful`: so is what is held."""
         if self.closed:
             return
         conversation, handover = self.conversation, self._handover
         sent = conversation.ends_sent(unsent, self) if handover is not None and not handover.void else 0
         phase = phase or (conversation.pending[0] if conversation.pending else None)
-        doubtful = not in_order or (handover is not None and handover.several)
+        doubtful = doubtful or (handover is not None and handover.several)
         harmed = self.in_flight if doubtful else self._at_work
         self._close()
         conversation.let_go(doubtful=doubtful)
@@ -251,11 +256,12 @@ class ClientSession:
                 handover.refuse(phase, reply, now_ns)
             self._close()
             conversation.let_go(doubtful=False)
-            self._finish(rejection(self.transaction.refusal or reply), now_ns)
+            outcome = rejection(self.transaction.refusal or reply)
+            self._finish(Outcome.ACCEPTED if self.transaction.taken else outcome, now_ns, rest=outcome)
 
-    def _finish(self, outcome: Outcome, now_ns: int) -> None:
+    def _finish(self, outcome: Outcome, now_ns: int, rest: Outcome | None = None) -> None:
         """The last message of a session that is over."""
-        self.conversation.enter(*self.transaction.finish(outcome, now_ns), hold=False)
+        self.conversation.enter(*self.transaction.finish(outcome, now_ns, rest), hold=False)
 
     def _close(self) -> None:
         self.closed = True

@@ -13,13 +13,13 @@ due behind it have come, and only such as may answer their commands (section 4.3
 """
 
 from collections.abc import Callable, Mapping
-from itertools import chain, repeat
+from itertools import chain, groupby, islice, repeat
 from typing import Any, Final, Protocol
 
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.interfaces import ROW, Buffer, SessionAccount
 from trafficgen.protocol.smtp.replies import Reply, ReplyReader
-from trafficgen.protocol.smtp.transaction import Row
+from trafficgen.protocol.smtp.transaction import Mixed, Row
 
 _MAX_HELD: Final = 16
 """A server may refuse one message after another before it says 354 again. More than these, or a batch, do not wait."""
@@ -93,7 +93,7 @@ class Conversation:
         self._account = account
         self._enter = account.rows.frombytes
         self._most_held = max(_MAX_HELD, batch)
-        self._held: list[tuple[Row, int]] = []  # finished, while replies behind them are due; recipients if not all
+        self._held: list[tuple[Row, Mixed | None]] = []  # finished, while replies behind them are due
         self.pending: list[Phase] = []  # a deque takes 700 octets more for each session
         self.reader = ReplyReader()
         self.early = False
@@ -181,36 +181,46 @@ class Conversation:
 
     # -- rows -------------------------------------------------------------------------------------------
 
-    def enter(self, row: Row, some: int, *, hold: bool) -> None:
-        """A message has ended, taken by `some` of its recipients if not by all; it waits here if others do, or must."""
+    def enter(self, row: Row, mixed: Mixed | None, *, hold: bool) -> None:
+        """A message has ended; `mixed` when its recipients did not all end alike. It waits if others do, or must."""
         if self._held or hold:
-            self._held.append((row, some))
+            self._held.append((row, mixed))
         else:
-            self._write_down(row, some)
+            self._write_down(row, mixed)
 
     def let_go(self, *, doubtful: bool) -> None:
         """Write down what is held: as it was answered, or, when the replies have lost their order, as in doubt."""
-        for row, some in self._held:
-            self._write_down((row[0], Outcome.IN_DOUBT, *row[2:]) if doubtful else row, 0 if doubtful else some)
+        for row, mixed in self._held:
+            if doubtful:
+                self._write_down((row[0], Outcome.IN_DOUBT, *row[2:]), None)
+            else:
+                self._write_down(row, mixed)
         self._held.clear()
 
-    def _write_down(self, row: Row, some: int) -> None:
+    def _write_down(self, row: Row, mixed: Mixed | None) -> None:
         self._enter(ROW(*row))
-        if some:
-            self._account.partly_accepted(row[0], some)
+        if mixed is not None:
+            self._account.recipients_differ(row[0], row[1], mixed)
 
     # -- what has left this machine ---------------------------------------------------------------------
 
     def ends_sent(self, unsent: int, hearer: Hearer) -> int:
         """Of how many messages at work the end of data has left this machine, all but the last `unsent` octets."""
-        return list(self.pending)[: self._due_while(unsent, hearer)].count(Phase.END_OF_DATA)
+        due = islice(self.pending, self._due_while(unsent, hearer))
+        return sum(phase is Phase.END_OF_DATA for phase, _ in groupby(due))
 
     def _due_while(self, unsent: int, hearer: Hearer) -> int:
-        """How many of the replies due are to commands that are not among the last `unsent` octets written."""
+        """How many of the replies due are to commands that are not among the last `unsent` octets written.
+
+        Several replies to an end of data, one behind the other, are those of one message (LMTP).
+        """
         due, behind = len(self.pending), 0
-        for octets in chain(reversed(hearer.answering.octets_due()), repeat(1 << 62)):
-            if unsent <= behind or not due:
-                break
-            due -= 1
-            behind += octets
+        octets = chain(reversed(hearer.answering.octets_due()), repeat(1 << 62))
+        for phase, replies in groupby(reversed(self.pending)):
+            count = sum(1 for _ in replies)
+            for one_command in [count] if phase is Phase.END_OF_DATA else [1] * count:
+                if unsent <= behind:
+                    return due
+                due -= one_command
+                behind += next(octets)
         return due

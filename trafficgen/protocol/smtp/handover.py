@@ -40,7 +40,6 @@ class SessionLife(Hearer, Protocol):
     account: SessionAccount
     conversation: Conversation
     extensions: Extensions
-    hello: Phase
     left: int
     options: SessionOptions
     source: Source
@@ -68,7 +67,7 @@ class Handover(ABC):
     due closes an empty message, not the one at work.
     """
 
-    __slots__ = ("_cache", "_conversation", "_session", "_transaction", "group", "void")
+    __slots__ = ("_cache", "_conversation", "_each", "_session", "_transaction", "group", "void")
 
     several: ClassVar[bool] = False
     """Whether several messages are on their way at once, so that no 354 keeps their replies apart."""
@@ -79,6 +78,7 @@ class Handover(ABC):
         self._conversation = session.conversation
         self._transaction = session.transaction
         self._cache = cache
+        self._each = session.options.reply_each
         self.group = False
         self.void = False
 
@@ -129,21 +129,35 @@ class Handover(ABC):
             self._transaction.recipients += 1
         else:
             self.refuse(Phase.RCPT, reply, now_ns)
+            self._transaction.refuse_recipient(reply)
 
     def _on_end_of_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        at = self._transaction
         if self.void:
             self.void = False
             self._end_refused(now_ns, out, reset=False)
             return
-        if reply.code == 250 and self._transaction.recipients:
-            self.finish(Outcome.ACCEPTED, now_ns)
+        if reply.code == 250 and at.recipients:
+            outcome = Outcome.ACCEPTED
+            at.taken += self._each
         elif reply.code >= 400:
             self.refuse(Phase.END_OF_DATA, reply, now_ns)
-            self.finish(rejection(self._transaction.refusal or reply), now_ns)
+            outcome = rejection(at.refusal or reply)
+            if self._each and at.recipients:
+                at.refuse_recipient(reply)
         else:
             self._session.lose(Phase.END_OF_DATA, UNEXPECTED, reply, now_ns)
             return
+        if self._each and self._more_ends_due:
+            return
+        self.finish(Outcome.ACCEPTED if at.taken else outcome, now_ns)
         self._session.go_on(now_ns, out, reset=False)
+
+    @property
+    def _more_ends_due(self) -> bool:
+        """LMTP: whether another recipient of the same message has yet to be answered for."""
+        pending = self._conversation.pending
+        return bool(pending) and pending[0] is Phase.END_OF_DATA
 
     def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code != 250:

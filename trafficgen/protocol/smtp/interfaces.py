@@ -8,7 +8,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from trafficgen.outcomes import Phase
+from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ class SessionAccount(Protocol):
     def phase(self, phase: Phase, elapsed_ns: int) -> None: ...
     def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None: ...
     def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None: ...
-    def partly_accepted(self, number: int, recipients: int) -> None: ...
+    def recipients_differ(self, number: int, outcome: Outcome, recipients: tuple[int, ...]) -> None:
+        """Of this message not all recipients ended as it did: how many did how, in the order of `Outcome`."""
+
     def trouble(self, words: str) -> None: ...
 
 
@@ -88,9 +90,15 @@ class Extensions(NamedTuple):
 
 class SessionOptions(NamedTuple):
     """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
-    on their way at once where CHUNKING is offered (0 = DATA, one at a time)."""
+    on their way at once where CHUNKING is offered (0 = DATA, one at a time), `Phase.LHLO` to speak LMTP."""
 
     ehlo_name: bytes = b"[127.0.0.1]"
     max_messages: int = 0
     pipelining: bool = True
     chunks: int = 0
+    hello: Phase = Phase.EHLO
+
+    @property
+    def reply_each(self) -> bool:
+        """Whether an end of data is answered once for each accepted recipient (RFC 2033 section 4.2)."""
+        return self.hello is Phase.LHLO

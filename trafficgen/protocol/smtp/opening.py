@@ -25,7 +25,6 @@ class Opened(Protocol):
 
     account: SessionAccount
     conversation: Conversation
-    hello: Phase
     options: SessionOptions
 
     def announced(self, extensions: Extensions, now_ns: int, out: list[Buffer]) -> None:
@@ -56,7 +55,7 @@ class Opening:
         session = self._session
         session.account.phase(Phase.GREETING, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 220:
-            self._say(session.hello, now_ns, out)
+            self._say(session.options.hello, now_ns, out)
         else:
             session.lose(Phase.GREETING, REFUSED, reply, now_ns)
 
@@ -65,11 +64,11 @@ class Opening:
         session.account.phase(Phase.EHLO, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 250:
             session.announced(Extensions.offered(reply.lines), now_ns, out)
-        elif session.hello is Phase.EHLO and reply.code >= 500 and reply.code != 521:
+        elif session.options.hello is Phase.EHLO and reply.code >= 500 and reply.code != 521:
             # RFC 5321 section 3.2: a server that does not know EHLO is greeted with HELO.
             self._say(Phase.HELO, now_ns, out)
         else:
-            session.lose(session.hello, REFUSED, reply, now_ns)
+            session.lose(session.options.hello, REFUSED, reply, now_ns)
 
     def _on_helo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code == 250:

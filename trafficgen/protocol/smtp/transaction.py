@@ -9,24 +9,37 @@ before, when the end of data of that one is answered. Until then no server has b
 dies gives it back unharmed.
 """
 
+from typing import Final
+
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.smtp.interfaces import WireMessage, Work
 from trafficgen.protocol.smtp.replies import Reply
 
 Row = tuple[int, Outcome, int, int, int, int, int, int, int]
 
+Mixed = tuple[int, ...]
+"""Recipients of a message by `Outcome`, in the order of its codes."""
+
+_OUTCOMES: Final = len(Outcome)
+
 
 class Transaction:
-    """The message that a session works on; `message` is None between two."""
+    """The message that a session works on; `message` is None between two.
+
+    `recipients`: accepted so far, by their RCPT. `taken`: in LMTP, those whose own reply to the end of data was a yes.
+    `refused`: recipients that were refused, for now and for good.
+    """
 
     __slots__ = (
-        "due_ns", "message", "ready_ns", "recipients", "refusal", "sender_refused", "sent_ns", "start_ns",
+        "due_ns", "message", "ready_ns", "recipients", "refusal", "refused", "sender_refused", "sent_ns", "start_ns",
+        "taken",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.message: WireMessage | None = None
         self.due_ns = self.start_ns = self.ready_ns = self.sent_ns = -1
-        self.recipients = 0  # accepted so far
+        self.recipients = self.taken = 0
+        self.refused: list[Outcome] = []
         self.refusal: Reply | None = None
         self.sender_refused = False
 
@@ -37,7 +50,8 @@ class Transaction:
         self.ready_ns = self.sent_ns = -1
         self.refusal = None
         self.sender_refused = False
-        self.recipients = 0
+        self.recipients = self.taken = 0
+        self.refused = []
 
     @property
     def untouched(self) -> bool:
@@ -52,17 +66,36 @@ class Transaction:
         if self.refusal is None or self.recipients:
             self.refusal = reply
 
-    def finish(self, outcome: Outcome, now_ns: int) -> tuple[Row, int]:
-        """Its row, and how many recipients took it if not all did (0 otherwise). There is no message afterwards."""
+    def refuse_recipient(self, reply: Reply) -> None:
+        """A recipient of its own is refused. One that had no sender to write to it is not: all are, for one reason."""
+        if not self.sender_refused:
+            self.refused.append(rejection(reply))
+
+    def forget_recipients(self) -> None:
+        """Nobody knows which reply was whose, so no recipient differs from the message."""
+        self.taken = 0
+        self.refused = []
+
+    def finish(self, outcome: Outcome, now_ns: int, rest: Outcome | None = None) -> tuple[Row, Mixed | None]:
+        """Its row, and its recipients by outcome unless all are as the message. There is no message afterwards.
+
+        `rest`: what became of recipients that had no answer of their own, if not `outcome`.
+        """
         message = self.message
         assert message is not None
         row = (
             message.number, outcome, message.domain, self.due_ns,
             self.start_ns, self.ready_ns, self.sent_ns, now_ns, message.octets,
         )  # fmt: skip
-        some = self.recipients if outcome is Outcome.ACCEPTED and self.recipients != message.recipients else 0
         self.message = None
-        return row, some
+        if not self.refused and (not self.taken or self.taken == message.recipients):
+            return row, None
+        counts = [0] * _OUTCOMES
+        for refused in self.refused:
+            counts[refused] += 1
+        counts[Outcome.ACCEPTED] += self.taken
+        counts[outcome if rest is None else rest] += message.recipients - len(self.refused) - self.taken
+        return row, None if counts[outcome] == message.recipients else tuple(counts)
 
 
 def rejection(reply: Reply) -> Outcome:
