@@ -11,10 +11,11 @@ from zlib import crc32
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.dots import DotReader, stuff
+from trafficgen.protocol.smtp.dots import DotReader
 from trafficgen.protocol.smtp.interfaces import SessionOptions, Work
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.workload.bodies import stuffed as stuff
 
 RUN_ID = "9f3a6c1e02b4d857"
 FIELDS = ("number", "outcome", "domain", "due", "start", "ready", "sent", "end", "octets")
