@@ -65,6 +65,21 @@ def test_closed_streams_end_no_command(folder: Path, command: str, closed: str) 
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
 
 
+def test_ctrl_c_while_the_command_is_being_imported_is_one_line() -> None:
+    script = """
+import sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from trafficgen.cli import main
+main(["--help"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (105, "", "traffic-gen: interrupted\n")
+
+
 class Shell:
     """An interactive shell at a terminal."""
 
