@@ -2,7 +2,7 @@
 
     python -m benchmarks.observe [MESSAGES]
 
-The spool is made up: names as Postfix gives them, hashed into 16 directories, and in each file the first two records. It
+The spool is made up: names as Postfix gives them, in 16 directories, and in each file the first two records. It
 lies in a temporary folder. "again" is a look when all directories have changed and most names are known; "unchanged"
 when none has. The host is this machine.
 """

@@ -16,6 +16,7 @@ there before.
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trafficgen.clock import NS_PER_S
 
 BASE52: Final = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
 BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -80,6 +83,8 @@ class _Directory:
     """What was in one directory when it was looked at. `arrivals`: by name, 0 where that is not known."""
 
     changed_ns: int
+    settled: bool
+    """It had not changed for a while then: a change within the same tick of the clock would not show."""
     arrivals: dict[str, float]
     known: Arrivals
     """Those that are known."""
@@ -127,13 +132,14 @@ class PostfixSpool:
 
     def _directory_now(self, queue: str, path: str, before: _Directory | None, hashed: bool) -> _Directory:
         changed_ns = os.stat(path).st_mtime_ns  # noqa: PTH116  (a text is enough)
-        if before is not None and hashed and before.changed_ns == changed_ns:
+        if before is not None and hashed and before.settled and before.changed_ns == changed_ns:
             return before
+        settled = time.time_ns() - changed_ns > NS_PER_S
         old = before.arrivals if before is not None else {}
         # Names alone, at half of what scandir costs; one character is a directory that the names are hashed into.
         names = [name for name in os.listdir(path) if len(name) > 1]  # noqa: PTH208
         arrivals = {name: old[name] if name in old else self._arrival(queue, path, name) for name in names}
-        return _Directory(changed_ns, arrivals, _known(arrivals))
+        return _Directory(changed_ns, settled, arrivals, _known(arrivals))
 
     def _arrival(self, queue: str, path: str, name: str) -> float:
         found = arrival_of_long_id(name)
