@@ -18,6 +18,7 @@ from trafficgen.protocol.smtp.by_data import ByData
 from trafficgen.protocol.smtp.conversation import GOODBYES, Answering, Conversation
 from trafficgen.protocol.smtp.handover import QUIT, RSET, UNEXPECTED, Handover
 from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions, Source, Work
+from trafficgen.protocol.smtp.layout import DataSource, as_data
 from trafficgen.protocol.smtp.opening import REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -111,6 +112,10 @@ class ClientSession:
         """What the server offers is known: choose how to hand over, and begin."""
         self.extensions = extensions
         in_chunks = self.options.chunks and self.options.pipelining and extensions.chunking and extensions.pipelining
+        if self.options.chunks and not in_chunks:  # what comes is laid out for chunks, and the server will have none
+            self.source = DataSource(self.source)
+            if self.transaction.message is not None:
+                self.transaction.message = as_data(self.transaction.message)
         handover: Handover = (ByChunks if in_chunks else ByData)(self, self._cache)
         self.answering = self._handover = handover
         self.feed = handover.feed
