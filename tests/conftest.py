@@ -11,6 +11,7 @@ from tests.peers.certificates import Certificate, make_certificate
 
 # A machine that is busy with something else is slow, not wrong.
 settings.register_profile("no deadlines", deadline=None, print_blob=True)
+settings.register_profile("few examples", deadline=None, max_examples=10)  # to see which lines run at all
 settings.load_profile("no deadlines")
 
 

@@ -1,7 +1,7 @@
 """Count latencies so that every percentile is known to 0.1 %, in memory that does not grow with their number.
 
 Takes     integer nanoseconds from 0 to 2^63 - 1 (292 years), in bulk
-Gives     exact count, sum, minimum and maximum; quantiles that are never low and high by at most `ERROR_BOUND`
+Gives     exact count, sum, minimum and maximum; quantiles that are never low and high by at most 2^-`SUB_BITS`
 Merges    with `+=`, in any order: the sum of two histograms is the histogram of all their values
 Fails     ValueError on a negative value or on a stored form that no histogram has
 Not here  which stretch of time a value measures (recorder), words and tables (report)
@@ -24,9 +24,7 @@ from numpy.typing import NDArray
 from trafficgen.measure.document import Count, Nanoseconds, from_plain, schema_of
 
 SUB_BITS: Final = 10
-
-ERROR_BOUND: Final = 2.0**-SUB_BITS
-"""How far, as a share of the value, a quantile may lie above the recorded value it stands for: 0.098 %."""
+"""A quantile lies above the recorded value that it stands for by at most 2^-10 of it, 0.098 %."""
 
 _MAX_NS: Final = 2**63 - 1
 _MAX_BUCKETS: Final = (63 - SUB_BITS + 1) << SUB_BITS
@@ -97,8 +95,6 @@ class Histogram:
     max_ns: int | None
     """The exact largest; None when nothing was recorded."""
 
-    error_bound: Final = ERROR_BOUND
-
     def __init__(self) -> None:
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self.count = 0
@@ -124,7 +120,7 @@ class Histogram:
     def quantile_ns(self, q: float) -> int | None:
         """Latency in ns that a share `q` (0 to 1) of recorded values does not exceed.
 
-        Never low; high by at most `error_bound` of the value. None when nothing was recorded.
+        Never low; high by at most 2^-`SUB_BITS` of it. None when nothing was recorded.
         """
         return self.quantiles_ns((q,))[0]
 

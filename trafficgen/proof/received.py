@@ -7,7 +7,7 @@ Fails     never; what is no trace header of ours, or claims a number that its ru
 Cost      a few passes of numpy over thousands of messages; numbers that come in order are never sorted again
 """
 
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,17 +53,6 @@ class Received:
         self.digests_noted = False
         self.unanswered: dict[int, int] = {}
         """Recipients of a message, by its number, whose sender was never told that they got it."""
-
-    @classmethod
-    def of_columns(cls, columns: dict[str, NDArray[np.int64]]) -> Self:
-        """What `columns` gave, in whatever order its rows are now."""
-        arrivals = cls()
-        numbers = columns["numbers"]
-        damaged = np.isin(numbers, columns["damaged"])
-        digests = columns.get("digests")
-        arrivals._append(numbers, columns["recipients"], damaged, columns["first_ns"], digests)
-        arrivals.unanswered = dict(columns["unanswered"].tolist())
-        return arrivals
 
     def columns(self) -> dict[str, NDArray[np.int64]]:
         """All of it, for another process; "damaged" and "unanswered" have rows of their own."""

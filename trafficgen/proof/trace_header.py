@@ -15,7 +15,6 @@ from zlib import crc32
 
 HEADER: Final = b"X-Traffic-Gen: "
 VALUE_OCTETS: Final = 16 + 1 + 12 + 1 + 8
-MAX_NUMBER: Final = 10**12 - 1
 
 _VALUE: Final = re.compile(rb"([0-9a-f]{16}) ([0-9]{12}) ([0-9a-f]{8})").fullmatch
 

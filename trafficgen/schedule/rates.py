@@ -27,7 +27,6 @@ class ConstantRate:
     """The same rate from the first second on, without an end."""
 
     def __init__(self, rate_per_s: float) -> None:
-        self._rate_per_s = rate_per_s
         self._interval_ns = NS_PER_S / as_fraction(rate_per_s)
 
     def due_ns_of_numbers(self, first: int, last: int) -> NDArray[np.int64]:

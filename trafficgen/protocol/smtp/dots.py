@@ -30,7 +30,7 @@ def stuff(canonical: bytes) -> bytes:
 
 
 def unstuff(stuffed: bytes) -> bytes:
-    """The inverse of `stuff`."""
+    """`stuffed` without the dot that stands before every line that begins with one (RFC 5321 section 4.5.2)."""
     canonical = stuffed if find(stuffed, _BEHIND_LF) < 0 else stuffed.replace(b"\r\n.", b"\r\n")
     return canonical[1:] if canonical.startswith(b".") else canonical
 
