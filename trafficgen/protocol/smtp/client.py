@@ -6,8 +6,8 @@ Fails     never because of a peer: what breaks the rules ends the session as `lo
 Not here  sockets and time limits (engine), what a message holds (workload)
 
 A session is two choices: what comes before its first message (`opening`), and how it hands messages over (`by_data`,
-`by_chunks`), which is made when the server has said what it offers. `steps` has the legal paths and the table of steps,
-`conversation` tells which reply is whose, `transaction` what is known of the message at work.
+`by_steps`, `by_chunks`), which is made when the server has said what it offers. `steps` has the legal paths and the
+table of steps, `conversation` tells which reply is whose, `transaction` what is known of the message at work.
 """
 
 from collections.abc import Callable, Collection
@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.by_chunks import ByChunks
 from trafficgen.protocol.smtp.by_data import ByData
+from trafficgen.protocol.smtp.by_steps import BySteps
 from trafficgen.protocol.smtp.conversation import GOODBYES, Answering, Conversation
 from trafficgen.protocol.smtp.handover import QUIT, RSET, UNEXPECTED, Handover
 from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions, Source, Work
@@ -116,7 +117,9 @@ class ClientSession:
             self.source = DataSource(self.source)
             if self.transaction.message is not None:
                 self.transaction.message = as_data(self.transaction.message)
-        handover: Handover = (ByChunks if in_chunks else ByData)(self, self._cache)
+        in_groups = self.options.pipelining and extensions.pipelining
+        way = ByChunks if in_chunks else ByData if in_groups else BySteps
+        handover: Handover = way(self, self._cache)
         self.answering = self._handover = handover
         self.feed = handover.feed
         handover.open(now_ns, out)

@@ -8,7 +8,7 @@ The legal paths, `>` what we send and `<` what we wait for:
 
     opening     < GREETING > EHLO < (> HELO <), in LMTP < GREETING > LHLO <                                   (opening)
     in groups   > MAIL RCPT… DATA < < < 354 > content, END_OF_DATA and at once the next MAIL RCPT… DATA       (by_data)
-    lock-step   > MAIL < > RCPT < … > DATA < 354 > content, END_OF_DATA <                                     (by_data)
+    lock-step   > MAIL < > RCPT < … > DATA < 354 > content, END_OF_DATA <                                    (by_steps)
     in chunks   > MAIL RCPT… BDAT n LAST, n octets > RSET and the next one … > EHLO < < < …                  (by_chunks)
     refused     > RSET and the next envelope; a 354 though every recipient was refused: > a lone END_OF_DATA
     at the end  > QUIT < 221
