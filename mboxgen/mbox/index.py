@@ -84,11 +84,6 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    @property
-    def records_crc32(self) -> int:
-        """CRC-32 of all records so far."""
-        return self._crc
-
     def add(self, records: NDArray[np.void]) -> None:
         """Append records."""
         octets = records.tobytes()

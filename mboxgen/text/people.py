@@ -36,11 +36,6 @@ class Person:
     utf8_mailbox: bytes
     first_name: bytes
 
-    @property
-    def domain(self) -> bytes:
-        """What stands after the @."""
-        return self.address.rpartition(b"@")[2]
-
 
 @dataclass(frozen=True, slots=True)
 class People:

@@ -1,8 +1,7 @@
 """Readable text at memory speed.
 
 Takes     a seed, a number of octets, a variant
-Gives     prose of exactly that many octets (prose), whole lines and where they end (lines), the pools behind them
-Refuses   prose of less than two octets: it could not end in CRLF
+Gives     whole lines and where they end (lines), the pools behind them
 Not here  the words themselves (vocabulary), how a run is cut from a pool (pools), HTML and base64 (parts)
 
 Lines have at most 76 octets, end in CRLF, and never begin with "." or "From " nor end in a space, so nothing has to
@@ -31,26 +30,12 @@ if TYPE_CHECKING:
     from mboxgen.text.pools import Pool
 
 POOL_OCTETS = 1 << 20
-_STRIDE = 7919  # primes: neighbouring variants, and the runs of one text, start far apart
-_LEAP = 104_729
+_STRIDE = 7919  # a prime: neighbouring variants start far apart
 _MANY_WORDS = 1 << 15  # fewer repeat inside deflate's window, and text would deflate to less than real mail does
 _FEW_WORDS = 1 << 13
 _PICKS = 8_192
 _ODD_PER_256 = 80
 _COINED_PER_256 = 160
-
-
-def prose(seed: int, octets: int, variant: int = 0) -> bytes:
-    """Give exactly `octets` octets (two or more) of lines; another variant is another text."""
-    if octets < 2:
-        raise ValueError(f"prose needs two octets or more, got {octets}")
-    pool = english(seed)
-    pieces: list[bytes | memoryview] = []
-    for number, length in enumerate(pools.run_lengths(pool, octets)):
-        first = (variant * _STRIDE + number * _LEAP) % pool.first_lines
-        begin, end, tail = pools.cut_one(pool, length, first)
-        pieces += (pool.view[begin:end], pool.fills[tail])
-    return b"".join(pieces)
 
 
 def lines(seed: int, octets: int, variant: int = 0) -> tuple[memoryview, NDArray[np.int64]]:

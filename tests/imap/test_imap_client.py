@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trafficgen.errors import LocalProtocolError
-from trafficgen.protocol.imap.client import Done, Event, Fault, Idling, ImapSession, Said, Untagged, literal, string
+from trafficgen.protocol.imap.client import (
+    Done,
+    Event,
+    Fault,
+    Goodbye,
+    Idling,
+    ImapSession,
+    Said,
+    Untagged,
+    literal,
+    string,
+)
 from trafficgen.protocol.imap.commands import Command, State
 from trafficgen.protocol.imap.reader import MAX_LINE_OCTETS, Kept, Quoted, ResponseReader
 
@@ -159,7 +170,7 @@ def test_bye_at_any_moment_ends_the_session():
     session = selected()
     session.send(Command.NOOP, now_ns=5)
     assert session.feed(b"* BYE [UNAVAILABLE] shutting down\r\na3 OK late\r\n", 6) == [
-        Said(b"BYE", (b"UNAVAILABLE", b""), b"shutting down")
+        Goodbye((b"UNAVAILABLE", b""), b"shutting down")
     ]
     assert session.state is State.CLOSED
 
@@ -306,4 +317,4 @@ def test_random_servers_neither_crash_it_nor_depend_on_chunks(words, cuts):
 @given(WORDS)
 def test_a_random_greeting_is_a_greeting_or_a_fault(words):
     events = ImapSession().feed(b"".join(words), 0)
-    assert all(isinstance(event, Done | Fault | Untagged | Said) for event in events)
+    assert all(isinstance(event, Done | Fault | Untagged | Said | Goodbye) for event in events)

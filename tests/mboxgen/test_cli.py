@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mboxgen import Recipe, read_mbox
+from mboxgen import Recipe, open_mbox, read_mbox
 from mboxgen.cli import commands
 from mboxgen.mbox import index
 from mboxgen.message.blocks import smallest
@@ -239,6 +239,21 @@ def test_verify_finds_every_change_with_exit_code_99(mboxgen: Run, tmp_path: Pat
         done = mboxgen("verify", "a.mbox")
         assert done.returncode == 99, words
         assert words in done.stdout
+
+
+def test_verify_counts_what_is_broken_and_names_the_first_ten(mboxgen: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.mbox"
+    assert mboxgen("a.mbox", "--size", "1kb:40").returncode == 0
+    octets = bytearray(path.read_bytes())
+    with open_mbox(path) as mbox:
+        offsets, headers = mbox.records["offset"].tolist(), mbox.records["header_length"].tolist()
+    for number in range(5, 20):
+        octets[offsets[number] + (headers[number] + 3 if number % 2 else 3)] ^= 1
+    path.write_bytes(octets)
+    said = mboxgen("verify", "a.mbox").stdout.splitlines()
+    what = {0: "its header was changed", 1: "its octets were changed"}
+    assert said[:-1] == [f"message {number}: {what[number % 2]}" for number in range(5, 15)]
+    assert said[-1] == "a.mbox: 15 of 40 messages broken"
 
 
 def test_info_reads_foreign_files_and_names_what_is_odd(mboxgen: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import mailbox
+import struct
 import zlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mboxgen.mbox import index
+from mboxgen.mbox import index, reader
 from mboxgen.mbox.reader import Flag, MboxError, open_mbox, read_mbox
 
 FROM = b"From user@example.org Fri Nov 21 22:55:00 2025"
@@ -199,6 +200,53 @@ class TestIndex:
         with open_mbox(path) as mbox:
             assert not mbox.indexed
             assert len(mbox) == 300
+
+
+def test_the_index_is_laid_out_as_its_page_says(tmp_path: Path) -> None:
+    message = b"A: b\r\n\r\nbody\r\n"
+    path = written(tmp_path, FROM + b"\r\n" + message + b"\r\n" + FROM + b"\n.\n")
+    reader.write_index(path).close()
+    octets, found = index.path_of(path).read_bytes(), path.stat()
+    header, records = octets[:128], octets[128:]
+    second = zlib.crc32(b".\r\n")
+    begin = len(FROM) + 2
+    assert records == struct.pack("<Q6I", begin, 14, 8, zlib.crc32(message), zlib.crc32(b"body\r\n"), 1 << 31, 14) + (
+        struct.pack("<Q6I", found.st_size - 2, 2, 2, second, 0, 1 << 31 | 1 | 2 | 1024, 3)
+    )
+    edges = zlib.crc32(path.read_bytes() * 2)  # the file is shorter than an edge, so both are all of it
+    crc = zlib.crc32(records)
+    assert header == struct.pack(
+        "<8sIIQQQII", b"MBOXIDX\n", 1, 128, 2, found.st_size, found.st_mtime_ns, edges, crc
+    ).ljust(128, b"\0")
+
+
+def test_an_index_that_hides_a_bare_line_end_is_not_used(tmp_path: Path) -> None:
+    path = written(tmp_path, FROM + b"\r\nA: b\r\n\r\nx\r\ny\n")
+    with reader.write_index(path) as mbox:
+        records = mbox.records.copy()
+    with open_mbox(path) as mbox:
+        assert (mbox.indexed, mbox.note) == (True, "")
+    records["flags"] &= ~np.uint32(Flag.BARE_LF)
+    index.write(index.path_of(path), path, records)
+    with open_mbox(path) as mbox:
+        assert "its record of message 0 is not of a message" in mbox.note
+
+
+@pytest.mark.parametrize("kind", ["indexed", "plain", "compressed"])
+def test_mail_is_made_ready_for_many_readers(tmp_path: Path, kind: str) -> None:
+    path, folder = written(tmp_path, (FROM + b"\nA: b\n\nbody\n\n") * 3), tmp_path / "folder"
+    folder.mkdir()
+    if kind == "indexed":
+        reader.write_index(path).close()
+    elif kind == "compressed":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    ready, mbox = reader.prepare(path, folder)
+    mbox.close()
+    assert ready == (path if kind == "indexed" else folder / "corpus.mbox")
+    assert ready.is_symlink() == (kind == "plain")
+    with open_mbox(ready) as again:
+        assert (again.indexed, len(again), again.note) == (True, 3, "")
+        assert again.records["crc32"].tolist() == [zlib.crc32(b"A: b\r\n\r\nbody\r\n")] * 3
 
 
 LINE = st.binary(max_size=30).map(lambda octets: octets.replace(b"\n", b"").replace(b"\r", b""))

@@ -9,13 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mboxgen import checksums, streams
-from mboxgen.text import parts, pools, prose
-from mboxgen.text.pool_set import PoolSet
+from mboxgen.text import parts, prose
+from mboxgen.text.pool_set import PoolSet, pool_set_of
+
+
+def prose_of(seed: int, octets: int, variant: int = 0) -> bytes:
+    """One run of English text."""
+    zero = np.zeros(1, dtype=np.int64)
+    cut = pool_set_of(seed, "en_US", ("ascii",)).cut(zero, zero + octets, zero, streams.raw(variant, "test", 0, 1))
+    return b"".join(bytes(piece) + fill for piece, fill in zip(cut.slices, cut.fills, strict=True))
 
 
 @given(st.integers(2, 3_000) | st.integers(262_000, 800_000), st.integers(0, 10**6))
 def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> None:
-    text = prose.prose(1, octets, variant)
+    text = prose_of(1, octets, variant)
     assert len(text) == octets
     assert text.isascii()
     assert text.endswith(b"\r\n")
@@ -28,20 +35,13 @@ def test_prose_is_exact_and_made_of_clean_lines(octets: int, variant: int) -> No
 
 def test_prose_deflates_like_real_mail() -> None:
     for octets in (20_000, 100_000, 1_000_000):
-        text = prose.prose(2, octets)
-        assert 0.5 < len(zlib.compress(text, 6)) / octets < 0.6
+        assert 0.5 < len(zlib.compress(prose_of(2, octets), 6)) / octets < 0.6
 
 
-def test_prose_is_a_function_of_seed_size_and_variant() -> None:
-    assert prose.prose(1, 5_000, 3) == prose.prose(1, 5_000, 3)
-    assert len({prose.prose(1, 5_000, variant) for variant in range(100)}) == 100
-    assert prose.prose(1, 5_000) != prose.prose(2, 5_000)
-
-
-@pytest.mark.parametrize("octets", [1, 0, -5])
-def test_prose_of_less_than_a_line_end_is_refused(octets: int) -> None:
-    with pytest.raises(ValueError, match="two octets or more"):
-        prose.prose(1, octets)
+def test_prose_is_a_function_of_seed_size_and_draw() -> None:
+    assert prose_of(1, 5_000, 3) == prose_of(1, 5_000, 3)
+    assert len({prose_of(1, 5_000, variant) for variant in range(100)}) == 100
+    assert prose_of(1, 5_000) != prose_of(2, 5_000)
 
 
 @pytest.mark.parametrize("octets", [0, 1, 80, 5_000, 2_500_000])
@@ -78,14 +78,6 @@ def test_a_run_of_one_octet_is_refused() -> None:
     one = np.ones(1, dtype=np.int64)
     with pytest.raises(ValueError, match="got one of 1"):
         PoolSet(1, "en_US", ("ascii",)).cut(one - 1, one, one - 1, streams.raw(1, "test", 0, 1))
-
-
-@given(st.integers(2, 10**7))
-def test_run_lengths_add_up(octets: int) -> None:
-    pool = prose.english(1)
-    lengths = pools.run_lengths(pool, octets)
-    assert sum(lengths) == octets
-    assert all(2 <= length <= pool.run_octets for length in lengths)
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

@@ -7,8 +7,10 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trafficgen.server.agent import Budget, Observed, Observer, observe
+from trafficgen.server.agent import Observed, Observer, observe, paces
 from trafficgen.server.metrics import MetricsPage, sums
 
 NS = 1_000_000_000
@@ -27,32 +29,32 @@ class Clocked:
         return {f"queue.{self.name}": float(self.asked)}
 
 
-def test_a_look_that_costs_much_is_taken_less_often() -> None:
-    budget = Budget(share=0.01)
-    taken = []
-    for second in range(100):
-        budget.earn(second * NS, 130_000_000)
-        budget.spend(3_000_000)  # what is cheap is always looked at
-        if budget.allows(130_000_000):
-            budget.spend(130_000_000)
-            taken.append(second)
-    assert taken[0] == 0
-    assert 15 <= taken[2] - taken[1] <= 20  # 10 ms a second, less 3, for 130
-    total_ns = 100 * 3_000_000 + len(taken) * 130_000_000
-    assert total_ns <= 0.01 * 100 * NS + 250_000_000
+MS = 1_000_000
 
 
-def test_what_is_saved_up_in_silence_has_a_limit() -> None:
-    budget = Budget(share=0.01)
-    budget.earn(0, 0)
-    budget.earn(10_000 * NS, 0)
-    assert budget.saved_ns == NS // 4
+def test_what_costs_little_is_looked_at_each_time_and_what_costs_much_less_often() -> None:
+    found = paces([1 * MS, 130 * MS, 2 * MS], NS)
+    assert (found[0], found[2]) == (NS, NS)
+    assert found[1] == pytest.approx(130 * MS / 0.007)  # 10 ms a second, less 3
+
+
+def test_two_dear_things_share_what_is_left() -> None:
+    assert paces([0, 20 * MS, 20 * MS], NS) == [NS, pytest.approx(4 * NS), pytest.approx(4 * NS)]
+
+
+@given(st.lists(st.floats(0, 1e10), max_size=8), st.integers(1_000_000, 10 * NS), st.floats(1e-4, 1))
+def test_all_together_never_take_more_than_their_share(costs: list[float], every_ns: int, share: float) -> None:
+    found = paces(costs, every_ns, share)
+    assert all(pace >= every_ns for pace in found)
+    assert sum(cost / pace for cost, pace in zip(costs, found, strict=True)) <= share * (1 + 1e-9)
 
 
 def test_each_look_is_a_line_after_the_first() -> None:
     lines: list[str] = []
     looks = iter([False, False, True])
-    observe(Observer([Clocked("a"), Clocked("b")]), lines.append, every_ns=1, wait=lambda _s: next(looks))
+    observe(
+        Observer([Clocked("a"), Clocked("b")], 1, share=10**9), lines.append, every_ns=1, wait=lambda _s: next(looks)
+    )
     head, *rest = (json.loads(line) for line in lines)
     assert head["samples"] == 1
     assert len(head["boot_id"]) == 16

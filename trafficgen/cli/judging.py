@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
     from trafficgen.plan import Plan
     from trafficgen.runs.monitor import MonitorOptions, Observer
+    from trafficgen.runs.observation import Observation
 
 ABORT_AFTER: Final = "10s"
 
@@ -62,6 +63,15 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
         Let Prometheus scrape the run at http://127.0.0.1:PORT/metrics; needs the extra "prometheus"."""}),
     (("--before",), {"metavar": "CMD", "help": "Run this command before the run, without a shell; it must succeed."}),
     (("--after",), {"metavar": "CMD", "help": "Run this command after the run, however that went."}),
+    (("--observe",), {"group": "Server", "metavar": "WHERE", "help": """
+        Look at the server meanwhile, by a process of ours there: local, or ssh:HOST with traffic-gen installed. See
+        traffic-gen observe."""}),
+    (("--observe-queue",), {"group": "Server", "metavar": "DIR", "help": "Its queue, such as /var/spool/postfix."}),
+    (("--observe-cgroup",), {"group": "Server", "metavar": "DIR", "help": "Its cgroup (v2): CPU, octets written."}),
+    (("--observe-metrics",), {"group": "Server", "multiple": True, "metavar": "URL=NAMES", "help": """
+        Metrics that it publishes: http://127.0.0.1:8000/metrics=ready_count,scheduled_count."""}),
+    (("--observe-drain",), {"group": "Server", "metavar": "TIME", "help": """
+        Wait so long after the run for its queue to be back where it was."""}),
 ]
 # fmt: on
 
@@ -71,6 +81,7 @@ def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
     from trafficgen.runs.calibration import ceiling_path
     from trafficgen.runs.monitor import MonitorOptions
     from trafficgen.verdict.ceiling import read_ceiling
+    from trafficgen.verdict.server_quantities import SERVER
     from trafficgen.verdict.thresholds import check_threshold, parse_threshold
 
     thresholds = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in options.threshold]
@@ -81,6 +92,8 @@ def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
             raise PlanError(str(error), field="thresholds", flag="--threshold") from error
     if options.abort_on_fail is not None and not thresholds:
         raise PlanError("expected a threshold that can fail", field="thresholds", flag="--abort-on-fail")
+    if options.observe is None and any(threshold.quantity.subject == SERVER for threshold in thresholds):
+        raise PlanError("a threshold on what an observer sees needs one", field="observe", flag="--observe")
     from_ns = _duration(options.warm_up, "--warm-up") or 0
     if plan.duration_ns is not None and from_ns >= plan.duration_ns:
         raise PlanError("expected a warm-up shorter than the run", field="warm_up", flag="--warm-up")
@@ -111,6 +124,23 @@ def observers_for(options: "SendOptions", say: Callable[[str], None]) -> "Iterat
             say(f"metrics at http://127.0.0.1:{metrics.port}/metrics")
             observers.append(metrics)
         yield observers
+
+
+def observation_of(options: "SendOptions") -> "Observation | None":
+    """Who looks at the server; None when nobody was asked to. PlanError for options that need one."""
+    asked = {
+        "--observe-queue": options.observe_queue, "--observe-cgroup": options.observe_cgroup,
+        "--observe-metrics": options.observe_metrics, "--observe-drain": options.observe_drain,
+    }  # fmt: skip
+    if options.observe is None:
+        for flag, value in asked.items():
+            if value:
+                raise PlanError("expected --observe local or ssh:HOST with it", field="observe", flag=flag)
+        return None
+    from trafficgen.runs.observation import Observation, options_of
+
+    what = options_of(options.observe_queue, options.observe_cgroup, options.observe_metrics)
+    return Observation(options.observe, what, drain_ns=_duration(options.observe_drain, "--observe-drain") or 0)
 
 
 def run_hook(command: str | None, flag: str) -> None:

@@ -84,6 +84,7 @@ Exit codes: 0 done; 1 nothing could be written; 122 a file is missing, damaged, 
     multiple=True,
     help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count.",
 )
+@click.option("--on-stdin", is_flag=True, hidden=True)
 def command(
     words: tuple[str, ...],
     write: str | None,
@@ -95,6 +96,7 @@ def command(
     cgroup: Path | None,
     pid_file: Path | None,
     metrics: tuple[str, ...],
+    on_stdin: bool,
 ) -> ExitCode:  # fmt: skip
     """Look at a server's queue, host and processes; or attach what was seen to the results of a run.
 
@@ -107,7 +109,8 @@ def command(
     if write is None:
         raise PlanError("expected a file for the samples, or - for stdout", field="write", flag="--write")
     what = observed_of(queue, exim_spool, cgroup, pid_file, metrics)
-    return _observe(what, write, _duration(every, "--every"), _duration(for_, "--for") if for_ else None)
+    for_ns = _duration(for_, "--for") if for_ else None
+    return _observe(what, write, _duration(every, "--every"), for_ns, on_stdin=on_stdin)
 
 
 def observed_of(
@@ -128,18 +131,22 @@ def observed_of(
     return Observed(postfix_queue=queue, exim_spool=exim_spool, cgroup=cgroup, pid_file=pid_file, metrics=tuple(pages))
 
 
-def _observe(what: "Observed", write: str, every_ns: int, for_ns: int | None) -> ExitCode:
-    from trafficgen.server.agent import Observer, observe
+def _observe(what: "Observed", write: str, every_ns: int, for_ns: int | None, *, on_stdin: bool) -> ExitCode:
+    from trafficgen.server.agent import Observer, answer_clock_questions, observe
 
     file = sys.stdout if write == "-" else Path(write).open("w", encoding="ascii")  # noqa: SIM115  (closed below)
-    over = threading.Event()
+    over, lock = threading.Event(), threading.Lock()
 
     def put(line: str) -> None:
-        file.write(line + "\n")
-        file.flush()  # whoever reads it, or a machine that is killed, has all but what is being seen
+        with lock:
+            file.write(line + "\n")
+            file.flush()  # whoever reads it, or a machine that is killed, has all but what is being seen
+
+    if on_stdin:  # whoever started us asks for our clock, and ends us by closing it
+        threading.Thread(target=answer_clock_questions, args=(sys.stdin.buffer, put, over.set), daemon=True).start()
 
     try:
-        observe(Observer(what.samplers()), put, every_ns=every_ns, for_ns=for_ns, wait=over.wait)
+        observe(Observer(what.samplers(), every_ns), put, every_ns=every_ns, for_ns=for_ns, wait=over.wait)
     except KeyboardInterrupt:
         click.echo(f"samples are in {write}", err=True)
     finally:

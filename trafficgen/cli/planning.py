@@ -105,6 +105,11 @@ class SendOptions:
     metrics_port: int | None
     before: str | None
     after: str | None
+    observe: str | None
+    observe_queue: str | None
+    observe_cgroup: str | None
+    observe_metrics: tuple[str, ...]
+    observe_drain: str | None
 
 
 class Planned(NamedTuple):
@@ -184,7 +189,14 @@ def _check_lines(options: SendOptions) -> None:
     """What goes into reports and commands stays on its line."""
     given = (("--junit", options.junit), ("--before", options.before), ("--after", options.after))
     more = (("--html", options.html), ("--warm-up", options.warm_up), ("--abort-on-fail", options.abort_on_fail))
-    for flag, text in (*given, *more, *(("--threshold", text) for text in options.threshold)):
+    server = (
+        ("--observe", options.observe),
+        ("--observe-queue", options.observe_queue),
+        ("--observe-cgroup", options.observe_cgroup),
+        ("--observe-drain", options.observe_drain),
+        *(("--observe-metrics", text) for text in options.observe_metrics),
+    )
+    for flag, text in (*given, *more, *server, *(("--threshold", text) for text in options.threshold)):
         if text is not None and any(c in text for c in "\r\n\0"):
             raise _wrong("expected one line of text", "verdict", flag)
 

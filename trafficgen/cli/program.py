@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 COMMANDS: Final = {
     "send": Entry("trafficgen.cli.send", "Send weighted mail and account for every message (the default)."),
     "sink": Entry("trafficgen.cli.sink", "Receive mail for a server under test to deliver to, and count it."),
+    "mailbox": Entry("trafficgen.cli.mailbox", "Let users get mail and read it, as imaptest's profiles say."),
     "verify": Entry("trafficgen.cli.verify", "Compare what arrived with what was sent, message by message."),
     "log": Entry("trafficgen.cli.log", "Find every message of a run in the server's log, or say who used the server."),
     "observe": Entry("trafficgen.cli.observe", "Look at a server's queue, host and processes while a run goes on."),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trafficgen.cli.judging import judging_options, monitor_options, observers_for, run_hook
+from trafficgen.cli.judging import judging_options, monitor_options, observation_of, observers_for, run_hook
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode
 from trafficgen.host.signals import CountedSignals, RunControl
@@ -73,6 +73,7 @@ def command(**given: Any) -> ExitCode:
 
     options = SendOptions(**given)
     planned = make_plan(options)
+    observation_of(options)
     monitor = monitor_options(options, planned.plan)  # refuses what no run could be judged by
     resolved = ResolvedPlan.of(planned.plan)
     notices = planned.notices + _read_as(resolved)
@@ -110,6 +111,9 @@ def _run(
 
     say = (lambda _line: None) if options.quiet else _say
     with ExitStack() as stack:
+        observation = observation_of(options)
+        if observation:
+            stack.enter_context(observation)
         run = partial(
             run_monitored,
             resolved,
@@ -119,6 +123,7 @@ def _run(
             manifest=planned.manifest,
             delivery_wait=planned.delivery_wait,
             control=control,
+            observation=observation,
         )
         if options.quiet:
             return run()

@@ -9,7 +9,10 @@ What has become pointless stays in the heap until its time: whoever it concerns 
 
 from enum import Enum, auto
 from heapq import heappop, heappush
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Intent(Enum):
@@ -48,9 +51,11 @@ class Entry(NamedTuple):
 class Agenda:
     """All that is to come."""
 
-    __slots__ = ("_count", "_heap")
+    __slots__ = ("_count", "_heap", "on_sooner")
 
     def __init__(self) -> None:
+        self.on_sooner: Callable[[int], None] = lambda _due_ns: None
+        """Told when something becomes due before all else that is planned."""
         self._heap: list[Entry] = []
         self._count = 0
 
@@ -58,6 +63,8 @@ class Agenda:
         """Plan something."""
         self._count += 1
         heappush(self._heap, Entry(due_ns, self._count, intent, subject))
+        if self._heap[0].order == self._count:
+            self.on_sooner(due_ns)
 
     @property
     def next_ns(self) -> int | None:

@@ -10,13 +10,16 @@ goodbye of the session before, as in imaptest (closed model); after a failure no
 """
 
 from collections import deque
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from trafficgen.mailbox.agenda import Agenda, Intent
 from trafficgen.mailbox.chance import Chance
 from trafficgen.mailbox.habits import Habits
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import ClientSection, MailProtocol, Profile
+
+if TYPE_CHECKING:
+    from trafficgen.mailbox.marks import Mark
 
 FIRST_PAUSE_NS: Final = 1_000_000_000
 LONGEST_PAUSE_NS: Final = 60_000_000_000
@@ -39,7 +42,7 @@ class Hands(Protocol):
 class Visitor:
     """One mail program of one user: who logs in."""
 
-    __slots__ = ("client", "director", "failures", "habits", "known_uids", "place", "remembered", "user")
+    __slots__ = ("client", "director", "failures", "habits", "known_uids", "marks", "place", "remembered", "user")
 
     def __init__(self, director: "Director", user: User, place: int) -> None:
         self.director = director
@@ -50,6 +53,8 @@ class Visitor:
         """Sessions that failed, one after the other."""
         self.known_uids: frozenset[bytes] = frozenset()
         """What a POP3 program has seen before."""
+        self.marks: dict[int, Mark] = {}
+        """Of messages that an IMAP program has noticed and that wait for an action, by UID."""
         self.remembered: tuple[int, int] | None = None
         """UIDVALIDITY of the inbox, and the first UID that an IMAP program has not seen."""
         self.habits = Habits(user.section, self.client, director.agenda, director.seed, user.index, place)

@@ -21,6 +21,7 @@ from trafficgen.measure.parts import (
     Generator,
     Latency,
     LedgerCounts,
+    MailboxCounts,
     MessageCounts,
     Rate,
     RecipientCounts,
@@ -81,8 +82,14 @@ def merge_results(parts: Sequence[Results]) -> Results:
         phases={name: words for part in reversed(ordered) for name, words in part.phases.items()},
         commands=_commands(ordered, of_commands, span_s),
         command_histograms=of_commands,
+        mailboxes=_mailboxes(ordered),
         recipients=_recipients([part.recipients for part in ordered]),
     )  # fmt: skip
+
+
+def _mailboxes(parts: Sequence[Results]) -> MailboxCounts | None:
+    counts = [part.mailboxes for part in parts if part.mailboxes is not None]
+    return reduce(MailboxCounts.__add__, counts) if counts else None
 
 
 def _stopped_by(parts: Sequence[Results]) -> StoppedBy:

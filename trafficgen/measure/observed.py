@@ -7,7 +7,8 @@ Fails     ResultsError for a file that is none of an observer's. A last line tha
 Not here  looking at a server (server), what it was short of (bottleneck)
 
 On one machine since it was started, observer and run have one monotonic clock, and times are exact. Otherwise they are
-mapped by the time of day of both machines, whose difference nobody knows; then `clock` says so.
+mapped by what questions and answers told of both clocks, with its error; or, for a file, by the time of day of both
+machines, whose difference nobody knows. `clock` says which.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ import msgspec
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
+from trafficgen.measure.clock_offset import Exchange, to_ours
 from trafficgen.measure.document import Amount, Seconds
 
 MAX_SAMPLES: Final = 3600
@@ -58,7 +60,7 @@ class ServerSamples:
 
     source: str
     host: str
-    clock: Literal["same", "time of day"]
+    clock: Literal["same", "measured", "time of day"]
     every_s: Seconds
     cost_share: Amount
     """What the observer cost, as a share of one core."""
@@ -67,6 +69,8 @@ class ServerSamples:
     gaps: tuple[Gap, ...] = ()
     missing: tuple[str, ...] = ()
     """What could not be looked at."""
+    clock_error_s: Seconds | None = None
+    """Of a measured clock: by how much times may be wrong."""
 
     def check(self) -> None:
         """ValueError when lists that belong together have different lengths, or times go back."""
@@ -94,6 +98,8 @@ class Recording:
     cost_ns: int = 0
     values: list[dict[str, float]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    """Which tell its clock from ours, in order; none where nobody asked."""
 
     def add(self, line: bytes | str) -> bool:
         """One line. False when it is none of an observer's."""
@@ -148,9 +154,12 @@ def on_the_runs_clock(recording: Recording, clock: RunClock, source: str) -> Ser
     """What was seen, since the run began. ResultsError when nothing was."""
     if not recording.mono_ns:
         raise ResultsError(f"the observer ({source}) saw nothing")
-    same = recording.boot_id == clock.boot_id
-    began_ns = clock.began_ns if same else clock.began_ns + clock.wall_offset_ns
-    times = recording.mono_ns if same else recording.wall_ns
+    same, error_ns = recording.boot_id == clock.boot_id, None
+    began_ns, times = clock.began_ns, recording.mono_ns
+    if not same and recording.exchanges:
+        times, error_ns = to_ours(recording.mono_ns, recording.exchanges)
+    elif not same:
+        began_ns, times = clock.began_ns + clock.wall_offset_ns, recording.wall_ns
     at_s, values = _ascending([(at - began_ns) / NS_PER_S for at in times], recording.values)
     every_s = recording.every_s
     gaps = tuple(Gap(before, after) for before, after in pairwise(at_s) if after - before > GAP * every_s)
@@ -162,13 +171,14 @@ def on_the_runs_clock(recording: Recording, clock: RunClock, source: str) -> Ser
     return ServerSamples(
         source=source,
         host=recording.host,
-        clock="same" if same else "time of day",
+        clock="same" if same else "time of day" if error_ns is None else "measured",
         every_s=every_s,
         cost_share=recording.cost_ns / NS_PER_S / span_s if span_s > 0 else 0.0,
         at_s=tuple(round(at, 3) for at in at_s),
         series={name: tuple(one.get(name) for one in values) for name in names},
         gaps=tuple(Gap(round(gap.from_s, 3), round(gap.to_s, 3)) for gap in gaps),
         missing=tuple(recording.missing),
+        clock_error_s=None if error_ns is None else error_ns / NS_PER_S,
     )
 
 

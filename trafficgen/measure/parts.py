@@ -7,7 +7,7 @@ Not here  the whole and how it is built (results)
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -257,6 +257,48 @@ class Delivery:
     explained: Count
     unexpected: Count
     latency_ns: Latency | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxCounts:
+    """Mail that was delivered to users, held against what they read.
+
+    `delivered` = `read` + `spam` + `not_yet_due` + `missing`: `read` to its end; `spam` delivered to a folder that
+    nobody reads; `not_yet_due` for its reader has not come to it; `missing` though its reader was shown all there is.
+    `seen`: shown to its reader. `doubled` is in the inbox more than once, `damaged` has a body whose checksum is wrong,
+    `misplaced` was found in somebody else's mailbox. `in_doubt`: the server did not answer its delivery; `dropped`:
+    not delivered, as there were as many deliveries at work as there may be. `foreign` mail has no mark of ours,
+    `earlier` one of another run. `deleted` and `moved` by us, of any run.
+    """
+
+    delivered: Count
+    in_doubt: Count
+    dropped: Count
+    seen: Count
+    read: Count
+    spam: Count
+    not_yet_due: Count
+    missing: Count
+    doubled: Count
+    damaged: Count
+    misplaced: Count
+    foreign: Count
+    earlier: Count
+    deleted: Count
+    moved: Count
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is missing, doubled, damaged or in the wrong place."""
+        return not (self.missing or self.doubled or self.damaged or self.misplaced)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each delivered message is in one place of the account."""
+        return self.delivered == self.read + self.spam + self.not_yet_due + self.missing
+
+    def __add__(self, other: "MailboxCounts") -> "MailboxCounts":
+        return MailboxCounts(*(mine + yours for mine, yours in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,3 +74,14 @@ OF_OLD_FILES: Final = PhaseTable(
     timed=("connect", "tls", "greeting", "ehlo", "auth"),
 )  # fmt: skip
 """What files that hold no words of their own mean: version 0.1.0 measured mail sessions only."""
+
+
+_OPENING: Final = tuple(f"{name}_{step}" for name in ("imap", "pop3") for step in ("connect", "tls", "greeting"))
+
+OF_MAILBOXES: Final = PhaseTable(
+    {name: name.replace("_", " ").replace("imap", "IMAP").replace("pop3", "POP3") for name in _OPENING}
+    | {"seen": "seen"},
+    timed=(*_OPENING, "seen"),
+)
+"""What is timed where users read what was delivered; `seen`: from the answer that accepted a delivery to the EXISTS or
+UIDL that shows the message to its user."""

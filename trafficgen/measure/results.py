@@ -33,6 +33,7 @@ from trafficgen.measure.parts import (
     Host,
     Latency,
     LedgerCounts,
+    MailboxCounts,
     MessageCounts,
     Rate,
     RecipientCounts,
@@ -116,6 +117,8 @@ class Results:
     """By kind, besides messages handed over."""
     command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of commands that were carried out, without the empty ones."""
+    mailboxes: MailboxCounts | None = None
+    """Of a run with users of mailboxes: what was delivered against what they read."""
     recipients: RecipientCounts | None = None
     """Where messages may have several; None where each has one, and in results of 0.1.0."""
     server: ServerSamples | None = None
@@ -140,6 +143,7 @@ class Results:
         command: Sequence[str] | None = None,
         ledger: LedgerCounts | None = None,
         delivery: Delivery | None = None,
+        mailboxes: MailboxCounts | None = None,
         lost_workers: Mapping[int, str] = MappingProxyType({}),
         caveats: Sequence[Caveat] = (),
         complete: bool = True,
@@ -209,6 +213,7 @@ class Results:
                 for name in phases.commands
             },
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
+            mailboxes=mailboxes,
             recipients=_recipients(snapshot),
         )
 
@@ -221,12 +226,12 @@ class Results:
     def exit_code(self, *, keep_going: bool) -> ExitCode:
         """What the process that made this run ends with.
 
-        A message that the sink should have and has not, has twice, or has damaged weighs most; then a measurement that
-        is not valid, and thresholds over one that the generator limited; then a threshold that failed; then an
-        interruption; then, without `keep_going`, any message or command that was not accepted; then a proof or a file
-        that was asked for and is not there.
+        A message that the sink or a mailbox should have and has not, has twice, or has damaged weighs most; then a
+        measurement that is not valid, and thresholds over one that the generator limited; then a threshold that
+        failed; then an interruption; then, without `keep_going`, any message or command that was not accepted; then a
+        proof or a file that was asked for and is not there.
         """
-        if self.ledger and not self.ledger.clean:
+        if (self.ledger and not self.ledger.clean) or (self.mailboxes and not self.mailboxes.clean):
             return ExitCode.VERDICT_FAILED
         if self.verdict_code is not ExitCode.DONE:
             return self.verdict_code

@@ -94,6 +94,8 @@ def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
     yield from _of_timeline(results.timeline, results.messages)
     if results.ledger:
         yield from _of_ledger(results.ledger)
+    if results.mailboxes:
+        yield "mailboxes", results.mailboxes.adds_up, "expected delivered = read + spam + not_yet_due + missing"
     for index, one in enumerate(results.thresholds):
         yield f"thresholds[{index}].passed", not (one.passed and one.value is None), "nothing was measured"
     lost = results.generator.lost_workers

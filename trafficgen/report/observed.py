@@ -103,8 +103,10 @@ def _drain(found: Drain) -> str:
 
 
 def _source(samples: ServerSamples) -> str:
+    error = format_duration((samples.clock_error_s or 0.0) * NS_PER_S)
     clock = {
         "same": "on the run's own clock",
+        "measured": f"on the run's clock to {error}",
         "time of day": "by the time of day of two machines, whose difference nobody knows",
     }[samples.clock]
     return f"seen by {samples.source} every {samples.every_s:g} s for {samples.cost_share:.2%} of a core, {clock}"

@@ -6,7 +6,7 @@ Not here  widths, colours, terminals (to_text)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -84,6 +84,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         _failures(results),
         _domains(results.domains),
         _ledger(results),
+        _mailboxes(results),
         _delivery(results),
         _generator(results),
     )
@@ -128,6 +129,9 @@ def load_in_words(plan: Mapping[str, Any]) -> str:
     """When messages were to start, from the plan in a results file."""
     load, sessions = plan.get("load"), plan.get("sessions", 0)
     where = f"{words.count(sessions)} session{'s' if sessions != 1 else ''}"
+    if profile := plan.get("profile"):
+        users = words.count(profile.get("total_user_count", 0))
+        return f"{users} users as {profile.get('path', '?')} says, {where} at a time"
     if not load:
         return f"closed model, {where}: each sends its next message when the one before is answered"
     stages = load.get("stages") or ()
@@ -357,6 +361,20 @@ def _ledger(results: Results) -> Section:
     counts = ["expected", "received", "missing", "duplicated", "corrupted", *(["mended"] if ledger.mended else [])]
     line = ", ".join(f"{words.count(getattr(ledger, name))} {name}" for name in counts)
     return Section("ledger", "l", (Row((line,), Tone.GOOD if ledger.clean else Tone.BAD),))
+
+
+def _mailboxes(results: Results) -> Section:
+    """What was delivered against what was read: bad where mail is not where it should be."""
+    counts = results.mailboxes
+    if counts is None:
+        return Section("mailboxes", "l", ())
+    wrong = {"missing", "doubled", "damaged", "misplaced"}
+    rows = [
+        Row((name.replace("_", " "), words.count(number)), Tone.BAD if name in wrong and number else Tone.PLAIN)
+        for name, number in asdict(counts).items()
+        if number or name in wrong or name in ("delivered", "read", "not_yet_due")
+    ]
+    return Section("mailboxes", "lr", tuple(rows), header=("messages",))
 
 
 def _delivery(results: Results) -> Section:

@@ -27,6 +27,7 @@ from trafficgen.measure.window import WindowTracker
 from trafficgen.plan import Plan
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.publish.isolated import Isolation
+from trafficgen.runs.observation import Observation
 from trafficgen.runs.run import Progress, run
 from trafficgen.verdict.ceiling import Ceiling
 from trafficgen.verdict.thresholds import Threshold, judge_all
@@ -63,12 +64,14 @@ def run_monitored(
     manifest: Path | None = None,
     delivery_wait: DeliveryWait | None = None,
     control: RunControl | None = None,
+    observation: Observation | None = None,
 ) -> Results:
     """Run `plan` as `trafficgen.run` does, with a monitor. `journal` keeps the results so far; whoever
-    made it writes the whole ones. `manifest`, `delivery_wait` and `control` are the run's."""
+    made it writes the whole ones. `manifest`, `delivery_wait` and `control` are the run's. `observation` looks at
+    the server meanwhile, and until its queue is back where it was."""
     resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
-    monitor = _Monitor(resolved, options, journal, observers, control, isolation)
+    monitor = _Monitor(resolved, options, journal, observers, control, isolation, observation)
 
     def see(now: Progress) -> None:
         monitor.see(now)
@@ -93,7 +96,9 @@ class _Monitor:
         observers: Sequence[Observer],
         control: RunControl,
         isolation: Isolation,
+        observation: Observation | None,
     ) -> None:
+        self._observation = observation
         self._resolved = resolved
         self._control = control
         self._options = options
@@ -133,12 +138,19 @@ class _Monitor:
             stolen_share=CpuTime.now().stolen_share_since(cpu_before),
             ceiling_share=ceiling.share_used(results) if ceiling else None,
         )
+        if self._observation and results.run.clock:
+            asked = self._control.count
+            self._observation.wait_for_drain(
+                results.run.clock, results.run.duration_s, lambda: self._control.count > asked
+            )
         return self._judged(replace(results, run=replace(results.run, command=self._options.command)))
 
     def _judged(self, results: Results) -> Results:
         if self._window:
             ended_ns = self._sending_ended_ns(results) if results.complete else None
             results = replace(results, window=self._window.window(tuple(results.domains), ended_ns))
+        if self._observation and results.run.clock:
+            results = replace(results, server=self._observation.samples(results.run.clock))
         return replace(results, thresholds=judge_all(self._options.thresholds, results))
 
     def _sending_ended_ns(self, results: Results) -> int | None:

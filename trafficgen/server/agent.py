@@ -6,19 +6,17 @@
 
 Takes     what to look at; where to write
 Gives     NDJSON until it is told to end, its output is closed, or its time is over
-Bounds    `Budget`: what a look costs in CPU is saved up at 1 % of a core. A look that costs more is taken less often;
-those
-          that cost little go first, so that a queue of 100,000 does not blind it
-Not here  the clocks of two machines (transport), what the numbers mean (measure.observed)
+Bounds    1 % of a core (`paces`): what costs much is looked at less often, so that nothing blinds it to the rest
+Not here  the clocks of two machines (measure.clock_offset), what the numbers mean (measure.observed)
 """
 
 import json
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.host.machine_clock import boot_id
@@ -31,9 +29,6 @@ VERSION: Final = 1
 EVERY_NS: Final = NS_PER_S
 SHARE: Final = 0.01
 """Of one core, for all looks together."""
-
-_SAVED_NS: Final = NS_PER_S // 4
-"""What may be saved up at most, but for a look that is known to cost more."""
 
 
 class Sampler(Protocol):
@@ -108,59 +103,56 @@ class _EximQueue:
         return self._spool.values(time.time())
 
 
-@dataclass(slots=True)
-class Budget:
-    """CPU time that looks may cost: saved up at `share` of a core, spent by each look."""
+def paces(costs_ns: Sequence[float], every_ns: int, share: float = SHARE) -> list[float]:
+    """How often to look at each thing, ns, so that all together take `share` of a core.
 
-    share: float = SHARE
-    saved_ns: float = field(default=float(_SAVED_NS), init=False)
-    _since_ns: int | None = field(default=None, init=False)
-
-    def earn(self, now: int, dearest_ns: float) -> None:
-        """Save up for the time since the last call; more than the dearest look costs is not needed."""
-        if self._since_ns is not None:
-            self.saved_ns += (now - self._since_ns) * self.share
-        self._since_ns = now
-        self.saved_ns = min(self.saved_ns, max(_SAVED_NS, dearest_ns))
-
-    def allows(self, cost_ns: float) -> bool:
-        """Whether a look that cost this much the last time may be taken."""
-        return self.saved_ns >= cost_ns
-
-    def spend(self, cost_ns: float) -> None:
-        """It was taken. One that cost more than there was is paid back before the next."""
-        self.saved_ns -= cost_ns
+    Max-min fair: those that cost little are looked at every `every_ns`, and the rest of the share is divided evenly
+    among the others, so that nothing starves beside what is dear.
+    """
+    found = [float(every_ns)] * len(costs_ns)
+    left = share
+    places = sorted(range(len(costs_ns)), key=costs_ns.__getitem__)
+    for rank, place in enumerate(places):
+        fair = left / (len(places) - rank)
+        wanted = costs_ns[place] / every_ns
+        if wanted > fair:
+            found[place] = costs_ns[place] / fair
+        left -= min(wanted, fair)
+    return found
 
 
 class Observer:
     """Looks, and says what it saw."""
 
-    def __init__(self, samplers: Sequence[Sampler], budget: Budget | None = None) -> None:
+    def __init__(self, samplers: Sequence[Sampler], every_ns: int = EVERY_NS, share: float = SHARE) -> None:
         self._samplers = list(samplers)
+        self._every_ns = every_ns
+        self._share = share
         self._costs = [0.0] * len(self._samplers)
-        self._budget = budget or Budget()
+        self._looked_ns: list[int | None] = [None] * len(self._samplers)
         self._said: set[str] = set()
 
-    @staticmethod
-    def head(every_ns: int = EVERY_NS) -> str:
+    def head(self) -> str:
         """The first line."""
-        head = {"samples": VERSION, "host": platform.node(), "boot_id": boot_id(), "every_s": every_ns / NS_PER_S}
+        every_s = self._every_ns / NS_PER_S
+        head = {"samples": VERSION, "host": platform.node(), "boot_id": boot_id(), "every_s": every_s}
         return json.dumps(head)
 
     def look(self) -> list[str]:
         """A line of what is so now; another one when something could not be seen for the first time."""
         began = now_ns()
-        self._budget.earn(began, max(self._costs, default=0.0))
         values: dict[str, float] = {}
         spent = 0
-        for place, sampler in enumerate(self._samplers):
-            if not self._budget.allows(self._costs[place]):
+        for place, pace_ns in enumerate(paces(self._costs, self._every_ns, self._share)):
+            looked = self._looked_ns[place]
+            if looked is not None and began - looked < pace_ns - self._every_ns / 2:
                 continue
             before = time.process_time_ns()
-            values |= sampler.sample(now_ns() / NS_PER_S)
+            values |= self._samplers[place].sample(now_ns() / NS_PER_S)
             cost = time.process_time_ns() - before
-            self._costs[place] = cost
-            self._budget.spend(cost)
+            # The first look at a queue opens files that later ones need not: some ten times as dear.
+            self._costs[place] = cost if looked is not None else cost / 10
+            self._looked_ns[place] = began
             spent += cost
         lines = [
             json.dumps({"mono_ns": began, "wall_ns": time.time_ns(), "cost_ns": spent, "values": _rounded(values)})
@@ -180,9 +172,9 @@ def observe(
     for_ns: int | None = None,
     wait: Callable[[float], bool],
 ) -> None:
-    """Look every `every_ns` until `wait`, which is given seconds, says True, or the time is over."""
+    """Look every `every_ns`, the observer's own, until `wait`, which is given seconds, says True, or time is over."""
     began = now_ns()
-    write(observer.head(every_ns))
+    write(observer.head())
     due = began
     while True:
         for line in observer.look():
@@ -191,6 +183,16 @@ def observe(
         due = max(due + every_ns, now)  # late looks are left out, not made up for
         if (for_ns is not None and due - began > for_ns) or wait((due - now) / NS_PER_S):
             return
+
+
+def answer_clock_questions(questions: IO[bytes], write: Callable[[str], None], at_end: Callable[[], None]) -> None:
+    """Answer each line "clock N" with when it came and when the answer left; `at_end` when no more will come."""
+    for line in questions:
+        received = now_ns()
+        word, _, number = line.strip().partition(b" ")
+        if word == b"clock" and number.isdigit():
+            write(json.dumps({"clock": int(number), "received": received, "answered": now_ns()}, separators=(",", ":")))
+    at_end()
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

@@ -9,6 +9,7 @@
     queue.depth host.io_pressure.avg …  what an observer saw of the server (`verdict.server_quantities`)
     throughput                          accepted messages a second
     accepted.rate failed.count …        what became of messages: the share of those started, or how many
+    delivery.lost .doubled .damaged …   mail in mailboxes against what was delivered there: how many
 
 Takes     a name; `Results`
 Gives     what it names, whether more of it is better, and its value, read from the window where there is one
@@ -24,7 +25,7 @@ from typing import Final, Protocol
 
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import CommandCounts, MessageCounts, Rate
-from trafficgen.measure.phases import NAME, OF_OLD_FILES, PhaseTable
+from trafficgen.measure.phases import NAME, OF_MAILBOXES, OF_OLD_FILES, PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.verdict.rule import Better
 from trafficgen.verdict.server_quantities import SERVER, kind_of_series, read_series
@@ -67,6 +68,13 @@ _COMMAND: Final = re.compile(r"command\{([^{}]+)\}\.(.+)")
 _OF_COMMANDS: Final = {
     "errors": QuantityKind.SHARE, "count": QuantityKind.COUNT, "throughput": QuantityKind.RATE,
 }  # fmt: skip
+_OF_DELIVERED: Final = {
+    "delivered": "delivered", "read": "read", "lost": "missing", "missing": "missing", "doubled": "doubled",
+    "damaged": "damaged", "misplaced": "misplaced", "dropped": "dropped", "not_yet_due": "not_yet_due",
+}  # fmt: skip
+KNOWN: Final = OF_OLD_FILES | OF_MAILBOXES
+"""What may be timed in any run of ours."""
+
 _NAMES: Final = (
     *_AGGREGATES, "throughput", *(f"{name}.rate" for name in OUTCOMES), *(f"{name}.count" for name in OUTCOMES),
 )  # fmt: skip
@@ -87,7 +95,11 @@ class Quantity:
     @property
     def better(self) -> Better:
         """Whether more of it is good."""
-        more = self.subject in ("throughput", "accepted") or (self.form in ("throughput", "count") and self.command)
+        more = (
+            self.name in ("delivery.delivered", "delivery.read")
+            or self.subject in ("throughput", "accepted")
+            or (self.form in ("throughput", "count") and self.command)
+        )
         return Better.HIGHER if more else Better.LOWER
 
     def read(self, results: Results) -> float | None:
@@ -100,6 +112,8 @@ class Quantity:
             return read_series(results, self.name)
         if self.command is not None:
             return _of_command(measured.commands.get(self.command), self.form)
+        if self.subject == "delivery":  # of the whole run: a message is read long after it is delivered
+            return float(getattr(results.mailboxes, _OF_DELIVERED[self.form])) if results.mailboxes else None
         if self.subject == "throughput":
             return measured.rate.messages_per_s
         return _outcome(measured.messages, self.subject, share=self.form == "rate")
@@ -114,10 +128,10 @@ class Quantity:
         return measured.histograms.get(usual if self.subject == "latency" else self.subject)
 
 
-def parse_quantity(text: str, table: PhaseTable = OF_OLD_FILES) -> Quantity:
+def parse_quantity(text: str, table: PhaseTable = KNOWN) -> Quantity:
     """The quantity that `text` names. ValueError with the nearest known name when there is none.
 
-    `table`: which phases are timed; those of mail sessions when nothing else is said.
+    `table`: which phases are timed.
     """
     name = text.strip()
     if found := _DOMAIN.fullmatch(name):
@@ -136,7 +150,9 @@ def parse_quantity(text: str, table: PhaseTable = OF_OLD_FILES) -> Quantity:
     if subject in OUTCOMES and form in ("rate", "count"):
         return Quantity(name, QuantityKind.SHARE if form == "rate" else QuantityKind.COUNT, subject, form)
     timed = (f"{stretch}.{of}" for stretch in table.stretches for of in ("p50", "p95", "p99", "max"))
-    nearest = get_close_matches(name, (*_NAMES, *timed), 1, 0.5)
+    if subject == "delivery" and form in _OF_DELIVERED:
+        return Quantity(name, QuantityKind.COUNT, subject, form)
+    nearest = get_close_matches(name, (*_NAMES, *timed, *(f"delivery.{of}" for of in _OF_DELIVERED)), 1, 0.5)
     hint = f'; did you mean "{nearest[0]}"?' if nearest else "; try p99, throughput or accepted.rate"
     raise ValueError(f'expected a known metric, got "{name}"{hint}')
 

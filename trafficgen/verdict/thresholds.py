@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from trafficgen.measure.parts import ThresholdVerdict
-from trafficgen.measure.phases import OF_OLD_FILES, PhaseTable
+from trafficgen.measure.phases import OF_MAILBOXES, PhaseTable
 from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
 from trafficgen.measure.results import Results
 from trafficgen.plan import Plan
 from trafficgen.units import parse_duration, parse_rate
-from trafficgen.verdict.quantities import Quantity, QuantityKind, matching_domain, parse_quantity
+from trafficgen.verdict.quantities import KNOWN, Quantity, QuantityKind, matching_domain, parse_quantity
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<=": operator.le, ">=": operator.ge, "===": operator.eq, "==": operator.eq, "!=": operator.ne,
@@ -47,7 +47,7 @@ class Threshold:
         return ThresholdVerdict(self.expression, value, self.limit, passed)
 
 
-def parse_threshold(text: str, table: PhaseTable = OF_OLD_FILES) -> Threshold:
+def parse_threshold(text: str, table: PhaseTable = KNOWN) -> Threshold:
     """The threshold that `text` says. ValueError with what was expected. `table`: as in `parse_quantity`."""
     found = _FORM.fullmatch(text)
     if not found:
@@ -61,6 +61,8 @@ def check_threshold(threshold: Threshold, plan: Plan) -> None:
     quantity = threshold.quantity
     if plan.load is None and quantity.subject in ("response", "response_rejected", "lateness"):
         raise ValueError(f'"{quantity.name}" needs intended starts, which the closed model has not: add --rate')
+    if quantity.subject == "delivery" or quantity.subject in OF_MAILBOXES.timed:
+        raise ValueError(f'"{threshold.expression}": a run that sends mail reads no mailboxes')
     if quantity.command is not None:
         raise ValueError(f'"{threshold.expression}": a run that sends mail measures messages, no other commands')
     if quantity.domain is None:

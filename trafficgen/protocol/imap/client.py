@@ -69,9 +69,16 @@ class Untagged(NamedTuple):
 
 
 class Said(NamedTuple):
-    """An untagged OK, NO, BAD or BYE."""
+    """An untagged OK, NO or BAD, or the BYE of a LOGOUT."""
 
     status: bytes
+    code: tuple[bytes, bytes]
+    text: bytes
+
+
+class Goodbye(NamedTuple):
+    """A BYE that nobody asked for: the server ends the session. Nothing is read any more."""
+
     code: tuple[bytes, bytes]
     text: bytes
 
@@ -86,7 +93,7 @@ class Fault(NamedTuple):
     text: str
 
 
-Event = Done | Untagged | Said | Idling | Fault
+Event = Done | Untagged | Said | Goodbye | Idling | Fault
 
 
 class _Sent(NamedTuple):
@@ -325,9 +332,11 @@ class ImapSession:
         word, code, text = status[1].upper(), _code(status[2]), status[3] or b""
         self._heed(code)
         if self.state is not State.GREETING:
-            events.append(Said(word, code, text))
-            if word == b"BYE":
-                self.state = State.CLOSED if Command.LOGOUT not in self._commands() else self.state
+            if word == b"BYE" and Command.LOGOUT not in self._commands():
+                events.append(Goodbye(code, text))
+                self.state = State.CLOSED
+            else:
+                events.append(Said(word, code, text))
             return
         if word not in (b"OK", b"PREAUTH", b"BYE"):
             raise ValueError(f"expected a greeting, got {_shown(status[0])}")

@@ -1,0 +1,164 @@
+"""An observer for the length of a run: here, over ssh's streams, and when it dies."""
+
+import os
+import stat
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.peers.postfix import private_postfix
+from tests.peers.running import plan_for
+from tests.sink.sink_process import sink_process
+from trafficgen.cli.program import call
+from trafficgen.clock import now_ns
+from trafficgen.errors import ExitCode, PlanError, SetupError
+from trafficgen.host.machine_clock import boot_id, wall_offset_ns
+from trafficgen.measure.bottleneck import drain
+from trafficgen.measure.observed import RunClock, silent_until
+from trafficgen.measure.results import read_results
+from trafficgen.runs.monitor import MonitorOptions, run_monitored
+from trafficgen.runs.observation import Observation, options_of
+from trafficgen.verdict.thresholds import parse_threshold
+
+NS = 1_000_000_000
+FAST = ["--every", "50ms"]
+
+AGENT = """\
+import json, sys, threading, time
+AHEAD = {ahead}
+now = lambda: time.monotonic_ns() + AHEAD
+print(json.dumps({{"samples": 1, "host": "mx", "boot_id": "{boot}", "every_s": 0.02}}), flush=True)
+lock, over = threading.Lock(), threading.Event()
+def say(entry):
+    with lock:
+        print(json.dumps(entry, separators=(",", ":")), flush=True)
+def answer():
+    for line in sys.stdin:
+        at = now()
+        say({{"clock": int(line.split()[1]), "received": at, "answered": now()}})
+    over.set()
+threading.Thread(target=answer, daemon=True).start()
+for number in range({looks}):
+    say({{"mono_ns": now(), "wall_ns": 1, "cost_ns": 1000, "values": {{"queue.depth": number}}}})
+    if over.wait(0.02):
+        break
+print("the disk is full", file=sys.stderr)
+"""
+
+
+def agent(tmp_path: Path, *, ahead: int = 0, looks: int = 10**6, boot: str = "0" * 16) -> tuple[str, ...]:
+    """A program in place of ours, with another clock."""
+    path = tmp_path / "agent.py"
+    path.write_text(AGENT.format(ahead=ahead, looks=looks, boot=boot))
+    return sys.executable, str(path)
+
+
+def clock_now() -> RunClock:
+    return RunClock(boot_id(), now_ns(), wall_offset_ns())
+
+
+def test_a_local_observer_sees_the_queue_fill_and_drain() -> None:
+    slow_out = "default_destination_concurrency_limit = 1\ninitial_destination_concurrency = 1\nqueue_run_delay = 1s"
+    with sink_process("127.0.0.1:0", "--delay", "dot:10ms") as sink, private_postfix(sink.port, slow_out) as postfix:
+        what = [*options_of(str(postfix.folder / "queue"), None, ()), *FAST]
+        thresholds = [parse_threshold("queue.depth<1"), parse_threshold("queue.oldest<10m")]
+        with Observation("local", what, drain_ns=60 * NS) as observation:
+            results = run_monitored(
+                plan_for(postfix.port, messages=300, sessions=8),
+                MonitorOptions(thresholds=thresholds),
+                observation=observation,
+            )
+        postfix.stop()
+        sink.end()
+    server = results.server
+    assert server is not None
+    assert server.clock == "same"
+    assert server.at_s[0] < 0
+    assert [verdict.passed for verdict in results.thresholds] == [False, True]
+    drained = drain(server, results.run.duration_s)
+    assert drained is not None
+    assert drained.before == 0
+    assert drained.took_s is not None
+
+
+def test_an_observer_that_dies_leaves_a_gap_and_the_run_goes_on(tmp_path: Path) -> None:
+    with Observation("local", [], program=agent(tmp_path, looks=3, boot=boot_id())) as observation:
+        results = run_monitored(plan_for(None, duration_s=1.0, sessions=2), MonitorOptions(), observation=observation)
+    assert results.messages.accepted == results.messages.started > 0
+    assert results.server is not None
+    assert results.server.missing == ("anything more: the observer ended: the disk is full",)
+    assert silent_until(results.server, results.run.duration_s)
+
+
+@pytest.mark.parametrize("ahead_s", [0, -1000, 86_400])
+def test_another_machines_clock_is_measured_by_questions_and_answers(tmp_path: Path, ahead_s: int) -> None:
+    clock = clock_now()
+    with Observation("local", [], program=agent(tmp_path, ahead=ahead_s * NS)) as observation:
+        while (seen := observation.samples(clock)) is None or seen.clock != "measured":
+            pass
+        until_s = (now_ns() - clock.began_ns) / NS
+    assert seen.clock_error_s is not None
+    assert -seen.clock_error_s <= seen.at_s[0] <= seen.at_s[-1] <= until_s + seen.clock_error_s
+
+
+def test_over_ssh_the_same_observer_speaks_through_its_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\n[ "$1 $2 $3 $4" = "-T -o BatchMode=yes root@mx" ] || exit 9\nexec sh -c "$5"\n')
+    ssh.chmod(ssh.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    program = (sys.executable, "-m", "trafficgen")
+    with Observation("ssh:root@mx", ["--pid-file", str(tmp_path / "a b'c"), *FAST], program=program) as observation:
+        seen = observation.samples(clock_now())
+    assert seen is not None
+    assert seen.source == "ssh:root@mx"
+    assert "host.running" in seen.series
+
+
+def test_an_observer_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with Observation("local", FAST) as observation:
+        process = observation._process
+        assert process is not None
+    assert process.poll() == 0
+    assert threading.active_count() == before
+
+
+def test_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"the observer \(local\) saw nothing .*: the disk is full"):
+        Observation("local", [], program=agent(tmp_path, looks=0)).__enter__()
+    with pytest.raises(SetupError, match='cannot start "/no/such"'):
+        Observation("local", [], program=("/no/such",)).__enter__()
+
+
+@pytest.mark.parametrize("where", ["here", "ssh:", "ssh:-oProxyCommand=x", "mail.lab"])
+def test_other_places_are_refused(where: str) -> None:
+    with pytest.raises(PlanError, match="expected local or ssh:HOST"):
+        Observation(where, [])
+
+
+def test_the_command_puts_the_server_into_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run.json"
+    options = ["--duration", "3s", "--concurrency", "1", "--observe", "local", "--json", str(file)]
+    code = call([*options, "--threshold", "host.running.max>=0"])
+    assert code is ExitCode.DONE, capsys.readouterr()
+    assert "seen by local every 1 s" in capsys.readouterr().out
+    server = read_results(file).server
+    assert server is not None
+    assert server.at_s[0] < 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--observe-queue", "/q"], "expected --observe local or ssh:HOST with it (--observe-queue)"),
+        (["--observe", "there"], "expected local or ssh:HOST"),
+        (["--threshold", "queue.depth<5"], "a threshold on what an observer sees needs one (--observe)"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_run(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert call(["--message-count", "1", *arguments]) is ExitCode.USAGE
+    assert words in capsys.readouterr().err

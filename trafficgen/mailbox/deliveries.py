@@ -1,0 +1,184 @@
+"""Delivered against read: every message of one worker's users, from the mailbox it was meant for to the one it is in.
+
+Takes     what became of each delivery, and what mail programs find
+Gives     how many were delivered, seen, read, are missing, doubled, damaged, in somebody else's mailbox; times to see
+Limits    25 octets a message
+Not here  how mail is delivered or found
+
+A message's number says whose it is: mailbox · 10^6 + its place there. So whoever finds it can tell whether it is in the
+right mailbox, and no two processes need to speak to each other.
+
+Missing is a message that the server has accepted, and that was not there when a program was told, after that, all
+that is in the inbox: until a program asks, it is not yet due.
+"""
+
+from array import array
+from enum import Enum, auto
+from typing import Final
+
+from trafficgen.mailbox.marks import Mark
+from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.measure.parts import MailboxCounts
+from trafficgen.outcomes import Outcome
+
+PER_MAILBOX: Final = 1_000_000
+"""Messages that one mailbox can get in a run: a number has twelve digits."""
+
+_ACCEPTED, _DOUBTFUL, _SPAM, _SEEN, _READ, _GONE, _DOUBLED, _DAMAGED = (1 << bit for bit in range(8))
+
+
+class Found(Enum):
+    """What a message in a mailbox is."""
+
+    OURS = auto()
+    EARLIER = auto()
+    """Of another run of ours."""
+    MISPLACED = auto()
+    """Of this run, for somebody else."""
+    FOREIGN = auto()
+
+
+class _Mailbox:
+    __slots__ = ("accepted_ns", "listed_ns", "states", "uids")
+
+    def __init__(self) -> None:
+        self.states = bytearray()
+        self.accepted_ns = array("q")
+        self.uids = {protocol: array("q") for protocol in MailProtocol}  # under which it was seen first; 0: not seen
+        self.listed_ns = -1
+        """All that was accepted before this was listed then."""
+
+
+class Deliveries:
+    """All mailboxes of one worker. `on_seen` is told how long each message took to be seen, in ns."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._mailboxes: dict[int, _Mailbox] = {}
+        self.times_to_see: array[int] = array("q")
+        """In ns, since this was emptied last."""
+        self.dropped = 0
+        """Deliveries that were due while as many as there may be were at work."""
+        self.foreign = self.earlier = self.misplaced = 0
+        self.deleted = self.moved = 0
+
+    def begin(self, mailbox: int, *, spam: bool) -> int:
+        """The number of the next message for this mailbox."""
+        box = self._mailboxes.setdefault(mailbox, _Mailbox())
+        place = len(box.states)
+        assert place < PER_MAILBOX
+        box.states.append(_SPAM if spam else 0)
+        box.accepted_ns.append(-1)
+        for uids in box.uids.values():
+            uids.append(0)
+        return mailbox * PER_MAILBOX + place
+
+    def ended(self, number: int, outcome: Outcome, now_ns: int) -> None:
+        """What became of the delivery."""
+        box, place = self._place(number)
+        if outcome is Outcome.ACCEPTED:
+            box.states[place] |= _ACCEPTED
+            box.accepted_ns[place] = now_ns
+            if box.states[place] & _SEEN:
+                self.times_to_see.append(0)  # it was seen before the server said that it has it
+        elif outcome is Outcome.IN_DOUBT:
+            box.states[place] |= _DOUBTFUL
+
+    def sent_to(self, mailbox: int) -> int:
+        """How many messages were begun for this mailbox."""
+        box = self._mailboxes.get(mailbox)
+        return len(box.states) if box else 0
+
+    # -- what programs find -----------------------------------------------------------------------------
+
+    def identify(self, mailbox: int, mark: Mark | None) -> Found:
+        """What a message in this mailbox is. It is not counted."""
+        if mark is None:
+            return Found.FOREIGN
+        if mark.run_id != self._run_id:
+            return Found.EARLIER
+        owner, place = divmod(mark.number, PER_MAILBOX)
+        if owner != mailbox:
+            return Found.MISPLACED
+        return Found.OURS if place < self.sent_to(mailbox) else Found.FOREIGN
+
+    def saw(self, mailbox: int, mark: Mark | None, protocol: MailProtocol, uid: int, shown_ns: int) -> Found:
+        """A message was found for the first time by a program, under this UID (or a hash of it) of its protocol, which
+        the server showed at `shown_ns`."""
+        found = self.identify(mailbox, mark)
+        if found is not Found.OURS:
+            self.foreign += found is Found.FOREIGN
+            self.earlier += found is Found.EARLIER
+            self.misplaced += found is Found.MISPLACED
+            return found
+        assert mark is not None
+        box, place = self._place(mark.number)
+        uids, uid = box.uids[protocol], uid or 1
+        if not uids[place]:
+            uids[place] = uid
+        elif uids[place] != uid:
+            box.states[place] |= _DOUBLED
+        if not box.states[place] & _SEEN:
+            box.states[place] |= _SEEN
+            if (accepted_ns := box.accepted_ns[place]) >= 0:
+                self.times_to_see.append(max(shown_ns - accepted_ns, 0))  # the server may show it before it answers
+        return found
+
+    def read(self, mark: Mark, *, whole: bool) -> None:
+        """A message of this run was read to its end, in the mailbox where it belongs."""
+        box, place = self._place(mark.number)
+        box.states[place] |= _READ if whole else _READ | _DAMAGED
+
+    def gone(self, mark: Mark | None) -> bool:
+        """A message was deleted or moved by us; whether nobody had done so before."""
+        if self.identify_owner(mark) is None:
+            return True  # of another run, or foreign: nobody keeps count
+        assert mark is not None
+        box, place = self._place(mark.number)
+        first = not box.states[place] & _GONE
+        box.states[place] |= _GONE
+        return first
+
+    def identify_owner(self, mark: Mark | None) -> int | None:
+        """Whose message it is, if it is one of this run that we have sent."""
+        if mark is None or mark.run_id != self._run_id:
+            return None
+        owner, place = divmod(mark.number, PER_MAILBOX)
+        return owner if place < self.sent_to(owner) else None
+
+    def listed(self, mailbox: int, asked_ns: int) -> None:
+        """A program was shown all that the inbox had at `asked_ns`, and has looked at each message."""
+        box = self._mailboxes.setdefault(mailbox, _Mailbox())
+        box.listed_ns = max(box.listed_ns, asked_ns)
+
+    # -- the account ------------------------------------------------------------------------------------
+
+    def count(self) -> MailboxCounts:
+        """The account as it stands."""
+        delivered = in_doubt = seen = read = missing = doubled = damaged = waiting = spam = 0
+        for box in self._mailboxes.values():
+            for state, accepted_ns in zip(box.states, box.accepted_ns, strict=True):
+                accepted = bool(state & _ACCEPTED)
+                delivered += accepted
+                in_doubt += bool(state & _DOUBTFUL)
+                seen += bool(state & _SEEN) and accepted
+                read += bool(state & _READ) and accepted
+                doubled += bool(state & _DOUBLED)
+                damaged += bool(state & _DAMAGED)
+                if not accepted or state & _READ:
+                    continue
+                if state & _SPAM:
+                    spam += 1
+                elif not state & _SEEN and accepted_ns < box.listed_ns:
+                    missing += 1
+                else:
+                    waiting += 1
+        return MailboxCounts(
+            delivered=delivered, in_doubt=in_doubt, dropped=self.dropped, seen=seen, read=read, spam=spam,
+            not_yet_due=waiting, missing=missing, doubled=doubled, damaged=damaged, misplaced=self.misplaced,
+            foreign=self.foreign, earlier=self.earlier, deleted=self.deleted, moved=self.moved,
+        )  # fmt: skip
+
+    def _place(self, number: int) -> tuple[_Mailbox, int]:
+        owner, place = divmod(number, PER_MAILBOX)
+        return self._mailboxes[owner], place

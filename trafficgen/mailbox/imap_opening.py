@@ -1,0 +1,267 @@
+"""The opening of an IMAP session: from the connection to a user whose folders are there.
+
+    greeting, [CAPABILITY, STARTTLS,] LOGIN or AUTHENTICATE, LIST, CREATE of what is missing
+
+Takes     a visitor; what his server answers
+Gives     an open session, and the names that this server has for the folders; commands and failures to the recorder
+Not here  what is done with the session (`imap_program`), the wire (`protocol.imap`)
+"""
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from mboxgen.enums import table_of
+from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.director import Visitor
+from trafficgen.mailbox.marks import MessageReader
+from trafficgen.mailbox.operations import Operation
+from trafficgen.mailbox.plan import Login, Protection
+from trafficgen.outcomes import Outcome
+from trafficgen.protocol.imap.client import Done, ImapSession, string
+from trafficgen.protocol.imap.commands import Command, State
+from trafficgen.protocol.imap.reader import Content, Kept, Value
+
+if TYPE_CHECKING:
+    from trafficgen.mailbox.worker import Worker
+
+SPAM: Final = "Spam"
+DRAFTS: Final = "Drafts"
+SENT: Final = "Sent"
+
+BODY: Final = "body"
+"""The argument of a FETCH of a whole body."""
+
+_WHOLE_BODY: Final = re.compile(rb"BODY\[\](?:<\d+>)? ?$", re.IGNORECASE)
+
+
+def take(line: bytes) -> Content:
+    """Who takes a literal: a body goes through a checksum, header fields are kept."""
+    return MessageReader() if _WHOLE_BODY.search(line) else Kept()
+
+
+class ImapOpening(Connection):
+    """One session up to the moment when its user's folders are there. `begin` goes on from there."""
+
+    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+        super().__init__(server, worker)
+        self.visitor = visitor
+        self.session = ImapSession(self.begun_ns, take)
+        self.goodbye_ns = -1
+        self._worker = worker
+        self._mailbox = visitor.user.mailbox
+        self._protected = server.protection is not Protection.STARTTLS
+        self._login_ns = -1
+        self._leaving = self._ready = False
+        self._folders: dict[str, bytes] = {}
+        self._delimiter: bytes = b"/"
+        self._names: list[bytes] = []
+        self._missing: deque[str] = deque()
+
+    # -- what the worker asks ---------------------------------------------------------------------------
+
+    @property
+    def waiting_since_ns(self) -> int | None:
+        """Since when an answer is due; None while it idles."""
+        return self.session.waiting_since_ns
+
+    @property
+    def state_in_words(self) -> str:
+        """What is waited for."""
+        command = self.session.waiting_for
+        return command.value if command else ""
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the server has said a word."""
+        return self.session.state is not State.GREETING
+
+    # -- the connection ---------------------------------------------------------------------------------
+
+    def opened(self, now_ns: int) -> None:
+        self.session = ImapSession(now_ns, take)
+
+    def took(self, step: str, elapsed_ns: int) -> None:
+        self._worker.recorder.phase(f"imap_{step}", elapsed_ns)
+
+    def secured(self, now_ns: int) -> None:
+        self._protected = True
+        self._log_in(now_ns)
+
+    def flush(self) -> None:
+        out = self.session.out
+        self.write(out)
+        out.clear()
+
+    def lost(self, reason: str, example: str) -> None:
+        waiting = self.session.waiting_for
+        now_ns = self._worker.now_ns()
+        began = self.session.waiting_since_ns
+        operation = _OPERATIONS.get(waiting) if waiting is not None else None
+        if operation is not None and operation is not Operation.IDLE:
+            self._worker.command(operation, Outcome.FAILED, now_ns if began is None else began, now_ns)
+        left = self.session.literal_left
+        if operation is None:
+            phase = "imap_greeting" if self.transport is not None else "imap_connect"
+        else:
+            phase = operation.value
+        self._worker.failure(phase, reason, example or (f"{left} octets of a literal are missing" if left else ""))
+        self._end(failed=True)
+
+    def begin(self, now_ns: int) -> None:
+        """The session is open, and the folders are there."""
+        raise NotImplementedError
+
+    def _end(self, *, failed: bool) -> None:
+        """The session is over."""
+        raise NotImplementedError
+
+    # -- login ------------------------------------------------------------------------------------------
+
+    def _send(self, command: Command, *words: bytes, now_ns: int, argument: str = "") -> None:
+        self.session.end_idle()
+        self.session.send(command, *words, now_ns=now_ns, argument=argument)
+
+    def _log_in(self, now_ns: int) -> None:
+        session, plan, user = self.session, self._worker.plan, self.visitor.user
+        if not session.capabilities_known:
+            self._send(Command.CAPABILITY, now_ns=now_ns)
+            return
+        if not self._protected:
+            if not session.offers(b"STARTTLS"):
+                self.end("STARTTLS not offered", "")
+                return
+            self._send(Command.STARTTLS, now_ns=now_ns)
+            return
+        self._login_ns = now_ns
+        password = self._worker.password_of(user)
+        if plan.login is Login.PLAIN:
+            session.authenticate("PLAIN", f"\0{user.name}\0{password}".encode(), lambda _: b"", now_ns=now_ns)
+        elif session.offers(b"LOGINDISABLED"):
+            self.end("LOGINDISABLED", "the server wants TLS, or AUTHENTICATE")
+        else:
+            self._send(Command.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
+
+    def _logged_in(self, now_ns: int) -> None:
+        self._worker.logged_in()
+        if not self.session.capabilities_known:
+            self._send(Command.CAPABILITY, now_ns=now_ns)
+        self._names = []
+        self._send(Command.LIST, b'""', b"*", now_ns=now_ns)
+
+    def _opened_further(self, done: Done, now_ns: int) -> None:
+        if done.command is Command.LIST:
+            self._listed(now_ns)
+        elif self.session.state is State.NOT_AUTHENTICATED:
+            if self.session.capabilities_known:
+                self._log_in(now_ns)
+            else:
+                self.end("CAPABILITY not answered", "")
+
+    def _on_list(self, values: tuple[Value, ...]) -> None:
+        if len(values) == 3 and isinstance(values[2], bytes | Kept):
+            if isinstance(values[1], bytes):
+                self._delimiter = bytes(values[1])
+            self._names.append(values[2].text if isinstance(values[2], Kept) else bytes(values[2]))
+
+    def _listed(self, now_ns: int) -> None:
+        """Find the folders that this user needs, and make those that are missing."""
+        section = self.visitor.user.section
+        wanted: list[str] = []
+        if (
+            section.mail_inbox_move_filter_percentage
+            or section.mail_inbox_move_percentage
+            or section.mail_spam_delivery_interval
+        ):
+            wanted.append(SPAM)
+        if section.mail_inbox_reply_percentage or section.mail_send_interval:
+            wanted += [DRAFTS, SENT]
+        prefix = b"INBOX" + self._delimiter
+        for folder in wanted:
+            plain = folder.encode()
+            names = [name for name in self._names if name in (plain, prefix + plain)]
+            if names:
+                self._folders[folder] = names[0]
+            else:
+                # A namespace with a prefix: all folders but the inbox are below it.
+                others = [name for name in self._names if name.upper() != b"INBOX"]
+                below = bool(others) and all(name.upper().startswith(prefix.upper()) for name in others)
+                self._folders[folder] = prefix + plain if below else plain
+                self._missing.append(folder)
+        self._create_next(now_ns)
+
+    def _create_next(self, now_ns: int) -> None:
+        if self._missing:
+            folder = self._missing[0]
+            self._send(Command.CREATE, string(self._folders[folder]), now_ns=now_ns, argument=folder)
+        else:
+            self.begin(now_ns)
+
+    def _created(self, done: Done, now_ns: int) -> None:
+        folder = self._missing.popleft()
+        exists = done.code[0] == b"ALREADYEXISTS" or b"exist" in done.text.lower()  # somebody else was first
+        prefixed = b"INBOX" + self._delimiter + folder.encode()
+        if done.ok or exists:
+            self._record(done, now_ns, outcome=Outcome.ACCEPTED)
+        elif self._folders[folder] != prefixed:
+            self._record(done, now_ns, outcome=Outcome.ACCEPTED)  # it told us of its prefix
+            self._folders[folder] = prefixed
+            self._missing.appendleft(folder)
+        else:
+            self._record(done, now_ns)
+            del self._folders[folder]
+        self._create_next(now_ns)
+
+    def _on_greeting(self, done: Done, now_ns: int) -> None:
+        if not done.ok:
+            self.end("BYE", done.text.decode("ascii", "backslashreplace"))
+            return
+        self._worker.recorder.phase("imap_greeting", done.elapsed_ns)
+        if self.session.state is State.AUTHENTICATED:
+            self._logged_in(now_ns)
+        else:
+            self._log_in(now_ns)
+
+    def _record(self, done: Done, now_ns: int, outcome: Outcome | None = None) -> bool:
+        """Count a command; whether it was carried out."""
+        operation = Operation.BODY if done.argument == BODY else _OPERATIONS[done.command]
+        if outcome is None:
+            # RFC 5530: somebody else has removed the message, and this program has not heard of it yet.
+            ok = done.ok or done.code[0] == b"EXPUNGEISSUED"
+            outcome = Outcome.ACCEPTED if ok else Outcome.REJECTED_PERMANENT
+        self._worker.command(operation, outcome, now_ns - done.elapsed_ns, now_ns)
+        if outcome is not Outcome.ACCEPTED:
+            code = f" [{done.code[0].decode('ascii', 'replace')}]" if done.code[0] else ""
+            text = done.text.decode("ascii", "backslashreplace")
+            name = self.visitor.user.name
+            self._worker.failure(operation.value, f"{done.status.decode()}{code}", f"{name}: {text}")
+        return done.ok or (outcome is Outcome.ACCEPTED and done.code[0] != b"EXPUNGEISSUED")
+
+
+_NOT_COUNTED: Final = {
+    Command.GREETING, Command.STARTTLS, Command.ENABLE, Command.NAMESPACE, Command.EXAMINE, Command.CLOSE,
+    Command.UNSELECT,
+}  # fmt: skip
+_OPERATIONS: Final = table_of(
+    (command for command in Command if command not in _NOT_COUNTED),
+    {
+        Command.CAPABILITY: Operation.CAPABILITY,
+        Command.AUTHENTICATE: Operation.LOGIN,
+        Command.LOGIN: Operation.LOGIN,
+        Command.LIST: Operation.LIST,
+        Command.CREATE: Operation.CREATE,
+        Command.STATUS: Operation.STATUS,
+        Command.APPEND: Operation.APPEND,
+        Command.SELECT: Operation.SELECT,
+        Command.NOOP: Operation.NOOP,
+        Command.IDLE: Operation.IDLE,
+        Command.UID_FETCH: Operation.FETCH,
+        Command.FETCH: Operation.FETCH,
+        Command.UID_STORE: Operation.STORE,
+        Command.UID_COPY: Operation.COPY,
+        Command.UID_MOVE: Operation.MOVE,
+        Command.UID_EXPUNGE: Operation.EXPUNGE,
+        Command.EXPUNGE: Operation.EXPUNGE,
+        Command.LOGOUT: Operation.LOGOUT,
+    },
+)

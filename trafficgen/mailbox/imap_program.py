@@ -1,0 +1,400 @@
+"""A mail program that speaks IMAP: a session that stays, and shows new mail as it comes.
+
+    SELECT INBOX, FETCH of what is new, IDLE …
+    EXISTS: FETCH of what is new; steps of the user (`habits`): FETCH of a body, STORE, MOVE, APPEND …; LOGOUT
+
+Takes     a visitor; what his server answers; the steps of his habits
+Gives     what was found, read, deleted and moved to the account; commands and failures to the recorder
+Rules     before a message is deleted or moved its mark has been seen; a message without one is left alone
+Not here  how the session is opened (`imap_opening`), when a step is due (`habits`), the wire (`protocol.imap`)
+"""
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from trafficgen.mailbox.connection import Server
+from trafficgen.mailbox.deliveries import Found
+from trafficgen.mailbox.director import Visitor
+from trafficgen.mailbox.habits import Step
+from trafficgen.mailbox.imap_opening import BODY, DRAFTS, SENT, SPAM, ImapOpening
+from trafficgen.mailbox.mail import draft
+from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
+from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.proof import trace_header
+from trafficgen.protocol.imap.client import Done, Fault, Goodbye, Idling, Said, Untagged, string
+from trafficgen.protocol.imap.commands import Command, State
+from trafficgen.protocol.imap.reader import Kept, Value
+
+if TYPE_CHECKING:
+    from trafficgen.mailbox.worker import Worker
+
+IDLE_ANEW_NS: Final = 28 * 60 * 1_000_000_000
+"""RFC 2177: a server may log out who idles for half an hour."""
+
+_LOOK_BACK: Final = 100
+"""Messages before the first of ours that are looked at when a program comes for the first time."""
+
+_MARK_FIELD: Final = b"BODY.PEEK[HEADER.FIELDS (%s)]" % trace_header.HEADER.rstrip(b": ")
+_NEW: Final = "new"
+
+
+class ImapProgram(ImapOpening):
+    """One session."""
+
+    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+        super().__init__(server, worker, visitor)
+        self._uid_next = 1  # the first that has not been looked at
+        self._shown: deque[tuple[int, int]] = deque()  # how many messages there were, and since when
+        self._asked_ns = -1  # when the server was asked for all there is
+        self._answered = False  # and whether it has told
+        self._fetching = self._again = False
+        self._marks = visitor.marks
+        self._copied: set[int] = set()  # UIDs of messages that were there to be copied or moved
+        self._idle_since_ns = -1
+        self._drafts = 0
+
+    def look(self, now_ns: int) -> None:
+        """Now and then: an IDLE does not last for ever."""
+        if self.session.idling and now_ns - self._idle_since_ns > IDLE_ANEW_NS:
+            self.session.end_idle()
+            self.flush()
+
+    def leave(self, now_ns: int) -> None:
+        """Look for the last new mail, and log out."""
+        if self._leaving or self.over:
+            return
+        self._leaving = True
+        if self._ready:
+            self._look_for_new(now_ns)
+        self._settle(now_ns)
+        self.flush()
+
+    def heard(self, data: bytes, now_ns: int) -> None:
+        for event in self.session.feed(data, now_ns):
+            if isinstance(event, Untagged):
+                self._on_data(event, now_ns)
+            elif isinstance(event, Done):
+                self._on_done(event, now_ns)
+            elif isinstance(event, Said):
+                self._on_copied(event.code)
+            elif isinstance(event, Idling):
+                self._idle_since_ns = now_ns
+            elif isinstance(event, Goodbye):
+                self.end("BYE", event.text.decode("ascii", "backslashreplace"))
+            elif isinstance(event, Fault):
+                self.end("not IMAP", event.text)
+            if self.over:
+                return
+        self._settle(now_ns)
+
+    def _end(self, *, failed: bool) -> None:
+        self.session.close()
+        self.visitor.habits.logged_out()
+        if self._ready:
+            assert self.session.uid_validity is not None
+            self.visitor.remembered = (self.session.uid_validity, self._uid_next)
+        self._worker.visit_over(self, failed=failed)
+
+    # -- the inbox --------------------------------------------------------------------------------------
+
+    def begin(self, now_ns: int) -> None:
+        self._shown.clear()
+        self._asked_ns, self._answered = now_ns, False
+        self._send(Command.SELECT, b"INBOX", now_ns=now_ns)
+
+    def _selected(self, now_ns: int) -> None:
+        session, visitor = self.session, self.visitor
+        if session.uid_validity is None:
+            session.uid_validity = 0
+        self._ready = self._answered = True
+        self._shown = deque([(session.exists, now_ns)])
+        remembered = visitor.remembered
+        if remembered is not None and remembered[0] == session.uid_validity:
+            self._uid_next = remembered[1]
+            if session.uid_next is None or session.uid_next > self._uid_next:
+                self._fetch_new(now_ns)
+        else:
+            if remembered is not None:
+                visitor.habits.forget_all()
+                visitor.marks.clear()
+            # Not all that is there: only what can be ours, and a little more.
+            first = session.exists - self._worker.deliveries.sent_to(self._mailbox) - _LOOK_BACK + 1
+            if session.exists:
+                self._fetch_from(max(first, 1), now_ns)
+            elif session.uid_next is not None:
+                self._uid_next = session.uid_next
+        if not self._fetching:
+            self._all_looked_at()
+        visitor.habits.logged_in(self, now_ns)
+
+    # -- new mail ---------------------------------------------------------------------------------------
+
+    @property
+    def _new_items(self) -> bytes:
+        text = self.visitor.client.imap_fetch_immediate
+        if not self.session.offers(b"CONDSTORE") and not self.session.offers(b"QRESYNC"):
+            text = re.sub(r"\s*\bMODSEQ\b", "", text)
+        uid = b"" if re.search(r"\bUID\b", text) else b"UID "
+        return b"(%s%s %s)" % (uid, text.encode(), _MARK_FIELD)
+
+    def _fetch_new(self, now_ns: int) -> None:
+        self._fetching = True
+        self._send(Command.UID_FETCH, b"%d:*" % self._uid_next, self._new_items, now_ns=now_ns, argument=_NEW)
+
+    def _fetch_from(self, first: int, now_ns: int) -> None:
+        self._fetching = True
+        self._send(Command.FETCH, b"%d:*" % first, self._new_items, now_ns=now_ns, argument=_NEW)
+
+    def _look_for_new(self, now_ns: int) -> None:
+        """Ask for all there is."""
+        self._asked_ns, self._answered = now_ns, False
+        self._send(Command.NOOP, now_ns=now_ns)
+
+    def _on_exists(self, number: int, now_ns: int) -> None:
+        if not self._ready:
+            return
+        if not self._shown or number > self._shown[-1][0]:
+            self._shown.append((number, now_ns))
+            if self._fetching:
+                self._again = True
+            elif self.session.state is State.SELECTED:
+                self._fetch_new(now_ns)
+
+    def _on_expunge(self, number: int) -> None:
+        self._shown = deque((count - (number <= count), since_ns) for count, since_ns in self._shown)
+
+    def _on_copied(self, code: tuple[bytes, bytes]) -> None:
+        """COPYUID (RFC 4315): the message was there. One that somebody else has removed is neither copied nor moved."""
+        words = code[1].split(b" ")
+        if code[0] == b"COPYUID" and len(words) == 3 and words[1].isdigit():
+            self._copied.add(int(words[1]))
+
+    def _fetched_new(self, now_ns: int, *, ok: bool) -> None:
+        self._fetching = False
+        if not ok:
+            self._asked_ns = -1  # what is there is not known
+        if self._again:
+            self._again = False
+            self._fetch_new(now_ns)
+            return
+        while len(self._shown) > 1:
+            self._shown.popleft()
+        self._all_looked_at()
+
+    def _all_looked_at(self) -> None:
+        """Each message that was there when the server was asked has been looked at."""
+        if self._answered and self._asked_ns >= 0:
+            self._worker.deliveries.listed(self._mailbox, self._asked_ns)
+            self._asked_ns = -1
+
+    def _on_fetch(self, number: int, values: tuple[Value, ...], now_ns: int) -> None:
+        if len(values) != 1 or not isinstance(values[0], tuple):
+            return
+        uid, mark, body = 0, None, None
+        fields = False
+        items = values[0]
+        for key, value in zip(items[::2], items[1::2], strict=False):
+            if not isinstance(key, bytes):
+                continue
+            name = key.upper()
+            if name == b"UID" and isinstance(value, bytes) and value.isdigit():
+                uid = int(value)
+            elif name.startswith(b"BODY[HEADER.FIELDS") and b"X-TRAFFIC-GEN" in name:
+                fields = True
+                mark = _mark_in(value)
+            elif name.startswith(b"BODY[]") and isinstance(value, MessageReader):
+                body = value
+        if fields and uid >= self._uid_next:
+            self._uid_next = uid + 1
+            self._on_new(uid, mark, number, now_ns)
+        if body is not None and uid:
+            self._on_body(uid, body)
+
+    def _on_new(self, uid: int, mark: Mark | None, number: int, now_ns: int) -> None:
+        shown_ns = next((since_ns for count, since_ns in self._shown if count >= number), now_ns)
+        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.IMAP, uid, shown_ns)
+        if found is Found.OURS or self._worker.plan.delete_foreign:
+            if mark is not None:
+                self._marks[uid] = mark
+            if self.visitor.habits.noticed(uid, now_ns):
+                self._move(uid, now_ns)
+
+    def _on_body(self, uid: int, body: MessageReader) -> None:
+        mark = body.mark
+        if self._worker.deliveries.identify(self._mailbox, mark) is Found.OURS and mark is not None:
+            self._marks.setdefault(uid, mark)
+            self._worker.deliveries.read(mark, whole=body.whole)
+
+    # -- steps of the user ------------------------------------------------------------------------------
+
+    def carry_out(self, step: Step, uid: int, due_ns: int, now_ns: int) -> None:
+        """A step is due."""
+        if self.over or self._leaving or self.session.state is not State.SELECTED:
+            return
+        if step is Step.LOGOUT:
+            self.leave(now_ns)
+            return
+        name = b"%d" % uid
+        if step is Step.READ:
+            items = b"(UID %s)" % self.visitor.client.imap_fetch_manual.encode()
+            self._send(Command.UID_FETCH, name, items, now_ns=now_ns, argument=BODY)
+            self._send(Command.UID_STORE, name, rb"+FLAGS (\Seen)", now_ns=now_ns)
+        elif step is Step.DELETE:
+            self._delete(uid, now_ns, moved=False)
+        elif step is Step.MOVE:
+            self._move(uid, now_ns)
+        elif step is Step.REPLY:
+            self._send(Command.UID_STORE, name, rb"+FLAGS (\Answered)", now_ns=now_ns)
+        elif step is Step.STATUS:
+            self._status(now_ns)
+        else:
+            self._write_mail(step, now_ns)
+        self._settle(now_ns)
+        self.flush()
+
+    def _status(self, now_ns: int) -> None:
+        """Ask about the other folders; not about the one that is selected (RFC 9051 section 6.3.11)."""
+        for name in sorted(set(self._folders.values())):
+            self._send(Command.STATUS, string(name), b"(MESSAGES UNSEEN UIDNEXT)", now_ns=now_ns)
+        if not self._idles:
+            self._look_for_new(now_ns)
+
+    def _write_mail(self, step: Step, now_ns: int) -> None:
+        folder, flags = (DRAFTS, rb"\Draft") if step is Step.WRITE else (SENT, rb"\Seen")
+        if folder in self._folders:
+            self._drafts += step is Step.WRITE
+            size = self.visitor.user.section.mail_write_size
+            self.session.end_idle()
+            self.session.append(self._folders[folder], draft(size, self._drafts), flags, now_ns=now_ns, argument=folder)
+
+    def _may_remove(self, uid: int) -> bool:
+        return uid in self._marks or self._worker.plan.delete_foreign
+
+    def _delete(self, uid: int, now_ns: int, *, moved: bool) -> None:
+        if not self._may_remove(uid):
+            return
+        how = f"{uid} {'moved' if moved else 'deleted'}"
+        self._send(Command.UID_STORE, b"%d" % uid, rb"+FLAGS (\Deleted)", now_ns=now_ns, argument=how)
+
+    def _flagged(self, how: str, now_ns: int) -> None:
+        """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
+        if self.session.offers(b"UIDPLUS"):
+            self._send(Command.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
+        elif self._worker.plan.delete_foreign:
+            self._send(Command.EXPUNGE, now_ns=now_ns, argument=how)
+        else:
+            # EXPUNGE would remove whatever anybody has flagged.
+            self._worker.say_once("the server has no UIDPLUS: deleted mail is flagged, and not expunged")
+
+    def _move(self, uid: int, now_ns: int) -> None:
+        if SPAM not in self._folders or not self._may_remove(uid):
+            return
+        folder, name = string(self._folders[SPAM]), b"%d" % uid
+        if self.session.offers(b"MOVE"):
+            self._send(Command.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
+        else:
+            self._send(Command.UID_COPY, name, folder, now_ns=now_ns)
+            self._delete(uid, now_ns, moved=True)
+
+    @property
+    def _idles(self) -> bool:
+        return self.visitor.client.imap_idle and self.session.offers(b"IDLE")
+
+    def _settle(self, now_ns: int) -> None:
+        """Nothing is to be said: idle, or say goodbye."""
+        session = self.session
+        if self.over or session.waiting or session.state is not State.SELECTED:
+            if self._leaving and not self.over and session.waiting == 0 and session.state is State.AUTHENTICATED:
+                self._log_out(now_ns)
+            return
+        if self._leaving:
+            self._log_out(now_ns)
+        elif self._ready and self._idles:
+            session.idle(now_ns)
+
+    def _log_out(self, now_ns: int) -> None:
+        self.goodbye_ns = now_ns
+        self._send(Command.LOGOUT, now_ns=now_ns)
+
+    # -- answers ----------------------------------------------------------------------------------------
+
+    def _on_data(self, event: Untagged, now_ns: int) -> None:
+        number = event.number or 0
+        if event.name == b"FETCH":
+            self._on_fetch(number, event.values, now_ns)
+        elif event.name == b"EXISTS":
+            self._on_exists(number, now_ns)
+        elif event.name == b"EXPUNGE":
+            self._on_expunge(number)
+        elif event.name == b"LIST":
+            self._on_list(event.values)
+
+    def _on_done(self, done: Done, now_ns: int) -> None:
+        command = done.command
+        if command is Command.GREETING:
+            self._on_greeting(done, now_ns)
+        elif command is Command.CREATE:
+            self._created(done, now_ns)
+        elif command is Command.STARTTLS:
+            if done.ok:
+                self.start_tls()
+            else:
+                self.end(done.status.decode(), "STARTTLS")
+        elif command is Command.IDLE:
+            if not done.ok:
+                self._record(done, now_ns)
+                self.end("IDLE refused", done.text.decode("ascii", "backslashreplace"))
+        elif command in (Command.LOGIN, Command.AUTHENTICATE):
+            if self._record(done, now_ns):
+                self._logged_in(now_ns)
+            else:
+                self.over = True
+                if self.transport is not None:
+                    self.transport.close()
+                self._end(failed=True)
+        else:
+            self._within(done, now_ns)
+
+    def _within(self, done: Done, now_ns: int) -> None:
+        ok = self._record(done, now_ns)
+        command = done.command
+        if command in (Command.CAPABILITY, Command.LIST):
+            self._opened_further(done, now_ns)
+        elif command is Command.SELECT:
+            if ok:
+                self._selected(now_ns)
+            else:
+                self.end(done.status.decode(), "SELECT INBOX")
+        elif command in (Command.UID_FETCH, Command.FETCH) and done.argument == _NEW:
+            self._fetched_new(now_ns, ok=ok)
+        elif command is Command.NOOP:
+            self._answered = ok
+            if not self._fetching:
+                self._all_looked_at()
+        elif command is Command.UID_STORE and done.argument and ok:
+            self._flagged(done.argument, now_ns)
+        elif command in (Command.UID_MOVE, Command.UID_EXPUNGE, Command.EXPUNGE) and ok:
+            self._on_copied(done.code)
+            self._count_removed(done.argument)
+        elif command is Command.LOGOUT:
+            self.finish()
+            self._end(failed=not ok)
+
+    def _count_removed(self, argument: str) -> None:
+        uid, _, how = argument.partition(" ")
+        mark = self._marks.pop(int(uid), None)
+        if how == "moved" and self.session.offers(b"UIDPLUS") and int(uid) not in self._copied:
+            return
+        self._copied.discard(int(uid))
+        # Somebody who shares the mailbox may have been first: it is removed once.
+        if self._worker.deliveries.gone(mark):
+            self._worker.deliveries.moved += how == "moved"
+            self._worker.deliveries.deleted += how == "deleted"
+
+
+def _mark_in(value: Value) -> Mark | None:
+    """From header fields, a literal or a string."""
+    if isinstance(value, Kept):
+        return find_mark(value.text)
+    return find_mark(value) if isinstance(value, bytes) else None

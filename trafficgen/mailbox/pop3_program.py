@@ -1,0 +1,277 @@
+"""A mail program that speaks POP3: one visit to the mailbox.
+
+    greeting, [STLS,] USER and PASS or AUTH PLAIN, UIDL, for each mail not seen before: RETR, [DELE,] … QUIT
+
+Takes     a visitor; what his server answers
+Gives     what was found and deleted to the account; commands and failures to the recorder
+Rules     one command at a time, as imaptest. A message without our mark is read and left alone
+Not here  when the visit is due (`director`)
+"""
+
+from base64 import b64encode
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from mboxgen.enums import table_of
+from trafficgen.mailbox.agenda import Intent
+from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.deliveries import Found
+from trafficgen.mailbox.director import Visitor
+from trafficgen.mailbox.marks import MessageReader
+from trafficgen.mailbox.operations import Operation
+from trafficgen.mailbox.plan import Login, Protection
+from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.outcomes import Outcome
+from trafficgen.protocol.pop3.client import Challenge, Fault, Pop3Session, Reply
+from trafficgen.protocol.pop3.commands import Command, State
+
+if TYPE_CHECKING:
+    from trafficgen.mailbox.worker import Worker
+
+
+class Pop3Program(Connection):
+    """One session."""
+
+    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+        super().__init__(server, worker)
+        self.visitor = visitor
+        self.session = Pop3Session(self.begun_ns)
+        self.goodbye_ns = -1
+        self._worker = worker
+        self._mailbox = visitor.user.mailbox
+        self._login_ns = self._shown_ns = -1
+        self._new: deque[tuple[str, bytes]] = deque()  # message number and unique-id of mail to read
+        self._reading: tuple[str, bytes] | None = None
+        self._known: set[bytes] = set()
+        self._protected = server.protection is not Protection.STARTTLS
+        self._leaving = False
+        self._deletions = 0  # that QUIT will carry out (RFC 1939 section 6)
+
+    @property
+    def waiting_since_ns(self) -> int | None:
+        """Since when an answer is due."""
+        return self.session.waiting_since_ns
+
+    @property
+    def state_in_words(self) -> str:
+        """What is waited for."""
+        command = self.session.waiting_for
+        return command.value if command else ""
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the server has said a word."""
+        return self.session.state is not State.GREETING
+
+    def opened(self, now_ns: int) -> None:
+        self.session = Pop3Session(now_ns)
+
+    def took(self, step: str, elapsed_ns: int) -> None:
+        self._worker.recorder.phase(f"pop3_{step}", elapsed_ns)
+
+    def secured(self, now_ns: int) -> None:
+        self._protected = True
+        self._log_in(now_ns)
+
+    def heard(self, data: bytes, now_ns: int) -> None:
+        for event in self.session.feed(data, now_ns):
+            if isinstance(event, Fault):
+                self.end("not POP3", event.text)
+            elif isinstance(event, Challenge):
+                self.session.answer(b64encode(self._plain()))
+            else:
+                self._on_reply(event, now_ns)
+            if self.over:
+                return
+
+    def flush(self) -> None:
+        out = self.session.out
+        self.write(out)
+        out.clear()
+
+    def leave(self, now_ns: int) -> None:
+        """End the visit as soon as the command under way is answered."""
+        self._leaving = True
+        self._new.clear()
+        if self.session.waiting_for is None and not self.over and self.greeted:
+            self._quit(now_ns)
+            self.flush()
+
+    def due(self, _intent: Intent, _due_ns: int, now_ns: int) -> None:
+        """The session has been as long as it may be."""
+        if not self.over:
+            self.leave(now_ns)
+
+    def lost(self, reason: str, example: str) -> None:
+        waiting = self.session.waiting_for
+        now_ns = self._worker.now_ns()
+        if waiting is Command.QUIT:  # hung up in place of an answer: what was deleted may be there still
+            self._worker.command(Operation.POP3_QUIT, Outcome.IN_DOUBT, self.goodbye_ns, now_ns)
+        elif waiting in _OPERATIONS:
+            began = self.session.waiting_since_ns
+            self._worker.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
+        phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else "pop3_greeting"
+        if waiting is None and self.transport is None:
+            phase = "pop3_connect"
+        left = self.session.content_octets
+        self._worker.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))
+        self.session.close()
+        self._worker.visit_over(self, failed=True)
+
+    # -- the conversation -------------------------------------------------------------------------------
+
+    def _send(self, command: Command, argument: str, now_ns: int, content: MessageReader | None = None) -> None:
+        self.session.send(command, argument, now_ns=now_ns, content=content)
+
+    def _on_reply(self, reply: Reply, now_ns: int) -> None:
+        command = reply.command
+        if command is Command.GREETING:
+            if not self._check(reply, "pop3_greeting"):
+                return
+            self._worker.recorder.phase("pop3_greeting", reply.elapsed_ns)
+            if self._protected:
+                self._log_in(now_ns)
+            else:
+                self._send(Command.STLS, "", now_ns)
+        elif command is Command.STLS:
+            if self._check(reply, "pop3_tls"):
+                self.start_tls()
+        elif command is Command.USER:
+            if reply.ok:
+                self._send(Command.PASS, self._worker.password_of(self.visitor.user), now_ns)
+            else:
+                self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns)
+        elif command in (Command.PASS, Command.AUTH):
+            if self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
+                self._logged_in(now_ns)
+        else:
+            self._within(reply, now_ns)
+
+    def _within(self, reply: Reply, now_ns: int) -> None:
+        operation = _OPERATIONS[reply.command]
+        octets = reply.content.octets if isinstance(reply.content, MessageReader) else 0
+        if not self._record(operation, reply, now_ns - reply.elapsed_ns, now_ns, octets):
+            return
+        if reply.command is Command.QUIT:
+            self._worker.deliveries.deleted += self._deletions
+            self.finish()
+            self._worker.visit_over(self, failed=False)
+        elif reply.command is Command.UIDL:
+            self._list(reply, now_ns)
+        elif reply.command is Command.RETR:
+            self._read(reply, now_ns)
+        else:
+            self._deleted(now_ns)
+
+    def _log_in(self, now_ns: int) -> None:
+        self._login_ns = now_ns
+        if self._worker.plan.login is Login.PLAIN:
+            self._send(Command.AUTH, "PLAIN " + b64encode(self._plain()).decode(), now_ns)
+        else:
+            self._send(Command.USER, self.visitor.user.name, now_ns)
+
+    def _plain(self) -> bytes:
+        user = self.visitor.user
+        return f"\0{user.name}\0{self._worker.password_of(user)}".encode()
+
+    def _logged_in(self, now_ns: int) -> None:
+        self._worker.logged_in()
+        if length := self.visitor.user.section.mail_session_length:
+            self._worker.director.agenda.add(now_ns + length, Intent.LOGOUT, self)
+        if self._leaving:
+            self._quit(now_ns)
+        else:
+            self._send(Command.UIDL, "", now_ns)
+
+    def _list(self, reply: Reply, now_ns: int) -> None:
+        self._shown_ns = now_ns
+        for line in reply.lines:
+            number, _, uid = line.partition(b" ")
+            if not number.isdigit() or not uid:
+                self.end("not POP3", f"expected a number and a unique-id, got {line[:80]!r}")
+                return
+            self._known.add(uid)
+            if uid not in self.visitor.known_uids and not self._leaving:
+                self._new.append((number.decode(), uid))
+        self._next(now_ns)
+
+    def _next(self, now_ns: int) -> None:
+        if self._new:
+            self._reading = self._new.popleft()
+            self._send(Command.RETR, self._reading[0], now_ns, MessageReader())
+            return
+        if not self._leaving:
+            # RFC 1939 section 4: the mailbox is as it was when the session began, which was after USER or AUTH.
+            self._worker.deliveries.listed(self._mailbox, self._login_ns)
+            self.visitor.known_uids = frozenset(self._known)
+        self._quit(now_ns)
+
+    def _read(self, reply: Reply, now_ns: int) -> None:
+        assert self._reading is not None
+        assert isinstance(reply.content, MessageReader)
+        number, uid = self._reading
+        mark = reply.content.mark
+        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.POP3, hash(uid), self._shown_ns)
+        if found is Found.OURS and mark is not None:
+            self._worker.deliveries.read(mark, whole=reply.content.whole)
+        ours = found is not Found.FOREIGN or self._worker.plan.delete_foreign
+        if self.visitor.client.pop3_keep_mails or not ours:
+            self._next(now_ns)
+        else:
+            self._send(Command.DELE, number, now_ns)
+
+    def _deleted(self, now_ns: int) -> None:
+        assert self._reading is not None
+        self._deletions += 1
+        self._known.discard(self._reading[1])
+        self._next(now_ns)
+
+    def _quit(self, now_ns: int) -> None:
+        self.goodbye_ns = now_ns
+        self._send(Command.QUIT, "", now_ns)
+
+    # -- what went wrong --------------------------------------------------------------------------------
+
+    def _record(self, operation: Operation, reply: Reply, start_ns: int, now_ns: int, octets: int = 0) -> bool:
+        """Count the command; whether the visit goes on."""
+        outcome = _outcome(reply)
+        self._worker.command(operation, outcome, start_ns, now_ns, octets)
+        return self._check(reply, operation.value)
+
+    def _check(self, reply: Reply, phase: str) -> bool:
+        """An error ends the visit, as in imaptest: what follows would rest on what did not happen."""
+        if reply.ok:
+            return True
+        code = f"[{reply.code.decode('ascii', 'replace')}] " if reply.code else ""
+        text = f"-ERR {code}{reply.text.decode('ascii', 'backslashreplace')}"
+        if not self.over:
+            self.over = True
+            if self.transport is not None:
+                self.transport.close()
+            self._worker.failure(phase, f"-ERR {code}".rstrip(), f"{self.visitor.user.name}: {text}")
+            self._worker.visit_over(self, failed=True)
+        return False
+
+
+_NOT_COUNTED: Final = {
+    Command.GREETING, Command.CAPA, Command.STLS, Command.STAT, Command.LIST, Command.TOP, Command.RSET, Command.NOOP,
+}  # fmt: skip
+_OPERATIONS: Final = table_of(
+    (command for command in Command if command not in _NOT_COUNTED),
+    {
+        Command.USER: Operation.POP3_LOGIN,
+        Command.PASS: Operation.POP3_LOGIN,
+        Command.AUTH: Operation.POP3_LOGIN,
+        Command.UIDL: Operation.UIDL,
+        Command.RETR: Operation.RETR,
+        Command.DELE: Operation.DELE,
+        Command.QUIT: Operation.POP3_QUIT,
+    },
+)
+
+
+def _outcome(reply: Reply) -> Outcome:
+    if reply.ok:
+        return Outcome.ACCEPTED
+    temporary = reply.code in (b"IN-USE", b"LOGIN-DELAY", b"SYS/TEMP")
+    return Outcome.REJECTED_TEMPORARY if temporary else Outcome.REJECTED_PERMANENT

@@ -1,0 +1,354 @@
+"""One process full of users: carries out what they mean to do.
+
+Takes     a plan, users; the addresses of the servers
+Gives     a `Second` for each second, and at the end the account: snapshot, delivered against read
+Limits    `plan.connections` sessions, `lmtp_max_parallel_count` deliveries at a time; one timer for all deadlines
+Fails     never because of a server
+Not here  when anything is due (`director`, `habits`), how it is said (delivery, programs)
+"""
+
+import asyncio
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.guard import Route
+from trafficgen.host.signals import RunControl
+from trafficgen.mailbox.connection import Server
+from trafficgen.mailbox.deliveries import Deliveries
+from trafficgen.mailbox.delivery import Delivery
+from trafficgen.mailbox.director import Director, Visitor
+from trafficgen.mailbox.imap_opening import ImapOpening
+from trafficgen.mailbox.imap_program import ImapProgram
+from trafficgen.mailbox.mail import Mail
+from trafficgen.mailbox.operations import PHASES, SEEN, Operation, column_of
+from trafficgen.mailbox.operations import Column as Column
+from trafficgen.mailbox.plan import MailboxPlan, Protection, Service
+from trafficgen.mailbox.pop3_program import Pop3Program
+from trafficgen.mailbox.population import User
+from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.table import Second
+from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.recorder import Recorder
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.outcomes import Outcome, StoppedBy
+
+_LOOK_NS: Final = 50_000_000
+_STALLED_NS: Final = 3 * NS_PER_S
+_STUCK_NS: Final = 15 * NS_PER_S
+_THROTTLED_EVERY_NS: Final = 30 * NS_PER_S
+_MAX_STALLS: Final = 20
+_MAX_FAILURES_SAID: Final = 20
+
+Program = Pop3Program | ImapProgram
+
+
+class Routes(NamedTuple):
+    """Where the servers are."""
+
+    imap: Route
+    pop3: Route
+    delivery: Route
+
+
+class WorkerAccount(NamedTuple):
+    """What a worker has done."""
+
+    snapshot: Snapshot
+    counts: MailboxCounts
+    stopped_by: StoppedBy
+    most_waiting: int
+    deliveries_due: int
+    unfinished: int
+    """Sessions that had to be ended."""
+
+
+class Worker:
+    """Users of one process, in the running event loop."""
+
+    def __init__(
+        self,
+        plan: MailboxPlan,
+        users: list[User],
+        routes: Routes,
+        mail: Mail,
+        *,
+        say: Callable[[str], None],
+        on_second: Callable[[Second], None],
+        number: int = 0,
+        connections: int | None = None,
+        parallel: int | None = None,
+    ) -> None:
+        self.plan = plan
+        self.mail = mail
+        self.deliveries = Deliveries(plan.run_id)
+        self._most = plan.connections if connections is None else connections
+        self._parallel = plan.profile.lmtp_max_parallel_count if parallel is None else parallel
+        self.director = Director(plan.profile, users, plan.seed, self, self._most)
+        self._say = say
+        self._on_second = on_second
+        self._number = number
+        context = _context(plan) if _wants_tls(plan) else None
+        self._imap = _server(plan, plan.imap, routes.imap, context)
+        self._pop3 = _server(plan, plan.pop3, routes.pop3, context)
+        self._delivery = _server(plan, plan.delivery, routes.delivery, context)
+        self._programs: set[Program] = set()
+        self._on_their_way: set[Delivery] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._second = Second()
+        self._highest = 0
+        self._opened = 0
+        self._due = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._throttled_ns = -_THROTTLED_EVERY_NS
+        self._said: set[str] = set()
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._failed: StoppedBy | None = None
+        self.recorder: Recorder
+        self.now_ns = now_ns
+
+    # -- the run ----------------------------------------------------------------------------------------
+
+    async def run(self, control: RunControl) -> WorkerAccount:
+        """From the first intent to the last goodbye."""
+        loop = asyncio.get_running_loop()
+        started_ns = now_ns()
+        cpu_ns = time.process_time_ns()
+        self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
+        self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
+        self.director.begin(started_ns)
+        ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
+        stopped_by = await self._until_stopped(control, started_ns, ends_ns)
+        unfinished = await self._drain(control, started_ns)
+        ended_ns = now_ns()
+        self._tell_second()
+        self._flush_seen()
+        snapshot = self.recorder.snapshot(
+            now_ns=ended_ns,
+            cpu_ns=time.process_time_ns() - cpu_ns,
+            wall_ns=ended_ns - started_ns,
+            sessions_open=len(self._programs),
+            sessions_opened=self._opened,
+            in_flight=len(self._on_their_way),
+        )
+        return WorkerAccount(
+            snapshot, self.deliveries.count(), stopped_by, self.director.most_waiting, self._due, unfinished
+        )
+
+    async def _until_stopped(self, control: RunControl, started_ns: int, ends_ns: int | None) -> StoppedBy:
+        next_second_ns = started_ns + NS_PER_S
+        while True:
+            now = now_ns()
+            if control.count:
+                return control.why or StoppedBy.INTERRUPTED
+            if self._failed is not None:
+                return self._failed
+            if ends_ns is not None and now >= ends_ns:
+                return StoppedBy.DEADLINE
+            if now >= next_second_ns:
+                next_second_ns += NS_PER_S
+                self._look(now)
+            until_ns = min(now + _LOOK_NS, next_second_ns, ends_ns or next_second_ns)
+            await self._sleep_until(until_ns)
+
+    async def _drain(self, control: RunControl, started_ns: int) -> int:
+        """Let sessions and deliveries end by themselves for a while; returns how many had to be ended."""
+        self.director.stop()
+        asked = control.count
+        begun_ns = now_ns()
+        for program in list(self._programs):
+            program.leave(begun_ns)
+        next_second_ns = begun_ns + (NS_PER_S - (begun_ns - started_ns) % NS_PER_S)
+        while (self._programs or self._on_their_way) and not control.at_once and control.count <= asked + (not asked):
+            now = now_ns()
+            if now >= begun_ns + self.plan.final_ns:
+                break
+            if now >= next_second_ns:
+                next_second_ns += NS_PER_S
+                self._look(now)
+            await self._sleep_until(min(now + _LOOK_NS, next_second_ns))
+        unfinished = len(self._programs)
+        for one in [*self._programs, *self._on_their_way]:
+            one.end("ended by us", "the run was over")
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        while self._tasks:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait(self._tasks)
+        return unfinished
+
+    async def _sleep_until(self, until_ns: int) -> None:
+        await asyncio.sleep(max(until_ns - now_ns(), 0) / NS_PER_S)
+        self.recorder.loop_lag(now_ns() - until_ns)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, due_ns: int) -> None:
+        if self._timer is not None:
+            if self._timer_ns <= due_ns:
+                return
+            self._timer.cancel()
+        self._timer_ns = due_ns
+        self._timer = loop.call_later(max(due_ns - now_ns(), 0) / NS_PER_S, self._wake, loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        agenda, now = self.director.agenda, now_ns()
+        if (due_ns := agenda.next_ns) is not None:
+            self.recorder.loop_lag(now - due_ns)
+        agenda.run_due(now)
+        if (next_ns := agenda.next_ns) is not None and not self.director.stopping:
+            self._arm(loop, next_ns)
+
+    def _look(self, now: int) -> None:
+        """Once a second: who waits too long; the row of the table."""
+        limit_ns = self.plan.timeout_ns
+        for program in list(self._programs):
+            since = program.waiting_since_ns
+            if since is not None and now - since > limit_ns:
+                program.end("timed out", program.state_in_words)
+            elif isinstance(program, ImapProgram):
+                program.look(now)
+        for delivery in [one for one in self._on_their_way if now - one.begun_ns > limit_ns]:
+            delivery.end("timed out", "")
+        self._tell_second()
+        self._flush_seen()
+        self.recorder.fold()
+
+    def _flush_seen(self) -> None:
+        times = self.deliveries.times_to_see
+        for elapsed_ns in times:
+            self.recorder.phase(SEEN, elapsed_ns)
+        del times[:]
+
+    def _tell_second(self) -> None:
+        second, self._second = self._second, Second()
+        now = now_ns()
+        waits = [
+            (now - since, program) for program in self._programs if (since := program.waiting_since_ns) is not None
+        ]
+        second.connections = len(self._programs)
+        second.speaking = sum(program.greeted for program in self._programs)
+        second.most = self._highest
+        second.stalled = sum(wait > _STALLED_NS for wait, _ in waits)
+        second.stalls = tuple(
+            f" - {program.visitor.user.name} stalled for {wait // NS_PER_S} secs in command: {program.state_in_words}"
+            for wait, program in waits
+            if wait > _STUCK_NS and program.greeted
+        )[:_MAX_STALLS]
+        self._on_second(second)
+
+    # -- hands of the director --------------------------------------------------------------------------
+
+    def deliver(self, user: User, spam: bool, due_ns: int, now_ns: int) -> None:
+        """Hand a new message over, unless as many are at work as there may be."""
+        self._due += 1
+        if self._parallel and len(self._on_their_way) >= self._parallel:
+            self.deliveries.dropped += 1
+            if now_ns - self._throttled_ns >= _THROTTLED_EVERY_NS:
+                self._throttled_ns = now_ns
+                self._say(f"LMTP: Reached {self._parallel} connections, throttling")
+            return
+        number = self.deliveries.begin(user.mailbox, spam=spam)
+        local, at, domain = user.name.partition("@")
+        recipient = f"{local}+Spam{at}{domain}" if spam else user.name
+        delivery = Delivery(self._delivery, self, number, recipient, due_ns)
+        self._on_their_way.add(delivery)
+        delivery.open()
+
+    def delivered(self, delivery: Delivery, outcome: Outcome, row: bytes, now_ns: int) -> None:
+        """What became of it."""
+        self._on_their_way.discard(delivery)
+        self.recorder.rows.frombytes(row)
+        self.deliveries.ended(delivery.number, outcome, now_ns)
+        if outcome is Outcome.ACCEPTED:
+            self._second.count(Column.LMTP, now_ns - delivery.begun_ns)
+        else:
+            self._error()
+
+    def login(self, visitor: Visitor, due_ns: int, now_ns: int) -> None:
+        """Begin a session."""
+        program: Program
+        if visitor.client.protocol is MailProtocol.POP3:
+            program = Pop3Program(self._pop3, self, visitor)
+        else:
+            program = ImapProgram(self._imap, self, visitor)
+        self._programs.add(program)
+        self._highest = max(self._highest, len(self._programs))
+        program.open()
+
+    # -- what programs tell -----------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Own a task."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler({"message": "a connection failed", "exception": error})
+
+    def password_of(self, user: User) -> str:
+        """His own, or everybody's."""
+        return self.plan.password if user.password is None else user.password
+
+    def command(self, operation: Operation, outcome: Outcome, start_ns: int, now_ns: int, octets: int = 0) -> None:
+        """A command has ended."""
+        self.recorder.command(operation.value, outcome, start_ns=start_ns, end_ns=now_ns, octets=octets)
+        if outcome is Outcome.ACCEPTED:
+            if (column := column_of(operation)) is not None:
+                self._second.count(column, now_ns - start_ns)
+        else:
+            self._error()
+
+    def failure(self, phase: str, reason: str, example: str) -> None:
+        """Something other than an answer came, or an answer that is a refusal."""
+        self.recorder.failure(phase, reason, example)
+        self._failures[phase, reason] += 1
+        if self._failures[phase, reason] == 1 and len(self._failures) <= _MAX_FAILURES_SAID:
+            self._say(f"Error: {PHASES.phases[phase]}: {reason}" + (f": {example}" if example else ""))
+
+    def say_once(self, text: str) -> None:
+        """A line that is worth saying one time."""
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
+    def logged_in(self) -> None:
+        """A session has opened."""
+        self._opened += 1
+
+    def visit_over(self, program: Pop3Program | ImapOpening, *, failed: bool) -> None:
+        """A session has ended."""
+        self._programs.discard(program)
+        now = now_ns()
+        goodbye_ns = program.goodbye_ns if program.goodbye_ns >= 0 else now
+        self.director.over(program.visitor, goodbye_ns, now, failed=failed)
+
+    def _error(self) -> None:
+        self._second.errors += 1
+        if self.plan.first_error_ends:
+            self._failed = StoppedBy.FIRST_ERROR
+
+
+def _wants_tls(plan: MailboxPlan) -> bool:
+    return any(service.protection is not Protection.NONE for service in (plan.imap, plan.pop3, plan.delivery))
+
+
+def _context(plan: MailboxPlan) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not plan.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _server(plan: MailboxPlan, service: Service, route: Route, context: ssl.SSLContext | None) -> Server:
+    return Server(route, service.protection, context, plan.timeout_ns)

@@ -1,0 +1,138 @@
+"""One mailbox run, from a plan to its results.
+
+Takes     a `MailboxPlan`; who wants the rows of the table and lines worth saying
+Gives     `Results`, with the account of what was delivered against what was read
+Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import uvloop
+
+import trafficgen
+from trafficgen.errors import SetupError
+from trafficgen.guard import refuse_public, resolve
+from trafficgen.host.limits import raise_open_files
+from trafficgen.host.signals import RunControl
+from trafficgen.mailbox.mail import Mail
+from trafficgen.mailbox.operations import PHASES
+from trafficgen.mailbox.plan import MailboxPlan, Service
+from trafficgen.mailbox.population import Population, populate
+from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.table import Second
+from trafficgen.mailbox.worker import Routes, Worker, WorkerAccount
+from trafficgen.measure.health import Caveat, CaveatKind
+from trafficgen.measure.parts import Host
+from trafficgen.measure.results import Results
+
+_DOMAIN = "users"
+"""All recipients count as one domain: what they have in common is that they are users."""
+
+
+def run_mailbox(
+    plan: MailboxPlan,
+    *,
+    on_second: Callable[[Second], None] = lambda _second: None,
+    say: Callable[[str], None] = lambda _line: None,
+    control: RunControl | None = None,
+    command: Sequence[str] | None = None,
+) -> Results:
+    """Let all users of the profile do what they do, and account for every mail."""
+    plan = plan.identified()
+    control = control or RunControl()
+    population = populate(plan.profile, plan.seed)
+    routes = _routes(plan, population)
+    for note in population.notes:
+        say(note)
+    _warn_of_few_connections(plan, population, say)
+    _check_files(plan)
+    started_at = datetime.now(UTC)
+    with Mail(plan.mbox, plan.run_id) as mail:
+        account = uvloop.run(_run(plan, population, routes, mail, on_second, say, control))
+    return _results(plan, routes, account, started_at, command)
+
+
+async def _run(
+    plan: MailboxPlan,
+    population: Population,
+    routes: Routes,
+    mail: Mail,
+    on_second: Callable[[Second], None],
+    say: Callable[[str], None],
+    control: RunControl,
+) -> WorkerAccount:
+    worker = Worker(plan, list(population.users), routes, mail, say=say, on_second=on_second)
+    return await worker.run(control)
+
+
+def _routes(plan: MailboxPlan, population: Population) -> Routes:
+    """Resolve what is used, and refuse what could be a stranger's."""
+    spoken = {client.protocol for user in population.users for client in user.clients}
+
+    def route(service: Service, flag: str, *, used: bool) -> object:
+        found = resolve(service.target, flag)
+        if used and not plan.allow_public_target:
+            refuse_public(found, flag)
+        return found
+
+    delivers = any(
+        user.section.mail_inbox_delivery_interval or user.section.mail_spam_delivery_interval
+        for user in population.users
+    )
+    return Routes(
+        route(plan.imap, "--imap", used=MailProtocol.IMAP in spoken),  # type: ignore[arg-type]
+        route(plan.pop3, "--pop3", used=MailProtocol.POP3 in spoken),  # type: ignore[arg-type]
+        route(plan.delivery, "--lmtp", used=delivers),  # type: ignore[arg-type]
+    )
+
+
+def _warn_of_few_connections(plan: MailboxPlan, population: Population, say: Callable[[str], None]) -> None:
+    """Sessions that stay take a connection each for as long as they last."""
+    staying = sum(
+        any(client.connection_max_count and client.protocol is MailProtocol.IMAP for client in user.clients)
+        for user in population.users
+    )
+    if staying > plan.connections:
+        say(
+            f"{staying} users stay connected, and there are {plan.connections} connections (clients=): the others wait "
+            "until somebody leaves"
+        )
+
+
+def _check_files(plan: MailboxPlan) -> None:
+    needed = plan.connections + (plan.profile.lmtp_max_parallel_count or plan.connections)
+    room = raise_open_files(needed)
+    if room < needed:
+        raise SetupError(
+            f"cannot hold {needed} connections: this process may open {room} files; raise the limit (ulimit -n) or "
+            "lower clients= and lmtp_max_parallel_count"
+        )
+
+
+def _results(
+    plan: MailboxPlan, routes: Routes, account: WorkerAccount, started_at: datetime, command: Sequence[str] | None
+) -> Results:
+    snapshot, counts = account.snapshot, account.counts
+    caveats = []
+    if counts.dropped:
+        dropped = f"{counts.dropped:,} of {account.deliveries_due:,} deliveries were dropped"
+        text = f"{dropped}: as many were at work as lmtp_max_parallel_count allows"
+        caveats.append(Caveat.of(CaveatKind.ARRIVALS_DROPPED, text))
+    return Results.build(
+        plan,
+        snapshot,
+        phases=PHASES,
+        domains=((_DOMAIN, 1.0),),
+        planned=snapshot.started + counts.dropped,
+        not_started=counts.dropped,
+        started_at=started_at,
+        duration_ns=snapshot.workers[0].wall_ns,
+        host=Host.here(),
+        tool_version=trafficgen.__version__,
+        stopped_by=account.stopped_by,
+        addresses=tuple(str(address) for address in routes.delivery.addresses),
+        command=command,
+        mailboxes=counts,
+        caveats=caveats,
+    )
