@@ -33,7 +33,7 @@ else:
     _TextType = click.ParamType  # generic since click 8.2 only
 
 
-class Lines(_TextType):
+class TextPerLine(_TextType):
     """A text; in the environment, one a line."""
 
     name = "text"
@@ -199,9 +199,9 @@ def _add_content() -> None:
         is mapped, not loaded. Also packed (gzip, bzip2, xz, zstd), a Maildir, a folder of .eml files, or - for a
         pipe.""")
     add("--shuffle", is_flag=True, help="Send the messages of --mbox in random order, another one each time round.")
-    add("--subject", multiple=True, metavar="TEXT[:WEIGHT]", type=Lines(), help="""
+    add("--subject", multiple=True, metavar="TEXT[:WEIGHT]", type=TextPerLine(), help="""
         The subject; repeat for several, of which each message gets one by weight.""")
-    add("--header", multiple=True, type=Lines(), metavar="'NAME: VALUE'", help="""
+    add("--header", multiple=True, type=TextPerLine(), metavar="'NAME: VALUE'", help="""
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by
         weight. Replaces a generated header of the same name.""")
 

@@ -76,7 +76,7 @@ class _Headers:
         return {"subject": subjects} | self._alternatives.picks(grid, self._envelopes.addressed(grid).users)
 
 
-class _Block(NamedTuple):
+class _BodyBlock(NamedTuple):
     """A grid block, ready but for the joining of its rows."""
 
     heads: Rows
@@ -112,7 +112,7 @@ class SizedContents:
         tails = cut.tails.part(part)
         return Filled(heads.part(part), cut.bodies[part], tails, octets[part].tolist(), repeat(False))
 
-    def _make_block(self, grid: int) -> _Block:
+    def _make_block(self, grid: int) -> _BodyBlock:
         head_octets = self._headers.octets(grid)
         body_octets = self._sizes.draw(streams.raw(self._seed, "workload/size", grid, GRID))
         if self._whole:
@@ -120,7 +120,7 @@ class SizedContents:
             body_octets[body_octets == 1] = MIN_BODY
         pools = streams.below(streams.raw(self._seed, "workload/pool", grid, GRID), self._bodies.pools)
         cut = self._bodies.cut(pools, body_octets, grid)
-        return _Block(self._headers.rows(grid, cut.crc32), cut, head_octets + body_octets)
+        return _BodyBlock(self._headers.rows(grid, cut.crc32), cut, head_octets + body_octets)
 
     def _check_room(self, envelopes: Envelopes) -> None:
         """The smallest size of a preset must hold the headers of a message with the fewest recipients."""

@@ -43,7 +43,7 @@ EIGHT_BIT: Final = int(Flag.EIGHT_BIT | Flag.SMTPUTF8)
 _FIELDS: Final = ["header_length", "length", "body_crc32", "flags"]
 
 
-class _Entry(NamedTuple):
+class _CorpusMessage(NamedTuple):
     """A message of the corpus, wire-ready but for the mark. `octets` counts before dots were doubled."""
 
     head: bytes
@@ -112,13 +112,13 @@ class CorpusContents:
         """The order of one round through the file: another in every round."""
         return streams.permutation(self._plan.seed, f"workload/corpus-order/{turn}", len(self._mbox))
 
-    def _entry(self, place: int, record: tuple[int, ...]) -> _Entry:
+    def _entry(self, place: int, record: tuple[int, ...]) -> _CorpusMessage:
         split, length, body_crc32, flags = record
         eight_bit = bool(flags & EIGHT_BIT)
         message = self._mbox.octets(place)
         if flags & self._converted or split == length:
             return _convert(bytes(message), eight_bit, self._wire)
-        return _Entry(bytes(message[:split]), message[split:], body_crc32, length, eight_bit)
+        return _CorpusMessage(bytes(message[:split]), message[split:], body_crc32, length, eight_bit)
 
 
 class MessageContents:
@@ -180,7 +180,7 @@ def _refusing() -> Iterator[None]:
         raise PlanError(str(error), field="content", flag="--mbox") from error
 
 
-def _convert(message: bytes, eight_bit: bool, layout: Layout) -> _Entry:
+def _convert(message: bytes, eight_bit: bool, layout: Layout) -> _CorpusMessage:
     """Line ends made CRLF, laid out for the wire, and an empty line after headers that have none."""
     octets = canonical(message)
     if octets.startswith(b"\r\n"):
@@ -188,4 +188,4 @@ def _convert(message: bytes, eight_bit: bool, layout: Layout) -> _Entry:
     else:
         lines, empty, body = octets.partition(b"\r\n\r\n")
         head = lines + empty if empty else octets + b"\r\n"
-    return _Entry(layout.content(head), layout.content(body), crc32(body), len(head) + len(body), eight_bit)
+    return _CorpusMessage(layout.content(head), layout.content(body), crc32(body), len(head) + len(body), eight_bit)

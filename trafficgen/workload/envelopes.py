@@ -50,7 +50,7 @@ class Addressed(NamedTuple):
     """MAIL and RCPT lines; DATA behind them where the layout has it."""
 
 
-class _Drawn(NamedTuple):
+class _DrawnRecipients(NamedTuple):
     """What is drawn for a grid block: first recipients, and further ones where a message may have several."""
 
     domains: NDArray[np.int64]
@@ -141,11 +141,11 @@ class Envelopes:
         domains[begins[:-1]], domains[further] = drawn.domains, drawn.more.domains
         return domains, begins
 
-    def _draw(self, grid: int) -> _Drawn:
+    def _draw(self, grid: int) -> _DrawnRecipients:
         recipients = self.recipients_of(grid)
         domains, users = self._book.draw(("workload/domain", "workload/user"), grid, GRID)
         more = self._draw_more(grid, domains, users, recipients) if self.several else None
-        return _Drawn(domains, recipients, users, more)
+        return _DrawnRecipients(domains, recipients, users, more)
 
     def _address(self, grid: int) -> Addressed:
         domains, recipients, users, more = self._drawn(grid)
