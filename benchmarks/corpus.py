@@ -1,6 +1,8 @@
 """How fast corpora are made and read, side by side with what they could be compared with.
 
-    python -m benchmarks.corpus [--folder DIR] [--rounds N] [--megabytes N] [--write FILE]
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.corpus [--folder DIR] [--rounds N] [--megabytes N] [--write FILE]
+
+The command `mboxgen` sets that variable, too: workers are forked from a process that has one thread.
 
 Takes     a folder on the disk to be measured
 Gives     medians of interleaved rounds: against a straightforward script; against the ceiling, which is the same octets

@@ -1,28 +1,37 @@
 """Does the gate see what is there, and nothing else? Real gates on this machine.
 
-    python -m benchmarks.gate_real delay --write     # a server against one that answers 15 % later: FAIL
-    python -m benchmarks.gate_real same --write      # a server against itself, ten gates: never FAIL
-    python -m benchmarks.gate_real postfix --write   # two configurations of Postfix, the second with header checks
-    python -m benchmarks.gate_real latency --write   # a known wait is read as it is, a stall shows in response time
+    python -m benchmarks.gate_real slices-same --write     # a sink against itself, beside two burners: PASS
+    python -m benchmarks.gate_real slices-slower --write   # against one with 10 % more service time: FAIL
+    python -m benchmarks.gate_real slices-near --write     # with 5 % more, and a margin of 2.5 %: FAIL
+    python -m benchmarks.gate_real postfix --write         # two configurations of Postfix, B's with header checks
+    python -m benchmarks.gate_real delay --write           # whole runs: a server against one that answers 15 % later
+    python -m benchmarks.gate_real same --write            # whole runs: a server against itself: never FAIL
+    python -m benchmarks.gate_real latency --write         # a known wait is read as it is, a stall is no secret
 
 Takes     a machine with nothing else to do; options for the gate after `--` (then `--write` comes before the name).
-          `postfix` needs root and psutil
-Lasts     on two cores about 2 minutes (`delay`), 7 to 12 (`same`), 5 (`postfix`) and half a minute (`latency`)
+          `--gates N` in place of 20 (slices), 10 (`same`), 5 (`postfix`, of each metric); `postfix` needs root and
+          psutil. KEEP in the environment: a directory for the JSON of every gate
+Lasts     on two cores at most 6 minutes a gate by slices (10 `slices-near`), and about 2 minutes in all (`delay`), 12
+          (`same`), half a minute (`latency`)
+Noise     gates by slices have two processes beside them that burn CPU in random bursts (benchmarks.burner), seeded by
+          the number of the gate: a stand-in for a host with neighbours
 `delay`   is judged by throughput and p50: the p99 of 800 messages is eight of them
 `same`    is without the control: that might refuse to judge, and so hide a false alarm
 `postfix` is asked at a rate that it has time to spare at, since on two cores a busy server takes the generator's core,
-          and what is compared is what a message costs it. Its mail goes on to a sink of ours: nothing may be lost
+          by what a message costs and by time. Its mail goes on to a sink of ours: nothing may be lost
 """
 
 import argparse
 import json
+import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,11 +44,12 @@ from trafficgen.runs.monitor import MonitorOptions, run_monitored
 SERVICE_MS = 20.0
 LOAD = ("--message-count", "800", "--concurrency", "20", "--workers", "1", "--body-size", "1kb")
 DELAY_METRICS = ("--metric", "throughput:5%", "--metric", "p50:10%+2ms")
-POSTFIX_LOAD = ("--message-count", "200", "--rate", "50/s", "--concurrency", "10", "--workers", "1")
-POSTFIX_METRICS = ("--metric", "server.cpu:10%", "--metric", "p50:25%+2ms", "--looks", "8")
+SLICES_LOAD = ("--concurrency", "20", "--workers", "1", "--body-size", "1kb")
+POSTFIX_LOAD = ("--rate", "50/s", "--concurrency", "10", "--workers", "1")
+POSTFIX_METRICS = ("server.cpu:5%", "p50:10%+2ms")
 HEADER_CHECKS = 1_000
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ci" / "gate_postfix.sh"
-HEAD = ("| gate | verdict | runs | time | B / A, with intervals | why |", "|---|---|---|---|---|---|")
+HEAD = ("| gate | verdict | runs or blocks | time | B / A, with intervals | why |", "|---|---|---|---|---|---|")
 
 
 @contextmanager
@@ -80,14 +90,15 @@ def gated(name: str, command: Sequence[str], options: Sequence[str], load: Seque
         began = time.monotonic()
         subprocess.run([*command, "--json", str(out), *options, "--", *load], stdout=subprocess.DEVNULL, check=False)
         minutes, seconds = divmod(round(time.monotonic() - began), 60)
+        if (keep := os.environ.get("KEEP")) and out.exists():  # for benchmarks.recorded_slices
+            shutil.copy(out, Path(keep) / f"{name.replace(' ', '-')}-{time.time_ns()}.json")
         if not out.exists():
             return f"| {name} | did not end | – | {minutes}:{seconds:02} | – | see above |"
         found = json.loads(out.read_text())
     ratios = "; ".join(map(compared, found["comparisons"])) or "–"
     verdict = (found["verdict"] or "not valid").upper()
-    return (
-        f"| {name} | **{verdict}** | {len(found['trials'])} | {minutes}:{seconds:02} | {ratios} | {found['reason']} |"
-    )
+    many = len(found.get("trials") or found["blocks"])
+    return f"| {name} | **{verdict}** | {many} | {minutes}:{seconds:02} | {ratios} | {found['reason']} |"
 
 
 def compared(one: dict[str, Any]) -> str:
@@ -99,36 +110,72 @@ def two_sinks(name: str, b_ms: float, options: Sequence[str]) -> str:
     """A gate of a sink that waits `SERVICE_MS` against one that waits `b_ms`."""
     with ExitStack() as stack:
         a, b = (stack.enter_context(sink(delay)) for delay in (SERVICE_MS, b_ms))
-        return gated(name, [sys.executable, "-m", "trafficgen", "gate", "--a", str(a), "--b", str(b)], options, LOAD)
+        command = [sys.executable, "-m", "trafficgen", "gate", "--a", str(a), "--b", str(b)]
+        return gated(name, command, options, LOAD if "--whole-runs" in options else SLICES_LOAD)
 
 
-def delay(options: Sequence[str]) -> Iterator[str]:
+@contextmanager
+def burners(seed: int) -> Iterator[None]:
+    """Two neighbours for the length of a gate."""
+    commands = [[sys.executable, "-m", "benchmarks.burner", str(2 * seed + number)] for number in range(2)]
+    processes = [subprocess.Popen(command) for command in commands]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def slices(share: float, budget: str, options: Sequence[str], gates: int) -> Iterator[str]:
+    """Gates by slices of a sink against one with so much more service time."""
     yield from HEAD
-    yield two_sinks(
-        f"{SERVICE_MS:g} ms against {SERVICE_MS * 1.15:g} ms", SERVICE_MS * 1.15, (*DELAY_METRICS, *options)
-    )
+    for number in range(1, gates + 1):
+        with burners(number):
+            yield two_sinks(f"{number}", SERVICE_MS * (1 + share), ("--budget", budget, *options))
 
 
-def same(options: Sequence[str]) -> Iterator[str]:
+def slices_same(options: Sequence[str], gates: int) -> Iterator[str]:
+    yield from slices(0.0, "6m", options, gates)
+
+
+def slices_slower(options: Sequence[str], gates: int) -> Iterator[str]:
+    yield from slices(0.10, "6m", options, gates)
+
+
+def slices_near(options: Sequence[str], gates: int) -> Iterator[str]:
+    yield from slices(0.05, "10m", ("--metric", "throughput:2.5%", *options), gates)
+
+
+def delay(options: Sequence[str], _gates: int) -> Iterator[str]:
     yield from HEAD
-    for number in range(1, 11):
-        yield two_sinks(f"{number}", SERVICE_MS, ("--control", "0", *options))
+    later_ms = SERVICE_MS * 1.15
+    settings = ("--whole-runs", *DELAY_METRICS, *options)
+    yield two_sinks(f"{SERVICE_MS:g} ms against {later_ms:g} ms", later_ms, settings)
 
 
-def postfix(options: Sequence[str]) -> Iterator[str]:
+def same(options: Sequence[str], gates: int) -> Iterator[str]:
+    yield from HEAD
+    for number in range(1, gates + 1):
+        yield two_sinks(f"{number}", SERVICE_MS, ("--whole-runs", "--control", "0", *options))
+
+
+def postfix(options: Sequence[str], gates: int) -> Iterator[str]:
     yield from HEAD
     with tempfile.TemporaryDirectory() as work:
         a, b, checks = (Path(work) / name for name in ("a.cf", "b.cf", "checks"))
         checks.write_text("".join(f"/^X-Never-{n}: (a+)+(b+)+$/ WARN\n" for n in range(HEADER_CHECKS)))
         a.write_text("")
         b.write_text(f"header_checks = regexp:{checks}\n")
-        files = ["env", f"JUNIT={work}/gate.xml", f"HISTORY={work}/gate.csv"]
+        files = ["env", f"JUNIT={work}/gate.xml", f"HISTORY={work}/gate.csv", f"HTML={work}/gate.html"]
         name = f"without and with {HEADER_CHECKS:,} header checks"
         command = [*files, f"TRAFFIC_GEN={sys.executable} -m trafficgen", str(EXAMPLE), str(a), str(b)]
-        yield gated(name, command, (*POSTFIX_METRICS, *options), POSTFIX_LOAD)
+        for _ in range(gates):
+            for metric in POSTFIX_METRICS:
+                yield gated(f"{name}, {metric}", command, ("--metric", metric, *options), POSTFIX_LOAD)
 
 
-def latency(_options: Sequence[str]) -> Iterator[str]:
+def latency(_options: Sequence[str], _gates: int) -> Iterator[str]:
     """Two promises: a known wait is read as it is, and a stall is no secret."""
     with sink(50.0) as target:
         plan = Plan(target=target, sessions=10, duration_ns=5 * 10**9, load=OpenLoop(rate_per_s=100.0))
@@ -144,15 +191,28 @@ def latency(_options: Sequence[str]) -> Iterator[str]:
     yield f"- a stall of 2 s at 200/s: response p90 {response.p90 / 1e6:.0f} ms, service p90 {service.p90 / 1e6:.1f} ms"
 
 
+KINDS: dict[str, tuple[Callable[[Sequence[str], int], Iterator[str]], int]] = {
+    "slices-same": (slices_same, 20),
+    "slices-slower": (slices_slower, 20),
+    "slices-near": (slices_near, 20),
+    "postfix": (postfix, 5),
+    "delay": (delay, 1),
+    "same": (same, 10),
+    "latency": (latency, 1),
+}
+
+
 def main() -> None:
     """Run one of them and print what it found, line by line."""
     parser = argparse.ArgumentParser(description="Gate real servers.")
-    parser.add_argument("what", choices=["delay", "same", "postfix", "latency"])
+    parser.add_argument("what", choices=KINDS)
     parser.add_argument("options", nargs="*", help="options for the gate, after --")
+    parser.add_argument("--gates", type=int, help="how many, in place of the usual number")
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/<date>-gate-<what>.md")
     chosen = parser.parse_args()
+    make, usual = KINDS[chosen.what]
     lines = []
-    for line in {"delay": delay, "same": same, "postfix": postfix, "latency": latency}[chosen.what](chosen.options):
+    for line in make(chosen.options, chosen.gates or usual):
         print(line, flush=True)
         lines.append(line)
     if chosen.write:

@@ -30,6 +30,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Final, NamedTuple
@@ -100,9 +101,9 @@ def machine(rng: random.Random, case: Case) -> Noise:
         index += 1
 
 
-def blocks(rng: random.Random, case: Case, design: SliceDesign) -> list[Block]:
+def blocks(rng: random.Random, case: Case, design: SliceDesign) -> Iterator[Block]:
     """As many as there is time for."""
-    noise, made, wander = machine(rng, case), [], rng.gauss(0, 0.02)
+    noise, wander = machine(rng, case), rng.gauss(0, 0.02)
     for index in range(design.capacity):
         if case.shape == "wandering":
             wander = 0.8 * wander + rng.gauss(0, 0.02 * 0.6)
@@ -113,20 +114,22 @@ def blocks(rng: random.Random, case: Case, design: SliceDesign) -> list[Block]:
                 level += math.log(case.ratio) + (wander if case.shape == "wandering" else 0.0)
             slices.append(Slice(side, 1.0, 1000 * math.exp(level), Disturbance(stolen)))
         a, b, c, d = slices
-        made.append(Block((a, b, c, d)))
-    return made
+        yield Block((a, b, c, d))
 
 
-def by_looks(design: SliceDesign, served: Sequence[Block], ratio: float) -> Ended:
-    """The program's own rule."""
-    counted = count(served, design.bounds)
-    kept = 0
-    for index, one in enumerate(counted, 1):
-        kept += bool(one.kept)
-        if index < len(counted) and not (one.kept and kept in design.looks):
-            continue
-        ended = advance(design, served[:index], time_is_up=index == len(counted))
-        if ended is not None:
+def by_looks(design: SliceDesign, serve: Iterator[Block], ratio: float) -> Ended:
+    """The program's own rule, which is asked where it may have an answer: blocks are served only as far as needed."""
+    served: list[Block] = []
+    while (known := len(served)) < design.capacity:
+        served += islice(serve, max(LEAST, len(served) // 2))
+        counted = count(served, design.bounds)
+        kept = list(accumulate(bool(one.kept) for one in counted))
+        asked = [many for many, one in enumerate(counted, 1) if one.kept and kept[many - 1] in design.looks]
+        last = [design.capacity] * (len(served) == design.capacity)
+        for index in dict.fromkeys([*(many for many in asked if many > known), *last]):
+            ended = advance(design, served[:index], time_is_up=index == design.capacity)
+            if ended is None:
+                continue
             assert ended.verdict is not None
             interval = ended.judgement.comparisons[0].interval if ended.judgement else None
             covered = interval is None or interval.low <= ratio <= interval.high
@@ -134,12 +137,13 @@ def by_looks(design: SliceDesign, served: Sequence[Block], ratio: float) -> Ende
     raise AssertionError("the last look decides")
 
 
-def by_sequence(design: SliceDesign, served: Sequence[Block], ratio: float) -> Ended:
+def by_sequence(design: SliceDesign, serve: Iterator[Block], ratio: float) -> Ended:
     """In place of looks: a confidence sequence that holds after every block, for differences with random signs.
 
     exp(λS - λ²V/2) is a supermartingale for sums S of such differences with V the sum of their squares (de la Peña,
     Annals of Probability 27, 1999); mixed over a normal λ whose width the first four blocks give, which are not used.
     """
+    served = list(serve)
     groups = units(["throughput"], count(served, design.bounds))
     differences = [math.log(_value(Side.B, group) / _value(Side.A, group)) for group in groups]
     if len(differences) <= LEAST:
@@ -184,7 +188,7 @@ def _edge(differences: Sequence[float], rho: float, up: bool) -> float:
     return near
 
 
-Rule = Callable[[SliceDesign, Sequence[Block], float], Ended]
+Rule = Callable[[SliceDesign, Iterator[Block], float], Ended]
 
 
 def row(case: Case, gates: int, seed: int, rule: Rule = by_looks, bounds: Bounds | None = None) -> list[str]:

@@ -32,7 +32,6 @@ def tool(name: str) -> Path:
 
 UNFINISHED = (
     "trafficgen/mailbox/", "trafficgen/protocol/imap/", "trafficgen/protocol/pop3/",
-    "trafficgen/gate/slicing.py", "trafficgen/verdict/sequence.py",
     "trafficgen/server/processes.py", "trafficgen/server/spool.py",
 )  # fmt: skip
 """What no command uses yet."""

@@ -11,7 +11,6 @@ alone: no reader used in load tests undoes it, and what is measured is what is i
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +30,7 @@ from mboxgen.mbox.sources import MboxError, Source, is_compressed, message_files
 
 if TYPE_CHECKING:
     import mmap
+    import os
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
@@ -159,12 +159,7 @@ def write_index(path: Path, progress: Callable[[int], None] | None = None) -> Mb
     mbox = _mbox(opened)
     if not mbox.indexed:
         mbox.compute_checksums(progress)
-        beside = path.with_name(f"{path.name}.idx.{os.getpid()}.part")
-        try:
-            index.write(beside, path, mbox.records)
-            beside.replace(index.path_of(path))
-        finally:
-            beside.unlink(missing_ok=True)
+        index.write(index.path_of(path), path, mbox.records)
     return mbox
 
 

@@ -1,4 +1,4 @@
-"""What terminals and shells do to us: encodings without our characters, closed streams, completion in a real bash."""
+"""What terminals and shells do to us: encodings without our characters, closed streams, completion in real shells."""
 
 import os
 import pty
@@ -65,23 +65,43 @@ def test_closed_streams_end_no_command(folder: Path, command: str, closed: str) 
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
 
 
-class Bash:
-    """An interactive bash at a terminal."""
+def test_ctrl_c_while_the_command_is_being_imported_is_one_line() -> None:
+    script = """
+import sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from trafficgen.cli import main
+main(["--help"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (105, "", "traffic-gen: interrupted\n")
+
+
+class Shell:
+    """An interactive shell at a terminal."""
+
+    begin: tuple[str, ...]
+    """The program and its arguments."""
+    prepare: tuple[str, ...]
+    """What makes its answers plain, and completion work."""
+    tabs = b"\t"
 
     def __init__(self, folder: Path) -> None:
+        shell = program(self.begin[0], self.begin[0])
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
-            shell = program("bash", "bash")
             path = f"{PROGRAMS}:{os.environ['PATH']}"
-            os.execve(shell, [shell, "--norc", "--noprofile", "-i"], {"PATH": path, "TERM": "dumb", "PS1": "$ "})
-        self.run(
-            "bind 'set enable-bracketed-paste off'; bind 'set bell-style none'; bind 'set completion-query-items 0'"
-        )
-        self.run("bind 'set page-completions off'; stty -echoctl cols 1000")
+            environment = {"PATH": path, "TERM": "dumb", "PS1": "$ ", "HOME": str(folder)}
+            os.execve(shell, [shell, *self.begin[1:]], environment)
+        for line in self.prepare:
+            self.run(line)
         for name in ("traffic-gen", "mboxgen"):
             variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
-            self.run(f'eval "$({variable}=bash_source {name})"')
+            self.run(f'eval "$({variable}={self.begin[0]}_source {name})"')
 
     def run(self, line: str) -> None:
         os.write(self.terminal, f"{line}; echo READY-$((20+3))\n".encode())
@@ -91,14 +111,14 @@ class Bash:
         said, end = "", time.monotonic() + 60
         while mark not in said:
             readable, _, _ = select.select([self.terminal], [], [], max(end - time.monotonic(), 0))
-            assert readable, f"bash said only {said!r}"
+            assert readable, f"{self.begin[0]} said only {said!r}"
             said += os.read(self.terminal, 65536).decode("utf-8", "replace")
         return said
 
     def complete(self, line: str) -> str:
-        """What bash makes of this line after a tab: ^A and ^E make it the text of an echo, which is then run."""
-        os.write(self.terminal, line.encode() + b"\t\t\x01echo '\x05' | sed s/^/GOT:/; echo READY-$((20+3))\n")
-        return self.read_until("READY-23")
+        """What it makes of this line after a tab: ^A and ^E make it the text of an echo, which is then run."""
+        os.write(self.terminal, line.encode() + self.tabs + b"\x01echo '\x05' | sed s/^/GOT:/; echo READY-$((20+3))\n")
+        return self.read_until("READY-23").rpartition("GOT:")[2]
 
     def close(self) -> None:
         os.write(self.terminal, b"\x15\nexit\n")
@@ -106,45 +126,94 @@ class Bash:
         os.close(self.terminal)
 
 
-@pytest.fixture(scope="module")
-def bash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bash]:
-    folder = tmp_path_factory.mktemp("bash")
+class Bash(Shell):
+    begin = ("bash", "--norc", "--noprofile", "-i")
+    prepare = (
+        "bind 'set enable-bracketed-paste off'; bind 'set bell-style none'; bind 'set completion-query-items 0'",
+        "bind 'set page-completions off'; stty -echoctl cols 1000",
+    )
+    tabs = b"\t\t"
+
+
+class Zsh(Shell):
+    begin = ("zsh", "-f", "-i")
+    prepare = (
+        "unset zle_bracketed_paste; unsetopt prompt_cr prompt_sp; setopt no_beep no_list_beep no_auto_menu",
+        "stty cols 1000; bindkey -e",
+        "autoload -U compinit; compinit -u -D",
+    )
+
+
+class Fish:
+    """What fish offers for a line, as it says itself (`complete --do-complete`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shell = program("fish", "fish")
+
+    def complete(self, line: str) -> str:
+        script = (
+            f"_TRAFFIC_GEN_COMPLETE=fish_source {PROGRAMS}/traffic-gen | source;"
+            f"_MBOXGEN_COMPLETE=fish_source {PROGRAMS}/mboxgen | source; complete --do-complete $argv[1]"
+        )
+        environment = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        done = subprocess.run(
+            [self.shell, "--no-config", "-c", script, line],
+            cwd=self.folder, env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        (offered,) = done.stdout.splitlines()
+        return f"{line.rpartition(' ')[0]} {offered.partition(chr(9))[0]}"
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(scope="module", params=[Bash, Zsh, Fish])
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell | Fish]:
+    folder = tmp_path_factory.mktemp("shell")
     for name in ("corpus.mbox", "results.json", "body.txt"):
         (folder / name).write_text("")
-    shell = Bash(folder)
-    yield shell
-    shell.close()
+    made: Shell | Fish = request.param(folder)
+    yield made
+    made.close()
 
 
-@pytest.mark.parametrize(
-    ("line", "completed"),
-    [
-        ("traffic-gen --mbox cor", "--mbox corpus.mbox"),
-        ("traffic-gen --message-count 5 --json res", "--json results.json"),
-        ("traffic-gen send --body-file bod", "--body-file body.txt"),
-        ("traffic-gen sink 2526 --ledger bod", "--ledger body.txt"),
-        ("traffic-gen sink 2526 --responses prov", "--responses providers"),
-        ("traffic-gen sink 2526 --responses bod", "--responses body.txt"),
-        ("traffic-gen report res", "report results.json"),
-        ("traffic-gen verify res", "verify results.json"),
-        ("traffic-gen --scenario bod", "--scenario body.txt"),
-        ("traffic-gen --domain-preset kumo-do", "--domain-preset kumo-doc"),
-        ("traffic-gen --body-size spec2", "--body-size spec2001"),
-        ("traffic-gen --recipients rcpt", "--recipients rcpt-cam"),
-        ("traffic-gen --pipelining au", "--pipelining auto"),
-        ("traffic-gen sink stat", "sink status"),
-        ("traffic-gen schema res", "schema results"),
-        ("traffic-gen cali", "traffic-gen calibrate"),
-        ("traffic-gen gate --a 127.0.0.1 -- --message-c", "-- --message-count"),
-        ("traffic-gen gate --a 127.0.0.1 -- --mbox cor", "--mbox corpus.mbox"),
-        ("mboxgen inf", "mboxgen info"),
-        ("mboxgen info cor", "info corpus.mbox"),
-        ("mboxgen cor", "mboxgen corpus.mbox"),
-        ("mboxgen out --preset spec", "--preset spec2001"),
-        ("mboxgen out --recipe bod", "--recipe body.txt"),
-        ("mboxgen out --fault leading", "--fault leading-dot"),
-    ],
+COMPLETED = (
+    ("traffic-gen --mbox cor", "--mbox corpus.mbox"),
+    ("traffic-gen --message-count 5 --json res", "--json results.json"),
+    ("traffic-gen send --body-file bod", "--body-file body.txt"),
+    ("traffic-gen sink 2526 --ledger bod", "--ledger body.txt"),
+    ("traffic-gen sink 2526 --responses prov", "--responses providers"),
+    ("traffic-gen sink 2526 --responses bod", "--responses body.txt"),
+    ("traffic-gen report res", "report results.json"),
+    ("traffic-gen verify res", "verify results.json"),
+    ("traffic-gen --scenario bod", "--scenario body.txt"),
+    ("traffic-gen --domain-preset kumo-do", "--domain-preset kumo-doc"),
+    ("traffic-gen --body-size spec2", "--body-size spec2001"),
+    ("traffic-gen --recipients rcpt", "--recipients rcpt-cam"),
+    ("traffic-gen --pipelining au", "--pipelining auto"),
+    ("traffic-gen sink stat", "sink status"),
+    ("traffic-gen schema res", "schema results"),
+    ("traffic-gen cali", "traffic-gen calibrate"),
+    ("traffic-gen gate --a 127.0.0.1 -- --message-c", "-- --message-count"),
+    ("traffic-gen gate --a 127.0.0.1 -- --mbox cor", "--mbox corpus.mbox"),
+    ("mboxgen inf", "mboxgen info"),
+    ("mboxgen info cor", "info corpus.mbox"),
+    ("mboxgen cor", "mboxgen corpus.mbox"),
+    ("mboxgen out --preset spec", "--preset spec2001"),
+    ("mboxgen out --recipe bod", "--recipe body.txt"),
+    ("mboxgen out --fault leading", "--fault leading-dot"),
 )
-def test_bash_completes(bash: Bash, line: str, completed: str) -> None:
-    assert f"GOT:{line.split()[0]}" in (said := bash.complete(line))
-    assert completed in said.partition("GOT:")[2]
+
+
+FOR_ALL = (0, 4, 9, 13, 17, 19)
+"""Which of them tell one shell from another: file names, presets, commands of commands, words after a `--`."""
+
+
+def test_shells_complete(shell: Shell | Fish) -> None:
+    wrong = []
+    for line, completed in COMPLETED if isinstance(shell, Bash) else [COMPLETED[place] for place in FOR_ALL]:
+        said = shell.complete(line)
+        if not (said.startswith(line.split()[0]) and completed in said):
+            wrong.append((line, completed, said))
+    assert wrong == []

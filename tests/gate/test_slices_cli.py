@@ -27,12 +27,13 @@ def test_a_gate_by_slices_with_all_its_files(tmp_path: Path, capsys: pytest.Capt
     files = {name: tmp_path / f"gate.{name}" for name in ("json", "junit", "html", "history", "state")}
     arguments = [word for name, path in files.items() for word in (f"--{name}", str(path))]
     with server(4) as a, server(40) as b:
-        gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, *arguments, *LOAD]
+        gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, *arguments, *LOAD, "--message-count", "5"]
         assert call(gate) is ExitCode.VERDICT_FAILED
         shown = capsys.readouterr()
         # The same again serves nothing more: all blocks are in the file.
         assert call(gate) is ExitCode.VERDICT_FAILED
     assert capsys.readouterr().out == shown.out
+    assert "--message-count plays no part: a gate by slices sends until it has decided" in shown.err
     assert shown.out.startswith("FAIL\n  after ")
     assert "blocks B is worse than A, beyond chance" in shown.out
     plain = json.loads(files["json"].read_text())
@@ -66,10 +67,6 @@ def test_half_of_what_a_takes_is_the_rate(capsys: pytest.CaptureFixture[str], mo
         (["--budget", "5s"], "8 blocks of slices take 64 s: allow more time or serve shorter slices"),
         (["--slice", "x"], "(--slice)"),
         (["--metric", "domain{gmail.com}.p95:5%"], "is not measured by slices; use whole runs (--whole-runs)"),
-        (
-            ["--", "--message-count", "5"],
-            "a gate by slices sends until it has decided (--budget), or give --whole-runs",
-        ),
         (["--", "--stage", "1s:5"], "one rate (--rate), or give --whole-runs"),
         (["--whole-runs", "--rate", "5/s"], "give it behind -- for whole runs (--rate)"),
         (["--whole-runs", "--html", "x"], "whole runs have no page"),

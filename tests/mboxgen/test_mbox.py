@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mboxgen.mbox import index, reader
+from mboxgen.mbox import from_lines, index, reader
 from mboxgen.mbox.reader import Flag, MboxError, open_mbox, read_mbox
 
 FROM = b"From user@example.org Fri Nov 21 22:55:00 2025"
@@ -218,6 +218,29 @@ def test_the_index_is_laid_out_as_its_page_says(tmp_path: Path) -> None:
     assert header == struct.pack(
         "<8sIIQQQII", b"MBOXIDX\n", 1, 128, 2, found.st_size, found.st_mtime_ns, edges, crc
     ).ljust(128, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        (b"From a Fri Nov 21 22:55:00 2025", True),
+        (b"From a Sat Nov  1 22:55:00 2025", True),
+        (b"From a Fri Nov 21 22:55:00 2025\r", True),
+        (b"From  Fri Nov 21 22:55:00 2025", True),
+        (b"From Fri Nov 21 22:55:00 2025", True),
+        (b"Fri Nov 21 22:55:00 2025", False),
+        (b"From a Fry Nov 21 22:55:00 2025", False),
+        (b"From a Fri Nob 21 22:55:00 2025", False),
+        (b"From a Fri Nov /1 22:55:00 2025", False),
+        (b"From a Fri Nov 2: 22:55:00 2025", False),
+        (b"From a Fri Nov 21 22:55:00 202x", False),
+        (b"From a Fri Nov 21 22.55:00 2025", False),
+        (b"From a Fri Nov 21 22:55:00 2025 ", False),
+    ],
+)
+def test_usual_dates_are_known_many_at_a_time(line: bytes, taken: bool) -> None:
+    octets = np.frombuffer(line + b"\n" + b"x" * 30, dtype=np.uint8)
+    assert from_lines.asctime_dated(octets, np.array([0]), np.array([len(line)])).tolist() == [taken]
 
 
 def test_an_index_that_hides_a_bare_line_end_is_not_used(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.measure.health import ADVICE, MIN_LAG_SAMPLES, MIN_WALL_NS, CaveatKind, assess, diagnose, started_per_s
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.snapshot import Snapshot, Tally, Worker
+from trafficgen.measure.snapshot import Snapshot, Tally, WorkerSnapshot
 from trafficgen.outcomes import Phase
 
 
@@ -24,11 +24,13 @@ def histogram_of(*values: int) -> Histogram:
     return made
 
 
-def worker(number: int, cpu: int, lag_ns: int = 1_000, samples: int = MIN_LAG_SAMPLES) -> Worker:
-    return Worker(number, cpu * MIN_WALL_NS, 100 * MIN_WALL_NS, histogram_of(*[lag_ns] * samples), Histogram(), 1, 1, 0)
+def worker(number: int, cpu: int, lag_ns: int = 1_000, samples: int = MIN_LAG_SAMPLES) -> WorkerSnapshot:
+    return WorkerSnapshot(
+        number, cpu * MIN_WALL_NS, 100 * MIN_WALL_NS, histogram_of(*[lag_ns] * samples), Histogram(), 1, 1, 0
+    )
 
 
-def run_of(*workers: Worker, started: int = 0, span_ns: int = NS_PER_S, lateness_ns: int = 0) -> Snapshot:
+def run_of(*workers: WorkerSnapshot, started: int = 0, span_ns: int = NS_PER_S, lateness_ns: int = 0) -> Snapshot:
     empty = Snapshot.empty(open_loop=True)
     return replace(
         empty,

@@ -297,8 +297,8 @@ REFUSED = [Outcome.REJECTED_TEMPORARY]
         (REFUSED, {"stopped_by": StoppedBy.FIRST_ERROR}, False, ExitCode.FAILED),
         ([Outcome.ACCEPTED], {"stopped_by": StoppedBy.INTERRUPTED}, False, ExitCode.INTERRUPTED),
         (REFUSED, {"stopped_by": StoppedBy.INTERRUPTED}, False, ExitCode.INTERRUPTED),
-        (REFUSED, {"lost_workers": (1,), "stopped_by": StoppedBy.WORKER_LOST}, True, ExitCode.NOT_VALID),
-        (REFUSED, {"ledger": BROKEN, "lost_workers": (1,)}, True, ExitCode.VERDICT_FAILED),
+        (REFUSED, {"lost_workers": {1: ""}, "stopped_by": StoppedBy.WORKER_LOST}, True, ExitCode.NOT_VALID),
+        (REFUSED, {"ledger": BROKEN, "lost_workers": {1: ""}}, True, ExitCode.VERDICT_FAILED),
         ([Outcome.ACCEPTED], {"ledger": LedgerCounts(1, 1, 0, 1, 0)}, True, ExitCode.VERDICT_FAILED),
         ([Outcome.ACCEPTED], {"ledger": LedgerCounts(1, 1, 0, 0, 1)}, True, ExitCode.VERDICT_FAILED),
     ],
@@ -308,7 +308,7 @@ def test_exit_code(outcomes: list[Outcome], changes: dict[str, Any], keep_going:
 
 
 def test_a_lost_worker_makes_the_run_invalid_and_says_so() -> None:
-    made = build(snapshot_of([Outcome.ACCEPTED]).with_lost(3), lost_workers=(1,), planned=6, not_started=2)
+    made = build(snapshot_of([Outcome.ACCEPTED]).with_lost(3), lost_workers={1: ""}, planned=6, not_started=2)
     assert not made.valid
     assert made.generator.lost_workers == (1,)
     assert made.messages.in_doubt == 3

@@ -10,7 +10,7 @@ import pytest
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.snapshot import Snapshot, Worker
+from trafficgen.measure.snapshot import Snapshot, WorkerSnapshot
 from trafficgen.report.live import Live, ProgressLine
 
 
@@ -37,7 +37,7 @@ def snapshot_of(accepted: int, *, rejected: int = 0, failed: int = 0, in_doubt: 
     service = Histogram()
     service.record_many(np.full(accepted, 420_000, np.int64))
     empty = Snapshot.empty()
-    worker = Worker(0, 1, 2, Histogram(), Histogram(), 20, 20, 5)
+    worker = WorkerSnapshot(0, 1, 2, Histogram(), Histogram(), 20, 20, 5)
     return replace(
         empty,
         outcomes=(accepted, rejected, 0, failed, in_doubt),

@@ -10,6 +10,18 @@
 Importing this imports click and the standard library alone, so that --help answers at once.
 """
 
-from trafficgen.cli.program import main
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
-__all__ = ["main"]
+from trafficgen.errors import ExitCode
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and end the process with its exit code."""
+    try:
+        from trafficgen.cli import program
+    except KeyboardInterrupt:  # in the first tenth of a second
+        sys.stderr.write("traffic-gen: interrupted\n")
+        sys.exit(ExitCode.INTERRUPTED)
+    program.main(arguments)

@@ -92,12 +92,7 @@ _NOT_HERE: Final = {
 }
 """Options of send that would be passed over in silence, and what to do instead."""
 
-_NOT_BY_SLICES: Final = {
-    "message_count": "a gate by slices sends until it has decided (--budget), or give --whole-runs",
-    "duration": "a gate by slices lasts until it has decided (--budget), or give --whole-runs",
-    "stage": "a gate by slices has one rate (--rate), or give --whole-runs",
-    "warm_up": "a gate by slices leaves the first part of each slice out, or give --whole-runs",
-}
+_NOT_BY_SLICES: Final = {"stage": "a gate by slices has one rate (--rate), or give --whole-runs"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

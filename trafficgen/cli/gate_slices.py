@@ -43,6 +43,13 @@ _RUNS_ONLY: Final = {
     "keep": ("--keep", "a gate by slices has no results of runs: --json holds its slices; or give --whole-runs"),
 }
 
+_PASSED_OVER: Final = {
+    "message_count": "a gate by slices sends until it has decided, within --budget",
+    "duration": "a gate by slices lasts until it has decided, within --budget",
+    "warm_up": "the first part of each slice is left out",
+}
+"""What a scenario says for runs of their own; it is said that it plays no part."""
+
 
 def refuse(options: "GateOptions") -> None:
     """PlanError for an option of the kind of gate that this one is not."""
@@ -67,7 +74,10 @@ def run(options: "GateOptions") -> ExitCode:
     say = partial(click.echo, err=True)
     seeds = seed_in(options.state)
     builds = {side: build_of(options, side) for side in Side}
-    _, plan, delivery_wait = load_of(options, seeds[0] if seeds else None)
+    told, plan, delivery_wait = load_of(options, seeds[0] if seeds else None)
+    for name, reason in _PASSED_OVER.items():
+        if getattr(told, name) is not None:
+            say(f"--{name.replace('_', '-')} plays no part: {reason} (--whole-runs makes whole runs)")
     design = design_of_slices(options, plan, seeds[1] if seeds else draw_seed())
     file = RecordFile(options.state, {**identity(plan, design, builds, delivery_wait), "rate": options.rate}, Block)
     if options.rate == "half":

@@ -15,7 +15,7 @@ import click
 
 from mboxgen.console import FILE
 from trafficgen import units
-from trafficgen.cli.options import GroupedOption, Lines
+from trafficgen.cli.options import GroupedOption, TextPerLine
 from trafficgen.cli.parsing import parse_with
 from trafficgen.cli.scenario import use_scenario
 from trafficgen.errors import PlanError, SetupError
@@ -46,7 +46,7 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
         "help": """
         Take options from this TOML file, each under its own name, and phases; traffic-gen schema scenario describes
         it. Options given here and in the environment win."""}),
-    (("--threshold",), {"multiple": True, "type": Lines(), "metavar": "EXPR", "help": """
+    (("--threshold",), {"multiple": True, "type": TextPerLine(), "metavar": "EXPR", "help": """
         What the run must keep to: 'p99<250ms', 'accepted.rate>0.999', 'throughput>5000', 'domain{gmail.com}.p95<1s'.
         Repeat for more. One that fails ends the command with 99."""}),
     (("--abort-on-fail",), {"is_flag": False, "flag_value": ABORT_AFTER, "metavar": "[TIME]", "help": f"""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from mboxgen.console import FILE
-from trafficgen.cli.options import GroupedCommand, GroupedOption, Lines
+from trafficgen.cli.options import GroupedCommand, GroupedOption, TextPerLine
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
         ("--threshold",),
         {
             "multiple": True,
-            "type": Lines(),
+            "type": TextPerLine(),
             "metavar": "EXPR",
             "help": "What the run must keep to: 'command{fetch}.p99<200ms', 'seen.p95<1s', 'delivery.lost==0'.",
         },

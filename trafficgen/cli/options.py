@@ -33,7 +33,7 @@ else:
     _TextType = click.ParamType  # generic since click 8.2 only
 
 
-class Lines(_TextType):
+class TextPerLine(_TextType):
     """A text; in the environment, one a line."""
 
     name = "text"
@@ -191,7 +191,7 @@ def _add_content() -> None:
         is mapped, not loaded. Also packed (gzip, bzip2, xz, zstd), a Maildir, a folder of .eml files, or - for a
         pipe.""")
     add("--shuffle", is_flag=True, help="Send the messages of --mbox in random order, another one each time round.")
-    add("--header", multiple=True, type=Lines(), metavar="'NAME: VALUE'", help="""
+    add("--header", multiple=True, type=TextPerLine(), metavar="'NAME: VALUE'", help="""
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by
         weight. Replaces a generated header of the same name.""")
 
@@ -213,7 +213,8 @@ def _add_session() -> None:
         File whose first line is the password; a password itself is never typed here.""")
     add("--connect-timeout", metavar="TIME", default="30s", help="""
         How long TCP and TLS may take to come up. [default: 30s]""")
-    add("--timeout", metavar="TIME", default="60s", help="How long any one reply may take. [default: 60s]")
+    add("--timeout", metavar="TIME", default="60s", help="""
+        How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
 
 
 def _add_run() -> None:

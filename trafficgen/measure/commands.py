@@ -2,7 +2,7 @@
 
 Takes     finished commands, many at a time: outcome, start, end, octets
 Gives     counts, latencies and octets; added up in any order, or less an earlier state of the same account
-Not here  messages handed over, which have stretches, domains and a timeline of their own (recorder)
+Not here  messages sent, which have stretches, domains and a timeline of their own (recorder)
 """
 
 from dataclasses import dataclass, field

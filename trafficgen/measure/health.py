@@ -16,7 +16,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S
-from trafficgen.measure.snapshot import Snapshot, Worker
+from trafficgen.measure.snapshot import Snapshot, WorkerSnapshot
 from trafficgen.units import format_duration
 
 MAX_CPU_SHARE: Final = 0.85
@@ -208,7 +208,7 @@ def _lost(workers: Mapping[int, str]) -> str | None:
     return f"the measurement is not valid: {what} before the end" + (f" ({words})" if words else "")
 
 
-def _busiest(workers: Sequence[Worker]) -> str | None:
+def _busiest(workers: Sequence[WorkerSnapshot]) -> str | None:
     over = [worker for worker in workers if worker.cpu_share > MAX_CPU_SHARE and worker.wall_ns >= MIN_WALL_NS]
     if not over:
         return None
@@ -220,7 +220,7 @@ def _busiest(workers: Sequence[Worker]) -> str | None:
     )
 
 
-def _laggard(workers: Sequence[Worker]) -> str | None:
+def _laggard(workers: Sequence[WorkerSnapshot]) -> str | None:
     sampled = [worker for worker in workers if worker.loop_lag.count >= MIN_LAG_SAMPLES]
     lags = [(worker.loop_lag.quantile_ns(_lag_share(worker)) or 0, worker.worker, worker) for worker in sampled]
     worst_ns, number, worst = max(lags, key=lambda lag: lag[:2], default=(0, 0, None))
@@ -232,7 +232,7 @@ def _laggard(workers: Sequence[Worker]) -> str | None:
     )
 
 
-def _lag_share(worker: Worker) -> float:
+def _lag_share(worker: WorkerSnapshot) -> float:
     """p99 of fewer than 100 samples is their maximum, and one hiccup would speak for the whole run."""
     return 0.99 if worker.loop_lag.count >= 100 else 0.9
 

@@ -16,7 +16,7 @@ from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.observed import RunClock
-from trafficgen.measure.snapshot import Worker
+from trafficgen.measure.snapshot import WorkerSnapshot
 from trafficgen.outcomes import StoppedBy as StoppedBy
 
 RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -187,7 +187,7 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class CommandCounts:
-    """What became of the commands of one kind, besides messages handed over.
+    """What became of the commands of one kind, besides sending a message.
 
     `refused`: the server said no. `failed`: no answer came. `bytes` and `latency_ns` are of those carried out, latency
     from the intended start where there is one. `per_s`: carried out, over the time that the counts are of.
@@ -244,7 +244,7 @@ class LedgerCounts:
 class Delivery:
     """How mail came out at the other end of the server it was handed to.
 
-    `drained_ns`: from the last message handed over to the last one delivered, 0 when that was before. `in_time`: all
+    `drained_ns`: from the last message sent to the last one delivered, 0 when that was before. `in_time`: all
     came before the wait was over. `explained` messages came more than once because a reply was lost; `unexpected` ones
     though nobody took them over. `latency_ns`: from the (intended) start to the arrival; None when the sink's clock is
     not ours.
@@ -312,7 +312,7 @@ class WorkerHealth:
     sessions_opened: Count
 
     @classmethod
-    def of(cls, worker: Worker) -> "WorkerHealth":
+    def of(cls, worker: WorkerSnapshot) -> "WorkerHealth":
         return cls(
             worker.worker,
             worker.cpu_share,

@@ -10,7 +10,7 @@ Not here  clocks and CPU time, which the engine reads and passes in
 A row:  number, code, domain, due_ns, start_ns, ready_ns, sent_ns, end_ns, octets
 
 number      of the message, 0 or more
-code        its kind and `Outcome`: the outcome alone for a message handed over, so that messages cost nothing more;
+code        its kind and `Outcome`: the outcome alone for a message sent, so that messages cost nothing more;
             `KIND_STEP` more for the first kind of command in the phase table, twice that for the second …
 domain      index of the first recipient's domain
 due_ns      intended start; -1 in the closed loop
@@ -35,7 +35,7 @@ from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.numbers import NumberSet
 from trafficgen.measure.phases import PhaseTable
-from trafficgen.measure.snapshot import FailureKey, ReplyKey, Snapshot, Tally, Worker, earliest, latest
+from trafficgen.measure.snapshot import FailureKey, ReplyKey, Snapshot, Tally, WorkerSnapshot, earliest, latest
 from trafficgen.measure.timeline import Timeline
 from trafficgen.outcomes import Outcome
 
@@ -58,7 +58,7 @@ MAX_TIMED_DOMAINS: Final = 16
 """Domains whose latencies are kept apart, the first ones of the plan. Each is a histogram in every snapshot."""
 
 
-class _ReplyCount:
+class _RunningTally:
     """A tally under way."""
 
     __slots__ = ("count", "example")
@@ -108,8 +108,8 @@ class Recorder:
         self._last_end_ns: int | None = None
         self._last_answered_ns: int | None = None
         self._histograms = {name: Histogram() for name in phases.stretches}
-        self._replies: dict[ReplyKey, _ReplyCount] = {}
-        self._failures: dict[FailureKey, _ReplyCount] = {}
+        self._replies: dict[ReplyKey, _RunningTally] = {}
+        self._failures: dict[FailureKey, _RunningTally] = {}
         self._domains_started = np.zeros(domains, np.int64)
         self._domains_accepted = np.zeros(domains, np.int64)
         self._timeline = Timeline()
@@ -135,7 +135,7 @@ class Recorder:
         seen = self._replies.get((phase, code, enhanced))
         if seen is None:
             key = (phase, code, enhanced if len(self._replies) < MAX_KINDS else "")
-            seen = self._replies.setdefault(key, _ReplyCount(printable(text)))
+            seen = self._replies.setdefault(key, _RunningTally(printable(text)))
         seen.count += count
 
     def failure(self, phase: str, reason: str, example: str, count: int = 1) -> None:
@@ -143,7 +143,7 @@ class Recorder:
         seen = self._failures.get((phase, reason))
         if seen is None:
             key = (phase, reason if len(self._failures) < MAX_KINDS else "other")
-            seen = self._failures.setdefault(key, _ReplyCount(printable(example)))
+            seen = self._failures.setdefault(key, _RunningTally(printable(example)))
         seen.count += count
 
     def loop_lag(self, lag_ns: int) -> None:
@@ -169,7 +169,7 @@ class Recorder:
         self._fold()
         self._tell_domains()
         histograms = {name: histogram.copy() for name, histogram in self._histograms.items()}
-        worker = Worker(
+        worker = WorkerSnapshot(
             worker=self._worker,
             cpu_ns=cpu_ns,
             wall_ns=wall_ns,

@@ -114,7 +114,7 @@ class Results:
     phases: Mapping[str, str] = field(default_factory=lambda: OF_OLD_FILES.phases)
     """Steps of the sessions of this run, in the order of events, with their words for reports."""
     commands: Mapping[str, CommandCounts] = field(default_factory=dict)
-    """By kind, besides messages handed over."""
+    """By kind, besides sending a message."""
     command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of commands that were carried out, without the empty ones."""
     mailboxes: MailboxCounts | None = None

@@ -46,7 +46,7 @@ FailureKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerSnapshot:
     """How one generator process fared: CPU and wall time in ns since it began, and how promptly it acted."""
 
     worker: int
@@ -85,7 +85,7 @@ class Snapshot:
     domains_started: NDArray[np.int64]
     domains_accepted: NDArray[np.int64]
     timeline: Timeline
-    workers: tuple[Worker, ...]
+    workers: tuple[WorkerSnapshot, ...]
     domain_latencies: Mapping[int, Histogram] = field(default_factory=dict)
     """Of accepted messages, by domain index; only the first `recorder.MAX_TIMED_DOMAINS` domains are timed."""
     commands: Mapping[str, CommandAccount] = field(default_factory=dict)

@@ -24,44 +24,44 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
+class _StoredStage:
     duration_ns: Nanoseconds
     rate_per_s: Amount
 
 
 @dataclass(frozen=True, slots=True)
-class _Load:
+class _StoredLoad:
     rate_per_s: Amount
-    stages: tuple[_Stage, ...] = ()
+    stages: tuple[_StoredStage, ...] = ()
     arrivals: Arrivals = Arrivals.CONSTANT
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
+class _StoredContent:
     sizes: tuple[str, ...] = ()
     path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Workload:
-    content: _Content | None = None
+class _StoredWorkload:
+    content: _StoredContent | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _StoredPlan:
     """What reports and merging read of a plan; the rest is only compared."""
 
     sessions: Count = 0
     max_messages: Count | None = None
     duration_ns: Nanoseconds | None = None
-    load: _Load | None = None
-    workload: _Workload | None = None
+    load: _StoredLoad | None = None
+    workload: _StoredWorkload | None = None
 
 
 def check(results: "Results") -> None:
     """ValueError that names the first thing that does not hold."""
     try:
-        from_plain(_Plan, results.plan, closed=False)
+        from_plain(_StoredPlan, results.plan, closed=False)
     except ValueError as error:
         raise ValueError(f"plan.{error}") from error
     try:

@@ -104,7 +104,7 @@ def wait(
     )
 
 
-class _Comparison(NamedTuple):
+class _DeliveryState(NamedTuple):
     """What the sink had at one moment, and what that means."""
 
     copies: Copies
@@ -112,14 +112,14 @@ class _Comparison(NamedTuple):
     one_clock: bool
 
 
-def _compare(sink: RemoteSink, manifest: Manifest) -> _Comparison:
+def _compare(sink: RemoteSink, manifest: Manifest) -> _DeliveryState:
     one_clock = sink.shares_our_clock(manifest.run_id)
     copies = sink.arrivals(manifest.run_id, manifest.planned)
     accepted, in_doubt = _sent(manifest.accepted), _sent(manifest.in_doubt)
     got = Got(
         copies.numbers, copies.recipients, copies.taken_ns, copies.damaged, copies.unanswered, copies.digests
     )  # fmt: skip
-    return _Comparison(copies, verify(accepted, in_doubt, got, one_clock=one_clock), one_clock)
+    return _DeliveryState(copies, verify(accepted, in_doubt, got, one_clock=one_clock), one_clock)
 
 
 def _per_s(messages: int, elapsed_ns: int) -> float:

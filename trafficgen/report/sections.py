@@ -76,8 +76,8 @@ def sections(results: Results) -> tuple[Section, ...]:
         return _head(results), _no_session(results)
     made = (
         _head(results),
-        *((_messages(results), _recipients(results)) if hands_over(results) else ()),
-        *((_rates(results), _latencies(results)) if hands_over(results) else ()),
+        *((_messages(results), _recipients(results)) if sends_mail(results) else ()),
+        *((_rates(results), _latencies(results)) if sends_mail(results) else ()),
         _phases(results),
         _commands(results),
         _replies(results),
@@ -91,8 +91,8 @@ def sections(results: Results) -> tuple[Section, ...]:
     return tuple(section for section in made if section.rows or section.notes)
 
 
-def hands_over(results: Results) -> bool:
-    """Whether messages were to be handed over at all: not where users only read theirs."""
+def sends_mail(results: Results) -> bool:
+    """Whether messages were to be sent at all: not where users only read theirs."""
     return bool(results.messages.planned or not results.commands)
 
 
@@ -108,7 +108,7 @@ def _head(results: Results) -> Section:
         ("run", f"{run.id}, seed {run.seed}"),
         ("begun", f"{_date(run.started_at)} with traffic-gen {run.tool_version}"),
         ("target", target_in_words(results)),
-        *((("load", load_in_words(results.plan)), ("content", _content(results))) if hands_over(results) else ()),
+        *((("load", load_in_words(results.plan)), ("content", _content(results))) if sends_mail(results) else ()),
         ("end", ended),
     )
     return Section("", "ll", tuple(Row(fact) for fact in facts))
@@ -267,7 +267,7 @@ def _in(ns: float | None, ns_per_unit: float) -> str:
     return "–" if ns is None else words.three_digits(ns / ns_per_unit)
 
 
-# -- commands besides messages handed over --------------------------------------------------------------
+# -- commands besides sending a message ---------------------------------------------------------------
 
 
 def _commands(results: Results) -> Section:

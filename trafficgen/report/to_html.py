@@ -22,7 +22,7 @@ from trafficgen.measure.timeline import Interval
 from trafficgen.plan import Stage
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
-from trafficgen.report.sections import ENDED, Tone, content_in_words, hands_over, load_in_words, target_in_words
+from trafficgen.report.sections import ENDED, Tone, content_in_words, load_in_words, sends_mail, target_in_words
 from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
 
@@ -112,7 +112,7 @@ def _facts(run: Results) -> list[list[str]]:
     host = run.host
     mail = [["load", load_in_words(run.plan)], ["content", content_in_words(run.plan, len(run.domains))]]
     facts = [
-        *(mail if hands_over(run) else []),
+        *(mail if sends_mail(run) else []),
         ["seed", str(run.run.seed)],
         ["host", f"{host.platform}, {host.cpus} CPUs, Python {host.python}"],
         ["version", f"traffic-gen {run.run.tool_version}"],

@@ -101,8 +101,8 @@ class SliceDesign:
 class SlicesEnded:
     """How a gate by slices ended. `verdict` None: nothing could be judged.
 
-    `with_all`: what would have been judged with nothing left out. `joined`: how many blocks make one observation.
-    `correlation`: lag-1 autocorrelation of the first metric's blocks. `others`: quantities that were not gated.
+    `with_all`: what would have been judged with nothing left out, if anything was. `joined`: how many blocks make one
+    observation. `correlation`: lag-1 autocorrelation of the first metric's blocks. `others`: what was not gated.
     """
 
     verdict: Verdict | None
@@ -137,15 +137,17 @@ def advance(design: SliceDesign, blocks: Sequence[Block], *, time_is_up: bool) -
     if (verdict := judged.verdict) is None:
         return None
     judged = replace(judged, unit=_unit(size))
-    everything = units(names, [one.whole for one in counted])
-    with_all = judge(_values(design, everything), alpha=design.alpha, last=True)
+    with_all = None
+    if any(disturbed(counted)):
+        everything = units(names, [one.whole for one in counted])
+        with_all = replace(judge(_values(design, everything), alpha=design.alpha, last=True), unit=_unit(1))
     return SlicesEnded(
         verdict=verdict,
         code=CODES[verdict],
         reason=f"{judged.reason}; {could_show(judged)}",
         counted=tuple(counted),
         judgement=judged,
-        with_all=replace(with_all, unit=_unit(1)),
+        with_all=with_all,
         joined=size,
         correlation=correlation,
         others=_others(design, groups),

@@ -12,9 +12,10 @@ Not here  that signs are random if nothing changed: whoever ran the pairs in ran
 import math
 from collections.abc import Sequence
 from functools import cache
-from itertools import combinations_with_replacement
-from statistics import median
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class RankInterval(NamedTuple):
@@ -35,7 +36,7 @@ def p_value(differences: Sequence[float]) -> float:
 
 def estimate(differences: Sequence[float]) -> float:
     """The Hodges-Lehmann estimate: the median of all means of two differences, each also with itself."""
-    return median(_walsh_averages(differences))
+    return float(np.median(_walsh_averages(differences)))
 
 
 def interval(differences: Sequence[float], alpha: float) -> RankInterval:
@@ -47,8 +48,8 @@ def interval(differences: Sequence[float], alpha: float) -> RankInterval:
     cut = critical(len(differences), alpha)
     if cut is None:
         return RankInterval(-math.inf, math.inf)
-    averages = sorted(_walsh_averages(differences))
-    return RankInterval(averages[cut], averages[-1 - cut])
+    averages = np.sort(_walsh_averages(differences))
+    return RankInterval(float(averages[cut]), float(averages[-1 - cut]))
 
 
 @cache
@@ -91,7 +92,10 @@ def _doubled_ranks(sizes: Sequence[float]) -> list[int]:
     return [first[size] + last[size] for size in sizes]
 
 
-def _walsh_averages(differences: Sequence[float]) -> list[float]:
+def _walsh_averages(differences: Sequence[float]) -> NDArray[np.float64]:
     if not differences:
         raise ValueError("expected at least one difference")
-    return [(a + b) / 2 for a, b in combinations_with_replacement(differences, 2)]
+    values = np.array(differences, float)
+    first, second = np.triu_indices(values.size)
+    averages: NDArray[np.float64] = (values[first] + values[second]) / 2
+    return averages

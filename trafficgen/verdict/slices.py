@@ -10,11 +10,11 @@ Blocks    A B B A cancels every change of the machine that goes in a straight li
 Not here  when enough blocks have been made (sequence), who serves them (gate.slicing)
 """
 
+from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
-from statistics import median
 from typing import Final
 
 from mboxgen.enums import table_of
@@ -143,13 +143,20 @@ def count(blocks: Sequence[Block], bounds: Bounds) -> list[Counted]:
         return LeftOut.LAG if max(one.lag_ns for one in disturbances) > most_lag else None
 
     for block in blocks:
-        others += [one.disturbance.others for one in block.slices]
-        lags += [one.disturbance.lag_ns for one in block.slices]
-        most_others = max(bounds.others, RELATIVE * median(others))
-        most_lag = max(bounds.lag_ns, RELATIVE * median(lags))
+        for one in block.slices:
+            insort(others, one.disturbance.others)
+            insort(lags, one.disturbance.lag_ns)
+        most_others = max(bounds.others, RELATIVE * _middle(others))
+        most_lag = max(bounds.lag_ns, RELATIVE * _middle(lags))
         first, second = (why(block, pair, most_others, most_lag) for pair in PAIRS)
         counted.append(Counted(block, (first, second)))
     return counted
+
+
+def _middle(ascending: Sequence[float]) -> float:
+    """The median of an even number of values."""
+    half = len(ascending) // 2
+    return (ascending[half - 1] + ascending[half]) / 2
 
 
 def value(name: str, side: Side, unit: Sequence[Counted]) -> float | None:

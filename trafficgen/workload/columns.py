@@ -156,7 +156,7 @@ class _Constant:
         return self._text
 
 
-class _Ready:
+class _TextColumn:
     """A column of ready texts."""
 
     def __init__(self, name: str) -> None:
@@ -200,7 +200,7 @@ class _Matrix:
         return strings(text)
 
 
-_Part = _Constant | _Picked | _Ready | _Matrix
+_Part = _Constant | _Picked | _TextColumn | _Matrix
 
 
 def _parts(pieces: Sequence[Piece]) -> Iterator[_Part]:
@@ -213,7 +213,7 @@ def _parts(pieces: Sequence[Piece]) -> Iterator[_Part]:
         yield from _fixed(fixed, end)
         fixed = []
         if isinstance(piece, str):
-            yield _Ready(piece)
+            yield _TextColumn(piece)
         elif end is None:
             yield _Picked(piece)
     yield from _fixed(fixed, None)
