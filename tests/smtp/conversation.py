@@ -345,12 +345,14 @@ def send_all(
     max_messages: int = 0,
     steady: ReplyCache | None = None,
     chunks: int = 0,
+    hello: Phase = Phase.EHLO,
+    notebook: Notebook | None = None,
 ) -> tuple[Notebook, list[tuple[int, int]], bytes]:
     """One session after another until every letter has an outcome: our account, the server's, what we wrote."""
-    queue, notebook, steady = Queue(letters, chunks), Notebook(), steady or ReplyCache()
+    queue, notebook, steady = Queue(letters, chunks), notebook or Notebook(), steady or ReplyCache()
     wire = Wire(cycle(sizes))
     taken: list[tuple[int, int]] = []
-    manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks)
+    manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks, hello)
     while (work := queue.take(0)) is not None:
         server = OpinionatedServer(opinions)
         session = ClientSession(queue, notebook, manners, steady)

@@ -23,6 +23,7 @@ from trafficgen.protocol.smtp.layout import DataSource, as_data
 from trafficgen.protocol.smtp.opening import REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.protocol.smtp.steps import STEPS
 from trafficgen.protocol.smtp.transaction import Transaction, rejection
 
 
@@ -89,6 +90,12 @@ class ClientSession:
     def waiting_since_ns(self) -> int:
         """Since when the reply that is due first is waited for."""
         return self.conversation.waiting_since_ns
+
+    @property
+    def limit_s(self) -> int:
+        """How long RFC 5321 section 4.5.3.2 has us wait for it."""
+        pending = self.conversation.pending
+        return STEPS[pending[0] if pending else Phase.IDLE].limit_s
 
     # -- the session opens ------------------------------------------------------------------------------
 
