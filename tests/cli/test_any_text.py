@@ -137,6 +137,12 @@ def test_a_scenario_with_odd_values_is_one_line(
     assert words in told(capsys, ["--scenario", str(tmp_path / "s.toml"), "--dry-run"])
 
 
+def test_a_scenario_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.toml").write_bytes(b'a = "\xff"')
+    said = told(capsys, ["--scenario", str(tmp_path / "s.toml"), "--dry-run"])
+    assert "expected UTF-8 text, found octet 5 is not" in said
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -239,7 +239,7 @@ def test_command_line_wins_over_the_environment():
         (["--seed", "-1"], "--seed"),
         (["--run-id", "xyz"], "--run-id"),
         (["--grace", "-1s"], "--grace"),
-        (["--timeout", "0"], "--timeout"),
+        (["--timeout", "1001d"], "--timeout"),
         (["--connect-timeout", "0"], "--connect-timeout"),
         (["--target", ""], "--target"),
         (["--target", "a:99999"], "--target"),

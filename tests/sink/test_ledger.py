@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tests.smtp.conversation import RUN_ID, letter
 from trafficgen.proof import trace_header
 from trafficgen.proof.received import MAX_RUNS, Received, Runs
+from trafficgen.protocol.smtp.dots import stuff
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
-from trafficgen.workload.bodies import stuffed as stuff
 
 
 def receive(ledger: Ledger, message: bytes, *, recipients: int = 1, sizes: tuple[int, ...] = (1 << 20,)) -> None:

@@ -11,11 +11,10 @@ from zlib import crc32
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.dots import DotReader
+from trafficgen.protocol.smtp.dots import DotReader, stuff, unstuff
 from trafficgen.protocol.smtp.interfaces import SessionOptions, Work
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
-from trafficgen.workload.bodies import stuffed as stuff
 
 RUN_ID = "9f3a6c1e02b4d857"
 FIELDS = ("number", "outcome", "domain", "due", "start", "ready", "sent", "end", "octets")
@@ -45,11 +44,18 @@ def letter(number: int, *, recipients: int = 1, body: bytes = b"hello\r\n", eigh
     )
 
 
-class Queue:
-    """Letters in their order; what is given back comes next. Implements `smtp.seams.Source`."""
+def in_chunks(sent: Letter) -> Letter:
+    """The same message, laid out for chunks."""
+    chunk = b"BDAT %d LAST\r\n" % sent.octets
+    envelope = sent.envelope.removesuffix(b"DATA\r\n") + chunk
+    return sent._replace(envelope=envelope, body=unstuff(sent.body), tail=sent.tail.removesuffix(b".\r\n"))
 
-    def __init__(self, letters: Iterable[Letter]) -> None:
-        self.waiting: list[Work] = [(each, -1) for each in reversed(list(letters))]
+
+class Queue:
+    """Letters in their order, laid out for `chunks`; what is given back comes next. Implements `interfaces.Source`."""
+
+    def __init__(self, letters: Iterable[Letter], chunks: int = 0) -> None:
+        self.waiting: list[Work] = [(in_chunks(each) if chunks else each, -1) for each in reversed(list(letters))]
         self.returned: list[int] = []
 
     def take(self, now_ns: int) -> Work | None:
@@ -61,7 +67,7 @@ class Queue:
 
 
 class Notebook:
-    """Keeps everything it is told. Implements `smtp.seams.Account`."""
+    """Keeps everything it is told. Implements `interfaces.SessionAccount`."""
 
     def __init__(self) -> None:
         self.rows: array[int] = array("q")
@@ -339,12 +345,14 @@ def send_all(
     max_messages: int = 0,
     steady: ReplyCache | None = None,
     chunks: int = 0,
+    hello: Phase = Phase.EHLO,
+    notebook: Notebook | None = None,
 ) -> tuple[Notebook, list[tuple[int, int]], bytes]:
     """One session after another until every letter has an outcome: our account, the server's, what we wrote."""
-    queue, notebook, steady = Queue(letters), Notebook(), steady or ReplyCache()
+    queue, notebook, steady = Queue(letters, chunks), notebook or Notebook(), steady or ReplyCache()
     wire = Wire(cycle(sizes))
     taken: list[tuple[int, int]] = []
-    manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks)
+    manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks, hello)
     while (work := queue.take(0)) is not None:
         server = OpinionatedServer(opinions)
         session = ClientSession(queue, notebook, manners, steady)

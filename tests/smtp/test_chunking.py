@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.smtp.conversation import RUN_ID, Notebook, Opinions, Queue, Wire, letter, send_all, written
+from tests.smtp.conversation import RUN_ID, Notebook, Opinions, Queue, Wire, in_chunks, letter, send_all, written
 from tests.smtp.test_both_machines import bodies, recipients, refused_by, sizes
 from tests.smtp.test_server_session import Mailbag
 from tests.smtp.test_steady import CountingSteady, NeverSteady, everything
@@ -38,7 +38,7 @@ def test_both_machines_end_with_equal_ledgers(
     texts: list[bytes], counts: list[int], pieces: list[int], window: int, max_messages: int
 ) -> None:
     letters = [letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)]
-    queue, notebook, ledger, steady = Queue(letters), Notebook(), Ledger(), ReplyCache()
+    queue, notebook, ledger, steady = Queue(letters, window), Notebook(), Ledger(), ReplyCache()
     wire = Wire(cycle(pieces))
     while (work := queue.take(0)) is not None:
         server = ServerSession(SessionReceiver(ledger))
@@ -101,9 +101,30 @@ def test_a_server_without_chunking_gets_data() -> None:
     assert len(book.outcomes) == 20
 
 
+@pytest.mark.parametrize("lock_step", [False, True])
+def test_what_was_laid_out_for_chunks_reaches_a_server_without_them_octet_by_octet(lock_step: bool) -> None:
+    letters = [letter(number, body=b".\r\n..x\r\n" * number) for number in range(5)]
+    by_data, as_data = (send_all(letters, Opinions(), lock_step=lock_step, chunks=chunks)[2] for chunks in (0, 4))
+    assert as_data == by_data
+
+
+def test_what_is_given_back_is_as_it_was_taken() -> None:
+    letters = [letter(number) for number in range(2)]
+    queue = Queue(letters, chunks=4)
+    session = ClientSession(queue, Notebook(), SessionOptions(chunks=4), ReplyCache())
+    work = queue.take(0)
+    assert work is not None
+    session.greet(work, 0)
+    session.connected(0)
+    for said in (b"220 x\r\n", b"250-x\r\n250 PIPELINING\r\n", b"250 ok\r\n250 ok\r\n354 go\r\n"):
+        session.feed(said, 1)
+    session.lost("closed by the server", "", 2)
+    assert queue.waiting == [(in_chunks(letters[1]), -1)]
+
+
 def busy_session(chunks: int, steady: ReplyCache) -> tuple[ClientSession, Notebook, bytes]:
     """One that waits for replies, and what it wrote after EHLO."""
-    queue, book = Queue([letter(number) for number in range(6)]), Notebook()
+    queue, book = Queue([letter(number) for number in range(6)], chunks), Notebook()
     session = ClientSession(queue, book, SessionOptions(chunks=chunks), steady)
     work = queue.take(0)
     assert work is not None

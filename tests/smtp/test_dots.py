@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.protocol.smtp.dots import END_OF_DATA, DotReader, unstuff
-from trafficgen.workload.bodies import stuffed as stuff
+from trafficgen.protocol.smtp.dots import END_OF_DATA, DotReader, stuff, unstuff
 
 tricky = st.lists(
     st.sampled_from([b".", b"..", b"\r", b"\n", b"\r\n", b"a", b"\r\n.", b"\n.\n", b"\r.\r"]), max_size=30

@@ -15,7 +15,7 @@ from trafficgen.measure.results import Results
 from trafficgen.measure.window import WindowTracker
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import OpenLoop, Plan, WeightedDomain, Workload
-from trafficgen.verdict.quantities import matching_domain, parse_quantity
+from trafficgen.verdict.quantities import is_quantity, matching_domain, parse_quantity
 from trafficgen.verdict.rule import Better
 from trafficgen.verdict.thresholds import check_threshold, judge_all, parse_threshold
 
@@ -210,3 +210,9 @@ def test_what_holds_under_a_lower_load_than_asked_for_is_no_success(
 )  # fmt: skip
 def test_a_domain_is_found_with_or_without_its_suffix(name: str, found: str | None) -> None:
     assert matching_domain(name, ("gmail.com", "b.example", "a.example.test")) == found
+
+
+def test_a_name_is_a_quantity_or_it_is_not() -> None:
+    assert [is_quantity(name) for name in ("p99", "command{fetch}.errors", "server.cpu", "p100.5")] == [
+        True, True, False, False,
+    ]  # fmt: skip

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Header
-from trafficgen.workload.bodies import canonical, is_whole_message, stuffed
+from trafficgen.protocol.smtp.dots import stuff
+from trafficgen.workload.bodies import canonical, is_whole_message
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_canonical_has_no_bare_cr_or_lf_and_is_stable(octets):
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from([b"", b".", b"..", b".a", b"a.", b"a"])))
 def test_stuffing_never_leaves_a_line_that_ends_the_message(lines):
-    made = stuffed(b"".join(line + b"\r\n" for line in lines))
+    made = stuff(b"".join(line + b"\r\n" for line in lines))
     assert b"." not in made.split(b"\r\n")
     assert [line[1:] if line.startswith(b".") else line for line in made.split(b"\r\n")[:-1]] == lines
 

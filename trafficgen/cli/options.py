@@ -213,7 +213,8 @@ def _add_session() -> None:
         File whose first line is the password; a password itself is never typed here.""")
     add("--connect-timeout", metavar="TIME", default="30s", help="""
         How long TCP and TLS may take to come up. [default: 30s]""")
-    add("--timeout", metavar="TIME", default="60s", help="How long any one reply may take. [default: 60s]")
+    add("--timeout", metavar="TIME", default="60s", help="""
+        How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
 
 
 def _add_run() -> None:

@@ -41,6 +41,8 @@ def read_scenario(path: Path, parameters: Iterable[click.Parameter]) -> dict[str
         plain = tomllib.loads(read_limited(path, MAX_SCENARIO_OCTETS).decode("utf-8"))
     except OSError as error:
         raise wrong(f'cannot read "{path}": {(error.strerror or str(error)).lower()}') from error
+    except UnicodeDecodeError as error:
+        raise wrong(f'"{path}" is not a scenario: expected UTF-8 text, found octet {error.start} is not') from error
     except ValueError as error:
         raise wrong(f'"{path}" is not a scenario: {error}') from error
     except RecursionError as error:

@@ -21,6 +21,7 @@ from trafficgen.engine.link import Link
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
 from trafficgen.protocol.smtp.interfaces import Extensions
+from trafficgen.protocol.smtp.steps import STEPS
 
 _QUEUE_FULL_S: Final = 0.01
 
@@ -99,7 +100,7 @@ class Opener:
             start_tls=False,
             tls_context=self._tls,
             local_hostname=self._plan.ehlo_name,
-            timeout=self._plan.reply_timeout_ns / NS_PER_S,
+            timeout=self._plan.reply_timeout_ns / NS_PER_S or STEPS[Phase.EHLO].limit_s,
         )
         phase = Phase.TLS if implicit else Phase.GREETING
         try:

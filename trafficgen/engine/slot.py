@@ -90,11 +90,15 @@ class Slot:
         return self._link.session.held if self._link is not None else 0
 
     def overdue(self, now: int, connect_limit_ns: int, reply_limit_ns: int) -> str | None:
-        """What has taken longer than it may, in words; None while all is well."""
+        """What has taken longer than it may, in words; None while all is well.
+
+        `reply_limit_ns` 0: as long as RFC 5321 has a client wait at each step.
+        """
         if self._connecting_since_ns is not None and now - self._connecting_since_ns > connect_limit_ns:
             return f"no connection within {connect_limit_ns / NS_PER_S:g} s"
         if self._opening is None and self.working and self._link is not None and self._link.transport is not None:
             since_ns = self._link.session.waiting_since_ns
+            reply_limit_ns = reply_limit_ns or self._link.session.limit_s * NS_PER_S
             if now - since_ns > reply_limit_ns:
                 return f"no reply within {reply_limit_ns / NS_PER_S:g} s"
         return None

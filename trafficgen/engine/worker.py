@@ -33,6 +33,7 @@ from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Dialect, Pipelining
 from trafficgen.protocol.smtp.interfaces import SessionOptions
+from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.workload import Messages
 
 _HELLO: Final = table_of(Dialect, {Dialect.SMTP: Phase.EHLO, Dialect.LMTP: Phase.LHLO})
@@ -66,7 +67,12 @@ class _SendingWorker:
     def __init__(self, pipe: Connection, config: control.WorkerConfig) -> None:
         self._pipe = pipe
         self._config = config
-        self._messages = Messages(config.plan, date=config.date, body=config.resolved.body)
+        self._messages = Messages(
+            config.plan,
+            date=config.date,
+            body=config.resolved.body,
+            layout=layout_for(config.plan.session.chunks),
+        )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
         self._working = 0

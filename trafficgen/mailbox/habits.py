@@ -98,13 +98,6 @@ class Habits:
         self._plan_action(now_ns, self.section.mail_action_delay)
         return False
 
-    def forget(self, uid: int) -> None:
-        """A mail is gone: somebody else has dealt with it."""
-        if uid in self._mail:
-            if self._mail[0] == uid:
-                self._read = False
-            self._mail.remove(uid)
-
     def forget_all(self) -> None:
         """The server has numbered its mail anew (UIDVALIDITY)."""
         self._mail.clear()

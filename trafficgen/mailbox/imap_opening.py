@@ -101,10 +101,8 @@ class ImapOpening(Connection):
         if operation is not None and operation is not Operation.IDLE:
             self._worker.command(operation, Outcome.FAILED, now_ns if began is None else began, now_ns)
         left = self.session.literal_left
-        if operation is None:
-            phase = "imap_greeting" if self.transport is not None else "imap_connect"
-        else:
-            phase = operation.value
+        before = "imap_greeting" if self.transport is not None else "imap_connect"
+        phase = operation.value if operation is not None else before
         self._worker.failure(phase, reason, example or (f"{left} octets of a literal are missing" if left else ""))
         self._end(failed=True)
 

@@ -38,6 +38,10 @@ _LOOK_BACK: Final = 100
 _MARK_FIELD: Final = b"BODY.PEEK[HEADER.FIELDS (%s)]" % trace_header.HEADER.rstrip(b": ")
 _NEW: Final = "new"
 
+_REMOVING: Final = frozenset(
+    {Command.UID_COPY, Command.UID_STORE, Command.UID_MOVE, Command.UID_EXPUNGE, Command.EXPUNGE}
+)
+
 
 class ImapProgram(ImapOpening):
     """One session."""
@@ -49,6 +53,7 @@ class ImapProgram(ImapOpening):
         self._asked_ns = -1  # when the server was asked for all there is
         self._answered = False  # and whether it has told
         self._fetching = self._again = False
+        self._blind = False  # the last FETCH of what is new was refused
         self._marks = visitor.marks
         self._copied: set[int] = set()  # UIDs of messages that were there to be copied or moved
         self._idle_since_ns = -1
@@ -172,8 +177,7 @@ class ImapProgram(ImapOpening):
 
     def _fetched_new(self, now_ns: int, *, ok: bool) -> None:
         self._fetching = False
-        if not ok:
-            self._asked_ns = -1  # what is there is not known
+        self._blind = not ok
         if self._again:
             self._again = False
             self._fetch_new(now_ns)
@@ -184,7 +188,7 @@ class ImapProgram(ImapOpening):
 
     def _all_looked_at(self) -> None:
         """Each message that was there when the server was asked has been looked at."""
-        if self._answered and self._asked_ns >= 0:
+        if self._answered and self._asked_ns >= 0 and not self._blind:
             self._worker.deliveries.listed(self._mailbox, self._asked_ns)
             self._asked_ns = -1
 
@@ -294,8 +298,7 @@ class ImapProgram(ImapOpening):
         if self.session.offers(b"MOVE"):
             self._send(Command.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
         else:
-            self._send(Command.UID_COPY, name, folder, now_ns=now_ns)
-            self._delete(uid, now_ns, moved=True)
+            self._send(Command.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
 
     @property
     def _idles(self) -> bool:
@@ -372,14 +375,24 @@ class ImapProgram(ImapOpening):
             self._answered = ok
             if not self._fetching:
                 self._all_looked_at()
-        elif command is Command.UID_STORE and done.argument and ok:
-            self._flagged(done.argument, now_ns)
-        elif command in (Command.UID_MOVE, Command.UID_EXPUNGE, Command.EXPUNGE) and ok:
-            self._on_copied(done.code)
-            self._count_removed(done.argument)
+        elif command in _REMOVING and ok:
+            self._go_on_removing(done, now_ns)
         elif command is Command.LOGOUT:
             self.finish()
             self._end(failed=not ok)
+
+    def _go_on_removing(self, done: Done, now_ns: int) -> None:
+        """One step after the other: COPY, the flag, EXPUNGE. A message that was not copied is not removed."""
+        command = done.command
+        if command is Command.UID_STORE:
+            if done.argument:
+                self._flagged(done.argument, now_ns)
+            return
+        self._on_copied(done.code)
+        if command is Command.UID_COPY:
+            self._delete(int(done.argument), now_ns, moved=True)
+        else:
+            self._count_removed(done.argument)
 
     def _count_removed(self, argument: str) -> None:
         uid, _, how = argument.partition(" ")

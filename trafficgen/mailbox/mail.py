@@ -16,7 +16,8 @@ from mboxgen.mbox import reader
 from trafficgen.errors import PlanError
 from trafficgen.mailbox.deliveries import PER_MAILBOX
 from trafficgen.proof import trace_header
-from trafficgen.workload.bodies import canonical, stuffed
+from trafficgen.protocol.smtp.dots import stuff
+from trafficgen.workload.bodies import canonical
 
 KEPT_OCTETS: Final = 64 * 1024 * 1024
 _LINE: Final = b"What is written here is of no meaning to anybody; it is mail to measure with.\r\n"
@@ -73,7 +74,7 @@ class Mail:
             octets, body = octets + b"\r\n", b""
         elif octets.startswith(b"\r\n"):
             body = octets[2:]
-        ready = _Ready(stuffed(octets), crc32(body), len(octets))
+        ready = _Ready(stuff(octets), crc32(body), len(octets))
         if self._kept_octets + len(octets) > KEPT_OCTETS:
             self._kept.clear()
             self._kept_octets = 0

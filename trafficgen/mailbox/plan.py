@@ -67,6 +67,7 @@ class MailboxPlan:
     mbox: Path | None = None
     """Where the mail is from; None: small mail made on the spot."""
     connections: int = DEFAULT_CLIENTS
+    workers: int = 1
     duration_ns: int | None = None
     final_ns: int = 30 * NS_PER_S
     """For sessions to end by themselves after that."""
@@ -83,6 +84,11 @@ class MailboxPlan:
     def __post_init__(self) -> None:
         if not 1 <= self.connections <= 1_000_000:
             raise PlanError(f"expected 1 to 1000000 clients, got {self.connections}", field="clients", flag="--clients")
+        if not 1 <= self.workers <= 1024:
+            raise PlanError(f"expected 1 to 1024 workers, got {self.workers}", field="workers", flag="--workers")
+        if self.workers > self.connections:
+            text = f"expected no more workers than clients, got {self.workers} and {self.connections}"
+            raise PlanError(text, field="workers", flag="--workers")
         for name in ("duration_ns", "timeout_ns"):
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -111,7 +111,7 @@ class Pop3Program(Connection):
             began = self.session.waiting_since_ns
             self._worker.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
         phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else "pop3_greeting"
-        if waiting is None and self.transport is None:
+        if self.transport is None:
             phase = "pop3_connect"
         left = self.session.content_octets
         self._worker.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))

@@ -61,10 +61,8 @@ class WorkerAccount(NamedTuple):
     snapshot: Snapshot
     counts: MailboxCounts
     stopped_by: StoppedBy
-    most_waiting: int
-    deliveries_due: int
-    unfinished: int
-    """Sessions that had to be ended."""
+    due: int
+    """Deliveries whose time came, the dropped ones too."""
 
 
 class Worker:
@@ -114,17 +112,17 @@ class Worker:
 
     # -- the run ----------------------------------------------------------------------------------------
 
-    async def run(self, control: RunControl) -> WorkerAccount:
-        """From the first intent to the last goodbye."""
+    async def run(self, control: RunControl, started_ns: int | None = None) -> WorkerAccount:
+        """From the first intent to the last goodbye. `started_ns`: the run's start, the same for all workers."""
         loop = asyncio.get_running_loop()
-        started_ns = now_ns()
+        started_ns = now_ns() if started_ns is None else started_ns
         cpu_ns = time.process_time_ns()
         self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
         self.director.begin(started_ns)
         ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
         stopped_by = await self._until_stopped(control, started_ns, ends_ns)
-        unfinished = await self._drain(control, started_ns)
+        await self._drain(control, started_ns)
         ended_ns = now_ns()
         self._tell_second()
         self._flush_seen()
@@ -136,9 +134,7 @@ class Worker:
             sessions_opened=self._opened,
             in_flight=len(self._on_their_way),
         )
-        return WorkerAccount(
-            snapshot, self.deliveries.count(), stopped_by, self.director.most_waiting, self._due, unfinished
-        )
+        return WorkerAccount(snapshot, self.deliveries.count(), stopped_by, self._due)
 
     async def _until_stopped(self, control: RunControl, started_ns: int, ends_ns: int | None) -> StoppedBy:
         next_second_ns = started_ns + NS_PER_S
@@ -156,8 +152,8 @@ class Worker:
             until_ns = min(now + _LOOK_NS, next_second_ns, ends_ns or next_second_ns)
             await self._sleep_until(until_ns)
 
-    async def _drain(self, control: RunControl, started_ns: int) -> int:
-        """Let sessions and deliveries end by themselves for a while; returns how many had to be ended."""
+    async def _drain(self, control: RunControl, started_ns: int) -> None:
+        """Let sessions and deliveries end by themselves for a while."""
         self.director.stop()
         asked = control.count
         begun_ns = now_ns()
@@ -172,7 +168,6 @@ class Worker:
                 next_second_ns += NS_PER_S
                 self._look(now)
             await self._sleep_until(min(now + _LOOK_NS, next_second_ns))
-        unfinished = len(self._programs)
         for one in [*self._programs, *self._on_their_way]:
             one.end("ended by us", "the run was over")
         if self._timer is not None:
@@ -182,7 +177,6 @@ class Worker:
         while self._tasks:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait(self._tasks)
-        return unfinished
 
     async def _sleep_until(self, until_ns: int) -> None:
         await asyncio.sleep(max(until_ns - now_ns(), 0) / NS_PER_S)

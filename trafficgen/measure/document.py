@@ -87,7 +87,7 @@ def _hooked(kind: type) -> dict[str, Any]:
     return made
 
 
-def _check_depth(plain: Any, depth: int = 0) -> None:
+def _check_depth(plain: Any, depth: int = 1) -> None:
     if depth > _MAX_DEPTH:
         raise ValueError(f"expected at most {_MAX_DEPTH} levels of lists and objects, got more")
     for item in plain.values() if isinstance(plain, dict) else plain if isinstance(plain, list) else ():

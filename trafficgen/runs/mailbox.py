@@ -7,6 +7,7 @@ Fails     PlanError when a file or the guard refuses, SetupError when it cannot 
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import reduce
 
 import uvloop
 
@@ -20,11 +21,14 @@ from trafficgen.mailbox.operations import PHASES
 from trafficgen.mailbox.plan import MailboxPlan, Service
 from trafficgen.mailbox.population import Population, populate
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.supervisor import run_workers
 from trafficgen.mailbox.table import Second
 from trafficgen.mailbox.worker import Routes, Worker, WorkerAccount
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import Host
+from trafficgen.measure.parts import Host, MailboxCounts
 from trafficgen.measure.results import Results
+from trafficgen.measure.snapshot import merge
+from trafficgen.outcomes import StoppedBy
 
 _DOMAIN = "users"
 """All recipients count as one domain: what they have in common is that they are users."""
@@ -48,9 +52,17 @@ def run_mailbox(
     _warn_of_few_connections(plan, population, say)
     _check_files(plan)
     started_at = datetime.now(UTC)
-    with Mail(plan.mbox, plan.run_id) as mail:
-        account = uvloop.run(_run(plan, population, routes, mail, on_second, say, control))
-    return _results(plan, routes, account, started_at, command)
+    with Mail(
+        plan.mbox, plan.run_id
+    ) as mail:  # also where workers read it for themselves: a wrong path is found in time
+        if plan.workers == 1:
+            accounts = [uvloop.run(_run(plan, population, routes, mail, on_second, say, control))]
+            lost: dict[int, str] = {}
+        else:
+            accounts, lost = run_workers(plan, routes, plan.workers, on_second, say, control)
+    if not accounts:
+        raise SetupError(f"no worker gave an account: {next(iter(lost.values()))}")
+    return _results(plan, routes, accounts, lost, started_at, command)
 
 
 async def _run(
@@ -111,14 +123,22 @@ def _check_files(plan: MailboxPlan) -> None:
 
 
 def _results(
-    plan: MailboxPlan, routes: Routes, account: WorkerAccount, started_at: datetime, command: Sequence[str] | None
+    plan: MailboxPlan,
+    routes: Routes,
+    accounts: list[WorkerAccount],
+    lost: dict[int, str],
+    started_at: datetime,
+    command: Sequence[str] | None,
 ) -> Results:
-    snapshot, counts = account.snapshot, account.counts
+    snapshot = merge(account.snapshot for account in accounts)
+    counts = reduce(MailboxCounts.__add__, (account.counts for account in accounts))
     caveats = []
     if counts.dropped:
-        dropped = f"{counts.dropped:,} of {account.deliveries_due:,} deliveries were dropped"
+        dropped = f"{counts.dropped:,} of {sum(account.due for account in accounts):,} deliveries were dropped"
         text = f"{dropped}: as many were at work as lmtp_max_parallel_count allows"
         caveats.append(Caveat.of(CaveatKind.ARRIVALS_DROPPED, text))
+    reasons = [account.stopped_by for account in accounts]
+    stopped_by = next((why for why in reasons if why is not StoppedBy.DEADLINE), StoppedBy.DEADLINE)
     return Results.build(
         plan,
         snapshot,
@@ -127,10 +147,11 @@ def _results(
         planned=snapshot.started + counts.dropped,
         not_started=counts.dropped,
         started_at=started_at,
-        duration_ns=snapshot.workers[0].wall_ns,
+        duration_ns=max(worker.wall_ns for worker in snapshot.workers),
         host=Host.here(),
         tool_version=trafficgen.__version__,
-        stopped_by=account.stopped_by,
+        stopped_by=StoppedBy.WORKER_LOST if lost else stopped_by,
+        lost_workers=lost,
         addresses=tuple(str(address) for address in routes.delivery.addresses),
         command=command,
         mailboxes=counts,

@@ -23,6 +23,7 @@ from mboxgen.limited import read_limited
 from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
 from mboxgen.text import prose
 from trafficgen.errors import PlanError
+from trafficgen.protocol.smtp.layout import Layout as MailLayout
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Rows, strings
 from trafficgen.workload.grid import NUMBER, digits, numbers
 
@@ -31,7 +32,6 @@ MAX_POOLS: Final = 64
 MIN_BODY: Final = 2
 """A body that is not empty ends in CRLF (RFC 5321 section 4.1.1.4)."""
 
-END_OF_DATA: Final = b".\r\n"
 MAX_LINE: Final = 998  # RFC 5321 section 4.5.3.1.6, without the CRLF
 
 MAX_HEADER_BLOCK: Final = 256 * 1024
@@ -62,7 +62,8 @@ class TextBodies:
 
     content: Final = ("MIME-Version: 1.0", "Content-Type: text/plain; charset=us-ascii")
 
-    def __init__(self, seed: int, max_octets: int) -> None:
+    def __init__(self, seed: int, max_octets: int, end_of_data: bytes) -> None:
+        self._end = end_of_data
         self.pools = max(1, min(MAX_POOLS, MAX_POOL_OCTETS // max_octets))
         made = [prose.lines(seed, max_octets, variant) for variant in range(self.pools)]
         # All ends of lines of all pools in one rising array, so that one search serves a whole block of messages.
@@ -72,7 +73,7 @@ class TextBodies:
         self._crc32 = np.concatenate([checksums.prefixes(octets, ends) for octets, ends in made])
         self._last_lines = [_last_line(octets) for octets in range(_LAST_LINES + _LONGEST_LINE)]
         self._last_crc32 = _shifted(checksums.each(self._last_lines), _NUMBER)
-        self._tails = Layout((ColumnTable("octets", self._last_lines), NUMBER, b"\r\n" + END_OF_DATA))
+        self._tails = Layout((ColumnTable("octets", self._last_lines), NUMBER, b"\r\n" + end_of_data))
         self._numbers = _Numbers()
         self._cuts = _Cuts(self._ends, [octets for octets, _ in made], self._stride)
 
@@ -90,7 +91,7 @@ class TextBodies:
         number_texts = strings(digits(grid)).tolist()
         lines = [self._short(length, number) for length, number in zip(rest.tolist(), number_texts, strict=True)]
         crcs = np.fromiter(map(crc32, lines, self._crc32[places].tolist()), np.uint32, count=len(lines))
-        return BodyCut(bodies, Rows([lines, END_OF_DATA]), crcs)
+        return BodyCut(bodies, Rows([lines, self._end]), crcs)
 
     def _short(self, octets: int, number: bytes) -> bytes:
         if octets >= _NUMBER:
@@ -134,11 +135,11 @@ class _Cuts(dict[int, memoryview]):
 class FileBody:
     """One body for all messages: what `read_file` made of the file at `path`."""
 
-    def __init__(self, octets: bytes, path: Path) -> None:
+    def __init__(self, octets: bytes, path: Path, layout: MailLayout) -> None:
         self.octets = len(octets)
         self.crc32 = crc32(octets)
         self.eight_bit = not octets.isascii()
-        self.body = stuffed(octets)
+        self.body = layout.content(octets)
         self.content = _content(octets, path)
 
 
@@ -166,12 +167,6 @@ def canonical(octets: bytes) -> bytes:
     """`octets` with every line end, also a bare CR or LF, made CRLF, and one at the end."""
     lines = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return (lines if lines.endswith(b"\n") else lines + b"\n").replace(b"\n", b"\r\n")
-
-
-def stuffed(octets: bytes) -> bytes:
-    """`octets` (canonical) with a dot before each leading dot (RFC 5321 section 4.5.2)."""
-    more = octets.replace(b"\r\n.", b"\r\n..")
-    return b"." + more if more.startswith(b".") else more
 
 
 def _shifted(crcs: NDArray[np.uint32], octets: int) -> NDArray[np.uint32]:

@@ -22,8 +22,9 @@ from mboxgen import streams
 from mboxgen.recipe import sizes
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, SizedBodies
+from trafficgen.protocol.smtp.layout import Layout
 from trafficgen.workload import people
-from trafficgen.workload.bodies import END_OF_DATA, MIN_BODY, BodyCut, FileBody, TextBodies
+from trafficgen.workload.bodies import MIN_BODY, BodyCut, FileBody, TextBodies
 from trafficgen.workload.columns import Rows, hexadecimal
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span
@@ -86,7 +87,8 @@ class _BodyBlock(NamedTuple):
 class SizedContents:
     """Text of set sizes."""
 
-    def __init__(self, plan: Plan, content: SizedBodies, date: str, envelopes: Envelopes) -> None:
+    def __init__(self, plan: Plan, content: SizedBodies, date: str, envelopes: Envelopes, layout: Layout) -> None:
+        self._end = layout.end_of_data
         self._seed = plan.seed
         try:
             self._sizes = sizes.parse_sizes(content.sizes)
@@ -102,7 +104,7 @@ class SizedContents:
 
     def prepare(self) -> None:
         """Make the pools of text."""
-        self._bodies = TextBodies(self._seed, self._sizes.max_octets)
+        self._bodies = TextBodies(self._seed, self._sizes.max_octets, self._end)
 
     def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
@@ -132,7 +134,8 @@ class SizedContents:
 class FileContents:
     """The same body for all, from a file, under generated headers."""
 
-    def __init__(self, plan: Plan, body: FileBody, date: str, envelopes: Envelopes) -> None:
+    def __init__(self, plan: Plan, body: FileBody, date: str, envelopes: Envelopes, layout: Layout) -> None:
+        self._end = layout.end_of_data
         self._body = body
         self._headers = _Headers(plan, date, envelopes, self._body.content)
         self._heads = lru_cache(maxsize=2)(self._make_heads)
@@ -144,7 +147,7 @@ class FileContents:
         """Heads, bodies and tails of a span."""
         heads, body = self._heads(span.grid).part(span.part), self._body
         octets = map(add, map(len, heads), repeat(body.octets))
-        return Filled(heads, repeat(body.body), repeat(END_OF_DATA), octets, repeat(body.eight_bit))
+        return Filled(heads, repeat(body.body), repeat(self._end), octets, repeat(body.eight_bit))
 
     def _make_heads(self, grid: int) -> Rows:
         return self._headers.rows(grid, np.full(GRID, self._body.crc32, dtype=np.uint32))

@@ -30,20 +30,21 @@ from mboxgen.mbox import reader
 from mboxgen.mbox.reader import Flag
 from trafficgen.errors import PlanError
 from trafficgen.plan import Corpus, Plan
-from trafficgen.workload.bodies import END_OF_DATA, canonical, stuffed
+from trafficgen.protocol.smtp.layout import BY_DATA, Layout
+from trafficgen.workload.bodies import canonical
 from trafficgen.workload.contents import Filled
 from trafficgen.workload.grid import Span
 from trafficgen.workload.headers import UserHeaders
 
-CONVERTED: Final = int(Flag.LF_ONLY | Flag.LEADING_DOT | Flag.BARE_LF | Flag.BARE_CR | Flag.UNTERMINATED)
-"""What keeps a message from going over the wire as it lies in the file."""
+CONVERTED: Final = int(Flag.LF_ONLY | Flag.BARE_LF | Flag.BARE_CR | Flag.UNTERMINATED)
+"""What keeps a message from going over the wire as it lies in the file; for DATA, a leading dot does too."""
 
 EIGHT_BIT: Final = int(Flag.EIGHT_BIT | Flag.SMTPUTF8)
 _FIELDS: Final = ["header_length", "length", "body_crc32", "flags"]
 
 
 class _CorpusMessage(NamedTuple):
-    """A message of the corpus, wire-ready but for the mark. `octets` counts before dots were stuffed."""
+    """A message of the corpus, wire-ready but for the mark. `octets` counts before dots were doubled."""
 
     head: bytes
     body: bytes | memoryview
@@ -55,7 +56,9 @@ class _CorpusMessage(NamedTuple):
 class CorpusContents:
     """The messages of an mbox, for ever."""
 
-    def __init__(self, plan: Plan, content: Corpus) -> None:
+    def __init__(self, plan: Plan, content: Corpus, layout: Layout) -> None:
+        self._wire = layout
+        self._converted = CONVERTED | (0 if layout.in_chunks else int(Flag.LEADING_DOT))
         self._plan = plan
         self._shuffle = content.shuffle
         self._path = content.path
@@ -80,7 +83,7 @@ class CorpusContents:
         return Filled(
             heads=[front + entry.head for front, entry in zip(fronts, entries, strict=True)],
             bodies=[entry.body for entry in entries],
-            tails=[END_OF_DATA] * len(entries),
+            tails=[self._wire.end_of_data] * len(entries),
             octets=[length + entry.octets for length, entry in zip(lengths, entries, strict=True)],
             eight_bit=[entry.eight_bit for entry in entries],
         )
@@ -113,17 +116,18 @@ class CorpusContents:
         split, length, body_crc32, flags = record
         eight_bit = bool(flags & EIGHT_BIT)
         message = self._mbox.octets(place)
-        if flags & CONVERTED or split == length:
-            return _convert(bytes(message), eight_bit)
+        if flags & self._converted or split == length:
+            return _convert(bytes(message), eight_bit, self._wire)
         return _CorpusMessage(bytes(message[:split]), message[split:], body_crc32, length, eight_bit)
 
 
 class MessageContents:
     """The same message for all, from a file."""
 
-    def __init__(self, plan: Plan, octets: bytes) -> None:
+    def __init__(self, plan: Plan, octets: bytes, layout: Layout) -> None:
+        self._end = layout.end_of_data
         self._front = UserHeaders(plan)
-        self._entry = _convert(octets, not octets.isascii())
+        self._entry = _convert(octets, not octets.isascii(), layout)
 
     def prepare(self) -> None:
         """Nothing: the file is read."""
@@ -134,7 +138,7 @@ class MessageContents:
         fronts = self._front.rows(span, np.full(count, entry.crc32, np.uint32))
         heads = [front + entry.head for front in fronts]
         octets = [len(head) - len(entry.head) + entry.octets for head in heads]
-        return Filled(heads, repeat(entry.body), repeat(END_OF_DATA), octets, repeat(entry.eight_bit))
+        return Filled(heads, repeat(entry.body), repeat(self._end), octets, repeat(entry.eight_bit))
 
 
 @contextmanager
@@ -162,7 +166,7 @@ def mendable(plan: Plan, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     content = plan.workload.content
     if not isinstance(content, Corpus):
         return np.zeros(numbers.size, np.bool_)
-    contents = CorpusContents(plan, content)
+    contents = CorpusContents(plan, content, BY_DATA)
     contents.prepare()
     return contents.mendable(numbers)
 
@@ -176,12 +180,12 @@ def _refusing() -> Iterator[None]:
         raise PlanError(str(error), field="content", flag="--mbox") from error
 
 
-def _convert(message: bytes, eight_bit: bool) -> _CorpusMessage:
-    """Line ends made CRLF, dots stuffed, and an empty line after headers that have none."""
+def _convert(message: bytes, eight_bit: bool, layout: Layout) -> _CorpusMessage:
+    """Line ends made CRLF, laid out for the wire, and an empty line after headers that have none."""
     octets = canonical(message)
     if octets.startswith(b"\r\n"):
         head, body = octets[:2], octets[2:]
     else:
         lines, empty, body = octets.partition(b"\r\n\r\n")
         head = lines + empty if empty else octets + b"\r\n"
-    return _CorpusMessage(stuffed(head), stuffed(body), crc32(body), len(head) + len(body), eight_bit)
+    return _CorpusMessage(layout.content(head), layout.content(body), crc32(body), len(head) + len(body), eight_bit)

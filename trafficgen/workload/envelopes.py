@@ -1,13 +1,14 @@
 """Who writes to whom.
 
 Takes     the plan's domains, users, recipients per message and senders; a grid block
-Gives     MAIL, RCPT and DATA lines ready for the wire, and the same addresses for the To header
+Gives     envelopes as the protocol's layout has them, and the same addresses for the To header
 Refuses   more recipients per message than there are addresses
 Not here  the header block (headers), the shares themselves (shares)
 
 A message's recipients are drawn independently of each other; one that it already has moves on to the next user.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from operator import add
@@ -20,6 +21,7 @@ from mboxgen import streams
 from mboxgen.columns import once_each
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
+from trafficgen.protocol.smtp.layout import Layout as MailLayout
 from trafficgen.workload import people, shares
 from trafficgen.workload.columns import Columns, ColumnTable, Digits, Layout, Piece, Rows, decimal, strings
 from trafficgen.workload.grid import GRID, NUMBER, digits
@@ -44,7 +46,7 @@ class Addressed(NamedTuple):
     """For layouts with `to_pieces`: picks sender and last_domain, digits number and user. Where messages may have
     several recipients, texts rcpt and to: what stands between the first `user-` and the last domain."""
     envelopes: Rows
-    """MAIL, RCPT and DATA lines."""
+    """MAIL and RCPT lines; DATA behind them where the layout has it."""
 
 
 class _DrawnRecipients(NamedTuple):
@@ -68,7 +70,7 @@ class _More(NamedTuple):
 class Envelopes:
     """The envelopes of a run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, layout: MailLayout) -> None:
         workload = plan.workload
         self._seed, self._users = plan.seed, workload.users
         self.domains = shares.domain_names(workload)
@@ -83,6 +85,7 @@ class Envelopes:
         self._on_wire = tuple(workload.with_suffix(name) for name in self.domains)
         self._at = [b"@" + name.encode("ascii") for name in self._on_wire]
         self.senders = self._make_senders(workload.senders)
+        self._wire = layout
         self._layout = self._envelope_layout()
         self.addressed = lru_cache(maxsize=2)(self._address)
         # Who counts recipients asks for messages that have ended, some of them long after they were built.
@@ -105,8 +108,9 @@ class Envelopes:
         return self._counts[drawn]
 
     def _envelope_layout(self) -> Layout:
-        senders = [f"MAIL FROM:<{sender.address}>\r\nRCPT TO:<".encode("ascii") for sender in self.senders]
-        return Layout((ColumnTable("sender", senders), *self._address_pieces("rcpt"), b">\r\nDATA\r\n"))
+        wire = self._wire
+        senders = [wire.sender + sender.address.encode("ascii") + wire.recipient for sender in self.senders]
+        return Layout((ColumnTable("sender", senders), *self._address_pieces("rcpt"), wire.end_of_addresses))
 
     def _address_pieces(self, ready: str) -> list[Piece]:
         """The only address, or the first one to the last one, of which the column `ready` has most."""
@@ -151,7 +155,8 @@ class Envelopes:
         last_domain = domains
         texts: dict[str, list[bytes]] = {}
         if more is not None:
-            texts, last_domain = self._join(more, domains, users, strings(digits(grid)).tolist())
+            between = {"rcpt": self._wire.recipient, "to": b">,\r\n <"}
+            texts, last_domain = self._join(more, domains, users, grid, between)
         senders = streams.below(streams.raw(self._seed, "workload/sender", grid, GRID), len(self.senders))
         columns = Columns(
             {"sender": senders, "last_domain": last_domain},
@@ -159,6 +164,21 @@ class Envelopes:
             texts,
         )
         return Addressed(domains, recipients, columns, self._layout.rows(columns))
+
+    def addresses(self, grid: int) -> list[list[bytes]]:
+        """The recipients of every message of a grid block."""
+        domains, _, users, more = self._drawn(grid)
+        last_domain = domains
+        texts: dict[str, list[bytes]] = {}
+        if more is not None:
+            texts, last_domain = self._join(more, domains, users, grid, {"lines": b"\n"})
+        columns = Columns(
+            {"last_domain": last_domain},
+            {"number": digits(grid), "user": decimal(users, self._user.width)},
+            texts,
+        )
+        rows = Layout(self._address_pieces("lines")).rows(columns)
+        return [row.split(b"\n") for row in rows.part(slice(None))]
 
     def _users_of(self, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
         if self._user_thresholds is None:
@@ -205,9 +225,18 @@ class Envelopes:
                 more.domains[place], more.users[place] = divmod(address, self._users.count)
 
     def _join(
-        self, more: _More, domains: NDArray[np.int64], users: NDArray[np.int64], numbers: list[bytes]
+        self,
+        more: _More,
+        domains: NDArray[np.int64],
+        users: NDArray[np.int64],
+        grid: int,
+        between: Mapping[str, bytes],
     ) -> tuple[dict[str, list[bytes]], NDArray[np.int64]]:
-        """Columns rcpt and to, and last_domain, of messages with any number of recipients."""
+        """A column for each of `between`, what stands between two addresses; and last_domain.
+
+        Of messages with any number of recipients.
+        """
+        numbers: list[bytes] = strings(digits(grid)).tolist()
         first = self._user_texts(users, numbers)
         owners = more.owners.tolist()
         ranks = (np.arange(len(owners)) - more.begins[more.owners]).tolist()
@@ -221,8 +250,8 @@ class Envelopes:
         last[chosen] = more.domains[more.begins[1:][chosen] - 1]
         bounds = more.begins.tolist()
         texts = {}
-        for name, between in (("rcpt", b">\r\nRCPT TO:<" + LOCAL_PART), ("to", b">,\r\n <" + LOCAL_PART)):
-            ends = [at + between for at in self._at]
+        for name, separator in between.items():
+            ends = [at + separator + LOCAL_PART for at in self._at]
             flat = list(map(add, map(ends.__getitem__, before), others))
             joined = [b"".join(flat[begin:end]) for begin, end in pairwise(bounds)]
             texts[name] = list(map(add, first, joined))

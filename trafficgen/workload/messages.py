@@ -6,10 +6,9 @@ Refuses   what only shows when files and sizes are looked at: `PlanError`
 Not here  when they start (schedule), how they are handed over (engine)
 """
 
-import re
 from collections.abc import Iterable
 from itertools import repeat
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +16,16 @@ from numpy.typing import NDArray
 from mboxgen.columns import once_each
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.layout import BY_DATA, Layout
 from trafficgen.workload.bodies import FileBody, is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span, spans
 
-_RECIPIENTS: Final = re.compile(rb"RCPT TO:<([^>]*)>").findall
-
 
 class BuiltMessage(NamedTuple):
-    """One message. `head + body + tail` is what follows the 354: CRLF, dots stuffed, the end of data at its end."""
+    """One message, laid out for the wire: `head + body + tail` is its content, to the end of data and with it."""
 
     number: int
     """Message number within the run, from 0."""
@@ -36,7 +34,7 @@ class BuiltMessage(NamedTuple):
     recipients: int
     """How many RCPT lines the envelope has."""
     envelope: bytes
-    """MAIL, RCPT and DATA lines."""
+    """MAIL and RCPT lines, and the command that hands over."""
     head: bytes
     """Header block with its empty line; the mark is its first line."""
     body: bytes | memoryview
@@ -52,18 +50,22 @@ class BuiltMessage(NamedTuple):
 class Messages:
     """Every message of a run, as a pure function of seed, run id, date and number."""
 
-    def __init__(self, plan: Plan, *, date: str, body: bytes | None = None, contents: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, *, date: str, body: bytes | None = None, contents: bool = True, layout: Layout = BY_DATA
+    ) -> None:
         """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run.
 
+        `layout`: how the protocol wants them in memory.
         `body`: what `read_body` gave, if it was read before. Without `contents` there are no blocks, only who gets
         which message.
         """
-        self._envelopes = Envelopes(plan)
+        self._layout = layout
+        self._envelopes = Envelopes(plan, layout)
         self.domains: tuple[str, ...] = self._envelopes.domains
         """Recipient domains as given, without the suffix; the long tail's after them."""
         self.shares: NDArray[np.float64] = self._envelopes.shares
         """The wanted share of each domain; they sum to 1."""
-        self._contents = _contents(plan, date, self._envelopes, body) if contents else None
+        self._contents = _contents(plan, date, self._envelopes, layout, body) if contents else None
         if self._contents:
             self._contents.prepare()
 
@@ -94,16 +96,10 @@ class Messages:
         return _joined(owners), _joined(domains)
 
     def digests_of(self, first: int, last: int) -> NDArray[np.int64]:
-        """`trace_header.digest` of the recipients of messages `first` … `last`-1; only their envelopes are built."""
+        """`trace_header.digest` of the recipients of messages `first` … `last`-1; only their addresses are built."""
         return _joined(
             [
-                np.array(
-                    [
-                        trace_header.digest(_RECIPIENTS(envelope))
-                        for envelope in self._envelopes.addressed(span.grid).envelopes.part(span.part)
-                    ],
-                    np.int64,
-                )
+                np.array(list(map(trace_header.digest, self._envelopes.addresses(span.grid)[span.part])), np.int64)
                 for span in _spans(first, last)
             ]
         )
@@ -112,9 +108,11 @@ class Messages:
         assert self._contents is not None
         filled = self._contents.fill(span)
         addressed, part = self._envelopes.addressed(span.grid), span.part
+        octets = list(filled.octets)
         rows = zip(
             span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(),
-            addressed.envelopes.part(part), filled.heads, filled.bodies, filled.tails, filled.octets, filled.eight_bit,
+            self._layout.envelopes(addressed.envelopes.part(part), octets), filled.heads, filled.bodies, filled.tails,
+            octets, filled.eight_bit,
             strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
@@ -132,7 +130,7 @@ def check(plan: Plan, body: bytes | None = None) -> None:
 
     Reads the body file unless `body` is what it holds, and the beginning of a corpus. Raises PlanError.
     """
-    _contents(plan, "", Envelopes(plan), body)
+    _contents(plan, "", Envelopes(plan, BY_DATA), BY_DATA, body)
 
 
 def _spans(first: int, last: int, step: int = 1) -> list[Span]:
@@ -145,14 +143,14 @@ def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def _contents(plan: Plan, date: str, envelopes: Envelopes, body: bytes | None) -> Contents:
+def _contents(plan: Plan, date: str, envelopes: Envelopes, layout: Layout, body: bytes | None) -> Contents:
     match plan.workload.content:
         case SizedBodies() as content:
-            return SizedContents(plan, content, date, envelopes)
+            return SizedContents(plan, content, date, envelopes, layout)
         case BodyFile() as content:
             octets = read_file(content.path) if body is None else body
             if is_whole_message(octets):
-                return MessageContents(plan, octets)
-            return FileContents(plan, FileBody(octets, content.path), date, envelopes)
+                return MessageContents(plan, octets, layout)
+            return FileContents(plan, FileBody(octets, content.path, layout), date, envelopes, layout)
         case Corpus() as content:
-            return CorpusContents(plan, content)
+            return CorpusContents(plan, content, layout)

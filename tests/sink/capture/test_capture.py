@@ -16,12 +16,12 @@ from tests.sink.sink_process import sink_process
 from tests.smtp.conversation import RUN_ID
 from trafficgen.errors import SetupError
 from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.dots import stuff
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.store.capture import Capture, CaptureFormat, CapturingStore
 from trafficgen.sink.store.counting import CountingStore, Totals
 from trafficgen.sink.store.interface import Store
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
-from trafficgen.workload.bodies import stuffed as stuff
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n.dot\r\nFrom here\r\n>From there\r\n"
 

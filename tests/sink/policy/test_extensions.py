@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from tests.sink.policy.sessions import Conversation, policy_of
 from trafficgen.protocol.smtp.capabilities import Capabilities
-from trafficgen.protocol.smtp.dots import DotReader, find_end
+from trafficgen.protocol.smtp.dots import DotReader, find_end, stuff
 from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.sink.policy.fault_kinds import FaultKind
 from trafficgen.sink.policy.faults import parse
-from trafficgen.workload.bodies import stuffed as stuff
 
 ENVELOPE = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"
 

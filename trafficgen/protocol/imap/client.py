@@ -115,7 +115,7 @@ class ImapSession:
     """One connection. Write `out` after each call, and empty it."""
 
     __slots__ = (
-        "_blocked", "_count", "_done_wanted", "_idle_tag", "_pending", "_queue", "_reader", "_wants_mailbox",
+        "_blocked", "_count", "_done_wanted", "_idle_tag", "_pending", "_queue", "_reader",
         "capabilities", "capabilities_known", "exists", "idling", "out", "state", "uid_next", "uid_validity",
     )  # fmt: skip
 
@@ -137,7 +137,6 @@ class ImapSession:
         self._queue: deque[tuple[bytes, list[bytes], ChallengeAnswer | None]] = deque()
         self._idle_tag: bytes | None = None
         self._done_wanted = False
-        self._wants_mailbox = False
 
     # -- what is asked ----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
     > MAIL RCPT… BDAT n LAST, n octets   > RSET MAIL RCPT… BDAT n LAST, n octets   > …   > EHLO (or QUIT)
     < < <                                < < < <                                   < …   <
 
-Takes     what `handover` takes; the server has to offer CHUNKING and PIPELINING
+Takes     what `handover` takes, messages laid out for it (layout); a server that offers CHUNKING and PIPELINING
 Gives     up to `SessionOptions.chunks` messages a session between their first octet and their last reply
 Fails     never because of a peer
 
@@ -24,7 +24,6 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.outcomes import Outcome, Phase
-from trafficgen.protocol.smtp.dots import unstuff
 from trafficgen.protocol.smtp.handover import COMMON, QUIT, RSET, UNEXPECTED, Handover, SessionLife
 from trafficgen.protocol.smtp.interfaces import ROW, Buffer, Extensions, WireMessage, Work
 from trafficgen.protocol.smtp.opening import hello_line
@@ -34,8 +33,6 @@ from trafficgen.protocol.smtp.steps import RECIPIENT_OK
 
 GROUP: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)
 """The replies due to a message of one recipient before another."""
-_DATA: Final = len(b"DATA\r\n")
-_DOT: Final = len(b".\r\n")
 
 
 class ByChunks(Handover):
@@ -83,12 +80,7 @@ class ByChunks(Handover):
         self.group = self._single and conversation.reader.empty
 
     def _write_chunk(self, message: WireMessage, out: list[Buffer], before: bytes = b"") -> None:
-        command = b"%b%bBDAT %d LAST\r\n" % (before, self._envelope(message)[:-_DATA], message.octets)
-        head, body, tail = message.head, message.body, message.tail
-        if len(head) + len(body) + len(tail) - _DOT == message.octets:
-            out += (command + head, body, tail[:-_DOT])
-        else:  # a chunk is sent as it is: what was stuffed for DATA is undone
-            out += (command, unstuff(b"".join((head, body, tail))[:-_DOT]))
+        out += (before + self._envelope(message) + message.head, message.body, message.tail)
         ends = message.recipients if self._each else 1
         self._conversation.pending.extend((Phase.MAIL, *[Phase.RCPT] * message.recipients, *[Phase.END_OF_DATA] * ends))
 
@@ -99,8 +91,8 @@ class ByChunks(Handover):
         for message in messages if at_work is None else [at_work, *messages]:
             if message is not at_work:
                 octets.append(len(RSET))
-            octets += map(len, self._envelope(message)[:-_DATA].splitlines(keepends=True))
-            octets.append(len(b"BDAT %d LAST\r\n" % message.octets) + message.octets)
+            octets += map(len, self._envelope(message).splitlines(keepends=True))
+            octets[-1] += message.octets
         options = self._session.options
         last = QUIT if Phase.QUIT in self._conversation.pending else hello_line(options.hello, options)
         return [*octets, len(last)]

@@ -1,12 +1,12 @@
-"""Hand over by DATA (RFC 5321), in groups where PIPELINING is offered (RFC 2920), or command by command.
+"""Hand over by DATA (RFC 5321), in groups (RFC 2920).
 
-    in groups   > MAIL RCPT… DATA < < < 354 > message, end of data, and at once the next MAIL RCPT… DATA (or QUIT)
-    lock-step   > MAIL < > RCPT < … > DATA < 354 > message, end of data <
-    refused     > RSET and the next envelope; a 354 though every recipient was refused: > a lone end of data
+    > MAIL RCPT… DATA < < < 354 > message, end of data, and at once the next MAIL RCPT… DATA (or QUIT)
+    refused: > RSET and the next envelope; a 354 though every recipient was refused: > a lone end of data
 
 Takes     what `handover` takes
 Gives     one message at work, and the envelope of the next behind it
 Fails     never because of a peer
+Not here  command by command (by_steps)
 """
 
 from collections.abc import Collection
@@ -18,7 +18,6 @@ from trafficgen.protocol.smtp.handover import COMMON, QUIT, RSET, UNEXPECTED, Ha
 from trafficgen.protocol.smtp.interfaces import ROW, Buffer, WireMessage, Work
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache, as_hoped
-from trafficgen.protocol.smtp.steps import RECIPIENT_OK
 
 _ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
@@ -26,16 +25,14 @@ _ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 class ByData(Handover):
     """`_next`: the message whose envelope rides behind the one at work. `_rode_along`: that was so of this one."""
 
-    __slots__ = ("_enter", "_in_groups", "_next", "_rode_along", "_take", "_unsent")
+    __slots__ = ("_enter", "_next", "_rode_along", "_take")
 
     def __init__(self, session: SessionLife, cache: ReplyCache) -> None:
         super().__init__(session, cache)
         self._enter = session.account.rows.frombytes
         self._take = session.source.take
-        self._in_groups = session.extensions.pipelining and session.options.pipelining
         self._next: Work | None = None
         self._rode_along = False
-        self._unsent: list[tuple[Phase, bytes]] = []  # lock-step: commands that wait for their turn, the next one last
 
     @property
     def waiting(self) -> int:
@@ -50,18 +47,8 @@ class ByData(Handover):
         self._session.busy = True
         self._rode_along = False
         envelope = self._envelope(message)
-        phases = _phases(message, reset=reset)
-        if reset:
-            envelope = RSET + envelope
-        if self._in_groups:
-            out.append(envelope)
-            self._conversation.pending.extend(phases)
-            return
-        self._unsent = list(zip(phases, envelope.splitlines(keepends=True), strict=True))[::-1]
-        self._send_unsent(now_ns, out)
-
-    def _send_unsent(self, now_ns: int, out: list[Buffer]) -> None:
-        self._conversation.write(*self._unsent.pop(), now_ns, out)
+        out.append(RSET + envelope if reset else envelope)
+        self._conversation.pending.extend(_phases(message, reset=reset))
 
     def _send_message(self, now_ns: int) -> tuple[Buffer, Buffer, Buffer]:
         """The message, and behind its end of data what may ride along; sets the replies that are due."""
@@ -73,21 +60,20 @@ class ByData(Handover):
         pending = conversation.pending
         pending.extend((Phase.END_OF_DATA,) * (at.recipients if self._each else 1))
         tail = message.tail
-        if self._in_groups:
-            if session.left == 0:
-                tail += QUIT
-                pending.append(Phase.QUIT)
-            elif (work := self._take(now_ns)) is not None:
-                self._next = work
-                tail += self._envelope(work[0])
-                pending.extend(_phases(work[0]))
-                self.group = (
-                    session.left < 0
-                    and at.recipients == message.recipients
-                    and conversation.reader.empty
-                    and (not self._each or message.recipients == work[0].recipients == 1)
-                )
-                self._cache = self._cache.of(work[0].recipients)
+        if session.left == 0:
+            tail += QUIT
+            pending.append(Phase.QUIT)
+        elif (work := self._take(now_ns)) is not None:
+            self._next = work
+            tail += self._envelope(work[0])
+            pending.extend(_phases(work[0]))
+            self.group = (
+                session.left < 0
+                and at.recipients == message.recipients
+                and conversation.reader.empty
+                and (not self._each or message.recipients == work[0].recipients == 1)
+            )
+            self._cache = self._cache.of(work[0].recipients)
         return message.head, message.body, tail
 
     def octets_due(self) -> list[int]:
@@ -146,35 +132,6 @@ class ByData(Handover):
         if len(replies) == len(cache.group) and as_hoped(replies):
             cache.learn(data, replies, self._session.account, cache.group)
 
-    def _on_mail(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
-        if reply.code != 250:
-            super()._on_mail(reply, now_ns, out)
-            if self._unsent:  # lock-step: the rest of the envelope has no transaction to go into
-                self._unsent.clear()
-                self._end_refused(now_ns, out, reset=False)
-        elif self._unsent:
-            self._send_unsent(now_ns, out)
-
-    def _on_rcpt(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
-        at, unsent = self._transaction, self._unsent
-        if reply.code in RECIPIENT_OK and not at.sender_refused:
-            at.recipients += 1
-        else:
-            self.refuse(Phase.RCPT, reply, now_ns)
-            at.refuse_recipient(reply)
-        if not unsent:
-            return
-        if at.recipients or unsent[-1][0] is not Phase.DATA:
-            self._send_unsent(now_ns, out)
-        else:
-            unsent.clear()
-            self._end_refused(now_ns, out, reset=True)
-
-    def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
-        super()._on_rset(reply, now_ns, out)
-        if self._unsent and not self._conversation.pending:
-            self._send_unsent(now_ns, out)
-
     def _on_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code == 354 and self._transaction.recipients:
             if not self._rode_along:
@@ -208,7 +165,7 @@ class ByData(Handover):
 
     answers = table_of(
         [*COMMON, Phase.DATA],
-        {**COMMON, Phase.MAIL: _on_mail, Phase.RCPT: _on_rcpt, Phase.DATA: _on_data, Phase.RSET: _on_rset},
+        {**COMMON, Phase.DATA: _on_data},
     )
 
 

@@ -6,8 +6,8 @@ Fails     never because of a peer: what breaks the rules ends the session as `lo
 Not here  sockets and time limits (engine), what a message holds (workload)
 
 A session is two choices: what comes before its first message (`opening`), and how it hands messages over (`by_data`,
-`by_chunks`), which is made when the server has said what it offers. `steps` has the legal paths and the table of steps,
-`conversation` tells which reply is whose, `transaction` what is known of the message at work.
+`by_steps`, `by_chunks`), which is made when the server has said what it offers. `steps` has the legal paths and the
+table of steps, `conversation` tells which reply is whose, `transaction` what is known of the message at work.
 """
 
 from collections.abc import Callable, Collection
@@ -15,12 +15,15 @@ from collections.abc import Callable, Collection
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.by_chunks import ByChunks
 from trafficgen.protocol.smtp.by_data import ByData
+from trafficgen.protocol.smtp.by_steps import BySteps
 from trafficgen.protocol.smtp.conversation import GOODBYES, Answering, Conversation
 from trafficgen.protocol.smtp.handover import QUIT, RSET, UNEXPECTED, Handover
 from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions, Source, Work
+from trafficgen.protocol.smtp.layout import DataSource, as_data
 from trafficgen.protocol.smtp.opening import REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.protocol.smtp.steps import STEPS
 from trafficgen.protocol.smtp.transaction import Transaction, rejection
 
 
@@ -88,6 +91,12 @@ class ClientSession:
         """Since when the reply that is due first is waited for."""
         return self.conversation.waiting_since_ns
 
+    @property
+    def limit_s(self) -> int:
+        """How long RFC 5321 section 4.5.3.2 has us wait for it."""
+        pending = self.conversation.pending
+        return STEPS[pending[0] if pending else Phase.IDLE].limit_s
+
     # -- the session opens ------------------------------------------------------------------------------
 
     def greet(self, work: Work, now_ns: int) -> None:
@@ -111,7 +120,13 @@ class ClientSession:
         """What the server offers is known: choose how to hand over, and begin."""
         self.extensions = extensions
         in_chunks = self.options.chunks and self.options.pipelining and extensions.chunking and extensions.pipelining
-        handover: Handover = (ByChunks if in_chunks else ByData)(self, self._cache)
+        if self.options.chunks and not in_chunks:  # what comes is laid out for chunks, and the server will have none
+            self.source = DataSource(self.source)
+            if self.transaction.message is not None:
+                self.transaction.message = as_data(self.transaction.message)
+        in_groups = self.options.pipelining and extensions.pipelining
+        way = ByChunks if in_chunks else ByData if in_groups else BySteps
+        handover: Handover = way(self, self._cache)
         self.answering = self._handover = handover
         self.feed = handover.feed
         handover.open(now_ns, out)

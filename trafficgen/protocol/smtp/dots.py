@@ -23,6 +23,12 @@ _LARGE: Final = 16_384
 _NEAR_END: Final = 2_048
 
 
+def stuff(canonical: bytes) -> bytes:
+    """`canonical` with a dot put before every line that begins with one; starts at a line's beginning."""
+    stuffed = canonical if find(canonical, _BEHIND_LF) < 0 else canonical.replace(b"\r\n.", b"\r\n..")
+    return b"." + stuffed if stuffed.startswith(b".") else stuffed
+
+
 def unstuff(stuffed: bytes) -> bytes:
     """`stuffed` without the dot that stands before every line that begins with one (RFC 5321 section 4.5.2)."""
     canonical = stuffed if find(stuffed, _BEHIND_LF) < 0 else stuffed.replace(b"\r\n.", b"\r\n")

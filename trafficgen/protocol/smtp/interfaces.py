@@ -18,7 +18,7 @@ Buffer = bytes | memoryview
 
 
 class WireMessage(Protocol):
-    """What a message must tell; head + body + tail are canonical, dot-stuffed, and end in the end of data."""
+    """What a message must tell; envelope and head + body + tail are laid out for the session (layout)."""
 
     @property
     def number(self) -> int: ...

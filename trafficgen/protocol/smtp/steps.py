@@ -1,4 +1,4 @@
-"""The client's steps, one table: what is sent, how long the answer may take, what may be answered, what may follow.
+"""The client's steps, one table: what is sent, how long the answer may take, what lets it go on.
 
     RFC 5321   4.3.2 replies, 4.5.3.2 time limits, 3.8 a 421 at any time    RFC 3207   STARTTLS
     RFC 2920   3.1   which commands end a group                             RFC 4954   AUTH
@@ -8,7 +8,7 @@ The legal paths, `>` what we send and `<` what we wait for:
 
     opening     < GREETING > EHLO < (> HELO <), in LMTP < GREETING > LHLO <                                   (opening)
     in groups   > MAIL RCPT… DATA < < < 354 > content, END_OF_DATA and at once the next MAIL RCPT… DATA       (by_data)
-    lock-step   > MAIL < > RCPT < … > DATA < 354 > content, END_OF_DATA <                                     (by_data)
+    lock-step   > MAIL < > RCPT < … > DATA < 354 > content, END_OF_DATA <                                    (by_steps)
     in chunks   > MAIL RCPT… BDAT n LAST, n octets > RSET and the next one … > EHLO < < < …                  (by_chunks)
     refused     > RSET and the next envelope; a 354 though every recipient was refused: > a lone END_OF_DATA
     at the end  > QUIT < 221
@@ -27,39 +27,33 @@ _MINUTE_S: Final = 60
 class Step(NamedTuple):
     """One step of a session.
 
-    `command` is what its first octets are, b"" when we send none. `limit_s` is how long RFC 5321 section 4.5.3.2 has a
-    client wait for the answer; `SessionPlan.reply_timeout_ns` stands in for all of them. `words` name it in reports.
-    `good`: codes that let the session go on. `follow`: the steps that may come next when they do.
+    `command`: its first octets, b"" when we send none. `limit_s`: how long RFC 5321 section 4.5.3.2 has a client wait
+    for the answer, in seconds; `SessionPlan.reply_timeout_ns` stands in for all of them unless it is 0. `words` name it
+    in reports. `good`: codes that let the session go on along the legal paths.
     """
 
     command: bytes
     limit_s: int
     words: str
     good: tuple[int, ...] = ()
-    follow: tuple[Phase, ...] = ()
 
-
-_ENVELOPE: Final = (Phase.MAIL, Phase.RSET, Phase.QUIT)
-"""What may come between two messages."""
 
 STEPS: Final = table_of(Phase, {
-    Phase.CONNECT: Step(b"", 5 * _MINUTE_S, "connect", (), (Phase.TLS, Phase.GREETING)),
-    Phase.TLS: Step(b"STARTTLS", 5 * _MINUTE_S, "TLS", (220,), (Phase.GREETING, Phase.EHLO, Phase.LHLO)),
-    Phase.GREETING: Step(b"", 5 * _MINUTE_S, "greeting", (220,), (Phase.EHLO, Phase.LHLO)),
-    Phase.EHLO: Step(b"EHLO", 5 * _MINUTE_S, "EHLO", (250,), (Phase.TLS, Phase.AUTH, *_ENVELOPE)),
-    Phase.HELO: Step(b"HELO", 5 * _MINUTE_S, "HELO", (250,), _ENVELOPE),
-    Phase.LHLO: Step(b"LHLO", 5 * _MINUTE_S, "LHLO", (250,), _ENVELOPE),
-    Phase.AUTH: Step(b"AUTH", 5 * _MINUTE_S, "AUTH", (235,), _ENVELOPE),
-    Phase.MAIL: Step(b"MAIL FROM:", 5 * _MINUTE_S, "MAIL", (250,), (Phase.RCPT,)),
-    Phase.RCPT: Step(b"RCPT TO:", 5 * _MINUTE_S, "RCPT", (250, 251), (Phase.RCPT, Phase.DATA, Phase.END_OF_DATA)),
-    Phase.DATA: Step(b"DATA", 2 * _MINUTE_S, "DATA", (354,), (Phase.END_OF_DATA,)),
-    # Of BDAT it is the answer to the last chunk. In LMTP one comes for each recipient that was accepted.
-    Phase.END_OF_DATA: Step(
-        b"", 10 * _MINUTE_S, "end of data", (250,), (Phase.END_OF_DATA, Phase.EHLO, Phase.LHLO, *_ENVELOPE)
-    ),
-    Phase.RSET: Step(b"RSET", 5 * _MINUTE_S, "RSET", (250,), (Phase.MAIL, Phase.QUIT)),
-    Phase.QUIT: Step(b"QUIT", 5 * _MINUTE_S, "QUIT", (221,), ()),
-    Phase.IDLE: Step(b"", 5 * _MINUTE_S, "idle", (), _ENVELOPE),
+    Phase.CONNECT: Step(b"", 5 * _MINUTE_S, "connect"),
+    Phase.TLS: Step(b"STARTTLS", 5 * _MINUTE_S, "TLS", (220,)),
+    Phase.GREETING: Step(b"", 5 * _MINUTE_S, "greeting", (220,)),  # 4.5.3.2.1
+    Phase.EHLO: Step(b"EHLO", 5 * _MINUTE_S, "EHLO", (250,)),
+    Phase.HELO: Step(b"HELO", 5 * _MINUTE_S, "HELO", (250,)),
+    Phase.LHLO: Step(b"LHLO", 5 * _MINUTE_S, "LHLO", (250,)),
+    Phase.AUTH: Step(b"AUTH", 5 * _MINUTE_S, "AUTH", (235,)),
+    Phase.MAIL: Step(b"MAIL FROM:", 5 * _MINUTE_S, "MAIL", (250,)),  # 4.5.3.2.2
+    Phase.RCPT: Step(b"RCPT TO:", 5 * _MINUTE_S, "RCPT", (250, 251)),  # 4.5.3.2.3
+    Phase.DATA: Step(b"DATA", 2 * _MINUTE_S, "DATA", (354,)),  # 4.5.3.2.4
+    # 4.5.3.2.6. Of BDAT it is the answer to the last chunk. In LMTP one comes for each recipient that was accepted.
+    Phase.END_OF_DATA: Step(b"", 10 * _MINUTE_S, "end of data", (250,)),
+    Phase.RSET: Step(b"RSET", 5 * _MINUTE_S, "RSET", (250,)),
+    Phase.QUIT: Step(b"QUIT", 5 * _MINUTE_S, "QUIT", (221,)),
+    Phase.IDLE: Step(b"", 5 * _MINUTE_S, "idle"),
 })  # fmt: skip
 
 TIMED: Final = (Phase.CONNECT, Phase.TLS, Phase.GREETING, Phase.EHLO, Phase.AUTH)
