@@ -31,6 +31,7 @@ from trafficgen.plan.workload import (
     LongTail,
     SizedBodies,
     Users,
+    WeightedAddress,
     WeightedDomain,
     Workload,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "TcpTarget",
     "UnixTarget",
     "Users",
+    "WeightedAddress",
     "WeightedDomain",
     "Workload",
     "draw_run_id",

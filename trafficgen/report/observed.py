@@ -21,6 +21,16 @@ _SHOWN: Final = (
     "host.running", "host.blocked", "host.listen_overflows",
     "server.cpu", "server.written", "server.faults", "server.processes",
 )  # fmt: skip
+SERVER_QUEUES: Final = ("queue.depth", "queue.incoming", "queue.active", "queue.deferred")
+SERVER_LOADS: Final = (
+    "host.cpu_busy",
+    "host.cpu_pressure",
+    "host.io_pressure",
+    "host.memory_pressure",
+    "host.cpu_steal",
+)
+"""What the page draws."""
+
 _DISK_PARTS: Final = ("flushes", "await", "busy", "in_flight")
 _SHARES: Final = (
     "_pressure",

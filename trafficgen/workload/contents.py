@@ -73,7 +73,7 @@ class _Headers:
 
     def _draw(self, grid: int) -> dict[str, NDArray[np.int64]]:
         subjects = streams.below(streams.raw(self._seed, "workload/subject", grid, GRID), self._subjects)
-        return {"subject": subjects} | self._alternatives.picks(grid)
+        return {"subject": subjects} | self._alternatives.picks(grid, self._envelopes.addressed(grid).users)
 
 
 class _BodyBlock(NamedTuple):

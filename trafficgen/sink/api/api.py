@@ -31,8 +31,8 @@ import numpy as np
 from trafficgen.errors import PlanError
 from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
 from trafficgen.host.machine_clock import boot_id
+from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
-from trafficgen.protocol.smtp.policy_hooks import SessionStage
 from trafficgen.sink.api import json_body
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy import faults
@@ -51,9 +51,9 @@ MAX_FAULTS: Final = 100
 MAX_FAULT_CHARACTERS: Final = 200
 _READER_S: Final = 20.0
 _TRIGGERS: Final = {
-    "Sender": (SessionStage.MAIL, 451),
-    "Recipient": (SessionStage.RCPT, 451),
-    "Authentication": (SessionStage.AUTH, 535),
+    "Sender": (Phase.MAIL, 451),
+    "Recipient": (Phase.RCPT, 451),
+    "Authentication": (Phase.AUTH, 535),
 }  # fmt: skip
 """Mailpit's names, our stages, Mailpit's codes when none is given."""
 
