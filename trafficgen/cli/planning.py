@@ -19,14 +19,17 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
     DEFAULT_DURATION_NS,
+    AddressRange,
     Arrivals,
     Auth,
     BodyFile,
+    ClientPlan,
     Corpus,
     LongTail,
     OpenLoop,
     Pipelining,
     Plan,
+    ProxyProtocol,
     Security,
     SessionPlan,
     SizedBodies,
@@ -85,7 +88,12 @@ class SendOptions:
     starttls: bool
     tls: bool
     insecure: bool
-    ehlo_name: str
+    ehlo_name: tuple[str, ...]
+    source_ip: tuple[str, ...]
+    proxy_protocol: str | None
+    proxy_from: tuple[str, ...]
+    xclient_from: tuple[str, ...]
+    xforward_from: tuple[str, ...]
     auth_user: str | None
     auth_password_file: str | None
     connect_timeout: str
@@ -335,11 +343,28 @@ def _session(options: SendOptions) -> SessionPlan:
         security=security,
         verify_certificate=not options.insecure,
         auth=auth,
-        ehlo_name=options.ehlo_name,
+        ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "[127.0.0.1]",
+        client=_client(options),
         connect_timeout_ns=parsing.parse_with(
             units.parse_duration, options.connect_timeout, "connect_timeout_ns", "--connect-timeout"
         ),
         reply_timeout_ns=parsing.parse_with(units.parse_duration, options.timeout, "reply_timeout_ns", "--timeout"),
+    )
+
+
+def _client(options: SendOptions) -> ClientPlan:
+    names = [parsing.parse_ehlo_name(text) for text in options.ehlo_name]
+
+    def ranges(texts: tuple[str, ...], flag: str) -> tuple[AddressRange, ...]:
+        return tuple(parsing.parse_range(text, flag) for text in texts)
+
+    return ClientPlan(
+        sources=ranges(options.source_ip, "--source-ip"),
+        ehlo_names=tuple(names) if len(names) > 1 else (),
+        proxy=ProxyProtocol(options.proxy_protocol or "none"),
+        proxy_from=ranges(options.proxy_from, "--proxy-from"),
+        xclient_from=ranges(options.xclient_from, "--xclient-from"),
+        xforward_from=ranges(options.xforward_from, "--xforward-from"),
     )
 
 
