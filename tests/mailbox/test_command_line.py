@@ -30,7 +30,8 @@ def profile(tmp_path: Path) -> Path:
 def test_imaptests_words_make_the_plan(profile: Path):
     words = (
         "pass=testpass", "host=10.0.0.9", "port=1110", "mbox=testmbox", f"profile={profile}", "clients=100",
-        "secs=20,5", "no_pipelining", "ssl=any-cert", "stalled_disconnect_timeout=7", "error_quit", "seed=9", "mech=plain",
+        "secs=20,5", "no_pipelining", "ssl=any-cert", "stalled_disconnect_timeout=7", "error_quit", "seed=9",
+        "mech=plain",
     )  # fmt: skip
     said, _ = read_words(words)
     plan, notes = make_plan(said, NOT_GIVEN)
