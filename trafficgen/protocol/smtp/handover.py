@@ -30,6 +30,7 @@ from trafficgen.protocol.smtp.steps import RECIPIENT_OK, STEPS
 from trafficgen.protocol.smtp.transaction import Transaction, rejection
 
 # By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_ACCEPTED: Final = Outcome.ACCEPTED
 _END_OF_DATA: Final = Phase.END_OF_DATA
 _MAIL: Final = Phase.MAIL
 _QUIT: Final = Phase.QUIT
@@ -145,7 +146,7 @@ class Handover(ABC):
             self._end_refused(now_ns, out, reset=False)
             return
         if reply.code == 250 and at.recipients:
-            outcome = Outcome.ACCEPTED
+            outcome = _ACCEPTED
             at.taken += self._each
         elif reply.code >= 400:
             self.refuse(_END_OF_DATA, reply, now_ns)
@@ -157,7 +158,7 @@ class Handover(ABC):
             return
         if self._each and self._more_ends_due:
             return
-        self.finish(Outcome.ACCEPTED if at.taken else outcome, now_ns)
+        self.finish(_ACCEPTED if at.taken else outcome, now_ns)
         self._session.go_on(now_ns, out, reset=False)
 
     @property
