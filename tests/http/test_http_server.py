@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trafficgen.errors import SetupError
 from trafficgen.host import http_server
-from trafficgen.host.http_server import RefusedRequest, HttpResponse, HttpServer, Request, bind
+from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.plan import TcpTarget
 
 ANY = TcpTarget("127.0.0.1", 0)

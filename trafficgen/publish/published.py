@@ -11,7 +11,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
-from trafficgen.host.http_server import RefusedRequest, HttpResponse, HttpServer, Request, bind
+from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.plan import TcpTarget
 
 _HOST: Final = "127.0.0.1"

@@ -29,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 
 from trafficgen.errors import PlanError
-from trafficgen.host.http_server import RefusedRequest, HttpResponse, HttpServer, Request, bind
+from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
