@@ -15,6 +15,7 @@ import pytest
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import SetupError
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import ServerSamples
 from trafficgen.measure.parts import FailureCount, LedgerCounts, MessageCounts, ReplyCount, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
@@ -272,3 +273,20 @@ def test_prometheus_scrapes_a_run(results: Results) -> None:
     assert 'traffic_gen_messages_total{outcome="accepted"} 992.0' in lines
     assert 'traffic_gen_replies_total{code="550",phase="rcpt"} 1.0' in lines
     assert 'traffic_gen_latency_seconds{quantile="0.99",stretch="response"} 0.01' in lines
+
+
+def test_what_an_observer_saw_is_drawn_under_the_same_axis(drawn: Results, tmp_path: Path) -> None:
+    seen = ServerSamples(
+        source="local",
+        host="mx",
+        clock="same",
+        every_s=1.0,
+        cost_share=0.001,
+        at_s=(0.0, 1.0, 2.0, 3.0),
+        series={"queue.depth": (0.0, 5.0, None, 9.0), "host.cpu_busy": (0.2, 0.9, 0.8, 0.1)},
+    )
+    dom, console = looked_at(to_html([replace(drawn, server=seen)]), tmp_path)
+    assert console == ""
+    assert 'data-charts="6"' in dom
+    assert "Server: queue" in dom
+    assert "Server: load" in dom

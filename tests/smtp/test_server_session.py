@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.smtp.conversation import letter
-from trafficgen.protocol.smtp.policy_hooks import Decision, SessionStage
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.policy_hooks import Decision
 from trafficgen.protocol.smtp.server import MAX_COMMAND_OCTETS, MAX_ERRORS, MAX_RECIPIENTS, ServerSession
 
 
@@ -208,16 +209,16 @@ class Scripted:
 
     def __init__(self, answers: list[Decision | None]) -> None:
         self.answers = answers
-        self.objected: list[tuple[SessionStage, bytes, bytes]] = []
-        self.passed: list[SessionStage] = []
+        self.objected: list[tuple[Phase, bytes, bytes]] = []
+        self.passed: list[Phase] = []
 
-    def decide(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Decision | None:
+    def decide(self, stage: Phase, argument: bytes, sender: bytes, octets: int) -> Decision | None:
         if self._passes(stage):
             return None
         self.objected.append((stage, argument, sender))
         return self.answers.pop()
 
-    def _passes(self, stage: SessionStage) -> bool:
+    def _passes(self, stage: Phase) -> bool:
         """Whether the next answer is none; then it is given, and nobody has to ask."""
         passes = not self.answers or self.answers[-1] is None
         if passes:
@@ -226,21 +227,21 @@ class Scripted:
         return passes
 
     def accept_mail(self) -> bool:
-        return self._passes(SessionStage.MAIL)
+        return self._passes(Phase.MAIL)
 
     def accept_rcpt(self, recipient: bytes) -> bool:
-        return self._passes(SessionStage.RCPT)
+        return self._passes(Phase.RCPT)
 
     def accept_data(self) -> bool:
-        return self._passes(SessionStage.DATA)
+        return self._passes(Phase.DATA)
 
     def accept_envelope(self, sender: bytes, recipient: bytes) -> bool:
         if any(answer is not None for answer in self.answers[-3:]):
             return False
-        return all(self._passes(stage) for stage in (SessionStage.MAIL, SessionStage.RCPT, SessionStage.DATA))
+        return all(self._passes(stage) for stage in (Phase.MAIL, Phase.RCPT, Phase.DATA))
 
     def decide_message(self, sender: bytes, recipients: list[bytes], octets: int) -> Decision | None:
-        return None if self._passes(SessionStage.DOT) else self.answers.pop()
+        return None if self._passes(Phase.END_OF_DATA) else self.answers.pop()
 
     def client(self, address: bytes) -> None:
         raise AssertionError(address)

@@ -16,6 +16,7 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
 from trafficgen.units import format_duration
 from trafficgen.workload import BuiltMessage, Messages
+from trafficgen.workload.address_book import given
 from trafficgen.workload.bodies import is_whole_message
 from trafficgen.workload.contents import is_preset
 
@@ -45,7 +46,9 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     yield "load", _load(plan)
     yield "ends", _ends(resolved)
     yield "recipients", _recipients(plan)
-    yield "senders", f"{plan.workload.senders:,} addresses on the recipient domains"
+    named = plan.workload.from_addresses
+    senders = ", ".join(one.address for one in named[:3]) + (", …" if len(named) > 3 else "")
+    yield "senders", senders or f"{plan.workload.senders:,} addresses on the recipient domains"
     yield "content", _content(resolved)
     for header in plan.workload.headers:
         total = sum(weight for _, weight in header.values)
@@ -107,6 +110,8 @@ def _recipients(plan: Plan) -> str:
     total = sum(weight for _, weight in counts)
     mean = sum(count * weight for count, weight in counts) / total
     each = f"{counts[0][0]} per message" if len(counts) == 1 else f"{mean:.2f} per message on average"
+    if plan.workload.recipients or plan.workload.recipients_file:
+        return f"{each}; of {len(given(plan.workload)):,} addresses"
     popularity = "all alike" if users.zipf is None else f"popular by Zipf's law, exponent {users.zipf:g}"
     tagged = ", a new +tag every time" if users.tagged else ""
     return f"{each}; {users.count:,} users a domain, {popularity}{tagged}"

@@ -175,6 +175,14 @@ def _add_recipients() -> None:
     add("--recipients", metavar="N|LIST|PRESET", type=Names(_recipient_presets), default="1", help="""
         Recipients per message: a number, weighted numbers such as 1:85,2:10,20:5, or the preset spec2001 or rcpt-cam.
         [default: 1]""")
+    add("--to", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
+        Write to this address in place of users and domains; repeat for more. It is used as it is, and needs
+        --allow-real-domains unless its domain is reserved for tests, such as lab.test.""")
+    add("--recipients-from", metavar="FILE", type=FILE, help="""
+        Write to the addresses in a CSV file with a header row: a column address, perhaps one called weight; any other
+        can stand in --header and --subject as {column}.""")
+    add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
+        Write from this address, used as it is, in place of --senders; repeat for more.""")
     add("--senders", metavar="N", type=int, default=1000, help="""
         Different sender addresses, spread over the recipient domains. [default: 1000]""")
 
@@ -193,6 +201,8 @@ def _add_content() -> None:
         is mapped, not loaded. Also packed (gzip, bzip2, xz, zstd), a Maildir, a folder of .eml files, or - for a
         pipe.""")
     add("--shuffle", is_flag=True, help="Send the messages of --mbox in random order, another one each time round.")
+    add("--subject", multiple=True, metavar="TEXT[:WEIGHT]", type=TextPerLine(), help="""
+        The subject; repeat for several, of which each message gets one by weight.""")
     add("--header", multiple=True, type=TextPerLine(), metavar="'NAME: VALUE'", help="""
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by
         weight. Replaces a generated header of the same name.""")

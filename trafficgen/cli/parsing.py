@@ -6,14 +6,14 @@ Refuses   anything else with a `PlanError` that names the flag and shows what wa
 Not here  how options go together (planning); sizes (`mboxgen.recipe.sizes`), durations and rates (`units`)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from mboxgen.limited import read_limited
 from trafficgen import units
 from trafficgen.errors import PlanError
-from trafficgen.plan import Header, LongTail, Stage, Users, WeightedDomain
+from trafficgen.plan import Header, LongTail, Stage, Users, WeightedAddress, WeightedDomain
 
 T = TypeVar("T")
 
@@ -106,6 +106,23 @@ def parse_header(text: str) -> Header:
     if value.startswith("{") and value.endswith("}") and "|" in value:
         return Header(name.strip(" \t"), tuple(_alternative(part.strip()) for part in value[1:-1].split("|")))
     return Header(name.strip(" \t"), ((value, 1.0),))
+
+
+def parse_subjects(texts: Sequence[str]) -> tuple[Header, ...]:
+    """ "TEXT[:WEIGHT]" each; one header with all of them, none without any."""
+    values = tuple(_alternative(_as_utf8(text).strip()) for text in texts)
+    return (Header("Subject", values),) if values else ()
+
+
+def parse_address(text: str, flag: str) -> WeightedAddress:
+    """ "ADDRESS[:WEIGHT]"."""
+    address, colon, weight = text.strip().rpartition(":")
+    if not colon:
+        address, weight = weight, "1"
+    try:
+        return WeightedAddress(address, _number(weight, text, flag, "ADDRESS[:WEIGHT]"))
+    except PlanError as error:
+        raise _wrong(error.text, "recipients", flag) from error
 
 
 def parse_stage(text: str) -> Stage:

@@ -68,11 +68,15 @@ class SendOptions:
     domain_suffix: str
     users: str
     recipients: str
+    to: tuple[str, ...]
+    recipients_from: str | None
+    from_address: tuple[str, ...]
     senders: int
     body_size: tuple[str, ...]
     body_file: str | None
     mbox: str | None
     shuffle: bool
+    subject: tuple[str, ...]
     header: tuple[str, ...]
     pipelining: str
     chunking: int
@@ -233,6 +237,7 @@ def _load(options: SendOptions) -> OpenLoop | None:
 
 def _workload(options: SendOptions, notices: list[str]) -> Workload:
     domains, long_tail = _domains(options, notices)
+    _refuse_two_kinds_of_recipients(options)
     return Workload(
         domains=domains,
         long_tail=long_tail,
@@ -240,9 +245,24 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         users=parsing.parse_users(options.users),
         recipients_per_message=parsing.parse_recipients(options.recipients),
         senders=options.senders,
-        headers=tuple(parsing.parse_header(text) for text in options.header),
+        headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
+        recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
+        recipients_file=_path(options.recipients_from, "--recipients-from") if options.recipients_from else None,
+        from_addresses=tuple(parsing.parse_address(text, "--from") for text in options.from_address),
     )
+
+
+def _refuse_two_kinds_of_recipients(options: SendOptions) -> None:
+    """Addresses take the place of domains and users."""
+    if not (options.to or options.recipients_from):
+        return
+    others = (("--domain", options.domain), ("--domains-from", options.domains_from),
+              ("--domain-preset", options.domain_preset), ("--long-tail", options.long_tail))  # fmt: skip
+    for flag, value in others:
+        if value:
+            given = "--to" if options.to else "--recipients-from"
+            raise _wrong(f"expected addresses or domains, got {given} and {flag}", "recipients", flag)
 
 
 def _domains(options: SendOptions, notices: list[str]) -> tuple[tuple[WeightedDomain, ...], LongTail | None]:

@@ -8,7 +8,8 @@ Not here  which addresses are public (guard), connecting (opening)
 
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
-from trafficgen.plan import Plan
+from trafficgen.plan import Plan, is_reserved
+from trafficgen.workload.address_book import given
 
 __all__ = ["Route", "check", "is_local", "resolve"]
 
@@ -17,7 +18,21 @@ def check(plan: Plan, route: Route) -> None:
     """Refuse to send where mail could reach strangers. Raises PlanError that says what to type."""
     if not plan.allow_public_target:
         refuse_public(route)
-    if (real := plan.workload.real_domains) and not plan.allow_real_domains:
+    if plan.allow_real_domains:
+        return
+    workload = plan.workload
+    real = workload.real_domains
+    if workload.recipients_file is not None and not real:
+        real = tuple(one.domain for one in given(workload) if not is_reserved(one.domain))
+    if real and (workload.recipients or workload.recipients_file or workload.from_addresses):
+        raise PlanError(
+            f'mail for or from "{real[0]}" may reach real people: addresses are used as they are given; use a name '
+            "that is reserved for tests, such as lab.test, or add --allow-real-domains (allow_real_domains=True) when "
+            "you are sure that mail cannot leave",
+            field="recipients",
+            flag="--to",
+        )
+    if real:
         raise PlanError(
             f'mail for "{real[0]}" may be relayed to real people by the server under test; '
             "leave --domain-suffix away, or add --allow-real-domains (allow_real_domains=True) when you are "

@@ -16,7 +16,7 @@ from trafficgen.guard import Route
 from trafficgen.plan import Plan, Security
 from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
-from trafficgen.workload.shares import domain_names, domain_shares
+from trafficgen.workload.address_book import address_book
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,11 @@ class ResolvedPlan:
             client_context(plan.session)
         body = workload.read_body(plan)
         workload.check(plan, body)
+        addresses = address_book(plan)
         return cls(
             plan=plan,
-            domains=domain_names(plan.workload),
-            shares=tuple(domain_shares(plan.workload).tolist()),
+            domains=addresses.domains,
+            shares=tuple(addresses.shares.tolist()),
             schedule=schedule,
             planned=schedule.planned if schedule else plan.max_messages,
             sending_ns=schedule.duration_ns if schedule else plan.duration_ns,

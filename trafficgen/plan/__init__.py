@@ -32,6 +32,7 @@ from trafficgen.plan.workload import (
     LongTail,
     SizedBodies,
     Users,
+    WeightedAddress,
     WeightedDomain,
     Workload,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "TlsVersion",
     "UnixTarget",
     "Users",
+    "WeightedAddress",
     "WeightedDomain",
     "Workload",
     "draw_run_id",

@@ -14,6 +14,7 @@ DEFAULT_SUFFIX: Final = "traffic-gen.test"
 DEFAULT_DOMAINS: Final = ("aol.com", "gmail.com", "hotmail.com", "yahoo.com")
 """As KumoMTA's traffic-gen without --domain: equal weights."""
 
+_DOT_STRING: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 
 
@@ -29,6 +30,31 @@ class WeightedDomain:
         if not is_domain(self.name):
             raise wrong("domains", f'expected a domain name, got "{shown(self.name)}"', "--domain")
         check_weight(self.weight, f'the weight of "{self.name}"', "--domain")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedAddress:
+    """A mailbox (RFC 5321 4.1.2, a dot-string before the @) and its share relative to all other weights."""
+
+    address: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not (len(self.local_part) <= 64 and _DOT_STRING.fullmatch(self.local_part) and is_domain(self.domain)):
+            text = f'expected an address such as ann@lab.test, got "{shown(self.address)}"'
+            raise wrong("recipients", text, "--to")
+        check_weight(self.weight, f'the weight of "{self.address}"', "--to")
+
+    @property
+    def local_part(self) -> str:
+        """Before the @."""
+        return self.address.rpartition("@")[0]
+
+    @property
+    def domain(self) -> str:
+        """Behind it."""
+        return self.address.rpartition("@")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +150,8 @@ class Workload:
 
     `recipients_per_message`: (count, weight) pairs. `senders` addresses are drawn once, on the same weighted
     domains as the recipients, as KumoMTA's traffic-gen does.
+    `recipients` and those in `recipients_file` (CSV) take the place of domains and users, `from_addresses` that of
+    senders; both are used as they are, without the suffix.
     """
 
     domains: tuple[WeightedDomain, ...] = tuple(WeightedDomain(name) for name in DEFAULT_DOMAINS)
@@ -134,6 +162,9 @@ class Workload:
     senders: int = 1_000
     headers: tuple[Header, ...] = ()
     content: SizedBodies | BodyFile | Corpus = SizedBodies()
+    recipients: tuple[WeightedAddress, ...] = ()
+    recipients_file: Path | None = None
+    from_addresses: tuple[WeightedAddress, ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -160,12 +191,20 @@ class Workload:
         check_count(self.senders, "senders", "the number of senders", "--senders", most=100_000)
 
     def with_suffix(self, domain: str) -> str:
-        """`domain` as it goes on the wire."""
+        """`domain` as it goes on the wire; that of an address that was given is used as it is."""
+        if self.recipients or self.recipients_file:
+            return domain
         return f"{domain}.{self.domain_suffix}" if self.domain_suffix else domain
 
     @property
     def real_domains(self) -> tuple[str, ...]:
-        """Recipient domains that may belong to real people: no reserved name, and no suffix that keeps them apart."""
+        """Domains that may belong to real people: no reserved name, and no suffix that keeps them apart. Those of
+        `recipients_file` are not known here."""
+        given = self.from_addresses + self.recipients
+        if found := tuple(one.domain for one in given if not is_reserved(one.domain)):
+            return found
+        if self.recipients or self.recipients_file:
+            return ()
         if self.domain_suffix and may_be_a_registry(self.domain_suffix):
             return tuple(self.with_suffix(domain.name) for domain in self.domains) or (f".{self.domain_suffix}",)
         if self.domain_suffix:

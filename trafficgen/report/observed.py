@@ -9,7 +9,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
-from trafficgen.measure.bottleneck import Drain, Finding, Shortage, drain, find
+from trafficgen.measure.bottleneck import Drain, Shortage, Shortfall, drain, find
 from trafficgen.measure.observed import ServerSamples, silent_until
 from trafficgen.measure.results import Results
 from trafficgen.report.sections import Row, Section
@@ -21,6 +21,16 @@ _SHOWN: Final = (
     "host.running", "host.blocked", "host.listen_overflows",
     "server.cpu", "server.written", "server.faults", "server.processes",
 )  # fmt: skip
+SERVER_QUEUES: Final = ("queue.depth", "queue.incoming", "queue.active", "queue.deferred")
+SERVER_LOADS: Final = (
+    "host.cpu_busy",
+    "host.cpu_pressure",
+    "host.io_pressure",
+    "host.memory_pressure",
+    "host.cpu_steal",
+)
+"""What the page draws."""
+
 _DISK_PARTS: Final = ("flushes", "await", "busy", "in_flight")
 _SHARES: Final = (
     "_pressure",
@@ -64,7 +74,7 @@ def server_section(results: Results) -> Section:
     return Section("server", "lrr", tuple(rows), ("mean", "highest"), tuple(notes))
 
 
-def sentence(finding: Finding) -> str:
+def sentence(finding: Shortfall) -> str:
     """What the server was short of, and the numbers that say so."""
     words = _WORDS[finding.shortage]
     numbers = ", ".join(f"{name} {in_words(name, value)}" for name, value in finding.numbers.items())

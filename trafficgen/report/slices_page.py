@@ -100,19 +100,22 @@ def _ratio_chart(ended: SlicesEnded, design: SliceDesign, metric: Metric) -> str
     assert ended.judgement is not None
     history = interval_history(design, ended, metric.name)
     (margin,) = [one.margin_ratio for one in ended.judgement.comparisons if one.metric == metric]
-    if not history:
-        return "<p class=hint>too few blocks</p>"
-    first = history[0][0]
-    frame = Frame(history[-1][0] - first, [1.0, margin, *(end for _, _, *ends in history for end in ends)])
-    xs = [frame.x(many - first) for many, *_ in history]
-    upper = [f"{x:.1f},{frame.y(high):.1f}" for x, (_, _, _, high) in zip(xs, history, strict=True)]
-    lower = [f"{x:.1f},{frame.y(low):.1f}" for x, (_, _, low, _) in zip(xs, history, strict=True)]
-    middle = [f"{x:.1f},{frame.y(ratio):.1f}" for x, (_, ratio, _, _) in zip(xs, history, strict=True)]
+    ends = [end for _, _, *both in history.intervals for end in both]
+    frame = Frame(len(history.ratios) - 1, [1.0, margin, *history.ratios, *ends])
+    xs = [frame.x(many - 1) for many, *_ in history.intervals]
+    upper = [f"{x:.1f},{frame.y(high):.1f}" for x, (*_, high) in zip(xs, history.intervals, strict=True)]
+    lower = [f"{x:.1f},{frame.y(low):.1f}" for x, (_, _, low, _) in zip(xs, history.intervals, strict=True)]
+    middle = [f"{x:.1f},{frame.y(ratio):.1f}" for x, (_, ratio, _, _) in zip(xs, history.intervals, strict=True)]
+    outline = " ".join([*upper, *reversed(lower)])  # of one look alone it is a line
+    blocks = "".join(
+        f'<circle class="b" cx="{frame.x(at):.1f}" cy="{frame.y(ratio):.1f}" r="3"><title>block {at + 1}: {ratio:.3f}×'
+        "</title></circle>"
+        for at, ratio in enumerate(history.ratios)
+    )
     marks = (
-        f'<polygon class="band" points="{" ".join([*upper, *reversed(lower)])}"/>'
-        f'<polyline class="ratio" points="{" ".join(middle)}"/>'
+        f'<polygon class="band" points="{outline}"/><polyline class="ratio" points="{" ".join(middle)}"/>{blocks}'
         + line(frame, 1.0, "one", "1.000×")
         + line(frame, margin, "margin", f"{margin:.3f}×")
     )
     worse = "below" if metric.better is Better.HIGHER else "above"
-    return svg(marks, f"block {first} to {history[-1][0]}; {worse} the dashed line, B is worse by the margin")
+    return svg(marks, f"{len(history.ratios)} blocks; {worse} the dashed line, B is worse by the margin")

@@ -23,7 +23,8 @@ _STYLE: Final = """
 svg { background: var(--panel); border-radius: 4px; height: auto; width: 100%; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .a { fill: var(--line-1); } .b { fill: var(--line-2); } .out { fill: none; stroke: var(--soft); }
-.band { fill: var(--line-2); opacity: .2; } .ratio { fill: none; stroke: var(--line-2); stroke-width: 2; }
+.band { fill: var(--line-2); opacity: .25; stroke: var(--line-2); stroke-width: 2; }
+.ratio { fill: none; stroke: var(--line-2); stroke-width: 2; }
 .level { stroke: var(--ink); stroke-width: 2; } .one { stroke: var(--soft); }
 .margin { stroke: var(--bad); stroke-dasharray: 6 4; }
 .verdict { font-size: 1.1rem; }

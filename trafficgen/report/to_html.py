@@ -22,6 +22,7 @@ from trafficgen.measure.timeline import Interval
 from trafficgen.plan import Stage
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
+from trafficgen.report.observed import SERVER_LOADS, SERVER_QUEUES
 from trafficgen.report.sections import ENDED, Tone, content_in_words, load_in_words, sends_mail, target_in_words
 from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
@@ -91,6 +92,7 @@ def _run(run: Results, most: int) -> dict[str, Any]:
         "caveats": [f"{caveat.text}; {caveat.advice}" for caveat in run.caveats],
         "facts": _facts(run),
         "timeline": _timeline(run),
+        "server": _server(run),
         "latency": f"{stretches[main]} time",
         "spectrum": [xs, _spectrum(run.histograms.get(main), xs)],
         "phases": {
@@ -141,6 +143,19 @@ def _spectrum(histogram: Histogram | None, xs: Sequence[float]) -> list[int | No
     found = histogram.quantiles_ns([1 - 1 / x for x in supported])
     # A logarithmic axis has no zero.
     return [max(ns or 1, 1) for ns in found] + [None] * (len(xs) - len(supported))
+
+
+def _server(run: Results) -> dict[str, Any] | None:
+    """What an observer saw, for the charts that have the run's own time axis."""
+    if run.server is None:
+        return None
+    series = run.server.series
+    shown = {
+        key: [name for name in names if name in series]
+        for key, names in (("queue", SERVER_QUEUES), ("load", SERVER_LOADS))
+    }
+    drawn = {key: {"names": names, "series": [series[name] for name in names]} for key, names in shown.items()}
+    return {"at_s": run.server.at_s, **drawn}
 
 
 def _timeline(run: Results) -> dict[str, list[Any] | None]:

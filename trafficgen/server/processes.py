@@ -12,17 +12,8 @@ Cost      a file a process of the machine by tree, three files by cgroup
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from trafficgen.server import proc
-
-
-class ProcessSampler(Protocol):
-    """Looks again and again."""
-
-    missing: set[str]
-
-    def sample(self, now_s: float) -> dict[str, float]: ...
 
 
 class CgroupSampler:

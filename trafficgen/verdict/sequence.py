@@ -185,15 +185,24 @@ def autocorrelation(values: Sequence[float]) -> float:
     return sum((a - middle) * (b - middle) for a, b in pairwise(values)) / spread if spread else 0.0
 
 
-def interval_history(design: SliceDesign, ended: SlicesEnded, name: str) -> list[tuple[int, float, float, float]]:
-    """Blocks, ratio, low and high of a metric after each of its blocks from the first look's on."""
+@dataclass(frozen=True, slots=True)
+class IntervalHistory:
+    """How an interval closed in: each block's ratio, and from the first look's number of blocks on how many there were,
+    the ratio and the ends of the interval."""
+
+    ratios: tuple[float, ...]
+    intervals: tuple[tuple[int, float, float, float], ...]
+
+
+def interval_history(design: SliceDesign, ended: SlicesEnded, name: str) -> IntervalHistory:
+    """Of one metric, block by block."""
     groups = units([metric.name for metric in design.metrics], ended.counted)
     whole = _pairs(Metric(name, Better.LOWER, NOT_GATED), groups)
     made = []
     for many in range(LEAST, len(groups) + 1):
         one = compare(Values(whole.metric, whole.a[:many], whole.b[:many]), design.alpha)
         made.append((many, one.ratio, *one.interval))
-    return made
+    return IntervalHistory(tuple(b / a for a, b in zip(whole.a, whole.b, strict=True)), tuple(made))
 
 
 def harmed(ended: SlicesEnded, side: Side | None, reason: str) -> SlicesEnded:

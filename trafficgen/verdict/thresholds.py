@@ -67,7 +67,11 @@ def check_threshold(threshold: Threshold, plan: Plan) -> None:
         raise ValueError(f'"{threshold.expression}": a run that sends mail measures messages, no other commands')
     if quantity.domain is None:
         return
-    names = tuple(plan.workload.with_suffix(domain.name) for domain in plan.workload.domains)
+    workload = plan.workload
+    if workload.recipients_file is not None:
+        return  # what it holds shows in the results
+    names = tuple(dict.fromkeys(one.domain for one in workload.recipients))
+    names = names or tuple(workload.with_suffix(domain.name) for domain in workload.domains)
     found = matching_domain(quantity.domain, names)
     if found is None:
         raise ValueError(f'no mail goes to the domain of "{threshold.expression}"; it is none of those named')

@@ -1,6 +1,6 @@
 """Who writes to whom.
 
-Takes     the plan's domains, users, recipients per message and senders; a grid block
+Takes     the plan's addresses (address_book), recipients per message and senders; a grid block
 Gives     envelopes as the protocol's layout has them, and the same addresses for the To header
 Refuses   more recipients per message than there are addresses
 Not here  the header block (headers), the shares themselves (shares)
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from operator import add
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from mboxgen import streams
 from mboxgen.columns import once_each
 from trafficgen.errors import PlanError
-from trafficgen.plan import Plan
-from trafficgen.protocol.smtp.layout import Layout as MailLayout
+from trafficgen.plan import Plan, WeightedAddress
+from trafficgen.protocol.smtp.layout import WireLayout as MailLayout
 from trafficgen.workload import people, shares
-from trafficgen.workload.columns import Columns, ColumnTable, Digits, Layout, Piece, Rows, decimal, strings
-from trafficgen.workload.grid import GRID, NUMBER, digits
-
-LOCAL_PART: Final = b"user-"
+from trafficgen.workload.address_book import Drawn, address_book, user_columns, with_tags
+from trafficgen.workload.columns import Columns, ColumnTable, Layout, Piece, Rows, strings
+from trafficgen.workload.grid import GRID, digits
 
 
 class Sender(NamedTuple):
@@ -45,6 +44,8 @@ class Addressed(NamedTuple):
     columns: Columns
     """For layouts with `to_pieces`: picks sender and last_domain, digits number and user. Where messages may have
     several recipients, texts rcpt and to: what stands between the first `user-` and the last domain."""
+    users: NDArray[np.int64]
+    """The first recipient's number among its domain's users; where recipients were given, its place in their list."""
     envelopes: Rows
     """MAIL and RCPT lines; DATA behind them where the layout has it."""
 
@@ -72,19 +73,16 @@ class Envelopes:
 
     def __init__(self, plan: Plan, layout: MailLayout) -> None:
         workload = plan.workload
-        self._seed, self._users = plan.seed, workload.users
-        self.domains = shares.domain_names(workload)
-        self.shares = shares.domain_shares(workload)
-        self._domain_thresholds = shares.thresholds(self.shares)
-        self._user_thresholds = shares.user_thresholds(workload.users)
+        self._seed, self._book = plan.seed, address_book(plan)
+        self.domains, self.shares = self._book.domains, self._book.shares
         self._counts = np.array([count for count, _ in workload.recipients_per_message], dtype=np.int64)
         self._count_thresholds = streams.cumulative([weight for _, weight in workload.recipients_per_message])
         self._check_enough_addresses()
-        self._several = max(count for count, _ in workload.recipients_per_message) > 1
-        self._user = Digits("user", max(6, len(str(workload.users.count - 1))))
-        self._on_wire = tuple(workload.with_suffix(name) for name in self.domains)
-        self._at = [b"@" + name.encode("ascii") for name in self._on_wire]
-        self.senders = self._make_senders(workload.senders)
+        self.several = max(count for count, _ in workload.recipients_per_message) > 1
+        self._at = [b"@" + name.encode("ascii") for name in self._book.on_wire]
+        given = workload.from_addresses
+        self.senders = tuple(map(_given_sender, given)) if given else self._make_senders(workload.senders)
+        self._sender_thresholds = shares.thresholds(np.array([one.weight for one in given])) if given else None
         self._wire = layout
         self._layout = self._envelope_layout()
         self.addressed = lru_cache(maxsize=2)(self._address)
@@ -98,7 +96,7 @@ class Envelopes:
 
     def domain_of(self, grid: int) -> NDArray[np.int64]:
         """Index of the first recipient's domain, for every message of a grid block."""
-        return streams.choose(streams.raw(self._seed, "workload/domain", grid, GRID), self._domain_thresholds)
+        return self._book.domain_of(grid, GRID)
 
     def recipients_of(self, grid: int) -> NDArray[np.int64]:
         """How many recipients, for every message of a grid block."""
@@ -114,15 +112,14 @@ class Envelopes:
 
     def _address_pieces(self, ready: str) -> list[Piece]:
         """The only address, or the first one to the last one, of which the column `ready` has most."""
-        tag: list[Piece] = [b"+", NUMBER] if self._users.tagged else []
-        user: list[Piece] = [ready] if self._several else [self._user, *tag]
-        return [LOCAL_PART, *user, ColumnTable("last_domain", self._at)]
+        user: list[Piece] = [ready] if self.several else self._book.pieces()
+        return [self._book.local_part, *user, ColumnTable("last_domain", self._at)]
 
     def _make_senders(self, count: int) -> tuple[Sender, ...]:
         raw = streams.raw(self._seed, "workload/sender-domain", 0, count)
-        domains = streams.choose(raw, self._domain_thresholds).tolist()
+        domains = streams.choose(raw, shares.thresholds(self.shares)).tolist()
         names = people.names(self._seed)
-        return tuple(self._make_sender(number, names, self._on_wire[d]) for number, d in enumerate(domains))
+        return tuple(self._make_sender(number, names, self._book.on_wire[d]) for number, d in enumerate(domains))
 
     @staticmethod
     def _make_sender(number: int, names: tuple[tuple[str, str], ...], domain: str) -> Sender:
@@ -145,9 +142,9 @@ class Envelopes:
         return domains, begins
 
     def _draw(self, grid: int) -> _DrawnRecipients:
-        domains, recipients = self.domain_of(grid), self.recipients_of(grid)
-        users = self._users_of(streams.raw(self._seed, "workload/user", grid, GRID))
-        more = self._draw_more(grid, domains, users, recipients) if self._several else None
+        recipients = self.recipients_of(grid)
+        domains, users = self._book.draw(("workload/domain", "workload/user"), grid, GRID)
+        more = self._draw_more(grid, domains, users, recipients) if self.several else None
         return _DrawnRecipients(domains, recipients, users, more)
 
     def _address(self, grid: int) -> Addressed:
@@ -157,13 +154,14 @@ class Envelopes:
         if more is not None:
             between = {"rcpt": self._wire.recipient, "to": b">,\r\n <"}
             texts, last_domain = self._join(more, domains, users, grid, between)
-        senders = streams.below(streams.raw(self._seed, "workload/sender", grid, GRID), len(self.senders))
-        columns = Columns(
-            {"sender": senders, "last_domain": last_domain},
-            {"number": digits(grid), "user": decimal(users, self._user.width)},
-            texts,
-        )
-        return Addressed(domains, recipients, columns, self._layout.rows(columns))
+        raw = streams.raw(self._seed, "workload/sender", grid, GRID)
+        if self._sender_thresholds is None:
+            senders = streams.below(raw, len(self.senders))
+        else:
+            senders = streams.choose(raw, self._sender_thresholds)
+        picks = {"sender": senders, "last_domain": last_domain}
+        columns = user_columns(self._book, users, picks, digits(grid))._replace(texts=texts)
+        return Addressed(domains, recipients, columns, users, self._layout.rows(columns))
 
     def addresses(self, grid: int) -> list[list[bytes]]:
         """The recipients of every message of a grid block."""
@@ -172,57 +170,36 @@ class Envelopes:
         texts: dict[str, list[bytes]] = {}
         if more is not None:
             texts, last_domain = self._join(more, domains, users, grid, {"lines": b"\n"})
-        columns = Columns(
-            {"last_domain": last_domain},
-            {"number": digits(grid), "user": decimal(users, self._user.width)},
-            texts,
-        )
+        columns = user_columns(self._book, users, {"last_domain": last_domain}, digits(grid))._replace(texts=texts)
         rows = Layout(self._address_pieces("lines")).rows(columns)
         return [row.split(b"\n") for row in rows.part(slice(None))]
-
-    def _users_of(self, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
-        if self._user_thresholds is None:
-            return streams.below(raw, self._users.count)
-        return streams.choose(raw, self._user_thresholds)
-
-    def _user_texts(self, users: NDArray[np.int64], tags: list[bytes]) -> list[bytes]:
-        texts: list[bytes] = strings(decimal(users, self._user.width)).tolist()
-        if not self._users.tagged:
-            return texts
-        return [user + b"+" + tag for user, tag in zip(texts, tags, strict=True)]
 
     def _draw_more(
         self, grid: int, domains: NDArray[np.int64], users: NDArray[np.int64], recipients: NDArray[np.int64]
     ) -> _More:
         begins = np.concatenate(([0], np.cumsum(recipients - 1)))
         count = int(begins[-1])
-        more = _More(
-            owners=np.repeat(np.arange(GRID), recipients - 1),
-            begins=begins,
-            domains=streams.choose(
-                streams.raw(self._seed, "workload/more-domains", grid, count), self._domain_thresholds
-            ),
-            users=self._users_of(streams.raw(self._seed, "workload/more-users", grid, count)),
-        )
-        if not self._users.tagged:
+        drawn = self._book.draw(("workload/more-domains", "workload/more-users"), grid, count)
+        more = _More(np.repeat(np.arange(GRID), recipients - 1), begins, *drawn)
+        if not self._book.tagged:
             self._make_distinct(more, domains, users)
         return more
 
     def _make_distinct(self, more: _More, domains: NDArray[np.int64], users: NDArray[np.int64]) -> None:
         """A recipient that its message already has moves on to the next user, or to the next domain after the last."""
         owners = np.concatenate((np.arange(GRID), more.owners))
-        addresses = np.concatenate((domains, more.domains)) * self._users.count + np.concatenate((users, more.users))
+        all_of_them = Drawn(np.concatenate((domains, more.domains)), np.concatenate((users, more.users)))
+        addresses = self._book.number(all_of_them)
         order = np.lexsort((addresses, owners))
         same = (np.diff(addresses[order]) == 0) & (np.diff(owners[order]) == 0)
-        everyone = len(self.domains) * self._users.count
         for owner in once_each(owners[order][1:][same]).tolist():
             seen = {int(addresses[owner])}
             for place in range(int(more.begins[owner]), int(more.begins[owner + 1])):
                 address = int(addresses[GRID + place])
                 while address in seen:
-                    address = (address + 1) % everyone
+                    address = (address + 1) % self._book.size
                 seen.add(address)
-                more.domains[place], more.users[place] = divmod(address, self._users.count)
+                more.domains[place], more.users[place] = self._book.at(address)
 
     def _join(
         self,
@@ -237,11 +214,12 @@ class Envelopes:
         Of messages with any number of recipients.
         """
         numbers: list[bytes] = strings(digits(grid)).tolist()
-        first = self._user_texts(users, numbers)
+        first, others = self._book.texts(users), self._book.texts(more.users)
         owners = more.owners.tolist()
         ranks = (np.arange(len(owners)) - more.begins[more.owners]).tolist()
-        tags = [b"%b.%d" % (numbers[owner], rank) for owner, rank in zip(owners, ranks, strict=True)]
-        others = self._user_texts(more.users, tags if self._users.tagged else [])
+        if self._book.tagged:
+            tags = [b"%b.%d" % (numbers[owner], rank) for owner, rank in zip(owners, ranks, strict=True)]
+            first, others = with_tags(first, numbers), with_tags(others, tags)
         # The domain before each further recipient: the first one's, or that of the one before.
         starts = np.array(ranks, dtype=np.int64) == 0
         before = np.where(starts, domains[more.owners], np.roll(more.domains, 1)).tolist()
@@ -251,14 +229,18 @@ class Envelopes:
         bounds = more.begins.tolist()
         texts = {}
         for name, separator in between.items():
-            ends = [at + separator + LOCAL_PART for at in self._at]
+            ends = [at + separator + self._book.local_part for at in self._at]
             flat = list(map(add, map(ends.__getitem__, before), others))
             joined = [b"".join(flat[begin:end]) for begin, end in pairwise(bounds)]
             texts[name] = list(map(add, first, joined))
         return texts, last
 
     def _check_enough_addresses(self) -> None:
-        most, addresses = int(self._counts.max()), len(self.domains) * self._users.count
-        if most > addresses and not self._users.tagged:
+        most, addresses = int(self._counts.max()), self._book.size
+        if most > addresses and not self._book.tagged:
             text = f"expected at most {addresses} recipients a message, as there are no more addresses, got {most}"
             raise PlanError(text, field="recipients_per_message", flag="--recipients")
+
+
+def _given_sender(given: WeightedAddress) -> Sender:
+    return Sender("", given.address, given.domain)

@@ -5,13 +5,14 @@ Gives     a `columns.Layout`: mark first, then Date, From, To, Subject, Message-
 Refuses   a header of the user's that would stand in for the mark
 Not here  the To addresses (envelopes), the body's type and encoding (bodies)
 
+{name} in a header of the user's is the value of that column for the recipient, where recipients come from a file.
 A header of the user's replaces ours of the same name: RFC 5322 section 3.6 allows one Date, From, To, Subject and
 Message-ID. Lines are folded to 78 where they have a place to fold (2.1.1). Values beyond ASCII become encoded words
 (RFC 2047), so that no server needs SMTPUTF8 for them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from email.header import Header as EncodedHeader
 from functools import lru_cache
 from typing import Final
@@ -21,14 +22,16 @@ from numpy.typing import NDArray
 
 from mboxgen import streams
 from trafficgen.errors import PlanError
-from trafficgen.plan import Plan
+from trafficgen.plan import Header, Plan, Workload
 from trafficgen.proof import trace_header
 from trafficgen.workload import people
+from trafficgen.workload.address_book import given, read_recipients
 from trafficgen.workload.columns import Columns, ColumnTable, Digits, Layout, Piece, hexadecimal
 from trafficgen.workload.envelopes import Envelopes, Sender
 from trafficgen.workload.grid import GRID, NUMBER, Span, digits
 
 MAX_LINE: Final = 78
+_COLUMN: Final = re.compile(r"\{([^{}|]+)\}")
 _FOLD: Final = re.compile(r"[ \t]+(?=[^ \t])")
 
 CRLF: Final = b"\r\n"
@@ -38,6 +41,8 @@ def header_layout(plan: Plan, date: str, envelopes: Envelopes, content: Sequence
     """Columns: digits number and crc32; picks subject, and "header N" for N's alternatives; those of the envelopes."""
     own = {header.name.lower() for header in plan.workload.headers}
     _refuse_mark(plan)
+    if envelopes.several or plan.workload.recipients:
+        refuse_columns(plan)
     senders = envelopes.senders
     message_id_ends = [f".{plan.run_id}@{sender.domain}>\r\n".encode("ascii") for sender in senders]
     generated: dict[str, list[Piece]] = {
@@ -59,6 +64,7 @@ class UserHeaders:
 
     def __init__(self, plan: Plan) -> None:
         _refuse_mark(plan)
+        refuse_columns(plan)
         self._layout = Layout((*mark_pieces(plan.run_id), *users_own(plan)))
         self._alternatives = lru_cache(maxsize=2)(Alternatives(plan).picks)
 
@@ -75,18 +81,26 @@ class Alternatives:
 
     def __init__(self, plan: Plan) -> None:
         self._seed = plan.seed
+        workload = plan.workload
         self._thresholds = {
             f"header {number}": streams.cumulative([weight for _, weight in header.values])
-            for number, header in enumerate(plan.workload.headers)
+            for number, header in enumerate(workload.headers)
             if len(header.values) > 1
         }
+        names = columns_of(workload)
+        self._filled_in = {f"header {number}" for number, one in enumerate(workload.headers) if uses_column(one, names)}
+        self._addresses = len(given(workload)) if self._filled_in else 0
 
-    def picks(self, grid: int) -> dict[str, NDArray[np.int64]]:
-        """By layout column, for a whole grid block."""
-        return {
+    def picks(self, grid: int, recipients: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.int64]]:
+        """By layout column, for a whole grid block; `recipients`: places of the messages' recipients in their list."""
+        picks = {
             name: streams.choose(streams.raw(self._seed, f"workload/{name}", grid, GRID), thresholds)
             for name, thresholds in self._thresholds.items()
         }
+        for name in self._filled_in:
+            assert recipients is not None
+            picks[name] = picks.get(name, np.zeros(GRID, np.int64)) * self._addresses + recipients
+        return picks
 
 
 def mark_pieces(run_id: str) -> tuple[Piece, ...]:
@@ -112,7 +126,7 @@ def folded(name: str, value: str) -> bytes:
 
 
 def _from(sender: Sender) -> bytes:
-    return folded("From", f"{sender.name} <{sender.address}>")
+    return folded("From", f"{sender.name} <{sender.address}>".lstrip())
 
 
 def _message_id_start(plan: Plan, senders: Sequence[Sender]) -> bytes:
@@ -124,10 +138,47 @@ def _message_id_start(plan: Plan, senders: Sequence[Sender]) -> bytes:
 def users_own(plan: Plan) -> list[Piece]:
     """The user's headers in their order; one with alternatives is a table that the column "header N" picks from."""
     pieces: list[Piece] = []
+    names = columns_of(plan.workload)
     for number, header in enumerate(plan.workload.headers):
-        lines = [folded(header.name, value) for value, _ in header.values]
+        values = [value for value, _ in header.values]
+        if uses_column(header, names):
+            values = [filled for value in values for filled in _filled_in(value, plan.workload, names)]
+        lines = [folded(header.name, value) for value in values]
         pieces.append(lines[0] if len(lines) == 1 else ColumnTable(f"header {number}", lines))
     return pieces
+
+
+def columns_of(workload: Workload) -> frozenset[str]:
+    """The columns that headers may name."""
+    path = workload.recipients_file
+    return frozenset(read_recipients(path).columns) if path is not None else frozenset()
+
+
+def uses_column(header: Header, names: Collection[str]) -> bool:
+    """Whether one of its values names a column."""
+    return any(name in names for value, _ in header.values for name in _COLUMN.findall(value))
+
+
+def _filled_in(value: str, workload: Workload, names: Collection[str]) -> list[str]:
+    """`value` for every recipient; one that is not from the file has nothing in its columns."""
+    assert workload.recipients_file is not None
+    columns = read_recipients(workload.recipients_file).columns
+    pieces = _COLUMN.split(value)  # text, name, text, name, …, text
+    for place in range(1, len(pieces), 2):
+        if pieces[place] not in names:
+            pieces[place] = f"{{{pieces[place]}}}"
+    rows = len(next(iter(columns.values()), []))
+    parts = [columns[piece] if place % 2 and piece in names else [piece] * rows for place, piece in enumerate(pieces)]
+    # A cell may hold line ends; a header may not.
+    return [" ".join("".join(row).split()) for row in zip(*parts, strict=True)]
+
+
+def refuse_columns(plan: Plan) -> None:
+    """PlanError for headers that name a column, where no message has one recipient's row."""
+    for header in plan.workload.headers:
+        if uses_column(header, columns_of(plan.workload)):
+            text = "a column can stand in the headers of generated messages with one recipient, and in no others"
+            raise PlanError(text, field="headers", flag="--header")
 
 
 def _refuse_mark(plan: Plan) -> None:

@@ -9,8 +9,9 @@ from scipy.stats import binomtest
 from tests.sink.policy.sessions import Conversation, policy_of
 from trafficgen.cli.sink import command
 from trafficgen.errors import PlanError
+from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.capabilities import Capabilities
-from trafficgen.protocol.smtp.policy_hooks import SessionStage, Suspension
+from trafficgen.protocol.smtp.policy_hooks import STAGES, Suspension
 from trafficgen.sink.policy.fault_kinds import FaultKind
 from trafficgen.sink.policy.faults import parse, read, tarpit
 
@@ -19,14 +20,12 @@ def talk(kind: FaultKind, text: str, capabilities: Capabilities = Capabilities()
     return Conversation(policy_of(faults=[parse(kind, text)]), capabilities)
 
 
-@pytest.mark.parametrize(
-    "stage", [stage for stage in SessionStage if stage not in (SessionStage.STARTTLS, SessionStage.AUTH)]
-)
-def test_every_stage_can_refuse(stage: SessionStage) -> None:
-    conversation = talk(FaultKind.REJECT, f"{stage.value}:451")
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in (Phase.TLS, Phase.AUTH)])
+def test_every_stage_can_refuse(stage: Phase) -> None:
+    conversation = talk(FaultKind.REJECT, f"{STAGES[stage]}:451")
     codes = [int(conversation.greet()[:3]), *conversation.codes(b"EHLO x\r\n"), *conversation.send(b"u@d.test")]
     codes += conversation.codes(b"QUIT\r\n")
-    position = {"connect": 0, "helo": 1, "mail": 2, "rcpt": 3, "data": 4, "dot": 5, "quit": 6}[stage.value]
+    position = {"connect": 0, "helo": 1, "mail": 2, "rcpt": 3, "data": 4, "dot": 5, "quit": 6}[STAGES[stage]]
     assert codes[position] == 451
     assert all(code < 400 for code in codes[:position])
 

@@ -17,6 +17,12 @@ from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccou
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.steps import STEPS
 
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_EHLO: Final = Phase.EHLO
+_GREETING: Final = Phase.GREETING
+_HELO: Final = Phase.HELO
+_LHLO: Final = Phase.LHLO
+
 REFUSED: Final = "refused by the server"
 
 
@@ -53,20 +59,20 @@ class Opening:
 
     def _on_greeting(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         session = self._session
-        session.account.phase(Phase.GREETING, now_ns - session.conversation.waiting_since_ns)
+        session.account.phase(_GREETING, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 220:
             self._say(session.options.hello, now_ns, out)
         else:
-            session.lose(Phase.GREETING, REFUSED, reply, now_ns)
+            session.lose(_GREETING, REFUSED, reply, now_ns)
 
     def _on_ehlo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         session = self._session
-        session.account.phase(Phase.EHLO, now_ns - session.conversation.waiting_since_ns)
+        session.account.phase(_EHLO, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 250:
             session.announced(Extensions.offered(reply.lines), now_ns, out)
-        elif session.options.hello is Phase.EHLO and reply.code >= 500 and reply.code != 521:
+        elif session.options.hello is _EHLO and reply.code >= 500 and reply.code != 521:
             # RFC 5321 section 3.2: a server that does not know EHLO is greeted with HELO.
-            self._say(Phase.HELO, now_ns, out)
+            self._say(_HELO, now_ns, out)
         else:
             session.lose(session.options.hello, REFUSED, reply, now_ns)
 
@@ -74,12 +80,12 @@ class Opening:
         if reply.code == 250:
             self._session.announced(Extensions(), now_ns, out)
         else:
-            self._session.lose(Phase.HELO, REFUSED, reply, now_ns)
+            self._session.lose(_HELO, REFUSED, reply, now_ns)
 
     def _say(self, phase: Phase, now_ns: int, out: list[Buffer]) -> None:
         self._session.conversation.write(phase, hello_line(phase, self._session.options), now_ns, out)
 
     answers: Answers = table_of(
-        [Phase.GREETING, Phase.EHLO, Phase.HELO, Phase.LHLO],
-        {Phase.GREETING: _on_greeting, Phase.EHLO: _on_ehlo, Phase.HELO: _on_helo, Phase.LHLO: _on_ehlo},
+        [_GREETING, _EHLO, _HELO, _LHLO],
+        {_GREETING: _on_greeting, _EHLO: _on_ehlo, _HELO: _on_helo, _LHLO: _on_ehlo},
     )

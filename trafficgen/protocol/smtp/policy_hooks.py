@@ -10,21 +10,28 @@ from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from mboxgen.enums import table_of
+from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.receiver import Receiver
 
-
-class SessionStage(Enum):
-    """Where in a session the policy is asked, in the order of events."""
-
-    CONNECT = "connect"
-    HELO = "helo"
-    STARTTLS = "starttls"
-    AUTH = "auth"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA = "data"
-    DOT = "dot"
-    QUIT = "quit"
+STAGES: Final = table_of(
+    [
+        Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH, Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.END_OF_DATA,
+        Phase.QUIT,
+    ],
+    {
+        Phase.GREETING: "connect",
+        Phase.EHLO: "helo",
+        Phase.TLS: "starttls",
+        Phase.AUTH: "auth",
+        Phase.MAIL: "mail",
+        Phase.RCPT: "rcpt",
+        Phase.DATA: "data",
+        Phase.END_OF_DATA: "dot",
+        Phase.QUIT: "quit",
+    },
+)  # fmt: skip
+"""Where in a session the policy is asked, in the order of events, with the words of the sink's options. HELO, EHLO and
+LHLO are one stage; BDAT is DATA's, and its last octet the end of data."""
 
 
 class Disposition(Enum):
@@ -66,7 +73,7 @@ class PolicyHooks(Protocol):
     max_octets: int | None
     """The largest message; octets beyond it are discarded and never reach the receiver. None: no limit."""
 
-    def decide(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Decision | None:
+    def decide(self, stage: Phase, argument: bytes, sender: bytes, octets: int) -> Decision | None:
         """Decide on a command before it is processed.
 
         `argument` is a name, a mechanism, an address, or at DATA all recipients, one a line; `octets` is the SIZE

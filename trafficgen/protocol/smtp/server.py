@@ -21,14 +21,15 @@ from functools import lru_cache, partial
 from typing import Final
 
 from mboxgen.enums import table_of
+from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp import framing
 from trafficgen.protocol.smtp.capabilities import NAME, XCLIENT_NAMES, Capabilities, read_mail, read_rcpt
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing
-from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, SessionStage, Suspension
+from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, Suspension
 from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.protocol.smtp.server_auth import AuthExchange
-from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, State
+from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, ServerState
 
 __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
 
@@ -53,7 +54,7 @@ _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE_TOO_LONG: Final = b"421 4.4.2 idle for too long\r\n"
 _CAPABILITIES: Final = Capabilities()
-_IDLE, _SENDER, _RECIPIENTS, _CHUNKS = State  # a module's name costs less than an enum's member
+_IDLE, _SENDER, _RECIPIENTS, _CHUNKS = ServerState  # a module's name costs less than an enum's member
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
@@ -112,7 +113,7 @@ class ServerSession(Framing):
     def greet(self) -> bytes:
         """The greeting. After a delay, call this again instead of `resume`."""
         self.suspension = None
-        return self._perform(SessionStage.CONNECT, b"", lambda _: GREETING)
+        return self._perform(Phase.GREETING, b"", lambda _: GREETING)
 
     def secured(self) -> None:
         """TLS has started: the session begins anew (RFC 3207 section 4.2)."""
@@ -223,7 +224,7 @@ class ServerSession(Framing):
         return reply if errors == self._errors else self._too_many_errors(reply)
 
     @property
-    def _state(self) -> State:
+    def _state(self) -> ServerState:
         if self.sender is None:
             return _IDLE
         if self._chunked:
@@ -240,7 +241,7 @@ class ServerSession(Framing):
             return reply + _TOO_MANY_ERRORS
         return reply
 
-    def _perform(self, stage: SessionStage, argument: bytes, act: Callable[[bytes], bytes], octets: int = 0) -> bytes:
+    def _perform(self, stage: Phase, argument: bytes, act: Callable[[bytes], bytes], octets: int = 0) -> bytes:
         """Process a command as usual unless the policy decides otherwise."""
         if self._policy is None:
             return act(argument)
@@ -258,12 +259,10 @@ class ServerSession(Framing):
         return self._carry_out(decision, act(argument))
 
     def _on_ehlo(self, line: bytes) -> bytes:
-        return self._perform(
-            SessionStage.HELO, line[5:], lambda _: self._hello(self._capabilities.ehlo(secure=self._secure))
-        )
+        return self._perform(Phase.EHLO, line[5:], lambda _: self._hello(self._capabilities.ehlo(secure=self._secure)))
 
     def _on_helo(self, line: bytes) -> bytes:
-        return self._perform(SessionStage.HELO, line[5:], lambda _: self._hello(_HELO))
+        return self._perform(Phase.EHLO, line[5:], lambda _: self._hello(_HELO))
 
     def _hello(self, reply: bytes) -> bytes:
         self._reset()
@@ -272,7 +271,7 @@ class ServerSession(Framing):
     def _on_starttls(self, line: bytes) -> bytes:
         if self._secure:
             return self._error(ORDER)
-        return self._perform(SessionStage.STARTTLS, b"", self._start_tls)
+        return self._perform(Phase.TLS, b"", self._start_tls)
 
     def _start_tls(self, _argument: bytes) -> bytes:
         self.suspension = Suspension.START_TLS
@@ -296,7 +295,7 @@ class ServerSession(Framing):
         if login.mechanism is None:
             self._login = None
             return self._too_many_errors(self._error(reply))
-        reply = self._perform(SessionStage.AUTH, login.mechanism, self._log_in)
+        reply = self._perform(Phase.AUTH, login.mechanism, self._log_in)
         if self.suspension is not Suspension.WAIT:
             self._login = None
         return reply
@@ -330,7 +329,7 @@ class ServerSession(Framing):
         found = read_mail(line)
         if isinstance(found, bytes):
             return self._error(found)
-        return self._perform(SessionStage.MAIL, found[0], partial(self._begin, parameters=found[2]), found[1])
+        return self._perform(Phase.MAIL, found[0], partial(self._begin, parameters=found[2]), found[1])
 
     def _begin(self, sender: bytes, parameters: bytes) -> bytes:
         self.sender = sender
@@ -344,7 +343,7 @@ class ServerSession(Framing):
             return self._error(found)
         if len(self.recipients) >= MAX_RECIPIENTS:
             return _TOO_MANY_RECIPIENTS
-        return self._perform(SessionStage.RCPT, found[0], partial(self._add, parameters=found[1]))
+        return self._perform(Phase.RCPT, found[0], partial(self._add, parameters=found[1]))
 
     def _add(self, recipient: bytes, parameters: bytes) -> bytes:
         self.recipients.append(recipient)
@@ -362,7 +361,7 @@ class ServerSession(Framing):
     def _on_data(self, _line: bytes) -> bytes:
         if self._policy is None:
             return self._enter_data(b"")
-        return self._perform(SessionStage.DATA, b"\n".join(self.recipients), self._enter_data)
+        return self._perform(Phase.DATA, b"\n".join(self.recipients), self._enter_data)
 
     def _enter_data(self, _argument: bytes) -> bytes:
         self._in_data = True
@@ -378,9 +377,7 @@ class ServerSession(Framing):
         octets, last = int(found[1]), found[2] is not None
         if self._chunked or not self.recipients:
             return self._open_chunk(octets, last=last)
-        return self._perform(
-            SessionStage.DATA, b"\n".join(self.recipients), lambda _: self._open_chunk(octets, last=last)
-        )
+        return self._perform(Phase.DATA, b"\n".join(self.recipients), lambda _: self._open_chunk(octets, last=last))
 
     def _open_chunk(self, octets: int, *, last: bool) -> bytes:
         self._discarding = not self.recipients
@@ -411,7 +408,7 @@ class ServerSession(Framing):
         return _HELP
 
     def _on_quit(self, _line: bytes) -> bytes:
-        return self._perform(SessionStage.QUIT, b"", self._end)
+        return self._perform(Phase.QUIT, b"", self._end)
 
     def _end(self, _argument: bytes) -> bytes:
         self._close()
@@ -442,7 +439,7 @@ _HANDLERS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = table_o
 _Command = tuple[Callable[[ServerSession, bytes], bytes], bool, tuple[Refusal | None, ...]]
 """What processes it, whether it may have an argument, and its refusals by state."""
 
-_NO_COMMAND: Final[_Command] = (ServerSession._on_noop, True, ((_UNKNOWN, True),) * len(State))
+_NO_COMMAND: Final[_Command] = (ServerSession._on_noop, True, ((_UNKNOWN, True),) * len(ServerState))
 
 
 @lru_cache(maxsize=64)

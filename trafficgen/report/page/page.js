@@ -118,6 +118,14 @@
       runs.map(run => column(run, "accepted", "started", "unsuccessful", ...asked(run))), run => ["accepted", "started", "not accepted", ...asked(run)], digits, ys => ys.length ? `mean ${digits(ys.reduce((a, b) => a + b, 0) / ys.length)}` : "–", { x: seconds });
     chart(box, "Latency over time", "of accepted messages in each interval, high by at most 3.1 %", runs,
       runs.map(run => column(run, "p50_ns", "p99_ns")), run => ["p50", "p99"], time, ys => ys.some(y => y !== null) ? `up to ${time(Math.max(...ys))}` : "–", { x: seconds, log: true });
+    const most = form => ys => ys.some(y => y !== null) ? `up to ${form(Math.max(...ys))}` : "–";
+    const server = (title, note, key, form) => {
+      const seen = runs.filter(run => run.server && run.server[key].names.length);
+      if (seen.length) chart(box, title, note, seen, seen.map(run => [run.server.at_s, ...run.server[key].series]),
+        run => run.server[key].names, form, most(form), { x: seconds });
+    };
+    server("Server: queue", "messages, as an observer saw them", "queue", digits);
+    server("Server: load", "shares of all cores, and of the time in which some task waited", "load", v => `${digits(100 * v)}%`);
     const p90 = ys => ys[10] ? `p90 ${time(ys[10])}` : "too few for p90";  // to_html._STEPS points a nine
     const nines = v => v < 1.5 ? "min" : `p${Number((100 - 100 / v).toFixed(5))}`;
     chart(box, "Latency spectrum", "how much a share of messages does not exceed; high by at most 0.1 %", runs,

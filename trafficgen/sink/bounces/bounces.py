@@ -20,9 +20,9 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from trafficgen.outcomes import Phase
 from trafficgen.plan import Target, is_reserved, may_be_a_registry
 from trafficgen.protocol.smtp.dots import unstuff
-from trafficgen.protocol.smtp.policy_hooks import SessionStage
 from trafficgen.sink.bounces import reports
 from trafficgen.sink.bounces.bounce_sender import BounceSender, OutgoingReport
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
@@ -34,7 +34,7 @@ from trafficgen.sink.store.tee import Tee
 if TYPE_CHECKING:
     from trafficgen.sink.store.interface import Store
 
-_NO_REFUSAL: Final = Refusal(render(550, "5.1.1 no such mailbox"), 1, SessionStage.DOT)
+_NO_REFUSAL: Final = Refusal(render(550, "5.1.1 no such mailbox"), 1, Phase.END_OF_DATA)
 _SENDER: Final = re.compile(rb"[!-;=?-~]+@([A-Za-z0-9.-]+)")
 _RECIPIENT: Final = re.compile(rb"[ -~]+")
 

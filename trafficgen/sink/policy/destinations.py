@@ -13,7 +13,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from trafficgen.protocol.smtp.policy_hooks import Decision, SessionStage
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.policy_hooks import STAGES, Decision
 from trafficgen.sink.policy.limits import Bucket, Limits
 from trafficgen.sink.policy.responses import Refusal, ResponseProfile, Responses
 from trafficgen.sink.policy.sampler import Sampler
@@ -21,7 +22,7 @@ from trafficgen.sink.policy.sampler import Sampler
 MAX_DOMAINS: Final = 65_536
 _DELAYS: Final = 1024
 _NO_CHANCE: Final[Sampler[Decision | None]] = Sampler(0, "sink/response/nothing", [None], [1])
-_ORDER: Final = (SessionStage.RCPT, SessionStage.DATA, SessionStage.DOT)
+_ORDER: Final = (Phase.RCPT, Phase.DATA, Phase.END_OF_DATA)
 
 
 class Destination:
@@ -46,16 +47,16 @@ class Destination:
     @property
     def dot(self) -> Sampler[Decision | None] | None:
         """The sampler for the end of data when only chance decides there; None otherwise."""
-        if self.remembers and self.profile.stage is SessionStage.DOT:
+        if self.remembers and self.profile.stage is Phase.END_OF_DATA:
             return None
-        return self._samplers.get(SessionStage.DOT) or _NO_CHANCE
+        return self._samplers.get(Phase.END_OF_DATA) or _NO_CHANCE
 
-    def draw(self, stage: SessionStage) -> Decision | None:
+    def draw(self, stage: Phase) -> Decision | None:
         """A decision by chance at this stage."""
         sampler = self._samplers.get(stage)
         return sampler.draw() if sampler is not None else None
 
-    def sampler(self, stage: SessionStage) -> Sampler[Decision | None] | None:
+    def sampler(self, stage: Phase) -> Sampler[Decision | None] | None:
         """The sampler of this stage; None where nothing happens by chance."""
         return self._samplers.get(stage)
 
@@ -84,7 +85,7 @@ class Destination:
                 return refusal.octets
         return self.profile.bounces[-1].octets
 
-    def _make(self, stage: SessionStage) -> Sampler[Decision | None]:
+    def _make(self, stage: Phase) -> Sampler[Decision | None]:
         """One draw decides between refusing in one of the ways of this stage and letting pass.
 
         Who came here has passed the stages before, so the odds here are those of what is left.
@@ -100,7 +101,7 @@ class Destination:
             left -= bounce  # those never come here: a defer's share is of all messages
         alternatives: list[Decision | None] = [decision for decision, _ in here]
         weights = [round(share, 9) for _, share in here]
-        stream = f"sink/response/{self.name}/{stage.value}"
+        stream = f"sink/response/{self.name}/{STAGES[stage]}"
         nothing = max(round(left, 9), 0.0)
         if not (nothing or any(weights)):
             nothing = 1.0
@@ -120,7 +121,7 @@ class Destinations:
         self._buckets: dict[str, Bucket] = {}
 
     @property
-    def stages(self) -> set[SessionStage]:
+    def stages(self) -> set[Phase]:
         """Where any of them may refuse or delay."""
         return {stage for destination in (self.default, *self.named.values()) for stage in destination.stages}
 

@@ -12,7 +12,8 @@ from enum import Enum
 from functools import partial
 from typing import Final, NamedTuple
 
-from trafficgen.protocol.smtp.policy_hooks import Decision, Disposition, SessionStage
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.policy_hooks import STAGES, Decision, Disposition
 from trafficgen.sink.policy.delay import DISTRIBUTIONS, Delay
 from trafficgen.sink.policy.replies import render
 
@@ -57,21 +58,21 @@ def reject_text(code: int) -> bytes:
     return render(code, f"{code // 100}.7.0 refused on purpose: this is a test")
 
 
-def _ends_with(disposition: Disposition) -> Callable[[SessionStage, int], Decision]:
+def _ends_with(disposition: Disposition) -> Callable[[Phase, int], Decision]:
     """Instead of processing the command, or once it has been processed."""
 
-    def effect(stage: SessionStage, after: int) -> Decision:
+    def effect(stage: Phase, after: int) -> Decision:
         if not after:
             return Decision(reply=b"", disposition=disposition)
-        if stage is SessionStage.DATA and disposition is Disposition.STALL:
+        if stage is Phase.DATA and disposition is Disposition.STALL:
             return Decision(disposition=Disposition.STOP_READING)
         # After STARTTLS the reply is sent, and then there is no handshake.
-        return Decision(silent=stage is not SessionStage.STARTTLS, disposition=disposition)
+        return Decision(silent=stage is not Phase.TLS, disposition=disposition)
 
     return effect
 
 
-def _truncate(_stage: SessionStage, octets: int) -> Decision:
+def _truncate(_stage: Phase, octets: int) -> Decision:
     from trafficgen.sink.policy.truncation import Truncated
 
     return Decision(receiver=partial(Truncated, octets))
@@ -103,15 +104,15 @@ class FaultKind(Enum):
         _SIZE,
         "Accept a message, but keep only so much of its beginning: data:2kb:1%. verify calls it corrupted.",
         _truncate,
-        (SessionStage.DATA,),
+        (Phase.DATA,),
     )
 
     def __init__(
         self,
         parameter: Parameter,
         help_text: str,
-        effect: Callable[[SessionStage, int], Decision],
-        stages: Collection[SessionStage] = tuple(SessionStage),
+        effect: Callable[[Phase, int], Decision],
+        stages: Collection[Phase] = tuple(STAGES),
     ) -> None:
         self.word = self._name_.lower()
         """Its word in the API's lines."""

@@ -20,7 +20,8 @@ import numpy as np
 
 from mboxgen import streams
 from trafficgen.errors import PlanError
-from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, Decision, SessionStage
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, STAGES, Decision
 from trafficgen.sink.policy.delay import Delay
 from trafficgen.sink.policy.fault_kinds import FaultKind, Value
 
@@ -32,7 +33,7 @@ _ODDS: Final = re.compile(r"(?:(\d+(?:\.\d+)?)(%?)|1/(\d{1,18}))")
 class SinkFault:
     """One fault. `share` of the times, from 0 to 1; `value` is what its kind's parameter says."""
 
-    stage: SessionStage
+    stage: Phase
     kind: FaultKind
     share: float = 1.0
     value: Value = 0
@@ -40,7 +41,7 @@ class SinkFault:
     def __str__(self) -> str:
         """The line that `read` understands."""
         odds = "" if self.share == 1 else f"{self.share * 100:.10f}".rstrip("0").rstrip(".") + "%"
-        parts = (self.stage.value, self.kind.parameter.show(self.value), odds)
+        parts = (STAGES[self.stage], self.kind.parameter.show(self.value), odds)
         return f"{self.kind.word} " + ":".join(part for part in parts if part)
 
 
@@ -48,9 +49,9 @@ def parse(kind: FaultKind, text: str) -> SinkFault:
     """One fault from what its option takes."""
     text = text.lower()
     stage_text = text.partition(":")[0]
-    stage = next((stage for stage in kind.stages if stage.value == stage_text), None)
+    stage = next((stage for stage in kind.stages if STAGES[stage] == stage_text), None)
     if stage is None:
-        names = ", ".join(stage.value for stage in kind.stages)
+        names = ", ".join(STAGES[stage] for stage in kind.stages)
         raise _wrong(kind, f'expected one of {names} before the first colon, got "{text}"')
     found = re.fullmatch(rf"\w+{kind.parameter.pattern}(?::([^:]+))?", text)
     if found is None:
@@ -78,7 +79,7 @@ def read(line: str) -> SinkFault:
 
 def tarpit(text: str) -> list[SinkFault]:
     """The same delay at every stage."""
-    return [parse(FaultKind.DELAY, f"{stage.value}:{text}") for stage in SessionStage]
+    return [parse(FaultKind.DELAY, f"{STAGES[stage]}:{text}") for stage in STAGES]
 
 
 def parse_share(text: str, flag: str) -> float:
@@ -97,7 +98,7 @@ class FaultSampler:
 
     __slots__ = ("_block", "_faults", "_seed", "_stage", "ahead")
 
-    def __init__(self, seed: int, stage: SessionStage, faults: Iterable[SinkFault]) -> None:
+    def __init__(self, seed: int, stage: Phase, faults: Iterable[SinkFault]) -> None:
         self._seed = seed
         self._stage = stage
         self._faults = tuple(faults)
@@ -109,7 +110,7 @@ class FaultSampler:
         if not self.ahead:
             decisions: list[Decision | None] = [None] * _BLOCK
             for number, fault in enumerate(self._faults):
-                stream = f"sink/fault/{self._stage.value}/{number}/{fault.kind.word}"
+                stream = f"sink/fault/{STAGES[self._stage]}/{number}/{fault.kind.word}"
                 raw = streams.raw(self._seed, stream, self._block, _BLOCK)
                 hits = np.flatnonzero((raw >> np.uint64(11)).astype(np.float64) / 2.0**53 < fault.share).tolist()
                 for hit, value in zip(hits, self._values(fault, stream, hits), strict=True):
@@ -125,9 +126,9 @@ class FaultSampler:
         return [delays[hit] for hit in hits]
 
 
-def table(faults: Iterable[SinkFault], seed: int) -> Mapping[SessionStage, FaultSampler]:
+def table(faults: Iterable[SinkFault], seed: int) -> Mapping[Phase, FaultSampler]:
     """By stage, only those at which something may happen."""
-    by_stage: dict[SessionStage, list[SinkFault]] = {}
+    by_stage: dict[Phase, list[SinkFault]] = {}
     for fault in faults:
         if fault.share > 0:
             by_stage.setdefault(fault.stage, []).append(fault)

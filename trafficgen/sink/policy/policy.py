@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.clock import now_ns
-from trafficgen.protocol.smtp.policy_hooks import Decision, SessionStage
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.policy_hooks import Decision
 from trafficgen.sink.policy import faults as fault_table
 from trafficgen.sink.policy.attempts import Attempts, Greylist
 from trafficgen.sink.policy.destinations import MAX_DOMAINS, Destination, Destinations
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from trafficgen.sink.policy.sampler import Sampler
 
 _MAIL, _RCPT, _DATA = (
-    SessionStage.MAIL,
-    SessionStage.RCPT,
-    SessionStage.DATA,
+    Phase.MAIL,
+    Phase.RCPT,
+    Phase.DATA,
 )  # an enum's member costs more than a module's name
 
 ACCEPT_ALL: Final = Responses(ResponseProfile(0, 0, (), ()), {})
@@ -86,9 +87,9 @@ class Policy:
         self.domains_limited = self.destinations.limited
         # Read for every command: looking a member up in a set of enum members costs a call of its hash.
         default = self.destinations.default.stages
-        self.default_at_connect, self.default_at_helo = SessionStage.CONNECT in default, SessionStage.HELO in default
-        self.default_at_mail = SessionStage.MAIL in default
-        self.chance_at_rcpt, self.chance_at_data = SessionStage.RCPT in self.stages, SessionStage.DATA in self.stages
+        self.default_at_connect, self.default_at_helo = Phase.GREETING in default, Phase.EHLO in default
+        self.default_at_mail = Phase.MAIL in default
+        self.chance_at_rcpt, self.chance_at_data = Phase.RCPT in self.stages, Phase.DATA in self.stages
         self.found = self.destinations.found
         self.dots: dict[bytes, Sampler[Decision | None]] = {}
         self.set_faults(self._listed)
@@ -97,8 +98,8 @@ class Policy:
         """Use other faults from now on."""
         self._listed = tuple(faults)
         self.faults = fault_table.table(self._listed, self.config.seed)
-        in_envelope = {SessionStage.MAIL, SessionStage.RCPT, SessionStage.DATA}
-        self.dot_is_plain = SessionStage.DOT not in self.faults and self.storage_full is None
+        in_envelope = {Phase.MAIL, Phase.RCPT, Phase.DATA}
+        self.dot_is_plain = Phase.END_OF_DATA not in self.faults and self.storage_full is None
         self.envelope_is_plain = not (in_envelope & (self.stages | self.faults.keys()))
 
     def session(self, address: bytes) -> "SessionPolicy":
@@ -146,7 +147,7 @@ class SessionPolicy:
 
     # -- by command -------------------------------------------------------------------------------------
 
-    def decide(self, stage: SessionStage, argument: bytes, sender: bytes, octets: int) -> Decision | None:
+    def decide(self, stage: Phase, argument: bytes, sender: bytes, octets: int) -> Decision | None:
         """Decide on a command before it is processed."""
         if stage is _RCPT:
             answer = self._rcpt(sender, argument)
@@ -159,21 +160,21 @@ class SessionPolicy:
         faults = self._policy.faults
         return self._with_fault(stage, answer) if faults else answer
 
-    def _open(self, stage: SessionStage) -> Decision | None:
+    def _open(self, stage: Phase) -> Decision | None:
         policy = self._policy
-        if stage is SessionStage.CONNECT:
+        if stage is Phase.GREETING:
             most = policy.limits.connections_per_client
             if most is not None and self._client.sessions > most:
                 return _CONNECTIONS
             return self._by_default(stage) if policy.default_at_connect else None
-        return self._by_default(stage) if stage is SessionStage.HELO and policy.default_at_helo else None
+        return self._by_default(stage) if stage is Phase.EHLO and policy.default_at_helo else None
 
     def _mail(self, octets: int) -> Decision | None:
         if self.max_octets is not None and octets > self.max_octets:
             return _TOO_BIG
         if (limited := self._begin_message()) is not None:
             return limited
-        return self._by_default(SessionStage.MAIL) if self._policy.default_at_mail else None
+        return self._by_default(Phase.MAIL) if self._policy.default_at_mail else None
 
     def _begin_message(self) -> Decision | None:
         """Count a message against its limits; the refusal when one is used up, and then nothing is counted."""
@@ -186,7 +187,7 @@ class SessionPolicy:
         self._recipients = 0
         return None
 
-    def _by_default(self, stage: SessionStage) -> Decision | None:
+    def _by_default(self, stage: Phase) -> Decision | None:
         """Before a recipient is known, the default profile decides."""
         return self._by_chance(self._policy.destinations.default, stage, b"", b"")
 
@@ -196,7 +197,7 @@ class SessionPolicy:
         if not self._policy.chance_at_rcpt:
             return None
         destination = self._policy.destinations.find(recipient[recipient.rfind(b"@") + 1 :])[0]
-        return self._by_chance(destination, SessionStage.RCPT, sender, recipient)
+        return self._by_chance(destination, Phase.RCPT, sender, recipient)
 
     def _add_recipient(self, recipient: bytes) -> Decision | None:
         """The same for recipients."""
@@ -214,7 +215,7 @@ class SessionPolicy:
     def _data(self, sender: bytes, recipients: list[bytes]) -> Decision | None:
         for recipient in recipients:
             destination = self._policy.destinations.find(recipient.rpartition(b"@")[2])[0]
-            if (answer := self._by_chance(destination, SessionStage.DATA, sender, recipient)) is not None:
+            if (answer := self._by_chance(destination, Phase.DATA, sender, recipient)) is not None:
                 return answer
         return None
 
@@ -269,7 +270,7 @@ class SessionPolicy:
                 mine = requested if requested.reply is not None else None
             else:
                 destination = policy.destinations.find(domain)[0]
-                mine = self._by_chance(destination, SessionStage.DOT, sender, recipient)
+                mine = self._by_chance(destination, Phase.END_OF_DATA, sender, recipient)
                 if (sampler := destination.dot) is not None:
                     if len(policy.dots) >= MAX_DOMAINS:
                         policy.dots.clear()
@@ -277,11 +278,9 @@ class SessionPolicy:
             answer = mine if answer is None else combine(answer, mine)
             if answer is not None and answer.reply is not None:
                 break
-        return self._with_fault(SessionStage.DOT, answer) if policy.faults else answer
+        return self._with_fault(Phase.END_OF_DATA, answer) if policy.faults else answer
 
-    def _by_chance(
-        self, destination: Destination, stage: SessionStage, sender: bytes, recipient: bytes
-    ) -> Decision | None:
+    def _by_chance(self, destination: Destination, stage: Phase, sender: bytes, recipient: bytes) -> Decision | None:
         profile = destination.profile
         if profile.stage is stage and destination.remembers:
             answer = self._by_memory(destination, sender, recipient) or destination.draw(stage)
@@ -304,7 +303,7 @@ class SessionPolicy:
             return Decision(reply=octets)
         return None
 
-    def _with_fault(self, stage: SessionStage, answer: Decision | None) -> Decision | None:
+    def _with_fault(self, stage: Phase, answer: Decision | None) -> Decision | None:
         sampler = self._policy.faults.get(stage)
         return combine(sampler.draw(), answer) if sampler is not None else answer
 

@@ -29,7 +29,8 @@ from typing import Any, Final
 
 from mboxgen.limited import read_limited
 from trafficgen.errors import PlanError
-from trafficgen.protocol.smtp.policy_hooks import SessionStage
+from trafficgen.outcomes import Phase
+from trafficgen.protocol.smtp.policy_hooks import STAGES
 from trafficgen.sink.policy.delay import Delay
 from trafficgen.sink.policy.replies import render
 from trafficgen.units import parse_duration
@@ -39,8 +40,8 @@ DEFAULT_PROFILE: Final = Path(__file__).with_name("providers.toml")
 _TABLES: Final = ("default", "domain", "bounce", "defer")
 _PROFILE_KEYS: Final = {"bounce", "defer", "stage", "delay", "attempts", "sticky", "greylist"}
 _REPLY_KEYS: Final = {"code", "msg", "weight", "stage"}
-_OF_DOMAINS: Final = (SessionStage.RCPT, SessionStage.DATA, SessionStage.DOT)
-_OF_DEFAULT: Final = (SessionStage.CONNECT, SessionStage.HELO, SessionStage.MAIL, *_OF_DOMAINS)
+_OF_DOMAINS: Final = (Phase.RCPT, Phase.DATA, Phase.END_OF_DATA)
+_OF_DEFAULT: Final = (Phase.GREETING, Phase.EHLO, Phase.MAIL, *_OF_DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Refusal:
 
     octets: bytes
     weight: float
-    stage: SessionStage
+    stage: Phase
 
 
 NO_BOUNCE_TEXT: Final = render(550, "boing!")
@@ -65,7 +66,7 @@ class ResponseProfile:
     defer: float
     bounces: tuple[Refusal, ...]
     defers: tuple[Refusal, ...]
-    stage: SessionStage = SessionStage.DOT
+    stage: Phase = Phase.END_OF_DATA
     delay: Delay | None = None
     attempts: int = 0
     sticky: bool = False
@@ -151,7 +152,7 @@ class _Reader:
         default: Mapping[str, Any],
         bounces: Mapping[str, tuple[Refusal, ...]],
         defers: Mapping[str, tuple[Refusal, ...]],
-        stages: tuple[SessionStage, ...],
+        stages: tuple[Phase, ...],
     ) -> ResponseProfile:
         for key in sorted(own.keys() - _PROFILE_KEYS):
             self._warnings.append(f'key "{key}" of {name} is not known and ignored')
@@ -174,10 +175,10 @@ class _Reader:
             self._duration_ns(merged.get("greylist"), name),
         )
 
-    def _at(self, refusals: tuple[Refusal, ...] | None, stage: SessionStage) -> tuple[Refusal, ...]:
+    def _at(self, refusals: tuple[Refusal, ...] | None, stage: Phase) -> tuple[Refusal, ...]:
         """Those that name no stage get their domain's (CONNECT stands for none: no reply of a domain can have it)."""
         return tuple(
-            Refusal(refusal.octets, refusal.weight, stage) if refusal.stage is SessionStage.CONNECT else refusal
+            Refusal(refusal.octets, refusal.weight, stage) if refusal.stage is Phase.GREETING else refusal
             for refusal in refusals or ()
         )
 
@@ -202,7 +203,7 @@ class _Reader:
             raise _wrong(f'expected a weight above zero in {where} of "{self._name}"')
         if (code >= 500) != (kind == "bounce"):
             self._warnings.append(f"{where} has code {code}, which is for {'good' if code >= 500 else 'now only'}")
-        stage = self._stage(entry["stage"], where, _OF_DOMAINS) if "stage" in entry else SessionStage.CONNECT
+        stage = self._stage(entry["stage"], where, _OF_DOMAINS) if "stage" in entry else Phase.GREETING
         return Refusal(render(code, text), weight, stage)
 
     def _percent(self, value: object, key: str, name: str) -> float:
@@ -210,11 +211,11 @@ class _Reader:
             raise _wrong(f'expected {key} of {name} to be per cent from 0 to 100 in "{self._name}", got "{value}"')
         return value
 
-    def _stage(self, value: object, name: str, stages: tuple[SessionStage, ...]) -> SessionStage:
+    def _stage(self, value: object, name: str, stages: tuple[Phase, ...]) -> Phase:
         for stage in stages:
-            if value == stage.value:
+            if value == STAGES[stage]:
                 return stage
-        names = ", ".join(stage.value for stage in stages)
+        names = ", ".join(STAGES[stage] for stage in stages)
         raise _wrong(f'expected the stage of {name} to be one of {names} in "{self._name}", got "{value}"')
 
     def _count(self, value: object, key: str, name: str) -> int:
