@@ -37,12 +37,12 @@ def protected(options: "SendOptions", session: SessionPlan, target: Target | Non
 
 
 def _security(options: "SendOptions") -> Security:
-    asked = {
-        Security.STARTTLS: options.starttls,
-        Security.STARTTLS_IF_OFFERED: options.starttls_if_offered,
-        Security.TLS: options.tls,
-    }
-    chosen = [security for security, given in asked.items() if given]
+    asked = (
+        (Security.STARTTLS, options.starttls),
+        (Security.STARTTLS_IF_OFFERED, options.starttls_if_offered),
+        (Security.TLS, options.tls),
+    )
+    chosen = [security for security, given in asked if given]
     if len(chosen) > 1:
         text = "expected one of --starttls (TLS after EHLO), --starttls-if-offered and --tls (TLS from the first octet)"
         raise PlanError(text, field="security", flag="--tls" if options.tls else "--starttls")
