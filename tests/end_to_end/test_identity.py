@@ -15,7 +15,7 @@ from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
 from trafficgen.engine.identity import Identities
 from trafficgen.errors import PlanError, SetupError
-from trafficgen.plan import AddressRange, ClientPlan, ProxyProtocol, SessionPlan, TcpTarget, WeightedName
+from trafficgen.plan import AddressRange, ClientPlan, ProxyProtocol, Security, SessionPlan, TcpTarget, WeightedName
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.sink.policy.limits import Limits
@@ -120,6 +120,27 @@ def test_sessions_come_from_each_source_in_turn_and_say_their_names() -> None:
     assert counts(results) == Counts(accepted=30)
     assert Counter(seen.peers) == {"127.0.0.2": 10, "127.0.0.3": 10, "127.0.0.4": 10}
     assert set(seen.hellos) == {"a.test", "b.test"}
+
+
+def test_a_protected_session_has_its_own_name_source_and_header_as_well() -> None:
+    heard: list[tuple[bytes, str]] = []
+
+    class Proxied(Script):
+        def greet(self) -> None:
+            heard.append((self.lines.readline(), self.peer.getpeername()[0]))
+            self.say("220 scripted.test ESMTP")
+
+    script, seen = noting(greet=Proxied.greet)
+    names = (WeightedName("a.test"), WeightedName("b.test"))
+    client = ClientPlan(
+        sources=(AddressRange("127.0.0.7", "127.0.0.7"),), ehlo_names=names, proxy=ProxyProtocol.V1, proxy_from=(DOC,)
+    )
+    with scripted(script) as server:
+        protected = {"client": client, "max_messages": 1, "security": Security.STARTTLS_IF_OFFERED}
+        results = send(server.port, messages=20, session=protected)
+    assert counts(results) == Counts(accepted=20)
+    assert set(seen.hellos) == {"a.test", "b.test"}
+    assert all(line.startswith(b"PROXY TCP4 192.0.2.") and peer == "127.0.0.7" for line, peer in heard)
 
 
 def test_a_source_that_is_not_ours_is_one_clear_line_before_anything_is_sent() -> None:

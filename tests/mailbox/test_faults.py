@@ -371,3 +371,12 @@ def test_several_workers_give_one_account(protocol: str):
     assert len(results.generator.workers) == 2
     assert results.run.model == "open"
     assert not results.failures
+
+
+def test_a_bug_of_ours_ends_the_run_and_is_no_outcome(monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("trafficgen.mailbox.pop3_program.Pop3Program._list", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run(Store(), protocol="pop3", duration_ns=30 * S)

@@ -165,7 +165,7 @@ class _SendingWorker:
         self._surroundings = Surroundings(
             source=self._source,
             account=self._account,
-            opener=Opener(resolved.route, plan.session, self._recorder.phase, resolved.password),
+            opener=Opener(resolved.route, plan.session, self._recorder, resolved.password),
             turns=Turns(self._loop.call_soon),
             manners=options,
             identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),

@@ -107,6 +107,7 @@ class Worker:
         self._said: set[str] = set()
         self._failures: Counter[tuple[str, str]] = Counter()
         self._failed: StoppedBy | None = None
+        self._bug: BaseException | None = None
         self.recorder: Recorder
         self.now_ns = now_ns
 
@@ -115,6 +116,7 @@ class Worker:
     async def run(self, control: RunControl, started_ns: int | None = None) -> WorkerAccount:
         """From the first intent to the last goodbye. `started_ns`: the run's start, the same for all workers."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_bug)
         started_ns = now_ns() if started_ns is None else started_ns
         cpu_ns = time.process_time_ns()
         self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
@@ -123,6 +125,8 @@ class Worker:
         ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
         stopped_by = await self._until_stopped(control, started_ns, ends_ns)
         await self._drain(control, started_ns)
+        if self._bug is not None:
+            raise self._bug
         ended_ns = now_ns()
         self._tell_second()
         self._flush_seen()
@@ -136,12 +140,18 @@ class Worker:
         )
         return WorkerAccount(snapshot, self.deliveries.count(), stopped_by, self._due)
 
+    def _on_bug(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception of our own code in the loop: no account could be trusted."""
+        self._bug = self._bug or context.get("exception") or RuntimeError(str(context.get("message")))
+
     async def _until_stopped(self, control: RunControl, started_ns: int, ends_ns: int | None) -> StoppedBy:
         next_second_ns = started_ns + NS_PER_S
         while True:
             now = now_ns()
             if control.count:
                 return control.why or StoppedBy.INTERRUPTED
+            if self._bug is not None:
+                raise self._bug
             if self._failed is not None:
                 return self._failed
             if ends_ns is not None and now >= ends_ns:

@@ -9,7 +9,7 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
-from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, Security, SessionPlan
+from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -23,6 +23,7 @@ from trafficgen.plan.targets import (
     parse_service,
     parse_target,
 )
+from trafficgen.plan.tls import Security, TlsOptions, TlsVersion
 from trafficgen.plan.workload import (
     DEFAULT_DOMAINS,
     DEFAULT_SUFFIX,
@@ -62,6 +63,8 @@ __all__ = [
     "Stage",
     "Target",
     "TcpTarget",
+    "TlsOptions",
+    "TlsVersion",
     "UnixTarget",
     "Users",
     "WeightedAddress",

@@ -31,7 +31,16 @@ from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.protocol.smtp.steps import RECIPIENT_OK
 
-GROUP: Final = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_EHLO: Final = Phase.EHLO
+_END_OF_DATA: Final = Phase.END_OF_DATA
+_LHLO: Final = Phase.LHLO
+_MAIL: Final = Phase.MAIL
+_QUIT: Final = Phase.QUIT
+_RCPT: Final = Phase.RCPT
+_RSET: Final = Phase.RSET
+
+GROUP: Final = (_MAIL, _RCPT, _END_OF_DATA, _RSET)
 """The replies due to a message of one recipient before another."""
 
 
@@ -67,13 +76,13 @@ class ByChunks(Handover):
         while len(behind) < most and (session.left < 0 or session.left > len(behind)):
             if (work := take(now_ns)) is None:
                 break
-            conversation.pending.append(Phase.RSET)
+            conversation.pending.append(_RSET)
             self._write_chunk(work[0], out, RSET)
             self._single = self._single and work[0].recipients == 1
             behind.append((work, now_ns))
         if session.left == len(behind):
             self._single = False
-            conversation.write(Phase.QUIT, QUIT, now_ns, out)
+            conversation.write(_QUIT, QUIT, now_ns, out)
         else:
             hello = session.options.hello
             conversation.write(hello, hello_line(hello, session.options), now_ns, out)
@@ -82,7 +91,7 @@ class ByChunks(Handover):
     def _write_chunk(self, message: WireMessage, out: list[Buffer], before: bytes = b"") -> None:
         out += (before + self._envelope(message) + message.head, message.body, message.tail)
         ends = message.recipients if self._each else 1
-        self._conversation.pending.extend((Phase.MAIL, *[Phase.RCPT] * message.recipients, *[Phase.END_OF_DATA] * ends))
+        self._conversation.pending.extend((_MAIL, *[_RCPT] * message.recipients, *[_END_OF_DATA] * ends))
 
     def octets_due(self) -> list[int]:
         at_work = self._transaction.message
@@ -94,7 +103,7 @@ class ByChunks(Handover):
             octets += map(len, self._envelope(message).splitlines(keepends=True))
             octets[-1] += message.octets
         options = self._session.options
-        last = QUIT if Phase.QUIT in self._conversation.pending else hello_line(options.hello, options)
+        last = QUIT if _QUIT in self._conversation.pending else hello_line(options.hello, options)
         return [*octets, len(last)]
 
     # -- octets in --------------------------------------------------------------------------------------
@@ -172,8 +181,8 @@ class ByChunks(Handover):
         super()._on_rcpt(reply, now_ns, out)
         pending = self._conversation.pending
         if self._each and self._transaction.recipients == before and not self._session.closed:
-            first = pending.index(Phase.END_OF_DATA)
-            if len(pending) > first + 1 and pending[first + 1] is Phase.END_OF_DATA:
+            first = pending.index(_END_OF_DATA)
+            if len(pending) > first + 1 and pending[first + 1] is _END_OF_DATA:
                 del pending[first]
 
     def _on_greeted_again(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
@@ -201,8 +210,8 @@ class ByChunks(Handover):
             sent -= 1
 
     answers = table_of(
-        [*COMMON, Phase.EHLO, Phase.LHLO],
-        {**COMMON, Phase.RCPT: _on_rcpt, Phase.EHLO: _on_greeted_again, Phase.LHLO: _on_greeted_again},
+        [*COMMON, _EHLO, _LHLO],
+        {**COMMON, _RCPT: _on_rcpt, _EHLO: _on_greeted_again, _LHLO: _on_greeted_again},
     )
 
 

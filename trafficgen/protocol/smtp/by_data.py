@@ -19,7 +19,15 @@ from trafficgen.protocol.smtp.interfaces import ROW, Buffer, WireMessage, Work
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache, as_hoped
 
-_ENVELOPE: Final = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_DATA: Final = Phase.DATA
+_END_OF_DATA: Final = Phase.END_OF_DATA
+_MAIL: Final = Phase.MAIL
+_QUIT: Final = Phase.QUIT
+_RCPT: Final = Phase.RCPT
+_RSET: Final = Phase.RSET
+
+_ENVELOPE: Final = (_MAIL, _RCPT, _DATA)
 
 
 class ByData(Handover):
@@ -58,11 +66,11 @@ class ByData(Handover):
         at.sent_ns = conversation.waiting_since_ns = now_ns
         session.served = True
         pending = conversation.pending
-        pending.extend((Phase.END_OF_DATA,) * (at.recipients if self._each else 1))
+        pending.extend((_END_OF_DATA,) * (at.recipients if self._each else 1))
         tail = message.tail
         if session.left == 0:
             tail += QUIT
-            pending.append(Phase.QUIT)
+            pending.append(_QUIT)
         elif (work := self._take(now_ns)) is not None:
             self._next = work
             tail += self._envelope(work[0])
@@ -79,7 +87,7 @@ class ByData(Handover):
     def octets_due(self) -> list[int]:
         if self._next is not None:
             commands = self._envelope(self._next[0])
-        elif Phase.QUIT in self._conversation.pending:
+        elif _QUIT in self._conversation.pending:
             commands = QUIT
         else:
             message = self._transaction.message
@@ -138,13 +146,13 @@ class ByData(Handover):
                 self._transaction.ready_ns = now_ns
             out.extend(self._send_message(now_ns))
         elif reply.code == 354 and self._each:  # RFC 2033 section 4.2: 503, as nobody would be left to answer for
-            self._session.lose(Phase.DATA, UNEXPECTED, reply, now_ns)
+            self._session.lose(_DATA, UNEXPECTED, reply, now_ns)
         elif reply.code == 354:
             # RFC 2920 section 3.1: DATA may be let through though every recipient was refused.
             self.void = True
-            self._conversation.write(Phase.END_OF_DATA, b".\r\n", now_ns, out)
+            self._conversation.write(_END_OF_DATA, b".\r\n", now_ns, out)
         else:
-            self.refuse(Phase.DATA, reply, now_ns)
+            self.refuse(_DATA, reply, now_ns)
             self._end_refused(now_ns, out, reset=True)
 
     # -- the next message -------------------------------------------------------------------------------
@@ -164,8 +172,8 @@ class ByData(Handover):
             self._next = None
 
     answers = table_of(
-        [*COMMON, Phase.DATA],
-        {**COMMON, Phase.DATA: _on_data},
+        [*COMMON, _DATA],
+        {**COMMON, _DATA: _on_data},
     )
 
 
@@ -173,4 +181,4 @@ def _phases(message: WireMessage, *, reset: bool = False) -> tuple[Phase, ...]:
     """The replies an envelope asks for."""
     if message.recipients == 1 and not reset:
         return _ENVELOPE
-    return (Phase.RSET,) * reset + (Phase.MAIL, *[Phase.RCPT] * message.recipients, Phase.DATA)
+    return (_RSET,) * reset + (_MAIL, *[_RCPT] * message.recipients, _DATA)

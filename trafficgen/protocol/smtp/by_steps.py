@@ -23,9 +23,17 @@ from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.protocol.smtp.steps import STEPS
 
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_ACCEPTED: Final = Outcome.ACCEPTED
+_DATA: Final = Phase.DATA
+_END_OF_DATA: Final = Phase.END_OF_DATA
+_MAIL: Final = Phase.MAIL
+_RCPT: Final = Phase.RCPT
+_RSET: Final = Phase.RSET
+
 _KEYS: Final = table_of(
-    [Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.END_OF_DATA],
-    {Phase.MAIL: -2, Phase.RCPT: -3, Phase.DATA: -4, Phase.END_OF_DATA: -5},
+    [_MAIL, _RCPT, _DATA, _END_OF_DATA],
+    {_MAIL: -2, _RCPT: -3, _DATA: -4, _END_OF_DATA: -5},
 )
 """What is learnt of each step is kept where no message has so many recipients."""
 
@@ -51,13 +59,13 @@ class BySteps(ByData):
         self._unsent = self._envelope(message).splitlines(keepends=True)
         self._unsent.reverse()
         if reset:
-            conversation.write(Phase.RSET, RSET, now_ns, out)
+            conversation.write(_RSET, RSET, now_ns, out)
         else:
-            conversation.write(Phase.MAIL, self._unsent.pop(), now_ns, out)
+            conversation.write(_MAIL, self._unsent.pop(), now_ns, out)
 
     def _send_unsent(self, now_ns: int, out: list[Buffer]) -> None:
         """The next line of the envelope, behind MAIL."""
-        phase = Phase.RCPT if len(self._unsent) > 1 else Phase.DATA
+        phase = _RCPT if len(self._unsent) > 1 else _DATA
         self._conversation.write(phase, self._unsent.pop(), now_ns, out)
 
     def _send_message(self, now_ns: int) -> tuple[Buffer, Buffer, Buffer]:
@@ -66,7 +74,7 @@ class BySteps(ByData):
         assert message is not None
         at.sent_ns = conversation.waiting_since_ns = now_ns
         self._session.served = True
-        conversation.pending.extend((Phase.END_OF_DATA,) * (at.recipients if self._each else 1))
+        conversation.pending.extend((_END_OF_DATA,) * (at.recipients if self._each else 1))
         return message.head, message.body, message.tail
 
     def octets_due(self) -> list[int]:
@@ -90,22 +98,22 @@ class BySteps(ByData):
         at, conversation = self._transaction, self._conversation
         pending = conversation.pending
         conversation.waiting_since_ns = now_ns
-        if phase is Phase.END_OF_DATA:
+        if phase is _END_OF_DATA:
             pending.clear()
             out: list[Buffer] = []
             at.taken += self._each
-            self.finish(Outcome.ACCEPTED, now_ns)
+            self.finish(_ACCEPTED, now_ns)
             self._session.go_on(now_ns, out, reset=False)
             if not pending:
                 conversation.let_go(doubtful=False)
             return out
-        if phase is Phase.DATA:
+        if phase is _DATA:
             pending.clear()
             conversation.let_go(doubtful=False)
             at.ready_ns = now_ns
             return self._send_message(now_ns)
-        at.recipients += phase is Phase.RCPT
-        pending[0] = Phase.RCPT if len(self._unsent) > 1 else Phase.DATA
+        at.recipients += phase is _RCPT
+        pending[0] = _RCPT if len(self._unsent) > 1 else _DATA
         return (self._unsent.pop(),)
 
     def _learn(self, data: bytes, replies: list[Reply]) -> None:
@@ -136,8 +144,6 @@ class BySteps(ByData):
     def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         super()._on_rset(reply, now_ns, out)
         if self._unsent and not self._session.closed:
-            self._conversation.write(Phase.MAIL, self._unsent.pop(), now_ns, out)
+            self._conversation.write(_MAIL, self._unsent.pop(), now_ns, out)
 
-    answers = table_of(
-        list(ByData.answers), {**ByData.answers, Phase.MAIL: _on_mail, Phase.RCPT: _on_rcpt, Phase.RSET: _on_rset}
-    )
+    answers = table_of(list(ByData.answers), {**ByData.answers, _MAIL: _on_mail, _RCPT: _on_rcpt, _RSET: _on_rset})

@@ -11,6 +11,7 @@ table of steps, `conversation` tells which reply is whose, `transaction` what is
 """
 
 from collections.abc import Callable, Collection
+from typing import Final
 
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.by_chunks import ByChunks
@@ -25,6 +26,13 @@ from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.protocol.smtp.steps import STEPS
 from trafficgen.protocol.smtp.transaction import Transaction, rejection
+
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_END_OF_DATA: Final = Phase.END_OF_DATA
+_GREETING: Final = Phase.GREETING
+_IDLE: Final = Phase.IDLE
+_QUIT: Final = Phase.QUIT
+_RSET: Final = Phase.RSET
 
 
 class ClientSession:
@@ -95,14 +103,14 @@ class ClientSession:
     def limit_s(self) -> int:
         """How long RFC 5321 section 4.5.3.2 has us wait for it."""
         pending = self.conversation.pending
-        return STEPS[pending[0] if pending else Phase.IDLE].limit_s
+        return STEPS[pending[0] if pending else _IDLE].limit_s
 
     # -- the session opens ------------------------------------------------------------------------------
 
     def greet(self, work: Work, now_ns: int) -> None:
         """A connection is being made for `work`, and the server will speak first."""
         self.assign(work, now_ns)
-        self.conversation.pending.append(Phase.GREETING)
+        self.conversation.pending.append(_GREETING)
         self.busy = True
 
     def connected(self, now_ns: int) -> None:
@@ -153,13 +161,13 @@ class ClientSession:
         if handover.turn(now_ns):
             return
         if self.left == 0:
-            if Phase.QUIT not in conversation.pending:
-                conversation.write(Phase.QUIT, QUIT, now_ns, out)
+            if _QUIT not in conversation.pending:
+                conversation.write(_QUIT, QUIT, now_ns, out)
         elif (work := self.source.take(now_ns)) is not None:
             self.assign(work, now_ns)
             handover.open(now_ns, out, reset=reset)
         elif reset:
-            conversation.write(Phase.RSET, RSET, now_ns, out)
+            conversation.write(_RSET, RSET, now_ns, out)
         else:
             self.busy = bool(conversation.pending)
 
@@ -168,7 +176,7 @@ class ClientSession:
     def quit(self, now_ns: int) -> list[Buffer]:
         """Say goodbye on an idle session; returns what to write."""
         out: list[Buffer] = []
-        self.conversation.write(Phase.QUIT, QUIT, now_ns, out)
+        self.conversation.write(_QUIT, QUIT, now_ns, out)
         self.busy = True
         return out
 
@@ -178,7 +186,7 @@ class ClientSession:
         if reply.code == 221:
             self._close()
         else:
-            self.lose(Phase.QUIT, UNEXPECTED, reply, now_ns)
+            self.lose(_QUIT, UNEXPECTED, reply, now_ns)
 
     def lost(
         self,
@@ -246,7 +254,7 @@ class ClientSession:
         harmed = self.in_flight if doubtful else self._at_work
         self._close()
         conversation.let_go(doubtful=doubtful)
-        if harmed or phase not in (None, Phase.QUIT):
+        if harmed or phase not in (None, _QUIT):
             assert phase is not None
             self.account.failure(phase, reason, example, max(harmed, 1))
         if harmed:
@@ -265,7 +273,7 @@ class ClientSession:
         if self.transaction.message is None and not (conversation.held and several):
             self._close()
             conversation.let_go(doubtful=False)
-        elif handover is None or several or (conversation.early and phase is Phase.END_OF_DATA):
+        elif handover is None or several or (conversation.early and phase is _END_OF_DATA):
             conversation.pending.insert(0, phase)
             self.end(REFUSED, reply.words, now_ns, unsent=unsent)
         else:

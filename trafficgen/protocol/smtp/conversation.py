@@ -21,10 +21,18 @@ from trafficgen.protocol.smtp.interfaces import ROW, Buffer, SessionAccount
 from trafficgen.protocol.smtp.replies import Reply, ReplyReader
 from trafficgen.protocol.smtp.transaction import Mixed, Row
 
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_DATA: Final = Phase.DATA
+_EHLO: Final = Phase.EHLO
+_END_OF_DATA: Final = Phase.END_OF_DATA
+_IDLE: Final = Phase.IDLE
+_LHLO: Final = Phase.LHLO
+_QUIT: Final = Phase.QUIT
+
 _MAX_HELD: Final = 16
 """A server may refuse one message after another before it says 354 again. More than these, or a batch, do not wait."""
 
-_IN_STEP: Final = (Phase.DATA, Phase.QUIT, Phase.EHLO, Phase.LHLO)
+_IN_STEP: Final = (_DATA, _QUIT, _EHLO, _LHLO)
 """Whose right reply is like none before it, so that it shows all before it to have come in their places."""
 
 GOODBYES: Final = (421, 221)
@@ -150,21 +158,21 @@ class Conversation:
                 self._account.reply(phase, replies[due])
                 hearer.shut_down(phase, replies[due], now_ns, unsent)
         else:
-            phase = pending[0] if pending else Phase.IDLE
+            phase = pending[0] if pending else _IDLE
             hearer.end(UNASKED, words, now_ns, phase, unsent=unsent, in_order=False)
 
     def _answer_all(self, hearer: Hearer, replies: list[Reply], now_ns: int) -> list[Buffer]:
         out: list[Buffer] = []
         pending, count = self.pending, self._account.reply
         for index, reply in enumerate(replies):
-            phase = pending.pop(0) if pending else Phase.IDLE
+            phase = pending.pop(0) if pending else _IDLE
             if reply.code == 421 and any(later.code < 400 for later in replies[index + 1 :]):
-                if phase is not Phase.IDLE:
+                if phase is not _IDLE:
                     pending.insert(0, phase)
                 hearer.end(UNASKED, replies[index + 1].words, now_ns, in_order=False)
                 return []
             count(phase, reply)
-            if phase is Phase.IDLE or reply.code == 421:
+            if phase is _IDLE or reply.code == 421:
                 hearer.shut_down(phase, reply, now_ns)
             else:
                 answering = hearer.answering
@@ -207,7 +215,7 @@ class Conversation:
     def ends_sent(self, unsent: int, hearer: Hearer) -> int:
         """Of how many messages at work the end of data has left this machine, all but the last `unsent` octets."""
         due = islice(self.pending, self._due_while(unsent, hearer))
-        return sum(phase is Phase.END_OF_DATA for phase, _ in groupby(due))
+        return sum(phase is _END_OF_DATA for phase, _ in groupby(due))
 
     def _due_while(self, unsent: int, hearer: Hearer) -> int:
         """How many of the replies due are to commands that are not among the last `unsent` octets written.
@@ -218,7 +226,7 @@ class Conversation:
         octets = chain(reversed(hearer.answering.octets_due()), repeat(1 << 62))
         for phase, replies in groupby(reversed(self.pending)):
             count = sum(1 for _ in replies)
-            for one_command in [count] if phase is Phase.END_OF_DATA else [1] * count:
+            for one_command in [count] if phase is _END_OF_DATA else [1] * count:
                 if unsent <= behind:
                     return due
                 due -= one_command

@@ -29,9 +29,17 @@ from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.protocol.smtp.steps import RECIPIENT_OK, STEPS
 from trafficgen.protocol.smtp.transaction import Transaction, rejection
 
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_ACCEPTED: Final = Outcome.ACCEPTED
+_END_OF_DATA: Final = Phase.END_OF_DATA
+_MAIL: Final = Phase.MAIL
+_QUIT: Final = Phase.QUIT
+_RCPT: Final = Phase.RCPT
+_RSET: Final = Phase.RSET
+
 UNEXPECTED: Final = "unexpected reply"
-QUIT: Final = STEPS[Phase.QUIT].command + b"\r\n"
-RSET: Final = STEPS[Phase.RSET].command + b"\r\n"
+QUIT: Final = STEPS[_QUIT].command + b"\r\n"
+RSET: Final = STEPS[_RSET].command + b"\r\n"
 
 
 class SessionLife(Hearer, Protocol):
@@ -122,13 +130,13 @@ class Handover(ABC):
     def _on_mail(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code != 250:
             self._transaction.sender_refused = True
-            self.refuse(Phase.MAIL, reply, now_ns)
+            self.refuse(_MAIL, reply, now_ns)
 
     def _on_rcpt(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code in RECIPIENT_OK and not self._transaction.sender_refused:
             self._transaction.recipients += 1
         else:
-            self.refuse(Phase.RCPT, reply, now_ns)
+            self.refuse(_RCPT, reply, now_ns)
             self._transaction.refuse_recipient(reply)
 
     def _on_end_of_data(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
@@ -138,30 +146,30 @@ class Handover(ABC):
             self._end_refused(now_ns, out, reset=False)
             return
         if reply.code == 250 and at.recipients:
-            outcome = Outcome.ACCEPTED
+            outcome = _ACCEPTED
             at.taken += self._each
         elif reply.code >= 400:
-            self.refuse(Phase.END_OF_DATA, reply, now_ns)
+            self.refuse(_END_OF_DATA, reply, now_ns)
             outcome = rejection(at.refusal or reply)
             if self._each and at.recipients:
                 at.refuse_recipient(reply)
         else:
-            self._session.lose(Phase.END_OF_DATA, UNEXPECTED, reply, now_ns)
+            self._session.lose(_END_OF_DATA, UNEXPECTED, reply, now_ns)
             return
         if self._each and self._more_ends_due:
             return
-        self.finish(Outcome.ACCEPTED if at.taken else outcome, now_ns)
+        self.finish(_ACCEPTED if at.taken else outcome, now_ns)
         self._session.go_on(now_ns, out, reset=False)
 
     @property
     def _more_ends_due(self) -> bool:
         """LMTP: whether another recipient of the same message has yet to be answered for."""
         pending = self._conversation.pending
-        return bool(pending) and pending[0] is Phase.END_OF_DATA
+        return bool(pending) and pending[0] is _END_OF_DATA
 
     def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code != 250:
-            self._session.lose(Phase.RSET, UNEXPECTED, reply, now_ns)
+            self._session.lose(_RSET, UNEXPECTED, reply, now_ns)
         elif self._transaction.message is None:
             self._session.go_on(now_ns, out, reset=False)
 
@@ -198,13 +206,13 @@ class Handover(ABC):
 
 
 COMMON: Final = table_of(
-    [Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET, Phase.QUIT],
+    [_MAIL, _RCPT, _END_OF_DATA, _RSET, _QUIT],
     {
-        Phase.MAIL: Handover._on_mail,
-        Phase.RCPT: Handover._on_rcpt,
-        Phase.END_OF_DATA: Handover._on_end_of_data,
-        Phase.RSET: Handover._on_rset,
-        Phase.QUIT: Handover._on_quit,
+        _MAIL: Handover._on_mail,
+        _RCPT: Handover._on_rcpt,
+        _END_OF_DATA: Handover._on_end_of_data,
+        _RSET: Handover._on_rset,
+        _QUIT: Handover._on_quit,
     },
 )
 """What becomes of each reply, for ways that do no more than this."""

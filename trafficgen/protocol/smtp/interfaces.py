@@ -14,6 +14,8 @@ from trafficgen.protocol.smtp.replies import Reply
 if TYPE_CHECKING:
     from array import array
 
+_LHLO: Final = Phase.LHLO
+
 Buffer = bytes | memoryview
 
 
@@ -113,4 +115,4 @@ class SessionOptions(NamedTuple):
     @property
     def reply_each(self) -> bool:
         """Whether an end of data is answered once for each accepted recipient (RFC 2033 section 4.2)."""
-        return self.hello is Phase.LHLO
+        return self.hello is _LHLO

@@ -20,6 +20,12 @@ from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccou
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.steps import STEPS
 
+# By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_EHLO: Final = Phase.EHLO
+_GREETING: Final = Phase.GREETING
+_HELO: Final = Phase.HELO
+_LHLO: Final = Phase.LHLO
+
 REFUSED: Final = "refused by the server"
 NOT_PROXY: Final = "PROXY header not understood"
 NOT_OFFERED: Final = "not offered"
@@ -63,41 +69,41 @@ class Opening:
 
     def _on_greeting(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         session = self._session
-        session.account.phase(Phase.GREETING, now_ns - session.conversation.waiting_since_ns)
+        session.account.phase(_GREETING, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 220:
             self._say(session.options.hello, now_ns, out)
         else:
-            session.lose(Phase.GREETING, REFUSED, reply, now_ns)
+            session.lose(_GREETING, REFUSED, reply, now_ns)
 
     def _on_ehlo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         session = self._session
-        session.account.phase(Phase.EHLO, now_ns - session.conversation.waiting_since_ns)
+        session.account.phase(_EHLO, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 250:
-            self._introduce(reply, now_ns, out)
+            self._introduce(reply, Extensions.offered(reply.lines), now_ns, out)
         elif session.options.proxied and reply.code in _UNKNOWN_COMMAND:
-            session.lose(Phase.GREETING, NOT_PROXY, reply, now_ns)
-        elif session.options.hello is Phase.EHLO and reply.code >= 500 and reply.code != 521:
+            session.lose(_GREETING, NOT_PROXY, reply, now_ns)
+        elif session.options.hello is _EHLO and reply.code >= 500 and reply.code != 521:
             # RFC 5321 section 3.2: a server that does not know EHLO is greeted with HELO.
-            self._say(Phase.HELO, now_ns, out)
+            self._say(_HELO, now_ns, out)
         else:
             session.lose(session.options.hello, REFUSED, reply, now_ns)
 
     def _on_helo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code == 250:
-            self._introduce(reply, now_ns, out)
+            self._introduce(reply, Extensions(), now_ns, out)
         else:
-            self._session.lose(Phase.HELO, REFUSED, reply, now_ns)
+            self._session.lose(_HELO, REFUSED, reply, now_ns)
 
-    def _introduce(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+    def _introduce(self, reply: Reply, offered: Extensions, now_ns: int, out: list[Buffer]) -> None:
         """The server has said what it offers: say for whom we speak, as far as that is asked for and not yet done."""
         options = self._session.options
         if options.xclient is not None and not self._introduced:
             self._announce(Phase.XCLIENT, xclient(options.xclient), reply, now_ns, out)
         elif options.xforward is not None:
             self._announce(Phase.XFORWARD, xforward(options.xforward, options.ehlo_name), reply, now_ns, out)
-            self._offered = Extensions.offered(reply.lines)
+            self._offered = offered
         else:
-            self._session.announced(Extensions.offered(reply.lines), now_ns, out)
+            self._session.announced(offered, now_ns, out)
 
     def _announce(self, phase: Phase, said: dict[bytes, bytes], reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         """XCLIENT or XFORWARD, with those attributes that the server lists behind it."""
@@ -127,12 +133,12 @@ class Opening:
         self._session.conversation.write(phase, hello_line(phase, self._session.options), now_ns, out)
 
     answers: Answers = table_of(
-        [Phase.GREETING, Phase.EHLO, Phase.HELO, Phase.LHLO, Phase.XCLIENT, Phase.XFORWARD],
+        [_GREETING, _EHLO, _HELO, _LHLO, Phase.XCLIENT, Phase.XFORWARD],
         {
-            Phase.GREETING: _on_greeting,
-            Phase.EHLO: _on_ehlo,
-            Phase.HELO: _on_helo,
-            Phase.LHLO: _on_ehlo,
+            _GREETING: _on_greeting,
+            _EHLO: _on_ehlo,
+            _HELO: _on_helo,
+            _LHLO: _on_ehlo,
             Phase.XCLIENT: _on_xclient,
             Phase.XFORWARD: _on_xforward,
         },
