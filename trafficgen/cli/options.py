@@ -133,8 +133,9 @@ def _add_amount() -> None:
         until the last --stage ends.""")
     add("--concurrency", metavar="N", type=int, help="""
         Sessions open at a time, over all workers. [default: 10 per core]""")
-    add("--messages-per-session", metavar="N", type=int, default=0, help="""
-        Close a session after N messages and open another; 0 keeps it open. [default: 0]""")
+    add("--messages-per-session", metavar="N|LIST", default="0", help="""
+        Close a session after N messages and open another; 0 keeps it open; weighted numbers such as 1:5,20:1 give each
+        session one of them. [default: 0]""")
     add("--workers", metavar="N", type=int, help="""
         Processes to send from. [default: one per core, a core left for the embedded sink]""")
     add("--grace", metavar="TIME", default="10s", help="""
@@ -217,6 +218,13 @@ def _add_session() -> None:
         on their way at once. A message's time then holds its wait behind the others. [default: 0, DATA]""")
     add("--ehlo-name", multiple=True, metavar="NAME[=WEIGHT]", help="""
         What EHLO says; repeat for several, of which each session says one by weight. [default: [127.0.0.1]]""")
+    add("--think-time", metavar="TIME", default="0", help="""
+        How long a session rests between two messages. [default: 0]""")
+    add("--rset-between", is_flag=True, help="Send RSET between two messages of a session.")
+    add("--leave-share", metavar="SHARE", help="""
+        This share of sessions greets and leaves with QUIT, without a message: 5%.""")
+    add("--drop-share", metavar="SHARE", help="""
+        This share of sessions greets, and then closes the connection without a word.""")
     add("--connect-timeout", metavar="TIME", default="30s", help="""
         How long TCP and TLS may take to come up. [default: 30s]""")
     add("--timeout", metavar="TIME", default="60s", help="""

@@ -82,11 +82,23 @@ def parse_recipients(text: str) -> tuple[tuple[int, float], ...]:
         from trafficgen.workload.presets import RECIPIENTS
 
         return _preset(text, RECIPIENTS, "recipients_per_message", "--recipients").counts
+    return _weighted_counts(text, "--recipients", form)
+
+
+def parse_messages_per_session(text: str) -> int | tuple[tuple[int, float], ...]:
+    """ "COUNT", or "COUNT:WEIGHT,COUNT:WEIGHT…"."""
+    flag, form = "--messages-per-session", "a number, or COUNT:WEIGHT,COUNT:WEIGHT…"
+    if ":" in text or "," in text:
+        return _weighted_counts(text, flag, form)
+    return _whole(text, text, flag, form)
+
+
+def _weighted_counts(text: str, flag: str, form: str) -> tuple[tuple[int, float], ...]:
     pairs: dict[int, float] = {}
     for part in text.split(","):
         count, colon, weight = part.partition(":")
-        number = _whole(count, text, "--recipients", form)
-        pairs[number] = pairs.get(number, 0.0) + (_number(weight, text, "--recipients", form) if colon else 1.0)
+        number = _whole(count, text, flag, form)
+        pairs[number] = pairs.get(number, 0.0) + (_number(weight, text, flag, form) if colon else 1.0)
     return tuple(pairs.items())
 
 
@@ -151,6 +163,14 @@ def parse_range(text: str, flag: str) -> AddressRange:
 def _weighted(text: str, flag: str, form: str) -> tuple[str, float]:
     head, equals, weight = text.rpartition("=")
     return (head, _number(weight, text, flag, form)) if equals else (text, 1.0)
+
+
+def parse_share(text: str, flag: str) -> float:
+    """ "5%" or "0.05"; the plan says which shares it takes."""
+    number, percent, rest = text.strip().partition("%")
+    if rest:
+        raise _wrong(f'expected a share such as 5% or 0.05, got "{text}"', "share", flag)
+    return _number(number, text, flag, "a share such as 5% or 0.05") / (100 if percent else 1)
 
 
 def parse_stage(text: str) -> Stage:

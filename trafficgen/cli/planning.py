@@ -30,6 +30,7 @@ from trafficgen.plan import (
     Plan,
     ProxyProtocol,
     SessionPlan,
+    ShapePlan,
     SizedBodies,
     TcpTarget,
     WeightedDomain,
@@ -58,7 +59,7 @@ class SendOptions:
     message_count: int | None
     duration: str | None
     concurrency: int | None
-    messages_per_session: int
+    messages_per_session: str
     workers: int | None
     grace: str
     rate: str | None
@@ -83,6 +84,10 @@ class SendOptions:
     header: tuple[str, ...]
     pipelining: str
     chunking: int
+    think_time: str
+    rset_between: bool
+    leave_share: str | None
+    drop_share: str | None
     ehlo_name: tuple[str, ...]
     source_ip: tuple[str, ...]
     proxy_protocol: str | None
@@ -328,8 +333,10 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
 
 
 def _session(options: SendOptions) -> SessionPlan:
+    messages = parsing.parse_messages_per_session(options.messages_per_session)
     return SessionPlan(
-        max_messages=options.messages_per_session,
+        max_messages=messages if isinstance(messages, int) else 0,
+        shape=_shape(options, () if isinstance(messages, int) else messages),
         pipelining=Pipelining(options.pipelining),
         chunks=options.chunking,
         ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "[127.0.0.1]",
@@ -338,6 +345,16 @@ def _session(options: SendOptions) -> SessionPlan:
             units.parse_duration, options.connect_timeout, "connect_timeout_ns", "--connect-timeout"
         ),
         reply_timeout_ns=parsing.parse_with(units.parse_duration, options.timeout, "reply_timeout_ns", "--timeout"),
+    )
+
+
+def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> ShapePlan:
+    return ShapePlan(
+        messages=messages,
+        leave_share=parsing.parse_share(options.leave_share, "--leave-share") if options.leave_share else 0.0,
+        drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
+        think_ns=parsing.parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
+        reset_between=options.rset_between,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Final
 
-from trafficgen.protocol.smtp.interfaces import Work
+from trafficgen.protocol.smtp.interfaces import Source, Work
 from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
 
@@ -26,6 +26,22 @@ _OPEN_PIECE: Final = 64
 """Less, as whatever is due while it is built starts late: with 256, and progress reported in one turn of the loop, the
 lateness of --rate 10000/s --duration 4 --concurrency 100 --workers 1 had twice the p90 (median of seven runs of each in
 turns; 2026-11-22, two shared cores, Python 3.11)."""
+
+
+class OneAtATime:
+    """Gives sessions no message behind another: each comes by its slot, when that is its turn.
+
+    Implements `protocol.smtp.interfaces.Source`.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def take(self, _now_ns: int) -> Work | None:
+        return None
+
+    def give_back(self, work: Work) -> None:
+        self._source.give_back(work)
 
 
 class ClosedSource:

@@ -1,4 +1,4 @@
-"""Who each session of a worker is: drawn from the pools of the plan.
+"""Who each session of a worker is, and what shape it has: drawn from the pools of the plan.
 
 Takes     the plan, the number of this worker and of all workers
 Gives     for the next session: its options, the address to connect from, the header its connection begins with
@@ -20,11 +20,12 @@ from mboxgen.streams import BLOCK, choose, cumulative, raw
 from trafficgen.plan import Plan, TcpTarget
 from trafficgen.plan.identity import AddressRange, ProxyProtocol
 from trafficgen.protocol.proxy import header_v1, header_v2
-from trafficgen.protocol.smtp.interfaces import SessionOptions, Stranger
+from trafficgen.protocol.smtp.interfaces import Leaving, SessionOptions, Stranger
 
 _HEADERS: Final = table_of(
     ProxyProtocol, {ProxyProtocol.NONE: None, ProxyProtocol.V1: header_v1, ProxyProtocol.V2: header_v2}
 )
+_LEAVING: Final = tuple(Leaving)
 _LOWEST_PORT: Final = 1024
 _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 
@@ -99,6 +100,13 @@ class Identities:
         self._proxied = _Addresses(plan.seed, "proxy", client.proxy_from) if client.proxy_from else None
         self._xclient = _Addresses(plan.seed, "xclient", client.xclient_from) if client.xclient_from else None
         self._xforward = _Addresses(plan.seed, "xforward", client.xforward_from) if client.xforward_from else None
+        shape = plan.session.shape
+        self._counts = [count for count, _ in shape.messages]
+        self._count = (
+            _Choice(plan.seed, "session messages", [weight for _, weight in shape.messages]) if self._counts else None
+        )
+        shares = [1.0 - shape.leave_share - shape.drop_share, shape.leave_share, shape.drop_share]
+        self._leaving = _Choice(plan.seed, "session shape", shares) if any(shares[1:]) else None
         in_turn = len({one.weight for one in client.sources}) == 1
         self._sources = [one.address(i) for one in client.sources for i in range(one.size)] if in_turn else []
         self._source = _Addresses(plan.seed, "source", client.sources) if client.sources and not in_turn else None
@@ -108,7 +116,7 @@ class Identities:
         """None where all sessions are alike."""
         client = plan.session.client
         drawn = client.sources or client.ehlo_names or client.proxy_from or client.xclient_from or client.xforward_from
-        return cls(plan, options, server, index=index, step=step) if drawn else None
+        return cls(plan, options, server, index=index, step=step) if drawn or plan.session.shape.drawn else None
 
     def next(self) -> Identity:
         """Who the next session is."""
@@ -119,6 +127,8 @@ class Identities:
             xclient=self._xclient.at(number) if self._xclient else None,
             xforward=self._xforward.at(number) if self._xforward else None,
             proxied=self._proxied is not None,
+            max_messages=self._counts[self._count.at(number)] if self._count else self._options.max_messages,
+            leaving=_LEAVING[self._leaving.at(number)] if self._leaving else Leaving.STAYS,
         )
         source = self._source.at(number).address if self._source else ""
         if self._sources:

@@ -89,7 +89,9 @@ class Link(asyncio.Protocol):
     def write(self, buffers: list[Buffer]) -> None:
         """Send the first octets of a message or a command."""
         assert self.transport is not None
-        if not self.transport.is_closing():
+        if self.session.closed:
+            self._free()
+        elif not self.transport.is_closing():
             self._send(buffers)
 
     def _send(self, buffers: Collection[Buffer]) -> None:

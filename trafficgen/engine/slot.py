@@ -46,6 +46,8 @@ class Surroundings:
     identities: Identities | None = None
     """Who each session is, where they are not alike."""
     steady: ReplyCache = field(default_factory=ReplyCache)
+    think_ns: int = 0
+    """How long a session rests between two messages."""
     opening: int = 0
     parting: dict[Link, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
@@ -109,8 +111,10 @@ class Slot:
 
     @property
     def rest_ns(self) -> int:
-        """How long to wait before the next session; 0 unless the last ones came to nothing."""
-        return min(FIRST_REST_NS << min(self._failures - 1, 10), MAX_REST_NS) if self._failures else 0
+        """How long to wait: before the next session when the last ones came to nothing, in a session as planned."""
+        if self._failures:
+            return min(FIRST_REST_NS << min(self._failures - 1, 10), MAX_REST_NS)
+        return self._surroundings.think_ns if self._link is not None else 0
 
     def give(self, work: Work, now: int) -> None:
         """Send this message, in a new session if there is none."""

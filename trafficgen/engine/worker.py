@@ -20,7 +20,7 @@ from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
-from trafficgen.engine.dispatch import ClosedSource, OpenSource
+from trafficgen.engine.dispatch import ClosedSource, OneAtATime, OpenSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.identity import Identities
 from trafficgen.engine.opening import Opener
@@ -154,18 +154,21 @@ class _SendingWorker:
             self._source = OpenSource(
                 self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
             )
+        shape = plan.session.shape
         options = SessionOptions(
             ehlo_name=plan.session.ehlo_name.encode("ascii"),
             max_messages=plan.session.max_messages,
             pipelining=plan.session.pipelining is Pipelining.AUTO,
             chunks=plan.session.chunks,
             hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
+            reset_between=shape.reset_between,
         )
         server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
-            source=self._source,
+            source=OneAtATime(self._source) if shape.one_at_a_time else self._source,
             account=self._account,
             opener=Opener(resolved.route, plan.session, self._recorder, resolved.password),
+            think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
             manners=options,
             identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),

@@ -10,6 +10,7 @@ from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, We
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, SessionPlan
+from trafficgen.plan.shape import ShapePlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -59,6 +60,7 @@ __all__ = [
     "ProxyProtocol",
     "Security",
     "SessionPlan",
+    "ShapePlan",
     "SizedBodies",
     "Stage",
     "Target",

@@ -8,6 +8,7 @@ from typing import Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.identity import ClientPlan, check_ehlo_name
 from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown_number, wrong
+from trafficgen.plan.shape import ShapePlan
 from trafficgen.plan.tls import Security, TlsOptions
 
 MAX_CHUNKS: Final = 64
@@ -51,6 +52,7 @@ class SessionPlan:
     tls: TlsOptions = TlsOptions()  # noqa: RUF009  (frozen)
     auth: Auth | None = None
     client: ClientPlan = ClientPlan()  # noqa: RUF009  (frozen)
+    shape: ShapePlan = ShapePlan()  # noqa: RUF009  (frozen)
     connect_timeout_ns: int = 30 * NS_PER_S
     reply_timeout_ns: int = 60 * NS_PER_S
 
@@ -78,6 +80,8 @@ class SessionPlan:
             flag = "--xclient-from" if self.client.xclient_from else "--xforward-from"
             text = "expected plain sessions: XCLIENT and XFORWARD are not sent in protected ones"
             raise wrong("client", text, flag)
+        if self.shape.messages and self.max_messages:
+            raise wrong("max_messages", "expected a number or a distribution of messages", "--messages-per-session")
         if self.client.xforward_from and self.max_messages != 1:
             text = "XFORWARD is about one message: add --messages-per-session 1"
             raise wrong("client", text, "--xforward-from")

@@ -19,7 +19,15 @@ from trafficgen.protocol.smtp.by_data import ByData
 from trafficgen.protocol.smtp.by_steps import BySteps
 from trafficgen.protocol.smtp.conversation import GOODBYES, UNASKED, Answering, Conversation
 from trafficgen.protocol.smtp.handover import QUIT, RSET, UNEXPECTED, Handover
-from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions, Source, Work
+from trafficgen.protocol.smtp.interfaces import (
+    Buffer,
+    Extensions,
+    Leaving,
+    SessionAccount,
+    SessionOptions,
+    Source,
+    Work,
+)
 from trafficgen.protocol.smtp.layout import DataSource, as_data
 from trafficgen.protocol.smtp.opening import NOT_PROXY, REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
@@ -127,6 +135,9 @@ class ClientSession:
     def announced(self, extensions: Extensions, now_ns: int, out: list[Buffer]) -> None:
         """What the server offers is known: choose how to hand over, and begin."""
         self.extensions = extensions
+        leaving = self.options.leaving
+        if leaving is not Leaving.STAYS:
+            self._leave_message()
         in_chunks = self.options.chunks and self.options.pipelining and extensions.chunking and extensions.pipelining
         if self.options.chunks and not in_chunks:  # what comes is laid out for chunks, and the server will have none
             self.source = DataSource(self.source)
@@ -137,7 +148,20 @@ class ClientSession:
         handover: Handover = way(self, self._cache)
         self.answering = self._handover = handover
         self.feed = handover.feed
-        handover.open(now_ns, out)
+        if leaving is Leaving.STAYS:
+            handover.open(now_ns, out)
+        elif leaving is Leaving.SAYS_GOODBYE:
+            self.conversation.write(Phase.QUIT, QUIT, now_ns, out)
+        else:
+            self._close()
+
+    def _leave_message(self) -> None:
+        """The session goes without its message: somebody else is to send it."""
+        at = self.transaction
+        assert at.message is not None
+        work, at.message = (at.message, at.due_ns), None
+        self.source.give_back(work)
+        self.served = True  # it has done all that it was to do
 
     # -- one message after another ----------------------------------------------------------------------
 
@@ -146,7 +170,7 @@ class ClientSession:
         out: list[Buffer] = []
         assert self._handover is not None
         self.assign(work, now_ns)
-        self._handover.open(now_ns, out)
+        self._handover.open(now_ns, out, reset=self.options.reset_between)
         return out
 
     def assign(self, work: Work, now_ns: int) -> None:

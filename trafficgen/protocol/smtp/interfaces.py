@@ -4,6 +4,7 @@ Gives     the structural types that `client` speaks to; workload, engine and mea
 Not here  how a session uses them: `client`
 """
 
+from enum import Enum
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -98,10 +99,19 @@ class Stranger(NamedTuple):
     port: int
 
 
+class Leaving(Enum):
+    """Whether a session goes after EHLO, without a message: not at all, with QUIT, or without a word."""
+
+    STAYS = "stays"
+    SAYS_GOODBYE = "says goodbye"
+    DROPS = "drops"
+
+
 class SessionOptions(NamedTuple):
     """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
     on their way at once where CHUNKING is offered (0 = DATA, one at a time), `Phase.LHLO` to speak LMTP;
-    what XCLIENT and XFORWARD say, if anything, and whether the connection began with a PROXY header."""
+    what XCLIENT and XFORWARD say, if anything, and whether the connection began with a PROXY header; whether it goes
+    without a message; RSET between two messages."""
 
     ehlo_name: bytes = b"[127.0.0.1]"
     max_messages: int = 0
@@ -111,6 +121,8 @@ class SessionOptions(NamedTuple):
     xclient: Stranger | None = None
     xforward: Stranger | None = None
     proxied: bool = False
+    leaving: Leaving = Leaving.STAYS
+    reset_between: bool = False
 
     @property
     def reply_each(self) -> bool:

@@ -1,0 +1,54 @@
+"""What shape sessions have, besides the messages that they carry one behind the other."""
+
+from dataclasses import dataclass
+
+from trafficgen.plan.refusals import (
+    MAX_MESSAGES,
+    check_count,
+    check_duration,
+    check_types,
+    check_weight,
+    shown_number,
+    wrong,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShapePlan:
+    """Sessions of different shapes; what is empty or 0 is not done.
+
+    `messages`: how many messages a session carries, with weights, in place of `SessionPlan.max_messages`. `leave_share`
+    of the sessions say EHLO and QUIT, and `drop_share` of them close the connection after EHLO without a word: neither
+    carries a message. `think_ns`: how long a session rests between two messages. `reset_between`: RSET between them.
+    """
+
+    messages: tuple[tuple[int, float], ...] = ()
+    leave_share: float = 0.0
+    drop_share: float = 0.0
+    think_ns: int = 0
+    reset_between: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for count, weight in self.messages:
+            check_count(count, "messages", "messages a session", "--messages-per-session", most=MAX_MESSAGES)
+            check_weight(weight, f"the weight of {count}", "--messages-per-session")
+        for share, field, flag in (
+            (self.leave_share, "leave_share", "--leave-share"),
+            (self.drop_share, "drop_share", "--drop-share"),
+        ):
+            if not 0.0 <= share < 1.0:
+                raise wrong(field, f"expected a share of 0 to below 1, got {shown_number(share)}", flag)
+        if self.leave_share + self.drop_share >= 1.0:
+            raise wrong("drop_share", "expected some sessions to be left that carry messages", "--drop-share")
+        check_duration(self.think_ns, "think_ns", "a think time", "--think-time", least_ns=0)
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a message may not follow another one of its session at once."""
+        return self.think_ns > 0 or self.reset_between
+
+    @property
+    def drawn(self) -> bool:
+        """Whether sessions differ."""
+        return bool(self.messages or self.leave_share or self.drop_share)
