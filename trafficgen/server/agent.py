@@ -31,7 +31,7 @@ SHARE: Final = 0.01
 """Of one core, for all looks together."""
 
 
-class Sampler(Protocol):
+class ServerSampler(Protocol):
     """One thing to look at."""
 
     missing: set[str]
@@ -50,10 +50,10 @@ class Observed:
     metrics: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Addresses, and which names of each."""
 
-    def samplers(self) -> list[Sampler]:
+    def samplers(self) -> list[ServerSampler]:
         """Cheap ones first."""
         spool = self.postfix_queue or self.exim_spool
-        made: list[Sampler] = [HostSampler(room=spool)]
+        made: list[ServerSampler] = [HostSampler(room=spool)]
         if self.postfix_queue:
             postfix = PostfixSpool(self.postfix_queue)
             made += [_PostfixQueues(postfix, ("maildrop", "incoming", "active", "hold"))]
@@ -124,7 +124,7 @@ def paces(costs_ns: Sequence[float], every_ns: int, share: float = SHARE) -> lis
 class Observer:
     """Looks, and says what it saw."""
 
-    def __init__(self, samplers: Sequence[Sampler], every_ns: int = EVERY_NS, share: float = SHARE) -> None:
+    def __init__(self, samplers: Sequence[ServerSampler], every_ns: int = EVERY_NS, share: float = SHARE) -> None:
         self._samplers = list(samplers)
         self._every_ns = every_ns
         self._share = share
