@@ -79,7 +79,7 @@ def test_by_smtp_with_starttls_through_postfix_to_dovecot_and_read_there(servers
     assert not results.failures
     assert counts.clean
     assert counts.delivered == results.messages.planned > 0
-    assert 0 < counts.deleted <= counts.read
+    assert 0 < counts.deleted <= counts.read + counts.earlier  # of the test before, in the same mailbox
 
 
 @pytest.mark.parametrize("protection", [Protection.TLS, Protection.STARTTLS])
