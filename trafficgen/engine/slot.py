@@ -17,8 +17,9 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.fairness import Turns
+from trafficgen.engine.greeting import Refused
 from trafficgen.engine.link import Link
-from trafficgen.engine.opening import Opener, Refused
+from trafficgen.engine.opening import Opener
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionAccount, SessionOptions, Source, Work
@@ -119,9 +120,10 @@ class Slot:
         session.greet(work, now)
         self._link = Link(session, around.turns, self._on_free)
         around.opening += 1
-        if around.opener.plain:
+        security = around.opener.next_security()
+        if not around.opener.greets(security):
             self._connecting_since_ns = now
-        self._opening = asyncio.get_running_loop().create_task(around.opener.open(self._link))
+        self._opening = asyncio.get_running_loop().create_task(around.opener.open(self._link, security))
         self._opening.add_done_callback(partial(self._on_opened, self._link))
 
     def _on_opened(self, link: Link, opening: "asyncio.Task[Extensions | None]") -> None:

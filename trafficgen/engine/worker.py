@@ -156,7 +156,7 @@ class _SendingWorker:
         self._surroundings = Surroundings(
             source=self._source,
             account=self._account,
-            opener=Opener(resolved.route, plan.session, self._recorder.phase, resolved.password),
+            opener=Opener(resolved.route, plan.session, self._recorder, resolved.password),
             turns=Turns(self._loop.call_soon),
             manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),

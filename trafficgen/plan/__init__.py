@@ -8,7 +8,7 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
-from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, Security, SessionPlan
+from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -22,6 +22,7 @@ from trafficgen.plan.targets import (
     parse_service,
     parse_target,
 )
+from trafficgen.plan.tls import Security, TlsOptions, TlsVersion
 from trafficgen.plan.workload import (
     DEFAULT_DOMAINS,
     DEFAULT_SUFFIX,
@@ -58,6 +59,8 @@ __all__ = [
     "Stage",
     "Target",
     "TcpTarget",
+    "TlsOptions",
+    "TlsVersion",
     "UnixTarget",
     "Users",
     "WeightedAddress",

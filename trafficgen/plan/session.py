@@ -8,16 +8,9 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown, shown_number, wrong
+from trafficgen.plan.tls import Security, TlsOptions
 
 MAX_CHUNKS: Final = 64
-
-
-class Security(Enum):
-    """How a session is protected. STARTTLS is never silently plain: a server that lacks it fails the session."""
-
-    PLAIN = "plain"
-    STARTTLS = "starttls"
-    TLS = "tls"
 
 
 class Pipelining(Enum):
@@ -55,6 +48,7 @@ class SessionPlan:
     chunks: int = 0
     security: Security = Security.PLAIN
     verify_certificate: bool = True
+    tls: TlsOptions = TlsOptions()  # noqa: RUF009  (frozen)
     auth: Auth | None = None
     connect_timeout_ns: int = 30 * NS_PER_S
     reply_timeout_ns: int = 60 * NS_PER_S
@@ -71,6 +65,8 @@ class SessionPlan:
             raise wrong("chunks", text, "--chunking")
         check_duration(self.connect_timeout_ns, "connect_timeout_ns", "a time limit", "--connect-timeout")
         check_duration(self.reply_timeout_ns, "reply_timeout_ns", "a time limit", "--timeout", least_ns=0)
-        if self.auth and self.security is Security.PLAIN:
+        if self.tls != TlsOptions() and self.security is Security.PLAIN:
+            raise wrong("tls", "expected a session that is protected: add --starttls or --tls", "--tls")
+        if self.auth and (self.security not in (Security.STARTTLS, Security.TLS) or self.tls.share < 1):
             text = "a password never goes over a plain session: add --starttls or --tls"
             raise wrong("auth", text, "--auth-user")
