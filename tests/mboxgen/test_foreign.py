@@ -329,6 +329,13 @@ def test_a_long_message_is_examined_in_pieces(tmp_path: Path, monkeypatch: pytes
     assert Flag(int(whole[0]["flags"])) == Flag.LONG_LINE | Flag.LEADING_DOT | Flag.CHECKSUMS_KNOWN
 
 
+def test_the_odd_header_line_of_a_long_message_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "WINDOW", 1024)
+    path = written(tmp_path, FROM + b"A: 1\n\n" + b"x\n" * 2000 + b"\n" + FROM + b"B: 2\nno field\n\n" + b"x\n" * 900)
+    oddities = collect_statistics(path).oddities
+    assert (oddities.odd_headers, oddities.first_odd, oddities.first_odd_line) == (1, 1, "no field")
+
+
 MESSAGES = st.lists(st.sampled_from([*PIECES, b"\n\n", b"From x", b"Content-Length: 9\n", b"y" * 9]), max_size=30)
 
 

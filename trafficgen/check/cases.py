@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trafficgen.check.service import Probe
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,14 @@ CASES: Final[dict[str, Case]] = {
 }  # fmt: skip
 
 
-def finding(probe: Probe, case: str, outcome: Outcome, found: str, since: int = 0) -> Finding:
+def finding(probe: Probe, case: str, outcome: Grade, found: str, since: int = 0) -> Finding:
     """A finding with the transcript from line `since` on. What passes needs no advice."""
     known = CASES[case]
-    advice = known.advice if outcome in (Outcome.WARN, Outcome.FAIL) else ""
+    advice = known.advice if outcome in (Grade.WARN, Grade.FAIL) else ""
     said = tuple(probe.transcript[since:])
     return Finding(case, probe.service.value, outcome, known.expected, found, advice, known.source, said)
 
 
-def graded(probe: Probe, case: str, good: bool, found: str, since: int = 0, bad: Outcome = Outcome.FAIL) -> Finding:
+def graded(probe: Probe, case: str, good: bool, found: str, since: int = 0, bad: Grade = Grade.FAIL) -> Finding:
     """Passed when `good`, `bad` otherwise."""
-    return finding(probe, case, Outcome.PASS if good else bad, found, since)
+    return finding(probe, case, Grade.PASS if good else bad, found, since)

@@ -15,10 +15,10 @@ from zlib import crc32
 from trafficgen.check import login, mailbox
 from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding, graded
-from trafficgen.check.conversation import Conversation, Ended, joined
-from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, Probe, Server, Service, from_address
+from trafficgen.check.conversation import ConnectionEnded, TextConnection, joined
+from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, CheckedServer, Probe, ServiceKind, from_address
 from trafficgen.proof import trace_header
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 _LOOK_S: Final = 0.25
 
@@ -26,7 +26,7 @@ _LOOK_S: Final = 0.25
 class Followed(NamedTuple):
     """One message on its way. `began`: monotonic seconds."""
 
-    way: Service
+    way: ServiceKind
     mark: str
     began: float
 
@@ -37,7 +37,7 @@ def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
     if server.mailbox is None:
         words = "no mailbox to deliver to is known (--deliver)"
         cases = ("delivery.submitted", "delivery.imap", "delivery.pop3", "delivery.out")
-        yield from (finding(probe, case, Outcome.SKIPPED, words) for case in cases)
+        yield from (finding(probe, case, Grade.SKIPPED, words) for case in cases)
         return
     sent: list[Followed] = []
     for service in (service for service in SMTP_KINDS if service in server.ports):
@@ -60,7 +60,7 @@ def _submit(probe: Probe, mark: str, recipient: str) -> str:
     """The last answer. A login is used where one is known and the service is one to submit by."""
     server = probe.server
     try:
-        submits = probe.service is not Service.SMTP
+        submits = probe.service is not ServiceKind.SMTP
         talk, _ = probe.protected_smtp() if submits else probe.smtp()
         with talk:
             sender = from_address(server)
@@ -73,7 +73,7 @@ def _submit(probe: Probe, mark: str, recipient: str) -> str:
                     return answer.text
             talk.send(_message(mark, sender, recipient) + b".\r\n", f"(message {mark})")
             return talk.reply().text
-    except Ended as ended:
+    except ConnectionEnded as ended:
         return str(ended)
 
 
@@ -99,12 +99,12 @@ def _whole(message: bytes, mark: str) -> bool:
 # -- looking for it -----------------------------------------------------------------------------------------
 
 
-def _found(probe: Probe, case: str, kinds: tuple[Service, ...], sent: list[Followed]) -> Iterator[Finding]:
+def _found(probe: Probe, case: str, kinds: tuple[ServiceKind, ...], sent: list[Followed]) -> Iterator[Finding]:
     server = probe.server
     service = next((kind for kind in kinds if kind in server.ports), None)
     if service is None or server.login is None or not sent:
         words = "nothing was sent" if not sent else "no account is known" if service else "no such service"
-        yield finding(probe, case, Outcome.SKIPPED, words)
+        yield finding(probe, case, Grade.SKIPPED, words)
         return
     here = probe.at(service)
     for one in sent:
@@ -118,8 +118,8 @@ def _found(probe: Probe, case: str, kinds: tuple[Service, ...], sent: list[Follo
                     message = (
                         _by_imap(talk, server, one.mark, deadline) if by_imap else _by_pop3(talk, server, one.mark)
                     )
-            except Ended as ended:
-                yield finding(here, case, Outcome.INCONCLUSIVE, f"sent by {one.way.value}: {ended}", since)
+            except ConnectionEnded as ended:
+                yield finding(here, case, Grade.INCONCLUSIVE, f"sent by {one.way.value}: {ended}", since)
                 break
         else:
             yield _graded(here, case, one, message, since)
@@ -128,7 +128,7 @@ def _found(probe: Probe, case: str, kinds: tuple[Service, ...], sent: list[Follo
 def _graded(probe: Probe, case: str, one: Followed, message: bytes | None, since: int) -> Finding:
     if message is None:
         words = f"sent by {one.way.value}, not there within {probe.server.patience_s:g} s"
-        return finding(probe, case, Outcome.FAIL, words, since)
+        return finding(probe, case, Grade.FAIL, words, since)
     whole = _whole(message, one.mark)
     words = (
         f"sent by {one.way.value}, seen after {time.monotonic() - one.began:.1f} s, {'whole' if whole else 'damaged'}"
@@ -136,10 +136,10 @@ def _graded(probe: Probe, case: str, one: Followed, message: bytes | None, since
     return graded(probe, case, whole, words, since)
 
 
-def _by_imap(talk: Conversation, server: Server, mark: str, deadline: float) -> bytes | None:
+def _by_imap(talk: TextConnection, server: CheckedServer, mark: str, deadline: float) -> bytes | None:
     assert server.login is not None
     if not (answer := mailbox.imap_login(talk, server.login)).startswith("OK"):
-        raise Ended(answer)
+        raise ConnectionEnded(answer)
     while time.monotonic() < deadline:
         mailbox.imap(talk, "EXAMINE INBOX")
         _, lines, _ = mailbox.imap(talk, f"UID SEARCH HEADER Subject {mark}")
@@ -151,11 +151,11 @@ def _by_imap(talk: Conversation, server: Server, mark: str, deadline: float) -> 
     return None
 
 
-def _by_pop3(talk: Conversation, server: Server, mark: str) -> bytes | None:
+def _by_pop3(talk: TextConnection, server: CheckedServer, mark: str) -> bytes | None:
     """One session sees what was there when it began: the newest messages first."""
     assert server.login is not None
     if not (answer := mailbox.pop3_login(talk, server.login)).startswith("+OK"):
-        raise Ended(answer)
+        raise ConnectionEnded(answer)
     count = int(mailbox.ask(talk, "STAT").split(" ")[1])
     for number in range(count, max(count - 50, 0), -1):
         if mailbox.ask(talk, f"TOP {number} 0").startswith("+OK") and f"check {mark}" in "\n".join(mailbox.rest(talk)):
@@ -171,18 +171,18 @@ def _by_pop3(talk: Conversation, server: Server, mark: str) -> bytes | None:
 def _out(probe: Probe, outside: Outside | None) -> Finding:
     """A user's message to outside, through the service that users have."""
     server = probe.server
-    service = next((kind for kind in (Service.SUBMISSION, Service.SMTPS) if kind in server.ports), None)
+    service = next((kind for kind in (ServiceKind.SUBMISSION, ServiceKind.SMTPS) if kind in server.ports), None)
     if outside is None or service is None or server.login is None:
         words = "needs our sink outside (--prove), submission or smtps, and an account"
-        return finding(probe, "delivery.out", Outcome.SKIPPED, words)
+        return finding(probe, "delivery.out", Grade.SKIPPED, words)
     here, since, began = probe.at(service), len(probe.transcript), time.monotonic()
     mark = secrets.token_hex(8)
     answer = _submit(here, mark, f"out@{server.foreign}")
     if not answer.startswith("2"):
-        return finding(here, "delivery.out", Outcome.FAIL, answer, since)
+        return finding(here, "delivery.out", Grade.FAIL, answer, since)
     message = outside.waits_for([mark], server.patience_s).get(mark)
     if message is None:
         words = f"nothing came out within {server.patience_s:g} s"
-        return finding(here, "delivery.out", Outcome.FAIL, words, since)
+        return finding(here, "delivery.out", Grade.FAIL, words, since)
     words = f"came out after {time.monotonic() - began:.1f} s"
     return graded(here, "delivery.out", _whole(message, mark), words, since)

@@ -25,7 +25,7 @@ from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError, SetupError
 
 if TYPE_CHECKING:
-    from trafficgen.check.service import Login, Server, Service
+    from trafficgen.check.service import CheckedServer, CheckLogin, ServiceKind
     from trafficgen.guard import Route
     from trafficgen.plan import Target
     from trafficgen.report.checked import Checked
@@ -126,7 +126,7 @@ def command(
 ) -> ExitCode:  # fmt: skip
     """Look at how a mail server is set up: SMTP, TLS, logins, relaying, smuggling, POP3 and IMAP, ports."""
     from trafficgen.check.arrivals import Outside
-    from trafficgen.check.service import Server, vantage
+    from trafficgen.check.service import CheckedServer, vantage
     from trafficgen.check.walks import check
     from trafficgen.plan import UnixTarget, parse_listen, parse_target
     from trafficgen.report.checked import Checked
@@ -136,7 +136,7 @@ def command(
     target = parse_target(server, "server", "HOST[:PORT]")
     port_given = isinstance(target, UnixTarget) or server.endswith(f":{target.port}")
     route = _route(target, allow_public=allow_public_target)
-    asked = Server(
+    asked = CheckedServer(
         route=route, ports=_services(target, service, port_given=port_given), name=name or route.name,
         foreign=outside, mailbox=deliver, login=_login(login_user, password_file),
         authorities=str(tls_ca) if tls_ca else None, timeout_s=_seconds(timeout, "--timeout"),
@@ -193,13 +193,13 @@ def _route(target: "Target", *, allow_public: bool) -> "Route":
     return route
 
 
-def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -> "dict[Service, int]":
+def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -> "dict[ServiceKind, int]":
     """What is asked for; the standard ports when nothing is."""
-    from trafficgen.check.service import STANDARD_PORTS, Service
+    from trafficgen.check.service import STANDARD_PORTS, ServiceKind
     from trafficgen.plan import TcpTarget
 
-    names = {one.value: one for one in Service}
-    asked: dict[Service, int] = {}
+    names = {one.value: one for one in ServiceKind}
+    asked: dict[ServiceKind, int] = {}
     for text in service:
         name, _, port = text.partition("=")
         if name not in names or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
@@ -207,20 +207,20 @@ def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -
             raise PlanError(f'{expected}, got "{text}"', field="service", flag="--service")
         asked[names[name]] = int(port)
     if port_given:
-        asked.setdefault(Service.SMTP, target.port if isinstance(target, TcpTarget) else 25)
+        asked.setdefault(ServiceKind.SMTP, target.port if isinstance(target, TcpTarget) else 25)
     return asked or dict(STANDARD_PORTS)
 
 
-def _answering(server: "Server", *, all_must: bool) -> "Server":
+def _answering(server: "CheckedServer", *, all_must: bool) -> "CheckedServer":
     """The same server with the services that answer. SetupError when it is none, or one that was asked for does not."""
-    from trafficgen.check.conversation import Conversation, Ended
+    from trafficgen.check.conversation import ConnectionEnded, TextConnection
 
     ports = {}
     for service, port in server.ports.items():
         try:
-            with Conversation(server.address(service), server.timeout_s, []):
+            with TextConnection(server.address(service), server.timeout_s, []):
                 ports[service] = port
-        except Ended as ended:
+        except ConnectionEnded as ended:
             if all_must:
                 raise SetupError(f"{service.value} at {server.address(service)}: {ended}") from ended
     if not ports:
@@ -261,8 +261,8 @@ def _refuse_unknown_cases(patterns: tuple[str, ...], flag: str) -> None:
             raise PlanError(f'no case is called "{pattern}"; {hint}', field=flag[2:], flag=flag)
 
 
-def _login(user: str | None, password_file: Path | None) -> "Login | None":
-    from trafficgen.check.service import Login
+def _login(user: str | None, password_file: Path | None) -> "CheckLogin | None":
+    from trafficgen.check.service import CheckLogin
     from trafficgen.engine.password import read_password
     from trafficgen.plan import Auth
 
@@ -271,7 +271,7 @@ def _login(user: str | None, password_file: Path | None) -> "Login | None":
     if user is None or password_file is None:
         text, flag = "expected both an account and its password file", "--login-user, --password-file"
         raise PlanError(text, field="login_user", flag=flag)
-    return Login(user, read_password(Auth(user, password_file)))
+    return CheckLogin(user, read_password(Auth(user, password_file)))
 
 
 def _ip(text: str | None, flag: str) -> str | None:

@@ -9,8 +9,9 @@ from typing import Any, Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
-from trafficgen.plan.session import Security, SessionPlan
+from trafficgen.plan.session import SessionPlan
 from trafficgen.plan.targets import Dialect, Target
+from trafficgen.plan.tls import Security
 from trafficgen.plan.workload import Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S

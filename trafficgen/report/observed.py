@@ -9,7 +9,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
-from trafficgen.measure.bottleneck import Drain, Finding, Shortage, drain, find
+from trafficgen.measure.bottleneck import Drain, Shortage, Shortfall, drain, find
 from trafficgen.measure.observed import ServerSamples, silent_until
 from trafficgen.measure.results import Results
 from trafficgen.report.sections import Row, Section
@@ -87,7 +87,7 @@ def shape_section(results: Results) -> Section:
     return Section("queue by domain and age", "l" + "r" * len(columns), rows, columns, (note,))
 
 
-def sentence(finding: Finding) -> str:
+def sentence(finding: Shortfall) -> str:
     """What the server was short of, and the numbers that say so."""
     words = _WORDS[finding.shortage]
     numbers = ", ".join(f"{name} {in_words(name, value)}" for name, value in finding.numbers.items())

@@ -35,7 +35,7 @@ SHARE: Final = 0.01
 """Of one core, for all looks together."""
 
 
-class Sampler(Protocol):
+class ServerSampler(Protocol):
     """One thing to look at."""
 
     missing: set[str]
@@ -65,10 +65,10 @@ class Observed:
     metrics: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Addresses, and which names of each."""
 
-    def samplers(self) -> list[Sampler]:
+    def samplers(self) -> list[ServerSampler]:
         """Cheap ones first."""
         spool = self.postfix_queue or self.exim_spool
-        made: list[Sampler] = [HostSampler(room=spool)]
+        made: list[ServerSampler] = [HostSampler(room=spool)]
         postfix = PostfixSpool(self.postfix_queue) if self.postfix_queue and readable(self.postfix_queue) else None
         if postfix:
             made.append(_PostfixQueues(postfix, ("maildrop", "incoming", "active", "hold")))
@@ -152,7 +152,7 @@ def paces(costs_ns: Sequence[float], every_ns: int, share: float = SHARE) -> lis
 class Observer:
     """Looks, and says what it saw."""
 
-    def __init__(self, samplers: Sequence[Sampler], every_ns: int = EVERY_NS, share: float = SHARE) -> None:
+    def __init__(self, samplers: Sequence[ServerSampler], every_ns: int = EVERY_NS, share: float = SHARE) -> None:
         self._samplers = list(samplers)
         self._every_ns = every_ns
         self._share = share

@@ -29,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 
 from trafficgen.errors import PlanError
-from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
+from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
@@ -68,8 +68,8 @@ class Api:
         self._reader = asyncio.Semaphore(1)
         self.injected = 0
 
-    async def answer(self, request: Request) -> Response:
-        """Raises `Refused`."""
+    async def answer(self, request: Request) -> HttpResponse:
+        """Raises `RefusedRequest`."""
         method, path, body = request.method, request.path, request.body
         match method, path.strip("/").split("/"):
             case "GET", ["api", "v1", "totals"]:
@@ -83,13 +83,13 @@ class Api:
             case "PUT", ["api", "v1", "chaos"]:
                 if len(body) > MAX_CHAOS_OCTETS:
                     text = f"expected {MAX_CHAOS_OCTETS} octets at most"
-                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+                    raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
                 with _bad_request():
                     return _json(self._set_chaos(json_body.parse(body)))
             case "POST", ["api", "inject", "v1"]:
                 with _bad_request():
                     return _json(self._inject(await self._recipients_of(body)))
-        raise Refused(HTTPStatus.NOT_FOUND, f"nothing is at {method[:20]} {path[:100]}")
+        raise RefusedRequest(HTTPStatus.NOT_FOUND, f"nothing is at {method[:20]} {path[:100]}")
 
     def _totals(self) -> dict[str, Any]:
         sink = self._sink
@@ -118,7 +118,7 @@ class Api:
 
     def _run(self, run_id: str) -> dict[str, int | str]:
         if self._sink.ledger is None:
-            raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
+            raise RefusedRequest(HTTPStatus.CONFLICT, "this sink keeps no ledger")
         arrivals = self._sink.ledger.arrivals(run_id)
         return {
             "messages": arrivals.messages,
@@ -128,9 +128,9 @@ class Api:
             "boot_id": boot_id(),
         }
 
-    async def _arrivals(self, run_id: str) -> Response:
+    async def _arrivals(self, run_id: str) -> HttpResponse:
         if self._sink.ledger is None:
-            raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
+            raise RefusedRequest(HTTPStatus.CONFLICT, "this sink keeps no ledger")
         columns = self._sink.ledger.arrivals(run_id).columns()
 
         def packed() -> bytes:
@@ -138,14 +138,14 @@ class Api:
             np.savez(file, **columns)  # type: ignore[arg-type]  # no column has the name of an option
             return file.getvalue()
 
-        return Response(await asyncio.to_thread(packed), "application/octet-stream")
+        return HttpResponse(await asyncio.to_thread(packed), "application/octet-stream")
 
     def _shown_chaos(self) -> dict[str, Any]:
         return self._chaos | {"Faults": [str(fault) for fault in self._faults]}
 
     def _set_chaos(self, wanted: dict[str, Any]) -> dict[str, Any]:
         if self._sink.policy is None:
-            raise Refused(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
+            raise RefusedRequest(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
         json_body.check_keys(wanted, (*_TRIGGERS, "Faults"), "chaos")
         table: list[SinkFault] = []
         chaos = {}
@@ -201,7 +201,7 @@ def _bad_request() -> Iterator[None]:
     try:
         yield
     except (ValueError, PlanError) as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
+        raise RefusedRequest(HTTPStatus.BAD_REQUEST, str(error)) from error
 
 
 def _read_elsewhere(body: bytearray) -> int:
@@ -232,5 +232,5 @@ def _trigger(name: str, given: object, usual: int) -> tuple[int, int]:
     return code, percent
 
 
-def _json(value: object) -> Response:
-    return Response(json.dumps(value).encode("ascii"))
+def _json(value: object) -> HttpResponse:
+    return HttpResponse(json.dumps(value).encode("ascii"))
