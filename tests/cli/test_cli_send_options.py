@@ -29,6 +29,7 @@ from trafficgen.plan import (
     Pipelining,
     ProxyProtocol,
     Security,
+    ShapePlan,
     SizedBodies,
     Stage,
     TcpTarget,
@@ -73,6 +74,15 @@ def test_pools_of_addresses_and_names():
         xclient_from=(AddressRange("192.0.2.0", "192.0.2.255", "*.dyn.test", 3.0),),
     )
     assert plan_of("--ehlo-name", "only.test").session.ehlo_name == "only.test"
+
+
+def test_shapes_of_sessions():
+    plan = plan_of(
+        "--messages-per-session", "1:5,20:1", "--think-time", "2s", "--rset-between", "--leave-share", "5%",
+        "--drop-share", "0.02",
+    )  # fmt: skip
+    assert plan.session.max_messages == 0
+    assert plan.session.shape == ShapePlan(((1, 5.0), (20, 1.0)), 0.05, 0.02, 2 * S, True)
 
 
 # -- KumoMTA's commands, word for word ------------------------------------------------------------------
@@ -256,6 +266,11 @@ def test_command_line_wins_over_the_environment():
         (["--senders", "0"], "--senders"),
         (["--senders", "1000000"], "--senders"),
         (["--messages-per-session", "-1"], "--messages-per-session"),
+        (["--messages-per-session", "1:5,x"], "--messages-per-session"),
+        (["--messages-per-session", "0:1,2:1"], "--messages-per-session"),
+        (["--leave-share", "100%"], "--leave-share"),
+        (["--drop-share", "5%%"], "--drop-share"),
+        (["--think-time", "-1s"], "--think-time"),
         (["--seed", "-1"], "--seed"),
         (["--run-id", "xyz"], "--run-id"),
         (["--grace", "-1s"], "--grace"),

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,7 +17,7 @@ from trafficgen.plan import Security, ShapePlan
 class Counting(Script):
     """Notes each session's commands."""
 
-    seen: list[list[str]]
+    seen: ClassVar[list[list[str]]]
 
     def greet(self) -> None:
         self.commands: list[str] = []
@@ -45,7 +45,7 @@ def sent(messages: int, shape: ShapePlan, *, sessions: int = 1, seed: int = 4, *
     """The commands of each session of a run that is accepted whole."""
 
     class Own(Counting):
-        seen: list[list[str]] = []
+        seen: ClassVar[list[list[str]]] = []
 
     with scripted(Own) as server:
         results = send(
@@ -99,10 +99,11 @@ def test_rset_comes_between_two_messages_and_nowhere_else() -> None:
 def test_a_session_rests_between_two_messages() -> None:
     shape = ShapePlan(think_ns=30_000_000)
     with private_sink() as sink:
-        results = send(sink.port, messages=10, session={"shape": shape})
+        results = send(sink.port, messages=10, session={"shape": shape}, run_id="8" * 16)
+        first_ns = sink.arrivals("8" * 16).first_ns
     assert counts(results) == Counts(accepted=10)
     assert results.generator.sessions_opened == 1
-    assert results.generator.wall_ns > 9 * 30_000_000
+    assert first_ns.max() - first_ns.min() > 9 * 29_000_000  # at least: a loaded machine makes it longer
 
 
 def test_postfix_sees_sessions_of_every_shape() -> None:

@@ -14,6 +14,7 @@ from mboxgen.enums import table_of
 from mboxgen.recipe.sizes import format_size, parse_sizes
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
+from trafficgen.plan.shape import ShapePlan
 from trafficgen.units import format_duration
 from trafficgen.workload import BuiltMessage, Messages
 from trafficgen.workload.address_book import given
@@ -71,6 +72,8 @@ _SECURITY: Final = table_of(Security, {
 def _sessions(plan: Plan) -> str:
     session = plan.session
     each = f"{_messages(session.max_messages)} each" if session.max_messages else "kept open"
+    if session.shape.messages:
+        each = " or ".join(f"{count:,}" for count, _ in session.shape.messages) + " messages each, by weight"
     pipelining = "pipelining if offered" if session.pipelining is Pipelining.AUTO else "no pipelining"
     words = [f"{plan.sessions:,}", each, pipelining, _SECURITY[session.security]]
     if session.chunks:
@@ -79,9 +82,17 @@ def _sessions(plan: Plan) -> str:
         words[-1] += f" in {session.tls.share:.4g} of all"
     if session.security is not Security.PLAIN:
         words.append("certificate checked" if session.verify_certificate else "any certificate")
+    words += _shape(session.shape)
     if session.auth:
         words.append(f"logged in as {session.auth.user}")
     return ", ".join(words)
+
+
+def _shape(shape: ShapePlan) -> list[str]:
+    words = [f"{shape.leave_share:.3g} of them leave without a message"] if shape.leave_share else []
+    words += [f"{shape.drop_share:.3g} of them close without a word"] if shape.drop_share else []
+    words += [f"{format_duration(shape.think_ns)} between messages"] if shape.think_ns else []
+    return words + (["RSET between messages"] if shape.reset_between else [])
 
 
 def _load(plan: Plan) -> str:
