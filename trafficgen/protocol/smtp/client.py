@@ -152,7 +152,7 @@ class ClientSession:
             handover.open(now_ns, out)
         elif leaving is Leaving.SAYS_GOODBYE:
             self.conversation.write(Phase.QUIT, QUIT, now_ns, out)
-        else:
+        elif leaving is Leaving.DROPS:
             self._close()
 
     def _leave_message(self) -> None:
