@@ -8,7 +8,7 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
-from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, Security, SessionPlan
+from trafficgen.plan.session import MAX_CHUNKS, Auth, Injection, Pipelining, Security, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -25,6 +25,7 @@ from trafficgen.plan.targets import (
 from trafficgen.plan.workload import (
     DEFAULT_DOMAINS,
     DEFAULT_SUFFIX,
+    MAX_RECIPIENTS,
     BodyFile,
     Corpus,
     Header,
@@ -41,6 +42,7 @@ __all__ = [
     "DEFAULT_DURATION_NS",
     "DEFAULT_SUFFIX",
     "MAX_CHUNKS",
+    "MAX_RECIPIENTS",
     "RESERVED_SUFFIXES",
     "Arrivals",
     "Auth",
@@ -48,6 +50,7 @@ __all__ = [
     "Corpus",
     "Dialect",
     "Header",
+    "Injection",
     "LongTail",
     "OpenLoop",
     "Pipelining",
