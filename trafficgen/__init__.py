@@ -61,8 +61,8 @@ _HOMES = {
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
         "Arrivals", "Auth", "BodyFile", "Corpus", "Header", "Injection", "LongTail", "OpenLoop", "Pipelining", "Plan",
-        "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "UnixTarget", "Users", "WeightedDomain", "Workload",
-        "parse_target",
+        "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "UnixTarget", "Users", "WeightedDomain",
+        "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),
     "trafficgen.runs.run": ("Progress", "run"),
