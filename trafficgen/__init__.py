@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from trafficgen.plan import SizedBodies as SizedBodies
     from trafficgen.plan import Stage as Stage
     from trafficgen.plan import TcpTarget as TcpTarget
+    from trafficgen.plan import TlsOptions as TlsOptions
+    from trafficgen.plan import TlsVersion as TlsVersion
     from trafficgen.plan import UnixTarget as UnixTarget
     from trafficgen.plan import Users as Users
     from trafficgen.plan import WeightedDomain as WeightedDomain
@@ -61,8 +63,8 @@ _HOMES = {
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
         "Arrivals", "Auth", "BodyFile", "Corpus", "Header", "Injection", "LongTail", "OpenLoop", "Pipelining", "Plan",
-        "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "UnixTarget", "Users", "WeightedDomain",
-        "Workload", "parse_target",
+        "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions", "TlsVersion", "UnixTarget",
+        "Users", "WeightedDomain", "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),
     "trafficgen.runs.run": ("Progress", "run"),

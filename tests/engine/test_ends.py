@@ -65,8 +65,8 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
         source.assign(0, 3)
         account, freed = QuietAccount(), []
         around = Surroundings(
-            new_session=lambda: ClientSession(source, account, SessionOptions(), ReplyCache()),
-            opener=Opener(resolve(plan.target), plan.session, account.phase),  # type: ignore[arg-type]
+            new_session=lambda _: ClientSession(source, account, SessionOptions(), ReplyCache()),
+            opener=Opener(resolve(plan.target), plan.session, account),  # type: ignore[arg-type]
             on_free=freed.append, on_closed=lambda: None,
             on_turn=lambda: None, turns=Turns(lambda _: None),
         )  # fmt: skip

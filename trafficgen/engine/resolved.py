@@ -13,7 +13,7 @@ from trafficgen import workload
 from trafficgen.engine.password import read_authorization, read_password
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route
-from trafficgen.plan import Plan
+from trafficgen.plan import Plan, Security
 from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
 from trafficgen.workload.address_book import address_book
@@ -48,7 +48,8 @@ class ResolvedPlan:
 
     @classmethod
     def of(cls, plan: "Plan | ResolvedPlan") -> "ResolvedPlan":
-        """Decide everything but the route. Reads the body file, the password file and the beginning of a corpus."""
+        """Decide everything but the route. Reads the body file, the password file, certificates and the beginning of a
+        corpus."""
         if isinstance(plan, ResolvedPlan):
             return plan
         if not isinstance(plan, Plan):
@@ -58,6 +59,10 @@ class ResolvedPlan:
         password = read_password(plan.session.auth) if plan.session.auth else ""
         authorization_file = plan.session.injection.authorization_file
         authorization = read_authorization(authorization_file) if authorization_file else ""
+        if plan.session.security is not Security.PLAIN:
+            from trafficgen.engine.tls import client_context  # `ssl` is not imported for plain sessions
+
+            client_context(plan.session)
         body = workload.read_body(plan)
         workload.check(plan, body)
         addresses = address_book(plan)

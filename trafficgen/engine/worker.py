@@ -11,7 +11,6 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.fairness import Turns
+from trafficgen.engine.identity import Identities
 from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
@@ -42,7 +42,11 @@ from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
 
-_HELLO: Final = table_of([Dialect.SMTP, Dialect.LMTP], {Dialect.SMTP: Phase.EHLO, Dialect.LMTP: Phase.LHLO})
+_HELLO: Final = table_of(Dialect, {
+    Dialect.SMTP: Phase.EHLO,
+    Dialect.LMTP: Phase.LHLO,
+    Dialect.HTTP: Phase.EHLO,  # never said
+})  # fmt: skip
 _FOLD_NS: Final = 50 * NS_PER_MS
 _PROGRESS_NS: Final = 250 * NS_PER_MS
 _LOOKED_AT: Final = 2500
@@ -160,10 +164,19 @@ class _SendingWorker:
             self._source = OpenSource(
                 self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
             )
+        options = SessionOptions(
+            ehlo_name=plan.session.ehlo_name.encode("ascii"),
+            max_messages=plan.session.max_messages,
+            pipelining=plan.session.pipelining is Pipelining.AUTO,
+            chunks=plan.session.chunks,
+            hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
+        )
+        server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
-            new_session=self._session_maker(),
-            opener=Opener(resolved.route, plan.session, self._recorder.phase, resolved.password),
+            new_session=self._session_maker(options),
+            opener=Opener(resolved.route, plan.session, self._recorder, resolved.password),
             turns=Turns(self._loop.call_soon),
+            identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),
             on_free=self._on_free,
             on_closed=self._on_closed,
             on_turn=self._on_turn,
@@ -176,28 +189,21 @@ class _SendingWorker:
             self._source.hold(began_ns)
         self._dispatch()
 
-    def _session_maker(self) -> Callable[[], Session]:
+    def _session_maker(self, options: SessionOptions) -> Callable[[SessionOptions | None], Session]:
         """What makes a session for a new connection."""
-        plan = self._config.plan
-        if _injects(self._config):
-            assert isinstance(plan.target, TcpTarget)
-            injecting = InjectionOptions(
-                host=plan.target.authority.encode("ascii"),
-                path=plan.target.path.encode("ascii"),
-                authorization=self._config.resolved.authorization.encode("ascii"),
-                defer_spool=plan.session.injection.defer_spool,
-                defer_generation=plan.session.injection.defer_generation,
-                max_messages=plan.session.max_messages,
-            )
-            return partial(InjectionSession, self._source, self._account, injecting)
-        options = SessionOptions(
-            ehlo_name=plan.session.ehlo_name.encode("ascii"),
+        plan, source, account = self._config.plan, self._source, self._account
+        if not _injects(self._config):
+            return lambda own: ClientSession(source, account, own or options, self._replies)
+        assert isinstance(plan.target, TcpTarget)
+        injecting = InjectionOptions(
+            host=plan.target.authority.encode("ascii"),
+            path=plan.target.path.encode("ascii"),
+            authorization=self._config.resolved.authorization.encode("ascii"),
+            defer_spool=plan.session.injection.defer_spool,
+            defer_generation=plan.session.injection.defer_generation,
             max_messages=plan.session.max_messages,
-            pipelining=plan.session.pipelining is Pipelining.AUTO,
-            chunks=plan.session.chunks,
-            hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
         )
-        return partial(ClientSession, self._source, self._account, options, self._replies)
+        return lambda _own: InjectionSession(source, account, injecting)
 
     def _take_turn(self, word: control.TakeTurn) -> None:
         """Nothing of what is held or let go is in the numbers that go with it."""

@@ -9,8 +9,9 @@ from typing import Any, Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
-from trafficgen.plan.session import Injection, Security, SessionPlan
+from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.targets import Dialect, Target
+from trafficgen.plan.tls import Security
 from trafficgen.plan.workload import Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
@@ -91,6 +92,9 @@ class Plan:
             return
         if session.security is not Security.PLAIN:
             raise wrong("target", "injection goes over plain HTTP: leave --starttls and --tls away", "--target")
+        client = session.client
+        if client.ehlo_names or client.xclient_from or client.xforward_from:
+            raise wrong("client", "expected no EHLO names, XCLIENT or XFORWARD with a target http://…", "--target")
         if session.chunks:
             raise wrong("chunks", "expected no chunks with a target http://…: they are SMTP's", "--chunking")
 
