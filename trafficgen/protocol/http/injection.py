@@ -24,19 +24,6 @@ IN_REQUESTS: Final = WireLayout(b"", b"\n", b"", b"", stuffed=False)
 _SHOWN: Final = 100
 
 
-class _Recipient(msgspec.Struct):
-    email: str
-
-
-class _Request(msgspec.Struct, omit_defaults=True):
-    envelope_sender: str
-    recipients: list[_Recipient]
-    content: str
-    template_dialect: str
-    deferred_spool: bool = False
-    deferred_generation: bool = False
-
-
 class _Answer(msgspec.Struct):
     """Keys that are not known here are passed over: servers add some."""
 
@@ -58,8 +45,17 @@ def request_body(message: WireMessage, *, defer_spool: bool, defer_generation: b
     """The JSON of one request."""
     sender, *recipients = message.envelope.decode("ascii").split("\n")
     content = b"".join((message.head, message.body, message.tail)).decode("utf-8")
-    addressed = list(map(_Recipient, recipients))
-    return _encode(_Request(sender, addressed, content, "Static", defer_spool, defer_generation))
+    request: dict[str, object] = {
+        "envelope_sender": sender,
+        "recipients": [{"email": recipient} for recipient in recipients],
+        "content": content,
+        "template_dialect": "Static",
+    }
+    if defer_spool:
+        request["deferred_spool"] = True
+    if defer_generation:
+        request["deferred_generation"] = True
+    return _encode(request)
 
 
 def read_answer(body: bytes, recipients: int, *, deferred: bool) -> Taken:
