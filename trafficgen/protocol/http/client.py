@@ -174,7 +174,8 @@ class InjectionSession:
         try:
             self._http.receive_data(data)
             if self._read():
-                self._answered(now_ns, out, unsent)
+                self._answered(now_ns, unsent)
+                self._go_on(now_ns, out, in_step=not unsent)
         except h11.RemoteProtocolError as error:
             self._end("malformed reply", str(error)[:_SHOWN], now_ns, unsent=unsent)
         return out
@@ -194,8 +195,8 @@ class InjectionSession:
             elif not isinstance(event, h11.InformationalResponse):
                 return False
 
-    def _answered(self, now_ns: int, out: list[Buffer], unsent: int = 0) -> None:
-        """The answer is whole: what it means, and what comes next."""
+    def _answered(self, now_ns: int, unsent: int = 0) -> None:
+        """The answer is whole: what it means."""
         head, answer = self._head, bytes(self._answer)
         assert head is not None
         self._head = None
@@ -213,7 +214,6 @@ class InjectionSession:
             self._account.trouble(f"the server answered the request with {reply.words}")
             temporary = status in _TOO_BUSY or status >= 500
             self._finish(Outcome.REJECTED_TEMPORARY if temporary else Outcome.REJECTED_PERMANENT, now_ns)
-        self._go_on(now_ns, out, in_step=not unsent)
 
     def _taken(self, answer: bytes, now_ns: int) -> None:
         at, account = self._transaction, self._account
@@ -236,7 +236,10 @@ class InjectionSession:
         self._finish(Outcome.ACCEPTED, now_ns)
 
     def _go_on(self, now_ns: int, out: list[Buffer], *, in_step: bool) -> None:
+        """Turn to the next message, if the connection lets us."""
         http = self._http
+        if self.closed:
+            return
         if http.trailing_data[0]:
             shown = http.trailing_data[0][:_SHOWN].decode("ascii", "backslashreplace").partition("\r\n")[0]
             self._end(UNASKED, shown, now_ns, Phase.IDLE)
@@ -271,7 +274,8 @@ class InjectionSession:
             try:
                 self._http.receive_data(b"")
                 if self._read():
-                    self._answered(now_ns, [])
+                    self._answered(now_ns)
+                    self._close()
                     return
             except h11.RemoteProtocolError:
                 pass  # it is cut off
