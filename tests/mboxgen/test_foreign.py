@@ -23,7 +23,7 @@ from mboxgen.flags import Flag
 from mboxgen.mbox import index, scan
 from mboxgen.mbox import reader as reading
 from mboxgen.mbox.statistics import collect_statistics
-from mboxgen.recipe.recipe import Format
+from mboxgen.recipe.recipe import Eol, Format
 
 FROM = b"From ann@example.org Fri Nov 21 22:55:00 2025\n"
 MAIL = b"Subject: n%d\nFrom: ann@example.org\nTo: bob@example.org\n\nbody %d\nsecond line\n"
@@ -378,3 +378,24 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         grown.append(int(done.stdout))
     assert grown[1] < 150
     assert grown[1] - grown[0] < 30
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_headers_are_counted_as_a_server_receives_them(tmp_path: Path, indexed: bool) -> None:
+    """The same mail with either line end has the same headers."""
+    octets = set()
+    for eol in Eol:
+        path = tmp_path / f"{eol.value}.mbox"
+        generate(Recipe(("uniform:900-4000",), count=200, seed=3, eol=eol), path)
+        if not indexed:
+            (tmp_path / f"{path.name}.idx").unlink()
+        found = collect_statistics(path)
+        assert found.indexed is indexed
+        octets.add((found.header_octets, found.octets))
+    assert len(octets) == 1
+
+
+def test_a_header_without_its_blank_line_or_a_body(tmp_path: Path) -> None:
+    path = tmp_path / "x.mbox"
+    path.write_bytes(b"From a Thu Jan  1 00:00:00 2026\nSubject: x\nTo: b\n\nFrom a Thu Jan  1 00:00:00 2026\nTo: b\n")
+    assert collect_statistics(path).header_octets == len("Subject: x\r\nTo: b\r\n" + "To: b\r\n")
