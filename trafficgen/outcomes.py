@@ -42,6 +42,8 @@ class Phase(StrEnum):
     RCPT = "rcpt"
     DATA = "data"
     END_OF_DATA = "end_of_data"
+    REQUEST = "request"
+    """Of HTTP: a message and its answer."""
     RSET = "rset"
     QUIT = "quit"
     IDLE = "idle"

@@ -18,11 +18,10 @@ from mboxgen.console import FILE, HELP_OPTIONS, Names
 ENVIRONMENT_PREFIX: Final = "TRAFFIC_GEN_"
 _COLUMN: Final = 27  # the same in every group, or help is ragged
 
-NOT_YET: Final = {
-    option: f"{option} of KumoMTA's traffic-gen is known but not there yet: mail goes by SMTP, not by HTTP"
-    for option in ("--http", "--http-defer-spool", "--http-defer-generation", "--http-batch-size")
+OTHERWISE: Final = {
+    "--http": 'no such option "--http"; injection is asked for by its URL: --target http://HOST:8000/api/inject/v1',
 }
-"""Options that somebody who comes from there will try."""
+"""What stands for an option of KumoMTA's traffic-gen that somebody who comes from there will try."""
 
 _TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 
@@ -115,7 +114,8 @@ def _add_target() -> None:
     add = _group("Target")
     add("--target", metavar="HOST[:PORT]", help="""
         Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. lmtp://HOST[:PORT] or
-        lmtp:unix:/path speaks LMTP, port 24 if none is given. Without it, mail goes to a sink that is started for the
+        lmtp:unix:/path speaks LMTP, port 24 if none is given. http://HOST[:PORT]/api/inject/v1 injects by HTTP, as
+        KumoMTA has it. Without it, mail goes to a sink that is started for the
         run, and the summary proves that every message arrived.""")
     add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
@@ -223,6 +223,20 @@ def _add_session() -> None:
         How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
 
 
+def _add_injection() -> None:
+    add = _group("Injection by HTTP")
+    add("--http-batch-size", metavar="N", type=int, help="""
+        Recipients of a request, all different; the server makes a message for each. In place of --recipients.
+        [default: 1]""")
+    add("--http-defer-spool", is_flag=True, help="""
+        Have the server write a message down only when its first delivery fails for now.""")
+    add("--http-defer-generation", is_flag=True, help="""
+        Have the server answer before it makes messages of a request.""")
+    add("--http-authorization-file", metavar="FILE", type=FILE, help="""
+        File whose first line is the value of every request's Authorization header, such as 'Bearer …'; it goes to
+        loopback addresses only.""")
+
+
 def _add_client() -> None:
     add = _group("Who the client is")
     add("--source-ip", multiple=True, metavar="RANGE[=WEIGHT]", help="""
@@ -300,6 +314,7 @@ for _add in (
     _add_session,
     _add_protection,
     _add_client,
+    _add_injection,
     _add_run,
 ):
     _add()

@@ -19,11 +19,14 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
     DEFAULT_DURATION_NS,
+    MAX_RECIPIENTS,
     AddressRange,
     Arrivals,
     BodyFile,
     ClientPlan,
     Corpus,
+    Dialect,
+    Injection,
     LongTail,
     OpenLoop,
     Pipelining,
@@ -95,6 +98,10 @@ class SendOptions:
     tls_share: str | None
     tls_ca: str | None
     insecure: bool
+    http_batch_size: int | None
+    http_defer_spool: bool
+    http_defer_generation: bool
+    http_authorization_file: str | None
     tls_cert: str | None
     tls_key: str | None
     sni: str | None
@@ -251,7 +258,7 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         long_tail=long_tail,
         domain_suffix=options.domain_suffix.strip("."),
         users=parsing.parse_users(options.users),
-        recipients_per_message=parsing.parse_recipients(options.recipients),
+        recipients_per_message=_recipients_per_message(options),
         senders=options.senders,
         headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
@@ -259,6 +266,21 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         recipients_file=_path(options.recipients_from, "--recipients-from") if options.recipients_from else None,
         from_addresses=tuple(parsing.parse_address(text, "--from") for text in options.from_address),
     )
+
+
+def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:
+    """Whole numbers and their weights. A request of HTTP has a batch of them."""
+    if options.http_batch_size is None:
+        return parsing.parse_recipients(options.recipients)
+    field, flag = "recipients_per_message", "--http-batch-size"
+    if options.recipients != "1":
+        raise _wrong(f"expected one number of recipients, got --recipients and {flag}", field, flag)
+    if options.target is None or parse_target(options.target).dialect is not Dialect.HTTP:
+        raise _wrong("expected a target http://HOST[:PORT]/api/inject/v1", field, flag)
+    if not 1 <= options.http_batch_size <= MAX_RECIPIENTS:
+        text = f"expected 1 to {MAX_RECIPIENTS} recipients a request, got {options.http_batch_size}"
+        raise _wrong(text, field, flag)
+    return ((options.http_batch_size, 1.0),)
 
 
 def _refuse_two_kinds_of_recipients(options: SendOptions) -> None:
@@ -332,6 +354,13 @@ def _session(options: SendOptions) -> SessionPlan:
         max_messages=options.messages_per_session,
         pipelining=Pipelining(options.pipelining),
         chunks=options.chunking,
+        injection=Injection(
+            options.http_defer_spool,
+            options.http_defer_generation,
+            _path(options.http_authorization_file, "--http-authorization-file")
+            if options.http_authorization_file is not None
+            else None,
+        ),
         ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "[127.0.0.1]",
         client=_client(options),
         connect_timeout_ns=parsing.parse_with(

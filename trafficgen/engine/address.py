@@ -6,11 +6,12 @@ Refuses   public targets (guard), and recipients on real domains, unless the use
 Not here  which addresses are public (guard), connecting (opening)
 """
 
+import ipaddress
 from collections.abc import Iterable
 
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
-from trafficgen.plan import Plan, is_reserved
+from trafficgen.plan import Plan, Target, UnixTarget, is_reserved
 from trafficgen.workload.address_book import given
 
 __all__ = ["Route", "check", "is_local", "refuse_real_recipients", "resolve"]
@@ -20,6 +21,12 @@ def check(plan: Plan, route: Route) -> None:
     """Refuse to send where mail could reach strangers. Raises PlanError that says what to type."""
     if not plan.allow_public_target:
         refuse_public(route)
+    if plan.session.injection.authorization_file is not None and not all(map(_is_loopback, route.addresses)):
+        raise PlanError(
+            "an Authorization header goes to a loopback address only: plain HTTP shows it to everybody on the way",
+            field="injection",
+            flag="--http-authorization-file",
+        )
     if plan.allow_real_domains:
         return
     workload = plan.workload
@@ -57,3 +64,7 @@ def _may_reach_people(name: str, field: str, flag: str) -> PlanError:
         field=field,
         flag=flag,
     )
+
+
+def _is_loopback(address: Target) -> bool:
+    return isinstance(address, UnixTarget) or ipaddress.ip_address(address.host.partition("%")[0]).is_loopback

@@ -21,6 +21,7 @@ from trafficgen.engine.link import Link
 from trafficgen.engine.tls import client_context
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
+from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions
 
 _QUEUE_FULL_S: Final = 0.01
@@ -92,6 +93,7 @@ class Opener:
         self._account.phase(Phase.CONNECT, now_ns() - began_ns)
         if not self.greets(security):
             return None
+        assert isinstance(link.session, ClientSession)
         greeter = Greeter(
             self._plan, security, self._context, self._route.name, self._account, link.session.options.ehlo_name
         )

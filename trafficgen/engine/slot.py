@@ -19,12 +19,11 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.greeting import Refused
 from trafficgen.engine.identity import Identities
-from trafficgen.engine.link import Link
+from trafficgen.engine.link import Link, Session
 from trafficgen.engine.opening import Opener
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.interfaces import Extensions, SessionAccount, SessionOptions, Source, Work
-from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, Work
 
 MAX_OPENING: Final = 64
 FIRST_REST_NS: Final = 50 * NS_PER_MS
@@ -35,17 +34,16 @@ MAX_REST_NS: Final = NS_PER_S
 class Surroundings:
     """What all slots of a worker share."""
 
-    source: Source
-    account: SessionAccount
+    new_session: Callable[[SessionOptions | None], Session]
+    """Makes a session for a new connection; with its own options where it is not like the others."""
+
     opener: Opener
     turns: Turns
-    manners: SessionOptions
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
     identities: Identities | None = None
     """Who each session is, where they are not alike."""
-    steady: ReplyCache = field(default_factory=ReplyCache)
     opening: int = 0
     parting: dict[Link, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
@@ -116,12 +114,11 @@ class Slot:
         """Send this message, in a new session if there is none."""
         self.working = True
         if self._link is not None:
-            self._link.write(self._link.session.start(work, now))
+            self._link.start(work, now)
             return
         around = self._surroundings
         identity = around.identities.next() if around.identities is not None else None
-        options = around.manners if identity is None else identity.options
-        session = ClientSession(around.source, around.account, options, around.steady)
+        session = around.new_session(None if identity is None else identity.options)
         session.greet(work, now)
         self._link = Link(session, around.turns, self._on_free)
         around.opening += 1
@@ -142,6 +139,7 @@ class Slot:
             case None:
                 self.opened += 1
                 if (extensions := opening.result()) is not None:
+                    assert isinstance(link.session, ClientSession)
                     link.write(link.session.adopt(extensions, now_ns()))
             case Refused() as refused:
                 link.give_up(refused.reason, refused.example, phase=refused.phase)
@@ -174,7 +172,7 @@ class Slot:
     def say_goodbye(self) -> None:
         """End an idle session in good order."""
         if self._link is not None and self._link.transport is not None:
-            self._link.write(self._link.session.quit(now_ns()))
+            self._link.quit()
 
     def give_up(self, reason: str, example: str) -> None:
         """End whatever goes on here, now: it has taken too long."""

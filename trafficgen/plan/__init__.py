@@ -9,7 +9,7 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
-from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, SessionPlan
+from trafficgen.plan.session import MAX_CHUNKS, Auth, Injection, Pipelining, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -27,6 +27,7 @@ from trafficgen.plan.tls import Security, TlsOptions, TlsVersion
 from trafficgen.plan.workload import (
     DEFAULT_DOMAINS,
     DEFAULT_SUFFIX,
+    MAX_RECIPIENTS,
     BodyFile,
     Corpus,
     Header,
@@ -43,6 +44,7 @@ __all__ = [
     "DEFAULT_DURATION_NS",
     "DEFAULT_SUFFIX",
     "MAX_CHUNKS",
+    "MAX_RECIPIENTS",
     "RESERVED_SUFFIXES",
     "AddressRange",
     "Arrivals",
@@ -52,6 +54,7 @@ __all__ = [
     "Corpus",
     "Dialect",
     "Header",
+    "Injection",
     "LongTail",
     "OpenLoop",
     "Pipelining",

@@ -32,6 +32,23 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True)
+class Injection:
+    """How a session injects by HTTP, in KumoMTA's words (https://docs.kumomta.com/reference/http/api_inject_v1/).
+
+    `defer_spool`: the server does not write a message down before its first delivery fails for now. `defer_generation`:
+    it answers before it makes messages of a request. `authorization_file`: its first line is the value of every
+    request's Authorization header; it is read when a run begins and is shown nowhere.
+    """
+
+    defer_spool: bool = False
+    defer_generation: bool = False
+    authorization_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPlan:
     """How one session talks.
 
@@ -50,6 +67,7 @@ class SessionPlan:
     verify_certificate: bool = True
     tls: TlsOptions = TlsOptions()  # noqa: RUF009  (frozen)
     auth: Auth | None = None
+    injection: Injection = Injection()
     client: ClientPlan = ClientPlan()  # noqa: RUF009  (frozen)
     connect_timeout_ns: int = 30 * NS_PER_S
     reply_timeout_ns: int = 60 * NS_PER_S

@@ -58,7 +58,7 @@ class CorpusContents:
 
     def __init__(self, plan: Plan, content: Corpus, layout: WireLayout) -> None:
         self._wire = layout
-        self._converted = CONVERTED | (0 if layout.in_chunks else int(Flag.LEADING_DOT))
+        self._converted = CONVERTED | (int(Flag.LEADING_DOT) if layout.stuffed else 0)
         self._plan = plan
         self._shuffle = content.shuffle
         self._path = content.path

@@ -113,9 +113,10 @@ class ClientSession:
         self.conversation.pending.append(_GREETING)
         self.busy = True
 
-    def connected(self, now_ns: int) -> None:
-        """The connection is up."""
+    def connected(self, now_ns: int) -> Collection[Buffer]:
+        """The connection is up; returns what to write, which is nothing, as the server speaks first."""
         self.conversation.waiting_since_ns = now_ns
+        return ()
 
     def adopt(self, extensions: Extensions, now_ns: int) -> list[Buffer]:
         """Greeting, EHLO and whatever else are done already: go on with the first envelope."""

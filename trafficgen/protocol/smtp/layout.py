@@ -26,21 +26,23 @@ class WireLayout(NamedTuple):
     recipient: bytes
     end_of_addresses: bytes
     end_of_data: bytes
-    in_chunks: bool
+    stuffed: bool
+    chunk: bytes = b""
+    """The command behind an envelope that says how many octets come."""
 
     def content(self, canonical: bytes) -> bytes:
-        """`canonical`, which begins a line, as it goes over the wire: for DATA, with leading dots doubled."""
-        return canonical if self.in_chunks else stuff(canonical)
+        """`canonical`, which begins a line, as it goes over the wire: if `stuffed`, with leading dots doubled."""
+        return stuff(canonical) if self.stuffed else canonical
 
     def envelopes(self, envelopes: Iterable[bytes], octets: Iterable[int]) -> Iterable[bytes]:
         """Whole envelopes, of messages of so many octets."""
-        if not self.in_chunks:
+        if not self.chunk:
             return envelopes
-        return [envelope + _CHUNK % size for envelope, size in zip(envelopes, octets, strict=True)]
+        return [envelope + self.chunk % size for envelope, size in zip(envelopes, octets, strict=True)]
 
 
-BY_DATA: Final = WireLayout(b"MAIL FROM:<", b">\r\nRCPT TO:<", b">\r\n" + _DATA, b".\r\n", in_chunks=False)
-BY_CHUNKS: Final = WireLayout(BY_DATA.sender, BY_DATA.recipient, b">\r\n", b"", in_chunks=True)
+BY_DATA: Final = WireLayout(b"MAIL FROM:<", b">\r\nRCPT TO:<", b">\r\n" + _DATA, b".\r\n", stuffed=True)
+BY_CHUNKS: Final = WireLayout(BY_DATA.sender, BY_DATA.recipient, b">\r\n", b"", stuffed=False, chunk=_CHUNK)
 
 
 def layout_for(chunks: int) -> WireLayout:

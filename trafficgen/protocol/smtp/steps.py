@@ -54,6 +54,7 @@ STEPS: Final = table_of(Phase, {
     Phase.DATA: Step(b"DATA", 2 * _MINUTE_S, "DATA", (354,)),  # 4.5.3.2.4
     # 4.5.3.2.6. Of BDAT it is the answer to the last chunk. In LMTP one comes for each recipient that was accepted.
     Phase.END_OF_DATA: Step(b"", 10 * _MINUTE_S, "end of data", (250,)),
+    Phase.REQUEST: Step(b"POST ", 10 * _MINUTE_S, "request"),  # HTTP's, where no RFC says how long
     Phase.RSET: Step(b"RSET", 5 * _MINUTE_S, "RSET", (250,)),
     Phase.QUIT: Step(b"QUIT", 5 * _MINUTE_S, "QUIT", (221,)),
     Phase.IDLE: Step(b"", 5 * _MINUTE_S, "idle"),
