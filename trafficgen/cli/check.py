@@ -105,6 +105,19 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
     "--patience", default="10s", metavar="TIME", **_WHAT, help="How long mail may take to come out. [default: 10s]"
 )
 @click.option(
+    "--log",
+    metavar="FILE",
+    type=PATH,
+    **_WHAT,
+    help="The server's log, readable here: what --deliver sent is followed in it, too.",
+)
+@click.option(
+    "--slow",
+    metavar="TIME",
+    **_WHAT,
+    help="Wait before each connection, such as 5s, where the server slows down whoever comes often.",
+)
+@click.option(
     "--only", multiple=True, metavar="ID", **_WHAT, help="Only these cases: tls.*, relay.envelopes; repeat for more."
 )
 @click.option("--skip", multiple=True, metavar="ID", **_WHAT, help="Not these cases.")
@@ -121,7 +134,8 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
 def command(
     server: str, service: tuple[str, ...], name: str | None, expect: str | None, tls_ca: Path | None, timeout: str,
     allow_public_target: bool, login_user: str | None, password_file: Path | None, xclient_as: str | None,
-    proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, only: tuple[str, ...],
+    proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, log: Path | None,
+    slow: str | None, only: tuple[str, ...],
     skip: tuple[str, ...], form: str, transcript: bool, output: str | None,
 ) -> ExitCode:  # fmt: skip
     """Look at how a mail server is set up: SMTP, TLS, logins, relaying, smuggling, POP3 and IMAP, ports."""
@@ -142,6 +156,7 @@ def command(
         authorities=str(tls_ca) if tls_ca else None, timeout_s=_seconds(timeout, "--timeout"),
         patience_s=_seconds(patience, "--patience"), pretend=_ip(xclient_as, "--xclient-as"),
         proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
+        pause_s=_seconds(slow, "--slow") if slow is not None else 0.0, log=_readable(log),
     )  # fmt: skip
     checked = _answering(asked, all_must=port_given or bool(service))
     listening = Outside(parse_listen(prove, "prove", "--prove")) if prove is not None else nullcontext()
@@ -238,6 +253,17 @@ def _port_list(text: str | None) -> tuple[int, ...]:
 
 
 # -- the other options ---------------------------------------------------------------------------------------
+
+
+def _readable(log: Path | None) -> Path | None:
+    if log is not None:
+        try:
+            with log.open("rb"):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise PlanError(f'cannot read "{log}": {reason}', field="log", flag="--log") from error
+    return log
 
 
 def _seconds(text: str, flag: str) -> float:
