@@ -41,6 +41,7 @@ def test_a_closed_source_gives_every_message_once_and_accounts_for_what_it_keeps
     source.hold(0)
     assert source.take(0) is None
     source.give_back(first)
+    assert source.take(0) is None
     assert (source.taken, source.unsent, source.exhausted) == (0, 4, False)
     source.go(0)
     taken = [work[0].number for work in iter(lambda: source.take(0), None)]
