@@ -123,8 +123,11 @@ class Worker:
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
         self.director.begin(started_ns)
         ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
-        stopped_by = await self._until_stopped(control, started_ns, ends_ns)
-        await self._drain(control, started_ns)
+        try:
+            stopped_by = await self._until_stopped(control, started_ns, ends_ns)
+            await self._drain(control, started_ns)
+        finally:
+            await self._end_all()
         if self._bug is not None:
             raise self._bug
         ended_ns = now_ns()
@@ -178,6 +181,9 @@ class Worker:
                 next_second_ns += NS_PER_S
                 self._look(now)
             await self._sleep_until(min(now + _LOOK_NS, next_second_ns))
+
+    async def _end_all(self) -> None:
+        """Whatever is still open, also after a bug of ours."""
         for one in [*self._programs, *self._on_their_way]:
             one.end("ended by us", "the run was over")
         if self._timer is not None:
@@ -187,6 +193,7 @@ class Worker:
         while self._tasks:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # the loop closes connections in its next turn
 
     async def _sleep_until(self, until_ns: int) -> None:
         await asyncio.sleep(max(until_ns - now_ns(), 0) / NS_PER_S)
