@@ -30,9 +30,8 @@ class Rawlog:
 
     def _write(self, octets: bytes, how: int) -> None:
         try:
-            with self._path.open(
-                "wb", opener=lambda path, _: os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
-            ) as file:
-                file.write(octets)
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+            with os.fdopen(file, "wb") as log:
+                log.write(octets)
         except OSError as error:
             raise SetupError(f'cannot write "{self._path}": {error.strerror} (rawlog)') from error
