@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trafficgen.clock import NS_PER_S, now_ns
@@ -31,6 +32,7 @@ from trafficgen.mailbox.plan import MailboxPlan, Protection, Service
 from trafficgen.mailbox.pop3_program import Pop3Program
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.rawlog import Rawlog
 from trafficgen.mailbox.table import Second
 from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.recorder import Recorder
@@ -100,6 +102,7 @@ class Worker:
         self._second = Second()
         self._highest = 0
         self._opened = 0
+        self._logs = 0
         self._due = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -289,6 +292,10 @@ class Worker:
             program = Pop3Program(self._pop3, self, visitor)
         else:
             program = ImapProgram(self._imap, self, visitor)
+        if (folder := self.plan.rawlog) is not None:
+            self._logs += 1
+            worker = f"{self._number}." if self.plan.workers > 1 else ""
+            program.rawlog = Rawlog(Path(folder, f"rawlog.{worker}{self._logs}"), program.begun_ns)
         self._programs.add(program)
         self._highest = max(self._highest, len(self._programs))
         program.open()
