@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trafficgen.plan import BodyFile as BodyFile
     from trafficgen.plan import Corpus as Corpus
     from trafficgen.plan import Header as Header
+    from trafficgen.plan import Injection as Injection
     from trafficgen.plan import LongTail as LongTail
     from trafficgen.plan import OpenLoop as OpenLoop
     from trafficgen.plan import Pipelining as Pipelining
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from trafficgen.plan import SizedBodies as SizedBodies
     from trafficgen.plan import Stage as Stage
     from trafficgen.plan import TcpTarget as TcpTarget
+    from trafficgen.plan import TlsOptions as TlsOptions
+    from trafficgen.plan import TlsVersion as TlsVersion
     from trafficgen.plan import UnixTarget as UnixTarget
     from trafficgen.plan import Users as Users
     from trafficgen.plan import WeightedDomain as WeightedDomain
@@ -59,9 +62,9 @@ _HOMES = {
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
-        "Arrivals", "Auth", "BodyFile", "Corpus", "Header", "LongTail", "OpenLoop", "Pipelining", "Plan", "Security",
-        "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "UnixTarget", "Users", "WeightedDomain", "Workload",
-        "parse_target",
+        "Arrivals", "Auth", "BodyFile", "Corpus", "Header", "Injection", "LongTail", "OpenLoop", "Pipelining", "Plan",
+        "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions", "TlsVersion", "UnixTarget",
+        "Users", "WeightedDomain", "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),
     "trafficgen.runs.run": ("Progress", "run"),

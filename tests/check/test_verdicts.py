@@ -63,7 +63,7 @@ SCRIPTED: Final[list[tuple[str, str, Answers, str, str]]] = [
 ]
 
 ELSEWHERE: Final = (
-    "tls.handshake", "tls.injection", "tls.key", "auth.unknown-user", "delivery.imap", "delivery.pop3",
+    "tls.handshake", "tls.injection", "tls.key", "auth.unknown-user", "delivery.log", "delivery.imap", "delivery.pop3",
     "delivery.out", "ports.expected", "ports.unexpected", "smtp.vrfy",
 )  # fmt: skip
 """Cases that have a test of their own below."""
@@ -242,6 +242,8 @@ def test_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--login-user", "ann"], "expected both"),
         (["--xclient-as", "nobody"], "expected an IP address"),
         (["--timeout", "0s"], "above 0"),
+        (["--slow", "0s"], "above 0"),
+        (["--log", "/no/such"], "cannot read"),
     ],
 )
 def test_mistakes(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,9 @@ from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import StoppedBy
+from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.sink.embedded import EmbeddedSink
 from trafficgen.verdict.thresholds import parse_threshold
@@ -63,8 +65,9 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
         source.assign(0, 3)
         account, freed = QuietAccount(), []
         around = Surroundings(
-            source=source, account=account, opener=Opener(resolve(plan.target), plan.session, account.phase),  # type: ignore[arg-type]
-            manners=SessionOptions(), on_free=freed.append, on_closed=lambda: None,
+            new_session=lambda _: ClientSession(source, account, SessionOptions(), ReplyCache()),
+            opener=Opener(resolve(plan.target), plan.session, account),  # type: ignore[arg-type]
+            on_free=freed.append, on_closed=lambda: None,
             on_turn=lambda: None, turns=Turns(lambda _: None),
         )  # fmt: skip
         slot = Slot(around)

@@ -14,7 +14,7 @@ from trafficgen.gate.gate import run_gate
 from trafficgen.gate.trials import TrialFile, seed_in
 from trafficgen.report.gated import check_history, gate_json, gate_junit, gate_markdown, gate_sections, history_rows
 from trafficgen.report.to_text import sections_to_text
-from trafficgen.verdict.gating import Design, Ended, Purpose, Side, Step, Trial, advance, steps
+from trafficgen.verdict.gating import Design, Ended, PlannedRun, Purpose, Side, Trial, advance, steps
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Better, Metric, Verdict
 
@@ -30,11 +30,11 @@ class FakeRunner:
     ratio: float = 1.0
     noise: float = 0.01
     second_side: float = 1.0
-    act: Callable[[Step, Trial], Trial] = lambda _step, trial: trial
+    act: Callable[[PlannedRun, Trial], Trial] = lambda _step, trial: trial
     rng: random.Random = field(default_factory=lambda: random.Random(11))
-    steps: list[Step] = field(default_factory=list)
+    steps: list[PlannedRun] = field(default_factory=list)
 
-    def run(self, step: Step) -> Trial:
+    def run(self, step: PlannedRun) -> Trial:
         self.steps.append(step)
         ratio = self.ratio if step.side is Side.B else 1.0
         ratio *= self.second_side if step.as_b else 1.0
@@ -108,7 +108,7 @@ def test_without_control_the_comparison_begins_at_once() -> None:
 
 
 def test_one_lost_message_of_b_fails_at_once() -> None:
-    def lose(step: Step, trial: Trial) -> Trial:
+    def lose(step: PlannedRun, trial: Trial) -> Trial:
         lost = step.side is Side.B
         return Trial(trial.step, trial.side, trial.values, "of 100 messages 1 missing" if lost else None)
 
@@ -128,7 +128,7 @@ def test_a_baseline_that_loses_messages_cannot_be_compared_with() -> None:
 def test_a_spoiled_run_is_repeated() -> None:
     spoil = iter([True, False] * 100)
 
-    def hiccup(step: Step, trial: Trial) -> Trial:
+    def hiccup(step: PlannedRun, trial: Trial) -> Trial:
         return Trial(trial.step, trial.side, trial.values, None, "the event loop lagged" if next(spoil) else None)
 
     runner = FakeRunner(act=hiccup)
@@ -156,7 +156,7 @@ def test_an_interrupted_gate_goes_on_to_the_same_end(cut: int, tmp_path: Path) -
     class Recorded:
         left: int
 
-        def run(self, step: Step) -> Trial:
+        def run(self, step: PlannedRun) -> Trial:
             if not self.left:
                 raise KeyboardInterrupt
             self.left -= 1
@@ -279,5 +279,5 @@ def test_a_design_that_could_never_decide_is_refused() -> None:
 
 def test_the_next_run_follows_from_the_trials_alone() -> None:
     first = advance(DESIGN, [])
-    assert isinstance(first, Step)
+    assert isinstance(first, PlannedRun)
     assert (first.index, first.purpose) == (0, Purpose.DISCARD)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trafficgen.errors import SetupError
 from trafficgen.host import http_server
-from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
+from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.plan import TcpTarget
 
 ANY = TcpTarget("127.0.0.1", 0)
@@ -47,13 +47,13 @@ class Visit:
         return int(answer.split()[1])
 
 
-async def echo(request: Request) -> Response:
+async def echo(request: Request) -> HttpResponse:
     if request.path == "/refused":
-        raise Refused(HTTPStatus.CONFLICT, "not now", **{"Retry-After": "7"})
+        raise RefusedRequest(HTTPStatus.CONFLICT, "not now", **{"Retry-After": "7"})
     if request.path == "/broken":
         raise KeyError("helo")
     body = json.dumps({"method": request.method, "path": request.path, "octets": len(request.body)})
-    return Response(body.encode())
+    return HttpResponse(body.encode())
 
 
 def visit(talk: Callable[[Visit], Awaitable[None]], answer: http_server.Answer = echo) -> None:
@@ -247,10 +247,10 @@ def test_a_thousand_idle_clients_keep_nobody_out() -> None:
 def test_when_all_are_being_answered_the_next_one_is_hung_up_on() -> None:
     go_on, asked = asyncio.Event(), asyncio.Semaphore(0)
 
-    async def slow(_request: Request) -> Response:
+    async def slow(_request: Request) -> HttpResponse:
         asked.release()
         await go_on.wait()
-        return Response(b"{}")
+        return HttpResponse(b"{}")
 
     async def talk(guest: Visit) -> None:
         busy = [await guest.open() for _ in range(http_server.MAX_CONNECTIONS)]
@@ -270,7 +270,7 @@ def test_when_all_are_being_answered_the_next_one_is_hung_up_on() -> None:
 def test_an_answer_that_does_not_come_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "ANSWER_S", 0.05)
 
-    async def never(_request: Request) -> Response:
+    async def never(_request: Request) -> HttpResponse:
         await asyncio.Event().wait()
         raise AssertionError
 

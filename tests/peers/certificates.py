@@ -25,23 +25,35 @@ class Certificate:
         return context
 
 
-def make_certificate(folder: Path) -> Certificate:
-    """For localhost and 127.0.0.1, good for a day."""
+def make_certificate(
+    folder: Path, *, host: str = "localhost", days: int = 1, signed_by: Certificate | None = None
+) -> Certificate:
+    """For `host`, and 127.0.0.1 where that is localhost; good for `days` from now, in the past when below 0."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names: list[x509.GeneralName] = [x509.DNSName(host)]
+    if host == "localhost":
+        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    issuer, issuer_key = name, key
+    if signed_by is not None:
+        issuer = x509.load_pem_x509_certificate(signed_by.certificate.read_bytes()).subject
+        loaded = serialization.load_pem_private_key(signed_by.key.read_bytes(), None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        issuer_key = loaded
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=30))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(
+            x509.BasicConstraints(ca=signed_by is None, path_length=0 if signed_by is None else None), critical=True
+        )
+        .sign(issuer_key, hashes.SHA256())
     )
     files = Certificate(folder / "certificate.pem", folder / "key.pem")
     files.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))

@@ -75,6 +75,8 @@ class Notebook:
         self.replies: Counter[tuple[Phase, int, str]] = Counter()
         self.texts: dict[tuple[Phase, int, str], str] = {}
         self.failures: list[tuple[Phase, str, str]] = []
+        self.harmed: list[int] = []
+        """How many messages each failure cost."""
         self.partial: dict[int, int] = {}
         """Messages that only some of their recipients took: number to those."""
         self.recipients: dict[int, tuple[int, ...]] = {}
@@ -90,6 +92,7 @@ class Notebook:
 
     def failure(self, phase: Phase, reason: str, example: str, count: int = 1) -> None:
         self.failures.append((phase, reason, example))
+        self.harmed.append(count)
 
     def recipients_differ(self, number: int, outcome: Outcome, recipients: tuple[int, ...]) -> None:
         self.recipients[number] = recipients

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.smtp.conversation import RUN_ID, Notebook, Opinions, Queue, Wire, in_chunks, letter, send_all, written
+from tests.smtp.conversation import (
+    RUN_ID,
+    Letter,
+    Notebook,
+    Opinions,
+    Queue,
+    Wire,
+    in_chunks,
+    letter,
+    send_all,
+    written,
+)
 from tests.smtp.test_both_machines import bodies, recipients, refused_by, sizes
 from tests.smtp.test_server_session import Mailbag
 from tests.smtp.test_steady import CountingSteady, NeverSteady, everything
@@ -122,9 +133,11 @@ def test_what_is_given_back_is_as_it_was_taken() -> None:
     assert queue.waiting == [(in_chunks(letters[1]), -1)]
 
 
-def busy_session(chunks: int, steady: ReplyCache) -> tuple[ClientSession, Notebook, bytes]:
+def busy_session(
+    chunks: int, steady: ReplyCache, letters: list[Letter] | None = None
+) -> tuple[ClientSession, Notebook, bytes]:
     """One that waits for replies, and what it wrote after EHLO."""
-    queue, book = Queue([letter(number) for number in range(6)], chunks), Notebook()
+    queue, book = Queue(letters or [letter(number) for number in range(6)], chunks), Notebook()
     session = ClientSession(queue, book, SessionOptions(chunks=chunks), steady)
     work = queue.take(0)
     assert work is not None
@@ -187,6 +200,17 @@ def test_a_batch_that_is_answered_bit_by_bit_is_not_parsed_again_either() -> Non
     assert [book.replies[phase, 250, ""] for phase in (Phase.RSET, Phase.END_OF_DATA, Phase.EHLO)] == [3, 4, 2]
 
 
+def test_what_was_learnt_of_messages_with_one_recipient_is_not_taken_for_replies_to_several() -> None:
+    steady = ReplyCache()
+    busy_session(2, steady)[0].feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
+    letters = [letter(0, recipients=3), letter(1)]
+    session, book, _ = busy_session(2, steady, letters)
+    session.feed(b"250 ok\r\n" * 4, 30)  # all but the one to the chunk
+    assert book.outcomes == []
+    session.feed(b"550 never\r\n250 ok\r\n" + GOOD + AGAIN, 40)
+    assert book.outcomes == [(0, Outcome.REJECTED_PERMANENT), (1, Outcome.ACCEPTED)]
+
+
 @given(st.lists(bodies, min_size=1, max_size=12), sizes, windows, st.integers(0, 3))
 def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
     texts: list[bytes], pieces: list[int], window: int, max_messages: int
@@ -218,6 +242,16 @@ def test_what_is_learnt_of_chunks_is_nothing_to_messages_by_data() -> None:
     session.feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
     assert steady.of(0).octets == GOOD + b"250 ok\r\n"
     assert steady.octets == b""
+    session, _, _ = busy_session(1, steady)
+    session.feed(b"250 fine\r\n" * 3 + AGAIN, 20)  # a batch of one message has nothing between two
+    assert (steady.of(0).octets, steady.of(-1).octets) == (GOOD + b"250 ok\r\n", b"250 fine\r\n" * 3 + AGAIN)
+
+
+def test_a_lost_connection_costs_all_messages_on_their_way() -> None:
+    session, book, _ = busy_session(4, ReplyCache())
+    session.lost("closed by the server", "", 30)
+    assert book.harmed == [4]
+    assert book.outcomes == [(number, Outcome.IN_DOUBT) for number in range(4)]
 
 
 # -- replies out of order -------------------------------------------------------------------------------
@@ -258,9 +292,8 @@ def test_a_421_within_a_batch_refuses_nothing_that_may_have_been_taken(answered:
     assert session.closed
     assert session.parted
     assert book.outcomes == [(0, Outcome.IN_DOUBT), (1, Outcome.IN_DOUBT)]
-    assert [(reason, example) for _, reason, example in book.failures] == [
-        ("refused by the server", "421 4.3.2 closing")
-    ]
+    due = (Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET, Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA)
+    assert book.failures == [(due[answered], "refused by the server", "421 4.3.2 closing")]
 
 
 def test_chunks_that_have_not_left_this_machine_were_not_taken() -> None:

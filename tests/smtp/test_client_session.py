@@ -156,6 +156,7 @@ def test_an_idle_session_says_goodbye() -> None:
     session, _, book = session_for([letter(0)])
     hear(session, b"220 hi\r\n", PIPELINED, ENVELOPE_OK, b"250 taken\r\n")
     assert written(session.quit(0)) == b"QUIT\r\n"
+    assert session.busy
     hear(session, b"221 bye\r\n")
     assert session.closed
     assert book.failures == []
@@ -343,6 +344,7 @@ def test_a_reply_nobody_asked_for_ends_an_idle_session_and_is_told() -> None:
     assert session.closed
     assert book.outcomes == [(0, ACCEPTED)]
     assert book.failures == [(Phase.IDLE, UNASKED, "250 2.0.0 once more")]
+    assert book.harmed == [1]
 
 
 @pytest.mark.parametrize(
@@ -376,6 +378,15 @@ def test_nothing_follows_a_421() -> None:
     session, _, book = session_for([letter(0)])
     hear(session, *OPEN, ENVELOPE_OK, b"421 closing\r\n250 taken\r\n")
     assert book.outcomes == [(0, IN_DOUBT)]
+    assert book.failures == [(Phase.END_OF_DATA, UNASKED, "250 taken")]
+
+
+def test_nothing_follows_a_421_where_more_replies_are_due() -> None:
+    session, queue, book = session_for([letter(0), letter(1)])
+    hear(session, *OPEN, ENVELOPE_OK, b"421 closing\r\n250 ok\r\n")
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert book.failures == [(Phase.END_OF_DATA, UNASKED, "250 ok")]
+    assert queue.returned == [1]
 
 
 @pytest.mark.parametrize("code", [200, 211, 220, 221, 235, 251, 252, 299, 334])
@@ -437,6 +448,29 @@ def test_recipients_without_a_sender_are_no_answer() -> None:
     assert book.failures == [(Phase.RCPT, "unexpected reply", "250 ok")]
 
 
+def test_when_the_order_of_replies_is_lost_no_recipient_differs_from_the_message() -> None:
+    session, _, book = session_for([letter(0, recipients=2)])
+    hear(session, *OPEN, b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n", b"235 fine\r\n")
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert book.recipients == {}
+
+
+def test_a_421_that_began_before_the_message_went_out_leaves_it_in_doubt() -> None:
+    session, _, book = session_for([letter(0)])
+    assert hear(session, *OPEN, ENVELOPE_OK + b"42").endswith(content(0))
+    hear(session, b"1 closing\r\n")
+    assert session.closed
+    assert book.outcomes == [(0, IN_DOUBT)]
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(399, IN_DOUBT), (400, TEMPORARY), (499, TEMPORARY), (500, PERMANENT)])
+def test_the_first_digit_decides_what_a_refusal_means(code: int, outcome: Outcome) -> None:
+    session, _, book = session_for([letter(0)])
+    hear(session, *OPEN, ENVELOPE_OK, b"%d no\r\n" % code)
+    session.lost("closed by the server", "", 5)
+    assert book.outcomes == [(0, outcome)]
+
+
 # -- octets that have not left this machine -------------------------------------------------------------
 
 
@@ -466,6 +500,23 @@ def test_the_envelope_behind_it_may_still_wait_here() -> None:
     assert book.outcomes == [(0, IN_DOUBT), (1, FAILED)]
 
 
+def test_an_acceptance_of_a_sender_that_has_not_left_this_machine_is_none() -> None:
+    session, _, book = session_for([letter(0)])
+    hear(session, *OPEN)
+    unsent(session, b"250 ok\r\n", len(envelope(0)))
+    assert session.closed
+    assert book.failures == [(Phase.MAIL, UNASKED, "250 ok")]
+
+
+def test_a_group_of_which_a_part_came_early_is_read_carefully_to_its_end() -> None:
+    session, _, book = session_for([letter(number) for number in range(4)])
+    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n" + ENVELOPE_OK)
+    unsent(session, b"250 taken\r\n", len(envelope(2)))
+    hear(session, b"250 taken\r\n" + ENVELOPE_OK)  # the same octets as before, one reply too many
+    assert session.closed
+    assert book.outcomes == [(0, ACCEPTED), (1, IN_DOUBT), (2, FAILED)]
+
+
 def test_a_refusal_before_the_last_octet_went_out_is_one_and_ends_the_session() -> None:
     session, _, book = session_for([letter(0), letter(1)])
     hear(session, *OPEN, ENVELOPE_OK)
@@ -481,6 +532,26 @@ def test_a_message_of_which_all_but_its_successor_went_out_is_in_doubt() -> None
         hear(session, *OPEN, ENVELOPE_OK)
         session.lost("connection reset", "", 5, unsent=octets)
         assert book.outcomes == [(0, outcome)]
+
+
+def test_a_message_that_was_not_begun_is_withdrawn_and_the_one_before_it_stays_in_doubt() -> None:
+    session, queue, book = session_for([letter(0), letter(1)])
+    hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n")
+    assert book.outcomes == []  # until the next 354 shows that the reply was its own
+    assert session.withdraw()
+    assert session.closed
+    assert queue.returned == [1]
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert not session.withdraw()
+
+
+@pytest.mark.parametrize("said", [[ENVELOPE_OK], [b"550 no\r\n"]])
+def test_a_message_that_went_out_or_is_being_refused_is_not_withdrawn(said: list[bytes]) -> None:
+    session, queue, _ = session_for([letter(0)])
+    hear(session, *OPEN, *said)
+    assert not session.withdraw()
+    assert not session.closed
+    assert queue.returned == []
 
 
 # -- the end of a session --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trafficgen.protocol.smtp import replies as reading
 from trafficgen.protocol.smtp.replies import MAX_LINE_OCTETS, MAX_LINES, Reply, ReplyReader
 
 chunkings = st.lists(st.integers(1, 64), min_size=1, max_size=20)
@@ -131,3 +132,12 @@ def test_the_code_of_a_reply_is_known_before_its_end() -> None:
     for piece, begun in ((b"4", b"4"), (b"21-go", b"421"), (b"ing\r\n", b"421"), (b"421 gone\r\n2", b"2")):
         reader.feed(piece)
         assert reader.begun == begun
+
+
+@pytest.mark.parametrize(("octets", "remembered"), [(reading.MAX_REMEMBERED, 1), (reading.MAX_REMEMBERED + 1, 0)])
+def test_replies_of_the_limit_are_remembered_and_longer_ones_read_anew(octets: int, remembered: int) -> None:
+    reading._whole.cache_clear()
+    said = b"250-x\r\n" * 40 + b"250 "
+    said += b"x" * (octets - len(said) - 2) + b"\r\n"
+    assert read(said)[0] == read(said)[0] == reading.ReplyReader()._parse(said)
+    assert reading._whole.cache_info()[:2] == (remembered, remembered)

@@ -7,7 +7,7 @@ from tests.smtp.conversation import Notebook, Opinions, letter, send_all
 from tests.smtp.test_both_machines import opinions
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.interfaces import SessionAccount
-from trafficgen.protocol.smtp.replies import Reply, ReplyReader
+from trafficgen.protocol.smtp.replies import MAX_REMEMBERED, Reply, ReplyReader
 from trafficgen.protocol.smtp.reply_cache import ReplyCache, group_of
 
 
@@ -42,6 +42,13 @@ def test_a_server_that_repeats_itself_is_not_parsed_again() -> None:
     assert [number for number, _ in taken] == list(range(50))
     assert book.replies[Phase.END_OF_DATA, 250, "2.0.0"] == 50
     assert book.replies[Phase.DATA, 354, ""] == 50
+
+
+def test_in_lock_step_it_is_not_parsed_again_either() -> None:
+    steady = CountingSteady()
+    book, _, _ = send_all([letter(number) for number in range(50)], Opinions(), steady=steady, lock_step=True)
+    assert steady.all_shortcuts == 4 * 49  # all but the first reply of each kind
+    assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
 
 
 def test_a_server_with_queue_ids_is_not_parsed_again_either() -> None:
@@ -85,6 +92,9 @@ def test_a_queue_id_is_all_that_may_differ() -> None:
     assert steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind)
     assert not steady.repeats(b"250 2.6.0 queued as 23\r\n" + behind)
     assert not steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind[:-4])
+    room = MAX_REMEMBERED - len(b"250 2.0.0 \r\n" + behind)
+    assert steady.repeats(b"250 2.0.0 " + b"x" * room + b"\r\n" + behind)
+    assert not steady.repeats(b"250 2.0.0 x" + b"x" * room + b"\r\n" + behind)
     assert not steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind.replace(b"2.1.5 ok", b"2.1.5 okay"))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trafficgen.check.service import Probe
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ CASES: Final[dict[str, Case]] = {
     "imap.mailbox": Case("login, LIST, SELECT of INBOX and FETCH", "RFC 9051 6.3.2, 6.3.9, 6.4.5"),
     # -- the message that is followed ---------------------------------------------------------------------
     "delivery.submitted": Case("a message taken by every way in", "RFC 5321 3.3, RFC 6409 3"),
+    "delivery.log": Case("the server's log follows it: message-id, queue id, status=sent", "RFC 5321 4.4"),
     "delivery.imap": Case("it is found by IMAP, its body whole", "RFC 9051 6.4.4"),
     "delivery.pop3": Case("it is found by POP3, its body whole", "RFC 1939 5"),
     "delivery.out": Case("a message from a user to outside comes out", "RFC 5321 3.6"),
@@ -140,14 +141,14 @@ CASES: Final[dict[str, Case]] = {
 }  # fmt: skip
 
 
-def finding(probe: Probe, case: str, outcome: Outcome, found: str, since: int = 0) -> Finding:
+def finding(probe: Probe, case: str, outcome: Grade, found: str, since: int = 0) -> Finding:
     """A finding with the transcript from line `since` on. What passes needs no advice."""
     known = CASES[case]
-    advice = known.advice if outcome in (Outcome.WARN, Outcome.FAIL) else ""
+    advice = known.advice if outcome in (Grade.WARN, Grade.FAIL) else ""
     said = tuple(probe.transcript[since:])
     return Finding(case, probe.service.value, outcome, known.expected, found, advice, known.source, said)
 
 
-def graded(probe: Probe, case: str, good: bool, found: str, since: int = 0, bad: Outcome = Outcome.FAIL) -> Finding:
+def graded(probe: Probe, case: str, good: bool, found: str, since: int = 0, bad: Grade = Grade.FAIL) -> Finding:
     """Passed when `good`, `bad` otherwise."""
-    return finding(probe, case, Outcome.PASS if good else bad, found, since)
+    return finding(probe, case, Grade.PASS if good else bad, found, since)

@@ -3,7 +3,7 @@
 Takes     an address that the guard has allowed; lines, or octets as they are
 Gives     replies of SMTP (RFC 5321 4.2), lines of POP3 and IMAP; the transcript, secrets masked
 Limits    every read and write has the same limit; a line of 64 KiB, a reply of 1,000 lines
-Fails     with `Ended`: closed, reset, timed out, or a server that asks us to come again later (421)
+Fails     with `ConnectionEnded`: closed, reset, timed out, or a server that asks us to come again later (421)
 """
 
 import socket
@@ -23,19 +23,19 @@ NO_ANSWER: Final = "no answer in time"
 SECRET: Final = "(secret)"  # noqa: S105  (what stands in its place)
 
 
-class Ended(Exception):  # noqa: N818  (what the server did, not an error of ours)
+class ConnectionEnded(Exception):  # noqa: N818  (what the server did, not an error of ours)
     """The conversation is over before it was at its end. The text says how."""
 
 
-class NotOffered(Ended):
+class NotOffered(ConnectionEnded):
     """The service has no TLS: what happens inside it cannot be looked at."""
 
 
-class TlsFailed(Ended):
+class TlsFailed(ConnectionEnded):
     """No handshake; the text has OpenSSL's words."""
 
 
-class Reply(NamedTuple):
+class SmtpReply(NamedTuple):
     """A reply of SMTP. `code` 0: it was none."""
 
     code: int
@@ -52,7 +52,7 @@ class Reply(NamedTuple):
         return 200 <= self.code < 400
 
 
-class Conversation:
+class TextConnection:
     """Use as a context manager: the connection is closed at its end."""
 
     def __init__(self, address: Target, timeout_s: float, transcript: list[str]) -> None:
@@ -68,7 +68,7 @@ class Conversation:
             else:
                 self._socket = socket.create_connection((address.host, address.port), timeout_s)
         except OSError as error:
-            raise Ended(f"no connection: {_words(error)}") from error
+            raise ConnectionEnded(f"no connection: {_words(error)}") from error
         self.note(f"connected to {address}")
 
     def __enter__(self) -> Self:
@@ -98,7 +98,7 @@ class Conversation:
         try:
             self._socket.sendall(octets)
         except OSError as error:
-            raise Ended(_words(error)) from error
+            raise ConnectionEnded(_words(error)) from error
 
     # -- from the server --------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Conversation:
         """The next line, without its end."""
         while (end := self._unread.find(b"\n")) < 0:
             if len(self._unread) > _MAX_LINE:
-                raise Ended(f"a line of more than {_MAX_LINE} octets")
+                raise ConnectionEnded(f"a line of more than {_MAX_LINE} octets")
             self._unread += self._received()
         line, self._unread = self._unread[:end].removesuffix(b"\r"), self._unread[end + 1 :]
         text = line.decode("utf-8", "replace")
@@ -131,31 +131,31 @@ class Conversation:
         except TimeoutError:
             return True
         except OSError as error:
-            raise Ended(_words(error)) from error
+            raise ConnectionEnded(_words(error)) from error
         finally:
             self._socket.settimeout(self._timeout_s)
         if not more:
-            raise Ended("closed by the server")
+            raise ConnectionEnded("closed by the server")
         self._unread = more
         return False
 
-    def reply(self, *, goodbye: bool = False) -> Reply:
+    def reply(self, *, goodbye: bool = False) -> SmtpReply:
         """A whole reply of SMTP. A 421 ends the conversation, unless a `goodbye` is what is waited for."""
         lines = []
         while True:
             lines.append(self.line())
             if len(lines) > _MAX_LINES:
-                raise Ended(f"a reply of more than {_MAX_LINES} lines")
+                raise ConnectionEnded(f"a reply of more than {_MAX_LINES} lines")
             if lines[-1][3:4] != "-":
                 break
         first = lines[0][:3]
         code = int(first) if first.isascii() and first.isdigit() else 0
-        found = Reply(code, tuple(lines))
+        found = SmtpReply(code, tuple(lines))
         if code == 421 and not goodbye:
-            raise Ended(f"the server wants no more now: {found.text}")
+            raise ConnectionEnded(f"the server wants no more now: {found.text}")
         return found
 
-    def command(self, line: str, shown: str | None = None) -> Reply:
+    def command(self, line: str, shown: str | None = None) -> SmtpReply:
         """Say it, and read the reply."""
         self.say(line, shown)
         return self.reply()
@@ -179,13 +179,13 @@ class Conversation:
         try:
             more = self._socket.recv(_PIECE)
         except OSError as error:
-            raise Ended(_words(error)) from error
+            raise ConnectionEnded(_words(error)) from error
         if not more:
-            raise Ended("closed by the server")
+            raise ConnectionEnded("closed by the server")
         return more
 
 
-def capabilities(reply: Reply) -> dict[str, str]:
+def capabilities(reply: SmtpReply) -> dict[str, str]:
     """What EHLO's reply offers: keyword in capitals → its parameters (RFC 5321 4.1.1.1)."""
     offered: dict[str, str] = {}
     for line in reply.lines[1:]:

@@ -15,10 +15,12 @@ from zlib import crc32
 from trafficgen.check import login, mailbox
 from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding, graded
-from trafficgen.check.conversation import Conversation, Ended, joined
-from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, Probe, Server, Service, from_address
+from trafficgen.check.conversation import ConnectionEnded, TextConnection, joined
+from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, CheckedServer, Probe, ServiceKind, from_address
+from trafficgen.check.trail import LogTrail
+from trafficgen.logs.records import Status
 from trafficgen.proof import trace_header
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 _LOOK_S: Final = 0.25
 
@@ -26,8 +28,9 @@ _LOOK_S: Final = 0.25
 class Followed(NamedTuple):
     """One message on its way. `began`: monotonic seconds."""
 
-    way: Service
+    way: ServiceKind
     mark: str
+    sender: str
     began: float
 
 
@@ -36,10 +39,11 @@ def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
     server = probe.server
     if server.mailbox is None:
         words = "no mailbox to deliver to is known (--deliver)"
-        cases = ("delivery.submitted", "delivery.imap", "delivery.pop3", "delivery.out")
-        yield from (finding(probe, case, Outcome.SKIPPED, words) for case in cases)
+        cases = ("delivery.submitted", "delivery.log", "delivery.imap", "delivery.pop3", "delivery.out")
+        yield from (finding(probe, case, Grade.SKIPPED, words) for case in cases)
         return
     sent: list[Followed] = []
+    trail = LogTrail(server.log) if server.log is not None else None
     for service in (service for service in SMTP_KINDS if service in server.ports):
         here = probe.at(service)
         since = len(probe.transcript)
@@ -50,7 +54,8 @@ def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
         good = answer.startswith("2")
         yield graded(here, "delivery.submitted", good, f"{answer}, after {seconds * 1e3:.0f} ms", since)
         if good:
-            sent.append(Followed(service, mark, began))
+            sent.append(Followed(service, mark, _sender(here), began))
+    yield from _logged(probe, trail, sent)
     yield from _found(probe, "delivery.imap", IMAP_KINDS, sent)
     yield from _found(probe, "delivery.pop3", POP3_KINDS, sent)
     yield _out(probe, outside)
@@ -60,21 +65,26 @@ def _submit(probe: Probe, mark: str, recipient: str) -> str:
     """The last answer. A login is used where one is known and the service is one to submit by."""
     server = probe.server
     try:
-        submits = probe.service is not Service.SMTP
+        submits = probe.service is not ServiceKind.SMTP
         talk, _ = probe.protected_smtp() if submits else probe.smtp()
         with talk:
-            sender = from_address(server)
-            if submits and server.login is not None:
-                if not (answer := login.plain(talk, server.login)).good:
-                    return answer.text
-                sender = server.mailbox or sender
+            sender = _sender(probe)
+            if submits and server.login is not None and not (answer := login.plain(talk, server.login)).good:
+                return answer.text
             for line in (f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA"):
                 if not (answer := talk.command(line)).good:
                     return answer.text
             talk.send(_message(mark, sender, recipient) + b".\r\n", f"(message {mark})")
             return talk.reply().text
-    except Ended as ended:
+    except ConnectionEnded as ended:
         return str(ended)
+
+
+def _sender(probe: Probe) -> str:
+    """The account's own where one is used."""
+    server = probe.server
+    own = server.mailbox if probe.service is not ServiceKind.SMTP and server.login is not None else None
+    return own or from_address(server)
 
 
 def _message(mark: str, sender: str, recipient: str) -> bytes:
@@ -99,12 +109,43 @@ def _whole(message: bytes, mark: str) -> bool:
 # -- looking for it -----------------------------------------------------------------------------------------
 
 
-def _found(probe: Probe, case: str, kinds: tuple[Service, ...], sent: list[Followed]) -> Iterator[Finding]:
+def _logged(probe: Probe, trail: LogTrail | None, sent: list[Followed]) -> Iterator[Finding]:
+    """What the log says of each."""
+    if trail is None or not sent:
+        yield finding(probe, "delivery.log", Grade.SKIPPED, "no log is known (--log)" if sent else "nothing was sent")
+        return
+    for one in sent:
+        here = probe.at(one.way)
+        ids, attempts = trail.waits_for(_message_id(one), probe.server.patience_s)
+        words = ", ".join(
+            f"{attempt.queue_id.decode()} {attempt.status.name.lower()}"
+            + (f" after {attempt.delay_s:g} s" if attempt.delay_s is not None else "")
+            + f" {attempt.reply.decode('utf-8', 'replace')}"
+            for attempt in attempts
+        )
+        if attempts:
+            good = any(attempt.status is Status.SENT for attempt in attempts)
+            yield graded(here, "delivery.log", good, words, len(probe.transcript))
+        elif ids:
+            queue_ids = ", ".join(sorted(one.decode() for one in ids))
+            words = f"{queue_ids}: no attempt within {probe.server.patience_s:g} s"
+            yield finding(here, "delivery.log", Grade.FAIL, words, len(probe.transcript))
+        else:  # it may be another log, or one that is not whole
+            words = f'its Message-ID is not in "{trail.path}" after {probe.server.patience_s:g} s'
+            yield finding(here, "delivery.log", Grade.INCONCLUSIVE, words, len(probe.transcript))
+    trail.close()
+
+
+def _message_id(one: Followed) -> bytes:
+    return f"{one.mark}@{one.sender.partition('@')[2]}".encode()
+
+
+def _found(probe: Probe, case: str, kinds: tuple[ServiceKind, ...], sent: list[Followed]) -> Iterator[Finding]:
     server = probe.server
     service = next((kind for kind in kinds if kind in server.ports), None)
     if service is None or server.login is None or not sent:
         words = "nothing was sent" if not sent else "no account is known" if service else "no such service"
-        yield finding(probe, case, Outcome.SKIPPED, words)
+        yield finding(probe, case, Grade.SKIPPED, words)
         return
     here = probe.at(service)
     for one in sent:
@@ -118,8 +159,8 @@ def _found(probe: Probe, case: str, kinds: tuple[Service, ...], sent: list[Follo
                     message = (
                         _by_imap(talk, server, one.mark, deadline) if by_imap else _by_pop3(talk, server, one.mark)
                     )
-            except Ended as ended:
-                yield finding(here, case, Outcome.INCONCLUSIVE, f"sent by {one.way.value}: {ended}", since)
+            except ConnectionEnded as ended:
+                yield finding(here, case, Grade.INCONCLUSIVE, f"sent by {one.way.value}: {ended}", since)
                 break
         else:
             yield _graded(here, case, one, message, since)
@@ -128,7 +169,7 @@ def _found(probe: Probe, case: str, kinds: tuple[Service, ...], sent: list[Follo
 def _graded(probe: Probe, case: str, one: Followed, message: bytes | None, since: int) -> Finding:
     if message is None:
         words = f"sent by {one.way.value}, not there within {probe.server.patience_s:g} s"
-        return finding(probe, case, Outcome.FAIL, words, since)
+        return finding(probe, case, Grade.FAIL, words, since)
     whole = _whole(message, one.mark)
     words = (
         f"sent by {one.way.value}, seen after {time.monotonic() - one.began:.1f} s, {'whole' if whole else 'damaged'}"
@@ -136,10 +177,10 @@ def _graded(probe: Probe, case: str, one: Followed, message: bytes | None, since
     return graded(probe, case, whole, words, since)
 
 
-def _by_imap(talk: Conversation, server: Server, mark: str, deadline: float) -> bytes | None:
+def _by_imap(talk: TextConnection, server: CheckedServer, mark: str, deadline: float) -> bytes | None:
     assert server.login is not None
     if not (answer := mailbox.imap_login(talk, server.login)).startswith("OK"):
-        raise Ended(answer)
+        raise ConnectionEnded(answer)
     while time.monotonic() < deadline:
         mailbox.imap(talk, "EXAMINE INBOX")
         _, lines, _ = mailbox.imap(talk, f"UID SEARCH HEADER Subject {mark}")
@@ -151,11 +192,11 @@ def _by_imap(talk: Conversation, server: Server, mark: str, deadline: float) -> 
     return None
 
 
-def _by_pop3(talk: Conversation, server: Server, mark: str) -> bytes | None:
+def _by_pop3(talk: TextConnection, server: CheckedServer, mark: str) -> bytes | None:
     """One session sees what was there when it began: the newest messages first."""
     assert server.login is not None
     if not (answer := mailbox.pop3_login(talk, server.login)).startswith("+OK"):
-        raise Ended(answer)
+        raise ConnectionEnded(answer)
     count = int(mailbox.ask(talk, "STAT").split(" ")[1])
     for number in range(count, max(count - 50, 0), -1):
         if mailbox.ask(talk, f"TOP {number} 0").startswith("+OK") and f"check {mark}" in "\n".join(mailbox.rest(talk)):
@@ -171,18 +212,18 @@ def _by_pop3(talk: Conversation, server: Server, mark: str) -> bytes | None:
 def _out(probe: Probe, outside: Outside | None) -> Finding:
     """A user's message to outside, through the service that users have."""
     server = probe.server
-    service = next((kind for kind in (Service.SUBMISSION, Service.SMTPS) if kind in server.ports), None)
+    service = next((kind for kind in (ServiceKind.SUBMISSION, ServiceKind.SMTPS) if kind in server.ports), None)
     if outside is None or service is None or server.login is None:
         words = "needs our sink outside (--prove), submission or smtps, and an account"
-        return finding(probe, "delivery.out", Outcome.SKIPPED, words)
+        return finding(probe, "delivery.out", Grade.SKIPPED, words)
     here, since, began = probe.at(service), len(probe.transcript), time.monotonic()
     mark = secrets.token_hex(8)
     answer = _submit(here, mark, f"out@{server.foreign}")
     if not answer.startswith("2"):
-        return finding(here, "delivery.out", Outcome.FAIL, answer, since)
+        return finding(here, "delivery.out", Grade.FAIL, answer, since)
     message = outside.waits_for([mark], server.patience_s).get(mark)
     if message is None:
         words = f"nothing came out within {server.patience_s:g} s"
-        return finding(here, "delivery.out", Outcome.FAIL, words, since)
+        return finding(here, "delivery.out", Grade.FAIL, words, since)
     words = f"came out after {time.monotonic() - began:.1f} s"
     return graded(here, "delivery.out", _whole(message, mark), words, since)

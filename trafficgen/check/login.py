@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Iterator
 
 from trafficgen.check.cases import finding, graded
-from trafficgen.check.conversation import SECRET, Conversation, Reply, capabilities
-from trafficgen.check.service import IMPLICIT_TLS, Login, Probe, Service, from_address
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.check.conversation import SECRET, SmtpReply, TextConnection, capabilities
+from trafficgen.check.service import IMPLICIT_TLS, CheckLogin, Probe, ServiceKind, from_address
+from trafficgen.verdict.findings import Finding, Grade
 
 
 def in_clear(probe: Probe) -> Iterator[Finding]:
@@ -22,7 +22,7 @@ def in_clear(probe: Probe) -> Iterator[Finding]:
     talk, offered = probe.smtp()
     with talk:
         mechanisms = capabilities(offered).get("AUTH")
-        reply = plain(talk, Login(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8)))
+        reply = plain(talk, CheckLogin(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8)))
         words = f"AUTH {mechanisms}" if mechanisms is not None else "no AUTH offered"
         open_to_all = mechanisms is not None or reply.code in (235, 535)
         yield graded(probe, "auth.clear", not open_to_all, f"{words}; AUTH PLAIN was answered {reply.text}")
@@ -33,7 +33,7 @@ def accounts(probe: Probe) -> Iterator[Finding]:
     talk, offered = probe.protected_smtp()
     with talk:
         mechanisms = capabilities(offered).get("AUTH")
-        if probe.service is Service.SMTP and mechanisms is None:
+        if probe.service is ServiceKind.SMTP and mechanisms is None:
             return  # nobody logs in there
         yield graded(probe, "auth.offered", bool(mechanisms), f"AUTH {mechanisms}" if mechanisms else "no AUTH offered")
         if not mechanisms:
@@ -41,29 +41,29 @@ def accounts(probe: Probe) -> Iterator[Finding]:
         since = len(probe.transcript)
         talk.command("AUTH PLAIN")
         cancelled = talk.command("*")
-        yield graded(probe, "auth.cancelled", cancelled.code == 501, cancelled.text, since, Outcome.WARN)
+        yield graded(probe, "auth.cancelled", cancelled.code == 501, cancelled.text, since, Grade.WARN)
         login = probe.server.login
         if login is None:
             words = "no account is known (--login-user, --password-file)"
             for case in ("auth.good", "auth.bad", "auth.unknown-user"):
-                yield finding(probe, case, Outcome.SKIPPED, words)
+                yield finding(probe, case, Grade.SKIPPED, words)
             return
         since = len(probe.transcript)
         good = plain(talk, login)
-        outcome = Outcome.INCONCLUSIVE if good.code == 454 else Outcome.FAIL
+        outcome = Grade.INCONCLUSIVE if good.code == 454 else Grade.FAIL
         yield graded(probe, "auth.good", good.code == 235, good.text, since, outcome)
     since = len(probe.transcript)
     talk, _ = probe.protected_smtp()
     with talk:
-        bad = plain(talk, Login(login.user, secrets.token_hex(8)))
-        outcome = Outcome.FAIL if bad.good else Outcome.INCONCLUSIVE if bad.code == 454 else Outcome.WARN
+        bad = plain(talk, CheckLogin(login.user, secrets.token_hex(8)))
+        outcome = Grade.FAIL if bad.good else Grade.INCONCLUSIVE if bad.code == 454 else Grade.WARN
         yield graded(probe, "auth.bad", bad.code == 535, bad.text, since, outcome)
         since = len(probe.transcript)
         stranger = f"nobody-{secrets.token_hex(4)}{login.user[login.user.find('@') :] if '@' in login.user else ''}"
-        unknown = plain(talk, Login(stranger, secrets.token_hex(8)))
+        unknown = plain(talk, CheckLogin(stranger, secrets.token_hex(8)))
         same = bad.lines == unknown.lines
         words = f"{unknown.text}; a wrong password: {bad.text}"
-        yield graded(probe, "auth.unknown-user", same, words, since, Outcome.WARN)
+        yield graded(probe, "auth.unknown-user", same, words, since, Grade.WARN)
 
 
 def required(probe: Probe) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def required(probe: Probe) -> Iterator[Finding]:
         yield graded(probe, "auth.required", reply.code >= 500, reply.text, since)
 
 
-def plain(talk: Conversation, login: Login) -> Reply:
+def plain(talk: TextConnection, login: CheckLogin) -> SmtpReply:
     """AUTH PLAIN (RFC 4616). The transcript shows no secret."""
     text = base64.b64encode(f"\0{login.user}\0{login.password}".encode()).decode()
     return talk.command(f"AUTH PLAIN {text}", f"AUTH PLAIN {SECRET}")

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from trafficgen.check.cases import finding, graded
-from trafficgen.check.conversation import SECRET, Conversation, Ended
-from trafficgen.check.service import IMPLICIT_TLS, Login, Probe, anything_goes
+from trafficgen.check.conversation import SECRET, ConnectionEnded, TextConnection
+from trafficgen.check.service import IMPLICIT_TLS, CheckLogin, Probe, anything_goes
 from trafficgen.check.tls import handshaken
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 _NO_ACCOUNT: Final = "no account is known (--login-user, --password-file)"
 _LITERAL: Final = re.compile(r"\{(\d+)\}$")
 
 
-def open_protected(probe: Probe) -> Conversation:
+def open_protected(probe: Probe) -> TextConnection:
     """A session inside TLS, ready for a login; in clear where TLS is not offered. Ended."""
     if probe.service in IMPLICIT_TLS:
         talk = handshaken(probe, anything_goes())
@@ -28,27 +28,27 @@ def open_protected(probe: Probe) -> Conversation:
         return talk
     try:
         return handshaken(probe, anything_goes())
-    except Ended:
+    except ConnectionEnded:
         talk = probe.connect()
         talk.line()
         return talk
 
 
-def in_clear(probe: Probe) -> Outcome:
+def in_clear(probe: Probe) -> Grade:
     """What it means that a login in clear is taken. Dovecot takes one from its own address for protected."""
-    return Outcome.FAIL if probe.server.proxied is not None or not probe.at_home else Outcome.INCONCLUSIVE
+    return Grade.FAIL if probe.server.proxied is not None or not probe.at_home else Grade.INCONCLUSIVE
 
 
 # -- POP3 ---------------------------------------------------------------------------------------------------
 
 
-def ask(talk: Conversation, line: str, shown: str | None = None) -> str:
+def ask(talk: TextConnection, line: str, shown: str | None = None) -> str:
     """A command of POP3 and the first line of its answer."""
     talk.say(line, shown)
     return talk.line()
 
 
-def rest(talk: Conversation) -> list[str]:
+def rest(talk: TextConnection) -> list[str]:
     """The other lines of a multi-line answer, dots undone (RFC 1939 3)."""
     lines = []
     while (line := talk.line()) != ".":
@@ -56,7 +56,7 @@ def rest(talk: Conversation) -> list[str]:
     return lines
 
 
-def pop3_login(talk: Conversation, login: Login) -> str:
+def pop3_login(talk: TextConnection, login: CheckLogin) -> str:
     """USER and PASS; the answer to the last one that was given."""
     answer = ask(talk, f"USER {login.user}")
     return ask(talk, f"PASS {login.password}", f"PASS {SECRET}") if answer.startswith("+OK") else answer
@@ -71,7 +71,7 @@ def pop3_in_clear(probe: Probe) -> Iterator[Finding]:
         answer = ask(talk, "CAPA")
         names = rest(talk) if answer.startswith("+OK") else []
         good = {"UIDL", "TOP"} <= set(names)
-        yield graded(probe, "pop3.capa", good, ", ".join(names) or answer, since, Outcome.WARN)
+        yield graded(probe, "pop3.capa", good, ", ".join(names) or answer, since, Grade.WARN)
         if probe.service in IMPLICIT_TLS:
             return
         since = len(probe.transcript)
@@ -85,21 +85,21 @@ def pop3_mailbox(probe: Probe) -> Iterator[Finding]:
     """A wrong password, then the right one."""
     login = probe.server.login
     if login is None:
-        yield from (finding(probe, case, Outcome.SKIPPED, _NO_ACCOUNT) for case in ("pop3.bad", "pop3.mailbox"))
+        yield from (finding(probe, case, Grade.SKIPPED, _NO_ACCOUNT) for case in ("pop3.bad", "pop3.mailbox"))
         return
     with open_protected(probe) as talk:
-        answer = pop3_login(talk, Login(login.user, secrets.token_hex(8)))
+        answer = pop3_login(talk, CheckLogin(login.user, secrets.token_hex(8)))
         yield graded(probe, "pop3.bad", answer.startswith("-ERR"), answer)
     since = len(probe.transcript)
     with open_protected(probe) as talk:
         answer = pop3_login(talk, login)
         if not answer.startswith("+OK"):
-            yield finding(probe, "pop3.mailbox", Outcome.FAIL, answer, since)
+            yield finding(probe, "pop3.mailbox", Grade.FAIL, answer, since)
             return
         yield _adds_up(probe, talk, since)
 
 
-def _adds_up(probe: Probe, talk: Conversation, since: int) -> Finding:
+def _adds_up(probe: Probe, talk: TextConnection, since: int) -> Finding:
     """RFC 1939 5: STAT is the sum of LIST; UIDL names each; RETR gives as many octets as LIST says."""
     count, octets = map(int, ask(talk, "STAT").split(" ")[1:3])
     ask(talk, "LIST")
@@ -119,7 +119,7 @@ def _adds_up(probe: Probe, talk: Conversation, since: int) -> Finding:
 # -- IMAP ---------------------------------------------------------------------------------------------------
 
 
-def imap(talk: Conversation, command: str, shown: str | None = None) -> tuple[str, list[str], list[bytes]]:
+def imap(talk: TextConnection, command: str, shown: str | None = None) -> tuple[str, list[str], list[bytes]]:
     """A command and its answer: the tagged line without its tag, the untagged ones, and the literals in them."""
     tag = f"a{len(talk.transcript)}"
     talk.say(f"{tag} {command}", None if shown is None else f"{tag} {shown}")
@@ -130,11 +130,11 @@ def imap(talk: Conversation, command: str, shown: str | None = None) -> tuple[st
         if (found := _LITERAL.search(line)) is not None:
             literals.append(talk.octets(int(found[1])))
         if line.startswith("* BYE"):
-            raise Ended(line)
+            raise ConnectionEnded(line)
     return line.removeprefix(f"{tag} "), untagged, literals
 
 
-def imap_login(talk: Conversation, login: Login) -> str:
+def imap_login(talk: TextConnection, login: CheckLogin) -> str:
     """LOGIN with both as quoted strings (RFC 9051 4.3)."""
     user, password = (text.replace("\\", "\\\\").replace('"', '\\"') for text in (login.user, login.password))
     return imap(talk, f'LOGIN "{user}" "{password}"', f'LOGIN "{user}" {SECRET}')[0]
@@ -162,10 +162,10 @@ def imap_mailbox(probe: Probe) -> Iterator[Finding]:
     """A wrong password, then the right one."""
     login = probe.server.login
     if login is None:
-        yield from (finding(probe, case, Outcome.SKIPPED, _NO_ACCOUNT) for case in ("imap.bad", "imap.mailbox"))
+        yield from (finding(probe, case, Grade.SKIPPED, _NO_ACCOUNT) for case in ("imap.bad", "imap.mailbox"))
         return
     with open_protected(probe) as talk:
-        answer = imap_login(talk, Login(login.user, secrets.token_hex(8)))
+        answer = imap_login(talk, CheckLogin(login.user, secrets.token_hex(8)))
         yield graded(probe, "imap.bad", answer.startswith("NO"), answer)
     since = len(probe.transcript)
     with open_protected(probe) as talk:
@@ -181,5 +181,5 @@ def imap_mailbox(probe: Probe) -> Iterator[Finding]:
         yield graded(probe, "imap.mailbox", not bad, words, since)
 
 
-def _nobody() -> Login:
-    return Login(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8))
+def _nobody() -> CheckLogin:
+    return CheckLogin(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8))

@@ -11,7 +11,7 @@ from typing import Final
 from trafficgen.check.cases import finding, graded
 from trafficgen.check.service import Probe
 from trafficgen.plan import TcpTarget
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 USUAL: Final = (
     24, 25, 110, 143, 465, 587, 993, 995, 2525, 3306, 4190, 5432, 6379, 8000, 9154,
@@ -28,7 +28,7 @@ def ports(probe: Probe) -> Iterator[Finding]:
     address = probe.server.route.addresses[0]
     if not wanted or not isinstance(address, TcpTarget):
         words = "not asked for (--expect)"
-        yield from (finding(probe, case, Outcome.SKIPPED, words) for case in ("ports.expected", "ports.unexpected"))
+        yield from (finding(probe, case, Grade.SKIPPED, words) for case in ("ports.expected", "ports.unexpected"))
         return
     answering = {port for port in sorted(wanted | set(USUAL)) if _answers(address.host, port)}
     silent, others = sorted(wanted - answering), sorted(answering - wanted)

@@ -16,10 +16,10 @@ from typing import Final
 from trafficgen.check import login
 from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding
-from trafficgen.check.conversation import Conversation, Ended, Reply, joined
-from trafficgen.check.service import Login, Probe, Server, from_address
+from trafficgen.check.conversation import ConnectionEnded, SmtpReply, TextConnection, joined
+from trafficgen.check.service import CheckedServer, CheckLogin, Probe, from_address
 from trafficgen.plan import TcpTarget
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 _A_SESSION: Final = 8
 """Postfix ends a session at its 20th error (smtpd_hard_error_limit)."""
@@ -42,7 +42,7 @@ _ENDS: Final = {
 """What is not CRLF . CRLF, and some servers take for it."""
 
 
-def envelopes(server: Server) -> list[tuple[str, str]]:
+def envelopes(server: CheckedServer) -> list[tuple[str, str]]:
     """Senders and recipients by which relays were open: F is foreign, L the server's name, IP its address."""
     foreign, name, local = server.foreign, server.name, (server.mailbox or "user@localhost").partition("@")[2]
     address = server.route.addresses[0]
@@ -95,7 +95,7 @@ def after_bad_login(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
     with talk:
         if " AUTH" not in offered.text.replace("-", " ").replace("250", ""):
             return
-        login.plain(talk, Login(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8)))
+        login.plain(talk, CheckLogin(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8)))
         pair = envelopes(probe.server)[0]
         answer = _rcpt(talk, *pair)
         taken = [pair] if answer.good else []
@@ -103,13 +103,13 @@ def after_bad_login(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
         yield _judged(probe, "relay.after-bad-login", taken, unclear, 1, outside)
 
 
-def _rcpt(talk: Conversation, sender: str, recipient: str) -> Reply:
+def _rcpt(talk: TextConnection, sender: str, recipient: str) -> SmtpReply:
     """The answer to the envelope: MAIL's where that is refused."""
     answer = talk.command(f"MAIL FROM:<{sender}>")
     return talk.command(f"RCPT TO:<{recipient}>") if answer.good else answer
 
 
-def _refuses_relaying(answer: Reply) -> bool:
+def _refuses_relaying(answer: SmtpReply) -> bool:
     """Whether it is the refusal that is wished. Another one, such as an unknown domain, proves nothing."""
     text = answer.text.lower()
     words = (
@@ -139,20 +139,20 @@ def _judged(
     if not taken:
         if unclear:
             words = f"{len(unclear)} of {tried} refused for another reason: {unclear[0]}"
-            return finding(probe, case, Outcome.INCONCLUSIVE, words)
-        return finding(probe, case, Outcome.PASS, f"all {tried} refused")
+            return finding(probe, case, Grade.INCONCLUSIVE, words)
+        return finding(probe, case, Grade.PASS, f"all {tried} refused")
     shown = "; ".join(f"<{sender}> to <{recipient}>" for sender, recipient in taken[:3])
     if outside is None:
         words = f"{len(taken)} of {tried} accepted at RCPT ({shown}); whether mail comes out is not known (--prove)"
-        return finding(probe, case, Outcome.INCONCLUSIVE, words)
+        return finding(probe, case, Grade.INCONCLUSIVE, words)
     marks = {mark: pair for pair in taken if (mark := _sent(probe, pair)) is not None}
     came = [marks[mark] for mark in outside.waits_for(marks, probe.server.patience_s)]
     if came:
         sender, recipient = came[0]
         words = f"{len(came)} of {tried} came out at {outside.address}: <{sender}> to <{recipient}>"
-        return finding(probe, case, Outcome.FAIL, words)
+        return finding(probe, case, Grade.FAIL, words)
     words = f"{len(taken)} of {tried} accepted at RCPT ({shown}); none came out within {probe.server.patience_s:g} s"
-    return finding(probe, case, Outcome.INCONCLUSIVE, words)
+    return finding(probe, case, Grade.INCONCLUSIVE, words)
 
 
 def _sent(probe: Probe, pair: tuple[str, str]) -> str | None:
@@ -165,7 +165,7 @@ def _sent(probe: Probe, pair: tuple[str, str]) -> str | None:
                 return None
             talk.send(joined([f"Subject: {mark}", "", "Is this server an open relay?"]) + b".\r\n", "(message)")
             return mark if talk.reply().good else None
-    except Ended:
+    except ConnectionEnded:
         return None
 
 
@@ -176,46 +176,46 @@ def smuggling(probe: Probe) -> Iterator[Finding]:
     """After each sequence NOOP: two replies tell that the message had ended there (RFC 5321 4.1.1.4)."""
     case, mailbox = "smuggling.end-of-data", probe.server.mailbox
     if mailbox is None:
-        yield finding(probe, case, Outcome.SKIPPED, "needs a mailbox of the server's to write to (--deliver)")
+        yield finding(probe, case, Grade.SKIPPED, "needs a mailbox of the server's to write to (--deliver)")
         return
     ended, unclear = [], []
     with ExitStack() as open_sessions:
-        waiting: dict[str, Conversation] = {}
+        waiting: dict[str, TextConnection] = {}
         for name, sequence in _ENDS.items():
             try:
                 waiting[name] = open_sessions.enter_context(_with_sequence(probe, mailbox, name, sequence))
-            except Ended as over:
+            except ConnectionEnded as over:
                 unclear.append(f"{name}: {over}")
         deadline = time.monotonic() + _SILENT_S
         for name, talk in waiting.items():
             try:
                 if _ended(talk, deadline):
                     ended.append(name)
-            except Ended as over:
+            except ConnectionEnded as over:
                 unclear.append(f"{name}: {over}")
     if ended:
-        yield finding(probe, case, Outcome.FAIL, f"{', '.join(ended)} end a message too")
+        yield finding(probe, case, Grade.FAIL, f"{', '.join(ended)} end a message too")
     elif len(unclear) == len(_ENDS):
-        yield finding(probe, case, Outcome.INCONCLUSIVE, unclear[0])
+        yield finding(probe, case, Grade.INCONCLUSIVE, unclear[0])
     else:
         words = f"none of {len(_ENDS) - len(unclear)} others ends one"
-        yield finding(probe, case, Outcome.PASS, "; ".join([words, *unclear]))
+        yield finding(probe, case, Grade.PASS, "; ".join([words, *unclear]))
 
 
-def _with_sequence(probe: Probe, mailbox: str, name: str, sequence: bytes) -> Conversation:
+def _with_sequence(probe: Probe, mailbox: str, name: str, sequence: bytes) -> TextConnection:
     """A session in the middle of a message, with this sequence and NOOP sent."""
     with ExitStack() as undo:
         talk = undo.enter_context(probe.smtp()[0])
         answer = _rcpt(talk, from_address(probe.server), mailbox)
         if not answer.good or (answer := talk.command("DATA")).code != 354:
-            raise Ended(answer.text)
+            raise ConnectionEnded(answer.text)
         head = joined([f"Subject: end of data: {name}", "", "text"])[:-2]
         talk.send(head + sequence + b"NOOP\r\n", f"(message, {name}, NOOP)")
         undo.pop_all()
     return talk
 
 
-def _ended(talk: Conversation, deadline: float) -> bool:
+def _ended(talk: TextConnection, deadline: float) -> bool:
     """Whether the message ended at its sequence: then both it and NOOP are answered."""
     if talk.silent_for(max(deadline - time.monotonic(), _GLANCE_S)):
         talk.send(b"\r\n.\r\n", "(the right end)")

@@ -1,21 +1,24 @@
 """What is checked: the services of a mail server, and what the operator says of it.
 
-Gives     `Service` with its standard port; `Server`: addresses and ports, accounts, names; `Probe`: what a walk gets
+Gives     `ServiceKind` with its standard port; `CheckedServer`: addresses and ports, accounts, names; `Probe`: what a
+          walk gets
 """
 
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import Final, Self
 
 from mboxgen.enums import table_of
-from trafficgen.check.conversation import Conversation, Ended, NotOffered, Reply
+from trafficgen.check.conversation import ConnectionEnded, NotOffered, SmtpReply, TextConnection
 from trafficgen.guard import Route
 from trafficgen.plan import Target, TcpTarget
 
 
-class Service(Enum):
+class ServiceKind(Enum):
     """RFC 5321, 6409, 8314, 1939, 9051."""
 
     SMTP = "smtp"
@@ -28,25 +31,25 @@ class Service(Enum):
 
 
 STANDARD_PORTS: Final = table_of(
-    Service,
+    ServiceKind,
     {
-        Service.SMTP: 25,
-        Service.SUBMISSION: 587,
-        Service.SMTPS: 465,
-        Service.POP3: 110,
-        Service.POP3S: 995,
-        Service.IMAP: 143,
-        Service.IMAPS: 993,
+        ServiceKind.SMTP: 25,
+        ServiceKind.SUBMISSION: 587,
+        ServiceKind.SMTPS: 465,
+        ServiceKind.POP3: 110,
+        ServiceKind.POP3S: 995,
+        ServiceKind.IMAP: 143,
+        ServiceKind.IMAPS: 993,
     },
 )
-SMTP_KINDS: Final = (Service.SMTP, Service.SUBMISSION, Service.SMTPS)
-POP3_KINDS: Final = (Service.POP3, Service.POP3S)
-IMAP_KINDS: Final = (Service.IMAP, Service.IMAPS)
-IMPLICIT_TLS: Final = (Service.SMTPS, Service.POP3S, Service.IMAPS)
+SMTP_KINDS: Final = (ServiceKind.SMTP, ServiceKind.SUBMISSION, ServiceKind.SMTPS)
+POP3_KINDS: Final = (ServiceKind.POP3, ServiceKind.POP3S)
+IMAP_KINDS: Final = (ServiceKind.IMAP, ServiceKind.IMAPS)
+IMPLICIT_TLS: Final = (ServiceKind.SMTPS, ServiceKind.POP3S, ServiceKind.IMAPS)
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class CheckLogin:
     """One account. The password is in no `repr`."""
 
     user: str
@@ -54,17 +57,17 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class CheckedServer:
     """The server under test. `name`: what its certificate must be for; `foreign`: a domain that it must not serve;
     `mailbox`: an address that it delivers to, None where none was given."""
 
     route: Route
-    ports: dict[Service, int]
+    ports: dict[ServiceKind, int]
     name: str
     ehlo_name: str = "check.traffic-gen.test"
     foreign: str = "outside.traffic-gen.test"
     mailbox: str | None = None
-    login: Login | None = None
+    login: CheckLogin | None = None
     authorities: str | None = None
     """A file of certificates to trust in place of the system's."""
     timeout_s: float = 10.0
@@ -75,8 +78,12 @@ class Server:
     proxied: str | None = None
     """An address to come from, by the PROXY protocol, version 1."""
     expected_ports: tuple[int, ...] = ()
+    pause_s: float = 0.0
+    """Before each connection, for servers that slow down whoever comes often."""
+    log: Path | None = None
+    """The server's own log, where it can be read here."""
 
-    def address(self, service: Service) -> Target:
+    def address(self, service: ServiceKind) -> Target:
         """Where a service listens. What has no port, as a UNIX socket, is itself."""
         first = self.route.addresses[0]
         return TcpTarget(first.host, self.ports[service]) if isinstance(first, TcpTarget) else first
@@ -99,12 +106,12 @@ def anything_goes() -> ssl.SSLContext:
 class Probe:
     """What a walk gets: the server, one of its services, and a transcript that goes on over its sessions."""
 
-    server: Server
-    service: Service
+    server: CheckedServer
+    service: ServiceKind
     transcript: list[str] = field(default_factory=list)
     seen_from: str = ""
 
-    def at(self, service: Service) -> Self:
+    def at(self, service: ServiceKind) -> Self:
         """The same for another service, with the same transcript."""
         return replace(self, service=service)
 
@@ -114,10 +121,11 @@ class Probe:
         address = self.server.route.addresses[0]
         return not isinstance(address, TcpTarget) or self.seen_from == address.host
 
-    def connect(self) -> Conversation:
+    def connect(self) -> TextConnection:
         """A connection on which nothing has been read yet, as PROXY wishes (haproxy's proxy-protocol.txt, 2.1)."""
         address = self.server.address(self.service)
-        talk = Conversation(address, self.server.timeout_s, self.transcript)
+        time.sleep(self.server.pause_s)
+        talk = TextConnection(address, self.server.timeout_s, self.transcript)
         if self.server.proxied is not None:
             family = "TCP6" if ":" in self.server.proxied else "TCP4"
             destination = address.host if isinstance(address, TcpTarget) else self.server.proxied
@@ -125,32 +133,32 @@ class Probe:
         self.seen_from = talk.seen_from
         return talk
 
-    def secured(self) -> Conversation:
+    def secured(self) -> TextConnection:
         """`connect`, and TLS at once where the service has it so."""
         talk = self.connect()
         if self.service in IMPLICIT_TLS:
             talk.start_tls(anything_goes(), self.server.name)
         return talk
 
-    def smtp(self) -> tuple[Conversation, Reply]:
+    def smtp(self) -> tuple[TextConnection, SmtpReply]:
         """A session of SMTP that was greeted and has said EHLO; what EHLO was answered."""
         talk = self.secured()
         greeting = talk.reply()
         if greeting.code != 220:
-            raise Ended(f"greeted with {greeting.text}")
+            raise ConnectionEnded(f"greeted with {greeting.text}")
         return talk, self.ehlo(talk)
 
-    def ehlo(self, talk: Conversation) -> Reply:
+    def ehlo(self, talk: TextConnection) -> SmtpReply:
         """Say EHLO, and become a stranger where that is wished."""
         offered = talk.command(f"EHLO {self.server.ehlo_name}")
         if self.server.pretend is not None and talk.tls is None:
             told = talk.command(f"XCLIENT ADDR={self.server.pretend} NAME=[UNAVAILABLE]")
             if told.code != 220:
-                raise Ended(f"XCLIENT was answered {told.text}")
+                raise ConnectionEnded(f"XCLIENT was answered {told.text}")
             offered = talk.command(f"EHLO {self.server.ehlo_name}")
         return offered
 
-    def protected_smtp(self) -> tuple[Conversation, Reply]:
+    def protected_smtp(self) -> tuple[TextConnection, SmtpReply]:
         """`smtp`, inside TLS. NotOffered when STARTTLS is refused."""
         talk, offered = self.smtp()
         if talk.tls is None:
@@ -162,12 +170,12 @@ class Probe:
         return talk, offered
 
 
-def from_address(server: Server) -> str:
+def from_address(server: CheckedServer) -> str:
     """A sender outside of the server's domains."""
     return f"check@{server.foreign}"
 
 
-def vantage(server: Server, seen_from: Sequence[str]) -> str:
+def vantage(server: CheckedServer, seen_from: Sequence[str]) -> str:
     """From where the server was looked at, in one sentence."""
     if server.proxied is not None:
         return f"as {server.proxied}, by the PROXY protocol"

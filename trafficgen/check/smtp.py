@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from trafficgen.check.cases import finding, graded
-from trafficgen.check.conversation import Conversation, Ended, capabilities
-from trafficgen.check.service import Probe, Service, anything_goes, from_address
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.check.conversation import ConnectionEnded, TextConnection, capabilities
+from trafficgen.check.service import Probe, ServiceKind, anything_goes, from_address
+from trafficgen.verdict.findings import Finding, Grade
 
 _SLOW_S: Final = 5.0
 _ERRORS: Final = 25
@@ -28,8 +28,8 @@ def manners(probe: Probe) -> Iterator[Finding]:
         trusted = sorted({"XCLIENT", "XFORWARD"} & set(offered))
         found = reply.text if reply.code != 250 else f"offers {', '.join(offered) or 'nothing'}"
         good = reply.code == 250 and {"PIPELINING", "SIZE"} <= set(offered) and not trusted
-        yield graded(probe, "smtp.ehlo", good, found, since, Outcome.FAIL if reply.code != 250 else Outcome.WARN)
-        if probe.service is Service.SUBMISSION and "STARTTLS" in offered:  # nothing else is answered before it
+        yield graded(probe, "smtp.ehlo", good, found, since, Grade.FAIL if reply.code != 250 else Grade.WARN)
+        if probe.service is ServiceKind.SUBMISSION and "STARTTLS" in offered:  # nothing else is answered before it
             talk.command("STARTTLS")
             talk.start_tls(anything_goes(), probe.server.name)
             offered = capabilities(talk.command(f"EHLO {probe.server.ehlo_name}"))
@@ -38,17 +38,17 @@ def manners(probe: Probe) -> Iterator[Finding]:
         yield _size(probe, talk, offered)
 
 
-def _greeting(probe: Probe, talk: Conversation) -> Finding:
+def _greeting(probe: Probe, talk: TextConnection) -> Finding:
     since = len(probe.transcript) - 1
     reply = talk.reply()
     name = reply.lines[0][4:].split(" ")[0]
     if reply.code != 220:
-        return finding(probe, "smtp.greeting", Outcome.FAIL, reply.text, since)
+        return finding(probe, "smtp.greeting", Grade.FAIL, reply.text, since)
     versions = any(part[:1].isdigit() and "." in part for part in reply.text.split(" ")[2:])
-    return graded(probe, "smtp.greeting", "." in name and not versions, reply.text, since, Outcome.WARN)
+    return graded(probe, "smtp.greeting", "." in name and not versions, reply.text, since, Grade.WARN)
 
 
-def _syntax(probe: Probe, talk: Conversation) -> Iterator[Finding]:
+def _syntax(probe: Probe, talk: TextConnection) -> Iterator[Finding]:
     for case, line, right in (
         ("smtp.ehlo.syntax", "EHLO", (501,)),
         ("smtp.unknown-command", "XYZZY", (500, 502)),
@@ -56,10 +56,10 @@ def _syntax(probe: Probe, talk: Conversation) -> Iterator[Finding]:
     ):
         since = len(probe.transcript)
         reply = talk.command(line)
-        yield graded(probe, case, reply.code in right, f"{line.split(' ')[0]}: {reply.text}", since, Outcome.WARN)
+        yield graded(probe, case, reply.code in right, f"{line.split(' ')[0]}: {reply.text}", since, Grade.WARN)
 
 
-def _users(probe: Probe, talk: Conversation) -> Iterator[Finding]:
+def _users(probe: Probe, talk: TextConnection) -> Iterator[Finding]:
     """What strangers can learn of the users, and whether the ones that must be there are."""
     since = len(probe.transcript)
     mailbox = probe.server.mailbox
@@ -68,38 +68,38 @@ def _users(probe: Probe, talk: Conversation) -> Iterator[Finding]:
     known, unknown = talk.command(f"VRFY {mailbox or 'postmaster'}"), talk.command(f"VRFY {nobody}")
     found = f"{known.text}; a user that does not exist: {unknown.text}"
     same = known.code == unknown.code
-    yield graded(probe, "smtp.vrfy", same, found, since, Outcome.WARN)
+    yield graded(probe, "smtp.vrfy", same, found, since, Grade.WARN)
     since = len(probe.transcript)
     listed = talk.command("EXPN staff")
     yield graded(probe, "smtp.expn", not 250 <= listed.code < 252, listed.text, since)
-    if probe.service is not Service.SMTP:  # whoever submits must log in first
+    if probe.service is not ServiceKind.SMTP:  # whoever submits must log in first
         return
     since = len(probe.transcript)
     if not (started := talk.command(f"MAIL FROM:<{from_address(probe.server)}>")).good:
-        yield finding(probe, "smtp.postmaster", Outcome.INCONCLUSIVE, f"MAIL: {started.text}", since)
-        yield finding(probe, "smtp.unknown-user", Outcome.INCONCLUSIVE, f"MAIL: {started.text}", since)
+        yield finding(probe, "smtp.postmaster", Grade.INCONCLUSIVE, f"MAIL: {started.text}", since)
+        yield finding(probe, "smtp.unknown-user", Grade.INCONCLUSIVE, f"MAIL: {started.text}", since)
         return
     reply = talk.command("RCPT TO:<postmaster>")
-    refused = Outcome.INCONCLUSIVE if 400 <= reply.code < 500 else Outcome.FAIL
+    refused = Grade.INCONCLUSIVE if 400 <= reply.code < 500 else Grade.FAIL
     yield graded(probe, "smtp.postmaster", reply.good, reply.text, since, refused)
     since = len(probe.transcript)
     if not domain:
-        yield finding(probe, "smtp.unknown-user", Outcome.SKIPPED, "no domain of the server is known (--mailbox)")
+        yield finding(probe, "smtp.unknown-user", Grade.SKIPPED, "no domain of the server is known (--mailbox)")
     else:
         reply = talk.command(f"RCPT TO:<{nobody}@{domain}>")
-        outcome = Outcome.WARN if reply.good else Outcome.INCONCLUSIVE  # 4xx: greylisting
+        outcome = Grade.WARN if reply.good else Grade.INCONCLUSIVE  # 4xx: greylisting
         yield graded(probe, "smtp.unknown-user", 500 <= reply.code < 600, reply.text, since, outcome)
     talk.command("RSET")
 
 
-def _size(probe: Probe, talk: Conversation, offered: dict[str, str]) -> Finding:
+def _size(probe: Probe, talk: TextConnection, offered: dict[str, str]) -> Finding:
     since = len(probe.transcript)
     limit = offered.get("SIZE", "")
     if not limit.isdigit() or not int(limit):
-        return finding(probe, "smtp.size", Outcome.WARN, f"EHLO says SIZE {limit}" if "SIZE" in offered else "no SIZE")
+        return finding(probe, "smtp.size", Grade.WARN, f"EHLO says SIZE {limit}" if "SIZE" in offered else "no SIZE")
     reply = talk.command(f"MAIL FROM:<{from_address(probe.server)}> SIZE={int(limit) + 1}")
     if reply.code == 530:
-        return finding(probe, "smtp.size", Outcome.INCONCLUSIVE, reply.text, since)
+        return finding(probe, "smtp.size", Grade.INCONCLUSIVE, reply.text, since)
     return graded(probe, "smtp.size", reply.code in (552, 523), f"SIZE={int(limit) + 1}: {reply.text}", since)
 
 
@@ -111,13 +111,13 @@ def errors(probe: Probe) -> Iterator[Finding]:
             try:
                 talk.say("XYZZY")
                 reply = talk.reply(goodbye=True)
-            except Ended as ended:
-                yield finding(probe, "smtp.errors", Outcome.PASS, f"{ended} after {number} errors")
+            except ConnectionEnded as ended:
+                yield finding(probe, "smtp.errors", Grade.PASS, f"{ended} after {number} errors")
                 return
             if reply.code == 421:
-                yield finding(probe, "smtp.errors", Outcome.PASS, f"{reply.text}, after {number + 1} errors")
+                yield finding(probe, "smtp.errors", Grade.PASS, f"{reply.text}, after {number + 1} errors")
                 return
-    yield finding(probe, "smtp.errors", Outcome.WARN, f"{_ERRORS} errors, and the session goes on")
+    yield finding(probe, "smtp.errors", Grade.WARN, f"{_ERRORS} errors, and the session goes on")
 
 
 def early_talker(probe: Probe) -> Iterator[Finding]:
@@ -125,7 +125,7 @@ def early_talker(probe: Probe) -> Iterator[Finding]:
     with probe.secured() as talk:
         talk.send(f"EHLO {probe.server.ehlo_name}\r\nQUIT\r\n".encode(), "EHLO and QUIT before the greeting")
         served = _goes_through(talk, 3)
-    yield graded(probe, "smtp.early-talker", not served, "served" if served else "refused", bad=Outcome.WARN)
+    yield graded(probe, "smtp.early-talker", not served, "served" if served else "refused", bad=Grade.WARN)
 
 
 def pipelining_after_helo(probe: Probe) -> Iterator[Finding]:
@@ -137,12 +137,12 @@ def pipelining_after_helo(probe: Probe) -> Iterator[Finding]:
         talk.send(group.encode(), "MAIL, RSET and QUIT in one write")
         served = _goes_through(talk, 3)
     words = "served" if served else "refused"
-    yield graded(probe, "smtp.pipelining-after-helo", not served, words, bad=Outcome.WARN)
+    yield graded(probe, "smtp.pipelining-after-helo", not served, words, bad=Grade.WARN)
 
 
-def _goes_through(talk: Conversation, replies: int) -> bool:
+def _goes_through(talk: TextConnection, replies: int) -> bool:
     """Whether so many replies come, none of which refuses."""
     try:
         return all(talk.reply(goodbye=True).good for _ in range(replies))
-    except Ended:
+    except ConnectionEnded:
         return False

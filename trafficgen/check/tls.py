@@ -13,17 +13,17 @@ from contextlib import ExitStack
 from typing import Final
 
 from trafficgen.check.cases import finding, graded
-from trafficgen.check.conversation import Conversation, Ended, NotOffered, TlsFailed, capabilities
+from trafficgen.check.conversation import ConnectionEnded, NotOffered, TextConnection, TlsFailed, capabilities
 from trafficgen.check.service import (
     IMPLICIT_TLS,
     POP3_KINDS,
     SMTP_KINDS,
     Probe,
-    Service,
+    ServiceKind,
     anything_goes,
     from_address,
 )
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
 _VERSIONS: Final = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 _OLD: Final = _VERSIONS[:2]
@@ -39,7 +39,7 @@ _VERY_SOON: Final = datetime.timedelta(days=7)
 # -- asking for it ----------------------------------------------------------------------------------------
 
 
-def asks_for_tls(probe: Probe, talk: Conversation) -> str | None:
+def asks_for_tls(probe: Probe, talk: TextConnection) -> str | None:
     """Greet and ask for TLS; None when a handshake may begin, and otherwise what was answered instead."""
     service = probe.service
     if service in SMTP_KINDS:
@@ -58,7 +58,7 @@ def asks_for_tls(probe: Probe, talk: Conversation) -> str | None:
     return None if line.startswith("a OK") else line
 
 
-def handshaken(probe: Probe, context: ssl.SSLContext) -> Conversation:
+def handshaken(probe: Probe, context: ssl.SSLContext) -> TextConnection:
     """A conversation right behind its handshake. NotOffered, TlsFailed, Ended."""
     with ExitStack() as undo:
         talk = undo.enter_context(probe.connect())
@@ -79,7 +79,7 @@ def offered(probe: Probe) -> Iterator[Finding]:
         with probe.connect() as talk:
             refused = asks_for_tls(probe, talk)
             words = "STARTTLS is taken" if refused is None else refused
-            bad = Outcome.WARN if service is Service.SMTP else Outcome.FAIL  # RFC 3207 4: not every client has it
+            bad = Grade.WARN if service is ServiceKind.SMTP else Grade.FAIL  # RFC 3207 4: not every client has it
             yield graded(probe, "tls.offered", refused is None, words, bad=bad)
             if refused is not None:
                 return
@@ -95,7 +95,7 @@ def offered(probe: Probe) -> Iterator[Finding]:
             if service not in IMPLICIT_TLS:
                 yield _reset(probe, talk)
     except TlsFailed as failed:
-        yield finding(probe, "tls.handshake", Outcome.FAIL, str(failed), since)
+        yield finding(probe, "tls.handshake", Grade.FAIL, str(failed), since)
         return
     if service not in IMPLICIT_TLS:
         yield _injection(probe)
@@ -106,12 +106,12 @@ def _required(probe: Probe) -> Finding:
     talk, _ = probe.smtp()
     with talk:
         reply = talk.command(f"MAIL FROM:<{from_address(probe.server)}>")
-    if probe.service is Service.SMTP:
+    if probe.service is ServiceKind.SMTP:
         return graded(probe, "tls.required", reply.code != 530, f"MAIL in clear: {reply.text}", since)
     return graded(probe, "tls.required", reply.code >= 500, f"MAIL in clear: {reply.text}", since)
 
 
-def _reset(probe: Probe, talk: Conversation) -> Finding:
+def _reset(probe: Probe, talk: TextConnection) -> Finding:
     since = len(probe.transcript)
     if probe.service in SMTP_KINDS:
         names = set(capabilities(talk.command(f"EHLO {probe.server.ehlo_name}")))
@@ -147,8 +147,8 @@ def _injection(probe: Probe) -> Finding:
         try:
             talk.start_tls(anything_goes(), probe.server.name)
             silent = talk.silent_for(_SILENT_S)
-        except Ended as ended:
-            return finding(probe, "tls.injection", Outcome.PASS, f"{answer}; then {ended}", since)
+        except ConnectionEnded as ended:
+            return finding(probe, "tls.injection", Grade.PASS, f"{answer}; then {ended}", since)
         words_found = "nothing is answered inside TLS" if silent else f"answered inside TLS: {talk.line()}"
         return graded(probe, "tls.injection", silent, words_found, since)
 
@@ -161,10 +161,10 @@ def certificate(probe: Probe) -> Iterator[Finding]:
         assert talk.tls is not None
         der = talk.tls.getpeercert(binary_form=True)
     if der is None:
-        yield finding(probe, "tls.chain", Outcome.FAIL, "the server shows no certificate")
+        yield finding(probe, "tls.chain", Grade.FAIL, "the server shows no certificate")
         return
     # Port 25 of strangers is not verified by anybody (RFC 7672 1.3): there it is a warning.
-    bad = Outcome.WARN if probe.service is Service.SMTP else Outcome.FAIL
+    bad = Grade.WARN if probe.service is ServiceKind.SMTP else Grade.FAIL
     yield _verified(probe, "tls.chain", bad, check_name=False)
     yield _verified(probe, "tls.name", bad, check_name=True)
     with warnings.catch_warnings():
@@ -173,12 +173,12 @@ def certificate(probe: Probe) -> Iterator[Finding]:
     left = leaf.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     yield graded(
         probe, "tls.expiry", left > _SOON, f"good until {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
-        bad=Outcome.WARN if left > _VERY_SOON else Outcome.FAIL,
+        bad=Grade.WARN if left > _VERY_SOON else Grade.FAIL,
     )  # fmt: skip
     yield _key(probe, leaf)
 
 
-def _verified(probe: Probe, case: str, bad: Outcome, *, check_name: bool) -> Finding:
+def _verified(probe: Probe, case: str, bad: Grade, *, check_name: bool) -> Finding:
     """The chain alone, or with its chain left out of account the name."""
     since = len(probe.transcript)
     context = probe.server.verifying()
@@ -188,9 +188,9 @@ def _verified(probe: Probe, case: str, bad: Outcome, *, check_name: bool) -> Fin
     except TlsFailed as failed:
         name_wrong = "hostname mismatch" in str(failed).lower() or "ip address mismatch" in str(failed).lower()
         if check_name and not name_wrong:
-            return finding(probe, case, Outcome.INCONCLUSIVE, f"not reached: {failed}", since)
+            return finding(probe, case, Grade.INCONCLUSIVE, f"not reached: {failed}", since)
         return finding(probe, case, bad, str(failed), since)
-    return finding(probe, case, Outcome.PASS, f"verified for {probe.server.name}" if check_name else "verified", since)
+    return finding(probe, case, Grade.PASS, f"verified for {probe.server.name}" if check_name else "verified", since)
 
 
 def _key(probe: Probe, leaf: object) -> Finding:
@@ -231,9 +231,9 @@ def versions(probe: Probe) -> Iterator[Finding]:
     if skipped:
         words += f"; this machine cannot try {', '.join(skipped)}"
     if modern and not old and skipped:
-        yield finding(probe, "tls.versions", Outcome.SKIPPED, words)
+        yield finding(probe, "tls.versions", Grade.SKIPPED, words)
         return
-    bad = Outcome.WARN if old and modern and probe.service is Service.SMTP else Outcome.FAIL
+    bad = Grade.WARN if old and modern and probe.service is ServiceKind.SMTP else Grade.FAIL
     yield graded(probe, "tls.versions", bool(modern) and not old, words, bad=bad)
 
 
@@ -253,7 +253,7 @@ def ciphers(probe: Probe) -> Iterator[Finding]:
     words = f"takes {', '.join(taken)}" if taken else "takes none of them"
     if skipped:
         words += f"; this machine cannot try {', '.join(skipped)}"
-    yield graded(probe, "tls.ciphers", not taken, words, bad=Outcome.WARN)
+    yield graded(probe, "tls.ciphers", not taken, words, bad=Grade.WARN)
 
 
 def _try(probe: Probe, context: ssl.SSLContext) -> bool | None:

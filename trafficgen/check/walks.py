@@ -1,6 +1,6 @@
 """All walks in their order, each a session or a few, and what becomes of one that breaks off.
 
-Takes     a `Server`, our sink outside where proof is asked for, the ids that are wished
+Takes     a `CheckedServer`, our sink outside where proof is asked for, the ids that are wished
 Gives     findings, as soon as each is there
 Fails     never because of the server: a walk that ends too early leaves its cases inconclusive, with the reason
 """
@@ -13,12 +13,12 @@ from typing import Final
 from trafficgen.check import delivery, login, mailbox, ports, relay, smtp, tls
 from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding
-from trafficgen.check.conversation import NO_ANSWER, Ended, NotOffered
-from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, Probe, Server, Service
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.check.conversation import NO_ANSWER, ConnectionEnded, NotOffered
+from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, CheckedServer, Probe, ServiceKind
+from trafficgen.verdict.findings import Finding, Grade
 
-_ALL_KINDS: Final = tuple(Service)
-_SUBMITTING: Final = (Service.SUBMISSION, Service.SMTPS)
+_ALL_KINDS: Final = tuple(ServiceKind)
+_SUBMITTING: Final = (ServiceKind.SUBMISSION, ServiceKind.SMTPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Walk:
     """`cases`: what it decides. `services`: it is gone on each of these that is there; none: once for all."""
 
     cases: tuple[str, ...]
-    services: tuple[Service, ...]
+    services: tuple[ServiceKind, ...]
     go: Callable[[Probe], Iterator[Finding]]
 
 
@@ -55,24 +55,24 @@ def walks(outside: Outside | None) -> list[Walk]:
         Walk(("pop3.bad", "pop3.mailbox"), POP3_KINDS, mailbox.pop3_mailbox),
         Walk(("imap.greeting", "imap.capability", "imap.clear"), IMAP_KINDS, mailbox.imap_in_clear),
         Walk(("imap.bad", "imap.mailbox"), IMAP_KINDS, mailbox.imap_mailbox),
-        Walk(("relay.envelopes",), (Service.SMTP,), partial(relay.relay, outside=outside)),
+        Walk(("relay.envelopes",), (ServiceKind.SMTP,), partial(relay.relay, outside=outside)),
         Walk(("relay.after-bad-login",), SMTP_KINDS, partial(relay.after_bad_login, outside=outside)),
-        Walk(("smuggling.end-of-data",), (Service.SMTP,), relay.smuggling),
+        Walk(("smuggling.end-of-data",), (ServiceKind.SMTP,), relay.smuggling),
         Walk(
-            ("delivery.submitted", "delivery.imap", "delivery.pop3", "delivery.out"),
+            ("delivery.submitted", "delivery.log", "delivery.imap", "delivery.pop3", "delivery.out"),
             (), partial(delivery.followed, outside=outside),
         ),
         Walk(("smtp.early-talker",), SMTP_KINDS, smtp.early_talker),
         Walk(("smtp.pipelining-after-helo",), SMTP_KINDS, smtp.pipelining_after_helo),
-        Walk(("smtp.errors",), (Service.SMTP,), smtp.errors),
+        Walk(("smtp.errors",), (ServiceKind.SMTP,), smtp.errors),
     ]  # fmt: skip
 
 
 def check(
-    server: Server, outside: Outside | None, wished: Callable[[str], bool], seen_from: list[str]
+    server: CheckedServer, outside: Outside | None, wished: Callable[[str], bool], seen_from: list[str]
 ) -> Iterator[Finding]:
     """Go all of them. Where we were seen from is added to `seen_from`. One that never answers is waited for once."""
-    mute: set[Service] = set()
+    mute: set[ServiceKind] = set()
     for walk in walks(outside):
         if not any(map(wished, walk.cases)):
             continue
@@ -80,7 +80,7 @@ def check(
         for service in [one for one in walk.services or (once,) if one in server.ports]:
             probe = Probe(server, service)
             if service in mute:
-                found = [finding(probe, case, Outcome.INCONCLUSIVE, "the service says nothing") for case in walk.cases]
+                found = [finding(probe, case, Grade.INCONCLUSIVE, "the service says nothing") for case in walk.cases]
             else:
                 found = list(_gone(walk, probe))
                 seen_from.append(probe.seen_from)
@@ -97,14 +97,14 @@ def _gone(walk: Walk, probe: Probe) -> Iterator[Finding]:
             yield one
     except NotOffered as no_tls:
         left = [case for case in walk.cases if case not in told]
-        yield from (finding(probe, case, Outcome.SKIPPED, f"no TLS: {no_tls}") for case in left)
+        yield from (finding(probe, case, Grade.SKIPPED, f"no TLS: {no_tls}") for case in left)
         return
-    except Ended as ended:
+    except ConnectionEnded as ended:
         why = str(ended)
     except (ValueError, IndexError) as error:  # no number, or no word, where the protocol has one
         why = f"not understood: {error}"
     else:
         return
     first, *others = [case for case in walk.cases if case not in told] or walk.cases[-1:]
-    yield finding(probe, first, Outcome.INCONCLUSIVE, why)
-    yield from (finding(probe, case, Outcome.INCONCLUSIVE, f"not reached: {why}") for case in others)
+    yield finding(probe, first, Grade.INCONCLUSIVE, why)
+    yield from (finding(probe, case, Grade.INCONCLUSIVE, f"not reached: {why}") for case in others)

@@ -26,11 +26,11 @@ from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:
-    from trafficgen.check.service import Login, Server, Service
+    from trafficgen.check.service import CheckedServer, CheckLogin, ServiceKind
     from trafficgen.guard import Route
     from trafficgen.plan import Target
     from trafficgen.report.checked import Checked
-    from trafficgen.verdict.findings import Outcome
+    from trafficgen.verdict.findings import Grade
 
 MAX_PORTS: Final = 64
 
@@ -107,6 +107,19 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
     "--patience", default="10s", metavar="TIME", **_WHAT, help="How long mail may take to come out. [default: 10s]"
 )
 @click.option(
+    "--log",
+    metavar="FILE",
+    type=PATH,
+    **_WHAT,
+    help="The server's log, readable here: what --deliver sent is followed in it, too.",
+)
+@click.option(
+    "--slow",
+    metavar="TIME",
+    **_WHAT,
+    help="Wait before each connection, such as 5s, where the server slows down whoever comes often.",
+)
+@click.option(
     "--only", multiple=True, metavar="ID", **_WHAT, help="Only these cases: tls.*, relay.envelopes; repeat for more."
 )
 @click.option("--skip", multiple=True, metavar="ID", **_WHAT, help="Not these cases.")
@@ -123,31 +136,33 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
 def command(
     server: str, service: tuple[str, ...], name: str | None, expect: str | None, tls_ca: Path | None, timeout: str,
     allow_public_target: bool, login_user: str | None, password_file: Path | None, xclient_as: str | None,
-    proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, only: tuple[str, ...],
+    proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, log: Path | None,
+    slow: str | None, only: tuple[str, ...],
     skip: tuple[str, ...], form: str, transcript: bool, output: str | None,
 ) -> ExitCode:  # fmt: skip
     """Look at how a mail server is set up: SMTP, TLS, logins, relaying, smuggling, POP3 and IMAP, ports."""
     from trafficgen.check.arrivals import Outside
-    from trafficgen.check.service import Server, vantage
+    from trafficgen.check.service import CheckedServer, vantage
     from trafficgen.check.walks import check
     from trafficgen.plan import UnixTarget, parse_listen, parse_target
     from trafficgen.report.checked import Checked
-    from trafficgen.verdict.findings import Outcome
+    from trafficgen.verdict.findings import Grade
 
-    with _plugin(form, Outcome.INCONCLUSIVE, TrafficgenError):
+    with _plugin(form, Grade.INCONCLUSIVE, TrafficgenError):
         _refuse_unknown_cases(only, "--only")
         _refuse_unknown_cases(skip, "--skip")
         target = parse_target(server, "server", "HOST[:PORT]")
         port_given = isinstance(target, UnixTarget) or server.endswith(f":{target.port}")
         route = _route(target, allow_public=allow_public_target)
-        asked = Server(
+        asked = CheckedServer(
             route=route, ports=_services(target, service, port_given=port_given), name=name or route.name,
             foreign=outside, mailbox=deliver, login=_login(login_user, password_file),
             authorities=str(tls_ca) if tls_ca else None, timeout_s=_seconds(timeout, "--timeout"),
             patience_s=_seconds(patience, "--patience"), pretend=_ip(xclient_as, "--xclient-as"),
             proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
+            pause_s=_seconds(slow, "--slow") if slow is not None else 0.0, log=_readable(log),
         )  # fmt: skip
-        with _plugin(form, Outcome.FAIL, SetupError):
+        with _plugin(form, Grade.FAIL, SetupError):
             checked = _answering(asked, all_must=port_given or bool(service))
         listening = Outside(parse_listen(prove, "prove", "--prove")) if prove is not None else nullcontext()
         seen_from: list[str] = []
@@ -168,7 +183,7 @@ def command(
 
 
 @contextmanager
-def _plugin(form: str, outcome: "Outcome", errors: type[TrafficgenError]) -> Iterator[None]:
+def _plugin(form: str, grade: "Grade", errors: type[TrafficgenError]) -> Iterator[None]:
     """With nagios an error is a line and a code of monitoring plugins as well: our 1 and 2 mean other things there."""
     from trafficgen.report.checked import nagios_error
 
@@ -177,7 +192,7 @@ def _plugin(form: str, outcome: "Outcome", errors: type[TrafficgenError]) -> Ite
     except errors as error:
         if form != "nagios":
             raise
-        line, code = nagios_error(outcome, error.as_typed if isinstance(error, PlanError) else str(error))
+        line, code = nagios_error(grade, error.as_typed if isinstance(error, PlanError) else str(error))
         click.echo(line)
         raise SystemExit(code) from error
 
@@ -216,13 +231,13 @@ def _route(target: "Target", *, allow_public: bool) -> "Route":
     return route
 
 
-def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -> "dict[Service, int]":
+def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -> "dict[ServiceKind, int]":
     """What is asked for; the standard ports when nothing is."""
-    from trafficgen.check.service import STANDARD_PORTS, Service
+    from trafficgen.check.service import STANDARD_PORTS, ServiceKind
     from trafficgen.plan import TcpTarget
 
-    names = {one.value: one for one in Service}
-    asked: dict[Service, int] = {}
+    names = {one.value: one for one in ServiceKind}
+    asked: dict[ServiceKind, int] = {}
     for text in service:
         name, _, port = text.partition("=")
         if name not in names or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
@@ -230,20 +245,20 @@ def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -
             raise PlanError(f'{expected}, got "{text}"', field="service", flag="--service")
         asked[names[name]] = int(port)
     if port_given:
-        asked.setdefault(Service.SMTP, target.port if isinstance(target, TcpTarget) else 25)
+        asked.setdefault(ServiceKind.SMTP, target.port if isinstance(target, TcpTarget) else 25)
     return asked or dict(STANDARD_PORTS)
 
 
-def _answering(server: "Server", *, all_must: bool) -> "Server":
+def _answering(server: "CheckedServer", *, all_must: bool) -> "CheckedServer":
     """The same server with the services that answer. SetupError when it is none, or one that was asked for does not."""
-    from trafficgen.check.conversation import Conversation, Ended
+    from trafficgen.check.conversation import ConnectionEnded, TextConnection
 
     ports = {}
     for service, port in server.ports.items():
         try:
-            with Conversation(server.address(service), server.timeout_s, []):
+            with TextConnection(server.address(service), server.timeout_s, []):
                 ports[service] = port
-        except Ended as ended:
+        except ConnectionEnded as ended:
             if all_must:
                 raise SetupError(f"{service.value} at {server.address(service)}: {ended}") from ended
     if not ports:
@@ -261,6 +276,17 @@ def _port_list(text: str | None) -> tuple[int, ...]:
 
 
 # -- the other options ---------------------------------------------------------------------------------------
+
+
+def _readable(log: Path | None) -> Path | None:
+    if log is not None:
+        try:
+            with log.open("rb"):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise PlanError(f'cannot read "{log}": {reason}', field="log", flag="--log") from error
+    return log
 
 
 def _seconds(text: str, flag: str) -> float:
@@ -284,8 +310,8 @@ def _refuse_unknown_cases(patterns: tuple[str, ...], flag: str) -> None:
             raise PlanError(f'no case is called "{pattern}"; {hint}', field=flag[2:], flag=flag)
 
 
-def _login(user: str | None, password_file: Path | None) -> "Login | None":
-    from trafficgen.check.service import Login
+def _login(user: str | None, password_file: Path | None) -> "CheckLogin | None":
+    from trafficgen.check.service import CheckLogin
     from trafficgen.engine.password import read_password
     from trafficgen.plan import Auth
 
@@ -294,7 +320,7 @@ def _login(user: str | None, password_file: Path | None) -> "Login | None":
     if user is None or password_file is None:
         text, flag = "expected both an account and its password file", "--login-user, --password-file"
         raise PlanError(text, field="login_user", flag=flag)
-    return Login(user, read_password(Auth(user, password_file), "--password-file"))
+    return CheckLogin(user, read_password(Auth(user, password_file), "--password-file"))
 
 
 def _ip(text: str | None, flag: str) -> str | None:

@@ -62,7 +62,10 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
         yield "refused", "mail for real domains may reach real people: this run needs --allow-real-domains"
 
 
-_SECURITY: Final = table_of(Security, {Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.TLS: "TLS"})
+_SECURITY: Final = table_of(Security, {
+    Security.PLAIN: "plain", Security.STARTTLS: "STARTTLS", Security.STARTTLS_IF_OFFERED: "STARTTLS if offered",
+    Security.TLS: "TLS",
+})  # fmt: skip
 
 
 def _sessions(plan: Plan) -> str:
@@ -72,6 +75,8 @@ def _sessions(plan: Plan) -> str:
     words = [f"{plan.sessions:,}", each, pipelining, _SECURITY[session.security]]
     if session.chunks:
         words.insert(3, f"{session.chunks} in chunks at once if offered")
+    if session.tls.share < 1:
+        words[-1] += f" in {session.tls.share:.4g} of all"
     if session.security is not Security.PLAIN:
         words.append("certificate checked" if session.verify_certificate else "any certificate")
     if session.auth:

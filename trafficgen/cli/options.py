@@ -18,11 +18,12 @@ from mboxgen.console import FILE, HELP_OPTIONS, Names
 ENVIRONMENT_PREFIX: Final = "TRAFFIC_GEN_"
 _COLUMN: Final = 27  # the same in every group, or help is ragged
 
-NOT_YET: Final = {
-    option: f"{option} of KumoMTA's traffic-gen is known but not there yet: mail goes by SMTP, not by HTTP"
-    for option in ("--http", "--http-defer-spool", "--http-defer-generation", "--http-batch-size")
+OTHERWISE: Final = {
+    "--http": 'no such option "--http"; injection is asked for by its URL: --target http://HOST:8000/api/inject/v1',
 }
-"""Options that somebody who comes from there will try."""
+"""What stands for an option of KumoMTA's traffic-gen that somebody who comes from there will try."""
+
+_TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -113,7 +114,8 @@ def _add_target() -> None:
     add = _group("Target")
     add("--target", metavar="HOST[:PORT]", help="""
         Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. lmtp://HOST[:PORT] or
-        lmtp:unix:/path speaks LMTP, port 24 if none is given. Without it, mail goes to a sink that is started for the
+        lmtp:unix:/path speaks LMTP, port 24 if none is given. http://HOST[:PORT]/api/inject/v1 injects by HTTP, as
+        KumoMTA has it. Without it, mail goes to a sink that is started for the
         run, and the summary proves that every message arrived.""")
     add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
@@ -213,18 +215,70 @@ def _add_session() -> None:
     add("--chunking", type=int, metavar="N", default=0, help="""
         Where the server offers CHUNKING, send a message as one BDAT instead of DATA, and have N messages of a session
         on their way at once. A message's time then holds its wait behind the others. [default: 0, DATA]""")
-    add("--starttls", is_flag=True, help="""
-        Start TLS after EHLO. A server that does not offer it fails the session: never silently plain.""")
-    add("--tls", is_flag=True, help="Speak TLS from the first octet.")
-    add("--insecure", is_flag=True, help="Accept any certificate.")
-    add("--ehlo-name", metavar="NAME", default="[127.0.0.1]", help="What EHLO says. [default: [127.0.0.1]]")
-    add("--auth-user", metavar="NAME", help="Log in to every session as this user; needs TLS.")
-    add("--auth-password-file", metavar="FILE", type=FILE, help="""
-        File whose first line is the password; a password itself is never typed here.""")
+    add("--ehlo-name", multiple=True, metavar="NAME[=WEIGHT]", help="""
+        What EHLO says; repeat for several, of which each session says one by weight. [default: [127.0.0.1]]""")
     add("--connect-timeout", metavar="TIME", default="30s", help="""
         How long TCP and TLS may take to come up. [default: 30s]""")
     add("--timeout", metavar="TIME", default="60s", help="""
         How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
+
+
+def _add_injection() -> None:
+    add = _group("Injection by HTTP")
+    add("--http-batch-size", metavar="N", type=int, help="""
+        Recipients of a request, all different; the server makes a message for each. In place of --recipients.
+        [default: 1]""")
+    add("--http-defer-spool", is_flag=True, help="""
+        Have the server write a message down only when its first delivery fails for now.""")
+    add("--http-defer-generation", is_flag=True, help="""
+        Have the server answer before it makes messages of a request.""")
+    add("--http-authorization-file", metavar="FILE", type=FILE, help="""
+        File whose first line is the value of every request's Authorization header, such as 'Bearer …'; it goes to
+        loopback addresses only.""")
+
+
+def _add_client() -> None:
+    add = _group("Who the client is")
+    add("--source-ip", multiple=True, metavar="RANGE[=WEIGHT]", help="""
+        Connect from these addresses of this machine: 10.0.0.5, 10.0.0.0/28 or 10.0.0.5-10.0.0.9. Repeat for more; each
+        session takes the next one, or with different weights one by weight.""")
+    add("--proxy-protocol", type=click.Choice(["v1", "v2"]), help="""
+        Begin each connection with a PROXY header, as a load balancer before the server does; needs --proxy-from.""")
+    add("--proxy-from", multiple=True, metavar="RANGE[=WEIGHT]", help="""
+        Client addresses that PROXY headers name, one for each session; repeat for more.""")
+    add("--xclient-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
+        Say with Postfix's XCLIENT that the client has one of these addresses, and the host name NAME, in which * is the
+        address: 192.0.2.0/24,*.dyn.test=3. A server that does not offer it fails the session.""")
+    add("--xforward-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
+        The same with XFORWARD, as a content filter does; needs --messages-per-session 1.""")
+
+
+def _add_protection() -> None:
+    add = _group("TLS and login")
+    add("--starttls", is_flag=True, help="""
+        Start TLS after EHLO. A server that does not offer it fails the session: never silently plain.""")
+    add("--starttls-if-offered", is_flag=True, help="Start TLS after EHLO where the server offers it.")
+    add("--tls", is_flag=True, help="Speak TLS from the first octet.")
+    add("--tls-share", metavar="SHARE", help="""
+        Protect this share of the sessions, such as 60% or 0.6; the others are plain. [default: 100%]""")
+    add("--tls-ca", metavar="FILE", type=FILE, help="""
+        Trust the certificates in this PEM file, in place of the system's. Certificates are verified, except, without
+        this option, those of servers at a loopback address.""")
+    add("--insecure", is_flag=True, help="Accept any certificate.")
+    add("--tls-cert", metavar="FILE", type=FILE, help="Show this certificate (PEM) to a server that asks for one.")
+    add("--tls-key", metavar="FILE", type=FILE, help="Its key, if that is in another file; without a passphrase.")
+    add("--sni", metavar="NAME", help="""
+        Ask for the certificate of this name, and verify it by this name. [default: the target's]""")
+    add("--tls-min", type=click.Choice(_TLS_VERSIONS), help="""
+        Lowest version. 1.0 and 1.1 need --tls-ciphers ALL:@SECLEVEL=0 as well. [default: OpenSSL's own]""")
+    add("--tls-max", type=click.Choice(_TLS_VERSIONS), help="Highest version. [default: OpenSSL's own]")
+    add("--tls-ciphers", metavar="LIST", help="""
+        Ciphers as OpenSSL writes them, such as ECDHE+AESGCM, for versions up to 1.2; those of 1.3 are OpenSSL's.""")
+    add("--tls-resume", is_flag=True, help="""
+        Resume an earlier session of the same worker where the server lets us: without a full handshake.""")
+    add("--auth-user", metavar="NAME", help="Log in to every session as this user; needs TLS.")
+    add("--auth-password-file", metavar="FILE", type=FILE, help="""
+        File whose first line is the password; a password itself is never typed here.""")
 
 
 def _add_run() -> None:
@@ -251,5 +305,16 @@ def _add_run() -> None:
 # fmt: on
 
 
-for _add in (_add_target, _add_amount, _add_rate, _add_recipients, _add_content, _add_session, _add_run):
+for _add in (
+    _add_target,
+    _add_amount,
+    _add_rate,
+    _add_recipients,
+    _add_content,
+    _add_session,
+    _add_protection,
+    _add_client,
+    _add_injection,
+    _add_run,
+):
     _add()

@@ -14,20 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trafficgen import units
-from trafficgen.cli import parsing
+from trafficgen.cli import parsing, protection
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
     DEFAULT_DURATION_NS,
+    MAX_RECIPIENTS,
+    AddressRange,
     Arrivals,
-    Auth,
     BodyFile,
+    ClientPlan,
     Corpus,
+    Dialect,
+    Injection,
     LongTail,
     OpenLoop,
     Pipelining,
     Plan,
-    Security,
+    ProxyProtocol,
     SessionPlan,
     SizedBodies,
     TcpTarget,
@@ -82,10 +86,29 @@ class SendOptions:
     header: tuple[str, ...]
     pipelining: str
     chunking: int
+    ehlo_name: tuple[str, ...]
+    source_ip: tuple[str, ...]
+    proxy_protocol: str | None
+    proxy_from: tuple[str, ...]
+    xclient_from: tuple[str, ...]
+    xforward_from: tuple[str, ...]
     starttls: bool
+    starttls_if_offered: bool
     tls: bool
+    tls_share: str | None
+    tls_ca: str | None
     insecure: bool
-    ehlo_name: str
+    http_batch_size: int | None
+    http_defer_spool: bool
+    http_defer_generation: bool
+    http_authorization_file: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    sni: str | None
+    tls_min: str | None
+    tls_max: str | None
+    tls_ciphers: str | None
+    tls_resume: bool
     auth_user: str | None
     auth_password_file: str | None
     connect_timeout: str
@@ -135,14 +158,15 @@ def make_plan(options: SendOptions) -> Planned:
         notices.append(f"seed {seed}: repeat this run's messages with --seed {seed}")
     manifest, delivery_wait = _manifest(options), _delivery_wait(options)
     load = _load(options)
+    target = parse_target(options.target) if options.target is not None else None
     plan = Plan(
-        target=parse_target(options.target) if options.target is not None else None,
+        target=target,
         sessions=SESSIONS_PER_CORE * cores() if options.concurrency is None else options.concurrency,
         max_messages=options.message_count,
         duration_ns=_duration_ns(options, load),
         workload=_workload(options, notices),
         load=load,
-        session=_session(options),
+        session=protection.protected(options, _session(options), target, notices),
         keep_going=options.keep_going,
         grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
@@ -234,7 +258,7 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         long_tail=long_tail,
         domain_suffix=options.domain_suffix.strip("."),
         users=parsing.parse_users(options.users),
-        recipients_per_message=parsing.parse_recipients(options.recipients),
+        recipients_per_message=_recipients_per_message(options),
         senders=options.senders,
         headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
@@ -242,6 +266,21 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         recipients_file=_path(options.recipients_from, "--recipients-from") if options.recipients_from else None,
         from_addresses=tuple(parsing.parse_address(text, "--from") for text in options.from_address),
     )
+
+
+def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:
+    """Whole numbers and their weights. A request of HTTP has a batch of them."""
+    if options.http_batch_size is None:
+        return parsing.parse_recipients(options.recipients)
+    field, flag = "recipients_per_message", "--http-batch-size"
+    if options.recipients != "1":
+        raise _wrong(f"expected one number of recipients, got --recipients and {flag}", field, flag)
+    if options.target is None or parse_target(options.target).dialect is not Dialect.HTTP:
+        raise _wrong("expected a target http://HOST[:PORT]/api/inject/v1", field, flag)
+    if not 1 <= options.http_batch_size <= MAX_RECIPIENTS:
+        text = f"expected 1 to {MAX_RECIPIENTS} recipients a request, got {options.http_batch_size}"
+        raise _wrong(text, field, flag)
+    return ((options.http_batch_size, 1.0),)
 
 
 def _refuse_two_kinds_of_recipients(options: SendOptions) -> None:
@@ -311,35 +350,39 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
 
 
 def _session(options: SendOptions) -> SessionPlan:
-    if options.starttls and options.tls:
-        raise _wrong(
-            "expected one of --starttls (TLS after EHLO) and --tls (TLS from the first octet)", "security", "--tls"
-        )
-    security = Security.STARTTLS if options.starttls else Security.TLS if options.tls else Security.PLAIN
-    if options.insecure and security is Security.PLAIN:
-        raise _wrong(
-            "expected a session with a certificate to accept: add --starttls or --tls", "security", "--insecure"
-        )
-    if (options.auth_user is None) != (options.auth_password_file is None):
-        missing = "--auth-password-file" if options.auth_password_file is None else "--auth-user"
-        raise _wrong(f"expected a user and a password file together: add {missing}", "auth", "--auth-user")
-    auth = None
-    if options.auth_user is not None and options.auth_password_file is not None:
-        if not options.auth_user or not options.auth_user.isprintable():
-            raise _wrong("expected a user name without control characters", "auth", "--auth-user")
-        auth = Auth(options.auth_user, _path(options.auth_password_file, "--auth-password-file"))
     return SessionPlan(
         max_messages=options.messages_per_session,
         pipelining=Pipelining(options.pipelining),
         chunks=options.chunking,
-        security=security,
-        verify_certificate=not options.insecure,
-        auth=auth,
-        ehlo_name=options.ehlo_name,
+        injection=Injection(
+            options.http_defer_spool,
+            options.http_defer_generation,
+            _path(options.http_authorization_file, "--http-authorization-file")
+            if options.http_authorization_file is not None
+            else None,
+        ),
+        ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "[127.0.0.1]",
+        client=_client(options),
         connect_timeout_ns=parsing.parse_with(
             units.parse_duration, options.connect_timeout, "connect_timeout_ns", "--connect-timeout"
         ),
         reply_timeout_ns=parsing.parse_with(units.parse_duration, options.timeout, "reply_timeout_ns", "--timeout"),
+    )
+
+
+def _client(options: SendOptions) -> ClientPlan:
+    names = [parsing.parse_ehlo_name(text) for text in options.ehlo_name]
+
+    def ranges(texts: tuple[str, ...], flag: str) -> tuple[AddressRange, ...]:
+        return tuple(parsing.parse_range(text, flag) for text in texts)
+
+    return ClientPlan(
+        sources=ranges(options.source_ip, "--source-ip"),
+        ehlo_names=tuple(names) if len(names) > 1 else (),
+        proxy=ProxyProtocol(options.proxy_protocol or "none"),
+        proxy_from=ranges(options.proxy_from, "--proxy-from"),
+        xclient_from=ranges(options.xclient_from, "--xclient-from"),
+        xforward_from=ranges(options.xforward_from, "--xforward-from"),
     )
 
 

@@ -16,7 +16,7 @@ import click
 
 from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
 from trafficgen import __version__
-from trafficgen.cli.options import NOT_YET, GroupedCommand
+from trafficgen.cli.options import OTHERWISE, GroupedCommand
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError
 from trafficgen.host.signals import raise_on_signals
 from trafficgen.printable import printable
@@ -123,7 +123,7 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
         code = program.main(arguments, prog_name=NAME, standalone_mode=False)
         _flush_stdout()
     except click.NoSuchOption as error:
-        return _fail(ExitCode.USAGE, NOT_YET.get(error.option_name) or usage_line(error, NAME))
+        return _fail(ExitCode.USAGE, OTHERWISE.get(error.option_name) or usage_line(error, NAME))
     except click.ClickException as error:
         return _fail(ExitCode.USAGE, usage_line(error, NAME))
     except PlanError as error:

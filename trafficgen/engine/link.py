@@ -16,15 +16,50 @@ are.
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.outcomes import Phase
-from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.interfaces import Buffer
+from trafficgen.protocol.smtp.interfaces import Buffer, Work
 
 _JOINED_OCTETS: Final = 48 * 1024
+
+
+class Session(Protocol):
+    """What is spoken on a connection: `protocol.smtp.client.ClientSession` has what each of these means."""
+
+    busy: bool
+    closed: bool
+    served: bool
+    parted: bool
+
+    @property
+    def feed(self) -> Callable[[bytes, int], Collection[Buffer]]: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def held(self) -> int: ...
+    @property
+    def waiting_since_ns(self) -> int: ...
+    @property
+    def limit_s(self) -> int: ...
+    def greet(self, work: Work, now_ns: int) -> None: ...
+    def connected(self, now_ns: int) -> Collection[Buffer]: ...
+    def start(self, work: Work, now_ns: int) -> list[Buffer]: ...
+    def feed_unsent(self, data: bytes, now_ns: int, unsent: int) -> Collection[Buffer]: ...
+    def withdraw(self) -> bool: ...
+    def quit(self, now_ns: int) -> list[Buffer]: ...
+    def lost(
+        self,
+        reason: str,
+        example: str,
+        now_ns: int,
+        *,
+        phase: Phase | None = None,
+        unsent: int = 0,
+        missing: bool = False,
+    ) -> None: ...
 
 
 class Link(asyncio.Protocol):
@@ -32,7 +67,7 @@ class Link(asyncio.Protocol):
 
     __slots__ = ("_late", "_over", "_turns", "_unsent", "leaving", "on_free", "session", "transport")
 
-    def __init__(self, session: ClientSession, turns: Turns, on_free: Callable[["Link"], None]) -> None:
+    def __init__(self, session: Session, turns: Turns, on_free: Callable[["Link"], None]) -> None:
         self.session = session
         self._turns = turns
         self.on_free = on_free
@@ -51,7 +86,10 @@ class Link(asyncio.Protocol):
         # `pause_writing` is to come as soon as anything waits here: a reply to what waits would be a lie. (Above 1, as
         # uvloop's TLS pauses at the limit itself; of TLS, up to 64 KiB wait where nobody can ask.)
         self.transport.set_write_buffer_limits(high=1, low=0)
-        self.session.connected(now_ns())
+        if buffers := self.session.connected(now_ns()):
+            self._send(buffers)
+        if not self.session.busy:
+            self._free()
 
     def data_received(self, data: bytes) -> None:
         now = now_ns()
@@ -85,6 +123,18 @@ class Link(asyncio.Protocol):
                 self._send(buffers)
             if not self.session.busy:
                 self._free()
+
+    def start(self, work: Work, now_ns: int) -> None:
+        """Give an idle session a message."""
+        self.write(self.session.start(work, now_ns))
+        if not self.session.busy:
+            self._free()
+
+    def quit(self) -> None:
+        """Have an idle session say goodbye, or end it where nothing is said."""
+        self.write(self.session.quit(now_ns()))
+        if self.session.closed:
+            self._free()
 
     def write(self, buffers: list[Buffer]) -> None:
         """Send the first octets of a message or a command."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from trafficgen import workload
-from trafficgen.engine.password import read_password
+from trafficgen.engine.password import read_authorization, read_password
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route
-from trafficgen.plan import Plan
+from trafficgen.plan import Plan, Security
 from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
 from trafficgen.workload.address_book import address_book
@@ -39,6 +39,8 @@ class ResolvedPlan:
     """What the body file holds, CRLF line ends; None without one."""
     password: str = field(default="", repr=False)
     """Of the session's user; "" without one."""
+    authorization: str = field(default="", repr=False)
+    """Value of the Authorization header of every request; "" without one."""
     route: Route | None = None
     """Addresses of the target; None until they were looked up, which a dry run never does."""
     workers: int = 0
@@ -46,7 +48,8 @@ class ResolvedPlan:
 
     @classmethod
     def of(cls, plan: "Plan | ResolvedPlan") -> "ResolvedPlan":
-        """Decide everything but the route. Reads the body file, the password file and the beginning of a corpus."""
+        """Decide everything but the route. Reads the body file, the password file, certificates and the beginning of a
+        corpus."""
         if isinstance(plan, ResolvedPlan):
             return plan
         if not isinstance(plan, Plan):
@@ -54,6 +57,12 @@ class ResolvedPlan:
         plan = plan.identified()
         schedule = Schedule(plan) if plan.load else None
         password = read_password(plan.session.auth) if plan.session.auth else ""
+        authorization_file = plan.session.injection.authorization_file
+        authorization = read_authorization(authorization_file) if authorization_file else ""
+        if plan.session.security is not Security.PLAIN:
+            from trafficgen.engine.tls import client_context  # `ssl` is not imported for plain sessions
+
+            client_context(plan.session)
         body = workload.read_body(plan)
         workload.check(plan, body)
         addresses = address_book(plan)
@@ -66,6 +75,7 @@ class ResolvedPlan:
             sending_ns=schedule.duration_ns if schedule else plan.duration_ns,
             body=body,
             password=password,
+            authorization=authorization,
         )
 
     def at(self, route: Route, workers: int) -> "ResolvedPlan":

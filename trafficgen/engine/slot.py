@@ -17,12 +17,13 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.fairness import Turns
-from trafficgen.engine.link import Link
-from trafficgen.engine.opening import Opener, Refused
+from trafficgen.engine.greeting import Refused
+from trafficgen.engine.identity import Identities
+from trafficgen.engine.link import Link, Session
+from trafficgen.engine.opening import Opener
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.client import ClientSession
-from trafficgen.protocol.smtp.interfaces import Extensions, SessionAccount, SessionOptions, Source, Work
-from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, Work
 
 MAX_OPENING: Final = 64
 FIRST_REST_NS: Final = 50 * NS_PER_MS
@@ -33,15 +34,16 @@ MAX_REST_NS: Final = NS_PER_S
 class Surroundings:
     """What all slots of a worker share."""
 
-    source: Source
-    account: SessionAccount
+    new_session: Callable[[SessionOptions | None], Session]
+    """Makes a session for a new connection; with its own options where it is not like the others."""
+
     opener: Opener
     turns: Turns
-    manners: SessionOptions
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
-    steady: ReplyCache = field(default_factory=ReplyCache)
+    identities: Identities | None = None
+    """Who each session is, where they are not alike."""
     opening: int = 0
     parting: dict[Link, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
@@ -112,16 +114,19 @@ class Slot:
         """Send this message, in a new session if there is none."""
         self.working = True
         if self._link is not None:
-            self._link.write(self._link.session.start(work, now))
+            self._link.start(work, now)
             return
         around = self._surroundings
-        session = ClientSession(around.source, around.account, around.manners, around.steady)
+        identity = around.identities.next() if around.identities is not None else None
+        session = around.new_session(None if identity is None else identity.options)
         session.greet(work, now)
         self._link = Link(session, around.turns, self._on_free)
         around.opening += 1
-        if around.opener.plain:
+        security = around.opener.next_security()
+        if not around.opener.greets(security):
             self._connecting_since_ns = now
-        self._opening = asyncio.get_running_loop().create_task(around.opener.open(self._link))
+        opening = around.opener.open(self._link, security, identity)
+        self._opening = asyncio.get_running_loop().create_task(opening)
         self._opening.add_done_callback(partial(self._on_opened, self._link))
 
     def _on_opened(self, link: Link, opening: "asyncio.Task[Extensions | None]") -> None:
@@ -134,6 +139,7 @@ class Slot:
             case None:
                 self.opened += 1
                 if (extensions := opening.result()) is not None:
+                    assert isinstance(link.session, ClientSession)
                     link.write(link.session.adopt(extensions, now_ns()))
             case Refused() as refused:
                 link.give_up(refused.reason, refused.example, phase=refused.phase)
@@ -166,7 +172,7 @@ class Slot:
     def say_goodbye(self) -> None:
         """End an idle session in good order."""
         if self._link is not None and self._link.transport is not None:
-            self._link.write(self._link.session.quit(now_ns()))
+            self._link.quit()
 
     def give_up(self, reason: str, example: str) -> None:
         """End whatever goes on here, now: it has taken too long."""

@@ -22,6 +22,8 @@ from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.fairness import Turns
+from trafficgen.engine.identity import Identities
+from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
@@ -31,12 +33,20 @@ from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Dialect, Pipelining
+from trafficgen.plan import Dialect, Pipelining, TcpTarget
+from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
+from trafficgen.protocol.http.injection import IN_REQUESTS
+from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.protocol.smtp.layout import layout_for
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
 
-_HELLO: Final = table_of(Dialect, {Dialect.SMTP: Phase.EHLO, Dialect.LMTP: Phase.LHLO})
+_HELLO: Final = table_of(Dialect, {
+    Dialect.SMTP: Phase.EHLO,
+    Dialect.LMTP: Phase.LHLO,
+    Dialect.HTTP: Phase.EHLO,  # never said
+})  # fmt: skip
 _FOLD_NS: Final = 50 * NS_PER_MS
 _PROGRESS_NS: Final = 250 * NS_PER_MS
 _LOOKED_AT: Final = 2500
@@ -71,7 +81,7 @@ class _SendingWorker:
             config.plan,
             date=config.date,
             body=config.resolved.body,
-            layout=layout_for(config.plan.session.chunks),
+            layout=IN_REQUESTS if _injects(config) else layout_for(config.plan.session.chunks),
         )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
@@ -82,6 +92,7 @@ class _SendingWorker:
         self._finished = asyncio.Event()  # binds itself to the loop that first waits for it
         self._bug: BaseException | None = None
         self._ranges_assigned = 0
+        self._replies = ReplyCache()
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -153,18 +164,19 @@ class _SendingWorker:
             self._source = OpenSource(
                 self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
             )
+        options = SessionOptions(
+            ehlo_name=plan.session.ehlo_name.encode("ascii"),
+            max_messages=plan.session.max_messages,
+            pipelining=plan.session.pipelining is Pipelining.AUTO,
+            chunks=plan.session.chunks,
+            hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
+        )
+        server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
-            source=self._source,
-            account=self._account,
-            opener=Opener(resolved.route, plan.session, self._recorder.phase, resolved.password),
+            new_session=self._session_maker(options),
+            opener=Opener(resolved.route, plan.session, self._recorder, resolved.password),
             turns=Turns(self._loop.call_soon),
-            manners=SessionOptions(
-                ehlo_name=plan.session.ehlo_name.encode("ascii"),
-                max_messages=plan.session.max_messages,
-                pipelining=plan.session.pipelining is Pipelining.AUTO,
-                chunks=plan.session.chunks,
-                hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
-            ),
+            identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),
             on_free=self._on_free,
             on_closed=self._on_closed,
             on_turn=self._on_turn,
@@ -176,6 +188,22 @@ class _SendingWorker:
         if held:
             self._source.hold(began_ns)
         self._dispatch()
+
+    def _session_maker(self, options: SessionOptions) -> Callable[[SessionOptions | None], Session]:
+        """What makes a session for a new connection."""
+        plan, source, account = self._config.plan, self._source, self._account
+        if not _injects(self._config):
+            return lambda own: ClientSession(source, account, own or options, self._replies)
+        assert isinstance(plan.target, TcpTarget)
+        injecting = InjectionOptions(
+            host=plan.target.authority.encode("ascii"),
+            path=plan.target.path.encode("ascii"),
+            authorization=self._config.resolved.authorization.encode("ascii"),
+            defer_spool=plan.session.injection.defer_spool,
+            defer_generation=plan.session.injection.defer_generation,
+            max_messages=plan.session.max_messages,
+        )
+        return lambda _own: InjectionSession(source, account, injecting)
 
     def _take_turn(self, word: control.TakeTurn) -> None:
         """Nothing of what is held or let go is in the numbers that go with it."""
@@ -287,7 +315,7 @@ class _SendingWorker:
             self._tell(control.WorkerProgress(snapshot, self._source.taken, sum(slot.held for slot in self._slots)))
 
     def _snapshot(self) -> Snapshot:
-        self._surroundings.steady.tally_all(self._account)
+        self._replies.tally_all(self._account)
         self._account.tally()
         self._count(1)
         now = now_ns()
@@ -354,3 +382,9 @@ class _SendingWorker:
                 accepted, in_doubt, self._account.partial, begins,
             )
         )  # fmt: skip
+
+
+def _injects(config: control.WorkerConfig) -> bool:
+    """Whether mail goes by HTTP."""
+    target = config.plan.target
+    return target is not None and target.dialect is Dialect.HTTP

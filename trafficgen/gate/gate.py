@@ -22,7 +22,7 @@ from trafficgen.report.gated import values_in_words
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.server.syncs import counted
 from trafficgen.server.usage import pids_of, read_usage, used_per_1000, why_not
-from trafficgen.verdict.gating import Design, Ended, Side, Step, Trial, advance, steps
+from trafficgen.verdict.gating import Design, Ended, PlannedRun, Side, Trial, advance, steps
 from trafficgen.verdict.reading import SERVER_METRICS, trial_of
 from trafficgen.verdict.rule import Metric
 
@@ -30,7 +30,7 @@ from trafficgen.verdict.rule import Metric
 class Runner(Protocol):
     """Makes one run of a step."""
 
-    def run(self, step: Step) -> Trial: ...
+    def run(self, step: PlannedRun) -> Trial: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class BuildRunner:
                 text = f'cannot make the folder "{self.keep}": {reason}'
                 raise PlanError(text, field="keep", flag="--keep") from error
 
-    def run(self, step: Step) -> Trial:
+    def run(self, step: PlannedRun) -> Trial:
         build = self.builds[step.side]
         plan = replace(self.plan, target=build.target, run_id=draw_run_id(), keep_going=True)
         if build.target is not None:
@@ -115,7 +115,7 @@ def run_gate(
     return following
 
 
-def _told(step: Step, trial: Trial, design: Design, at_most: int) -> str:
+def _told(step: PlannedRun, trial: Trial, design: Design, at_most: int) -> str:
     numbers = ", ".join(
         f"{metric.name} {values_in_words(metric.name, [trial.values[metric.name]])[0]}"
         for metric in design.metrics

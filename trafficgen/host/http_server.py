@@ -54,7 +54,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class HttpResponse:
     """A body and what it is."""
 
     body: bytes
@@ -63,7 +63,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):  # noqa: N818  (it is an answer)
+class RefusedRequest(Exception):  # noqa: N818  (it is an answer)
     """A request that is not answered as asked. `headers` go with the answer."""
 
     def __init__(self, status: HTTPStatus, words: str, **headers: str) -> None:
@@ -72,7 +72,7 @@ class Refused(Exception):  # noqa: N818  (it is an answer)
         self.headers = headers
 
 
-Answer = Callable[[Request], Awaitable[Response]]
+Answer = Callable[[Request], Awaitable[HttpResponse]]
 Render = Callable[[str], tuple[bytes, str]]
 
 
@@ -148,34 +148,34 @@ class HttpServer:
         return False
 
     def admit(self, request: h11.Request) -> int:
-        """The length of its body, if it may come in. Raises `Refused`."""
+        """The length of its body, if it may come in. Raises `RefusedRequest`."""
         self._check_origin(request)
         named = [name for name, _ in request.headers]
         if b"transfer-encoding" in named:
             if b"content-length" in named:
-                raise Refused(HTTPStatus.BAD_REQUEST, "expected one of Content-Length and Transfer-Encoding")
-            raise Refused(HTTPStatus.LENGTH_REQUIRED, "expected a Content-Length")
+                raise RefusedRequest(HTTPStatus.BAD_REQUEST, "expected one of Content-Length and Transfer-Encoding")
+            raise RefusedRequest(HTTPStatus.LENGTH_REQUIRED, "expected a Content-Length")
         length = int(_values(request, b"content-length")[0]) if b"content-length" in named else 0
         if length > self._max_body_octets:
             text = f"expected a body of {self._max_body_octets} octets at most"
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+            raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
         if self._bodies_octets + length > max(self._max_bodies_octets, self._max_body_octets):
             text = "other requests have bodies of so many octets now: ask again"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, **{"Retry-After": str(_RETRY_S)})
+            raise RefusedRequest(HTTPStatus.SERVICE_UNAVAILABLE, text, **{"Retry-After": str(_RETRY_S)})
         return length
 
     def _check_origin(self, request: h11.Request) -> None:
         if not request.target.startswith(b"/"):
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected a path that begins with a slash")
+            raise RefusedRequest(HTTPStatus.BAD_REQUEST, "expected a path that begins with a slash")
         hosts = _values(request, b"host")
         if len(hosts) != 1 or not (found := _HOST.fullmatch(hosts[0])):
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected one Host")
+            raise RefusedRequest(HTTPStatus.BAD_REQUEST, "expected one Host")
         if not self._is_ours(found[1].lower()):
             text = f"expected a Host of {self.address.host} or localhost; another name may be a web page's trick"
-            raise Refused(HTTPStatus.MISDIRECTED_REQUEST, text)
+            raise RefusedRequest(HTTPStatus.MISDIRECTED_REQUEST, text)
         origins, sites = _values(request, b"origin"), _values(request, b"sec-fetch-site")
         if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in origins) or not set(sites) <= {*_OUR_PAGES}:
-            raise Refused(HTTPStatus.FORBIDDEN, "cross-origin requests are refused")
+            raise RefusedRequest(HTTPStatus.FORBIDDEN, "cross-origin requests are refused")
 
     def _is_ours(self, host: str) -> bool:
         """A name that a page rebinds to our address is in its Host; an address in digits cannot be rebound."""
@@ -187,25 +187,27 @@ class HttpServer:
             return False
         return address.is_loopback or not ipaddress.ip_address(self.address.host.partition("%")[0]).is_loopback
 
-    async def respond(self, head: h11.Request, body: bytearray) -> Response:
+    async def respond(self, head: h11.Request, body: bytearray) -> HttpResponse:
         """What `answer` says, or what stands for its error."""
         path = head.target.partition(b"?")[0].decode("ascii", "replace")
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await self._answer(Request(head.method.decode("ascii"), path, body))
-        except Refused as refused:
+        except RefusedRequest as refused:
             return self.refusal(refused)
         except TimeoutError:
-            return self.refusal(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too busy to answer"))
+            return self.refusal(RefusedRequest(HTTPStatus.SERVICE_UNAVAILABLE, "too busy to answer"))
         except Exception as error:
             context = {"message": f"no answer to {path[:100]!r}", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
-            return self.refusal(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "the answer failed: this is a bug of ours"))
+            return self.refusal(
+                RefusedRequest(HTTPStatus.INTERNAL_SERVER_ERROR, "the answer failed: this is a bug of ours")
+            )
 
-    def refusal(self, refused: Refused) -> Response:
+    def refusal(self, refused: RefusedRequest) -> HttpResponse:
         """An answer that says why not."""
         body, kind = self._render(str(refused))
-        return Response(body, kind, refused.status, refused.headers)
+        return HttpResponse(body, kind, refused.status, refused.headers)
 
     def hold(self, octets: int) -> None:
         """A body of so many octets is there from now on; less than 0: no more."""
@@ -238,7 +240,7 @@ class _Connection:
             if not isinstance(head, h11.Request):
                 return False
             length = self._server.admit(head)
-        except Refused as refused:
+        except RefusedRequest as refused:
             await self._send(self._server.refusal(refused), close=True)
             await self._discard()
             return False
@@ -279,7 +281,7 @@ class _Connection:
             self._http.receive_data(await self._reader.read(octets))
         return event
 
-    async def _send(self, response: Response, *, close: bool, with_body: bool = True) -> None:
+    async def _send(self, response: HttpResponse, *, close: bool, with_body: bool = True) -> None:
         headers = {
             "Content-Type": response.kind,
             "Content-Length": str(len(response.body)),
@@ -302,7 +304,7 @@ class _Connection:
         self.idle = False
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        refused = Refused(HTTPStatus(error.error_status_hint), str(error)[:200])
+        refused = RefusedRequest(HTTPStatus(error.error_status_hint), str(error)[:200])
         await self._send(self._server.refusal(refused), close=True)
         await self._discard()
 

@@ -43,7 +43,7 @@ GROWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Shortfall:
     """`numbers` by series: means over the time in which mail was sent, but what a queue grew by."""
 
     shortage: Shortage
@@ -61,14 +61,14 @@ class Drain:
     per_s: float | None
 
 
-def find(samples: ServerSamples, from_s: float, to_s: float) -> Finding:
+def find(samples: ServerSamples, from_s: float, to_s: float) -> Shortfall:
     """What it was short of between these times."""
     means = {
         name: fmean(values) for name in samples.series if (values := samples.within(name, from_s, to_s))
     }  # fmt: skip
     grown = {name: _grown(samples, name, from_s, to_s) for name in ("queue.incoming", "queue.active")}
     if "host.cpu_busy" not in means and not any(name.startswith("queue.") for name in means):
-        return Finding(Shortage.UNKNOWN, {})
+        return Shortfall(Shortage.UNKNOWN, {})
     if means.get("host.cpu_busy", 0.0) >= BUSY_CPU:
         return _finding(Shortage.CPU, means, "host.cpu_busy", "host.cpu_pressure", "host.cpu_steal", "server.cpu")
     if means.get("host.memory_pressure", 0.0) >= STALLED_MEMORY:
@@ -80,9 +80,9 @@ def find(samples: ServerSamples, from_s: float, to_s: float) -> Finding:
     if means.get("host.listen_overflows", 0.0) > 0:
         return _finding(Shortage.CONNECTIONS, means, "host.listen_overflows")
     if grown["queue.active"] >= GROWN:
-        return Finding(Shortage.SLOTS, {"queue.active": grown["queue.active"]})
+        return Shortfall(Shortage.SLOTS, {"queue.active": grown["queue.active"]})
     if grown["queue.incoming"] >= GROWN:
-        return Finding(Shortage.QUEUE_MANAGER, {"queue.incoming": grown["queue.incoming"]})
+        return Shortfall(Shortage.QUEUE_MANAGER, {"queue.incoming": grown["queue.incoming"]})
     return _finding(Shortage.NOTHING, means, "host.cpu_busy", "host.io_pressure")
 
 
@@ -110,5 +110,5 @@ def _grown(samples: ServerSamples, name: str, from_s: float, to_s: float) -> flo
     return fmean(values[-third:]) - fmean(values[:third]) if third else 0.0
 
 
-def _finding(shortage: Shortage, means: dict[str, float], *names: str) -> Finding:
-    return Finding(shortage, {name: means[name] for name in names if name in means})
+def _finding(shortage: Shortage, means: dict[str, float], *names: str) -> Shortfall:
+    return Shortfall(shortage, {name: means[name] for name in names if name in means})

@@ -26,6 +26,7 @@ from trafficgen.measure.parts import (
     Rate,
     RecipientCounts,
     ReplyCount,
+    TlsCount,
 )
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.measure.timeline import Interval, Timeline
@@ -84,6 +85,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
         command_histograms=of_commands,
         mailboxes=_mailboxes(ordered),
         recipients=_recipients([part.recipients for part in ordered]),
+        tls=_tls(ordered),
     )  # fmt: skip
 
 
@@ -200,6 +202,16 @@ def _failures(parts: Sequence[Results]) -> tuple[FailureCount, ...]:
         key = failure.phase, failure.reason
         merged[key] = replace(failure, count=failure.count + (merged[key].count if key in merged else 0))
     return tuple(merged.values())
+
+
+def _tls(parts: Sequence[Results]) -> tuple[TlsCount, ...]:
+    merged: dict[tuple[str, str], TlsCount] = {}
+    for one in (one for part in parts for one in part.tls):
+        before = merged.get((one.version, one.cipher), TlsCount(one.version, one.cipher, 0, 0))
+        merged[one.version, one.cipher] = replace(
+            one, sessions=before.sessions + one.sessions, resumed=before.resumed + one.resumed
+        )
+    return tuple(merged[kind] for kind in sorted(merged))
 
 
 def _commands(parts: Sequence[Results], timed: Mapping[str, Histogram], span_s: float) -> dict[str, CommandCounts]:

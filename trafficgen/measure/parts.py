@@ -172,6 +172,16 @@ class FailureCount:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsCount:
+    """Sessions that came to be protected by this version and cipher, as OpenSSL names them, and the resumed ones."""
+
+    version: str
+    cipher: str
+    sessions: Count
+    resumed: Count
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """A recipient domain; `weight` is the wanted share.
 

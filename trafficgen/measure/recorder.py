@@ -110,6 +110,7 @@ class Recorder:
         self._histograms = {name: Histogram() for name in phases.stretches}
         self._replies: dict[ReplyKey, _RunningTally] = {}
         self._failures: dict[FailureKey, _RunningTally] = {}
+        self._protected: dict[tuple[str, str], tuple[int, int]] = {}
         self._domains_started = np.zeros(domains, np.int64)
         self._domains_accepted = np.zeros(domains, np.int64)
         self._timeline = Timeline()
@@ -145,6 +146,12 @@ class Recorder:
             key = (phase, reason if len(self._failures) < MAX_KINDS else "other")
             seen = self._failures.setdefault(key, _RunningTally(printable(example)))
         seen.count += count
+
+    def protected(self, version: str, cipher: str, *, resumed: bool) -> None:
+        """A session is protected by TLS. `version` and `cipher` as OpenSSL names them."""
+        kind = (version, cipher) if len(self._protected) < MAX_KINDS else (version, "other")
+        sessions, again = self._protected.get(kind, (0, 0))
+        self._protected[kind] = (sessions + 1, again + resumed)
 
     def loop_lag(self, lag_ns: int) -> None:
         """One sample of how late the event loop woke up."""
@@ -196,6 +203,7 @@ class Recorder:
             timeline=self._timeline.copy(),
             workers=(worker,),
             domain_latencies={domain: histogram.copy() for domain, histogram in self._domain_latencies.items()},
+            protected=dict(self._protected),
             commands={name: account.copy() for name, account in self._commands.items()},
         )
 

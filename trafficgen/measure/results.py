@@ -40,6 +40,7 @@ from trafficgen.measure.parts import (
     ReplyCount,
     Run,
     ThresholdVerdict,
+    TlsCount,
     WorkerHealth,
 )
 from trafficgen.measure.parts import StoppedBy as StoppedBy
@@ -123,6 +124,9 @@ class Results:
     """Where messages may have several; None where each has one, and in results of 0.1.0."""
     server: ServerSamples | None = None
     """What an observer saw of the server; None without one."""
+
+    tls: tuple[TlsCount, ...] = ()
+    """By version and cipher; empty where no session was protected, and in results of before."""
 
     @classmethod
     def build(
@@ -215,6 +219,10 @@ class Results:
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
             mailboxes=mailboxes,
             recipients=_recipients(snapshot),
+            tls=tuple(
+                TlsCount(version, cipher, sessions, resumed)
+                for (version, cipher), (sessions, resumed) in sorted(snapshot.protected.items())
+            ),
         )
 
     def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":

@@ -94,6 +94,8 @@ class Snapshot:
     """Recipients by `Outcome`, in the order of its codes; empty where every message has one."""
     partly_accepted: int = 0
     """Accepted messages that some of their recipients did not get."""
+    protected: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """By TLS version and cipher: sessions, and how many of them were resumed."""
 
     @classmethod
     def empty(cls, *, open_loop: bool = False) -> "Snapshot":
@@ -191,6 +193,7 @@ class Snapshot:
             commands=_added(self.commands, other.commands),
             recipients=tuple(a + b for a, b in zip_longest(self.recipients, other.recipients, fillvalue=0)),
             partly_accepted=self.partly_accepted + other.partly_accepted,
+            protected=_pairs_added(self.protected, other.protected),
         )
 
 
@@ -215,6 +218,16 @@ def _added(a: Mapping[_Key, _Sum], b: Mapping[_Key, _Sum]) -> dict[_Key, _Sum]:
     for key, more in b.items():
         merged[key] = merged[key] + more if key in merged else more
     return merged
+
+
+def _pairs_added(
+    a: Mapping[tuple[str, str], tuple[int, int]], b: Mapping[tuple[str, str], tuple[int, int]]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    none = (0, 0)
+    return {
+        kind: (a.get(kind, none)[0] + b.get(kind, none)[0], a.get(kind, none)[1] + b.get(kind, none)[1])
+        for kind in {**a, **b}
+    }
 
 
 def _padded_sum(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,9 +6,10 @@ Refuses   what makes no sense, with a `PlanError` that names the field and its f
 Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere
 """
 
+from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
-from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, Security, SessionPlan
+from trafficgen.plan.session import MAX_CHUNKS, Auth, Injection, Pipelining, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -22,9 +23,11 @@ from trafficgen.plan.targets import (
     parse_service,
     parse_target,
 )
+from trafficgen.plan.tls import Security, TlsOptions, TlsVersion
 from trafficgen.plan.workload import (
     DEFAULT_DOMAINS,
     DEFAULT_SUFFIX,
+    MAX_RECIPIENTS,
     BodyFile,
     Corpus,
     Header,
@@ -41,27 +44,35 @@ __all__ = [
     "DEFAULT_DURATION_NS",
     "DEFAULT_SUFFIX",
     "MAX_CHUNKS",
+    "MAX_RECIPIENTS",
     "RESERVED_SUFFIXES",
+    "AddressRange",
     "Arrivals",
     "Auth",
     "BodyFile",
+    "ClientPlan",
     "Corpus",
     "Dialect",
     "Header",
+    "Injection",
     "LongTail",
     "OpenLoop",
     "Pipelining",
     "Plan",
+    "ProxyProtocol",
     "Security",
     "SessionPlan",
     "SizedBodies",
     "Stage",
     "Target",
     "TcpTarget",
+    "TlsOptions",
+    "TlsVersion",
     "UnixTarget",
     "Users",
     "WeightedAddress",
     "WeightedDomain",
+    "WeightedName",
     "Workload",
     "draw_run_id",
     "draw_seed",

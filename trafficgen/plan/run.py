@@ -9,8 +9,9 @@ from typing import Any, Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
-from trafficgen.plan.session import Security, SessionPlan
+from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.targets import Dialect, Target
+from trafficgen.plan.tls import Security
 from trafficgen.plan.workload import Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
@@ -77,10 +78,25 @@ class Plan:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
         if self.target and self.target.dialect is Dialect.LMTP and self.session.security is not Security.PLAIN:
             raise wrong("target", "LMTP goes over plain sessions: leave --starttls and --tls away", "--target")
+        self._check_injection()
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
         if self.run_id and not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
             raise wrong("run_id", f'expected 16 hexadecimal digits, got "{shown(self.run_id)}"', "--run-id")
+
+    def _check_injection(self) -> None:
+        session = self.session
+        if self.target is None or self.target.dialect is not Dialect.HTTP:
+            if session.injection != Injection():
+                raise wrong("injection", "expected a target http://HOST[:PORT]/api/inject/v1", "--http-…")
+            return
+        if session.security is not Security.PLAIN:
+            raise wrong("target", "injection goes over plain HTTP: leave --starttls and --tls away", "--target")
+        client = session.client
+        if client.ehlo_names or client.xclient_from or client.xforward_from:
+            raise wrong("client", "expected no EHLO names, XCLIENT or XFORWARD with a target http://…", "--target")
+        if session.chunks:
+            raise wrong("chunks", "expected no chunks with a target http://…: they are SMTP's", "--chunking")
 
     def identified(self) -> "Plan":
         """The same with a run id."""

@@ -1,23 +1,16 @@
 """How a session talks."""
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import NS_PER_S
-from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown, shown_number, wrong
+from trafficgen.plan.identity import ClientPlan, check_ehlo_name
+from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown_number, wrong
+from trafficgen.plan.tls import Security, TlsOptions
 
 MAX_CHUNKS: Final = 64
-
-
-class Security(Enum):
-    """How a session is protected. STARTTLS is never silently plain: a server that lacks it fails the session."""
-
-    PLAIN = "plain"
-    STARTTLS = "starttls"
-    TLS = "tls"
 
 
 class Pipelining(Enum):
@@ -33,6 +26,23 @@ class Auth:
 
     user: str
     password_file: Path
+
+    def __post_init__(self) -> None:
+        check_types(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """How a session injects by HTTP, in KumoMTA's words (https://docs.kumomta.com/reference/http/api_inject_v1/).
+
+    `defer_spool`: the server does not write a message down before its first delivery fails for now. `defer_generation`:
+    it answers before it makes messages of a request. `authorization_file`: its first line is the value of every
+    request's Authorization header; it is read when a run begins and is shown nowhere.
+    """
+
+    defer_spool: bool = False
+    defer_generation: bool = False
+    authorization_file: Path | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -55,14 +65,16 @@ class SessionPlan:
     chunks: int = 0
     security: Security = Security.PLAIN
     verify_certificate: bool = True
+    tls: TlsOptions = TlsOptions()  # noqa: RUF009  (frozen)
     auth: Auth | None = None
+    injection: Injection = Injection()
+    client: ClientPlan = ClientPlan()  # noqa: RUF009  (frozen)
     connect_timeout_ns: int = 30 * NS_PER_S
     reply_timeout_ns: int = 60 * NS_PER_S
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not re.fullmatch(r"[!-~]{1,255}", self.ehlo_name):
-            raise wrong("ehlo_name", f'expected a host name or [address], got "{shown(self.ehlo_name)}"', "--ehlo-name")
+        check_ehlo_name(self.ehlo_name)
         if not 0 <= self.max_messages <= MAX_MESSAGES:
             text = f"expected 0 (no limit) to 10^12 messages a session, got {shown_number(self.max_messages)}"
             raise wrong("max_messages", text, "--messages-per-session")
@@ -71,6 +83,19 @@ class SessionPlan:
             raise wrong("chunks", text, "--chunking")
         check_duration(self.connect_timeout_ns, "connect_timeout_ns", "a time limit", "--connect-timeout")
         check_duration(self.reply_timeout_ns, "reply_timeout_ns", "a time limit", "--timeout", least_ns=0)
-        if self.auth and self.security is Security.PLAIN:
+        if self.tls != TlsOptions() and self.security is Security.PLAIN:
+            raise wrong("tls", "expected a session that is protected: add --starttls or --tls", "--tls")
+        if self.auth and (self.security not in (Security.STARTTLS, Security.TLS) or self.tls.share < 1):
             text = "a password never goes over a plain session: add --starttls or --tls"
             raise wrong("auth", text, "--auth-user")
+        self._check_client()
+
+    def _check_client(self) -> None:
+        announced = self.client.xclient_from or self.client.xforward_from
+        if announced and (self.security is not Security.PLAIN or self.auth):
+            flag = "--xclient-from" if self.client.xclient_from else "--xforward-from"
+            text = "expected plain sessions: XCLIENT and XFORWARD are not sent in protected ones"
+            raise wrong("client", text, flag)
+        if self.client.xforward_from and self.max_messages != 1:
+            text = "XFORWARD is about one message: add --messages-per-session 1"
+            raise wrong("client", text, "--xforward-from")

@@ -24,6 +24,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 _FORM: Final = "HOST[:PORT], [IPv6]:PORT or unix:/path"
 _LMTP_FORM: Final = "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"
+_HTTP_FORM: Final = "injection is written http://HOST[:PORT]/api/inject/v1"
 _WITHOUT: Final = "write it without"
 _NOT_YET: Final = "is not there yet: mail goes by SMTP"
 _SCHEMES: Final = {
@@ -31,7 +32,7 @@ _SCHEMES: Final = {
     "smtps": f"add --tls and {_WITHOUT}", "ssl": f"add --tls and {_WITHOUT}", "tls": f"add --tls and {_WITHOUT}",
     "submission": f"the port is 587, {_WITHOUT}", "submissions": f"the port is 465, add --tls and {_WITHOUT}",
     "lmtp": _LMTP_FORM, "lmtps": f"LMTP over TLS {_NOT_YET}",
-    "http": f"injection by HTTP {_NOT_YET}", "https": f"injection by HTTP {_NOT_YET}",
+    "http": _HTTP_FORM, "https": "injection over TLS is not there yet, only http://",
     "imap": f"IMAP {_NOT_YET}", "imaps": f"IMAP {_NOT_YET}", "pop3": f"POP3 {_NOT_YET}", "pop3s": f"POP3 {_NOT_YET}",
 }  # fmt: skip
 """What stands before a colon in other tools' addresses, and what to do about it."""
@@ -67,32 +68,49 @@ class Dialect(Enum):
     SMTP = "smtp"
     LMTP = "lmtp"
     """RFC 2033: into the mail store, a reply for each recipient."""
+    HTTP = "http"
+    """KumoMTA's injection: a request with a message and its recipients."""
 
 
 SMTP_PORT: Final = 25
 LMTP_PORT: Final = 24
 """IANA's "any private mail system", where stores are configured to listen. RFC 2033 section 5 forbids port 25."""
 
+HTTP_PORT: Final = 80
+"""A URL's without one (RFC 9110 section 4.2.1); KumoMTA listens on 8000."""
+
+_PATH: Final = re.compile(r"/[!-~]+")
+
 
 @dataclass(frozen=True, slots=True)
 class TcpTarget:
-    """A host name or address literal, and a port."""
+    """A host name or address literal, and a port; where HTTP is spoken, also a path."""
 
     host: str
     port: int = SMTP_PORT
     dialect: Dialect = Dialect.SMTP
+    path: str = ""
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.dialect is Dialect.HTTP and not self.host.isascii():
+            raise wrong("target", f'expected a host in ASCII for HTTP, got "{shown(self.host)}"', "--target")
+        if (self.dialect is Dialect.HTTP) is not bool(_PATH.fullmatch(self.path)):
+            raise wrong("target", f'expected a path where HTTP is spoken, got "{shown(self.path)}"', "--target")
         if not 0 <= self.port < 65536:
             raise wrong("port", f"expected a port from 0 to 65535, got {self.port}", "--target")
         if self.dialect is Dialect.LMTP and self.port == SMTP_PORT:
             text = f"expected another port than {SMTP_PORT} for LMTP (RFC 2033 section 5), such as {LMTP_PORT}"
             raise wrong("port", text, "--target")
 
+    @property
+    def authority(self) -> str:
+        """HOST:PORT, an IPv6 address in brackets (RFC 3986 section 3.2)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
-        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-        return f"lmtp://{address}" if self.dialect is Dialect.LMTP else address
+        address = self.authority
+        return address if self.dialect is Dialect.SMTP else f"{self.dialect.value}://{address}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,8 @@ class UnixTarget:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.dialect is Dialect.HTTP:
+            raise wrong("target", f"expected a host: {_HTTP_FORM}", "--target")
 
     def __str__(self) -> str:
         return f"lmtp:unix:{self.path}" if self.dialect is Dialect.LMTP else f"unix:{self.path}"
@@ -115,7 +135,8 @@ Target = TcpTarget | UnixTarget
 def parse_target(text: str, field: str = "target", flag: str = "--target") -> Target:
     """ "HOST", "HOST:PORT", "[IPv6]", "[IPv6]:PORT", a bare IPv6 address, or "unix:/path"; port 25 if none is given.
 
-    The same behind "lmtp://", or "lmtp:unix:/path", for LMTP; port 24 if none is given.
+    The same behind "lmtp://", or "lmtp:unix:/path", for LMTP; port 24 if none is given. Behind "http://" and with a
+    path, for injection; port 80 if none is given.
     PlanError, which names `field` and `flag`, for anything else. No name is looked up.
     """
     if isinstance(text, str) and text.startswith("lmtp:unix:"):
@@ -123,6 +144,12 @@ def parse_target(text: str, field: str = "target", flag: str = "--target") -> Ta
     if isinstance(text, str) and text.startswith("lmtp://") and not text.startswith("lmtp://unix:"):
         found = _parse(text.removeprefix("lmtp://"), field, flag, least_port=1, port=LMTP_PORT)
         return replace(found, dialect=Dialect.LMTP)
+    if isinstance(text, str) and text.startswith("http://"):
+        place, slash, path = text.removeprefix("http://").partition("/")
+        if not place or place.startswith("unix:") or "@" in place or not _PATH.fullmatch(slash + path) or "#" in path:
+            raise wrong(field, f'expected {_FORM}; {_HTTP_FORM}, got "{shown(text)}"', flag)
+        found = _parse(place, field, flag, least_port=1, port=HTTP_PORT)
+        return replace(found, dialect=Dialect.HTTP, path=slash + path)
     return _parse(text, field, flag, least_port=1)
 
 

@@ -14,6 +14,9 @@ DEFAULT_SUFFIX: Final = "traffic-gen.test"
 DEFAULT_DOMAINS: Final = ("aol.com", "gmail.com", "hotmail.com", "yahoo.com")
 """As KumoMTA's traffic-gen without --domain: equal weights."""
 
+MAX_RECIPIENTS: Final = 1_000
+"""Of one message."""
+
 _DOT_STRING: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 
@@ -187,7 +190,9 @@ class Workload:
                     "--domain",
                 )
         for count, weight in self.recipients_per_message:
-            check_count(count, "recipients_per_message", "the number of recipients", "--recipients", most=1_000)
+            check_count(
+                count, "recipients_per_message", "the number of recipients", "--recipients", most=MAX_RECIPIENTS
+            )
             check_weight(weight, f"the weight of {count} recipients", "--recipients")
         check_count(self.senders, "senders", "the number of senders", "--senders", most=100_000)
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
-from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
+from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.plan import TcpTarget
 
 _HOST: Final = "127.0.0.1"
@@ -21,7 +21,7 @@ class Published:
     """Use as a context manager. Port 0 takes a free one; `port` says which."""
 
     def __init__(self, port: int, option: str) -> None:
-        self._documents: dict[str, Response] = {}
+        self._documents: dict[str, HttpResponse] = {}
         self._listening = bind(TcpTarget(_HOST, port), option)
         self.port: int = self._listening.getsockname()[1]
         self._loop = asyncio.new_event_loop()
@@ -30,7 +30,7 @@ class Published:
 
     def put(self, path: str, body: bytes, kind: str) -> None:
         """What is at this path from now on."""
-        self._documents[path] = Response(body, kind)
+        self._documents[path] = HttpResponse(body, kind)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,10 +51,10 @@ class Published:
         async with HttpServer(self._listening, _HOST, self._answer):
             await self._over.wait()
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
-            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET", Allow="GET, HEAD")
+            raise RefusedRequest(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET", Allow="GET, HEAD")
         found = self._documents.get(request.path)
         if found is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "nothing is here")
+            raise RefusedRequest(HTTPStatus.NOT_FOUND, "nothing is here")
         return found

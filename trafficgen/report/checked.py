@@ -16,27 +16,27 @@ from mboxgen.enums import table_of
 from trafficgen.printable import printable
 from trafficgen.report.sections import Row, Section, Tone
 from trafficgen.report.tables import write_xml
-from trafficgen.verdict.findings import Finding, Outcome
+from trafficgen.verdict.findings import Finding, Grade
 
-_ORDER: Final = (Outcome.FAIL, Outcome.WARN, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.SKIPPED)
+_ORDER: Final = (Grade.FAIL, Grade.WARN, Grade.INCONCLUSIVE, Grade.PASS, Grade.SKIPPED)
 _TONES: Final = table_of(
-    Outcome,
+    Grade,
     {
-        Outcome.FAIL: Tone.BAD,
-        Outcome.WARN: Tone.PLAIN,
-        Outcome.INCONCLUSIVE: Tone.PLAIN,
-        Outcome.PASS: Tone.GOOD,
-        Outcome.SKIPPED: Tone.PLAIN,
+        Grade.FAIL: Tone.BAD,
+        Grade.WARN: Tone.PLAIN,
+        Grade.INCONCLUSIVE: Tone.PLAIN,
+        Grade.PASS: Tone.GOOD,
+        Grade.SKIPPED: Tone.PLAIN,
     },
 )
 _NAGIOS: Final = table_of(
-    Outcome,
+    Grade,
     {
-        Outcome.PASS: ("OK", 0),
-        Outcome.WARN: ("WARNING", 1),
-        Outcome.FAIL: ("CRITICAL", 2),
-        Outcome.INCONCLUSIVE: ("UNKNOWN", 3),
-        Outcome.SKIPPED: ("UNKNOWN", 3),
+        Grade.PASS: ("OK", 0),
+        Grade.WARN: ("WARNING", 1),
+        Grade.FAIL: ("CRITICAL", 2),
+        Grade.INCONCLUSIVE: ("UNKNOWN", 3),
+        Grade.SKIPPED: ("UNKNOWN", 3),
     },
 )
 _TOLD: Final = _ORDER[:3]
@@ -58,7 +58,7 @@ class Checked:
         """Failures first; within an outcome in the order of the walk."""
         return sorted(self.findings, key=lambda finding: _ORDER.index(finding.outcome))
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: Grade) -> int:
         """How many ended so."""
         return sum(finding.outcome is outcome for finding in self.findings)
 
@@ -90,44 +90,44 @@ def to_json(checked: Checked) -> str:
     """Every finding with its transcript."""
     plain = asdict(checked)
     plain["findings"] = [{**asdict(one), "outcome": one.outcome.value} for one in checked.ordered]
-    plain["counts"] = {outcome.value: checked.count(outcome) for outcome in Outcome}
+    plain["counts"] = {outcome.value: checked.count(outcome) for outcome in Grade}
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
 def to_junit(checked: Checked) -> str:
     """A test case a finding; what is inconclusive or was skipped counts as skipped."""
     root = ET.Element("testsuites", name="traffic-gen")
-    skipped = checked.count(Outcome.SKIPPED) + checked.count(Outcome.INCONCLUSIVE)
+    skipped = checked.count(Grade.SKIPPED) + checked.count(Grade.INCONCLUSIVE)
     suite = ET.SubElement(
         root, "testsuite", name=f"check of {checked.server}", timestamp=checked.started_at,
-        time=f"{checked.seconds:.3f}", tests=str(len(checked.findings)), failures=str(checked.count(Outcome.FAIL)),
+        time=f"{checked.seconds:.3f}", tests=str(len(checked.findings)), failures=str(checked.count(Grade.FAIL)),
         errors="0", skipped=str(skipped),
     )  # fmt: skip
     for finding in checked.findings:
         case = ET.SubElement(suite, "testcase", classname=f"traffic-gen.{finding.service}", name=finding.id, time="0")
         words = f"{finding.found}; expected {finding.expected} ({finding.source})"
-        if finding.outcome is Outcome.FAIL:
+        if finding.outcome is Grade.FAIL:
             ET.SubElement(case, "failure", message=words).text = "\n".join([finding.advice, *finding.transcript])
-        elif finding.outcome in (Outcome.SKIPPED, Outcome.INCONCLUSIVE):
+        elif finding.outcome in (Grade.SKIPPED, Grade.INCONCLUSIVE):
             ET.SubElement(case, "skipped", message=finding.found)
-        elif finding.outcome is Outcome.WARN:
+        elif finding.outcome is Grade.WARN:
             ET.SubElement(case, "system-out").text = f"warning: {words}"
     return write_xml(root)
 
 
 def to_nagios(checked: Checked) -> tuple[str, int]:
     """The line, and the exit code of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
-    worst = next((one for one in checked.ordered if one.outcome not in (Outcome.INCONCLUSIVE, Outcome.SKIPPED)), None)
-    state, code = _NAGIOS[worst.outcome if worst is not None else Outcome.INCONCLUSIVE]
+    worst = next((one for one in checked.ordered if one.outcome not in (Grade.INCONCLUSIVE, Grade.SKIPPED)), None)
+    state, code = _NAGIOS[worst.outcome if worst is not None else Grade.INCONCLUSIVE]
     words = f"{worst.id}: {worst.found}; {checked.summary}" if worst is not None and code else checked.summary
     # A bar would begin the performance data.
     line = printable(words).replace("|", "/")
-    return f"MAIL {state} - {line}|time={checked.seconds:.3f}s;;;0.000 failed={checked.count(Outcome.FAIL)};;;0", code
+    return f"MAIL {state} - {line}|time={checked.seconds:.3f}s;;;0.000 failed={checked.count(Grade.FAIL)};;;0", code
 
 
-def nagios_error(outcome: Outcome, words: str) -> tuple[str, int]:
+def nagios_error(grade: Grade, words: str) -> tuple[str, int]:
     """The same for a check that could not be made."""
-    state, code = _NAGIOS[outcome]
+    state, code = _NAGIOS[grade]
     return f"MAIL {state} - {printable(words).replace('|', '/')}", code
 
 

@@ -31,7 +31,7 @@ _BAR_WIDTH: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class LiveStatus:
     """What is said at one moment. `done` is the share of the run that is over, 0 to 1."""
 
     elapsed: str
@@ -45,14 +45,14 @@ class Status:
 
 
 class ProgressLine:
-    """Snapshots in, `Status` out. `planned` messages, `duration_ns` of time, whichever comes first; None: no limit."""
+    """Snapshots in, `LiveStatus` out. `planned` messages, `duration_ns` of time, whichever is first; None: no limit."""
 
     def __init__(self, *, planned: int | None, duration_ns: int | None) -> None:
         self._planned = planned
         self._duration_ns = duration_ns
         self._recent: deque[tuple[int, int, int, int]] = deque([(0, 0, 0, 0)])
 
-    def advance(self, snapshot: Snapshot, elapsed_ns: int) -> Status:
+    def advance(self, snapshot: Snapshot, elapsed_ns: int) -> LiveStatus:
         """The state after `elapsed_ns`; rates are those of the last second."""
         commands = sum(account.count for account in snapshot.commands.values())
         self._recent.append((elapsed_ns, snapshot.accepted, snapshot.octets, commands))
@@ -62,7 +62,7 @@ class ProgressLine:
         per_s = NS_PER_S / max(elapsed_ns - since_ns, 1)
         now = (snapshot.accepted, snapshot.octets, commands)
         rates = [(after - earlier) * per_s for earlier, after in zip(before, now, strict=True)]
-        return Status(
+        return LiveStatus(
             elapsed=_seconds(elapsed_ns // NS_PER_S),
             outcomes=(*_outcomes(snapshot, *rates[:2]), *_commands(snapshot, rates[2])),
             speeds=_speeds(snapshot),
@@ -196,7 +196,7 @@ def _speeds(snapshot: Snapshot) -> tuple[str, ...]:
     return sessions, f"p50 {format_duration(p50)}", f"p99 {format_duration(p99)}"
 
 
-def _drawn(status: Status) -> "RenderableType":
+def _drawn(status: LiveStatus) -> "RenderableType":
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table

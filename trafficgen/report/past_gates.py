@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Era:
+class GateEra:
     """Gates of one metric between which nothing changed. `ratio` of a gate on average, with its interval of 95 %;
     `together`: all of them multiplied, which is what was lost if each A was the B before."""
 
@@ -46,11 +46,11 @@ class Era:
         return self.low > 1 if lower else self.high < 1
 
 
-def eras_of(metric: str, gates: Sequence[PastGate]) -> list[Era]:
+def eras_of(metric: str, gates: Sequence[PastGate]) -> list[GateEra]:
     """The stretches of one metric. ValueError when there are too many gates."""
     logarithms = [log(gate.ratio) for gate in gates]
     return [
-        Era(
+        GateEra(
             metric, gates[one.first], gates[one.last], one.count, exp(one.mean), _exp(one.interval.low),
             _exp(one.interval.high), exp(sum(logarithms[one.first : one.last + 1])),
         )
@@ -58,12 +58,12 @@ def eras_of(metric: str, gates: Sequence[PastGate]) -> list[Era]:
     ]  # fmt: skip
 
 
-def history_sections(eras: Mapping[str, Sequence[Era]]) -> tuple[Section, ...]:
+def history_sections(eras: Mapping[str, Sequence[GateEra]]) -> tuple[Section, ...]:
     """A table for each metric, newest stretch last."""
     return tuple(_section(metric, found) for metric, found in eras.items() if found)
 
 
-def history_csv(eras: Mapping[str, Sequence[Era]]) -> str:
+def history_csv(eras: Mapping[str, Sequence[GateEra]]) -> str:
     """A row for each stretch."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -76,7 +76,7 @@ def history_csv(eras: Mapping[str, Sequence[Era]]) -> str:
     return text.getvalue()
 
 
-def history_page(gates: Mapping[str, Sequence[PastGate]], eras: Mapping[str, Sequence[Era]]) -> str:
+def history_page(gates: Mapping[str, Sequence[PastGate]], eras: Mapping[str, Sequence[GateEra]]) -> str:
     """A chart and a table for each metric."""
     body = ["<header><h1>traffic-gen history</h1></header>"]
     for metric, found in eras.items():
@@ -88,14 +88,14 @@ def history_page(gates: Mapping[str, Sequence[PastGate]], eras: Mapping[str, Seq
     return document("traffic-gen history", body)
 
 
-def _section(metric: str, eras: Sequence[Era]) -> Section:
+def _section(metric: str, eras: Sequence[GateEra]) -> Section:
     rows = [Row(tuple(_cells(one)), Tone.BAD if one.worse else Tone.PLAIN) for one in eras]
     header = ("to", "gates", "B / A on average", "95%", "together", "")
     notes = ("together: what all of these gates come to, if each A was the B before; worse: on average, beyond chance",)
     return Section(f"{metric}, from", "llrrrrl", tuple(rows), header, notes)
 
 
-def _cells(one: Era) -> Iterator[str]:
+def _cells(one: GateEra) -> Iterator[str]:
     yield _named(one.first)
     yield _named(one.last)
     yield str(one.gates)
@@ -109,7 +109,7 @@ def _named(gate: PastGate) -> str:
     return f"{gate.time} {gate.label}".strip()
 
 
-def _chart(gates: Sequence[PastGate], eras: Sequence[Era]) -> str:
+def _chart(gates: Sequence[PastGate], eras: Sequence[GateEra]) -> str:
     total, together = 0.0, []
     for gate in gates:
         total += log(gate.ratio)

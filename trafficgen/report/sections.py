@@ -79,6 +79,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         *((_messages(results), _recipients(results)) if sends_mail(results) else ()),
         *((_rates(results), _latencies(results)) if sends_mail(results) else ()),
         _phases(results),
+        _tls(results),
         _commands(results),
         _replies(results),
         _failures(results),
@@ -326,6 +327,14 @@ def _failures(results: Results) -> Section:
     ]
     rows += _rest(ranked[MAX_ROWS:], lambda rest: ("others", "", words.count(rest), ""))
     return Section("failures", "llrl", tuple(rows), header=("what", "count", "for example"))
+
+
+def _tls(results: Results) -> Section:
+    rows = [
+        Row((one.version, one.cipher, words.count(one.sessions), words.count(one.resumed)))
+        for one in sorted(results.tls, key=lambda one: -one.sessions)
+    ]
+    return Section("TLS", "llrr", tuple(rows), header=("cipher", "sessions", "resumed"))
 
 
 def _rest(rest: Sequence[Any], form: Any) -> list[Row]:

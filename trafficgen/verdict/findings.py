@@ -11,7 +11,7 @@ from enum import Enum
 from trafficgen.errors import ExitCode
 
 
-class Outcome(Enum):
+class Grade(Enum):
     """`INCONCLUSIVE`: the server did not let it be told, as one that slows scanners down. `SKIPPED`: not asked for, or
     there is nothing to look at."""
 
@@ -28,7 +28,7 @@ class Finding:
 
     id: str
     service: str
-    outcome: Outcome
+    outcome: Grade
     expected: str
     found: str
     advice: str = ""
@@ -39,8 +39,8 @@ class Finding:
 def exit_code(findings: Sequence[Finding]) -> ExitCode:
     """What a command ends with that found this."""
     outcomes = {finding.outcome for finding in findings}
-    if Outcome.FAIL in outcomes:
+    if Grade.FAIL in outcomes:
         return ExitCode.VERDICT_FAILED
-    if not outcomes & {Outcome.PASS, Outcome.WARN}:
+    if not outcomes & {Grade.PASS, Grade.WARN}:
         return ExitCode.INCONCLUSIVE
     return ExitCode.DONE

@@ -78,7 +78,7 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedRun:
     """One run: `as_b` when its numbers stand for B's; in the control that is a run of A too."""
 
     index: int
@@ -112,21 +112,21 @@ class Ended:
     others: tuple[Comparison, ...] = ()
 
 
-def steps(design: Design) -> list[Step]:
+def steps(design: Design) -> list[PlannedRun]:
     """All runs there may be, in their order."""
     rng = random.Random(design.seed)  # what is drawn here is part of what a seed means: never change the order
-    made: list[Step] = []
+    made: list[PlannedRun] = []
     for purpose, pairs in (
         (Purpose.DISCARD, 1), (Purpose.CONTROL, design.control_pairs), (Purpose.COMPARE, design.looks[-1]),
     ):  # fmt: skip
         for pair, b_first in enumerate(balanced_order(rng, pairs)):
             for as_b in (True, False) if b_first else (False, True):
                 side = Side.B if as_b and purpose is not Purpose.CONTROL else Side.A
-                made.append(Step(len(made), purpose, pair, side, as_b))
+                made.append(PlannedRun(len(made), purpose, pair, side, as_b))
     return made
 
 
-def advance(design: Design, trials: Sequence[Trial]) -> Step | Ended:
+def advance(design: Design, trials: Sequence[Trial]) -> PlannedRun | Ended:
     """The next run to make, or how it ended."""
     plan = steps(design)
     sound = {trial.step: trial for trial in trials if trial.spoiled is None}
@@ -164,16 +164,16 @@ def _harmed(trials: Sequence[Trial]) -> Ended | None:
     return None
 
 
-def _spoiled(trials: Sequence[Trial], step: Step) -> str | None:
+def _spoiled(trials: Sequence[Trial], step: PlannedRun) -> str | None:
     why = [trial.spoiled for trial in trials if trial.step == step.index and trial.spoiled]
     return f"run {step.index + 1} was spoiled {len(why)} times: {why[-1]}" if len(why) >= MAX_SPOILED else None
 
 
-def _pairs_done(plan: Sequence[Step], sound: Mapping[int, Trial], purpose: Purpose) -> int:
+def _pairs_done(plan: Sequence[PlannedRun], sound: Mapping[int, Trial], purpose: Purpose) -> int:
     return sum(step.index in sound for step in plan if step.purpose is purpose) // 2
 
 
-def _controls(design: Design, plan: Sequence[Step], sound: Mapping[int, Trial]) -> tuple[Control, ...]:
+def _controls(design: Design, plan: Sequence[PlannedRun], sound: Mapping[int, Trial]) -> tuple[Control, ...]:
     alpha = POCOCK[len(design.looks)]
     values = _values(design, plan, sound, Purpose.CONTROL)
     return tuple(check(one, alpha=alpha, last_look=design.looks[-1]) for one in values)
@@ -186,7 +186,11 @@ def _refused(control: Control, controls: tuple[Control, ...]) -> Ended:
 
 
 def _judged(
-    design: Design, plan: Sequence[Step], sound: Mapping[int, Trial], judged: Judgement, controls: tuple[Control, ...]
+    design: Design,
+    plan: Sequence[PlannedRun],
+    sound: Mapping[int, Trial],
+    judged: Judgement,
+    controls: tuple[Control, ...],
 ) -> Ended:
     assert judged.verdict is not None
     alpha = judged.comparisons[0].alpha
@@ -208,17 +212,17 @@ def _common(sound: Mapping[int, Trial]) -> list[str]:
     return [name for name in names[0] if all(name in others for others in names)]
 
 
-def _series(name: str, plan: Sequence[Step], sound: Mapping[int, Trial]) -> list[Values]:
+def _series(name: str, plan: Sequence[PlannedRun], sound: Mapping[int, Trial]) -> list[Values]:
     better = parse_quantity(name).better if is_quantity(name) else Better.LOWER
     values = _pairs(Metric(name, better, NOT_GATED), plan, sound, Purpose.COMPARE)
     return [values] if min(*values.a, *values.b) > 0 else []
 
 
-def _values(design: Design, plan: Sequence[Step], sound: Mapping[int, Trial], purpose: Purpose) -> list[Values]:
+def _values(design: Design, plan: Sequence[PlannedRun], sound: Mapping[int, Trial], purpose: Purpose) -> list[Values]:
     return [_pairs(metric, plan, sound, purpose) for metric in design.metrics]
 
 
-def _pairs(metric: Metric, plan: Sequence[Step], sound: Mapping[int, Trial], purpose: Purpose) -> Values:
+def _pairs(metric: Metric, plan: Sequence[PlannedRun], sound: Mapping[int, Trial], purpose: Purpose) -> Values:
     """The metric of all whole pairs."""
     sides: dict[bool, dict[int, float]] = {True: {}, False: {}}
     for step in plan:

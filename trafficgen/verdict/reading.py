@@ -11,7 +11,7 @@ from typing import Final
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results
 from trafficgen.units import parse_duration
-from trafficgen.verdict.gating import Step, Trial
+from trafficgen.verdict.gating import PlannedRun, Trial
 from trafficgen.verdict.quantities import QuantityKind, parse_quantity
 from trafficgen.verdict.rule import Better, Metric
 
@@ -48,7 +48,7 @@ def parse_metric(text: str) -> Metric:
 
 
 def trial_of(
-    step: Step,
+    step: PlannedRun,
     results: Results,
     metrics: Sequence[Metric],
     server: Mapping[str, float],

@@ -22,7 +22,7 @@ from mboxgen import streams
 from mboxgen.recipe import sizes
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, SizedBodies
-from trafficgen.protocol.smtp.layout import Layout
+from trafficgen.protocol.smtp.layout import WireLayout
 from trafficgen.workload import people
 from trafficgen.workload.bodies import MIN_BODY, BodyCut, FileBody, TextBodies
 from trafficgen.workload.columns import Rows, hexadecimal
@@ -87,7 +87,7 @@ class _BodyBlock(NamedTuple):
 class SizedContents:
     """Text of set sizes."""
 
-    def __init__(self, plan: Plan, content: SizedBodies, date: str, envelopes: Envelopes, layout: Layout) -> None:
+    def __init__(self, plan: Plan, content: SizedBodies, date: str, envelopes: Envelopes, layout: WireLayout) -> None:
         self._end = layout.end_of_data
         self._seed = plan.seed
         try:
@@ -134,7 +134,7 @@ class SizedContents:
 class FileContents:
     """The same body for all, from a file, under generated headers."""
 
-    def __init__(self, plan: Plan, body: FileBody, date: str, envelopes: Envelopes, layout: Layout) -> None:
+    def __init__(self, plan: Plan, body: FileBody, date: str, envelopes: Envelopes, layout: WireLayout) -> None:
         self._end = layout.end_of_data
         self._body = body
         self._headers = _Headers(plan, date, envelopes, self._body.content)

@@ -30,7 +30,7 @@ from mboxgen.mbox import reader
 from mboxgen.mbox.reader import Flag
 from trafficgen.errors import PlanError
 from trafficgen.plan import Corpus, Plan
-from trafficgen.protocol.smtp.layout import BY_DATA, Layout
+from trafficgen.protocol.smtp.layout import BY_DATA, WireLayout
 from trafficgen.workload.bodies import canonical
 from trafficgen.workload.contents import Filled
 from trafficgen.workload.grid import Span
@@ -56,9 +56,9 @@ class _CorpusMessage(NamedTuple):
 class CorpusContents:
     """The messages of an mbox, for ever."""
 
-    def __init__(self, plan: Plan, content: Corpus, layout: Layout) -> None:
+    def __init__(self, plan: Plan, content: Corpus, layout: WireLayout) -> None:
         self._wire = layout
-        self._converted = CONVERTED | (0 if layout.in_chunks else int(Flag.LEADING_DOT))
+        self._converted = CONVERTED | (int(Flag.LEADING_DOT) if layout.stuffed else 0)
         self._plan = plan
         self._shuffle = content.shuffle
         self._path = content.path
@@ -124,7 +124,7 @@ class CorpusContents:
 class MessageContents:
     """The same message for all, from a file."""
 
-    def __init__(self, plan: Plan, octets: bytes, layout: Layout) -> None:
+    def __init__(self, plan: Plan, octets: bytes, layout: WireLayout) -> None:
         self._end = layout.end_of_data
         self._front = UserHeaders(plan)
         self._entry = _convert(octets, not octets.isascii(), layout)
@@ -180,7 +180,7 @@ def _refusing() -> Iterator[None]:
         raise PlanError(str(error), field="content", flag="--mbox") from error
 
 
-def _convert(message: bytes, eight_bit: bool, layout: Layout) -> _CorpusMessage:
+def _convert(message: bytes, eight_bit: bool, layout: WireLayout) -> _CorpusMessage:
     """Line ends made CRLF, laid out for the wire, and an empty line after headers that have none."""
     octets = canonical(message)
     if octets.startswith(b"\r\n"):

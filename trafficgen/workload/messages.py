@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mboxgen.columns import once_each
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.proof import trace_header
-from trafficgen.protocol.smtp.layout import BY_DATA, Layout
+from trafficgen.protocol.smtp.layout import BY_DATA, WireLayout
 from trafficgen.workload.bodies import FileBody, is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
@@ -51,7 +51,7 @@ class Messages:
     """Every message of a run, as a pure function of seed, run id, date and number."""
 
     def __init__(
-        self, plan: Plan, *, date: str, body: bytes | None = None, contents: bool = True, layout: Layout = BY_DATA
+        self, plan: Plan, *, date: str, body: bytes | None = None, contents: bool = True, layout: WireLayout = BY_DATA
     ) -> None:
         """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run.
 
@@ -143,7 +143,7 @@ def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def _contents(plan: Plan, date: str, envelopes: Envelopes, layout: Layout, body: bytes | None) -> Contents:
+def _contents(plan: Plan, date: str, envelopes: Envelopes, layout: WireLayout, body: bytes | None) -> Contents:
     match plan.workload.content:
         case SizedBodies() as content:
             return SizedContents(plan, content, date, envelopes, layout)

@@ -1,7 +1,7 @@
 """How a message lies in memory: envelope and content as the octets that a session writes, made when blocks are built.
 
 Takes     addresses, content with CRLF line ends, its octets
-Gives     `Layout`, which workload is handed; `as_data`, for a server that does not offer what was laid out for
+Gives     `WireLayout`, which workload is handed; `as_data`, for a server that does not offer what was laid out for
 Not here  what a message holds (workload), when it is written (by_data, by_chunks)
 """
 
@@ -15,7 +15,7 @@ _DATA: Final = b"DATA\r\n"
 _CHUNK: Final = b"BDAT %d LAST\r\n"
 
 
-class Layout(NamedTuple):
+class WireLayout(NamedTuple):
     """The octets of a transaction but for addresses and content: RFC 5321 section 4.1.1, RFC 3030 section 2.
 
     An envelope is `sender`, the first address, `recipient`, …, the last address, `end_of_addresses`; then what
@@ -26,24 +26,26 @@ class Layout(NamedTuple):
     recipient: bytes
     end_of_addresses: bytes
     end_of_data: bytes
-    in_chunks: bool
+    stuffed: bool
+    chunk: bytes = b""
+    """The command behind an envelope that says how many octets come."""
 
     def content(self, canonical: bytes) -> bytes:
-        """`canonical`, which begins a line, as it goes over the wire: for DATA, with leading dots doubled."""
-        return canonical if self.in_chunks else stuff(canonical)
+        """`canonical`, which begins a line, as it goes over the wire: if `stuffed`, with leading dots doubled."""
+        return stuff(canonical) if self.stuffed else canonical
 
     def envelopes(self, envelopes: Iterable[bytes], octets: Iterable[int]) -> Iterable[bytes]:
         """Whole envelopes, of messages of so many octets."""
-        if not self.in_chunks:
+        if not self.chunk:
             return envelopes
-        return [envelope + _CHUNK % size for envelope, size in zip(envelopes, octets, strict=True)]
+        return [envelope + self.chunk % size for envelope, size in zip(envelopes, octets, strict=True)]
 
 
-BY_DATA: Final = Layout(b"MAIL FROM:<", b">\r\nRCPT TO:<", b">\r\n" + _DATA, b".\r\n", in_chunks=False)
-BY_CHUNKS: Final = Layout(BY_DATA.sender, BY_DATA.recipient, b">\r\n", b"", in_chunks=True)
+BY_DATA: Final = WireLayout(b"MAIL FROM:<", b">\r\nRCPT TO:<", b">\r\n" + _DATA, b".\r\n", stuffed=True)
+BY_CHUNKS: Final = WireLayout(BY_DATA.sender, BY_DATA.recipient, b">\r\n", b"", stuffed=False, chunk=_CHUNK)
 
 
-def layout_for(chunks: int) -> Layout:
+def layout_for(chunks: int) -> WireLayout:
     """The one that `SessionOptions.chunks` asks for."""
     return BY_CHUNKS if chunks else BY_DATA
 

@@ -29,7 +29,7 @@ from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, Suspension
 from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.protocol.smtp.server_auth import AuthExchange
-from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, State
+from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, ServerState
 
 __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
 
@@ -54,7 +54,7 @@ _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE_TOO_LONG: Final = b"421 4.4.2 idle for too long\r\n"
 _CAPABILITIES: Final = Capabilities()
-_IDLE, _SENDER, _RECIPIENTS, _CHUNKS = State  # a module's name costs less than an enum's member
+_IDLE, _SENDER, _RECIPIENTS, _CHUNKS = ServerState  # a module's name costs less than an enum's member
 _NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
@@ -224,7 +224,7 @@ class ServerSession(Framing):
         return reply if errors == self._errors else self._too_many_errors(reply)
 
     @property
-    def _state(self) -> State:
+    def _state(self) -> ServerState:
         if self.sender is None:
             return _IDLE
         if self._chunked:
@@ -439,7 +439,7 @@ _HANDLERS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = table_o
 _Command = tuple[Callable[[ServerSession, bytes], bytes], bool, tuple[Refusal | None, ...]]
 """What processes it, whether it may have an argument, and its refusals by state."""
 
-_NO_COMMAND: Final[_Command] = (ServerSession._on_noop, True, ((_UNKNOWN, True),) * len(State))
+_NO_COMMAND: Final[_Command] = (ServerSession._on_noop, True, ((_UNKNOWN, True),) * len(ServerState))
 
 
 @lru_cache(maxsize=64)

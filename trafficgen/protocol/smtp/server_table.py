@@ -26,7 +26,7 @@ from mboxgen.enums import table_of
 from trafficgen.protocol.smtp.capabilities import Capabilities
 
 
-class State(IntEnum):
+class ServerState(IntEnum):
     """Of the mail transaction; the places in `Row.by_state`."""
 
     IDLE = 0
@@ -61,7 +61,7 @@ REFUSALS: Final[dict[Legality, Refusal | None]] = table_of(
 """None: the command is processed."""
 
 
-class Row(NamedTuple):
+class CommandRow(NamedTuple):
     """One command."""
 
     by_state: tuple[Legality, Legality, Legality, Legality]
@@ -78,20 +78,20 @@ class Row(NamedTuple):
 _ANY: Final = (_L, _L, _L, _L)
 _BETWEEN_MESSAGES: Final = (_L, _503, _503, _503)
 
-TABLE: Final[dict[bytes, Row]] = {
-    b"EHLO": Row(_ANY, lambda offer: not offer.lmtp),
-    b"HELO": Row(_ANY, lambda offer: not offer.lmtp),
-    b"LHLO": Row(_ANY, lambda offer: offer.lmtp),
-    b"STARTTLS": Row(_BETWEEN_MESSAGES, lambda offer: offer.starttls, argument=False),
-    b"AUTH": Row(_BETWEEN_MESSAGES, lambda offer: offer.auth),
-    b"XCLIENT": Row(_BETWEEN_MESSAGES, lambda offer: offer.xclient),
-    b"MAIL": Row(_BETWEEN_MESSAGES),
-    b"RCPT": Row((_503, _L, _L, _503)),
-    b"DATA": Row((_503, _NO, _L, _503), argument=False),
-    b"BDAT": Row((_D, _D, _L, _L), lambda offer: "CHUNKING" not in offer.hidden),
-    b"RSET": Row(_ANY, argument=False),
-    b"NOOP": Row(_ANY),
-    b"VRFY": Row(_ANY),
-    b"HELP": Row(_ANY),
-    b"QUIT": Row(_ANY, argument=False),
+TABLE: Final[dict[bytes, CommandRow]] = {
+    b"EHLO": CommandRow(_ANY, lambda offer: not offer.lmtp),
+    b"HELO": CommandRow(_ANY, lambda offer: not offer.lmtp),
+    b"LHLO": CommandRow(_ANY, lambda offer: offer.lmtp),
+    b"STARTTLS": CommandRow(_BETWEEN_MESSAGES, lambda offer: offer.starttls, argument=False),
+    b"AUTH": CommandRow(_BETWEEN_MESSAGES, lambda offer: offer.auth),
+    b"XCLIENT": CommandRow(_BETWEEN_MESSAGES, lambda offer: offer.xclient),
+    b"MAIL": CommandRow(_BETWEEN_MESSAGES),
+    b"RCPT": CommandRow((_503, _L, _L, _503)),
+    b"DATA": CommandRow((_503, _NO, _L, _503), argument=False),
+    b"BDAT": CommandRow((_D, _D, _L, _L), lambda offer: "CHUNKING" not in offer.hidden),
+    b"RSET": CommandRow(_ANY, argument=False),
+    b"NOOP": CommandRow(_ANY),
+    b"VRFY": CommandRow(_ANY),
+    b"HELP": CommandRow(_ANY),
+    b"QUIT": CommandRow(_ANY, argument=False),
 }

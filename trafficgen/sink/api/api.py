@@ -4,7 +4,7 @@
     GET  /api/v1/runs/ID            how much of one run was received
     GET  /api/v1/runs/ID/arrivals   all of it, message by message, in numpy's format
     GET  /api/v1/chaos              the faults in use; PUT changes them. Mailpit's format, with our list added
-    POST /api/inject/v1             KumoMTA's injection: every recipient is counted, the message is discarded
+    POST /api/inject/v1             KumoMTA's injection: entered in the ledger as a message of so many recipients
 
 Takes     an address to listen on; a `Sink`
 Gives     answers in JSON, made in the sink's own event loop, so that they are consistent
@@ -29,11 +29,13 @@ from typing import Any, Final
 import numpy as np
 
 from trafficgen.errors import PlanError
-from trafficgen.host.http_server import HttpServer, Refused, Request, Response, bind
+from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
+from trafficgen.proof import trace_header
 from trafficgen.sink.api import json_body
+from trafficgen.sink.api.json_body import Injected
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy import faults
 from trafficgen.sink.policy.fault_kinds import FaultKind
@@ -68,8 +70,8 @@ class Api:
         self._reader = asyncio.Semaphore(1)
         self.injected = 0
 
-    async def answer(self, request: Request) -> Response:
-        """Raises `Refused`."""
+    async def answer(self, request: Request) -> HttpResponse:
+        """Raises `RefusedRequest`."""
         method, path, body = request.method, request.path, request.body
         match method, path.strip("/").split("/"):
             case "GET", ["api", "v1", "totals"]:
@@ -83,13 +85,13 @@ class Api:
             case "PUT", ["api", "v1", "chaos"]:
                 if len(body) > MAX_CHAOS_OCTETS:
                     text = f"expected {MAX_CHAOS_OCTETS} octets at most"
-                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+                    raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
                 with _bad_request():
                     return _json(self._set_chaos(json_body.parse(body)))
             case "POST", ["api", "inject", "v1"]:
                 with _bad_request():
-                    return _json(self._inject(await self._recipients_of(body)))
-        raise Refused(HTTPStatus.NOT_FOUND, f"nothing is at {method[:20]} {path[:100]}")
+                    return _json(self._inject(await self._read_injection(body)))
+        raise RefusedRequest(HTTPStatus.NOT_FOUND, f"nothing is at {method[:20]} {path[:100]}")
 
     def _totals(self) -> dict[str, Any]:
         sink = self._sink
@@ -118,7 +120,7 @@ class Api:
 
     def _run(self, run_id: str) -> dict[str, int | str]:
         if self._sink.ledger is None:
-            raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
+            raise RefusedRequest(HTTPStatus.CONFLICT, "this sink keeps no ledger")
         arrivals = self._sink.ledger.arrivals(run_id)
         return {
             "messages": arrivals.messages,
@@ -128,9 +130,9 @@ class Api:
             "boot_id": boot_id(),
         }
 
-    async def _arrivals(self, run_id: str) -> Response:
+    async def _arrivals(self, run_id: str) -> HttpResponse:
         if self._sink.ledger is None:
-            raise Refused(HTTPStatus.CONFLICT, "this sink keeps no ledger")
+            raise RefusedRequest(HTTPStatus.CONFLICT, "this sink keeps no ledger")
         columns = self._sink.ledger.arrivals(run_id).columns()
 
         def packed() -> bytes:
@@ -138,14 +140,14 @@ class Api:
             np.savez(file, **columns)  # type: ignore[arg-type]  # no column has the name of an option
             return file.getvalue()
 
-        return Response(await asyncio.to_thread(packed), "application/octet-stream")
+        return HttpResponse(await asyncio.to_thread(packed), "application/octet-stream")
 
     def _shown_chaos(self) -> dict[str, Any]:
         return self._chaos | {"Faults": [str(fault) for fault in self._faults]}
 
     def _set_chaos(self, wanted: dict[str, Any]) -> dict[str, Any]:
         if self._sink.policy is None:
-            raise Refused(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
+            raise RefusedRequest(HTTPStatus.CONFLICT, "this sink was started without faults; start it with --api")
         json_body.check_keys(wanted, (*_TRIGGERS, "Faults"), "chaos")
         table: list[SinkFault] = []
         chaos = {}
@@ -170,13 +172,23 @@ class Api:
         stages = {fault.stage for fault in given}
         return (*(fault for fault in self._faults if given and fault.stage not in stages), *given)
 
-    def _inject(self, recipients: int) -> dict[str, Any]:
-        self.injected += recipients
-        return {"success_count": recipients, "fail_count": 0, "failed_recipients": [], "errors": []}
+    def _inject(self, injected: Injected) -> dict[str, Any]:
+        if self._sink.ledger is not None:
+            trace = injected.trace.encode("ascii", "replace")
+            width = trace_header.VALUE_OCTETS
+            damaged = bool(trace) and b"%08x" % injected.body_crc32 != trace[30:]
+            try:
+                self._sink.ledger.enter(
+                    trace[:width].ljust(width), damaged, injected.octets, injected.recipients, digest=injected.digest
+                )
+            except OSError:
+                raise RefusedRequest(HTTPStatus.INSUFFICIENT_STORAGE, "the ledger cannot be written") from None
+        self.injected += injected.recipients
+        return {"success_count": injected.recipients, "fail_count": 0, "failed_recipients": [], "errors": []}
 
-    async def _recipients_of(self, body: bytearray) -> int:
+    async def _read_injection(self, body: bytearray) -> Injected:
         if len(body) <= INLINE_OCTETS:
-            return json_body.recipients_of(body)
+            return json_body.read_injection(body)
         async with self._reader:
             return await asyncio.to_thread(_read_elsewhere, body)
 
@@ -201,11 +213,11 @@ def _bad_request() -> Iterator[None]:
     try:
         yield
     except (ValueError, PlanError) as error:
-        raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
+        raise RefusedRequest(HTTPStatus.BAD_REQUEST, str(error)) from error
 
 
-def _read_elsewhere(body: bytearray) -> int:
-    """The number of recipients of an injection. Raises ValueError."""
+def _read_elsewhere(body: bytearray) -> Injected:
+    """What an injection holds. Raises ValueError."""
     command = [sys.executable, "-I", json_body.__file__]
     try:
         done = subprocess.run(command, input=body, capture_output=True, timeout=_READER_S, check=False)
@@ -213,7 +225,7 @@ def _read_elsewhere(body: bytearray) -> int:
         raise ValueError(f"expected JSON that can be read in {_READER_S:.0f} s") from None
     line = done.stdout.decode("utf-8")
     if done.returncode == 0:
-        return int(line)
+        return Injected(*json.loads(line))
     if done.returncode == 1 and line:
         raise ValueError(line)
     raise RuntimeError(f"the reader of a large body ended with code {done.returncode}: {done.stderr[-200:]!r}")
@@ -232,5 +244,5 @@ def _trigger(name: str, given: object, usual: int) -> tuple[int, int]:
     return code, percent
 
 
-def _json(value: object) -> Response:
-    return Response(json.dumps(value).encode("ascii"))
+def _json(value: object) -> HttpResponse:
+    return HttpResponse(json.dumps(value).encode("ascii"))

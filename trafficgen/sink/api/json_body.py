@@ -1,7 +1,7 @@
 """The JSON that requests to the API carry, read strictly.
 
 Takes     octets; which keys an object may have
-Gives     objects whose every key is known; how many recipients an injection of KumoMTA's has
+Gives     objects whose every key is known; of an injection of KumoMTA's what the ledger wants to know
 Fails     ValueError that says what was expected and found; for a key that is not known, which one is meant
 Not here  what is done with it (api)
 
@@ -16,7 +16,8 @@ import resource
 import sys
 from collections.abc import Collection
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 MAX_MEMORY_OCTETS: Final = 768 << 20
 """A text of 64 MiB takes some 450 MiB at worst."""
@@ -26,6 +27,9 @@ _INJECTION: Final = (
     "deferred_spool", "deferred_generation", "trace_headers", "template_dialect",
 )  # fmt: skip
 """https://docs.kumomta.com/reference/http/api_inject_v1/, of 2025.12."""
+
+_TRACE: Final = b"\r\nX-Traffic-Gen: "
+"""`trafficgen.proof.trace_header`, which a program of its own cannot import."""
 
 _RECIPIENT: Final = ("email", "name", "substitutions")
 _CONTENT: Final = (
@@ -58,8 +62,19 @@ def check_keys(value: dict[str, Any], known: Collection[str], where: str) -> Non
             raise ValueError(f'no key "{key[:100]}" in {where}: {meant}; nothing was changed')
 
 
-def recipients_of(body: bytes | bytearray) -> int:
-    """How many recipients an injection has."""
+class Injected(NamedTuple):
+    """An injection: its recipients and their `trace_header.digest`; of its content the octets, the value of the trace
+    header ("": none) and the CRC-32 of what is behind the header block."""
+
+    recipients: int
+    digest: int
+    octets: int
+    trace: str
+    body_crc32: int
+
+
+def read_injection(body: bytes | bytearray) -> Injected:
+    """What an injection holds. Content that is described by an object has no octets yet, and no trace header."""
     message = parse(body)
     check_keys(message, _INJECTION, "an injection")
     recipients, content = message.get("recipients"), message.get("content")
@@ -71,7 +86,16 @@ def recipients_of(body: bytes | bytearray) -> int:
         if not isinstance(recipient, dict) or not isinstance(recipient.get("email"), str):
             raise ValueError('expected every recipient as {"email": "user@domain"}')  # noqa: TRY004
         check_keys(recipient, _RECIPIENT, "a recipient")
-    return len(recipients)
+    digest = sum(crc32(recipient["email"].lower().encode("utf-8", "replace")) for recipient in recipients) & 0xFFFFFFFF
+    if isinstance(content, dict):
+        return Injected(len(recipients), digest, 0, "", 0)
+    octets = content.encode("utf-8", "replace")
+    end = octets.find(b"\r\n\r\n")
+    head = octets[:end] if end >= 0 else octets
+    text = memoryview(octets)[end + 4 if end >= 0 else len(octets) :]  # no copy: it may be 64 MiB
+    line = (b"\r\n" + head).find(_TRACE)
+    trace = head[line + len(_TRACE) - 2 :].partition(b"\r\n")[0].decode("ascii", "replace") if line >= 0 else ""
+    return Injected(len(recipients), digest, len(octets), trace, crc32(text))
 
 
 class _TwiceError(ValueError):
@@ -88,11 +112,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """A body on stdin; a line on stdout: the number of recipients, or what is wrong."""
+    """A body on stdin; a line on stdout: what is in it as a JSON list, or what is wrong."""
     os.nice(10)  # mail comes first
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_OCTETS, MAX_MEMORY_OCTETS))
     try:
-        line, code = str(recipients_of(sys.stdin.buffer.read())), 0
+        line, code = json.dumps(read_injection(sys.stdin.buffer.read())), 0
     except ValueError as error:
         line, code = str(error), 1
     except MemoryError:

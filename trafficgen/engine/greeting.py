@@ -1,0 +1,197 @@
+"""Greet a server where TLS or a password is asked for: aiosmtplib speaks, up to the envelope.
+
+    TLS at once            handshake < GREETING > EHLO <            then, with a user, > AUTH … <
+    STARTTLS (RFC 3207)    < GREETING > EHLO < > STARTTLS < 220 handshake > EHLO <
+
+Takes     a connected socket
+Gives     a transport and what the server offers; the time of each step; version and cipher of each handshake
+Fails     with `Refused`: the phase, what happened in a word or two, and the server's or the system's own words
+Not here  connecting, and plain sessions (opening)
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Awaitable
+from typing import Final, Protocol, TypeVar, cast
+
+import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
+
+from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.engine.tls import ClientContext, why_failed
+from trafficgen.outcomes import Phase
+from trafficgen.plan import Security, SessionPlan
+from trafficgen.protocol.smtp.interfaces import Extensions
+
+_ONE_REPLY: Final = re.compile(rb"(?:\d{3}-[^\n]*\n)*\d{3}(?:[ \r][^\n]*)?\n")
+
+_T = TypeVar("_T")
+
+
+class Refused(Exception):  # noqa: N818  (not an error of ours: a server's answer on its way to the account)
+    """No session came about."""
+
+    def __init__(self, phase: Phase, reason: str, example: str) -> None:
+        super().__init__(f"{reason} at {phase.value}")
+        self.phase = phase
+        self.reason = reason
+        self.example = example
+
+
+class OpeningAccount(Protocol):
+    """What is told of sessions that open."""
+
+    def phase(self, phase: Phase, elapsed_ns: int) -> None: ...
+    def protected(self, version: str, cipher: str, *, resumed: bool) -> None: ...
+
+
+class _Listening(SMTPProtocol):
+    """Keeps the octets received since `heard` was emptied."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.heard = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+        super().data_received(data)
+
+
+class Greeter:
+    """One session's greeting. `security` is this session's own; `server_name` that of the certificate and of SNI."""
+
+    def __init__(
+        self, plan: SessionPlan, security: Security, context: ClientContext | None, name: str, account: OpeningAccount,
+        ehlo_name: bytes,
+    ) -> None:  # fmt: skip
+        self._plan = plan
+        self._security = security
+        self._context = context
+        self._name = plan.tls.server_name or name
+        self._limit_s = plan.reply_timeout_ns / NS_PER_S
+        self._account = account
+        self._client = aiosmtplib.SMTP(
+            hostname=name, local_hostname=ehlo_name.decode("ascii"), timeout=self._limit_s, start_tls=False
+        )
+        self._at = Phase.GREETING
+
+    async def greet(self, peer: socket.socket, password: str) -> tuple[asyncio.Transport, Extensions]:
+        """Everything up to the first envelope. Closes the connection when it comes to nothing."""
+        loop = asyncio.get_running_loop()
+        wire = _Listening(loop)
+        try:
+            await self._connect(loop, wire, peer)
+            await self._timed(Phase.EHLO, self._client.ehlo())
+            if self._security in (Security.STARTTLS, Security.STARTTLS_IF_OFFERED):
+                await self._start_tls(loop, wire)
+            if self._plan.auth:
+                await self._timed(Phase.AUTH, self._client.login(self._plan.auth.user, password))
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            _hang_up(wire, peer)
+            raise _refused(self._at, error) from error
+        except BaseException:
+            _hang_up(wire, peer)
+            raise
+        transport = _transport(wire)
+        self._take_down(transport)
+        offered = self._client.supports_extension
+        extensions = Extensions(
+            pipelining=offered("pipelining"), eight_bit=offered("8bitmime"), chunking=offered("chunking")
+        )
+        return transport, extensions
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, wire: _Listening, peer: socket.socket) -> None:
+        if self._security is Security.TLS:
+            shaking = loop.create_connection(
+                lambda: wire, sock=peer, ssl=self._context, server_hostname=self._name,
+                ssl_handshake_timeout=self._limit_s,
+            )  # fmt: skip
+            await self._timed(Phase.TLS, shaking)
+        else:
+            await loop.create_connection(lambda: wire, sock=peer)
+        self._client.protocol, self._client.transport = wire, _transport(wire)
+        greeting = await self._timed(Phase.GREETING, wire.read_response(timeout=self._limit_s))
+        if greeting.code != 220:
+            raise aiosmtplib.SMTPConnectResponseError(greeting.code, greeting.message)
+
+    async def _start_tls(self, loop: asyncio.AbstractEventLoop, wire: _Listening) -> None:
+        self._at = Phase.TLS
+        if not self._client.supports_extension("starttls"):
+            if self._security is Security.STARTTLS_IF_OFFERED:
+                return
+            raise Refused(
+                Phase.TLS, "STARTTLS not offered", "the server does not offer STARTTLS; leave --starttls away?"
+            )
+        await self._timed(Phase.TLS, self._shake_hands(loop, wire))
+        self._at = Phase.EHLO
+        await self._client.ehlo()  # RFC 3207 section 4.2: what was offered before is forgotten
+
+    async def _shake_hands(self, loop: asyncio.AbstractEventLoop, wire: _Listening) -> None:
+        wire.heard = b""
+        reply = await wire.execute_command(b"STARTTLS", timeout=self._limit_s)
+        if reply.code != 220:
+            raise aiosmtplib.SMTPResponseException(reply.code, reply.message)
+        if not _ONE_REPLY.fullmatch(wire.heard):
+            # RFC 3207 section 6 and CVE-2011-0411: what came in the clear must not be read as if it had been protected.
+            raise Refused(
+                Phase.TLS, "octets between STARTTLS and the handshake", ascii(wire.heard.splitlines()[-1])[2:-1]
+            )
+        assert self._context is not None
+        protected = await loop.start_tls(
+            _transport(wire), wire, self._context, server_hostname=self._name, ssl_handshake_timeout=self._limit_s
+        )
+        if protected is None:
+            raise aiosmtplib.SMTPServerDisconnected("closed in the handshake")
+        wire.transport = self._client.transport = protected
+
+    def _take_down(self, transport: asyncio.Transport) -> None:
+        protected: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if protected is None:
+            return
+        assert self._context is not None
+        cipher = protected.cipher()
+        assert cipher is not None
+        self._account.protected(protected.version() or "", cipher[0], resumed=bool(protected.session_reused))
+        self._context.remember(protected)
+
+    async def _timed(self, phase: Phase, step: Awaitable[_T]) -> _T:
+        self._at = phase
+        began_ns = now_ns()
+        done = await step
+        self._account.phase(phase, now_ns() - began_ns)
+        return done
+
+
+def _transport(wire: SMTPProtocol) -> asyncio.Transport:
+    """The transport; those of uvloop are of no class of asyncio's."""
+    if wire.transport is None or wire.transport.is_closing():
+        raise aiosmtplib.SMTPServerDisconnected("connection lost")
+    return cast("asyncio.Transport", wire.transport)
+
+
+def _hang_up(wire: SMTPProtocol, peer: socket.socket) -> None:
+    if wire.transport is not None:
+        cast("asyncio.Transport", wire.transport).abort()
+    else:
+        peer.close()
+
+
+def _refused(phase: Phase, error: Exception) -> Refused:
+    """What aiosmtplib or the system said, in our words; a reply keeps its code and text."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        words = f"{error.code} {error.message}"
+        return Refused(phase, "refused by the server", " / ".join(words.splitlines()))
+    if isinstance(cause, ssl.SSLError):
+        return Refused(Phase.TLS, *why_failed(cause))
+    # Event loops say so when a handshake has lasted too long.
+    late = isinstance(error, ConnectionAbortedError) and phase is Phase.TLS
+    if late or isinstance(error, (aiosmtplib.SMTPTimeoutError, TimeoutError)):
+        return Refused(phase, "timed out", str(error))
+    if isinstance(error, aiosmtplib.SMTPServerDisconnected) or isinstance(cause, ConnectionError):
+        return Refused(phase, "closed by the server", str(error))
+    return Refused(phase, "refused", str(error))
