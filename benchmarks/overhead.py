@@ -98,7 +98,7 @@ def bare_worker(pipe: Connection, orders: control.WorkerConfig) -> None:
 
 
 def bare(target: Target, messages: int) -> Measured:
-    with patch("trafficgen.engine.worker_pool.main", bare_worker):
+    with patch("trafficgen.engine.worker_pool._work", bare_worker):
         return measured(target, messages, lambda _now: None)
 
 

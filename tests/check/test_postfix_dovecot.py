@@ -67,10 +67,14 @@ def test_a_server_that_is_set_up_right(right: Lab, outside_port: int, capsys: py
     code, found = checked(
         capsys, *services(right.ports), *right.account, *ASKED, "--tls-ca", str(right.authority),
         "--prove", f"127.0.0.1:{outside_port}", "--skip", "ports.*",
+        "--log", str(right.postfix.folder / "log/mail.log"),
     )  # fmt: skip
     bad = {key: one for key, one in found.items() if one["outcome"] != "pass" and key[0] not in IN_CLEAR}
     assert (code, bad) == (ExitCode.DONE, {}), right.postfix.log[-2000:]
     assert {case for case, _ in found} == {case for case in CASES if not case.startswith("ports.")}
+    for way in ("smtp", "submission", "smtps"):
+        assert " sent after " in found["delivery.log", way]["found"]
+        assert "Saved" in found["delivery.log", way]["found"]
     password = right.password_file.read_text().strip()
     assert password not in json.dumps(list(found.values()))
 

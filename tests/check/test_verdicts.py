@@ -63,7 +63,7 @@ SCRIPTED: Final[list[tuple[str, str, Answers, str, str]]] = [
 ]
 
 ELSEWHERE: Final = (
-    "tls.handshake", "tls.injection", "tls.key", "auth.unknown-user", "delivery.imap", "delivery.pop3",
+    "tls.handshake", "tls.injection", "tls.key", "auth.unknown-user", "delivery.log", "delivery.imap", "delivery.pop3",
     "delivery.out", "ports.expected", "ports.unexpected", "smtp.vrfy",
 )  # fmt: skip
 """Cases that have a test of their own below."""
@@ -242,6 +242,8 @@ def test_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--login-user", "ann"], "expected both"),
         (["--xclient-as", "nobody"], "expected an IP address"),
         (["--timeout", "0s"], "above 0"),
+        (["--slow", "0s"], "above 0"),
+        (["--log", "/no/such"], "cannot read"),
     ],
 )
 def test_mistakes(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,6 +256,31 @@ def test_nobody_there_and_strangers(capsys: pytest.CaptureFixture[str]) -> None:
     assert "connection refused" in capsys.readouterr().err
     assert call(["check", "8.8.8.8:25"]) is ExitCode.USAGE
     assert "--allow-public-target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["127.0.0.1:CLOSED"], 2, "MAIL CRITICAL - smtp at 127.0.0.1:"),
+        (["8.8.8.8:25"], 3, "MAIL UNKNOWN - "),
+        (["127.0.0.1", "--only", "no.such"], 3, "MAIL UNKNOWN - "),
+    ],
+)
+def test_monitoring_is_told_of_a_server_that_is_down(
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = arguments[0].replace("CLOSED", str(free_ports(1)[0]))
+    with pytest.raises(SystemExit) as ended:
+        call(["check", server, *arguments[1:], "--format", "nagios"])
+    assert (ended.value.code, capsys.readouterr().out.startswith(words)) == (code, True)
+
+
+def test_a_password_file_that_is_not_there_names_the_option_of_this_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ["--login-user", "ann", "--password-file", str(tmp_path / "none")]
+    assert call(["check", "127.0.0.1", *there]) is ExitCode.USAGE
+    assert capsys.readouterr().err.endswith("(--password-file)\n")
 
 
 def test_a_service_that_never_answers_is_waited_for_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,3 +29,22 @@ def test_workers_share_an_open_run_message_by_message(workers: int, count: int) 
     assert [found[number] for number in range(count)] == [
         (message, 10**18 + message.number * 1_000_000) for message in whole
     ]
+
+
+def test_a_closed_source_gives_every_message_once_and_accounts_for_what_it_keeps() -> None:
+    begun: list[int] = []
+    source = dispatch.ClosedSource(Messages(Plan(max_messages=9), date=""), begun.append)
+    source.assign(0, 4)
+    source.assign(0, 0)
+    first = source.take(0)
+    assert first is not None
+    source.hold(0)
+    assert source.take(0) is None
+    source.give_back(first)
+    assert source.take(0) is None
+    assert (source.taken, source.unsent, source.exhausted) == (0, 4, False)
+    source.go(0)
+    taken = [work[0].number for work in iter(lambda: source.take(0), None)]
+    assert sorted(taken) == [0, 1, 2, 3]
+    assert begun == [0]
+    assert (source.taken, source.unsent, source.exhausted) == (4, 0, True)

@@ -57,11 +57,13 @@ def proof(
         ([1, 2], {0: 1}, {1: 1}, LedgerCounts(1, 1, 0, 1, 0)),
         ([1, 1], {0: 1}, {}, LedgerCounts(1, 1, 0, 1, 0)),
         ([0, 0, 0, 0, 0, 1], {}, {}, LedgerCounts(0, 0, 0, 1, 0)),
+        ([2, 0, 0, 0, 0, 1], {0: 1}, {}, LedgerCounts(1, 1, 0, 2, 0)),
     ],
     ids=[
         "nothing sent", "all there", "one missing", "the last one missing", "one twice", "a recipient missing",
         "a recipient twice", "in doubt and not there", "in doubt and there", "in doubt and twice",
         "refused and there all the same", "never sent and there all the same",
+        "one twice and one never sent",
     ],
 )  # fmt: skip
 def test_what_is_missing_and_what_is_there_too_often(

@@ -58,6 +58,13 @@ def test_any_certificate_will_do_when_the_user_says_so(certificate: Certificate,
         assert timed.count == 2
 
 
+@pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
+def test_without_a_time_limit_of_ours_that_of_the_protocol_holds(certificate: Certificate, security: Security) -> None:
+    with protected_server(certificate.server_context(), security) as (port, _):
+        results = send(port, messages=2, session={"security": security, "reply_timeout_ns": 0, **ANY})
+    assert counts(results) == Counts(accepted=2)
+
+
 def test_a_trusted_certificate_verifies_by_the_name_the_user_wrote(
     certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

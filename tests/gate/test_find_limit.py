@@ -47,12 +47,21 @@ def test_the_capacity_of_one_session() -> None:
         assert 5 < capacity(plan_for(target, messages=1, sessions=1, workers=1), duration_ns=600_000_000) < 70
 
 
+def test_a_server_that_is_down_is_named_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    found = call(["find-limit", "--target", "127.0.0.1:1", "--threshold", "p50<400ms", *LOAD])
+    assert found is ExitCode.FAILED
+    shown = capsys.readouterr().err
+    assert "127.0.0.1:1 accepted nothing without a rate: connect: " in shown
+    assert "onnection refused" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--threshold", "p99"], "(--threshold)"),
         (["--threshold", "p99<1s", "--start", "0"], "(--start"),
         (["--threshold", "p99<1s", "--precision", "0"], "a precision of 0.5% to 100%"),
+        (["--threshold", "p99<1s", "--step", "0s"], "(--step)"),
         (["--threshold", "p99<1s", "--", "--rate", "5/s"], "begin at one with --start"),
         (["--threshold", "p99<1s", "--", "--threshold", "p99<1s"], "give thresholds before the --"),
     ],

@@ -17,7 +17,7 @@ NOT_GIVEN = {
     "lmtp_tls": None, "any_certificate": False, "allow_public_target": False,
     "allow_real_domains": False, "profile": None, "password": None,
     "password_file": None, "login": None, "mbox": None, "delete_foreign": False, "seed": None, "clients": None,
-    "workers": None, "duration": None, "final": None, "timeout": None, "no_pipelining": False,
+    "workers": None, "duration": None, "final": None, "timeout": None, "no_pipelining": False, "rawlog": False,
 }  # fmt: skip
 
 

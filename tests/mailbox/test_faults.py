@@ -1,13 +1,15 @@
 """What goes wrong with servers, each with its exact outcome, against a store that misbehaves on purpose."""
 
+import re
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.mailbox.store import HangUp, ImapSession, LmtpSession, Pop3Session, Store, listening
-from trafficgen.errors import ExitCode
+from trafficgen.errors import ExitCode, SetupError
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.plan import MailboxPlan, Service
 from trafficgen.mailbox.profile import Profile
@@ -371,6 +373,29 @@ def test_several_workers_give_one_account(protocol: str):
     assert len(results.generator.workers) == 2
     assert results.run.model == "open"
     assert not results.failures
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("protocol", ["imap", "pop3"])
+def test_rawlog_has_what_both_sides_said_for_its_owner_alone(tmp_path: Path, protocol: str, workers: int):
+    results = run(Store(), protocol=protocol, workers=workers, rawlog=str(tmp_path), password="the password")
+    files = sorted(tmp_path.iterdir())
+    login = "login" if protocol == "imap" else "pop3_login"
+    assert len(files) == results.commands[login].count
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    text = next(path for path in files if path.name.endswith(".1")).read_bytes()
+    said = re.findall(rb"(?m)^-- (\d+\.\d{6}) (client|server) (\d+)$", text)
+    assert [who for _, who, _ in said[:2]] == [b"server", b"client"]
+    assert sorted(said, key=lambda one: float(one[0])) == said
+    assert b"the password" in text
+    for line in (b" LOGOUT\r\n",) if protocol == "imap" else (b"USER u", b"QUIT\r\n"):
+        assert line in text
+    assert sum(path.read_bytes().count(b"What is written here") for path in files) >= 50
+
+
+def test_a_rawlog_that_cannot_be_written_ends_the_run(tmp_path: Path):
+    with pytest.raises(SetupError, match=r"cannot write .*rawlog.1.* \(rawlog\)"):
+        run(Store(), rawlog=str(tmp_path / "missing"), duration_ns=30 * S)
 
 
 def test_a_bug_of_ours_ends_the_run_and_is_no_outcome(monkeypatch: pytest.MonkeyPatch):

@@ -54,6 +54,7 @@ def test_samples_of_another_time_are_refused(tmp_path: Path, capsys: pytest.Capt
     [
         ([], "expected a file for the samples, or - for stdout (--write)"),
         (["attach", "run.json"], "expected attach RESULTS SAMPLES"),
+        (["--write", "/no/such/folder/x"], 'cannot write "/no/such/folder/x": no such file or directory (--write)'),
         (["--write", "-", "--every", "0s"], "expected a time above zero (--every)"),
         (["--write", "-", "--metrics", "x"], "expected URL=NAME,NAME"),
         (["--write", "-", "--queue", "a", "--exim-spool", "b"], "expected one queue to look at (--exim-spool)"),
@@ -64,3 +65,11 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     assert call(["observe", *arguments]) is ExitCode.USAGE
     assert words in capsys.readouterr().err
+
+
+def test_what_cannot_be_looked_at_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--queue", str(tmp_path / "none"), "--for", "1ms"]
+    assert call(["observe", "--write", str(tmp_path / "samples.ndjson"), *options]) is ExitCode.DONE
+    shown = capsys.readouterr().err
+    assert shown.startswith("could not be looked at: ")
+    assert f"{tmp_path / 'none' / 'maildrop'}: no such file or directory" in shown

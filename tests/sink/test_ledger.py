@@ -192,6 +192,7 @@ def test_arrivals_are_what_counting_one_by_one_gives(batches: list[list[Row]], e
     every = [row for batch in (*batches, *elsewhere) for row in batch]
     wanted = sorted({row[0] for row in every})
     assert here.numbers.tolist() == wanted
+    assert [here.recipients[n] for n in range(42)] == [sum(row[1] for row in every if row[0] == n) for n in range(42)]
     assert here.counts.tolist() == [sum(row[1] for row in every if row[0] == number) for number in wanted]
     assert here.first_ns.tolist() == [min(row[3] for row in every if row[0] == number) for number in wanted]
     assert here.damaged == [number for number in wanted if any(row[2] for row in every if row[0] == number)]
@@ -202,6 +203,14 @@ def test_arrivals_are_what_counting_one_by_one_gives(batches: list[list[Row]], e
     columns = here.columns()
     assert columns["numbers"].tolist() == wanted
     assert columns["damaged"].tolist() == here.damaged
+
+
+def test_what_arrives_one_by_one_is_merged_as_it_grows() -> None:
+    arrivals, one = Received(), np.ones(1, np.int64)
+    for number in range(1000):
+        arrivals.enter(one * number, one.astype(np.uint32), one.astype(np.bool_), one)
+        assert len(arrivals._parts) <= 1 + arrivals.copies.bit_length()
+    assert arrivals.messages == 1000
 
 
 def test_runs_are_kept_apart() -> None:

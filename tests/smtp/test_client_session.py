@@ -381,6 +381,14 @@ def test_nothing_follows_a_421() -> None:
     assert book.failures == [(Phase.END_OF_DATA, UNASKED, "250 taken")]
 
 
+def test_nothing_follows_a_421_where_more_replies_are_due() -> None:
+    session, queue, book = session_for([letter(0), letter(1)])
+    hear(session, *OPEN, ENVELOPE_OK, b"421 closing\r\n250 ok\r\n")
+    assert book.outcomes == [(0, IN_DOUBT)]
+    assert book.failures == [(Phase.END_OF_DATA, UNASKED, "250 ok")]
+    assert queue.returned == [1]
+
+
 @pytest.mark.parametrize("code", [200, 211, 220, 221, 235, 251, 252, 299, 334])
 def test_nothing_but_250_accepts_a_message(code: int) -> None:
     session, _, book = session_for([letter(0)])

@@ -73,6 +73,11 @@ def test_a_bare_line_end_around_a_dot_ends_nothing(smuggled: bytes) -> None:
         assert b"MAIL FROM:<evil@a.test>" in message
 
 
+def test_a_bare_line_feed_before_the_first_dot_hides_no_dot_behind_it() -> None:
+    assert stuff(b"\n.a\r\n.b\r\n") == b"\n.a\r\n..b\r\n"
+    assert unstuff(b"\n.a\r\n..b\r\n") == b"\n.a\r\n.b\r\n"
+
+
 def test_data_may_begin_with_its_end() -> None:
     for size in (1, 2, 3):
         assert read(b".\r\nQUIT\r\n", [size]) == (b"", b"QUIT\r\n")

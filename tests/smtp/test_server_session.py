@@ -322,3 +322,12 @@ def test_a_policy_is_told_how_large_a_message_is(pieces: list[bytes]) -> None:
     session.feed(ENVELOPE)
     assert b"".join(map(session.feed, pieces)) == b"552 5.3.4 too big\r\n"
     assert policy.told == [len(b"hello\r\n")]
+
+
+def test_octets_of_a_message_beyond_the_limit_never_reach_its_receiver() -> None:
+    bag, policy = Mailbag(), Scripted([])
+    policy.max_octets = 4
+    session = ServerSession(bag, policy)
+    replies = [session.feed(piece) for piece in (ENVELOPE, b"abc", b"defgh", b"ijk\r\n.\r\n")]
+    assert codes(replies[-1]) == [552]
+    assert bag.dropped_octets == 3

@@ -138,6 +138,19 @@ def test_columns_where_there_is_no_row(messages_of, listed, tmp_path):
         messages_of(recipients_file=listed, headers=(header,), content=Corpus(Path(mbox)))
 
 
+def test_a_file_that_is_not_text(messages_of, tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes(b"address\n\xff@lab.test\n")
+    with pytest.raises(PlanError, match="not UTF-8 text"):
+        messages_of(recipients_file=path)
+
+
+def test_a_subject_that_is_no_header_names_its_own_option():
+    with pytest.raises(PlanError) as refused:
+        Header("Subject", (("a\nBcc: x", 1.0),))
+    assert refused.value.flag == "--subject"
+
+
 def test_addresses_of_strangers_need_a_word(listed, capsys):
     from trafficgen.cli.program import call
 

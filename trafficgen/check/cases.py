@@ -129,6 +129,7 @@ CASES: Final[dict[str, Case]] = {
     "imap.mailbox": Case("login, LIST, SELECT of INBOX and FETCH", "RFC 9051 6.3.2, 6.3.9, 6.4.5"),
     # -- the message that is followed ---------------------------------------------------------------------
     "delivery.submitted": Case("a message taken by every way in", "RFC 5321 3.3, RFC 6409 3"),
+    "delivery.log": Case("the server's log follows it: message-id, queue id, status=sent", "RFC 5321 4.4"),
     "delivery.imap": Case("it is found by IMAP, its body whole", "RFC 9051 6.4.4"),
     "delivery.pop3": Case("it is found by POP3, its body whole", "RFC 1939 5"),
     "delivery.out": Case("a message from a user to outside comes out", "RFC 5321 3.6"),

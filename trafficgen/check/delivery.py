@@ -17,6 +17,8 @@ from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding, graded
 from trafficgen.check.conversation import ConnectionEnded, TextConnection, joined
 from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, CheckedServer, Probe, ServiceKind, from_address
+from trafficgen.check.trail import LogTrail
+from trafficgen.logs.records import Status
 from trafficgen.proof import trace_header
 from trafficgen.verdict.findings import Finding, Grade
 
@@ -28,6 +30,7 @@ class Followed(NamedTuple):
 
     way: ServiceKind
     mark: str
+    sender: str
     began: float
 
 
@@ -36,10 +39,11 @@ def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
     server = probe.server
     if server.mailbox is None:
         words = "no mailbox to deliver to is known (--deliver)"
-        cases = ("delivery.submitted", "delivery.imap", "delivery.pop3", "delivery.out")
+        cases = ("delivery.submitted", "delivery.log", "delivery.imap", "delivery.pop3", "delivery.out")
         yield from (finding(probe, case, Grade.SKIPPED, words) for case in cases)
         return
     sent: list[Followed] = []
+    trail = LogTrail(server.log) if server.log is not None else None
     for service in (service for service in SMTP_KINDS if service in server.ports):
         here = probe.at(service)
         since = len(probe.transcript)
@@ -50,7 +54,8 @@ def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
         good = answer.startswith("2")
         yield graded(here, "delivery.submitted", good, f"{answer}, after {seconds * 1e3:.0f} ms", since)
         if good:
-            sent.append(Followed(service, mark, began))
+            sent.append(Followed(service, mark, _sender(here), began))
+    yield from _logged(probe, trail, sent)
     yield from _found(probe, "delivery.imap", IMAP_KINDS, sent)
     yield from _found(probe, "delivery.pop3", POP3_KINDS, sent)
     yield _out(probe, outside)
@@ -63,11 +68,9 @@ def _submit(probe: Probe, mark: str, recipient: str) -> str:
         submits = probe.service is not ServiceKind.SMTP
         talk, _ = probe.protected_smtp() if submits else probe.smtp()
         with talk:
-            sender = from_address(server)
-            if submits and server.login is not None:
-                if not (answer := login.plain(talk, server.login)).good:
-                    return answer.text
-                sender = server.mailbox or sender
+            sender = _sender(probe)
+            if submits and server.login is not None and not (answer := login.plain(talk, server.login)).good:
+                return answer.text
             for line in (f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA"):
                 if not (answer := talk.command(line)).good:
                     return answer.text
@@ -75,6 +78,13 @@ def _submit(probe: Probe, mark: str, recipient: str) -> str:
             return talk.reply().text
     except ConnectionEnded as ended:
         return str(ended)
+
+
+def _sender(probe: Probe) -> str:
+    """The account's own where one is used."""
+    server = probe.server
+    own = server.mailbox if probe.service is not ServiceKind.SMTP and server.login is not None else None
+    return own or from_address(server)
 
 
 def _message(mark: str, sender: str, recipient: str) -> bytes:
@@ -97,6 +107,37 @@ def _whole(message: bytes, mark: str) -> bool:
 
 
 # -- looking for it -----------------------------------------------------------------------------------------
+
+
+def _logged(probe: Probe, trail: LogTrail | None, sent: list[Followed]) -> Iterator[Finding]:
+    """What the log says of each."""
+    if trail is None or not sent:
+        yield finding(probe, "delivery.log", Grade.SKIPPED, "no log is known (--log)" if sent else "nothing was sent")
+        return
+    for one in sent:
+        here = probe.at(one.way)
+        ids, attempts = trail.waits_for(_message_id(one), probe.server.patience_s)
+        words = ", ".join(
+            f"{attempt.queue_id.decode()} {attempt.status.name.lower()}"
+            + (f" after {attempt.delay_s:g} s" if attempt.delay_s is not None else "")
+            + f" {attempt.reply.decode('utf-8', 'replace')}"
+            for attempt in attempts
+        )
+        if attempts:
+            good = any(attempt.status is Status.SENT for attempt in attempts)
+            yield graded(here, "delivery.log", good, words, len(probe.transcript))
+        elif ids:
+            queue_ids = ", ".join(sorted(one.decode() for one in ids))
+            words = f"{queue_ids}: no attempt within {probe.server.patience_s:g} s"
+            yield finding(here, "delivery.log", Grade.FAIL, words, len(probe.transcript))
+        else:  # it may be another log, or one that is not whole
+            words = f'its Message-ID is not in "{trail.path}" after {probe.server.patience_s:g} s'
+            yield finding(here, "delivery.log", Grade.INCONCLUSIVE, words, len(probe.transcript))
+    trail.close()
+
+
+def _message_id(one: Followed) -> bytes:
+    return f"{one.mark}@{one.sender.partition('@')[2]}".encode()
 
 
 def _found(probe: Probe, case: str, kinds: tuple[ServiceKind, ...], sent: list[Followed]) -> Iterator[Finding]:

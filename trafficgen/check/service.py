@@ -5,9 +5,11 @@ Gives     `ServiceKind` with its standard port; `CheckedServer`: addresses and p
 """
 
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import Final, Self
 
 from mboxgen.enums import table_of
@@ -76,6 +78,10 @@ class CheckedServer:
     proxied: str | None = None
     """An address to come from, by the PROXY protocol, version 1."""
     expected_ports: tuple[int, ...] = ()
+    pause_s: float = 0.0
+    """Before each connection, for servers that slow down whoever comes often."""
+    log: Path | None = None
+    """The server's own log, where it can be read here."""
 
     def address(self, service: ServiceKind) -> Target:
         """Where a service listens. What has no port, as a UNIX socket, is itself."""
@@ -118,6 +124,7 @@ class Probe:
     def connect(self) -> TextConnection:
         """A connection on which nothing has been read yet, as PROXY wishes (haproxy's proxy-protocol.txt, 2.1)."""
         address = self.server.address(self.service)
+        time.sleep(self.server.pause_s)
         talk = TextConnection(address, self.server.timeout_s, self.transcript)
         if self.server.proxied is not None:
             family = "TCP6" if ":" in self.server.proxied else "TCP4"

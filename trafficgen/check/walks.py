@@ -59,7 +59,7 @@ def walks(outside: Outside | None) -> list[Walk]:
         Walk(("relay.after-bad-login",), SMTP_KINDS, partial(relay.after_bad_login, outside=outside)),
         Walk(("smuggling.end-of-data",), (ServiceKind.SMTP,), relay.smuggling),
         Walk(
-            ("delivery.submitted", "delivery.imap", "delivery.pop3", "delivery.out"),
+            ("delivery.submitted", "delivery.log", "delivery.imap", "delivery.pop3", "delivery.out"),
             (), partial(delivery.followed, outside=outside),
         ),
         Walk(("smtp.early-talker",), SMTP_KINDS, smtp.early_talker),

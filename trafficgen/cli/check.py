@@ -9,7 +9,8 @@ import difflib
 import ipaddress
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -22,13 +23,14 @@ from mboxgen.console import FILE, PATH
 from trafficgen import units
 from trafficgen.cli.options import GroupedCommand, GroupedOption
 from trafficgen.cli.parsing import parse_with
-from trafficgen.errors import ExitCode, PlanError, SetupError
+from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:
     from trafficgen.check.service import CheckedServer, CheckLogin, ServiceKind
     from trafficgen.guard import Route
     from trafficgen.plan import Target
     from trafficgen.report.checked import Checked
+    from trafficgen.verdict.findings import Grade
 
 MAX_PORTS: Final = 64
 
@@ -105,6 +107,19 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
     "--patience", default="10s", metavar="TIME", **_WHAT, help="How long mail may take to come out. [default: 10s]"
 )
 @click.option(
+    "--log",
+    metavar="FILE",
+    type=PATH,
+    **_WHAT,
+    help="The server's log, readable here: what --deliver sent is followed in it, too.",
+)
+@click.option(
+    "--slow",
+    metavar="TIME",
+    **_WHAT,
+    help="Wait before each connection, such as 5s, where the server slows down whoever comes often.",
+)
+@click.option(
     "--only", multiple=True, metavar="ID", **_WHAT, help="Only these cases: tls.*, relay.envelopes; repeat for more."
 )
 @click.option("--skip", multiple=True, metavar="ID", **_WHAT, help="Not these cases.")
@@ -121,7 +136,8 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
 def command(
     server: str, service: tuple[str, ...], name: str | None, expect: str | None, tls_ca: Path | None, timeout: str,
     allow_public_target: bool, login_user: str | None, password_file: Path | None, xclient_as: str | None,
-    proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, only: tuple[str, ...],
+    proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, log: Path | None,
+    slow: str | None, only: tuple[str, ...],
     skip: tuple[str, ...], form: str, transcript: bool, output: str | None,
 ) -> ExitCode:  # fmt: skip
     """Look at how a mail server is set up: SMTP, TLS, logins, relaying, smuggling, POP3 and IMAP, ports."""
@@ -130,33 +146,55 @@ def command(
     from trafficgen.check.walks import check
     from trafficgen.plan import UnixTarget, parse_listen, parse_target
     from trafficgen.report.checked import Checked
+    from trafficgen.verdict.findings import Grade
 
-    _refuse_unknown_cases(only, "--only")
-    _refuse_unknown_cases(skip, "--skip")
-    target = parse_target(server, "server", "HOST[:PORT]")
-    port_given = isinstance(target, UnixTarget) or server.endswith(f":{target.port}")
-    route = _route(target, allow_public=allow_public_target)
-    asked = CheckedServer(
-        route=route, ports=_services(target, service, port_given=port_given), name=name or route.name,
-        foreign=outside, mailbox=deliver, login=_login(login_user, password_file),
-        authorities=str(tls_ca) if tls_ca else None, timeout_s=_seconds(timeout, "--timeout"),
-        patience_s=_seconds(patience, "--patience"), pretend=_ip(xclient_as, "--xclient-as"),
-        proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
-    )  # fmt: skip
-    checked = _answering(asked, all_must=port_given or bool(service))
-    listening = Outside(parse_listen(prove, "prove", "--prove")) if prove is not None else nullcontext()
-    seen_from: list[str] = []
-    started_at, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    with _plugin(form, Grade.INCONCLUSIVE, TrafficgenError):
+        _refuse_unknown_cases(only, "--only")
+        _refuse_unknown_cases(skip, "--skip")
+        target = parse_target(server, "server", "HOST[:PORT]")
+        port_given = isinstance(target, UnixTarget) or server.endswith(f":{target.port}")
+        route = _route(target, allow_public=allow_public_target)
+        asked = CheckedServer(
+            route=route, ports=_services(target, service, port_given=port_given), name=name or route.name,
+            foreign=outside, mailbox=deliver, login=_login(login_user, password_file),
+            authorities=str(tls_ca) if tls_ca else None, timeout_s=_seconds(timeout, "--timeout"),
+            patience_s=_seconds(patience, "--patience"), pretend=_ip(xclient_as, "--xclient-as"),
+            proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
+            pause_s=_seconds(slow, "--slow") if slow is not None else 0.0, log=_readable(log),
+        )  # fmt: skip
+        with _plugin(form, Grade.FAIL, SetupError):
+            checked = _answering(asked, all_must=port_given or bool(service))
+        listening = Outside(parse_listen(prove, "prove", "--prove")) if prove is not None else nullcontext()
+        seen_from: list[str] = []
+        started_at, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
 
-    def wished(case: str) -> bool:
-        return (not only or _matches(case, only)) and not _matches(case, skip)
+        def wished(case: str) -> bool:
+            return (not only or _matches(case, only)) and not _matches(case, skip)
 
-    with listening as world:
-        findings = tuple(check(checked, world, wished, seen_from))
-    seconds = time.monotonic() - began
-    return _show(
-        Checked(server, vantage(checked, seen_from), started_at, seconds, findings), form, output, transcript=transcript
-    )
+        with listening as world:
+            findings = tuple(check(checked, world, wished, seen_from))
+        seconds = time.monotonic() - began
+        return _show(
+            Checked(server, vantage(checked, seen_from), started_at, seconds, findings),
+            form,
+            output,
+            transcript=transcript,
+        )
+
+
+@contextmanager
+def _plugin(form: str, grade: "Grade", errors: type[TrafficgenError]) -> Iterator[None]:
+    """With nagios an error is a line and a code of monitoring plugins as well: our 1 and 2 mean other things there."""
+    from trafficgen.report.checked import nagios_error
+
+    try:
+        yield
+    except errors as error:
+        if form != "nagios":
+            raise
+        line, code = nagios_error(grade, error.as_typed if isinstance(error, PlanError) else str(error))
+        click.echo(line)
+        raise SystemExit(code) from error
 
 
 def _show(checked: "Checked", form: str, output: str | None, *, transcript: bool) -> ExitCode:
@@ -240,6 +278,17 @@ def _port_list(text: str | None) -> tuple[int, ...]:
 # -- the other options ---------------------------------------------------------------------------------------
 
 
+def _readable(log: Path | None) -> Path | None:
+    if log is not None:
+        try:
+            with log.open("rb"):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise PlanError(f'cannot read "{log}": {reason}', field="log", flag="--log") from error
+    return log
+
+
 def _seconds(text: str, flag: str) -> float:
     seconds = parse_with(units.parse_duration, text, flag[2:], flag) / 1e9
     if seconds <= 0:
@@ -271,7 +320,7 @@ def _login(user: str | None, password_file: Path | None) -> "CheckLogin | None":
     if user is None or password_file is None:
         text, flag = "expected both an account and its password file", "--login-user, --password-file"
         raise PlanError(text, field="login_user", flag=flag)
-    return CheckLogin(user, read_password(Auth(user, password_file)))
+    return CheckLogin(user, read_password(Auth(user, password_file), "--password-file"))
 
 
 def _ip(text: str | None, flag: str) -> str | None:

@@ -127,6 +127,8 @@ def _options(
     except ValueError as error:
         raise PlanError(str(error), field="limit", flag="--start, --precision") from error
     step_ns = parse_with(parse_duration, step, "duration_ns", "--step")
+    if not step_ns:
+        raise PlanError(f'expected a time above zero, got "{step}"', field="duration_ns", flag="--step")
     return LimitOptions(
         parsed, precision / 100, begin, step_ns, parse_with(parse_duration, budget, "budget", "--budget")
     )

@@ -251,7 +251,11 @@ def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan,
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
     told = SendOptions(**send.make_context("traffic-gen send", arguments).params)
     if told.target is not None:
-        raise PlanError("expected the targets as --a and --b", field="target", flag="--target")
+        raise PlanError(
+            "the builds are named by --a and --b; leave it out, here and in the scenario",
+            field="target",
+            flag="--target",
+        )
     refuse_options(told, {**_NOT_HERE, **(_NOT_BY_SLICES if options.by_slices else {})})
     if seed is not None and told.seed is None:
         told = replace(told, seed=seed)

@@ -220,7 +220,7 @@ def _accounts(path: Path | None) -> set[str] | None:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
         raise PlanError(f'cannot read "{path}": {reason}', field="accounts", flag="--accounts") from error
     return {line.strip().lower() for line in lines if line.strip()}
 

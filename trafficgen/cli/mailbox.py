@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 EPILOG: Final = """\
 imaptest's words: host= port= pass= user= userfile= mbox= profile= clients= secs=N[,FINAL] seed= output= mech=
-stalled_disconnect_timeout= ssl[=any-cert] no_pipelining error_quit disconnect_quit. Those of its other modes are not
-known here.
+stalled_disconnect_timeout= ssl[=any-cert] no_pipelining error_quit disconnect_quit rawlog. Those of its other modes are
+not known here.
 
 Examples:
 
@@ -37,7 +37,7 @@ Exit codes: 0 done, 1 not possible, or commands failed without --keep-going, 2 w
 mail is missing, doubled, damaged or in somebody else's mailbox, 105 interrupted, 121 the measurement is not valid.
 """
 
-_SWITCHES: Final = frozenset({"ssl", "no_pipelining", "error_quit", "disconnect_quit", "no_tracking"})
+_SWITCHES: Final = frozenset({"ssl", "no_pipelining", "error_quit", "disconnect_quit", "no_tracking", "rawlog"})
 _KEYS: Final = frozenset(
     {
         "host", "port", "pass", "user", "userfile", "mbox", "profile", "clients", "secs", "seed", "output", "mech",
@@ -139,6 +139,11 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
             "help": "What the run must keep to: 'command{fetch}.p99<200ms', 'seen.p95<1s', 'delivery.lost==0'.",
         },
     ),
+    (
+        "Output",
+        ("--rawlog",),
+        {"is_flag": True, "help": "Write all that is said by IMAP and POP3 to files rawlog.N here; with passwords."},
+    ),
     ("Output", ("--quiet",), {"is_flag": True, "help": "No table and no notices."}),
 ]
 
@@ -237,6 +242,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         delete_foreign=given["delete_foreign"],
         verify_tls=not (given["any_certificate"] or said.get("ssl") == "any-cert"),
         allow_public_target=given["allow_public_target"],
+        rawlog=str(Path.cwd()) if given["rawlog"] or "rawlog" in said else None,
         allow_real_domains=given["allow_real_domains"],
         seed=seed,
         **{name: ns for name, ns in times.items() if ns is not None},  # type: ignore[arg-type]

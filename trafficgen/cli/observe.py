@@ -5,6 +5,7 @@ Gives     NDJSON until Ctrl-C or its time is over; or the results with a section
 Not here  looking (server), clocks (measure.observed)
 """
 
+import json
 import sys
 import threading
 from dataclasses import replace
@@ -143,13 +144,20 @@ def observed_of(
 def _observe(what: "Observed", write: str, every_ns: int, for_ns: int | None, *, on_stdin: bool) -> ExitCode:
     from trafficgen.server.agent import Observer, answer_clock_questions, observe
 
-    file = sys.stdout if write == "-" else Path(write).open("w", encoding="ascii")  # noqa: SIM115  (closed below)
+    try:
+        file = sys.stdout if write == "-" else Path(write).open("w", encoding="ascii")  # noqa: SIM115  (closed below)
+    except (OSError, ValueError) as error:  # also for a name with NUL
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+        raise PlanError(f'cannot write "{write}": {reason}', field="write", flag="--write") from error
     over, lock = threading.Event(), threading.Lock()
 
     def put(line: str) -> None:
         with lock:
             file.write(line + "\n")
             file.flush()  # whoever reads it, or a machine that is killed, has all but what is being seen
+        missing = json.loads(line).get("missing")
+        if missing and not on_stdin:  # over ssh the other side says it
+            click.echo(f"could not be looked at: {', '.join(missing)}", err=True)
 
     if on_stdin:  # whoever started us asks for our clock, and ends us by closing it
         threading.Thread(target=answer_clock_questions, args=(sys.stdin.buffer, put, over.set), daemon=True).start()

@@ -24,6 +24,7 @@ from trafficgen.engine.tls import ClientContext, why_failed
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan
 from trafficgen.protocol.smtp.interfaces import Extensions
+from trafficgen.protocol.smtp.steps import STEPS
 
 _ONE_REPLY: Final = re.compile(rb"(?:\d{3}-[^\n]*\n)*\d{3}(?:[ \r][^\n]*)?\n")
 
@@ -70,7 +71,7 @@ class Greeter:
         self._security = security
         self._context = context
         self._name = plan.tls.server_name or name
-        self._limit_s = plan.reply_timeout_ns / NS_PER_S
+        self._limit_s = plan.reply_timeout_ns / NS_PER_S or STEPS[Phase.GREETING].limit_s
         self._account = account
         self._client = aiosmtplib.SMTP(
             hostname=name, local_hostname=ehlo_name.decode("ascii"), timeout=self._limit_s, start_tls=False

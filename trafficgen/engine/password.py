@@ -15,9 +15,9 @@ from trafficgen.plan import Auth
 _MAX_FILE: Final = 65_536
 
 
-def read_password(auth: Auth) -> str:
-    """The first line of the password file. Raises PlanError; the text never holds the password."""
-    return _first_line(auth.password_file, "password", "auth", "--auth-password-file")
+def read_password(auth: Auth, flag: str = "--auth-password-file") -> str:
+    """The first line of the password file. Raises PlanError that names `flag`; the text never holds the password."""
+    return _first_line(auth.password_file, "password", "auth", flag)
 
 
 def read_authorization(path: Path) -> str:

@@ -144,10 +144,14 @@ def _first_ns(file: LogFile) -> int:
 
 
 class Growing:
-    """A plain file that is still written: what has come since the last look, across rotation as `tail -F` does it."""
+    """A plain file that is still written: what has come since the last look, across rotation as `tail -F` does it.
 
-    def __init__(self, path: Path) -> None:
+    `from_end`: what is in it at the first look is passed over.
+    """
+
+    def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self._path = path
+        self._from_end = from_end
         self._file: IO[bytes] | None = None
         self._rest = b""
 
@@ -173,9 +177,13 @@ class Growing:
             try:
                 self._file = self._path.open("rb", buffering=0)
             except FileNotFoundError:  # between a rotation and the first line of the new file
+                self._from_end = False
                 return b""
             except OSError as error:
                 raise ResultsError(f'cannot read "{self._path}": {_reason(error)}') from error
+            if self._from_end:
+                self._file.seek(0, os.SEEK_END)
+        self._from_end = False
         if os.fstat(self._file.fileno()).st_size < self._file.tell():  # rotated by copying (copytruncate)
             self._file.seek(0)
         return b"".join(iter(lambda: self._file.read(BLOCK_OCTETS) if self._file else b"", b""))

@@ -9,12 +9,15 @@ Not here  what is said (delivery, programs), which addresses are allowed (guard)
 import asyncio
 import ssl
 from collections.abc import Coroutine, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.guard import Route
 from trafficgen.mailbox.plan import Protection
 from trafficgen.plan import TcpTarget
+
+if TYPE_CHECKING:
+    from trafficgen.mailbox.rawlog import Rawlog
 
 CLOSED: Final = "closed by the server"
 
@@ -51,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.over = False
         """Nothing is said or heard any more."""
         self.begun_ns = now_ns()
+        self.rawlog: Rawlog | None = None
         self._tasks = tasks
 
     def open(self) -> None:
@@ -103,6 +107,8 @@ class Connection(asyncio.Protocol):
     def write(self, pieces: list[bytes]) -> None:
         """Hand octets to the transport."""
         if pieces and self.transport is not None and not self.over:
+            if self.rawlog is not None:
+                self.rawlog.add("client", pieces, now_ns())
             if sum(map(len, pieces)) <= 48 * 1024:  # as in engine.link
                 self.transport.write(b"".join(pieces))
             else:
@@ -136,7 +142,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.over:
-            self.heard(data, now_ns())
+            now = now_ns()
+            if self.rawlog is not None:
+                self.rawlog.add("server", [data], now)
+            self.heard(data, now)
             self.flush()
 
     def eof_received(self) -> bool:

@@ -79,6 +79,8 @@ class MailboxPlan:
     verify_tls: bool = True
     allow_public_target: bool = False
     allow_real_domains: bool = False
+    rawlog: str | None = None
+    """The folder for files of what was said on each connection of a mail program; None: no such files."""
     seed: int = 0
     run_id: str = ""
 

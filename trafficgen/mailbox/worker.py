@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trafficgen.clock import NS_PER_S, now_ns
@@ -31,6 +32,7 @@ from trafficgen.mailbox.plan import MailboxPlan, Protection, Service
 from trafficgen.mailbox.pop3_program import Pop3Program
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.rawlog import Rawlog
 from trafficgen.mailbox.table import Second
 from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.recorder import Recorder
@@ -100,6 +102,7 @@ class Worker:
         self._second = Second()
         self._highest = 0
         self._opened = 0
+        self._logs = 0
         self._due = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -123,8 +126,11 @@ class Worker:
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
         self.director.begin(started_ns)
         ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
-        stopped_by = await self._until_stopped(control, started_ns, ends_ns)
-        await self._drain(control, started_ns)
+        try:
+            stopped_by = await self._until_stopped(control, started_ns, ends_ns)
+            await self._drain(control, started_ns)
+        finally:
+            await self._end_all()
         if self._bug is not None:
             raise self._bug
         ended_ns = now_ns()
@@ -178,6 +184,9 @@ class Worker:
                 next_second_ns += NS_PER_S
                 self._look(now)
             await self._sleep_until(min(now + _LOOK_NS, next_second_ns))
+
+    async def _end_all(self) -> None:
+        """Whatever is still open, also after a bug of ours."""
         for one in [*self._programs, *self._on_their_way]:
             one.end("ended by us", "the run was over")
         if self._timer is not None:
@@ -187,6 +196,7 @@ class Worker:
         while self._tasks:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # the loop closes connections in its next turn
 
     async def _sleep_until(self, until_ns: int) -> None:
         await asyncio.sleep(max(until_ns - now_ns(), 0) / NS_PER_S)
@@ -282,6 +292,10 @@ class Worker:
             program = Pop3Program(self._pop3, self, visitor)
         else:
             program = ImapProgram(self._imap, self, visitor)
+        if (folder := self.plan.rawlog) is not None:
+            self._logs += 1
+            worker = f"{self._number}." if self.plan.workers > 1 else ""
+            program.rawlog = Rawlog(Path(folder, f"rawlog.{worker}{self._logs}"), program.begun_ns)
         self._programs.add(program)
         self._highest = max(self._highest, len(self._programs))
         program.open()

@@ -101,16 +101,17 @@ class Header:
 
     def __post_init__(self) -> None:
         check_types(self)
+        flag = "--subject" if self.name == "Subject" else "--header"
         if not _HEADER_NAME.fullmatch(self.name):
             raise wrong("headers", f'expected a header name (RFC 5322 2.2), got "{shown(self.name)}"', "--header")
         for value, weight in self.values:
             if any("\ud800" <= c <= "\udfff" for c in value):
-                raise wrong("headers", f'expected a header in UTF-8, got "{shown(value)}"', "--header")
+                raise wrong("headers", f'expected a header in UTF-8, got "{shown(value)}"', flag)
             if any(c in value for c in "\r\n\0"):
-                raise wrong("headers", f'a header must not contain CR, LF or NUL, got "{shown(value)}"', "--header")
+                raise wrong("headers", f'a header must not contain CR, LF or NUL, got "{shown(value)}"', flag)
             if len(self.name) + 2 + len(value.encode()) > 998:
-                raise wrong("headers", f'header "{self.name}" is over 998 octets (RFC 5322 2.1.1)', "--header")
-            check_weight(weight, f'the weight of header "{self.name}"', "--header")
+                raise wrong("headers", f'header "{self.name}" is over 998 octets (RFC 5322 2.1.1)', flag)
+            check_weight(weight, f'the weight of header "{self.name}"', flag)
 
 
 @dataclass(frozen=True, slots=True)

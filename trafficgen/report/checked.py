@@ -125,6 +125,12 @@ def to_nagios(checked: Checked) -> tuple[str, int]:
     return f"MAIL {state} - {line}|time={checked.seconds:.3f}s;;;0.000 failed={checked.count(Grade.FAIL)};;;0", code
 
 
+def nagios_error(grade: Grade, words: str) -> tuple[str, int]:
+    """The same for a check that could not be made."""
+    state, code = _NAGIOS[grade]
+    return f"MAIL {state} - {printable(words).replace('|', '/')}", code
+
+
 def to_html(checked: Checked) -> str:
     """One page that opens offline, in the style of the page of a run."""
     style = files("trafficgen.report").joinpath("page").joinpath("page.css").read_text(encoding="utf-8")

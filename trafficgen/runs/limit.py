@@ -35,8 +35,19 @@ def capacity(plan: Plan, *, duration_ns: int = CAPACITY_NS) -> float:
     window = results.window or results
     rate = window.rate.messages_per_s
     if not rate:
-        raise SetupError(f"{plan.target} accepted nothing in {duration_ns / NS_PER_S:g} s without a rate")
+        raise SetupError(f"{plan.target} accepted nothing without a rate: {_why_not(results)}")
     return rate
+
+
+def _why_not(results: Results) -> str:
+    """What came most often in place of a 250 for a message."""
+    failures = [(one.count, f"{results.phases[one.phase]}: {one.example or one.reason}") for one in results.failures]
+    refusals = [
+        (one.count, f"{results.phases[one.phase]}: {one.code} {one.example}")
+        for one in results.replies
+        if one.code >= 400
+    ]
+    return max([*failures, *refusals], default=(0, f"it answered nothing in {results.run.duration_s:.3g} s"))[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ def read_recipients(path: Path) -> RecipientFile:
     try:
         text = read_limited(path, _MAX_FILE).decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        words = (getattr(error, "strerror", None) or "not UTF-8 text, or larger than 256 MiB").lower()
+        words = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
         raise _wrong(f'cannot read the recipients in "{path}": {words}') from error
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

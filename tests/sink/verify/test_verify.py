@@ -149,6 +149,28 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert back.in_doubt.numbers.tolist() == [4]
 
 
+def test_digests_come_back_as_they_were_written(tmp_path: Path) -> None:
+    sent = handed((0, 1, 1), (1, 1, 1), (2, 1, 1))
+    sent.digests[:] = [0, -1, 0xFFFFFFFF]
+    Manifest.here(RUN_ID, 3, sent, SentRecords.none()).write(tmp_path / "m")
+    assert read(tmp_path / "m").accepted.digests.tolist() == [0, -1, 0xFFFFFFFF]
+
+
+@pytest.mark.parametrize("octet", [b"/", b":", b"x"])
+def test_a_line_with_any_octet_damaged_is_refused(tmp_path: Path, octet: bytes) -> None:
+    path = tmp_path / "m"
+    sent = handed((7, 1, 1))
+    for digest in (0xABC, -1):
+        sent.digests[:] = digest
+        Manifest.here(RUN_ID, 9, sent, SentRecords.none()).write(path)
+        whole = path.read_bytes()
+        begin, end = whole.index(b"000000000007 a"), whole.index(b"# end")
+        for at in range(begin, end):
+            path.write_bytes(whole[:at] + octet + whole[at + 1 :])
+            with pytest.raises(ResultsError, match="is damaged"):
+                read(path)
+
+
 @pytest.mark.parametrize("keep", [0, 10, 60, -1, -41])
 def test_a_manifest_that_is_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
     Manifest.here(RUN_ID, 2, handed((1, 1, 1), (2, 1, 1)), SentRecords.none()).write(tmp_path / "m")

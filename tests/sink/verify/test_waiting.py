@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
+from trafficgen import Plan, SetupError, TcpTarget
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.parts import Delivery, LedgerCounts
 from trafficgen.proof import waiting
@@ -68,6 +69,17 @@ def test_a_message_that_others_got_is_lost_to_its_recipient() -> None:
     ledger, delivery, _ = waited(records([0, 1, 2], [7, 8, 9]), copies([0, 1, 2], [7, 8, 1]))
     assert ledger == LedgerCounts(expected=3, received=2, missing=1, duplicated=0, corrupted=0)
     assert delivery.in_time
+
+
+def test_a_digest_of_zero_is_one() -> None:
+    ledger, _, _ = waited(records([0, 1], [0, 0]), copies([0, 1], [0, 5]))
+    assert (ledger.received, ledger.missing) == (1, 1)
+
+
+def test_a_sink_that_is_not_there_is_found_out_before_the_run() -> None:
+    plan = Plan(TcpTarget("127.0.0.1", 1), max_messages=1)
+    with pytest.raises(SetupError, match="no answer from the sink's API"):
+        waiting.sink_of(waiting.DeliveryWait(TcpTarget("127.0.0.1", 1), S), plan)
 
 
 def test_missing_and_misdelivered_messages_add_up() -> None:

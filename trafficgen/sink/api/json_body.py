@@ -90,7 +90,9 @@ def read_injection(body: bytes | bytearray) -> Injected:
     if isinstance(content, dict):
         return Injected(len(recipients), digest, 0, "", 0)
     octets = content.encode("utf-8", "replace")
-    head, _, text = octets.partition(b"\r\n\r\n")
+    end = octets.find(b"\r\n\r\n")
+    head = octets[:end] if end >= 0 else octets
+    text = memoryview(octets)[end + 4 if end >= 0 else len(octets) :]  # no copy: it may be 64 MiB
     line = (b"\r\n" + head).find(_TRACE)
     trace = head[line + len(_TRACE) - 2 :].partition(b"\r\n")[0].decode("ascii", "replace") if line >= 0 else ""
     return Injected(len(recipients), digest, len(octets), trace, crc32(text))
