@@ -95,6 +95,9 @@ class Plan:
         client = session.client
         if client.ehlo_names or client.xclient_from or client.xforward_from:
             raise wrong("client", "expected no EHLO names, XCLIENT or XFORWARD with a target http://…", "--target")
+        if session.shape.drawn or session.shape.reset_between:
+            text = "expected connections that are all alike with a target http://…, and no RSET"
+            raise wrong("shape", text, "--target")
         if session.chunks:
             raise wrong("chunks", "expected no chunks with a target http://…: they are SMTP's", "--chunking")
 
