@@ -222,12 +222,14 @@ def test_the_command_with_imaptests_words(dovecot: Dovecot, tmp_path: Path):
         "--threshold", "command{pop3_login}.p99<60s",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    results = read_results(tmp_path / "run.json")
+    # On a machine that is busy with something else the run says so, and is not judged.
+    assert done.returncode == (ExitCode.DONE if results.valid else ExitCode.NOT_VALID), done.stdout + done.stderr
+    assert results.valid or results.generator.limited
     lines = done.stdout.splitlines()
     assert lines[0] == "Logi List Stat Sele Fetc Fet2 Stor Dele Expu Appe Logo LMTP Errs"
     assert re.fullmatch(r"( *\d+ ){13} *\d+/ *\d+( \[\d+%\])?", lines[1]), lines[1]
     totals = lines[lines.index("Totals:") + 2].split()
-    results = read_results(tmp_path / "run.json")
     assert (
         int(totals[0])
         == results.commands["pop3_login"].count
