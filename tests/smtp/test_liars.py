@@ -85,21 +85,24 @@ class Account:
     outcomes: dict[int, Outcome]
     sessions: list[Session]
 
-    def check(self, *, by_intent: bool) -> None:
+    def check(self, *, by_intent: bool, batches: bool) -> None:
         """Nothing is accepted that no server took, and nothing denied that one took.
 
         By the order of the protocol, in which the first reply to come is the first command's; `by_intent`: also by what
-        the server meant, wherever its reply came to stand. A forged goodbye makes a batch that ends in QUIT look right.
+        the server meant, wherever its reply came to stand. Of `batches`, one that ends in QUIT looks right when a reply
+        too many and a forged goodbye make up for each other: nobody can tell.
         """
         accepted = {number for number, outcome in self.outcomes.items() if outcome is Outcome.ACCEPTED}
         told = (Outcome.ACCEPTED, Outcome.IN_DOUBT)
         denied = {number for number, outcome in self.outcomes.items() if outcome not in told}
         listed = _all(session.listed for session in self.sessions)
         took = _all(session.took for session in self.sessions)
+        if batches:
+            forged = _all(set(one.ends) for one in self.sessions if one.forged_goodbye and "QUIT" in one.commands)
+            accepted, denied = accepted - forged, denied - forged
         assert accepted <= listed | _all(session.unknowable for session in self.sessions)
         assert not denied & listed
-        forged = _all(set(session.ends) for session in self.sessions if session.forged_goodbye)
-        assert not by_intent or (accepted - forged <= took and not denied - forged & took)
+        assert not by_intent or (accepted <= took and not denied & took)
 
 
 def _all(sets: Iterable[set[int]]) -> set[int]:
@@ -132,7 +135,7 @@ def converse(lie: Lie, chunks: int, *, pipelining: bool, messages: int, seed: in
 def test_the_account_holds_against_the_list_of_a_server_that_lies(lie: Lie, chunks: int, pipelining: bool) -> None:
     account = converse(lie, chunks, pipelining=pipelining, messages=MESSAGES, seed=SEED)
     # With chunks, only lies that make up for each other can deceive: one too many, and one too few or a forged goodbye.
-    account.check(by_intent=chunks > 0 and lie is not Lie.ALL)
+    account.check(by_intent=chunks > 0 and lie is not Lie.ALL, batches=chunks > 0)
     assert Outcome.ACCEPTED in account.outcomes.values()
 
 
@@ -186,4 +189,4 @@ def test_a_client_that_believes_too_much_is_found_out(
     fault(monkeypatch)
     account = converse(lie, chunks, pipelining=True, messages=2_000, seed=1)
     with pytest.raises(AssertionError):
-        account.check(by_intent=chunks > 0)
+        account.check(by_intent=chunks > 0, batches=chunks > 0)
