@@ -78,6 +78,7 @@ _LOAD, _BUILDS, _VERDICT, _SLICES, _RUNS, _FILES = (
     for title in ("Load", "Builds", "Verdict", "Slices", "Whole runs", "Files")
 )
 
+_NOT_OBSERVED: Final = "a gate reads what its builds' processes use, and looks at no queue or host"
 _NOT_HERE: Final = {
     "threshold": "a gate compares and has margins in place of thresholds",
     "abort_on_fail": "a gate has no threshold to abort on",
@@ -89,6 +90,11 @@ _NOT_HERE: Final = {
     "manifest": "a gate makes many runs, each with messages of its own",
     "live_port": "a gate makes many runs and shows none of them while it goes on",
     "metrics_port": "a gate makes many runs and shows none of them while it goes on",
+    "observe": _NOT_OBSERVED,
+    "observe_queue": _NOT_OBSERVED,
+    "observe_cgroup": _NOT_OBSERVED,
+    "observe_metrics": _NOT_OBSERVED,
+    "observe_drain": _NOT_OBSERVED,
 }
 """Options of send that would be passed over in silence, and what to do instead."""
 
