@@ -21,6 +21,7 @@ from trafficgen.engine.address import resolve
 from trafficgen.engine.dispatch import ClosedSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
+from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
@@ -63,7 +64,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
         source.assign(0, 3)
         account, freed = QuietAccount(), []
         around = Surroundings(
-            source=source, account=account, opener=Opener(resolve(plan.target), plan.session, account),  # type: ignore[arg-type]
+            source=source, account=account, opener=Opener(resolve(plan.target), plan.session, account, Draw((), "")),  # type: ignore[arg-type]
             manners=SessionOptions(), on_free=freed.append, on_closed=lambda: None,
             on_turn=lambda: None, turns=Turns(lambda _: None),
         )  # fmt: skip

@@ -6,6 +6,8 @@ Refuses   public targets (guard), and recipients on real domains, unless the use
 Not here  which addresses are public (guard), connecting (opening)
 """
 
+import ipaddress
+
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
 from trafficgen.plan import Plan, is_reserved
@@ -40,3 +42,7 @@ def check(plan: Plan, route: Route) -> None:
             field="domain_suffix",
             flag="--domain-suffix",
         )
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback

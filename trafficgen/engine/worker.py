@@ -23,6 +23,7 @@ from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
+from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
@@ -153,10 +154,11 @@ class _SendingWorker:
             self._source = OpenSource(
                 self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
             )
+        logins = Draw(resolved.logins, f"{plan.seed}/{config.index}")
         self._surroundings = Surroundings(
             source=self._source,
             account=self._account,
-            opener=Opener(resolved.route, plan.session, self._recorder, resolved.password),
+            opener=Opener(resolved.route, plan.session, self._recorder, logins),
             turns=Turns(self._loop.call_soon),
             manners=SessionOptions(
                 ehlo_name=plan.session.ehlo_name.encode("ascii"),

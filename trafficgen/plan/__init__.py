@@ -7,8 +7,9 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 """
 
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
+from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
-from trafficgen.plan.session import MAX_CHUNKS, Auth, Pipelining, SessionPlan
+from trafficgen.plan.session import MAX_CHUNKS, Pipelining, SessionPlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -45,11 +46,13 @@ __all__ = [
     "RESERVED_SUFFIXES",
     "Arrivals",
     "Auth",
+    "AuthUsers",
     "BodyFile",
     "Corpus",
     "Dialect",
     "Header",
     "LongTail",
+    "Mechanism",
     "OpenLoop",
     "Pipelining",
     "Plan",

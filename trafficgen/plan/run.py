@@ -76,8 +76,13 @@ class Plan:
         check_duration(self.grace_ns, "grace_ns", "a grace period", "--grace", least_ns=0)
         if self.workers is not None:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
-        if self.target and self.target.dialect is Dialect.LMTP and self.session.security is not Security.PLAIN:
-            raise wrong("target", "LMTP goes over plain sessions: leave --starttls and --tls away", "--target")
+        if (
+            self.target
+            and self.target.dialect is Dialect.LMTP
+            and (self.session.security is not Security.PLAIN or self.session.auth)
+        ):
+            text = "LMTP goes over plain sessions without a login: leave --starttls, --tls and --auth-… away"
+            raise wrong("target", text, "--target")
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
         if self.run_id and not re.fullmatch(r"[0-9a-f]{16}", self.run_id):

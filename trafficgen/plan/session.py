@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.plan.login import Auth, AuthUsers
 from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown, shown_number, wrong
 from trafficgen.plan.tls import Security, TlsOptions
 
@@ -18,17 +18,6 @@ class Pipelining(Enum):
 
     AUTO = "auto"
     OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class Auth:
-    """Credentials of every session. The password is read from its file when a worker starts and is shown nowhere."""
-
-    user: str
-    password_file: Path
-
-    def __post_init__(self) -> None:
-        check_types(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +38,7 @@ class SessionPlan:
     security: Security = Security.PLAIN
     verify_certificate: bool = True
     tls: TlsOptions = TlsOptions()  # noqa: RUF009  (frozen)
-    auth: Auth | None = None
+    auth: Auth | AuthUsers | None = None
     connect_timeout_ns: int = 30 * NS_PER_S
     reply_timeout_ns: int = 60 * NS_PER_S
 
@@ -67,6 +56,8 @@ class SessionPlan:
         check_duration(self.reply_timeout_ns, "reply_timeout_ns", "a time limit", "--timeout", least_ns=0)
         if self.tls != TlsOptions() and self.security is Security.PLAIN:
             raise wrong("tls", "expected a session that is protected: add --starttls or --tls", "--tls")
-        if self.auth and (self.security not in (Security.STARTTLS, Security.TLS) or self.tls.share < 1):
-            text = "a password never goes over a plain session: add --starttls or --tls"
-            raise wrong("auth", text, "--auth-user")
+
+    @property
+    def surely_protected(self) -> bool:
+        """Whether no session goes on in the clear, whatever the server offers."""
+        return self.security in (Security.STARTTLS, Security.TLS) and self.tls.share == 1
