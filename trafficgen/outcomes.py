@@ -36,6 +36,8 @@ class Phase(StrEnum):
     HELO = "helo"
     LHLO = "lhlo"
     AUTH = "auth"
+    XCLIENT = "xclient"
+    XFORWARD = "xforward"
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"

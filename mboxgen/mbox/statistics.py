@@ -137,8 +137,9 @@ def _note(octets: mmap.mmap, block: MessageBlock, found: Statistics, seen: int) 
     records, flags = block.records, block.records["flags"]
     sizes, counts = np.unique(records["delivered"], return_counts=True)
     found.sizes.update(dict(zip(sizes.tolist(), counts.tolist(), strict=True)))
-    found.header_octets += int(records["header_length"].sum(dtype=np.int64))
-    found.lf_messages += int(np.count_nonzero(flags & Flag.LF_ONLY))
+    lf_only = (flags & Flag.LF_ONLY) != 0
+    found.header_octets += _delivered_header_octets(block, lf_only)
+    found.lf_messages += int(np.count_nonzero(lf_only))
     raised = int(np.bitwise_or.reduce(flags))
     for flag, words in _FLAG_WORDS.items():
         if words and raised & flag:
@@ -150,6 +151,14 @@ def _note(octets: mmap.mmap, block: MessageBlock, found: Statistics, seen: int) 
             found.findings[words] += lacking
     found.oddities.note_odd(block, seen)
     _note_shapes(octets, block, found)
+
+
+def _delivered_header_octets(block: MessageBlock, lf_only: NDArray[np.bool_]) -> int:
+    """Octets of all headers as a server receives them: each line end of a file with LF alone is one more there."""
+    lengths, lines = block.records["header_length"].astype(np.int64), block.header_lines
+    contents = np.bincount(lines.messages, lines.ends - lines.begins, minlength=len(lengths)).astype(np.int64)
+    line_ends = np.minimum(lengths, WINDOW) - contents
+    return int(lengths.sum() + line_ends[lf_only].sum())
 
 
 def _note_shapes(octets: mmap.mmap, block: MessageBlock, found: Statistics) -> None:

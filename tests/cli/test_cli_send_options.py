@@ -18,13 +18,16 @@ from trafficgen.cli.send import EPILOG
 from trafficgen.cli.send import command as send
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import (
+    AddressRange,
     Arrivals,
     Auth,
     BodyFile,
+    ClientPlan,
     Corpus,
     LongTail,
     OpenLoop,
     Pipelining,
+    ProxyProtocol,
     Security,
     SizedBodies,
     Stage,
@@ -32,6 +35,7 @@ from trafficgen.plan import (
     UnixTarget,
     Users,
     WeightedDomain,
+    WeightedName,
 )  # fmt: skip
 from trafficgen.workload import Messages
 
@@ -53,6 +57,22 @@ def _with(environment, arguments):
 
 def plan_of(*arguments, environment=None):
     return planned(*arguments, environment=environment).plan
+
+
+def test_pools_of_addresses_and_names():
+    client = plan_of(
+        "--source-ip", "127.0.0.2", "--source-ip", "127.0.0.4-127.0.0.9=2", "--ehlo-name", "a.test=3", "--ehlo-name",
+        "[IPv6:::1]", "--proxy-protocol", "v2", "--proxy-from", "2001:db8::/120=0.5",
+        "--xclient-from", "192.0.2.0/24,*.dyn.test=3",
+    ).session.client  # fmt: skip
+    assert client == ClientPlan(
+        sources=(AddressRange("127.0.0.2", "127.0.0.2"), AddressRange("127.0.0.4", "127.0.0.9", weight=2.0)),
+        ehlo_names=(WeightedName("a.test", 3.0), WeightedName("[IPv6:::1]")),
+        proxy=ProxyProtocol.V2,
+        proxy_from=(AddressRange("2001:db8::", "2001:db8::ff", weight=0.5),),
+        xclient_from=(AddressRange("192.0.2.0", "192.0.2.255", "*.dyn.test", 3.0),),
+    )
+    assert plan_of("--ehlo-name", "only.test").session.ehlo_name == "only.test"
 
 
 # -- KumoMTA's commands, word for word ------------------------------------------------------------------
@@ -248,6 +268,14 @@ def test_command_line_wins_over_the_environment():
         (["--domain-suffix", "a b"], "--domain-suffix"),
         (["--domain-suffix", "a\r\nDATA"], "--domain-suffix"),
         (["--ehlo-name", "a\r\nRSET"], "--ehlo-name"),
+        (["--ehlo-name", "a=0"], "--ehlo-name"),
+        (["--source-ip", "here"], "expected IP addresses, got here-here (--source-ip)"),
+        (["--source-ip", "10.0.0.1/24"], "has host bits set (--source-ip)"),
+        (["--proxy-protocol", "v1"], "add --proxy-from"),
+        (["--proxy-from", "::1"], "add --proxy-protocol"),
+        (["--xclient-from", "192.0.2.0/24,a b"], "--xclient-from"),
+        (["--xclient-from", "192.0.2.0/24", "--tls"], "--xclient-from"),
+        (["--xforward-from", "192.0.2.0/24"], "add --messages-per-session 1"),
         (["--body-file", "a\0b"], "--body-file"),
     ],
 )

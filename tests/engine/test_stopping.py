@@ -93,6 +93,15 @@ def test_ctrl_c_lets_messages_at_work_finish(holds: type[Holds]) -> None:
 
 def test_a_second_ctrl_c_waits_for_nothing(holds: type[Holds], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_HURRY_NS", 60 * 10**9)  # a busy machine is not what this is about
+    stops: list[int] = []
+    say = WorkerPool.say
+
+    def listen(pool: WorkerPool, order: object) -> None:
+        if isinstance(order, control.Stop):
+            stops.append(order.grace_ns)
+        say(pool, order)
+
+    monkeypatch.setattr(WorkerPool, "say", listen)
     seen = []
 
     def progress(now: Progress) -> None:
@@ -107,6 +116,7 @@ def test_a_second_ctrl_c_waits_for_nothing(holds: type[Holds], monkeypatch: pyte
         results = send(server.port, messages=100, sessions=2, grace_s=3600, progress=progress)
         holds.release.set()
     assert counts(results) == Counts(in_doubt=2, not_started=98)
+    assert stops == [3600 * 10**9, 0]  # each of them once, or the end would be put off at every turn
     assert results.exit_code(keep_going=True) is ExitCode.INTERRUPTED
 
 

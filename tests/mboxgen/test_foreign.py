@@ -23,7 +23,7 @@ from mboxgen.flags import Flag
 from mboxgen.mbox import index, scan
 from mboxgen.mbox import reader as reading
 from mboxgen.mbox.statistics import collect_statistics
-from mboxgen.recipe.recipe import Format
+from mboxgen.recipe.recipe import Eol, Format
 
 FROM = b"From ann@example.org Fri Nov 21 22:55:00 2025\n"
 MAIL = b"Subject: n%d\nFrom: ann@example.org\nTo: bob@example.org\n\nbody %d\nsecond line\n"
@@ -329,6 +329,13 @@ def test_a_long_message_is_examined_in_pieces(tmp_path: Path, monkeypatch: pytes
     assert Flag(int(whole[0]["flags"])) == Flag.LONG_LINE | Flag.LEADING_DOT | Flag.CHECKSUMS_KNOWN
 
 
+def test_the_odd_header_line_of_a_long_message_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "WINDOW", 1024)
+    path = written(tmp_path, FROM + b"A: 1\n\n" + b"x\n" * 2000 + b"\n" + FROM + b"B: 2\nno field\n\n" + b"x\n" * 900)
+    oddities = collect_statistics(path).oddities
+    assert (oddities.odd_headers, oddities.first_odd, oddities.first_odd_line) == (1, 1, "no field")
+
+
 MESSAGES = st.lists(st.sampled_from([*PIECES, b"\n\n", b"From x", b"Content-Length: 9\n", b"y" * 9]), max_size=30)
 
 
@@ -371,3 +378,24 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         grown.append(int(done.stdout))
     assert grown[1] < 150
     assert grown[1] - grown[0] < 30
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_headers_are_counted_as_a_server_receives_them(tmp_path: Path, indexed: bool) -> None:
+    """The same mail with either line end has the same headers."""
+    octets = set()
+    for eol in Eol:
+        path = tmp_path / f"{eol.value}.mbox"
+        generate(Recipe(("uniform:900-4000",), count=200, seed=3, eol=eol), path)
+        if not indexed:
+            (tmp_path / f"{path.name}.idx").unlink()
+        found = collect_statistics(path)
+        assert found.indexed is indexed
+        octets.add((found.header_octets, found.octets))
+    assert len(octets) == 1
+
+
+def test_a_header_without_its_blank_line_or_a_body(tmp_path: Path) -> None:
+    path = tmp_path / "x.mbox"
+    path.write_bytes(b"From a Thu Jan  1 00:00:00 2026\nSubject: x\nTo: b\n\nFrom a Thu Jan  1 00:00:00 2026\nTo: b\n")
+    assert collect_statistics(path).header_octets == len("Subject: x\r\nTo: b\r\n" + "To: b\r\n")

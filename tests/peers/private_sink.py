@@ -87,11 +87,11 @@ def in_a_thread(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 @contextmanager
-def private_sink(listen: Target | None = None) -> Iterator[PrivateSink]:
-    """Our sink, on a free loopback port or where `listen` says."""
+def private_sink(listen: Target | None = None, **options: Any) -> Iterator[PrivateSink]:
+    """Our sink, on a free loopback port or where `listen` says, with these options of `Sink`."""
     loop = asyncio.new_event_loop()
     with in_a_thread(loop):
-        sink, ledger = Sink(listen or TcpTarget("127.0.0.1", 0)), WatchedLedger()
+        sink, ledger = Sink(listen or TcpTarget("127.0.0.1", 0), **options), WatchedLedger()
         sink.ledger = ledger
         asyncio.run_coroutine_threadsafe(sink.__aenter__(), loop).result(PATIENCE_S)
         try:

@@ -57,6 +57,8 @@ class Session:
     took: set[int] = field(default_factory=set)
     """Messages that were complete and answered with a 250 of their own, wherever that came to stand."""
     lies: set[Lie] = field(default_factory=set)
+    forged_goodbye: bool = False
+    """A 221 was said that nothing asked for: behind a reply too many it stands where QUIT's answer should."""
 
     @property
     def listed(self) -> set[int]:
@@ -238,7 +240,9 @@ class LyingServer:
         self._note(Lie.EXTRA)
         together = self._random.random() < 0.5
         for _ in range(self._random.choice((1, 1, 1, 2, 4))):
-            self._say(self._random.choice((250, 250, 250, *_CODES)), "by the way", together=together)
+            code = self._random.choice((250, 250, 250, *_CODES))
+            self.session.forged_goodbye |= code == 221
+            self._say(code, "by the way", together=together)
 
     def _speak_too_soon(self) -> None:
         """Within a message that has not come whole."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.protocol.smtp.dots import END_OF_DATA, DotReader, stuff, unstuff
+from trafficgen.protocol.smtp.dots import END_OF_DATA, DotReader, find_end, stuff, unstuff
 
 tricky = st.lists(
     st.sampled_from([b".", b"..", b"\r", b"\n", b"\r\n", b"a", b"\r\n.", b"\n.\n", b"\r.\r"]), max_size=30
@@ -83,3 +83,22 @@ def test_at_most_four_octets_are_held_back() -> None:
     for piece in (b"abc\r", b"\n", b".", b"\r", b"x", b"\r\n.", b"."):
         reader.feed(piece)
         assert len(reader._held) <= 4
+
+
+@pytest.mark.parametrize(
+    ("message", "smuggled"),
+    [
+        (b"text", 0),
+        (b"a\r\n.stuffed\r\nb\n.text", 0),
+        (b"a\n.\nb", 1),
+        (b"a\n.\r\nb\r\n.\nc\r\n.\rd", 3),
+        (b"a\r.\rb\r.\nc\r.text", 2),
+        (b"a\n.\nb\r.\rc\r.\r\nd", 3),
+    ],
+)
+def test_dots_alone_between_wrong_line_ends_are_counted(message: bytes, smuggled: int) -> None:
+    octets = message + END_OF_DATA
+    assert find_end(octets + b"QUIT\r\n") == (len(message), smuggled)
+    reader = DotReader()
+    reader.feed(octets)
+    assert reader.smuggled == smuggled

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.smtp.conversation import letter
 from trafficgen.outcomes import Phase
-from trafficgen.protocol.smtp.policy_hooks import Decision
+from trafficgen.protocol.smtp.policy_hooks import Decision, Suspension
 from trafficgen.protocol.smtp.server import MAX_COMMAND_OCTETS, MAX_ERRORS, MAX_RECIPIENTS, ServerSession
 
 
@@ -283,3 +283,42 @@ def test_dots_between_wrong_line_ends_are_counted_once_though_the_message_waits(
     session.feed(b"one\n.\ntwo\r\n.\r\n")
     assert session.resume().startswith(b"250")
     assert session.smuggled == 1
+
+
+class Delayed(Scripted):
+    """Delays every message, then does what it was told to do with it; remembers how large it was said to be."""
+
+    def __init__(self, then: Decision) -> None:
+        super().__init__([])
+        self.then = then
+        self.told: list[int] = []
+
+    def decide_message(self, sender: bytes, recipients: list[bytes], octets: int) -> Decision | None:
+        self.told.append(octets)
+        return self.then
+
+
+def test_commands_behind_a_message_wait_for_its_delay_and_then_for_its_dripped_reply() -> None:
+    session = ServerSession(Mailbag(), Delayed(Decision(wait_ns=5, drip_ns=7)))
+    session.feed(ENVELOPE)
+    steps = (lambda: session.feed(b"x\r\n.\r\nNOOP\r\n"), session.resume, session.resume)
+    seen = [(codes(step()), session.suspension) for step in steps]
+    assert seen == [([], Suspension.WAIT), ([250], Suspension.DRIP), ([250], None)]
+
+
+def test_a_message_by_chunks_is_accepted_when_its_delay_is_over() -> None:
+    bag = Mailbag()
+    session = ServerSession(bag, Delayed(Decision(wait_ns=5)))
+    session.feed(b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n")
+    assert session.feed(b"BDAT 3 LAST\r\nabcNOOP\r\n") == b""
+    assert codes(session.resume()) == [250, 250]
+    assert bag.messages == [(b"abc", 1)]
+
+
+@pytest.mark.parametrize("pieces", [[b"hello\r\n.\r\n"], [b"hel", b"lo\r\n.\r\n"]])
+def test_a_policy_is_told_how_large_a_message_is(pieces: list[bytes]) -> None:
+    policy = Delayed(Decision(reply=b"552 5.3.4 too big\r\n"))
+    session = ServerSession(Mailbag(), policy)
+    session.feed(ENVELOPE)
+    assert b"".join(map(session.feed, pieces)) == b"552 5.3.4 too big\r\n"
+    assert policy.told == [len(b"hello\r\n")]

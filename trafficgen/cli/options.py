@@ -216,11 +216,28 @@ def _add_session() -> None:
     add("--chunking", type=int, metavar="N", default=0, help="""
         Where the server offers CHUNKING, send a message as one BDAT instead of DATA, and have N messages of a session
         on their way at once. A message's time then holds its wait behind the others. [default: 0, DATA]""")
-    add("--ehlo-name", metavar="NAME", default="[127.0.0.1]", help="What EHLO says. [default: [127.0.0.1]]")
+    add("--ehlo-name", multiple=True, metavar="NAME[=WEIGHT]", help="""
+        What EHLO says; repeat for several, of which each session says one by weight. [default: [127.0.0.1]]""")
     add("--connect-timeout", metavar="TIME", default="30s", help="""
         How long TCP and TLS may take to come up. [default: 30s]""")
     add("--timeout", metavar="TIME", default="60s", help="""
         How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
+
+
+def _add_client() -> None:
+    add = _group("Who the client is")
+    add("--source-ip", multiple=True, metavar="RANGE[=WEIGHT]", help="""
+        Connect from these addresses of this machine: 10.0.0.5, 10.0.0.0/28 or 10.0.0.5-10.0.0.9. Repeat for more; each
+        session takes the next one, or with different weights one by weight.""")
+    add("--proxy-protocol", type=click.Choice(["v1", "v2"]), help="""
+        Begin each connection with a PROXY header, as a load balancer before the server does; needs --proxy-from.""")
+    add("--proxy-from", multiple=True, metavar="RANGE[=WEIGHT]", help="""
+        Client addresses that PROXY headers name, one for each session; repeat for more.""")
+    add("--xclient-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
+        Say with Postfix's XCLIENT that the client has one of these addresses, and the host name NAME, in which * is the
+        address: 192.0.2.0/24,*.dyn.test=3. A server that does not offer it fails the session.""")
+    add("--xforward-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
+        The same with XFORWARD, as a content filter does; needs --messages-per-session 1.""")
 
 
 def _add_protection() -> None:
@@ -290,6 +307,7 @@ for _add in (
     _add_content,
     _add_session,
     _add_protection,
+    _add_client,
     _add_run,
 ):
     _add()

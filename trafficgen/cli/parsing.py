@@ -6,6 +6,7 @@ Refuses   anything else with a `PlanError` that names the flag and shows what wa
 Not here  how options go together (planning); sizes (`mboxgen.recipe.sizes`), durations and rates (`units`)
 """
 
+import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -13,7 +14,7 @@ from typing import Final, TypeVar
 from mboxgen.limited import read_limited
 from trafficgen import units
 from trafficgen.errors import PlanError
-from trafficgen.plan import Header, LongTail, Stage, Users, WeightedAddress, WeightedDomain
+from trafficgen.plan import AddressRange, Header, LongTail, Stage, Users, WeightedAddress, WeightedDomain, WeightedName
 
 T = TypeVar("T")
 
@@ -123,6 +124,33 @@ def parse_address(text: str, flag: str) -> WeightedAddress:
         return WeightedAddress(address, _number(weight, text, flag, "ADDRESS[:WEIGHT]"))
     except PlanError as error:
         raise _wrong(error.text, "recipients", flag) from error
+
+
+def parse_ehlo_name(text: str) -> WeightedName:
+    """ "NAME[=WEIGHT]"."""
+    name, weight = _weighted(text, "--ehlo-name", "NAME[=WEIGHT]")
+    return WeightedName(name, weight)
+
+
+def parse_range(text: str, flag: str) -> AddressRange:
+    """ "ADDRESS", "ADDRESS-ADDRESS" or "NETWORK/LENGTH", then perhaps ",NAME" and "=WEIGHT"."""
+    given, weight = _weighted(text.strip(), flag, "RANGE[,NAME][=WEIGHT]")
+    addresses, _, name = given.partition(",")
+    first, _, last = addresses.partition("-")
+    try:
+        if "/" in addresses:
+            network = ipaddress.ip_network(addresses.strip())
+            first, last = str(network[0]), str(network[-1])
+        return AddressRange(first.strip(), (last or first).strip(), name.strip(), weight)
+    except PlanError as error:
+        raise _wrong(error.text, "client", flag) from error
+    except ValueError as error:
+        raise _wrong(f'expected a network such as 192.0.2.0/24, got "{addresses}": {error}', "client", flag) from error
+
+
+def _weighted(text: str, flag: str, form: str) -> tuple[str, float]:
+    head, equals, weight = text.rpartition("=")
+    return (head, _number(weight, text, flag, form)) if equals else (text, 1.0)
 
 
 def parse_stage(text: str) -> Stage:

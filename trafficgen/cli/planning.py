@@ -19,13 +19,16 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
     DEFAULT_DURATION_NS,
+    AddressRange,
     Arrivals,
     BodyFile,
+    ClientPlan,
     Corpus,
     LongTail,
     OpenLoop,
     Pipelining,
     Plan,
+    ProxyProtocol,
     SessionPlan,
     SizedBodies,
     TcpTarget,
@@ -80,7 +83,12 @@ class SendOptions:
     header: tuple[str, ...]
     pipelining: str
     chunking: int
-    ehlo_name: str
+    ehlo_name: tuple[str, ...]
+    source_ip: tuple[str, ...]
+    proxy_protocol: str | None
+    proxy_from: tuple[str, ...]
+    xclient_from: tuple[str, ...]
+    xforward_from: tuple[str, ...]
     starttls: bool
     starttls_if_offered: bool
     tls: bool
@@ -326,11 +334,28 @@ def _session(options: SendOptions) -> SessionPlan:
         max_messages=options.messages_per_session,
         pipelining=Pipelining(options.pipelining),
         chunks=options.chunking,
-        ehlo_name=options.ehlo_name,
+        ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "[127.0.0.1]",
+        client=_client(options),
         connect_timeout_ns=parsing.parse_with(
             units.parse_duration, options.connect_timeout, "connect_timeout_ns", "--connect-timeout"
         ),
         reply_timeout_ns=parsing.parse_with(units.parse_duration, options.timeout, "reply_timeout_ns", "--timeout"),
+    )
+
+
+def _client(options: SendOptions) -> ClientPlan:
+    names = [parsing.parse_ehlo_name(text) for text in options.ehlo_name]
+
+    def ranges(texts: tuple[str, ...], flag: str) -> tuple[AddressRange, ...]:
+        return tuple(parsing.parse_range(text, flag) for text in texts)
+
+    return ClientPlan(
+        sources=ranges(options.source_ip, "--source-ip"),
+        ehlo_names=tuple(names) if len(names) > 1 else (),
+        proxy=ProxyProtocol(options.proxy_protocol or "none"),
+        proxy_from=ranges(options.proxy_from, "--proxy-from"),
+        xclient_from=ranges(options.xclient_from, "--xclient-from"),
+        xforward_from=ranges(options.xforward_from, "--xforward-from"),
     )
 
 

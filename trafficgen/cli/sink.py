@@ -109,11 +109,18 @@ def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
         ledger=not given["no_ledger"],
         ledger_file=given["ledger"],
         workers=given["workers"],
+        proxied=_proxied(given),
         api=_tcp(parse_listen(given["serve_api"], "api", "--api"), "--api") if given["serve_api"] is not None else None,
         capture=_capture(given),
         bounces=_bounces(given),
         idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
     )
+
+
+def _proxied(given: dict[str, Any]) -> bool:
+    if given["proxy_protocol"] and given["tls"]:
+        raise PlanError("expected TLS by --starttls behind a proxy", field="proxied", flag="--proxy-protocol")
+    return bool(given["proxy_protocol"])
 
 
 def _tcp(address: Target, flag: str) -> TcpTarget:

@@ -39,6 +39,12 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("Sessions", "--xclient", {"is_flag": True}, "Let clients say with XCLIENT whose address counts for limits."),
     (
         "Sessions",
+        "--proxy-protocol",
+        {"is_flag": True},
+        "Expect a PROXY header, v1 or v2, before each session; its client is who counts for limits.",
+    ),
+    (
+        "Sessions",
         "--hide",
         {"multiple": True, "metavar": "EXTENSION"},
         "Leave an extension such as PIPELINING out of EHLO.",

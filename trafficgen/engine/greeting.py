@@ -67,8 +67,9 @@ class Greeter:
     """One session's greeting. `security` is this session's own; `server_name` that of the certificate and of SNI."""
 
     def __init__(
-        self, plan: SessionPlan, security: Security, context: ClientContext | None, name: str, account: OpeningAccount
-    ) -> None:
+        self, plan: SessionPlan, security: Security, context: ClientContext | None, name: str, account: OpeningAccount,
+        ehlo_name: bytes,
+    ) -> None:  # fmt: skip
         self._plan = plan
         self._security = security
         self._context = context
@@ -76,7 +77,7 @@ class Greeter:
         self._limit_s = plan.reply_timeout_ns / NS_PER_S or STEPS[Phase.GREETING].limit_s
         self._account = account
         self._client = aiosmtplib.SMTP(
-            hostname=name, local_hostname=plan.ehlo_name, timeout=self._limit_s, start_tls=False
+            hostname=name, local_hostname=ehlo_name.decode("ascii"), timeout=self._limit_s, start_tls=False
         )
         self._at = Phase.GREETING
         self._secrets: list[str] = []

@@ -15,6 +15,8 @@ from typing import Final
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import Route
 from trafficgen.engine.greeting import Greeter, OpeningAccount, Refused
+from trafficgen.engine.identity import Identity
+from trafficgen.engine.limits import bind_source
 from trafficgen.engine.link import Link
 from trafficgen.engine.password import Draw
 from trafficgen.engine.tls import client_context
@@ -50,12 +52,13 @@ class Opener:
         """Whether the session machine finds a session that has been greeted."""
         return security is not Security.PLAIN or self._plan.auth is not None
 
-    async def open(self, link: Link, security: Security) -> Extensions | None:
-        """Connect `link`. Returns what EHLO offered, or None when the link's session has yet to greet."""
+    async def open(self, link: Link, security: Security, identity: Identity | None = None) -> Extensions | None:
+        """Connect `link`, as `identity` if there is one. Returns what EHLO offered; None when its session has yet to
+        greet."""
         addresses = self._route.addresses
         for _ in addresses:
             try:
-                return await self._open_at(addresses[self._preferred], link, security)
+                return await self._open_at(addresses[self._preferred], link, security, identity)
             except Refused as refused:
                 if refused.phase is not Phase.CONNECT:
                     raise
@@ -67,14 +70,18 @@ class Opener:
         """The address at work does not answer: begin with the next one."""
         self._preferred = (self._preferred + 1) % len(self._route.addresses)
 
-    async def _open_at(self, address: Target, link: Link, security: Security) -> Extensions | None:
+    async def _open_at(
+        self, address: Target, link: Link, security: Security, identity: Identity | None
+    ) -> Extensions | None:
         began_ns = now_ns()
         limit_s = self._plan.connect_timeout_ns / NS_PER_S
         loop = asyncio.get_running_loop()
         try:
-            if self.greets(security):
+            if self.greets(security) or identity is not None:
                 async with asyncio.timeout(limit_s):
-                    peer = await _connected_socket(loop, address)
+                    peer = await _connected_socket(loop, address, identity)
+                if not self.greets(security):
+                    await loop.create_connection(lambda: link, sock=peer)
             elif isinstance(address, UnixTarget):
                 await loop.create_unix_connection(lambda: link, sock=await _connected_unix_socket(address))
             else:
@@ -86,24 +93,35 @@ class Opener:
         self._account.phase(Phase.CONNECT, now_ns() - began_ns)
         if not self.greets(security):
             return None
-        greeter = Greeter(self._plan, security, self._context, self._route.name, self._account)
+        greeter = Greeter(
+            self._plan, security, self._context, self._route.name, self._account, link.session.options.ehlo_name
+        )
         transport, extensions = await greeter.greet(peer, self._logins.next())
         transport.set_protocol(link)
         link.connection_made(transport)
         return extensions
 
 
-async def _connected_socket(loop: asyncio.AbstractEventLoop, address: Target) -> socket.socket:
+async def _connected_socket(
+    loop: asyncio.AbstractEventLoop, address: Target, identity: Identity | None
+) -> socket.socket:
+    """Connect from the identity's own address, and send the header that its connection begins with."""
     if isinstance(address, UnixTarget):
-        return await _connected_unix_socket(address)
-    family, _, _, _, where = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-    )[0]
-    peer = socket.socket(family)
+        peer = await _connected_unix_socket(address)
+    else:
+        family, _, _, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        peer = socket.socket(family)
     try:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer.setblocking(False)
-        await loop.sock_connect(peer, where)
+        if not isinstance(address, UnixTarget):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer.setblocking(False)
+            if identity is not None and identity.source:
+                bind_source(peer, identity.source)
+            await loop.sock_connect(peer, where)
+        if identity is not None and identity.header:
+            await loop.sock_sendall(peer, identity.header)
     except BaseException:
         peer.close()
         raise

@@ -18,6 +18,7 @@ from typing import Final
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.greeting import Refused
+from trafficgen.engine.identity import Identities
 from trafficgen.engine.link import Link
 from trafficgen.engine.opening import Opener
 from trafficgen.outcomes import Phase
@@ -42,6 +43,8 @@ class Surroundings:
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
+    identities: Identities | None = None
+    """Who each session is, where they are not alike."""
     steady: ReplyCache = field(default_factory=ReplyCache)
     opening: int = 0
     parting: dict[Link, int] = field(default_factory=dict)
@@ -116,14 +119,17 @@ class Slot:
             self._link.write(self._link.session.start(work, now))
             return
         around = self._surroundings
-        session = ClientSession(around.source, around.account, around.manners, around.steady)
+        identity = around.identities.next() if around.identities is not None else None
+        options = around.manners if identity is None else identity.options
+        session = ClientSession(around.source, around.account, options, around.steady)
         session.greet(work, now)
         self._link = Link(session, around.turns, self._on_free)
         around.opening += 1
         security = around.opener.next_security()
         if not around.opener.greets(security):
             self._connecting_since_ns = now
-        self._opening = asyncio.get_running_loop().create_task(around.opener.open(self._link, security))
+        opening = around.opener.open(self._link, security, identity)
+        self._opening = asyncio.get_running_loop().create_task(opening)
         self._opening.add_done_callback(partial(self._on_opened, self._link))
 
     def _on_opened(self, link: Link, opening: "asyncio.Task[Extensions | None]") -> None:

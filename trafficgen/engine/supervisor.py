@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
-from trafficgen.engine.limits import check_open_files, check_ports
+from trafficgen.engine.limits import check_open_files, check_ports, check_sources
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.turns import TurnControl
 from trafficgen.engine.worker_pool import WorkerHandle, WorkerPool
@@ -127,6 +127,7 @@ class Supervisor:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
         check_open_files(-(-self._plan.sessions // self._count))
         check_ports(self._plan, self._route)
+        check_sources(self._plan, self._route)
         try:
             if self._start():
                 began_ns = self._begin()

@@ -22,6 +22,7 @@ from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OpenSource
 from trafficgen.engine.fairness import Turns
+from trafficgen.engine.identity import Identities
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
@@ -155,18 +156,21 @@ class _SendingWorker:
                 self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
             )
         logins = Draw(resolved.logins, f"{plan.seed}/{config.index}")
+        options = SessionOptions(
+            ehlo_name=plan.session.ehlo_name.encode("ascii"),
+            max_messages=plan.session.max_messages,
+            pipelining=plan.session.pipelining is Pipelining.AUTO,
+            chunks=plan.session.chunks,
+            hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
+        )
+        server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
             source=self._source,
             account=self._account,
             opener=Opener(resolved.route, plan.session, self._recorder, logins),
             turns=Turns(self._loop.call_soon),
-            manners=SessionOptions(
-                ehlo_name=plan.session.ehlo_name.encode("ascii"),
-                max_messages=plan.session.max_messages,
-                pipelining=plan.session.pipelining is Pipelining.AUTO,
-                chunks=plan.session.chunks,
-                hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
-            ),
+            manners=options,
+            identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),
             on_free=self._on_free,
             on_closed=self._on_closed,
             on_turn=self._on_turn,

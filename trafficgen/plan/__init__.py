@@ -6,6 +6,7 @@ Refuses   what makes no sense, with a `PlanError` that names the field and its f
 Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere
 """
 
+from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
@@ -44,10 +45,12 @@ __all__ = [
     "DEFAULT_SUFFIX",
     "MAX_CHUNKS",
     "RESERVED_SUFFIXES",
+    "AddressRange",
     "Arrivals",
     "Auth",
     "AuthUsers",
     "BodyFile",
+    "ClientPlan",
     "Corpus",
     "Dialect",
     "Header",
@@ -56,6 +59,7 @@ __all__ = [
     "OpenLoop",
     "Pipelining",
     "Plan",
+    "ProxyProtocol",
     "Security",
     "SessionPlan",
     "SizedBodies",
@@ -68,6 +72,7 @@ __all__ = [
     "Users",
     "WeightedAddress",
     "WeightedDomain",
+    "WeightedName",
     "Workload",
     "draw_run_id",
     "draw_seed",

@@ -1,13 +1,13 @@
 """How a session talks."""
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.plan.identity import ClientPlan, check_ehlo_name
 from trafficgen.plan.login import Auth, AuthUsers
-from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown, shown_number, wrong
+from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown_number, wrong
 from trafficgen.plan.tls import Security, TlsOptions
 
 MAX_CHUNKS: Final = 64
@@ -39,13 +39,13 @@ class SessionPlan:
     verify_certificate: bool = True
     tls: TlsOptions = TlsOptions()  # noqa: RUF009  (frozen)
     auth: Auth | AuthUsers | None = None
+    client: ClientPlan = ClientPlan()  # noqa: RUF009  (frozen)
     connect_timeout_ns: int = 30 * NS_PER_S
     reply_timeout_ns: int = 60 * NS_PER_S
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not re.fullmatch(r"[!-~]{1,255}", self.ehlo_name):
-            raise wrong("ehlo_name", f'expected a host name or [address], got "{shown(self.ehlo_name)}"', "--ehlo-name")
+        check_ehlo_name(self.ehlo_name)
         if not 0 <= self.max_messages <= MAX_MESSAGES:
             text = f"expected 0 (no limit) to 10^12 messages a session, got {shown_number(self.max_messages)}"
             raise wrong("max_messages", text, "--messages-per-session")
@@ -56,6 +56,17 @@ class SessionPlan:
         check_duration(self.reply_timeout_ns, "reply_timeout_ns", "a time limit", "--timeout", least_ns=0)
         if self.tls != TlsOptions() and self.security is Security.PLAIN:
             raise wrong("tls", "expected a session that is protected: add --starttls or --tls", "--tls")
+        self._check_client()
+
+    def _check_client(self) -> None:
+        announced = self.client.xclient_from or self.client.xforward_from
+        if announced and (self.security is not Security.PLAIN or self.auth):
+            flag = "--xclient-from" if self.client.xclient_from else "--xforward-from"
+            text = "expected plain sessions: XCLIENT and XFORWARD are not sent in protected ones"
+            raise wrong("client", text, flag)
+        if self.client.xforward_from and self.max_messages != 1:
+            text = "XFORWARD is about one message: add --messages-per-session 1"
+            raise wrong("client", text, "--xforward-from")
 
     @property
     def surely_protected(self) -> bool:

@@ -73,5 +73,6 @@ class SinkConfig:
     capture: CapturePlan | None = None
     bounces: BouncePlan | None = None
     workers: int = 1
+    proxied: bool = False
     idle_s: float = IDLE_S
     stuck_s: float = STUCK_S

@@ -93,6 +93,7 @@ async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, 
             share_port=config.workers > 1,
             capture=capture,
             bounces=bounces,
+            proxied=config.proxied,
         ) as sink:
             if bounces is not None:
                 sink.start_task(bounces.bounce_sender.run())

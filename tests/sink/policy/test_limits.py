@@ -58,6 +58,24 @@ def test_envelopes_that_ride_along_are_counted_like_all_others() -> None:
     assert talk.codes(b"x\r\n.\r\n" + envelope) == [250, 250, 451, 503]
 
 
+def test_an_envelope_whose_recipient_is_refused_counts_once_against_its_session() -> None:
+    limits = Limits(messages_per_session=2, domain_rates=(("d.test", RateLimit(1, MINUTE_NS)),))
+    talk = Conversation(policy_of(limits=limits))
+    assert talk.send(b"u@d.test") == [250, 250, 354, 250]
+    assert talk.send(b"u@d.test") == [250, 451, 503]
+    assert talk.send(b"u@other.test") == [421]
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_message_may_be_as_large_as_the_limit(pieces: int) -> None:
+    talk = Conversation(policy_of(limits=Limits(max_octets=99)))
+    for octets, code in ((99, 250), (100, 552)):
+        talk.say(b"MAIL FROM:<a@a.test>\r\nRCPT TO:<u@d.test>\r\nDATA\r\n")
+        message = b"x" * (octets - 2) + b"\r\n.\r\n"
+        step = -(-len(message) // pieces)
+        assert talk.codes(*(message[at : at + step] for at in range(0, len(message), step))) == [code]
+
+
 def test_a_client_has_so_many_sessions_and_gets_them_back() -> None:
     policy = policy_of(limits=Limits(connections_per_client=2))
     first, second, third = (Conversation(policy) for _ in range(3))

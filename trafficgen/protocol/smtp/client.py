@@ -17,11 +17,11 @@ from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.by_chunks import ByChunks
 from trafficgen.protocol.smtp.by_data import ByData
 from trafficgen.protocol.smtp.by_steps import BySteps
-from trafficgen.protocol.smtp.conversation import GOODBYES, Answering, Conversation
+from trafficgen.protocol.smtp.conversation import GOODBYES, UNASKED, Answering, Conversation
 from trafficgen.protocol.smtp.handover import QUIT, RSET, UNEXPECTED, Handover
 from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions, Source, Work
 from trafficgen.protocol.smtp.layout import DataSource, as_data
-from trafficgen.protocol.smtp.opening import REFUSED, Opening
+from trafficgen.protocol.smtp.opening import NOT_PROXY, REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.protocol.smtp.steps import STEPS
@@ -237,6 +237,8 @@ class ClientSession:
         in_order: bool = True,
     ) -> None:
         """End the session. Unless the replies were `in_order`, nobody knows which of them was whose."""
+        if reason is UNASKED and self.options.proxied and self._handover is None:
+            reason, phase = NOT_PROXY, Phase.GREETING  # the answer to its header came with the greeting
         if not in_order:
             self.transaction.forget_recipients()
         self._end(reason, example, now_ns, phase, unsent=unsent, doubtful=not in_order)

@@ -104,7 +104,7 @@ class Framing:
         """Octets from the client; returns the replies."""
         if self.closed or bool(self.suspension):  # bool(), or mypy takes it for unset from here on
             return self._hold(data)
-        if self._in_data and self._dots is None and self._decision is None and (reply := self._fast_message(data)):
+        if self._in_data and self._dots is None and (reply := self._fast_message(data)):
             return reply
         replies: list[bytes] = []
         rest: bytes | None = data

@@ -90,15 +90,27 @@ class Extensions(NamedTuple):
         return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words, chunking=b"CHUNKING" in words)
 
 
+class Stranger(NamedTuple):
+    """A client that a session says it speaks for: its address, host name ("" when it has none) and port."""
+
+    address: str
+    name: str
+    port: int
+
+
 class SessionOptions(NamedTuple):
     """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
-    on their way at once where CHUNKING is offered (0 = DATA, one at a time), `Phase.LHLO` to speak LMTP."""
+    on their way at once where CHUNKING is offered (0 = DATA, one at a time), `Phase.LHLO` to speak LMTP;
+    what XCLIENT and XFORWARD say, if anything, and whether the connection began with a PROXY header."""
 
     ehlo_name: bytes = b"[127.0.0.1]"
     max_messages: int = 0
     pipelining: bool = True
     chunks: int = 0
     hello: Phase = Phase.EHLO
+    xclient: Stranger | None = None
+    xforward: Stranger | None = None
+    proxied: bool = False
 
     @property
     def reply_each(self) -> bool:

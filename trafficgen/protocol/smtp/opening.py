@@ -1,6 +1,9 @@
 """What a session does before its first message: greet and be greeted (RFC 5321 section 3.1 and 3.2; RFC 2033 4.1).
 
     SMTP  < GREETING > EHLO <, or if the server does not know it > HELO <      LMTP  < GREETING > LHLO <
+    then, where asked for, > XCLIENT < 220 and again > EHLO <; > XFORWARD <    (Postfix's XCLIENT_README and others)
+
+A server that takes a PROXY header for a command answers it before EHLO, and such an answer is no other's.
 
 Takes     replies up to the one that says what the server offers
 Gives     `announced` to the session, with the extensions; or its end, when the server will have none of it
@@ -13,7 +16,7 @@ from typing import Final, Protocol
 from mboxgen.enums import table_of
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.conversation import Answers, Conversation
-from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions
+from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions, Stranger
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.steps import STEPS
 
@@ -24,6 +27,11 @@ _HELO: Final = Phase.HELO
 _LHLO: Final = Phase.LHLO
 
 REFUSED: Final = "refused by the server"
+NOT_PROXY: Final = "PROXY header not understood"
+NOT_OFFERED: Final = "not offered"
+
+_UNKNOWN_COMMAND: Final = (500, 502, 503, 221, 554)
+"""What servers say to a command that is none; Postfix says 221 to one that begins with no letter, and ends."""
 
 
 class Opened(Protocol):
@@ -48,10 +56,12 @@ def hello_line(phase: Phase, options: SessionOptions) -> bytes:
 class Opening:
     """One session's opening."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_introduced", "_offered", "_session")
 
     def __init__(self, session: Opened) -> None:
         self._session = session
+        self._offered = Extensions()
+        self._introduced = False  # XCLIENT is done, and this is the EHLO after it
 
     def octets_due(self) -> list[int]:
         """None that need counting: the opening is one command at a time."""
@@ -69,7 +79,9 @@ class Opening:
         session = self._session
         session.account.phase(_EHLO, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 250:
-            session.announced(Extensions.offered(reply.lines), now_ns, out)
+            self._introduce(reply, Extensions.offered(reply.lines), now_ns, out)
+        elif session.options.proxied and reply.code in _UNKNOWN_COMMAND:
+            session.lose(_GREETING, NOT_PROXY, reply, now_ns)
         elif session.options.hello is _EHLO and reply.code >= 500 and reply.code != 521:
             # RFC 5321 section 3.2: a server that does not know EHLO is greeted with HELO.
             self._say(_HELO, now_ns, out)
@@ -78,14 +90,74 @@ class Opening:
 
     def _on_helo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code == 250:
-            self._session.announced(Extensions(), now_ns, out)
+            self._introduce(reply, Extensions(), now_ns, out)
         else:
             self._session.lose(_HELO, REFUSED, reply, now_ns)
+
+    def _introduce(self, reply: Reply, offered: Extensions, now_ns: int, out: list[Buffer]) -> None:
+        """The server has said what it offers: say for whom we speak, as far as that is asked for and not yet done."""
+        options = self._session.options
+        if options.xclient is not None and not self._introduced:
+            self._announce(Phase.XCLIENT, xclient(options.xclient), reply, now_ns, out)
+        elif options.xforward is not None:
+            self._announce(Phase.XFORWARD, xforward(options.xforward, options.ehlo_name), reply, now_ns, out)
+            self._offered = offered
+        else:
+            self._session.announced(offered, now_ns, out)
+
+    def _announce(self, phase: Phase, said: dict[bytes, bytes], reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        """XCLIENT or XFORWARD, with those attributes that the server lists behind it."""
+        command = STEPS[phase].command
+        offers = (line.upper().split() for line in reply.lines[1:])
+        offered = next((words[1:] for words in offers if words[:1] == [command]), [])
+        if b"ADDR" not in offered:
+            self._session.lose(phase, NOT_OFFERED, reply, now_ns)
+            return
+        words = [b"%b=%b" % (name, value) for name, value in said.items() if name in offered]
+        self._session.conversation.write(phase, b"%b %b\r\n" % (command, b" ".join(words)), now_ns, out)
+
+    def _on_xclient(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if reply.code in STEPS[Phase.XCLIENT].good:
+            self._introduced = True
+            self._say(self._session.options.hello, now_ns, out)
+        else:
+            self._session.lose(Phase.XCLIENT, REFUSED, reply, now_ns)
+
+    def _on_xforward(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        if reply.code in STEPS[Phase.XFORWARD].good:
+            self._session.announced(self._offered, now_ns, out)
+        else:
+            self._session.lose(Phase.XFORWARD, REFUSED, reply, now_ns)
 
     def _say(self, phase: Phase, now_ns: int, out: list[Buffer]) -> None:
         self._session.conversation.write(phase, hello_line(phase, self._session.options), now_ns, out)
 
     answers: Answers = table_of(
-        [_GREETING, _EHLO, _HELO, _LHLO],
-        {_GREETING: _on_greeting, _EHLO: _on_ehlo, _HELO: _on_helo, _LHLO: _on_ehlo},
+        [_GREETING, _EHLO, _HELO, _LHLO, Phase.XCLIENT, Phase.XFORWARD],
+        {
+            _GREETING: _on_greeting,
+            _EHLO: _on_ehlo,
+            _HELO: _on_helo,
+            _LHLO: _on_ehlo,
+            Phase.XCLIENT: _on_xclient,
+            Phase.XFORWARD: _on_xforward,
+        },
     )
+
+
+def xclient(client: Stranger) -> dict[bytes, bytes]:
+    """What XCLIENT says, by attribute."""
+    return {
+        b"NAME": client.name.encode("ascii") or b"[UNAVAILABLE]",
+        b"ADDR": _address(client),
+        b"PORT": b"%d" % client.port,
+    }
+
+
+def xforward(client: Stranger, hello: bytes) -> dict[bytes, bytes]:
+    """What XFORWARD says, by attribute."""
+    return {**xclient(client), b"PROTO": b"ESMTP", b"HELO": hello, b"SOURCE": b"REMOTE"}
+
+
+def _address(client: Stranger) -> bytes:
+    return (b"IPV6:" if ":" in client.address else b"") + client.address.encode("ascii")

@@ -7,6 +7,7 @@
 The legal paths, `>` what we send and `<` what we wait for:
 
     opening     < GREETING > EHLO < (> HELO <), in LMTP < GREETING > LHLO <                                   (opening)
+                then, where asked for, > XCLIENT < 220 > EHLO <, and > XFORWARD <
     in groups   > MAIL RCPT… DATA < < < 354 > content, END_OF_DATA and at once the next MAIL RCPT… DATA       (by_data)
     lock-step   > MAIL < > RCPT < … > DATA < 354 > content, END_OF_DATA <                                    (by_steps)
     in chunks   > MAIL RCPT… BDAT n LAST, n octets > RSET and the next one … > EHLO < < < …                  (by_chunks)
@@ -46,6 +47,8 @@ STEPS: Final = table_of(Phase, {
     Phase.HELO: Step(b"HELO", 5 * _MINUTE_S, "HELO", (250,)),
     Phase.LHLO: Step(b"LHLO", 5 * _MINUTE_S, "LHLO", (250,)),
     Phase.AUTH: Step(b"AUTH", 5 * _MINUTE_S, "AUTH", (235,)),
+    Phase.XCLIENT: Step(b"XCLIENT", 5 * _MINUTE_S, "XCLIENT", (220,)),  # Postfix's XCLIENT_README
+    Phase.XFORWARD: Step(b"XFORWARD", 5 * _MINUTE_S, "XFORWARD", (250,)),  # Postfix's XFORWARD_README
     Phase.MAIL: Step(b"MAIL FROM:", 5 * _MINUTE_S, "MAIL", (250,)),  # 4.5.3.2.2
     Phase.RCPT: Step(b"RCPT TO:", 5 * _MINUTE_S, "RCPT", (250, 251)),  # 4.5.3.2.3
     Phase.DATA: Step(b"DATA", 2 * _MINUTE_S, "DATA", (354,)),  # 4.5.3.2.4

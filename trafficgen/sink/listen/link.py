@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.protocol.proxy import Malformed, read_header
 from trafficgen.protocol.smtp.policy_hooks import Suspension
 from trafficgen.protocol.smtp.server import GREETING, ServerSession
 
@@ -39,6 +40,7 @@ class Listener(Protocol):
 
     capabilities: "Capabilities"
     policy: "Policy | None"
+    proxied: bool
     tls: ssl.SSLContext | None
     opened: int
     smuggled: int
@@ -57,6 +59,7 @@ class SinkLink(asyncio.Protocol):
         "_dripping",
         "_feed",
         "_greeted",
+        "_header",
         "_idle",
         "_left",
         "_policy",
@@ -76,6 +79,7 @@ class SinkLink(asyncio.Protocol):
         self._idle = 0  # sweeps since anything came
         self._ticks = 0  # sweeps since a message began or ended
         self._greeted = False
+        self._header = b""  # of a PROXY header, what has come of it
         self._unread = False  # the client has not read earlier replies
         self._dripping = b""  # what is still to be written, octet by octet
         self._receipt: Receipt | None = None  # of the message whose reply that is
@@ -94,7 +98,9 @@ class SinkLink(asyncio.Protocol):
         self._left = self._session.recipients
         sink.links.add(self)
         sink.opened += 1
-        if self._policy is None:
+        if sink.proxied:
+            self._feed = self._read_header
+        elif self._policy is None:
             self._greeted = True
             self._transport.write(GREETING)
         else:
@@ -109,6 +115,30 @@ class SinkLink(asyncio.Protocol):
             self._suspend(reply)
         elif reply:
             self._write(reply)
+
+    def _read_header(self, data: bytes) -> bytes:
+        """The first octets of a connection that comes through a proxy: whose it is, and what comes behind that."""
+        self._header += data
+        try:
+            found = read_header(self._header)
+        except Malformed:
+            self._transport.abort()  # section 2 of the protocol: the receiver must close
+            return b""
+        if found is None:
+            return b""
+        address, length = found
+        if address and self._policy is not None:
+            self._policy.client(address.encode("ascii"))
+        behind, self._header = self._header[length:], b""
+        self._feed = self._session.feed
+        if self._policy is None:
+            self._greeted = True
+            self._transport.write(GREETING)
+        else:
+            self._greet()
+        if behind and self._session.suspension is None and not self._transport.is_closing():
+            return self._feed(behind)
+        return b""
 
     def _write(self, reply: bytes) -> None:
         """Straight to the socket while nothing waits in the transport.

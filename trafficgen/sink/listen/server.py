@@ -59,14 +59,18 @@ class Sink:
         share_port: bool = False,
         capture: Capture | None = None,
         bounces: Bounces | None = None,
+        proxied: bool = False,
     ) -> None:
-        """`tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
+        """`proxied`: every connection begins with a PROXY header.
+
+        `tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger() if ledger else None
         self.totals = Totals()
         self.capabilities = capabilities
         self.policy = policy
         self.tls = tls
+        self.proxied = proxied
         self.capture = capture
         self.bounces = bounces
         self.opened = 0

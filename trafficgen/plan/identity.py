@@ -1,0 +1,112 @@
+"""Who the client is: the addresses and names that a run's sessions come from, or say that they come from."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from trafficgen.plan.refusals import check_types, check_weight, shown, wrong
+
+MAX_SOURCES: Final = 65_536
+"""Addresses to send from, each of which is tried before the run."""
+
+_NAME: Final = re.compile(r"[!-~]{1,255}")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_.*-]{1,200}")
+
+
+class ProxyProtocol(Enum):
+    """The header that a connection begins with (HAProxy's PROXY protocol, sections 2.1 and 2.2)."""
+
+    NONE = "none"
+    V1 = "v1"
+    V2 = "v2"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedName:
+    """What EHLO may say, and how often. Weights are relative."""
+
+    name: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_ehlo_name(self.name)
+        check_weight(self.weight, f'the weight of "{self.name}"', "--ehlo-name")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRange:
+    """IP addresses from `first` to `last`, both among them, of which each is as likely.
+
+    `name` is the host name that goes with one; `*` in it stands for the address, with dashes: 192-0-2-7. "" = none.
+    """
+
+    first: str
+    last: str
+    name: str = ""
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        try:
+            first, last = ipaddress.ip_address(self.first), ipaddress.ip_address(self.last)
+        except ValueError:
+            raise wrong(
+                "first", f"expected IP addresses, got {shown(self.first)}-{shown(self.last)}", "range"
+            ) from None
+        if first.version != last.version or int(first) > int(last):
+            raise wrong("first", f"expected a range from a lower to a higher address, got {first}-{last}", "range")
+        if self.name and not _HOST_NAME.fullmatch(self.name):
+            raise wrong("name", f'expected a host name, * for the address, got "{shown(self.name)}"', "range")
+        check_weight(self.weight, f"the weight of {first}-{last}", "range")
+
+    @property
+    def size(self) -> int:
+        """How many addresses it has."""
+        return int(ipaddress.ip_address(self.last)) - int(ipaddress.ip_address(self.first)) + 1
+
+    def address(self, index: int) -> str:
+        """One of them, from 0."""
+        return str(ipaddress.ip_address(self.first) + index)
+
+    def host_name(self, address: str) -> str:
+        """The name that goes with an address of it; "" for none."""
+        return self.name.replace("*", re.sub("[.:]+", "-", address))
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPlan:
+    """Who the client is. Whatever is empty is not said.
+
+    `sources`: addresses of this machine to connect from, in turn when all weights are alike, else drawn by weight.
+    `ehlo_names`: in place of `SessionPlan.ehlo_name`. `proxy`: the header each connection begins with, with an address
+    of `proxy_from`. `xclient_from`, `xforward_from`: what XCLIENT and XFORWARD say (Postfix's XCLIENT_README and
+    XFORWARD_README). What a session draws follows from the seed and the session's number in the run.
+    """
+
+    sources: tuple[AddressRange, ...] = ()
+    ehlo_names: tuple[WeightedName, ...] = ()
+    proxy: ProxyProtocol = ProxyProtocol.NONE
+    proxy_from: tuple[AddressRange, ...] = ()
+    xclient_from: tuple[AddressRange, ...] = ()
+    xforward_from: tuple[AddressRange, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if (self.proxy is ProxyProtocol.NONE) != (not self.proxy_from):
+            missing, given = "--proxy-protocol v1 or v2", "--proxy-from"
+            if not self.proxy_from:
+                missing, given = given, "--proxy-protocol"
+            raise wrong("proxy", f"expected a header and the addresses that it names: add {missing}", given)
+        if (count := sum(one.size for one in self.sources)) > MAX_SOURCES:
+            raise wrong("sources", f"expected {MAX_SOURCES} addresses to send from at most, got {count}", "--source-ip")
+        if any(one.name for one in self.sources):
+            raise wrong("sources", "expected addresses alone: a name comes from the DNS of the server", "--source-ip")
+
+
+def check_ehlo_name(name: str) -> None:
+    """PlanError unless it can stand in EHLO."""
+    if not _NAME.fullmatch(name):
+        raise wrong("ehlo_name", f'expected a host name or [address], got "{shown(name)}"', "--ehlo-name")
