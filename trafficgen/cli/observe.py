@@ -59,6 +59,14 @@ Exit codes: 0 done; 1 nothing could be written; 122 a file is missing, damaged, 
     type=PATH,
     help="Postfix's queue directory, such as /var/spool/postfix: depth and age by queue, its processes.",
 )
+@click.option(
+    "--postfix-config",
+    cls=GroupedOption,
+    group="What",
+    metavar="DIR",
+    type=PATH,
+    help="Postfix's configuration, for postqueue -j where the queue may not be read. [default: Postfix's own]",
+)
 @click.option("--exim-spool", cls=GroupedOption, group="What", metavar="DIR", type=PATH, help="Exim's spool directory.")
 @click.option(
     "--cgroup",
@@ -92,6 +100,7 @@ def command(
     every: str,
     for_: str | None,
     queue: Path | None,
+    postfix_config: Path | None,
     exim_spool: Path | None,
     cgroup: Path | None,
     pid_file: Path | None,
@@ -108,7 +117,7 @@ def command(
         return _attach(Path(words[1]), Path(words[2]), output)
     if write is None:
         raise PlanError("expected a file for the samples, or - for stdout", field="write", flag="--write")
-    what = observed_of(queue, exim_spool, cgroup, pid_file, metrics)
+    what = replace(observed_of(queue, exim_spool, cgroup, pid_file, metrics), postfix_config=postfix_config)
     for_ns = _duration(for_, "--for") if for_ else None
     return _observe(what, write, _duration(every, "--every"), for_ns, on_stdin=on_stdin)
 

@@ -28,6 +28,9 @@ MAX_SAMPLES: Final = 3600
 GAP: Final = 5
 """Times its pace that an observer may be silent before that is a gap."""
 
+SHAPE_LIMITS_S: Final = (5, 10, 20, 40, 80, 160, 320, 640, 1280)
+"""Those of qshape(1), in seconds in place of minutes: most load tests are over before its first is reached."""
+
 NAME: Final = r"[a-z][A-Za-z0-9_.:-]*"
 _SUMMED: Final = ("queue.", "space.", "host.running", "host.blocked", "host.memory")
 """What is so at a moment, of which the higher of two neighbours is kept."""
@@ -43,6 +46,19 @@ class Gap:
 
     from_s: Moment
     to_s: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class QueueShape:
+    """How many recipients waited and how long, by domain, when most did. `looked`: messages whose recipients are known,
+    of `waiting`."""
+
+    at_s: Moment
+    looked: Annotated[int, msgspec.Meta(ge=0)]
+    waiting: Annotated[int, msgspec.Meta(ge=0)]
+    limits_s: tuple[int, ...]
+    domains: Mapping[str, tuple[int, ...]]
+    """Of each the counts below the first limit, the second and so on, and beyond the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,7 @@ class ServerSamples:
     """What could not be looked at."""
     clock_error_s: Seconds | None = None
     """Of a measured clock: by how much times may be wrong."""
+    shape: QueueShape | None = None
 
     def check(self) -> None:
         """ValueError when lists that belong together have different lengths, or times go back."""
@@ -79,6 +96,8 @@ class ServerSamples:
         for name, values in self.series.items():
             if len(values) != len(self.at_s):
                 raise ValueError(f"series.{name}: expected {len(self.at_s)} values, got {len(values)}")
+        if self.shape and any(len(row) != len(self.shape.limits_s) + 1 for row in self.shape.domains.values()):
+            raise ValueError("shape: expected a count for each limit, and one beyond")
 
     def within(self, name: str, from_s: float, to_s: float) -> list[float]:
         """The values of one series in a stretch of the run."""
@@ -100,6 +119,8 @@ class Recording:
     missing: list[str] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     """Which tell its clock from ours, in order; none where nobody asked."""
+    shapes: list[tuple[int, int, "_Shape"]] = field(default_factory=list)
+    """With their times by both clocks."""
 
     def add(self, line: bytes | str) -> bool:
         """One line. False when it is none of an observer's."""
@@ -116,8 +137,19 @@ class Recording:
             self.wall_ns.append(entry.wall_ns)
             self.cost_ns += entry.cost_ns
             self.values.append(entry.values)
+        if entry.shape is not None:
+            self.shapes.append((entry.mono_ns, entry.wall_ns, entry.shape))
         self.missing += [word for word in entry.missing if word not in self.missing]
         return True
+
+
+_Row = Annotated[tuple[int, ...], msgspec.Meta(min_length=len(SHAPE_LIMITS_S) + 1, max_length=len(SHAPE_LIMITS_S) + 1)]
+
+
+class _Shape(msgspec.Struct):
+    looked: int
+    waiting: int
+    domains: dict[str, _Row]
 
 
 class _Line(msgspec.Struct):
@@ -130,6 +162,7 @@ class _Line(msgspec.Struct):
     cost_ns: Annotated[int, msgspec.Meta(ge=0)] = 0
     values: dict[SeriesName, float] | None = None
     missing: list[str] = []
+    shape: _Shape | None = None
 
 
 _DECODE: Final = msgspec.json.Decoder(_Line).decode
@@ -179,7 +212,28 @@ def on_the_runs_clock(recording: Recording, clock: RunClock, source: str) -> Ser
         gaps=tuple(Gap(round(gap.from_s, 3), round(gap.to_s, 3)) for gap in gaps),
         missing=tuple(recording.missing),
         clock_error_s=None if error_ns is None else error_ns / NS_PER_S,
+        shape=_fullest(recording, began_ns, same=same),
     )
+
+
+def _fullest(recording: Recording, began_ns: int, *, same: bool) -> QueueShape | None:
+    """The shape of when most waited, since the run began; the earliest of these."""
+    if not recording.shapes:
+        return None
+    monos, walls, shapes = zip(*recording.shapes, strict=True)
+    times: Sequence[int] = monos if same else walls
+    if not same and recording.exchanges:
+        times = to_ours(monos, recording.exchanges)[0]
+    at_s = [(at - began_ns) / NS_PER_S for at in times]
+    found = max(
+        ((shape.waiting, -at, shape) for at, shape in zip(at_s, shapes, strict=True) if at >= 0),
+        key=lambda one: one[:2],
+        default=None,
+    )
+    if found is None:
+        return None
+    waiting, before, shape = found
+    return QueueShape(round(-before, 3), shape.looked, waiting, SHAPE_LIMITS_S, shape.domains)
 
 
 def silent_until(samples: ServerSamples, ended_s: float) -> tuple[Gap, ...]:

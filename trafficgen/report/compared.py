@@ -15,7 +15,7 @@ from trafficgen.verdict.comparing import ALPHA, Compared, RunsCompared
 def comparison_section(compared: RunsCompared) -> Section:
     """One row a quantity."""
     rows = tuple(Row(_cells(one)) for one in compared.quantities)
-    return Section("B / A", "lrrrl", rows, ("A", "B", "ratio", "interval"), (_note(compared),))
+    return Section("B / A", "lrrrl", rows, ("A", "B", "ratio", "interval"), (_note(compared), *_queues(compared)))
 
 
 def comparison_json(compared: RunsCompared) -> str:
@@ -26,6 +26,16 @@ def _cells(one: Compared) -> tuple[str, ...]:
     ratio = f"{one.ratio:.3f}×" if one.ratio is not None else "–"
     interval = f"[{one.interval.low:.3f}, {one.interval.high:.3f}]" if one.interval else ""
     return one.name, *quantities_in_words((one.a, one.b), one.kind), ratio, interval
+
+
+def _queues(compared: RunsCompared) -> tuple[str, ...]:
+    if compared.queue_grew is None:
+        return ()
+    words = [
+        f"{side}'s queue grew by {grew:,.0f} messages" if grew > 0 else f"{side}'s queue did not grow"
+        for side, grew in zip("AB", compared.queue_grew, strict=True)
+    ]
+    return (f"while mail was sent {words[0]}, {words[1]}",)
 
 
 def _note(compared: RunsCompared) -> str:

@@ -74,6 +74,19 @@ def server_section(results: Results) -> Section:
     return Section("server", "lrr", tuple(rows), ("mean", "highest"), tuple(notes))
 
 
+def shape_section(results: Results) -> Section:
+    """Recipients that waited by domain and age, when most messages did; empty where nobody saw domains."""
+    shape = results.server.shape if results.server else None
+    if shape is None:
+        return Section("", "l", ())
+    columns = ("total", *(f"<{limit}s" for limit in shape.limits_s), "more")
+    counts = [("all", [sum(column) for column in zip(*shape.domains.values(), strict=True)]), *shape.domains.items()]
+    rows = tuple(Row((name, f"{sum(row):,}", *(f"{count:,}" for count in row))) for name, row in counts if row)
+    of = f"of {shape.looked:,} of the {shape.waiting:,} messages" if shape.looked < shape.waiting else "of all messages"
+    note = f"recipients {of} in the queue {shape.at_s:.0f} s after the run began, when it was fullest, by age"
+    return Section("queue by domain and age", "l" + "r" * len(columns), rows, columns, (note,))
+
+
 def sentence(finding: Shortfall) -> str:
     """What the server was short of, and the numbers that say so."""
     words = _WORDS[finding.shortage]

@@ -17,7 +17,7 @@ from mboxgen.enums import table_of
 from trafficgen.measure.results import Results
 from trafficgen.printable import printable
 from trafficgen.report.judged import threshold_section, window_section
-from trafficgen.report.observed import server_section
+from trafficgen.report.observed import server_section, shape_section
 from trafficgen.report.sections import Section, Tone, sections
 from trafficgen.report.words import shorten
 
@@ -70,7 +70,7 @@ def encodable(text: str, stream: TextIO) -> str:
 
 
 def _summary(results: Results) -> tuple[Section, ...]:
-    judged = (server_section(results), window_section(results), threshold_section(results))
+    judged = (server_section(results), shape_section(results), window_section(results), threshold_section(results))
     return sections(results) + tuple(section for section in judged if section.rows)
 
 

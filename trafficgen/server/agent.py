@@ -3,6 +3,7 @@
     {"samples": 1, "host": "mx", "boot_id": "4e12593fa2683a3d", "every_s": 1.0}
     {"mono_ns": 5204807824782, "wall_ns": 1795305188873267769, "cost_ns": 1180000, "values": {"queue.depth": 12, …}}
     {"mono_ns": …, "missing": ["pressure/io"]}
+    {"mono_ns": …, "shape": {"looked": 12, "waiting": 12, "domains": {"gmail.com": [0, 12, 0, …]}}}
 
 Takes     what to look at; where to write
 Gives     NDJSON until it is told to end, its output is closed, or its time is over
@@ -11,18 +12,21 @@ Not here  the clocks of two machines (measure.clock_offset), what the numbers me
 """
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final, Protocol, runtime_checkable
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.server.host import HostSampler
 from trafficgen.server.metrics import MetricsPage
+from trafficgen.server.postqueue import Postqueue
 from trafficgen.server.processes import CgroupSampler, TreeSampler, pid_in
+from trafficgen.server.shape import PostfixShape, Shape
 from trafficgen.server.spool import EximSpool, PostfixSpool
 
 VERSION: Final = 1
@@ -39,11 +43,22 @@ class ServerSampler(Protocol):
     def sample(self, now_s: float) -> dict[str, float]: ...
 
 
+@runtime_checkable
+class Shaping(Protocol):
+    """One that sees domains, too."""
+
+    def shape(self) -> Shape | None:
+        """By domain and age, of the last look; None where it has nothing new."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What to look at. All paths are on the machine that is looked at."""
 
     postfix_queue: Path | None = None
+    postfix_config: Path | None = None
+    """Postfix's configuration, for `postqueue -j` where the queue may not be read; None: its own default."""
     exim_spool: Path | None = None
     cgroup: Path | None = None
     pid_file: Path | None = None
@@ -54,9 +69,11 @@ class Observed:
         """Cheap ones first."""
         spool = self.postfix_queue or self.exim_spool
         made: list[ServerSampler] = [HostSampler(room=spool)]
-        if self.postfix_queue:
-            postfix = PostfixSpool(self.postfix_queue)
-            made += [_PostfixQueues(postfix, ("maildrop", "incoming", "active", "hold"))]
+        postfix = PostfixSpool(self.postfix_queue) if self.postfix_queue and readable(self.postfix_queue) else None
+        if postfix:
+            made.append(_PostfixQueues(postfix, ("maildrop", "incoming", "active", "hold")))
+        elif self.postfix_queue:
+            made.append(Postqueue(self.postfix_queue, self.postfix_config))
         if self.exim_spool:
             made.append(_EximQueue(EximSpool(self.exim_spool), self.exim_spool))
         pid_file = self.pid_file or (self.postfix_queue / "pid/master.pid" if self.postfix_queue else None)
@@ -65,9 +82,20 @@ class Observed:
         elif pid_file:
             made.append(TreeSampler(pid_in(pid_file)))
         made += [MetricsPage(url, names) for url, names in self.metrics]
-        if self.postfix_queue:
-            made.append(_PostfixQueues(postfix, ("deferred",)))
+        if postfix:
+            made += [_PostfixQueues(postfix, ("deferred",)), PostfixShape(postfix)]
         return made
+
+
+def readable(queue: Path) -> bool:
+    """False where we have no rights for Postfix's queues: its user's alone, with mode 0700 (postfix-files)."""
+    try:
+        with os.scandir(queue / "deferred"):
+            return True
+    except PermissionError:
+        return False
+    except OSError:
+        return True  # which is told by the one that looks
 
 
 class _PostfixQueues:
@@ -142,14 +170,18 @@ class Observer:
         """A line of what is so now; another one when something could not be seen for the first time."""
         began = now_ns()
         values: dict[str, float] = {}
+        shapes: list[Shape] = []
         spent = 0
         for place, pace_ns in enumerate(paces(self._costs, self._every_ns, self._share)):
             looked = self._looked_ns[place]
             if looked is not None and began - looked < pace_ns - self._every_ns / 2:
                 continue
-            before = time.process_time_ns()
-            values |= self._samplers[place].sample(now_ns() / NS_PER_S)
-            cost = time.process_time_ns() - before
+            before = _cpu_ns()
+            sampler = self._samplers[place]
+            values |= sampler.sample(now_ns() / NS_PER_S)
+            if isinstance(sampler, Shaping) and (shape := sampler.shape()) is not None:
+                shapes.append(shape)
+            cost = _cpu_ns() - before
             # The first look at a queue opens files that later ones need not: some ten times as dear.
             self._costs[place] = cost if looked is not None else cost / 10
             self._looked_ns[place] = began
@@ -161,7 +193,15 @@ class Observer:
         if missing:
             self._said |= missing
             lines.append(json.dumps({"mono_ns": began, "missing": sorted(missing)}))
-        return lines
+        return lines + [
+            json.dumps({"mono_ns": began, "wall_ns": time.time_ns(), "shape": shape}) for shape in shapes
+        ]  # fmt: skip
+
+
+def _cpu_ns() -> int:
+    """Of this process, and of those that it started and has waited for."""
+    times = os.times()
+    return time.process_time_ns() + round((times.children_user + times.children_system) * NS_PER_S)
 
 
 def observe(

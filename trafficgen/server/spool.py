@@ -120,6 +120,13 @@ class PostfixSpool:
         waiting = [one.known for queue in WAITING for one in self._seen.get(queue, {}).values()]
         return np.concatenate([np.zeros(0), *waiting])
 
+    def waiting(self) -> Iterator[tuple[str, str, float]]:
+        """Directory, queue id and arrival of each waiting message, 0 where that is not known."""
+        for queue in WAITING:
+            for path, one in self._seen.get(queue, {}).items():
+                for name, arrived_s in one.arrivals.items():
+                    yield path, name, arrived_s
+
     def _directories(self, top: str) -> Iterator[str]:
         """The queue's own and those that its names are hashed into: one character each, at most a few deep."""
         yield top

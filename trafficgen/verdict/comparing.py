@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, Final
 
 from trafficgen.errors import ResultsError
+from trafficgen.measure.bottleneck import drain
 from trafficgen.measure.results import Results
 from trafficgen.verdict import signed_rank
 from trafficgen.verdict.quantities import QuantityKind, parse_quantity
@@ -22,6 +23,12 @@ from trafficgen.verdict.signed_rank import RankInterval
 QUANTITIES: Final = (
     "throughput", "avg", "p50", "p90", "p95", "p99", "p99.9", "max", "connect.p95", "end_of_data.p95", "accepted.rate",
 )  # fmt: skip
+
+OF_THE_SERVER: Final = (
+    "queue.depth", "queue.oldest", "host.cpu_busy", "host.cpu_pressure", "host.io_pressure", "host.memory_pressure",
+    "host.listen_overflows",
+)  # fmt: skip
+"""What an observer saw, where all runs had one."""
 
 ALPHA: Final = 0.05
 
@@ -48,6 +55,9 @@ class RunsCompared:
     runs_a: int
     runs_b: int
     quantities: tuple[Compared, ...]
+    queue_grew: tuple[float, float] | None = None
+    """By how many messages A's and B's queue was deeper at the end of the sending than before it, as medians; None
+    where not all runs saw it."""
 
 
 def compare_runs(a: Sequence[Results], b: Sequence[Results]) -> RunsCompared:
@@ -56,8 +66,10 @@ def compare_runs(a: Sequence[Results], b: Sequence[Results]) -> RunsCompared:
         raise ResultsError("expected results of both sides")
     check_comparable((*a, *b))
     a, b = sorted(a, key=_started), sorted(b, key=_started)
-    compared = (_compare(name, a, b) for name in QUANTITIES)
-    return RunsCompared(len(a), len(b), tuple(one for one in compared if one is not None))
+    compared = (_compare(name, a, b) for name in (*QUANTITIES, *OF_THE_SERVER))
+    grew_a, grew_b = _queue_grew(a), _queue_grew(b)
+    grew = None if grew_a is None or grew_b is None else (grew_a, grew_b)
+    return RunsCompared(len(a), len(b), tuple(one for one in compared if one is not None), grew)
 
 
 def check_comparable(runs: Sequence[Results]) -> None:
@@ -84,6 +96,12 @@ def _plan(run: Results) -> dict[str, Any]:
 
 def _machine(run: Results) -> str:
     return f"{run.host.cpus} CPUs, {run.host.platform}, Python {run.host.python}"
+
+
+def _queue_grew(runs: Sequence[Results]) -> float | None:
+    drains = [drain(run.server, run.run.duration_s) if run.server else None for run in runs]
+    grew = [one.at_end_of_sending - one.before for one in drains if one is not None]
+    return median(grew) if len(grew) == len(runs) else None
 
 
 def _started(run: Results) -> str:
