@@ -2,7 +2,7 @@
 
 Takes     a plan and the route to its target
 Refuses   public targets (guard), and recipients on real domains, unless the user allowed those: the server under test
-          may relay them to people
+          may relay them to people; passwords over plain sessions to another machine
 Not here  which addresses are public (guard), connecting (opening)
 """
 
@@ -10,7 +10,7 @@ import ipaddress
 
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
-from trafficgen.plan import Plan, is_reserved
+from trafficgen.plan import Plan, TcpTarget, is_reserved
 from trafficgen.workload.address_book import given
 
 __all__ = ["Route", "check", "is_local", "resolve"]
@@ -20,6 +20,7 @@ def check(plan: Plan, route: Route) -> None:
     """Refuse to send where mail could reach strangers. Raises PlanError that says what to type."""
     if not plan.allow_public_target:
         refuse_public(route)
+    _refuse_passwords_in_the_clear(plan, route)
     if plan.allow_real_domains:
         return
     workload = plan.workload
@@ -42,6 +43,13 @@ def check(plan: Plan, route: Route) -> None:
             field="domain_suffix",
             flag="--domain-suffix",
         )
+
+
+def _refuse_passwords_in_the_clear(plan: Plan, route: Route) -> None:
+    far = [one for one in route.addresses if isinstance(one, TcpTarget) and not _is_loopback(one.host)]
+    if far and plan.session.auth and not plan.session.surely_protected:
+        text = f"a password never goes over a plain session, here to {far[0].host}: add --starttls or --tls"
+        raise PlanError(text, field="auth", flag="--auth-user")
 
 
 def _is_loopback(host: str) -> bool:
