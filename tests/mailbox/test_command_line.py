@@ -14,7 +14,8 @@ from trafficgen.mailbox.table import Second, Table
 
 NOT_GIVEN = {
     "host": None, "imap": None, "pop3": None, "lmtp": None, "smtp": None, "imap_tls": None, "pop3_tls": None,
-    "lmtp_tls": None, "any_certificate": False, "allow_public_target": False, "profile": None, "password": None,
+    "lmtp_tls": None, "any_certificate": False, "allow_public_target": False,
+    "allow_real_domains": False, "profile": None, "password": None,
     "password_file": None, "login": None, "mbox": None, "delete_foreign": False, "seed": None, "clients": None,
     "workers": None, "duration": None, "final": None, "timeout": None, "no_pipelining": False,
 }  # fmt: skip

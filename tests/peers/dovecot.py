@@ -105,6 +105,10 @@ service lmtp {{
   inet_listener lmtp {{
     port = {lmtp}
   }}
+  inet_listener lmtps {{
+    port = {lmtps}
+    ssl = yes
+  }}
   process_min_avail = 2
   process_limit = 200
 }}
@@ -152,6 +156,7 @@ class Dovecot:
     pop3: int
     pop3s: int
     lmtp: int
+    lmtps: int
 
     @property
     def log(self) -> str:
@@ -176,9 +181,9 @@ def running(*, certificate: tuple[Path, Path] | None = None, prefix: str = "", s
     """A Dovecot that is stopped at the end."""
     binary = program("dovecot", "dovecot-core")
     folder = Path(tempfile.mkdtemp(prefix="tg-dovecot-", dir="/tmp"))  # short: paths of sockets are limited
-    ports = _free_ports(5)
+    ports = _free_ports(6)
     server = Dovecot(folder, *ports)
-    names = ("imap", "imaps", "pop3", "pop3s", "lmtp")
+    names = ("imap", "imaps", "pop3", "pop3s", "lmtp", "lmtps")
     tls = f"ssl_cert = <{certificate[0]}\nssl_key = <{certificate[1]}" if certificate else ""
     user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
     internal, internal_group, login = user, group, user

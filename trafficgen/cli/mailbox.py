@@ -80,6 +80,11 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
         {"is_flag": True, "help": "Allow servers outside of private networks: yours."},
     ),
     (
+        "Servers",
+        ("--allow-real-domains",),
+        {"is_flag": True, "help": "Deliver to users on any domain, not only on reserved ones (.test, .example)."},
+    ),
+    (
         "Users",
         ("--profile",),
         {"type": FILE, "metavar": "FILE", "help": "imaptest's profile: who the users are, and what they do."},
@@ -232,6 +237,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         delete_foreign=given["delete_foreign"],
         verify_tls=not (given["any_certificate"] or said.get("ssl") == "any-cert"),
         allow_public_target=given["allow_public_target"],
+        allow_real_domains=given["allow_real_domains"],
         seed=seed,
         **{name: ns for name, ns in times.items() if ns is not None},  # type: ignore[arg-type]
     )

@@ -1,19 +1,20 @@
 """What a run may send to whom, held against its plan.
 
-Takes     a plan and the route to its target
+Takes     a plan and the route to its target; recipients that are used as they are given
 Refuses   public targets (guard), and recipients on real domains, unless the user allowed those: the server under test
           may relay them to people; passwords over plain sessions to another machine
 Not here  which addresses are public (guard), connecting (opening)
 """
 
 import ipaddress
+from collections.abc import Iterable
 
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
 from trafficgen.plan import Plan, TcpTarget, is_reserved
 from trafficgen.workload.address_book import given
 
-__all__ = ["Route", "check", "is_local", "resolve"]
+__all__ = ["Route", "check", "is_local", "refuse_real_recipients", "resolve"]
 
 
 def check(plan: Plan, route: Route) -> None:
@@ -28,13 +29,7 @@ def check(plan: Plan, route: Route) -> None:
     if workload.recipients_file is not None and not real:
         real = tuple(one.domain for one in given(workload) if not is_reserved(one.domain))
     if real and (workload.recipients or workload.recipients_file or workload.from_addresses):
-        raise PlanError(
-            f'mail for or from "{real[0]}" may reach real people: addresses are used as they are given; use a name '
-            "that is reserved for tests, such as lab.test, or add --allow-real-domains (allow_real_domains=True) when "
-            "you are sure that mail cannot leave",
-            field="recipients",
-            flag="--to",
-        )
+        raise _may_reach_people(real[0], "recipients", "--to")
     if real:
         raise PlanError(
             f'mail for "{real[0]}" may be relayed to real people by the server under test; '
@@ -54,3 +49,24 @@ def _refuse_passwords_in_the_clear(plan: Plan, route: Route) -> None:
 
 def _is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def refuse_real_recipients(recipients: Iterable[str], field: str, flag: str, *, bare: bool) -> None:
+    """Refuse the first recipient whose domain is not reserved. `bare`: whether names without a domain are allowed.
+
+    Raises PlanError that says what to type.
+    """
+    for recipient in recipients:
+        domain = recipient.rpartition("@")[2] if "@" in recipient else ""
+        if not (is_reserved(domain) if domain else bare):
+            raise _may_reach_people(domain or recipient, field, flag)
+
+
+def _may_reach_people(name: str, field: str, flag: str) -> PlanError:
+    return PlanError(
+        f'mail for or from "{name}" may reach real people: addresses are used as they are given; use a name '
+        "that is reserved for tests, such as lab.test, or add --allow-real-domains (allow_real_domains=True) when "
+        "you are sure that mail cannot leave",
+        field=field,
+        flag=flag,
+    )

@@ -78,6 +78,7 @@ class MailboxPlan:
     delete_foreign: bool = False
     verify_tls: bool = True
     allow_public_target: bool = False
+    allow_real_domains: bool = False
     seed: int = 0
     run_id: str = ""
 

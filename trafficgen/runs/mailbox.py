@@ -12,13 +12,14 @@ from functools import reduce
 import uvloop
 
 import trafficgen
+from trafficgen.engine.address import refuse_real_recipients
 from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES
-from trafficgen.mailbox.plan import MailboxPlan, Service
+from trafficgen.mailbox.plan import Delivering, MailboxPlan, Service
 from trafficgen.mailbox.population import Population, populate
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.supervisor import run_workers
@@ -88,14 +89,19 @@ def _routes(plan: MailboxPlan, population: Population) -> Routes:
             refuse_public(found, flag)
         return found
 
-    delivers = any(
-        user.section.mail_inbox_delivery_interval or user.section.mail_spam_delivery_interval
+    recipients = [
+        user.name
         for user in population.users
-    )
+        if user.section.mail_inbox_delivery_interval or user.section.mail_spam_delivery_interval
+    ]
+    if not plan.allow_real_domains:
+        # By SMTP a server completes a name without a domain with one of its own; LMTP's names are those of the store.
+        bare = plan.delivering is Delivering.LMTP
+        refuse_real_recipients(recipients, "profile", "--profile", bare=bare)
     return Routes(
         route(plan.imap, "--imap", used=MailProtocol.IMAP in spoken),  # type: ignore[arg-type]
         route(plan.pop3, "--pop3", used=MailProtocol.POP3 in spoken),  # type: ignore[arg-type]
-        route(plan.delivery, "--lmtp", used=delivers),  # type: ignore[arg-type]
+        route(plan.delivery, f"--{plan.delivering.value}", used=bool(recipients)),  # type: ignore[arg-type]
     )
 
 
