@@ -111,7 +111,7 @@ def _auth(options: "SendOptions") -> Auth | AuthUsers | None:
 def _file(text: str | None, flag: str) -> Path | None:
     if text is None:
         return None
-    if not text or "\0" in text:
+    if not text or any(c in text for c in "\r\n\0"):
         raise PlanError("expected the path of a file", field="tls", flag=flag)
     return Path(text)
 
