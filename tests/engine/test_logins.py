@@ -46,9 +46,10 @@ def test_every_mechanism_logs_in_to_a_sink_that_knows_the_password(password: Pat
 
 
 def test_postfix_and_dovecot_let_in_who_is_known(tmp_path: Path) -> None:
-    with sink_process("127.0.0.1:0") as outside, lab(outside.port, right=True) as right:
+    mechanisms = "plain login cram-md5 scram-sha-256"
+    with sink_process("127.0.0.1:0") as outside, lab(outside.port, right=True, mechanisms=mechanisms) as right:
         tls = TlsOptions(authority=right.authority, server_name="mail.lab.test", resume=True)
-        for mechanism in (Mechanism.PLAIN, Mechanism.LOGIN):
+        for mechanism in (Mechanism.PLAIN, Mechanism.LOGIN, Mechanism.CRAM_MD5, Mechanism.SCRAM_SHA_256):
             session = {
                 "security": Security.STARTTLS, "tls": tls, "max_messages": 1,
                 "auth": Auth(USER, right.password_file, mechanism),
