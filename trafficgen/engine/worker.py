@@ -27,6 +27,7 @@ from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.socket_link import Poller
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.memory import give_back
@@ -181,6 +182,7 @@ class _SendingWorker:
             opener=Opener(resolved.route, plan.session, self._recorder, logins),
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
+            poller=Poller.of(self._loop),
             identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),
             on_free=self._on_free,
             on_closed=self._on_closed,
