@@ -1,5 +1,6 @@
 """The tools that watch over the code, run as tests: format and lint, types, who may import whom."""
 
+import ast
 import os
 import re
 import subprocess
@@ -50,3 +51,15 @@ def test_every_benchmark_that_a_line_names_is_there() -> None:
     named = {name for text in texts for name in re.findall(r"benchmarks/\w+\.py", text)}
     assert len(named) > 3
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_a_class_name_is_defined_once() -> None:
+    """One name, one idea; nested classes as well, and those that only their module uses."""
+    places: dict[str, list[str]] = {}
+    for package in ("trafficgen", "mboxgen"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(places) > 500
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}, "find the second idea its own word"
