@@ -18,6 +18,7 @@ from trafficgen.engine.greeting import Greeter, OpeningAccount, Refused
 from trafficgen.engine.identity import Identity
 from trafficgen.engine.limits import bind_source
 from trafficgen.engine.link import Link
+from trafficgen.engine.password import Draw
 from trafficgen.engine.tls import client_context
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
@@ -32,12 +33,12 @@ _ROUNDING: Final = 1e-9
 class Opener:
     """Opens the sessions of one worker. Tries the addresses in turn and stays with the one that worked."""
 
-    def __init__(self, route: Route, plan: SessionPlan, account: OpeningAccount, password: str = "") -> None:
+    def __init__(self, route: Route, plan: SessionPlan, account: OpeningAccount, logins: Draw) -> None:
         self._route = route
         self._plan = plan
         self._account = account
         self._preferred = 0
-        self._password = password
+        self._logins = logins
         self._context = client_context(plan) if plan.security is not Security.PLAIN else None
         self._begun = 0
 
@@ -97,7 +98,7 @@ class Opener:
         greeter = Greeter(
             self._plan, security, self._context, self._route.name, self._account, link.session.options.ehlo_name
         )
-        transport, extensions = await greeter.greet(peer, self._password)
+        transport, extensions = await greeter.greet(peer, self._logins.next())
         transport.set_protocol(link)
         link.connection_made(transport)
         return extensions
