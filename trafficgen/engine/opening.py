@@ -57,19 +57,25 @@ class Opener:
         """Connect `link`, as `identity` if there is one. Returns what EHLO offered; None when its session has yet to
         greet."""
         addresses = self._route.addresses
-        for _ in addresses:
+        first = self._preferred
+        for step in range(len(addresses)):
+            at = (first + step) % len(addresses)
             try:
-                return await self._open_at(addresses[self._preferred], link, security, identity)
+                return await self._open_at(addresses[at], link, security, identity)
             except Refused as refused:
                 if refused.phase is not Phase.CONNECT:
                     raise
                 last = refused
-                self.prefer_another()
+                self._avoid(at)
+            except asyncio.CancelledError:  # it took too long
+                self._avoid(at)
+                raise
         raise last
 
-    def prefer_another(self) -> None:
-        """The address at work does not answer: begin with the next one."""
-        self._preferred = (self._preferred + 1) % len(self._route.addresses)
+    def _avoid(self, at: int) -> None:
+        """This address does not answer: begin with the next one, unless another session has found that out before."""
+        if self._preferred == at:
+            self._preferred = (at + 1) % len(self._route.addresses)
 
     async def _open_at(
         self, address: Target, link: Link, security: Security, identity: Identity | None
