@@ -24,7 +24,7 @@ from benchmarks.machine import birth_certificate
 from tests.peers import dovecot
 from trafficgen.clock import NS_PER_S
 from trafficgen.host.signals import RunControl
-from trafficgen.mailbox.plan import MailboxPlan, Service
+from trafficgen.mailbox.plan import MailboxPlan, MailboxService
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.mailbox.table import Second
 from trafficgen.measure.results import Results
@@ -58,7 +58,7 @@ _USUAL = {"parallel": 1, "rampup": "0", "interval": "0", "length": "0", "delay":
 
 
 @contextmanager
-def server(mails: int = 10) -> Iterator[tuple[Service, Service]]:
+def server(mails: int = 10) -> Iterator[tuple[MailboxService, MailboxService]]:
     """The scripted server: IMAP and POP3."""
     command = [sys.executable, "-m", "benchmarks.mailbox_server", str(mails)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -71,12 +71,14 @@ def server(mails: int = 10) -> Iterator[tuple[Service, Service]]:
             process.stdin.close()
 
 
-def here(port: int) -> Service:
+def here(port: int) -> MailboxService:
     """A port of this machine."""
-    return Service(TcpTarget("127.0.0.1", port))
+    return MailboxService(TcpTarget("127.0.0.1", port))
 
 
-def plan_of(protocol: str, users: int, imap: Service, pop3: Service, delivery: int = 1, **settings: str) -> MailboxPlan:
+def plan_of(
+    protocol: str, users: int, imap: MailboxService, pop3: MailboxService, delivery: int = 1, **settings: str
+) -> MailboxPlan:
     """A run of so many users, all connected; `settings` go into the profile."""
     text = _PROFILE.format(protocol=protocol, users=users, **{**_USUAL, **settings})
     return MailboxPlan(parse_profile(text).profile, imap, pop3, here(delivery), connections=users)
