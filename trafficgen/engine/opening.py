@@ -56,13 +56,17 @@ class Opener:
         """Connect `link`, as `identity` if there is one. Returns what EHLO offered; None when its session has yet to
         greet."""
         addresses = self._route.addresses
-        for _ in addresses:
+        for left in reversed(range(len(addresses))):
+            if link.transcript is not None:
+                link.transcript.note(f"Trying {addresses[self._preferred]}...", now_ns())
             try:
                 return await self._open_at(addresses[self._preferred], link, security, identity)
             except Refused as refused:
                 if refused.phase is not Phase.CONNECT:
                     raise
                 last = refused
+                if left and link.transcript is not None:
+                    link.transcript.fail(f"{refused.reason}: {refused.example}", now_ns())
                 self.prefer_another()
         raise last
 
@@ -80,6 +84,10 @@ class Opener:
             if self.greets(security) or identity is not None:
                 async with asyncio.timeout(limit_s):
                     peer = await _connected_socket(loop, address, identity)
+                if link.transcript is not None:
+                    link.transcript.connect(str(address), now_ns())
+                    if identity is not None and identity.header:
+                        link.transcript.sent((identity.header, b"\n"), now_ns())
                 if not self.greets(security):
                     await loop.create_connection(lambda: link, sock=peer)
             elif isinstance(address, UnixTarget):
@@ -95,7 +103,13 @@ class Opener:
             return None
         assert isinstance(link.session, ClientSession)
         greeter = Greeter(
-            self._plan, security, self._context, self._route.name, self._account, link.session.options.ehlo_name
+            self._plan,
+            security,
+            self._context,
+            self._route.name,
+            self._account,
+            link.session.options.ehlo_name,
+            link.transcript,
         )
         transport, extensions = await greeter.greet(peer, self._password)
         transport.set_protocol(link)
