@@ -1,12 +1,13 @@
 """What a message costs: our sender beside Postfix's smtp-source and a bare loop, our sink beside smtp-sink.
 
-    python -m benchmarks.peers [--rounds 5] [--only kept-5k …] [--scale 1.0] [--write]
+    python -m benchmarks.peers [--rounds 5] [--only kept-5k … lmtp …] [--scale 1.0] [--write]
 
 Takes     Debian's package postfix (smtp-source, smtp-sink), and a machine on which nothing else runs
 Gives     CPU µs a message and messages/s of each, medians over rounds that take turns, and their ratios; with --write
           also benchmarks/results/<date>-peers.md
 Slopes    of whole commands between two counts: starting is left out, every process of a command is counted, the other
           side's processes are not
+Ways      LMTP, STARTTLS, handshakes beside openssl, HTTP: `benchmarks/ways.py`
 Bare      `benchmarks/bare.py`: the same conversation by a loop that only moves its octets. No sender needs less, with
           that sink on that machine
 """
@@ -27,6 +28,7 @@ from benchmarks.cost import Cost, of_command, slope, used_by
 from benchmarks.machine import birth_certificate, write_result
 from benchmarks.rivals import SESSIONS, smtp_sink, smtp_source
 from benchmarks.sink import all_on_sink, our_sink
+from benchmarks.ways import HEADER, WAYS, rows
 from trafficgen import OpenLoop, Plan, TcpTarget, run
 
 _SENDERS: Final = (
@@ -169,12 +171,51 @@ def open_model(port: int) -> str:
     )
 
 
+def _tables_of_senders_and_sinks(
+    asked: argparse.Namespace, wanted: Callable[[str], bool], say: Callable[[str], None]
+) -> None:
+    """Rows that need sinks of their own, which are up for all of them."""
+    shapes = [shape for shape in SHAPES if wanted(shape.name)]
+    if not (shapes or wanted("sinks") or wanted("open")):
+        return
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        plain = stack.enter_context(our_sink("--no-ledger"))
+        ledger = stack.enter_context(our_sink())
+        all_on = stack.enter_context(all_on_sink(Path(folder)))
+        theirs = stack.enter_context(smtp_sink())
+        ports = {"plain": plain[1], "ledger": ledger[1], "smtp-sink": theirs[1]}
+        if shapes:
+            say(_SENDERS)
+            say("|---|---|---|---|---|---|")
+        for shape in shapes:
+            say(senders(shape, ports[shape.sink], asked.rounds, asked.scale))
+        if wanted("sinks"):
+            say("")
+            say(_SINKS)
+            say("|---|---|---|---|---|---|")
+            for words, octets, count in (("5 KB", 5_000, 40_000), ("100 KB", 100_000, 8_000)):
+                places = (plain, all_on, theirs)
+                say(sinks(words, octets, int(count * asked.scale), places, asked.rounds))
+        if wanted("open"):
+            say("")
+            say(open_model(plain[1]))
+
+
+def _table_of_ways(asked: argparse.Namespace, wanted: Callable[[str], bool], say: Callable[[str], None]) -> None:
+    if any(wanted(way.name) for way in WAYS):
+        say("")
+        say(HEADER)
+        say("|---|---|---|---|---|---|")
+        for row in rows(wanted, asked.rounds, asked.scale):
+            say(row)
+
+
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of messages")
-    parser.add_argument("--only", nargs="*", default=[], help="names of shapes; sinks; open")
+    parser.add_argument("--only", nargs="*", default=[], help="names of shapes and of ways; sinks; open")
     parser.add_argument("--write", action="store_true", help="also write benchmarks/results/<date>-peers.md")
     asked = parser.parse_args()
     lines: list[str] = []
@@ -186,27 +227,8 @@ def main() -> None:
     def wanted(name: str) -> bool:
         return not asked.only or name in asked.only
 
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        plain = stack.enter_context(our_sink("--no-ledger"))
-        ledger = stack.enter_context(our_sink())
-        all_on = stack.enter_context(all_on_sink(Path(folder)))
-        theirs = stack.enter_context(smtp_sink())
-        ports = {"plain": plain[1], "ledger": ledger[1], "smtp-sink": theirs[1]}
-        say(_SENDERS)
-        say("|---|---|---|---|---|---|")
-        for shape in SHAPES:
-            if wanted(shape.name):
-                say(senders(shape, ports[shape.sink], asked.rounds, asked.scale))
-        if wanted("sinks"):
-            say("")
-            say(_SINKS)
-            say("|---|---|---|---|---|---|")
-            for words, octets, count in (("5 KB", 5_000, 40_000), ("100 KB", 100_000, 8_000)):
-                places = (plain, all_on, theirs)
-                say(sinks(words, octets, int(count * asked.scale), places, asked.rounds))
-        if wanted("open"):
-            say("")
-            say(open_model(plain[1]))
+    for table in (_tables_of_senders_and_sinks, _table_of_ways):
+        table(asked, wanted, say)
     if asked.write:
         command = " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
         print("written to", write_result("peers", [birth_certificate(command), "", *lines]))

@@ -2,12 +2,18 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.peers.certificates import Certificate, make_certificate
+
+# Programs that the tests start inherit what nohup or a shell's & has set to be ignored, and some tests send these.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 # A machine that is busy with something else is slow, not wrong.
 settings.register_profile("no deadlines", deadline=None, print_blob=True)

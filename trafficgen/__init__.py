@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from trafficgen.outcomes import Phase as Phase
     from trafficgen.plan import Arrivals as Arrivals
     from trafficgen.plan import Auth as Auth
+    from trafficgen.plan import AuthUsers as AuthUsers
     from trafficgen.plan import BodyFile as BodyFile
     from trafficgen.plan import Corpus as Corpus
     from trafficgen.plan import Header as Header
     from trafficgen.plan import Injection as Injection
     from trafficgen.plan import LongTail as LongTail
+    from trafficgen.plan import Mechanism as Mechanism
     from trafficgen.plan import OpenLoop as OpenLoop
     from trafficgen.plan import Pipelining as Pipelining
     from trafficgen.plan import Plan as Plan
@@ -62,9 +64,9 @@ _HOMES = {
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
-        "Arrivals", "Auth", "BodyFile", "Corpus", "Header", "Injection", "LongTail", "OpenLoop", "Pipelining", "Plan",
-        "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions", "TlsVersion", "UnixTarget",
-        "Users", "WeightedDomain", "Workload", "parse_target",
+        "Arrivals", "Auth", "AuthUsers", "BodyFile", "Corpus", "Header", "Injection", "LongTail", "Mechanism",
+        "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions",
+        "TlsVersion", "UnixTarget", "Users", "WeightedDomain", "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),
     "trafficgen.runs.run": ("Progress", "run"),

@@ -39,7 +39,7 @@ ssl_key = <{key}
 ssl_min_protocol = {least_tls}
 disable_plaintext_auth = {no_plain}
 login_trusted_networks =
-auth_mechanisms = plain login
+auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
 first_valid_uid = 1
 mail_location = maildir:{folder}/mail/%u
@@ -164,8 +164,8 @@ class Lab:
 
 
 @contextmanager
-def lab(outside_port: int, *, right: bool) -> Iterator[Lab]:
-    """A server set up right, or with everything wrong that can be."""
+def lab(outside_port: int, *, right: bool, mechanisms: str = "plain login") -> Iterator[Lab]:
+    """A server set up right, or with everything wrong that can be. `mechanisms` of AUTH, as Dovecot names them."""
     dovecot = program("dovecot", "dovecot-imapd")
     folder = Path(tempfile.mkdtemp(prefix="traffic-gen-lab-"))
     folder.chmod(0o755)
@@ -178,7 +178,7 @@ def lab(outside_port: int, *, right: bool) -> Iterator[Lab]:
     (folder / "dovecot.conf").write_text(
         _DOVECOT.format(
             folder=folder, certificate=certificate, key=key, least_tls="TLSv1.2" if right else "TLSv1",
-            no_plain="yes" if right else "no", **ports,
+            no_plain="yes" if right else "no", mechanisms=mechanisms, **ports,
         )
     )  # fmt: skip
     if not right:

@@ -250,7 +250,7 @@ def test_command_line_wins_over_the_environment():
         (["--insecure"], "--insecure"),
         (["--auth-user", "a", "--starttls"], "add --auth-password-file"),
         (["--auth-password-file", "a", "--starttls"], "add --auth-user"),
-        (["--auth-user", "a", "--auth-password-file", "b"], "never goes over a plain session"),
+        (["--auth-user", "a", "--auth-password-file", "/nowhere/b"], "cannot read the password file"),
         (["--auth-user", "a\r\nb", "--auth-password-file", "b", "--tls"], "--auth-user"),
         (["--body-size", "1kb", "--mbox", "a"], "--mbox"),
         (["--body-file", "a", "--mbox", "b"], "--mbox"),

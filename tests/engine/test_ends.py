@@ -21,6 +21,7 @@ from trafficgen.engine.address import resolve
 from trafficgen.engine.dispatch import ClosedSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
+from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
@@ -66,7 +67,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
         account, freed = QuietAccount(), []
         around = Surroundings(
             new_session=lambda _: ClientSession(source, account, SessionOptions(), ReplyCache()),
-            opener=Opener(resolve(plan.target), plan.session, account),  # type: ignore[arg-type]
+            opener=Opener(resolve(plan.target), plan.session, account, Draw((), "")),  # type: ignore[arg-type]
             on_free=freed.append, on_closed=lambda: None,
             on_turn=lambda: None, turns=Turns(lambda _: None),
         )  # fmt: skip

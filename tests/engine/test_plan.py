@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import trafficgen
 from trafficgen import (
+    Auth,
     Header,
     LongTail,
     OpenLoop,
@@ -239,8 +241,10 @@ def test_lmtp_has_a_port_of_its_own_and_a_host(text: str) -> None:
 
 
 def test_lmtp_goes_over_plain_sessions() -> None:
-    with pytest.raises(PlanError, match="leave --starttls and --tls away"):
+    with pytest.raises(PlanError, match="leave --starttls, --tls"):
         Plan(target=parse_target("lmtp://127.0.0.1"), max_messages=1, session=SessionPlan(security=Security.STARTTLS))
+    with pytest.raises(PlanError, match="LMTP goes over plain sessions without a login"):
+        Plan(target=parse_target("lmtp://127.0.0.1"), max_messages=1, session=SessionPlan(auth=Auth("me", Path("p"))))
 
 
 @given(st.one_of(st.text(max_size=30), st.text("[]:./%@ax1\0\n-", max_size=12)))
@@ -279,7 +283,7 @@ def test_hosts_with_odd_names_are_hosts(host: str) -> None:
         (lambda: untyped.OpenLoop(1.0, ("30s:200",)), "stages", "expected a tuple of which each is a Stage"),
         (lambda: untyped.OpenLoop(1.0, arrivals="poisson"), "arrivals", "expected an Arrivals, got 'poisson'"),
         (lambda: untyped.SessionPlan(security="tls"), "security", "expected a Security, got 'tls'"),
-        (lambda: untyped.SessionPlan(auth=("me", "pw")), "auth", "expected an Auth or None"),
+        (lambda: untyped.SessionPlan(auth=("me", "pw")), "auth", "expected an Auth or an AuthUsers or None"),
         (lambda: untyped.Auth("me", "secret"), "password_file", "expected a Path, got 'secret'"),
         (lambda: untyped.Workload(domains=("a.com",)), "domains", "expected a tuple of which each is a WeightedDomain"),
         (lambda: untyped.Workload(domains="a.com"), "domains", "got 'a.com'"),

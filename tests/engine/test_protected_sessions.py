@@ -3,14 +3,16 @@
 import ssl
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.peers.certificates import Certificate
 from tests.peers.independent import PASSWORD, USER, Mailbox, aiosmtpd_server
-from tests.peers.running import Counts, counts, send
+from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
-from trafficgen import Auth, PlanError, Results, Security, SessionPlan, TcpTarget
+from trafficgen import Auth, PlanError, Results, Security, TcpTarget, TlsOptions, UnixTarget
+from trafficgen.engine.address import Route, check
 
 ANY = {"verify_certificate": False}
 
@@ -209,9 +211,19 @@ def test_a_server_that_offers_no_auth_fails_the_session(certificate: Certificate
     assert PASSWORD not in results.to_json()
 
 
-def test_a_password_never_goes_over_a_plain_session(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="a password never goes over a plain session: add --starttls or --tls"):
-        SessionPlan(auth=Auth(USER, tmp_path / "password"))
+@pytest.mark.parametrize(
+    "session",
+    [
+        {"security": Security.PLAIN},
+        {"security": Security.STARTTLS_IF_OFFERED},
+        {"security": Security.TLS, "tls": TlsOptions(share=0.9)},
+    ],
+)
+def test_a_password_never_goes_over_a_plain_session(tmp_path: Path, session: dict[str, Any]) -> None:
+    plan = plan_for(25, messages=1, session={"auth": Auth(USER, tmp_path / "password"), **session})
+    check(plan, Route("here", (TcpTarget("127.0.0.1", 25), TcpTarget("::1", 25), UnixTarget("/run/smtp"))))
+    with pytest.raises(PlanError, match=r"plain session, here to 10\.0\.0\.1: add --starttls or --tls"):
+        check(plan, Route("far", (TcpTarget("127.0.0.1", 25), TcpTarget("10.0.0.1", 25))))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\n"])

@@ -22,7 +22,7 @@ def test_what_follows_from_a_plan_is_decided() -> None:
     assert [name for name, _ in made.weighted_domains] == names
     assert made.shares == pytest.approx((3 / 8, 1 / 8, 1 / 3, 1 / 6))
     assert (made.schedule, made.planned, made.sending_ns) == (None, 10, None)
-    assert (made.body, made.password, made.route) == (None, "", None)
+    assert (made.body, made.logins, made.route) == (None, (), None)
     assert len(made.plan.run_id) == 16
     assert ResolvedPlan.of(made) is made
 
@@ -50,7 +50,7 @@ def test_files_are_read_once_and_a_run_sends_what_they_held(tmp_path: Path) -> N
     password.write_text("secret\n")
     session = SessionPlan(security=Security.TLS, auth=Auth("me", password))
     read = ResolvedPlan.of(Plan(max_messages=4, session=session))
-    assert read.password == "secret"
+    assert [login.password for login in read.logins] == ["secret"]
     assert "secret" not in repr(read)
     made = ResolvedPlan.of(Plan(max_messages=4, sessions=2, workers=2, workload=Workload(content=BodyFile(body))))
     assert made.body == b"the first text\r\n"

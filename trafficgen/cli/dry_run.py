@@ -13,7 +13,7 @@ from typing import Final
 from mboxgen.enums import table_of
 from mboxgen.recipe.sizes import format_size, parse_sizes
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.plan import Arrivals, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
+from trafficgen.plan import Arrivals, Auth, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
 from trafficgen.plan.shape import ShapePlan
 from trafficgen.units import format_duration
 from trafficgen.workload import BuiltMessage, Messages
@@ -84,7 +84,7 @@ def _sessions(plan: Plan) -> str:
         words.append("certificate checked" if session.verify_certificate else "any certificate")
     words += _shape(session.shape)
     if session.auth:
-        words.append(f"logged in as {session.auth.user}")
+        words.append(f"logged in as {session.auth.user if isinstance(session.auth, Auth) else 'one of many users'}")
     return ", ".join(words)
 
 

@@ -23,6 +23,7 @@ OTHERWISE: Final = {
 }
 """What stands for an option of KumoMTA's traffic-gen that somebody who comes from there will try."""
 
+_MECHANISMS: Final = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5", "XOAUTH2")
 _TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -284,9 +285,16 @@ def _add_protection() -> None:
         Ciphers as OpenSSL writes them, such as ECDHE+AESGCM, for versions up to 1.2; those of 1.3 are OpenSSL's.""")
     add("--tls-resume", is_flag=True, help="""
         Resume an earlier session of the same worker where the server lets us: without a full handshake.""")
-    add("--auth-user", metavar="NAME", help="Log in to every session as this user; needs TLS.")
+    add("--auth-user", metavar="NAME", help="""
+        Log in to every session as this user. Needs --starttls or --tls, but for servers at a loopback address.""")
     add("--auth-password-file", metavar="FILE", type=FILE, help="""
         File whose first line is the password; a password itself is never typed here.""")
+    add("--auth-users", metavar="FILE.csv", type=FILE, help="""
+        Log in to each session as one of these, drawn by weight: rows of user,password or user,password,weight under a
+        row of these names.""")
+    add("--auth-mechanism", type=click.Choice(_MECHANISMS, case_sensitive=False), help="""
+        How; with XOAUTH2 the password is an access token. [default: the first offered, in this order, without
+        XOAUTH2]""")
 
 
 def _add_run() -> None:

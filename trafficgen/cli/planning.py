@@ -116,6 +116,8 @@ class SendOptions:
     tls_resume: bool
     auth_user: str | None
     auth_password_file: str | None
+    auth_users: str | None
+    auth_mechanism: str | None
     connect_timeout: str
     timeout: str
     keep_going: bool

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.errors import PlanError
-from trafficgen.plan import Auth, Security, SessionPlan, Target, TcpTarget, TlsOptions, TlsVersion
+from trafficgen.plan import Auth, AuthUsers, Mechanism, Security, SessionPlan, Target, TcpTarget, TlsOptions, TlsVersion
 
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
@@ -84,24 +84,34 @@ def _share(text: str) -> float:
     return share
 
 
-def _auth(options: "SendOptions") -> Auth | None:
+def _auth(options: "SendOptions") -> Auth | AuthUsers | None:
+    mechanism = Mechanism(options.auth_mechanism) if options.auth_mechanism else None
     if (options.auth_user is None) != (options.auth_password_file is None):
         missing = "--auth-password-file" if options.auth_password_file is None else "--auth-user"
         text = f"expected a user and a password file together: add {missing}"
         raise PlanError(text, field="auth", flag="--auth-user")
-    if options.auth_user is None:
+    users, password = (
+        _file(options.auth_users, "--auth-users"),
+        _file(options.auth_password_file, "--auth-password-file"),
+    )
+    if users is not None:
+        if options.auth_user is not None:
+            raise PlanError("expected one of --auth-user and --auth-users", field="auth", flag="--auth-users")
+        return AuthUsers(users, mechanism)
+    if options.auth_user is None or password is None:
+        if mechanism is not None:
+            text = "expected somebody who logs in: add --auth-user or --auth-users"
+            raise PlanError(text, field="auth", flag="--auth-mechanism")
         return None
     if not options.auth_user or not options.auth_user.isprintable():
         raise PlanError("expected a user name without control characters", field="auth", flag="--auth-user")
-    path = _file(options.auth_password_file, "--auth-password-file")
-    assert path is not None
-    return Auth(options.auth_user, path)
+    return Auth(options.auth_user, password, mechanism)
 
 
 def _file(text: str | None, flag: str) -> Path | None:
     if text is None:
         return None
-    if not text or "\0" in text:
+    if not text or any(c in text for c in "\r\n\0"):
         raise PlanError("expected the path of a file", field="tls", flag=flag)
     return Path(text)
 

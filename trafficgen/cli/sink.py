@@ -156,13 +156,21 @@ def _capabilities(given: dict[str, Any]) -> "Capabilities":
     return Capabilities(
         lmtp=given["lmtp"],
         starttls=given["starttls"],
-        auth=given["auth"] or given["require_auth"],
+        auth=given["auth"] or given["require_auth"] or given["auth_password_file"] is not None,
+        password=_password(given["auth_password_file"]),
         xclient=given["xclient"],
         require_tls=given["require_tls"],
         require_auth=given["require_auth"],
         max_octets=_octets(given["max_size"]) or 0,
         hidden=frozenset(name.upper() for name in given["hide"]),
     )
+
+
+def _password(path: Path | None) -> bytes:
+    from trafficgen.engine.password import read_password
+    from trafficgen.plan import Auth
+
+    return read_password(Auth("", path)).encode() if path is not None else b""
 
 
 def _security(given: dict[str, Any]) -> "SinkSecurity | None":

@@ -28,6 +28,12 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("Sessions", "--certificate", _FILE, "Certificate chain in PEM, for --starttls or --tls."),
     ("Sessions", "--key", _FILE, "Its private key, if that is in a file of its own."),
     ("Sessions", "--auth", {"is_flag": True}, "Offer AUTH; any name and password are right."),
+    (
+        "Sessions",
+        "--auth-password-file",
+        _FILE,
+        "The right password, for all names: the file's first line. Offers SCRAM-SHA-256 as well.",
+    ),
     ("Sessions", "--require-auth", {"is_flag": True}, "Refuse MAIL before AUTH."),
     ("Sessions", "--require-tls", {"is_flag": True}, "Refuse MAIL before STARTTLS."),
     ("Sessions", "--xclient", {"is_flag": True}, "Let clients say with XCLIENT whose address counts for limits."),

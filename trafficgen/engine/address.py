@@ -2,7 +2,7 @@
 
 Takes     a plan and the route to its target; recipients that are used as they are given
 Refuses   public targets (guard), and recipients on real domains, unless the user allowed those: the server under test
-          may relay them to people
+          may relay them to people; passwords over plain sessions to another machine
 Not here  which addresses are public (guard), connecting (opening)
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
-from trafficgen.plan import Plan, Target, UnixTarget, is_reserved
+from trafficgen.plan import Plan, TcpTarget, is_reserved
 from trafficgen.workload.address_book import given
 
 __all__ = ["Route", "check", "is_local", "refuse_real_recipients", "resolve"]
@@ -21,12 +21,7 @@ def check(plan: Plan, route: Route) -> None:
     """Refuse to send where mail could reach strangers. Raises PlanError that says what to type."""
     if not plan.allow_public_target:
         refuse_public(route)
-    if plan.session.injection.authorization_file is not None and not all(map(_is_loopback, route.addresses)):
-        raise PlanError(
-            "an Authorization header goes to a loopback address only: plain HTTP shows it to everybody on the way",
-            field="injection",
-            flag="--http-authorization-file",
-        )
+    _refuse_passwords_in_the_clear(plan, route)
     if plan.allow_real_domains:
         return
     workload = plan.workload
@@ -43,6 +38,23 @@ def check(plan: Plan, route: Route) -> None:
             field="domain_suffix",
             flag="--domain-suffix",
         )
+
+
+def _refuse_passwords_in_the_clear(plan: Plan, route: Route) -> None:
+    far = [one for one in route.addresses if isinstance(one, TcpTarget) and not _is_loopback(one.host)]
+    if far and plan.session.injection.authorization_file is not None:
+        raise PlanError(
+            "an Authorization header goes to a loopback address only: plain HTTP shows it to everybody on the way",
+            field="injection",
+            flag="--http-authorization-file",
+        )
+    if far and plan.session.auth and not plan.session.surely_protected:
+        text = f"a password never goes over a plain session, here to {far[0].host}: add --starttls or --tls"
+        raise PlanError(text, field="auth", flag="--auth-user")
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
 def refuse_real_recipients(recipients: Iterable[str], field: str, flag: str, *, bare: bool) -> None:
@@ -64,7 +76,3 @@ def _may_reach_people(name: str, field: str, flag: str) -> PlanError:
         field=field,
         flag=flag,
     )
-
-
-def _is_loopback(address: Target) -> bool:
-    return isinstance(address, UnixTarget) or ipaddress.ip_address(address.host.partition("%")[0]).is_loopback

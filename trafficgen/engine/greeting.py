@@ -10,6 +10,7 @@ Not here  connecting, and plain sessions (opening)
 """
 
 import asyncio
+import base64
 import re
 import socket
 import ssl
@@ -20,10 +21,12 @@ import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
 from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.engine.password import Login
 from trafficgen.engine.tls import ClientContext, why_failed
 from trafficgen.engine.tracing import note_transport
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan
+from trafficgen.protocol.smtp.client_auth import EXCHANGES, AuthBroken, choose
 from trafficgen.protocol.smtp.interfaces import Extensions
 from trafficgen.protocol.smtp.steps import STEPS
 from trafficgen.protocol.transcript import Transcript
@@ -89,24 +92,29 @@ class Greeter:
             hostname=name, local_hostname=ehlo_name.decode("ascii"), timeout=self._limit_s, start_tls=False
         )
         self._at = Phase.GREETING
+        self._secrets: list[str] = []
         self._transcript = transcript
 
-    async def greet(self, peer: socket.socket, password: str) -> tuple[asyncio.Transport, Extensions]:
+    async def greet(self, peer: socket.socket, login: Login | None) -> tuple[asyncio.Transport, Extensions]:
         """Everything up to the first envelope. Closes the connection when it comes to nothing."""
         loop = asyncio.get_running_loop()
         wire = _Listening(loop, self._transcript)
-        if self._transcript is not None:
-            self._transcript.hide(password)
+        if self._transcript is not None and login is not None:
+            self._transcript.hide(login.password)
         try:
             await self._connect(loop, wire, peer)
             await self._timed(Phase.EHLO, self._client.ehlo())
             if self._security in (Security.STARTTLS, Security.STARTTLS_IF_OFFERED):
                 await self._start_tls(loop, wire)
-            if self._plan.auth:
-                await self._timed(Phase.AUTH, self._client.login(self._plan.auth.user, password))
+            if login is not None:
+                await self._timed(Phase.AUTH, self._log_in(wire, login))
+        except AuthBroken as broken:
+            _hang_up(wire, peer)
+            raise Refused(Phase.AUTH, broken.reason, self._masked(broken.example)) from broken
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             _hang_up(wire, peer)
-            raise _refused(self._at, error) from error
+            refused = _refused(self._at, error)
+            raise Refused(refused.phase, refused.reason, self._masked(refused.example)) from None
         except BaseException:
             _hang_up(wire, peer)
             raise
@@ -161,6 +169,41 @@ class Greeter:
         if protected is None:
             raise aiosmtplib.SMTPServerDisconnected("closed in the handshake")
         wire.transport = self._client.transport = protected
+
+    async def _log_in(self, wire: _Listening, login: Login) -> None:
+        assert self._plan.auth is not None
+        mechanism = choose(self._client.server_auth_methods, self._plan.auth.mechanism)
+        try:
+            exchange = EXCHANGES[mechanism](login.user, login.password)
+        except ValueError as error:
+            raise AuthBroken("password not usable", f"{mechanism.value}: {error}") from None
+        self._secrets.append(login.password)
+        words = [b"AUTH", mechanism.value.encode("ascii")]
+        if exchange.first is not None:
+            words.append(self._encoded(exchange.first))
+        reply = await wire.execute_command(*words, timeout=self._limit_s)
+        while reply.code == 334:
+            try:
+                challenge = base64.b64decode(reply.message.strip().encode("ascii"), validate=True)
+            except ValueError:  # of base64, and of what is not ASCII
+                raise AuthBroken("malformed challenge", f"334 {ascii(reply.message)[1:-1]}") from None
+            answer = self._encoded(exchange.answer(challenge))
+            reply = await wire.execute_command(answer, timeout=self._limit_s)
+        if reply.code != 235:
+            raise aiosmtplib.SMTPAuthenticationError(reply.code, reply.message)
+        exchange.accepted()
+
+    def _encoded(self, answer: bytes) -> bytes:
+        encoded = base64.b64encode(answer)
+        if answer:
+            self._secrets.append(encoded.decode("ascii"))
+        return encoded
+
+    def _masked(self, words: str) -> str:
+        """Without what was sent to log in, should a server repeat it."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            words = words.replace(secret, "***")
+        return words
 
     def _take_down(self, transport: asyncio.Transport) -> None:
         protected: ssl.SSLObject | None = transport.get_extra_info("ssl_object")

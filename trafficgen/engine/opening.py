@@ -18,6 +18,7 @@ from trafficgen.engine.greeting import Greeter, OpeningAccount, Refused
 from trafficgen.engine.identity import Identity
 from trafficgen.engine.limits import bind_source
 from trafficgen.engine.link import Link
+from trafficgen.engine.password import Draw
 from trafficgen.engine.tls import client_context
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
@@ -32,12 +33,12 @@ _ROUNDING: Final = 1e-9
 class Opener:
     """Opens the sessions of one worker. Tries the addresses in turn and stays with the one that worked."""
 
-    def __init__(self, route: Route, plan: SessionPlan, account: OpeningAccount, password: str = "") -> None:
+    def __init__(self, route: Route, plan: SessionPlan, account: OpeningAccount, logins: Draw) -> None:
         self._route = route
         self._plan = plan
         self._account = account
         self._preferred = 0
-        self._password = password
+        self._logins = logins
         self._context = client_context(plan) if plan.security is not Security.PLAIN else None
         self._begun = 0
 
@@ -56,23 +57,29 @@ class Opener:
         """Connect `link`, as `identity` if there is one. Returns what EHLO offered; None when its session has yet to
         greet."""
         addresses = self._route.addresses
-        for left in reversed(range(len(addresses))):
+        first = self._preferred
+        for step in range(len(addresses)):
+            at = (first + step) % len(addresses)
             if link.transcript is not None:
-                link.transcript.note(f"Trying {addresses[self._preferred]}...", now_ns())
+                link.transcript.note(f"Trying {addresses[at]}...", now_ns())
             try:
-                return await self._open_at(addresses[self._preferred], link, security, identity)
+                return await self._open_at(addresses[at], link, security, identity)
             except Refused as refused:
                 if refused.phase is not Phase.CONNECT:
                     raise
                 last = refused
-                if left and link.transcript is not None:
+                self._avoid(at)
+                if link.transcript is not None and step < len(addresses) - 1:
                     link.transcript.fail(f"{refused.reason}: {refused.example}", now_ns())
-                self.prefer_another()
+            except asyncio.CancelledError:  # it took too long
+                self._avoid(at)
+                raise
         raise last
 
-    def prefer_another(self) -> None:
-        """The address at work does not answer: begin with the next one."""
-        self._preferred = (self._preferred + 1) % len(self._route.addresses)
+    def _avoid(self, at: int) -> None:
+        """This address does not answer: begin with the next one, unless another session has found that out before."""
+        if self._preferred == at:
+            self._preferred = (at + 1) % len(self._route.addresses)
 
     async def _open_at(
         self, address: Target, link: Link, security: Security, identity: Identity | None
@@ -111,7 +118,7 @@ class Opener:
             link.session.options.ehlo_name,
             link.transcript,
         )
-        transport, extensions = await greeter.greet(peer, self._password)
+        transport, extensions = await greeter.greet(peer, self._logins.next())
         transport.set_protocol(link)
         link.connection_made(transport)
         return extensions

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from trafficgen import workload
-from trafficgen.engine.password import read_authorization, read_password
+from trafficgen.engine.password import Login, read_authorization, read_logins
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route
 from trafficgen.plan import Plan, Security
@@ -37,8 +37,8 @@ class ResolvedPlan:
     """No message starts at this time of the run or later; None where only a count ends it."""
     body: bytes | None = field(default=None, repr=False)
     """What the body file holds, CRLF line ends; None without one."""
-    password: str = field(default="", repr=False)
-    """Of the session's user; "" without one."""
+    logins: tuple[Login, ...] = field(default=(), repr=False)
+    """Users of sessions; none where nobody logs in."""
     authorization: str = field(default="", repr=False)
     """Value of the Authorization header of every request; "" without one."""
     route: Route | None = None
@@ -48,7 +48,7 @@ class ResolvedPlan:
 
     @classmethod
     def of(cls, plan: "Plan | ResolvedPlan") -> "ResolvedPlan":
-        """Decide everything but the route. Reads the body file, the password file, certificates and the beginning of a
+        """Decide everything but the route. Reads the body file, passwords, certificates and the beginning of a
         corpus."""
         if isinstance(plan, ResolvedPlan):
             return plan
@@ -56,7 +56,7 @@ class ResolvedPlan:
             raise PlanError(f"expected a Plan, got {str(plan)[:80]!r}", field="plan", flag="Plan")
         plan = plan.identified()
         schedule = Schedule(plan) if plan.load else None
-        password = read_password(plan.session.auth) if plan.session.auth else ""
+        logins = read_logins(plan.session.auth)
         authorization_file = plan.session.injection.authorization_file
         authorization = read_authorization(authorization_file) if authorization_file else ""
         if plan.session.security is not Security.PLAIN:
@@ -74,7 +74,7 @@ class ResolvedPlan:
             planned=schedule.planned if schedule else plan.max_messages,
             sending_ns=schedule.duration_ns if schedule else plan.duration_ns,
             body=body,
-            password=password,
+            logins=logins,
             authorization=authorization,
         )
 

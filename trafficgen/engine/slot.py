@@ -198,6 +198,5 @@ class Slot:
         if self._opening is None:
             return False
         self._opening.cancel()
-        self._surroundings.opener.prefer_another()
         self._end_opening()
         return True

@@ -25,6 +25,7 @@ from trafficgen.engine.fairness import Turns
 from trafficgen.engine.identity import Identities
 from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
+from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.engine.tracing import Tracer
 from trafficgen.errors import TrafficgenError
@@ -166,6 +167,7 @@ class _SendingWorker:
                 self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
             )
         shape = plan.session.shape
+        logins = Draw(resolved.logins, f"{plan.seed}/{config.index}")
         options = SessionOptions(
             ehlo_name=plan.session.ehlo_name.encode("ascii"),
             max_messages=plan.session.max_messages,
@@ -177,7 +179,7 @@ class _SendingWorker:
         server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
             new_session=self._session_maker(options),
-            opener=Opener(resolved.route, plan.session, self._recorder, resolved.password),
+            opener=Opener(resolved.route, plan.session, self._recorder, logins),
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
             identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),

@@ -8,8 +8,9 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
+from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
-from trafficgen.plan.session import MAX_CHUNKS, Auth, Injection, Pipelining, SessionPlan
+from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
 from trafficgen.plan.shape import ShapePlan
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
@@ -50,6 +51,7 @@ __all__ = [
     "AddressRange",
     "Arrivals",
     "Auth",
+    "AuthUsers",
     "BodyFile",
     "ClientPlan",
     "Corpus",
@@ -57,6 +59,7 @@ __all__ = [
     "Header",
     "Injection",
     "LongTail",
+    "Mechanism",
     "OpenLoop",
     "Pipelining",
     "Plan",

@@ -83,8 +83,13 @@ class Plan:
             raise wrong("trace_sessions", text, "--trace")
         if self.workers is not None:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
-        if self.target and self.target.dialect is Dialect.LMTP and self.session.security is not Security.PLAIN:
-            raise wrong("target", "LMTP goes over plain sessions: leave --starttls and --tls away", "--target")
+        if (
+            self.target
+            and self.target.dialect is Dialect.LMTP
+            and (self.session.security is not Security.PLAIN or self.session.auth)
+        ):
+            text = "LMTP goes over plain sessions without a login: leave --starttls, --tls and --auth-… away"
+            raise wrong("target", text, "--target")
         self._check_injection()
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
@@ -99,6 +104,9 @@ class Plan:
             return
         if session.security is not Security.PLAIN:
             raise wrong("target", "injection goes over plain HTTP: leave --starttls and --tls away", "--target")
+        if session.auth:
+            text = "AUTH is SMTP's: expected --http-authorization-file with a target http://…"
+            raise wrong("auth", text, "--auth-user")
         client = session.client
         if client.ehlo_names or client.xclient_from or client.xforward_from:
             raise wrong("client", "expected no EHLO names, XCLIENT or XFORWARD with a target http://…", "--target")

@@ -7,6 +7,7 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.identity import ClientPlan, check_ehlo_name
+from trafficgen.plan.login import Auth, AuthUsers
 from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown_number, wrong
 from trafficgen.plan.shape import ShapePlan
 from trafficgen.plan.tls import Security, TlsOptions
@@ -19,17 +20,6 @@ class Pipelining(Enum):
 
     AUTO = "auto"
     OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class Auth:
-    """Credentials of every session. The password is read from its file when a worker starts and is shown nowhere."""
-
-    user: str
-    password_file: Path
-
-    def __post_init__(self) -> None:
-        check_types(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +57,7 @@ class SessionPlan:
     security: Security = Security.PLAIN
     verify_certificate: bool = True
     tls: TlsOptions = TlsOptions()  # noqa: RUF009  (frozen)
-    auth: Auth | None = None
+    auth: Auth | AuthUsers | None = None
     injection: Injection = Injection()
     client: ClientPlan = ClientPlan()  # noqa: RUF009  (frozen)
     shape: ShapePlan = ShapePlan()  # noqa: RUF009  (frozen)
@@ -87,9 +77,6 @@ class SessionPlan:
         check_duration(self.reply_timeout_ns, "reply_timeout_ns", "a time limit", "--timeout", least_ns=0)
         if self.tls != TlsOptions() and self.security is Security.PLAIN:
             raise wrong("tls", "expected a session that is protected: add --starttls or --tls", "--tls")
-        if self.auth and (self.security not in (Security.STARTTLS, Security.TLS) or self.tls.share < 1):
-            text = "a password never goes over a plain session: add --starttls or --tls"
-            raise wrong("auth", text, "--auth-user")
         self._check_client()
 
     def _check_client(self) -> None:
@@ -103,3 +90,8 @@ class SessionPlan:
         if self.client.xforward_from and self.max_messages != 1:
             text = "XFORWARD is about one message: add --messages-per-session 1"
             raise wrong("client", text, "--xforward-from")
+
+    @property
+    def surely_protected(self) -> bool:
+        """Whether no session goes on in the clear, whatever the server offers."""
+        return self.security in (Security.STARTTLS, Security.TLS) and self.tls.share == 1

@@ -22,7 +22,7 @@ def test_ehlo_lists_what_is_offered_and_not_what_is_hidden() -> None:
     lines = Conversation(None, Capabilities(auth=True, max_octets=5)).say(b"EHLO x\r\n").split(b"\r\n")
     for word in (b"PIPELINING", b"SIZE 5", b"8BITMIME", b"SMTPUTF8", b"DSN", b"CHUNKING", b"ENHANCEDSTATUSCODES"):
         assert any(line[4:] == word for line in lines)
-    assert b"250-AUTH PLAIN LOGIN XOAUTH2" in lines
+    assert b"250-AUTH PLAIN LOGIN XOAUTH2 CRAM-MD5" in lines
     assert not any(b"STARTTLS" in line for line in lines)
     hidden = Conversation(None, Capabilities(hidden=frozenset({"PIPELINING", "CHUNKING"}))).say(b"EHLO x\r\n")
     assert b"PIPELINING" not in hidden
@@ -139,7 +139,8 @@ PLAIN = base64.b64encode(b"\0user\0secret")
         ([b"AUTH PLAIN", b"*", b"NOOP"], [334, 501, 250]),
         ([b"AUTH PLAIN ?"], [501]),
         ([b"AUTH PLAIN dXNlcg=="], [501]),
-        ([b"AUTH CRAM-MD5"], [504]),
+        ([b"AUTH SCRAM-SHA-256"], [504]),
+        ([b"AUTH DIGEST-MD5"], [504]),
         ([b"AUTH"], [504]),
         ([b"AUTH PLAIN " + PLAIN, b"AUTH PLAIN " + PLAIN], [235, 503]),
     ],

@@ -7,9 +7,11 @@ Not here  when a command is allowed (server)
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
+
+from trafficgen.protocol.smtp.server_auth import offered as offered_mechanisms
 
 NAME: Final = b"sink.traffic-gen.test"
 XCLIENT_NAMES: Final = (b"NAME", b"ADDR", b"PORT", b"PROTO", b"HELO", b"LOGIN", b"DESTADDR", b"DESTPORT")
@@ -49,14 +51,15 @@ _SIZE: Final = re.compile(rb" SIZE=(\d+)", re.IGNORECASE)
 class Capabilities:
     """What a server session supports. `hidden` names extensions that EHLO leaves out.
 
-    `max_octets` is the value of SIZE, 0 for no limit. `starttls` needs a connection that can start TLS. `require_tls`,
-    `require_auth`: MAIL is refused until then. LMTP (RFC 2033) greets with LHLO and answers the end of data once for
-    each recipient.
+    `max_octets` is the value of SIZE, 0 for no limit. `starttls` needs a connection that can start TLS. `password`:
+    of all users, b"" when any is right. `require_tls`, `require_auth`: MAIL is refused until then. LMTP (RFC 2033)
+    greets with LHLO and answers the end of data once for each recipient.
     """
 
     lmtp: bool = False
     starttls: bool = False
     auth: bool = False
+    password: bytes = field(default=b"", repr=False)
     xclient: bool = False
     require_tls: bool = False
     require_auth: bool = False
@@ -88,7 +91,7 @@ class Capabilities:
             "CHUNKING": True,
             "XCLIENT": self.xclient,
         }
-        words = {"SIZE": b"SIZE %d" % self.max_octets, "AUTH": b"AUTH PLAIN LOGIN XOAUTH2"}
+        words = {"SIZE": b"SIZE %d" % self.max_octets, "AUTH": b" ".join((b"AUTH", *offered_mechanisms(self.password)))}
         words["XCLIENT"] = b"XCLIENT " + b" ".join(XCLIENT_NAMES)
         listed = [
             words.get(name, name.encode("ascii")) for name, on in offered.items() if on and name not in self.hidden

@@ -280,7 +280,7 @@ class ServerSession(Framing):
     def _on_auth(self, line: bytes) -> bytes:
         if self._authenticated:
             return self._error(ORDER)
-        self._login = AuthExchange()
+        self._login = AuthExchange(self._capabilities.password)
         return self._after_login(self._login.start(line))
 
     def _continue_login(self, line: bytes) -> bytes:
