@@ -65,8 +65,8 @@ _HOMES = {
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
-        "Arrivals", "Auth", "AuthUsers", "BodyFile", "Corpus", "DkimKey", "Header", "Injection", "LongTail", "Mechanism",
-        "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions",
+        "Arrivals", "Auth", "AuthUsers", "BodyFile", "Corpus", "DkimKey", "Header", "Injection", "LongTail",
+        "Mechanism", "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions",
         "TlsVersion", "UnixTarget", "Users", "WeightedDomain", "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),
