@@ -66,8 +66,8 @@ _HOMES = {
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
         "Arrivals", "Auth", "AuthUsers", "BodyFile", "Corpus", "DkimKey", "Header", "Injection", "LongTail",
-        "Mechanism", "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions",
-        "TlsVersion", "UnixTarget", "Users", "WeightedDomain", "Workload", "parse_target",
+        "Mechanism", "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget",
+        "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedDomain", "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),
     "trafficgen.runs.run": ("Progress", "run"),
