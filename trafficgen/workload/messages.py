@@ -23,7 +23,7 @@ from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span, spans
-from trafficgen.workload.signed import Pool, SignedContents
+from trafficgen.workload.signed import SignedContents, SignedPool
 
 
 class BuiltMessage(NamedTuple):
@@ -160,7 +160,7 @@ def _contents(
     if not content:
         text = "expected generated messages: one that brings its own header block is sent as it is, and never signed"
         raise PlanError(text, field="dkim_keys", flag="--dkim-key")
-    return SignedContents(plan, inner, Pool(plan, inner, date, envelopes, content), envelopes, signatures)
+    return SignedContents(plan, inner, SignedPool(plan, inner, date, envelopes, content), envelopes, signatures)
 
 
 def unsigned(

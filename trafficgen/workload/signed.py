@@ -33,7 +33,7 @@ LEAST_ENTRIES: Final = 128
 """With fewer senders, each has several."""
 
 
-class Entry(NamedTuple):
+class PoolEntry(NamedTuple):
     """What messages of one sender share. `head`: header lines but trace header, To, Message-ID and signature."""
 
     sender: int
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
     eight_bit: bool
 
 
-class Pool:
+class SignedPool:
     """The entries of a plan, the same in every process."""
 
     def __init__(self, plan: Plan, inner: Contents, date: str, envelopes: Envelopes, content: Sequence[str]) -> None:
@@ -62,11 +62,11 @@ class Pool:
             text = f"expected a sender at {named} or below, found none; --from ADDRESS sets senders"
             raise PlanError(text, field="dkim_keys", flag="--dkim-key")
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[PoolEntry]:
         """All of them. `inner` must be prepared."""
         return [entry for span in spans(0, self._size) for entry in self._of(span)]
 
-    def _of(self, span: Span) -> list[Entry]:
+    def _of(self, span: Span) -> list[PoolEntry]:
         filled = self._inner.fill(span)
         senders = [number // self.each for number in span.numbers]
         rows = zip(
@@ -74,7 +74,7 @@ class Pool:
             filled.eight_bit, strict=False,
         )  # fmt: skip
         return [
-            Entry(sender, head, body, tail, octets - len(unsigned), _checksum(unsigned), eight_bit)
+            PoolEntry(sender, head, body, tail, octets - len(unsigned), _checksum(unsigned), eight_bit)
             for sender, head, unsigned, body, tail, octets, eight_bit in rows
         ]
 
@@ -98,7 +98,7 @@ def _checksum(head: bytes) -> int:
     return parsed[2]
 
 
-class _Block(NamedTuple):
+class _SignedBlock(NamedTuple):
     """A grid block, ready but for the joining of its rows."""
 
     heads: Rows
@@ -110,7 +110,7 @@ class SignedContents:
     """Messages whose content is an entry's, behind headers of their own. Implements `contents.Contents`."""
 
     def __init__(
-        self, plan: Plan, inner: Contents, pool: Pool, envelopes: Envelopes, signatures: Sequence[bytes]
+        self, plan: Plan, inner: Contents, pool: SignedPool, envelopes: Envelopes, signatures: Sequence[bytes]
     ) -> None:
         self._plan, self._inner, self._pool = plan, inner, pool
         self._envelopes, self._signatures = envelopes, signatures
@@ -138,11 +138,13 @@ class SignedContents:
             octets[part].tolist(), map(self._eight_bit.__getitem__, chosen),
         )  # fmt: skip
 
-    def _make_block(self, grid: int) -> _Block:
+    def _make_block(self, grid: int) -> _SignedBlock:
         columns = self._envelopes.addressed(grid).columns
         each = self._pool.each
         entries = columns.picks["sender"] * each
         if each > 1:
             entries = entries + streams.below(streams.raw(self._plan.seed, "workload/signed", grid, GRID), each)
         columns = columns.with_more({"signed": entries}, {"crc32": hexadecimal(self._crc32[entries])})
-        return _Block(self._layout.rows(columns), entries, self._layout.octets(columns) + self._body_octets[entries])
+        return _SignedBlock(
+            self._layout.rows(columns), entries, self._layout.octets(columns) + self._body_octets[entries]
+        )

@@ -1,7 +1,7 @@
 """DKIM signatures for the entries of a pool, made before a run begins.
 
 Takes     a plan with keys, the run's date, what its body file holds
-Gives     for each entry of `signed.Pool` its DKIM-Signature lines; b"" for a sender whom no key covers
+Gives     for each entry of `signed.SignedPool` its DKIM-Signature lines; b"" for a sender whom no key covers
 Fails     PlanError: a file that holds no RSA key; SetupError: dkimpy is missing
 Choice    relaxed/relaxed, so that servers may fold headers and trim lines (RFC 6376 section 3.4); RSA with SHA-256,
           which every verifier must know (section 3.3). With 2,048 bits dkimpy takes 7 ms a signature (2026-11-27,
@@ -20,7 +20,7 @@ from trafficgen.protocol.smtp.layout import BY_CHUNKS
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.headers import CRLF
 from trafficgen.workload.messages import unsigned
-from trafficgen.workload.signed import Pool
+from trafficgen.workload.signed import SignedPool
 
 _MAX_FILE: Final = 65_536
 _UNSIGNED: Final = frozenset((b"return-path", b"received", b"comments", b"keywords", b"bcc", b"resent-bcc"))
@@ -39,7 +39,7 @@ def sign(plan: Plan, date: str, body: bytes | None) -> tuple[bytes, ...]:
     private = {key: _read(key) for key in keys}
     envelopes = Envelopes(plan, BY_CHUNKS)
     inner, content = unsigned(plan, date, envelopes, BY_CHUNKS, body)
-    pool = Pool(plan, inner, date, envelopes, content)
+    pool = SignedPool(plan, inner, date, envelopes, content)
     inner.prepare()
     signatures = []
     for entry in pool.entries():
