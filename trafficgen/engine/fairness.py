@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from trafficgen.clock import NS_PER_MS, now_ns
 
 if TYPE_CHECKING:
-    from trafficgen.engine.link import TransportLink
+    from trafficgen.engine.link import Link
 
 SLICE_NS: Final = 10 * NS_PER_MS
 
@@ -28,7 +28,7 @@ class Turns:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         """`call_soon` is the event loop's."""
         self._call_soon = call_soon
-        self._waiting: deque[TransportLink] = deque()
+        self._waiting: deque[Link] = deque()
         self._waiting_for_turn = False
         self.ends_ns = 0
 
@@ -41,7 +41,7 @@ class Turns:
         self._call_soon(self._turn)
         return False
 
-    def put_off(self, link: "TransportLink") -> None:
+    def put_off(self, link: "Link") -> None:
         """Call `link.catch_up` in one of the next turns."""
         self._waiting.append(link)
 

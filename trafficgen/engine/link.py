@@ -19,6 +19,7 @@ from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.interfaces import Buffer, Work
+from trafficgen.protocol.transcript import Transcript
 
 JOINED_OCTETS: Final = 48 * 1024
 
@@ -59,15 +60,15 @@ class Session(Protocol):
     ) -> None: ...
 
 
-class Link(ABC):
+class AnyLink(ABC):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
 
     __slots__ = ("_over", "_unsent", "leaving", "on_free", "session")
 
-    def __init__(self, session: Session, on_free: Callable[["Link"], None]) -> None:
+    def __init__(self, session: Session, on_free: Callable[["AnyLink"], None]) -> None:
         self.session = session
         self.on_free = on_free
-        self.leaving: dict[Link, int] | None = None
+        self.leaving: dict[AnyLink, int] | None = None
         """Where it is listed while its server has said goodbye and not closed the connection yet."""
         self._unsent = 0  # octets that wait on our side
         self._over = False  # and told so: a server may go on talking after its 421, when the slot has another link
@@ -155,12 +156,15 @@ class Link(ABC):
             self.leaving.pop(self, None)
 
 
-class TransportLink(Link, asyncio.Protocol):
+class Link(AnyLink, asyncio.Protocol):
     """A link over a transport of the event loop."""
+
+    transcript: Transcript | None = None
+    """Of a session that is shown as it talks (tracing)."""
 
     __slots__ = ("_late", "_turns", "transport")
 
-    def __init__(self, session: Session, turns: Turns, on_free: Callable[[Link], None]) -> None:
+    def __init__(self, session: Session, turns: Turns, on_free: Callable[[AnyLink], None]) -> None:
         super().__init__(session, on_free)
         self._turns = turns
         self.transport: asyncio.Transport | None = None

@@ -18,7 +18,7 @@ from trafficgen.engine.address import Route
 from trafficgen.engine.greeting import Greeter, OpeningAccount, Refused
 from trafficgen.engine.identity import Identity
 from trafficgen.engine.limits import bind_source
-from trafficgen.engine.link import TransportLink
+from trafficgen.engine.link import Link
 from trafficgen.engine.password import Draw
 from trafficgen.engine.socket_link import SocketLink
 from trafficgen.engine.tls import client_context
@@ -93,15 +93,15 @@ class Opener:
 
     # -- all others -----------------------------------------------------------------------------------------
 
-    async def open(
-        self, link: TransportLink, security: Security, identity: Identity | None = None
-    ) -> Extensions | None:
+    async def open(self, link: Link, security: Security, identity: Identity | None = None) -> Extensions | None:
         """Connect `link`, as `identity` if there is one. Returns what EHLO offered; None when its session has yet to
         greet."""
         addresses = self._route.addresses
         first = self._preferred
         for step in range(len(addresses)):
             at = (first + step) % len(addresses)
+            if link.transcript is not None:
+                link.transcript.note(f"Trying {addresses[at]}...", now_ns())
             try:
                 return await self._open_at(addresses[at], link, security, identity)
             except Refused as refused:
@@ -109,6 +109,8 @@ class Opener:
                     raise
                 last = refused
                 self.avoid(at)
+                if link.transcript is not None and step < len(addresses) - 1:
+                    link.transcript.fail(f"{refused.reason}: {refused.example}", now_ns())
             except asyncio.CancelledError:  # it took too long
                 self.avoid(at)
                 raise
@@ -120,7 +122,7 @@ class Opener:
             self._preferred = (at + 1) % len(self._route.addresses)
 
     async def _open_at(
-        self, address: Target, link: TransportLink, security: Security, identity: Identity | None
+        self, address: Target, link: Link, security: Security, identity: Identity | None
     ) -> Extensions | None:
         began_ns = now_ns()
         limit_s = self._plan.connect_timeout_ns / NS_PER_S
@@ -129,6 +131,10 @@ class Opener:
             if self.greets(security) or identity is not None:
                 async with asyncio.timeout(limit_s):
                     peer = await _connected_socket(loop, address, identity)
+                if link.transcript is not None:
+                    link.transcript.connect(str(address), now_ns())
+                    if identity is not None and identity.header:
+                        link.transcript.sent((identity.header, b"\n"), now_ns())
                 if not self.greets(security):
                     await loop.create_connection(lambda: link, sock=peer)
             elif isinstance(address, UnixTarget):
@@ -144,7 +150,13 @@ class Opener:
             return None
         assert isinstance(link.session, ClientSession)
         greeter = Greeter(
-            self._plan, security, self._context, self._route.name, self._account, link.session.options.ehlo_name
+            self._plan,
+            security,
+            self._context,
+            self._route.name,
+            self._account,
+            link.session.options.ehlo_name,
+            link.transcript,
         )
         transport, extensions = await greeter.greet(peer, self._logins.next())
         transport.set_protocol(link)

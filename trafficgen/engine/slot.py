@@ -19,7 +19,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.greeting import Refused
 from trafficgen.engine.identity import Identities
-from trafficgen.engine.link import Link, Session, TransportLink
+from trafficgen.engine.link import AnyLink, Link, Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.socket_link import Poller, SocketLink
 from trafficgen.outcomes import Phase
@@ -43,6 +43,7 @@ class Surroundings:
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
+    new_link: Callable[[Session, Turns, Callable[[AnyLink], None]], Link] = Link
     identities: Identities | None = None
     """Who each session is, where they are not alike."""
     poller: Poller | None = None
@@ -50,7 +51,7 @@ class Surroundings:
     think_ns: int = 0
     """How long a session rests between two messages."""
     opening: int = 0
-    parting: dict[Link, int] = field(default_factory=dict)
+    parting: dict[AnyLink, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
 
 
@@ -69,7 +70,7 @@ class Slot:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
-        self._link: Link | None = None
+        self._link: AnyLink | None = None
         self._opening: asyncio.Task[Extensions | None] | SocketLink | None = None  # what is making a connection
         self._connecting_since_ns: int | None = None
         self._failures = 0  # sessions in a row that came to nothing
@@ -134,7 +135,7 @@ class Slot:
             self._connecting_since_ns = now
             around.opener.connect(link, now)
             return
-        waiting = self._link = TransportLink(session, around.turns, self._on_free)
+        waiting = self._link = around.new_link(session, around.turns, self._on_free)
         if not around.opener.greets(security):
             self._connecting_since_ns = now
         opening = around.opener.open(waiting, security, identity)
@@ -181,7 +182,7 @@ class Slot:
         self._surroundings.opening -= 1
         self._surroundings.on_turn()
 
-    def _on_free(self, link: Link) -> None:
+    def _on_free(self, link: AnyLink) -> None:
         if link.session.closed:
             self._link = None
             if self._opening is not None:  # connected and over before the task that connected it has said so

@@ -19,7 +19,7 @@ from typing import Final, Self
 
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import SLICE_NS
-from trafficgen.engine.link import JOINED_OCTETS, Link, Session
+from trafficgen.engine.link import JOINED_OCTETS, AnyLink, Session
 from trafficgen.protocol.smtp.interfaces import Buffer
 
 _READ_OCTETS: Final = 16 * 1024
@@ -75,13 +75,14 @@ class Poller:
 if hasattr(select, "epoll"):
     _EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
     _OUT: Final = select.EPOLLOUT
+    _READY: Final = select.EPOLLIN | select.EPOLLOUT
     _FAILED: Final = select.EPOLLHUP | select.EPOLLERR
     _ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
     _READABLE: Final = select.EPOLLIN | _ENDED
     _KIND: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 
-class SocketLink(Link):
+class SocketLink(AnyLink):
     """One connection. `began_ns`: since when it is being made, to which `address` of the route; `tries`: how many more
     of them may be tried."""
 
@@ -94,7 +95,7 @@ class SocketLink(Link):
         self,
         session: Session,
         poller: Poller,
-        on_free: Callable[[Link], None],
+        on_free: Callable[[AnyLink], None],
         on_connected: Callable[["SocketLink", int], None],
     ) -> None:
         """`on_connected` gets 0, or the number of what the system said (errno(3)), in a turn after `connect`."""
@@ -153,6 +154,26 @@ class SocketLink(Link):
     def heard(self, what: int) -> None:
         """What happened, in epoll's words."""
         peer = self._peer
+        if what != _READY or self._connecting or self._waiting or peer is None:
+            self._heard_else(what)
+            return
+        # The usual, in one piece, for two thirds of what calling `_read` and `_send` costs (benchmarks/peers.py).
+        try:
+            data = peer.recv(_READ_OCTETS)
+        except OSError as error:
+            self._not_read(error)
+            return
+        session = self.session
+        buffers = session.feed(data, now_ns()) if data else self._end(None)
+        if buffers:
+            self._send(buffers)
+        if not session.busy:
+            self._free()
+        if len(data) == _READ_OCTETS and self._peer is not None:
+            self._poller.again(self._fd)
+
+    def _heard_else(self, what: int) -> None:
+        peer = self._peer
         if peer is None:
             return  # closed since that happened
         if self._connecting:
@@ -170,10 +191,8 @@ class SocketLink(Link):
             return
         try:
             data = peer.recv(_READ_OCTETS)
-        except BlockingIOError:
-            return
         except OSError as error:
-            self._end(error)
+            self._not_read(error)
             return
         if not data:
             self._end(self._broken)
@@ -195,10 +214,15 @@ class SocketLink(Link):
             elif what & _ENDED or len(data) == _READ_OCTETS:
                 self._poller.again(self._fd)
 
-    def _end(self, error: OSError | None) -> None:
+    def _not_read(self, error: OSError) -> None:
+        if not isinstance(error, BlockingIOError):
+            self._end(error)
+
+    def _end(self, error: OSError | None) -> tuple[()]:
         self._close()
         reason = "connection reset" if isinstance(error, ConnectionError) else "closed by the server"
         self._lost(reason, str(error or ""))
+        return ()
 
     # -- octets out -----------------------------------------------------------------------------------------
 
@@ -207,7 +231,9 @@ class SocketLink(Link):
             self._waiting.extend(buffers)
             self._unsent += sum(map(len, buffers))
             return
-        octets = sum(map(len, buffers))
+        octets = 0
+        for buffer in buffers:
+            octets += len(buffer)
         peer = self._peer
         assert peer is not None
         try:
