@@ -181,7 +181,7 @@ class SocketLink(AnyLink):
                 self._connected_or_not(peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if what & _FAILED else 0)
         elif self._waiting and what & _OUT:
             self._write_waiting()
-        if what & _READABLE and self._peer is not None:
+        if what & _READABLE and self._peer is peer:  # and not another address's by now
             self._read(peer, what)
 
     def _read(self, peer: socket.socket, what: int) -> None:
