@@ -8,6 +8,7 @@ import pytest
 
 from tests.peers.private_sink import collecting_sink
 from tests.peers.running import Counts, counts, plan_for
+from tests.sink.sink_process import sink_process
 from trafficgen import Plan, run
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, PlanError, SetupError
