@@ -13,6 +13,7 @@ from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_see
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
 from trafficgen.plan.shape import ShapePlan
 from trafficgen.plan.shard import Shard
+from trafficgen.plan.signing import DkimKey
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
     Dialect,
@@ -57,6 +58,7 @@ __all__ = [
     "ClientPlan",
     "Corpus",
     "Dialect",
+    "DkimKey",
     "Header",
     "Injection",
     "LongTail",
