@@ -122,7 +122,9 @@ def _shards(shards: Sequence[ShardRecord]) -> str:
     begun = [one.first_start_ns for one in shards if one.first_start_ns is not None]
     spread = f"; first starts {format_duration(max(begun) - min(begun))} apart" if len(begun) > 1 else ""
     errors = [one.clock_error_ns for one in shards if one.clock_error_ns is not None]
-    clock = f", clocks known to {format_duration(max(errors))}" if errors else ""
+    offset_ns = max((abs(one.clock_offset_ns or 0) for one in shards), default=0)
+    known = f", known to {format_duration(max(errors))} and allowed for" if errors else ""
+    clock = f"; clocks up to {format_duration(offset_ns)} off{known}" if errors else ""
     whole = f"all {shards[0].of}" if len(shards) == shards[0].of else f"{numbers} of {shards[0].of}"
     return whole + spread + clock
 
