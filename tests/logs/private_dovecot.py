@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import program
 from tests.peers.certificates import Certificate
+from tests.peers.ports import free_port
 
 _CONFIG = """\
 base_dir = {folder}/run
@@ -73,8 +74,7 @@ def private_dovecot(certificate: Certificate | None = None) -> Iterator[Dovecot]
     for name in ("mail", "home"):
         (folder / name).mkdir()
         shutil.chown(folder / name, pwd.getpwnam("nobody").pw_uid)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     ssl = "no"
     if certificate is not None:
         ssl = f"yes\nssl_cert = <{certificate.certificate}\nssl_key = <{certificate.key}"
