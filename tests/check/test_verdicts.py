@@ -13,7 +13,7 @@ from tests.check.lab import USER, free_ports, services
 from tests.check.scripted import IMAP, POP3, SMTP, serving
 from tests.check.test_postfix_dovecot import IN_CLEAR, WRONG
 from tests.peers.certificates import Certificate
-from trafficgen.check import ports
+from trafficgen.check import ports, service
 from trafficgen.check.cases import CASES
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
@@ -65,14 +65,17 @@ SCRIPTED: Final[list[tuple[str, str, Answers, str, str]]] = [
 ELSEWHERE: Final = (
     "tls.handshake", "tls.injection", "tls.key", "auth.unknown-user", "delivery.log", "delivery.imap", "delivery.pop3",
     "delivery.out", "ports.expected", "ports.unexpected", "smtp.vrfy",
+    *(case for case in CASES if case.startswith("dns.")),
 )  # fmt: skip
 """Cases that have a test of their own below."""
 
 
-def found_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, Any]]:
+def found_by(
+    capsys: pytest.CaptureFixture[str], *arguments: str, server: str = "127.0.0.1"
+) -> dict[str, dict[str, Any]]:
     """Findings by id, the first of each."""
     capsys.readouterr()
-    call(["check", "127.0.0.1", "--timeout", "5s", "--patience", "1s", "--format", "json", *arguments])
+    call(["check", server, "--timeout", "5s", "--patience", "1s", "--format", "json", *arguments])
     out, err = capsys.readouterr()
     assert not err
     findings: list[dict[str, Any]] = json.loads(out)["findings"]
@@ -97,6 +100,14 @@ def test_a_verdict(
     with serving(answers, certificate.server_context()) as port:
         found = found_by(capsys, *services({service: port}), *account, "--only", case, "--deliver", USER)
     assert (found[case]["outcome"], words in found[case]["found"]) == (outcome, True), found[case]
+
+
+def test_of_several_addresses_the_one_that_answers_is_looked_at(
+    several_addresses: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(SMTP) as port:
+        found = found_by(capsys, *services({"smtp": port}), "--only", "smtp.greeting", server=several_addresses)
+    assert found["smtp.greeting"]["outcome"] == "pass", found
 
 
 def test_a_user_that_exists_is_told_from_one_that_does_not(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,6 +217,21 @@ def test_ports(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     assert {one["outcome"] for one in good.values()} == {"pass"}, good
     assert {one["outcome"] for one in bad.values()} == {"fail"}, bad
     assert (str(free) in bad["ports.expected"]["found"], str(other) in bad["ports.unexpected"]["found"]) == (True, True)
+
+
+def test_a_server_of_which_nothing_answers_fails_what_was_expected(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed, other = free_ports(2)
+    monkeypatch.setattr(ports, "USUAL", (other,))
+    monkeypatch.setattr(service, "STANDARD_PORTS", dict.fromkeys(service.ServiceKind, other))
+    code = call(["check", "127.0.0.1", "--expect", f"{closed}", "--format", "json"])
+    found = {one["id"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert (code, found["ports.expected"]["outcome"]) == (ExitCode.VERDICT_FAILED, "fail")
+    assert found["ports.expected"]["found"] == f"no answer from {closed}"
+    assert {one["outcome"] for case, one in found.items() if not case.startswith("ports.")} == {"skipped"}
+    assert call(["check", "127.0.0.1"]) is ExitCode.FAILED
+    assert "none of the standard ports" in capsys.readouterr().err
 
 
 # -- the command ---------------------------------------------------------------------------------------------

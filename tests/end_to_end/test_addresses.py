@@ -8,7 +8,7 @@ import pytest
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
 from trafficgen import SetupError, TcpTarget, UnixTarget, run
-from trafficgen.plan import Target
+from trafficgen.plan import Security, Target
 
 
 def has_ipv6() -> bool:
@@ -39,14 +39,17 @@ def test_ipv6() -> None:
     assert address.startswith("[::1]:")
 
 
-def test_a_name_whose_first_address_does_not_answer() -> None:
+@pytest.mark.parametrize("security", [Security.PLAIN, Security.STARTTLS_IF_OFFERED])
+def test_a_name_whose_first_addresses_do_not_answer(several_addresses: str, security: Security) -> None:
+    """Many sessions find that out at the same time, and none of them takes another's word for its own address."""
     with private_sink() as sink:
-        target = TcpTarget("localhost", sink.port)
+        target = TcpTarget(several_addresses, sink.port)
         said: list[str] = []
-        results = run(plan_for(target, messages=20, sessions=2), notice=said.append)
-        assert counts(results) == Counts(accepted=20)
-        assert said == [f"target localhost:{sink.port} is at {', '.join(results.run.addresses)}"]
-        assert f"127.0.0.1:{sink.port}" in results.run.addresses
+        plan = plan_for(target, messages=60, sessions=20, session={"security": security})
+        results = run(plan, notice=said.append)
+    assert counts(results) == Counts(accepted=60)
+    assert len(results.run.addresses) == 4
+    assert said[:1] == [f"target {target} is at {', '.join(results.run.addresses)}"]
 
 
 def test_an_address_in_use_is_one_line() -> None:

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import select
 import stat
 import threading
 from collections.abc import Callable
@@ -99,20 +100,14 @@ def test_a_named_pipe_is_written_to_once_and_without_a_reader_is_an_error(tmp_pa
     with pytest.raises(OSError, match="No such device"):
         write(pipe, b"x")
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = threading.Thread(target=write, args=(pipe, b"x" * 200_000))
+    writer.start()
+    assert select.select([reader], [], [], 30)[0]  # before the writer has opened it, a read would see the end
     os.set_blocking(reader, True)
-    read: list[bytes] = []
-
-    def read_all() -> None:
-        with os.fdopen(reader, "rb") as file:
-            read.append(file.read())
-
-    thread = threading.Thread(target=read_all)
-    write_all = threading.Thread(target=write, args=(pipe, b"x" * 200_000))
-    write_all.start()
-    thread.start()
-    write_all.join()
-    thread.join()
-    assert read == [b"x" * 200_000]
+    with os.fdopen(reader, "rb") as file:
+        read = file.read()
+    writer.join()
+    assert read == b"x" * 200_000
 
 
 def test_names_as_long_as_a_name_may_be(tmp_path: Path) -> None:

@@ -133,6 +133,38 @@ CASES: Final[dict[str, Case]] = {
     "delivery.imap": Case("it is found by IMAP, its body whole", "RFC 9051 6.4.4"),
     "delivery.pop3": Case("it is found by POP3, its body whole", "RFC 1939 5"),
     "delivery.out": Case("a message from a user to outside comes out", "RFC 5321 3.6"),
+    # -- what the DNS says ----------------------------------------------------------------------------------
+    "dns.ptr": Case(
+        "the server's address has a name that leads back to it", "RFC 1912 2.1", "have the network's owner set it (PTR)"
+    ),
+    "dns.host": Case(
+        "the name in the greeting has the server's address", "RFC 5321 2.3.5, 4.1.1.1",
+        "set myhostname, or the name's A and AAAA",
+    ),
+    "dns.tlsa": Case(
+        "TLSA records, verified by DNSSEC, that are for its certificate", "RFC 7672 3.1",
+        "publish the new record before the new certificate",
+    ),
+    "dns.mx": Case(
+        "MX with names of hosts, no aliases, which have addresses; this server is one", "RFC 5321 5.1, RFC 2181 10.3"
+    ),
+    "dns.spf": Case(
+        "one SPF record of 10 lookups at most, which refuses others", "RFC 7208 3.2, 4.6.4",
+        "end it in -all or ~all, and replace includes by networks",
+    ),
+    "dns.dkim": Case(
+        "a DKIM key of 2048 bits or Ed25519 at each selector", "RFC 6376 3.6, RFC 8301 3.2",
+        "make a new key with a new selector",
+    ),
+    "dns.dmarc": Case(
+        "one DMARC record that quarantines or rejects, and asks for reports", "RFC 7489 6.3, 6.6.3",
+        "p=quarantine or p=reject, with rua=mailto:",
+    ),
+    "dns.mta-sts": Case(
+        "a policy of MTA-STS in force that names every MX", "RFC 8461 3",
+        "publish _mta-sts and https://mta-sts.DOMAIN/.well-known/mta-sts.txt with mode: enforce",
+    ),
+    "dns.tls-rpt": Case("an address that reports of TLS go to", "RFC 8460 3", "publish _smtp._tls with rua=mailto:"),
     # -- ports --------------------------------------------------------------------------------------------
     "ports.expected": Case("every port that is expected answers", "--expect"),
     "ports.unexpected": Case(

@@ -57,6 +57,18 @@ class CheckLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainNames:
+    """What the DNS is asked for: domains whose mail the server takes, and selectors of their DKIM keys."""
+
+    domains: tuple[str, ...]
+    selectors: tuple[str, ...] = ()
+    resolver: TcpTarget | None = None
+    """None: the system's."""
+    allow_public: bool = False
+    """Whether the policy of MTA-STS may be fetched from a public address."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedServer:
     """The server under test. `name`: what its certificate must be for; `foreign`: a domain that it must not serve;
     `mailbox`: an address that it delivers to, None where none was given."""
@@ -82,6 +94,7 @@ class CheckedServer:
     """Before each connection, for servers that slow down whoever comes often."""
     log: Path | None = None
     """The server's own log, where it can be read here."""
+    dns: DomainNames | None = None
 
     def address(self, service: ServiceKind) -> Target:
         """Where a service listens. What has no port, as a UNIX socket, is itself."""

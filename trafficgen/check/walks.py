@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from trafficgen.check import delivery, login, mailbox, ports, relay, smtp, tls
+from trafficgen.check import delivery, domain, login, mailbox, ports, relay, smtp, tls
 from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding
 from trafficgen.check.conversation import NO_ANSWER, ConnectionEnded, NotOffered
@@ -19,6 +19,9 @@ from trafficgen.verdict.findings import Finding, Grade
 
 _ALL_KINDS: Final = tuple(ServiceKind)
 _SUBMITTING: Final = (ServiceKind.SUBMISSION, ServiceKind.SMTPS)
+_OF_DNS: Final = (
+    "dns.ptr", "dns.host", "dns.tlsa", "dns.mx", "dns.spf", "dns.dkim", "dns.dmarc", "dns.mta-sts", "dns.tls-rpt",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ def walks(outside: Outside | None) -> list[Walk]:
     """Cheap ones first; the one that makes the server angry last."""
     return [
         Walk(("ports.expected", "ports.unexpected"), (), ports.ports),
+        Walk(_OF_DNS, (), domain.domain_walk),
         Walk(
             (
                 "smtp.greeting", "smtp.ehlo", "smtp.ehlo.syntax", "smtp.unknown-command", "smtp.order", "smtp.vrfy",
@@ -73,11 +77,11 @@ def check(
 ) -> Iterator[Finding]:
     """Go all of them. Where we were seen from is added to `seen_from`. One that never answers is waited for once."""
     mute: set[ServiceKind] = set()
+    once = next(iter(server.ports), ServiceKind.SMTP)
     for walk in walks(outside):
-        if not any(map(wished, walk.cases)):
+        if not any(map(wished, walk.cases)) or (walk.cases is _OF_DNS and server.dns is None):
             continue
-        once = next(iter(server.ports))
-        for service in [one for one in walk.services or (once,) if one in server.ports]:
+        for service in [one for one in walk.services if one in server.ports] if walk.services else [once]:
             probe = Probe(server, service)
             if service in mute:
                 found = [finding(probe, case, Grade.INCONCLUSIVE, "the service says nothing") for case in walk.cases]

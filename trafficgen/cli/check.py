@@ -7,6 +7,7 @@ Not here  what is looked at (check.cases)
 
 import difflib
 import ipaddress
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -26,13 +27,15 @@ from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:
-    from trafficgen.check.service import CheckedServer, CheckLogin, ServiceKind
+    from trafficgen.check.service import CheckedServer, CheckLogin, DomainNames, ServiceKind
     from trafficgen.guard import Route
     from trafficgen.plan import Target
     from trafficgen.report.checked import Checked
     from trafficgen.verdict.findings import Grade
 
 MAX_PORTS: Final = 64
+DNS_PORT: Final = 53
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 EPILOG: Final = """\
 Examples:
@@ -63,6 +66,18 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
 )
 @click.option("--name", metavar="NAME", **_WHERE, help="The name its certificates must have. [default: HOST]")
 @click.option("--expect", metavar="PORTS", **_WHERE, help="Ports that must answer, and no others: 25,465,587,993.")
+@click.option(
+    "--dns",
+    multiple=True,
+    metavar="DOMAIN",
+    **_WHERE,
+    help="Ask the DNS about this domain of the server's, too: MX, SPF, DKIM, DMARC, MTA-STS, reports, and the server's "
+    "own names; repeat for more.",
+)
+@click.option("--dkim-selector", multiple=True, metavar="NAME", **_WHERE, help="A selector of DKIM keys, for --dns.")
+@click.option(
+    "--resolver", metavar="ADDRESS[:PORT]", **_WHERE, help="Whom to ask, for --dns. [default: the system's resolver]"
+)
 @click.option("--tls-ca", metavar="FILE", type=PATH, **_WHERE, help="Certificates to trust in place of the system's.")
 @click.option("--timeout", default="10s", metavar="TIME", **_WHERE, help="How long any answer may take. [default: 10s]")
 @click.option(
@@ -134,8 +149,9 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
 @click.option("--transcript", is_flag=True, **_OUTPUT, help="With text: what was said, where it did not pass.")
 @click.option("--output", "-o", metavar="FILE", type=FILE, **_OUTPUT, help="Write to FILE, not to stdout.")
 def command(
-    server: str, service: tuple[str, ...], name: str | None, expect: str | None, tls_ca: Path | None, timeout: str,
-    allow_public_target: bool, login_user: str | None, password_file: Path | None, xclient_as: str | None,
+    server: str, service: tuple[str, ...], name: str | None, expect: str | None, dns: tuple[str, ...],
+    dkim_selector: tuple[str, ...], resolver: str | None, tls_ca: Path | None, timeout: str, allow_public_target: bool,
+    login_user: str | None, password_file: Path | None, xclient_as: str | None,
     proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, log: Path | None,
     slow: str | None, only: tuple[str, ...],
     skip: tuple[str, ...], form: str, transcript: bool, output: str | None,
@@ -161,9 +177,10 @@ def command(
             patience_s=_seconds(patience, "--patience"), pretend=_ip(xclient_as, "--xclient-as"),
             proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
             pause_s=_seconds(slow, "--slow") if slow is not None else 0.0, log=_readable(log),
+            dns=_domain_names(dns, dkim_selector, resolver, allow_public=allow_public_target),
         )  # fmt: skip
         with _plugin(form, Grade.FAIL, SetupError):
-            checked = _answering(asked, all_must=port_given or bool(service))
+            checked = _answering(asked, all_must=port_given or bool(service), none_may=expect is not None)
         listening = Outside(parse_listen(prove, "prove", "--prove")) if prove is not None else nullcontext()
         seen_from: list[str] = []
         started_at, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
@@ -249,21 +266,28 @@ def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -
     return asked or dict(STANDARD_PORTS)
 
 
-def _answering(server: "CheckedServer", *, all_must: bool) -> "CheckedServer":
-    """The same server with the services that answer. SetupError when it is none, or one that was asked for does not."""
+def _answering(server: "CheckedServer", *, all_must: bool, none_may: bool) -> "CheckedServer":
+    """The same server with the services that answer. SetupError when one that was asked for does not, or none does
+    where that is no finding."""
     from trafficgen.check.conversation import ConnectionEnded, TextConnection
 
-    ports = {}
-    for service, port in server.ports.items():
-        try:
-            with TextConnection(server.address(service), server.timeout_s, []):
-                ports[service] = port
-        except ConnectionEnded as ended:
-            if all_must:
-                raise SetupError(f"{service.value} at {server.address(service)}: {ended}") from ended
-    if not ports:
-        raise SetupError(f'none of the standard ports of "{server.route.name}" answers; name others with --service')
-    return replace(server, ports=ports)
+    silent: list[str] = []
+    for address in server.route.addresses:  # of a name with several, the first that answers is the one looked at
+        there = replace(server, route=replace(server.route, addresses=(address,)))
+        ports = {}
+        for service, port in server.ports.items():
+            try:
+                with TextConnection(there.address(service), server.timeout_s, []):
+                    ports[service] = port
+            except ConnectionEnded as ended:
+                silent.append(f"{service.value} at {there.address(service)}: {ended}")
+        if ports and not (all_must and len(ports) < len(server.ports)):
+            return replace(there, ports=ports)
+    if all_must:
+        raise SetupError(silent[0])
+    if none_may:
+        return replace(server, ports={})
+    raise SetupError(f'none of the standard ports of "{server.route.name}" answers; name others with --service')
 
 
 def _port_list(text: str | None) -> tuple[int, ...]:
@@ -276,6 +300,34 @@ def _port_list(text: str | None) -> tuple[int, ...]:
 
 
 # -- the other options ---------------------------------------------------------------------------------------
+
+
+def _domain_names(
+    domains: tuple[str, ...], selectors: tuple[str, ...], resolver: str | None, *, allow_public: bool
+) -> "DomainNames | None":
+    from trafficgen.check.service import DomainNames
+    from trafficgen.plan import TcpTarget, parse_service
+
+    if not domains:
+        if selectors or resolver:
+            raise PlanError("expected a domain to ask for", field="dns", flag="--dns")
+        return None
+    for name in (*domains, *selectors):
+        if not _NAME.fullmatch(name):
+            raise PlanError(f'expected a name such as example.com, got "{name}"', field="dns", flag="--dns")
+    where = None
+    if resolver is not None:
+        try:
+            where = TcpTarget(str(ipaddress.ip_address(resolver.strip("[]"))), DNS_PORT)
+        except ValueError:
+            target = parse_service(resolver, "resolver", "--resolver")
+            if not isinstance(target, TcpTarget):
+                raise PlanError(
+                    f'expected ADDRESS[:PORT], got "{resolver}"', field="resolver", flag="--resolver"
+                ) from None
+            where = TcpTarget(_ip(target.host, "--resolver") or "", target.port)
+    names = tuple(name.rstrip(".").lower() for name in domains)
+    return DomainNames(names, selectors, where, allow_public=allow_public)
 
 
 def _readable(log: Path | None) -> Path | None:

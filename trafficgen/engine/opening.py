@@ -57,19 +57,29 @@ class Opener:
         """Connect `link`, as `identity` if there is one. Returns what EHLO offered; None when its session has yet to
         greet."""
         addresses = self._route.addresses
-        for _ in addresses:
+        first = self._preferred
+        for step in range(len(addresses)):
+            at = (first + step) % len(addresses)
+            if link.transcript is not None:
+                link.transcript.note(f"Trying {addresses[at]}...", now_ns())
             try:
-                return await self._open_at(addresses[self._preferred], link, security, identity)
+                return await self._open_at(addresses[at], link, security, identity)
             except Refused as refused:
                 if refused.phase is not Phase.CONNECT:
                     raise
                 last = refused
-                self.prefer_another()
+                self._avoid(at)
+                if link.transcript is not None and step < len(addresses) - 1:
+                    link.transcript.fail(f"{refused.reason}: {refused.example}", now_ns())
+            except asyncio.CancelledError:  # it took too long
+                self._avoid(at)
+                raise
         raise last
 
-    def prefer_another(self) -> None:
-        """The address at work does not answer: begin with the next one."""
-        self._preferred = (self._preferred + 1) % len(self._route.addresses)
+    def _avoid(self, at: int) -> None:
+        """This address does not answer: begin with the next one, unless another session has found that out before."""
+        if self._preferred == at:
+            self._preferred = (at + 1) % len(self._route.addresses)
 
     async def _open_at(
         self, address: Target, link: Link, security: Security, identity: Identity | None
@@ -81,6 +91,10 @@ class Opener:
             if self.greets(security) or identity is not None:
                 async with asyncio.timeout(limit_s):
                     peer = await _connected_socket(loop, address, identity)
+                if link.transcript is not None:
+                    link.transcript.connect(str(address), now_ns())
+                    if identity is not None and identity.header:
+                        link.transcript.sent((identity.header, b"\n"), now_ns())
                 if not self.greets(security):
                     await loop.create_connection(lambda: link, sock=peer)
             elif isinstance(address, UnixTarget):
@@ -96,7 +110,13 @@ class Opener:
             return None
         assert isinstance(link.session, ClientSession)
         greeter = Greeter(
-            self._plan, security, self._context, self._route.name, self._account, link.session.options.ehlo_name
+            self._plan,
+            security,
+            self._context,
+            self._route.name,
+            self._account,
+            link.session.options.ehlo_name,
+            link.transcript,
         )
         transport, extensions = await greeter.greet(peer, self._logins.next())
         transport.set_protocol(link)

@@ -26,7 +26,7 @@ IN_REQUESTS: Final = WireLayout(
 _SHOWN: Final = 100
 
 
-class _Answer(msgspec.Struct):
+class _InjectionAnswer(msgspec.Struct):
     """Keys that are not known here are passed over: servers add some."""
 
     success_count: int
@@ -82,4 +82,4 @@ def read_answer(body: bytes, recipients: int, *, deferred: bool) -> Taken:
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(_Answer).decode
+_decode: Final = msgspec.json.Decoder(_InjectionAnswer).decode

@@ -104,6 +104,7 @@ def _parameters(extensions: ExtensionPlan) -> tuple[bytes, bytes]:
 
 
 BY_DATA: Final = layout_for(0, ExtensionPlan(), "")
+BY_CHUNKS: Final = layout_for(1, ExtensionPlan(), "")
 
 
 class Lacking(NamedTuple):
