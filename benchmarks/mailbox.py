@@ -14,9 +14,9 @@ from collections.abc import Callable
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.proof import trace_header
 from trafficgen.protocol.imap.client import ImapSession
-from trafficgen.protocol.imap.commands import Command as Imap
+from trafficgen.protocol.imap.commands import ImapCommand as Imap
 from trafficgen.protocol.pop3.client import Pop3Session
-from trafficgen.protocol.pop3.commands import Command as Pop3
+from trafficgen.protocol.pop3.commands import Pop3Command as Pop3
 
 _PIECE = 64 * 1024
 _COMMANDS = 500

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _DIGITS = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 
-class Column(NamedTuple):
+class TextColumn(NamedTuple):
     """A text for each message. Octets are reckoned where that can be: to be counted, texts have to be read again."""
 
     texts: list[bytes]
     octets: NDArray[np.int64]
 
 
-class Table:
+class TextTable:
     """Ready texts, with the octets and the CRC-32 of each."""
 
     def __init__(self, texts: Sequence[bytes]) -> None:

@@ -95,7 +95,7 @@ def generate(
     partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")  # never one that is there
     try:
         with _sigxfsz_ignored():
-            pool = worker_pool.WorkerPool(Job(counted, partial), workers)
+            pool = worker_pool.BlockWorkers(Job(counted, partial), workers)
             total = _fill(counted, partial, pool, progress)
             _publish(path, partial, counted, total)
     except OSError as error:
@@ -131,7 +131,7 @@ class _Total:
 def _fill(
     counted: CorpusPlan,
     partial: Path,
-    pool: worker_pool.WorkerPool,
+    pool: worker_pool.BlockWorkers,
     progress: Callable[[GenerateProgress], None] | None,
 ) -> _Total:
     """Make every block; the index grows with them, in order."""

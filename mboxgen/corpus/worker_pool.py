@@ -72,7 +72,7 @@ def worker_count(max_workers: int, blocks: int, seconds: float, start_s: float) 
     return workers if workers > 1 and seconds * (1 - 1 / workers) > start_s else 1
 
 
-class WorkerPool:
+class BlockWorkers:
     """Makes the blocks of one job; `workers` is how many processes made them."""
 
     def __init__(self, job: Job, max_workers: int) -> None:

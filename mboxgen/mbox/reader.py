@@ -26,7 +26,7 @@ from mboxgen.mbox import index
 from mboxgen.mbox.examine import ODD, Examined, HeaderLines, examine
 from mboxgen.mbox.index import RECORD
 from mboxgen.mbox.scan import MOST_BETWEEN, WINDOW, Scan, Spans, populate, release
-from mboxgen.mbox.sources import MboxError, Source, is_compressed, message_files, open_source
+from mboxgen.mbox.sources import MappedSource, MboxError, is_compressed, message_files, open_source
 
 if TYPE_CHECKING:
     import mmap
@@ -91,10 +91,10 @@ class Oddities:
         return lines
 
 
-class Opened(NamedTuple):
+class OpenedMbox(NamedTuple):
     """What was found under a path: `records` of a valid index; `note` says why one that is there is not used."""
 
-    source: Source
+    source: MappedSource
     records: NDArray[np.void] | None
     note: str
     scan: Scan
@@ -107,7 +107,7 @@ class Opened(NamedTuple):
         return _examined(octets, iter([Spans(spans[0], spans[1], np.zeros(spans.shape[1], dtype=np.bool_))]))
 
 
-def open_path(path: Path, copy: Path | None = None) -> Opened:
+def open_path(path: Path, copy: Path | None = None) -> OpenedMbox:
     """Map what is there, and its index when that can be used; `copy` names the copy of what is no plain file."""
     source = open_source(path, copy)
     records, note = None, ""
@@ -116,7 +116,7 @@ def open_path(path: Path, copy: Path | None = None) -> Opened:
         fault = None if records is None else index.mismatch(path, source.octets, records)
         if fault:
             records, note = None, f'the index "{index.path_of(path)}" is not used, the file is read instead: {fault}'
-    return Opened(source, records, note, Scan(source.octets, str(path)))
+    return OpenedMbox(source, records, note, Scan(source.octets, str(path)))
 
 
 def open_mbox(path: os.PathLike[str] | str) -> Mbox:
@@ -163,7 +163,7 @@ def write_index(path: Path, progress: Callable[[int], None] | None = None) -> Mb
     return mbox
 
 
-def _mbox(opened: Opened) -> Mbox:
+def _mbox(opened: OpenedMbox) -> Mbox:
     octets = opened.source.octets
     if opened.records is not None:
         return Mbox(octets, opened.records, True)
@@ -177,7 +177,7 @@ def read_mbox(path: os.PathLike[str] | str) -> Iterator[bytes]:
     """
     path = Path(path)
     source = open_source(path)
-    opened = Opened(source, None, "", Scan(source.octets, str(path)))
+    opened = OpenedMbox(source, None, "", Scan(source.octets, str(path)))
     for block in opened.blocks():
         columns = (block.records[name].tolist() for name in ("offset", "length", "flags"))
         for offset, length, flags in zip(*columns, strict=True):

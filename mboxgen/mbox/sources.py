@@ -52,7 +52,7 @@ class MboxError(ValueError):
     """What cannot be read as mail; the text says what was expected and what was found."""
 
 
-class Source(NamedTuple):
+class MappedSource(NamedTuple):
     """Mapped octets. `spans`: offset and length of each message (two rows), None where an mbox has to be searched."""
 
     octets: mmap.mmap
@@ -61,21 +61,21 @@ class Source(NamedTuple):
     """Whether the map is of the file itself, and not of a copy."""
 
 
-def open_source(path: Path, copy: Path | None = None) -> Source:
+def open_source(path: Path, copy: Path | None = None) -> MappedSource:
     """Map what lies under a path; `-` is the standard input. A copy, where one is needed, gets the name `copy`."""
     try:
         if str(path) == "-":
-            return Source(_copied(sys.stdin.buffer, path, copy), None, False)
+            return MappedSource(_copied(sys.stdin.buffer, path, copy), None, False)
         if path.is_dir():
             return _folder(path, copy)
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISFIFO(mode):
-                return Source(_copied(file, path, copy), None, False)
+                return MappedSource(_copied(file, path, copy), None, False)
             if not stat.S_ISREG(mode):
                 raise MboxError(f'expected an mbox file, "{path}" is neither a regular file nor a pipe')
             compressed = is_compressed(file, path)
-            return Source(_copied(file, path, copy) if compressed else _mapped(file, path), None, not compressed)
+            return MappedSource(_copied(file, path, copy) if compressed else _mapped(file, path), None, not compressed)
     except OSError as error:
         raise MboxError(f'cannot read "{path}": {error.strerror or error}') from None
 
@@ -103,7 +103,7 @@ def _is_maildir(folder: Path) -> bool:
     return folder.is_dir() and all((folder / name).is_dir() for name in _MAILDIR)
 
 
-def _folder(path: Path, copy: Path | None) -> Source:
+def _folder(path: Path, copy: Path | None) -> MappedSource:
     """Copy all message files into one mbox."""
     ends = array("q")
     with _spool(copy) as spool:
@@ -117,7 +117,7 @@ def _folder(path: Path, copy: Path | None) -> Source:
             raise MboxError(f'expected mail in "{path}", found no message')
         octets = _mapped(spool, path)
     begins, after = np.frombuffer(ends, dtype=np.int64).reshape(-1, 2).T
-    return Source(octets, np.stack([begins, after - begins]), False)
+    return MappedSource(octets, np.stack([begins, after - begins]), False)
 
 
 def _spool(copy: Path | None) -> IO[bytes]:

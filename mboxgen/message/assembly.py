@@ -17,14 +17,14 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from mboxgen import checksums, streams
-from mboxgen.columns import Table, lengths
+from mboxgen.columns import TextTable, lengths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from mboxgen.columns import Column
+    from mboxgen.columns import TextColumn
     from mboxgen.text.pool_set import PoolSet
 
 _BLANK_CRC = np.uint32(crc32(b"\r\n"))
@@ -61,7 +61,7 @@ class AssembledBlock:
 class BlockAssembly:
     """Collects one block; `group` before the columns of every group, `finish` once."""
 
-    def __init__(self, pool_set: PoolSet, from_lines: Column, headers: Column) -> None:
+    def __init__(self, pool_set: PoolSet, from_lines: TextColumn, headers: TextColumn) -> None:
         self.pool_set = pool_set
         self._messages = len(headers.texts)
         self._pieces: list[bytes | memoryview] = []
@@ -84,7 +84,7 @@ class BlockAssembly:
         """Append texts as they are, to each message its own; their octets are counted unless known."""
         self._put(texts, lengths(texts) if octets is None else octets, checksums.each(texts))
 
-    def picked(self, table: Table, numbers: NDArray[np.int64]) -> None:
+    def picked(self, table: TextTable, numbers: NDArray[np.int64]) -> None:
         """Append texts of a table, to each message the one with its number."""
         octets = table.octets[numbers]
         if octets.any():
@@ -92,7 +92,7 @@ class BlockAssembly:
 
     def same(self, text: bytes) -> None:
         """Append the same text to every message."""
-        self.picked(Table([text]), np.zeros(len(self._at), dtype=np.int64))
+        self.picked(TextTable([text]), np.zeros(len(self._at), dtype=np.int64))
 
     def _put(self, texts: Iterable[bytes], octets: NDArray[np.int64], crcs: NDArray[np.uint32]) -> None:
         self._pieces += texts

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.columns import Column, Table, distinct, hexadecimal, lengths, rows
+from mboxgen.columns import TextColumn, TextTable, distinct, hexadecimal, lengths, rows
 from mboxgen.flags import Flag
 from mboxgen.message import extra_fields, headers, mime, trace_headers
 from mboxgen.message.assembly import AssembledBlock, BlockAssembly
@@ -171,12 +171,12 @@ class Renderer:
         self._pools, self._html_pools = np.array([self._pool_set.numbers[kind] for kind in kinds]).reshape(2, -1)
         contents = [mime.content_fields(shape, charset) for shape in _SHAPES for charset in Charset]
         # With the blank line that ends the header; the last is for the fault.
-        self._contents = Table([content + b"\r\n" for content in (*contents, mime.BROKEN_FIELDS)])
+        self._contents = TextTable([content + b"\r\n" for content in (*contents, mime.BROKEN_FIELDS)])
         self._content_octets = self._contents.octets - 2
         self._content_fields = np.array([_fields_in(content) for content in self._contents.texts])
         self._fault_sets = 1 << len(recipe.faults)
         wide = [prose.wide_line(recipe.seed, octets) for octets in _WIDE_LINES] if profile.wide else []
-        self._prefixes = Table([prefix + line for line in (b"", *wide) for prefix in _prefixes(recipe)])
+        self._prefixes = TextTable([prefix + line for line in (b"", *wide) for prefix in _prefixes(recipe)])
         quoted = sum(weight for charset, weight in profile.charsets if charset.encoding == _QUOTED)
         self._wide = profile.wide / (100 - quoted)
         self._start, self._span = _epoch_of(recipe.chosen_start), recipe.chosen_days * _SECONDS_PER_DAY
@@ -264,7 +264,7 @@ class Renderer:
         jitter = draws.below("date", min(stretch, 1 << 31))[: len(numbers)]
         return self._start + numbers * self._span // count + jitter
 
-    def _headers(self, draws: Draws, drawn: _Drawn) -> Column:
+    def _headers(self, draws: Draws, drawn: _Drawn) -> TextColumn:
         """Give all headers; what is too small for its shape becomes plain text, for names: gets a short header."""
         fields, count = self._fields, len(drawn.numbers)
         written = self._message_ids.of(drawn.numbers)
@@ -297,7 +297,7 @@ class Renderer:
         columns = fields.columns(drawn.senders, drawn.to, copied, drawn.subjects)
         parts = (*before, *columns, dated, message_ids, referred, *after, content)
         octets = in_others + core + in_copied + in_content + 2
-        made = Column(list(map(b"".join, zip(*parts, strict=True))), octets)
+        made = TextColumn(list(map(b"".join, zip(*parts, strict=True))), octets)
         for at in np.flatnonzero(room < 0).tolist():
             sender, recipient = (fields.addresses[who] for who in (drawn.senders[at], drawn.to[at]))
             broken = mime.BROKEN_FIELDS if contents[at] == len(self._contents.texts) - 1 else b""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.columns import Table
+from mboxgen.columns import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -289,9 +289,9 @@ class ExtraFields:
             cuts = np.cumsum([0] + [len(field) for field in fields])
             written += [together[:end] for end in cuts.tolist()]
             ends.append(cuts)
-        self._first = Table(written)
+        self._first = TextTable(written)
         self._ends = np.array(ends)
-        self._long = Table([b"", *_long_fields(seed, _LONG_FIELDS[name], max_octets)])
+        self._long = TextTable([b"", *_long_fields(seed, _LONG_FIELDS[name], max_octets)])
 
     def within(
         self, variants: NDArray[np.int64], fields: NDArray[np.int64], octets: NDArray[np.int64]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mboxgen import streams
-from mboxgen.columns import Column, Table, distinct, hexadecimal, rows
+from mboxgen.columns import TextColumn, TextTable, distinct, hexadecimal, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,10 +47,10 @@ class MessageTimes:
         self.dates = rows(count, b"Date: ", self.minutes, _SECONDS[epochs % 7], b" +0000\r\n")
         self._stamps = rows(count, short, clocks, _SECONDS[50 + epochs % 10], year)
 
-    def from_lines(self, openings: Table, senders: NDArray[np.int64]) -> Column:
+    def from_lines(self, openings: TextTable, senders: NDArray[np.int64]) -> TextColumn:
         """Give From_ lines: asctime, UTC, no zone, which every known reader takes (docs/corpora.md)."""
         lines = list(map(add, openings.pick(senders), self._stamps.tolist()))
-        return Column(lines, openings.octets[senders] + self._stamps.itemsize)
+        return TextColumn(lines, openings.octets[senders] + self._stamps.itemsize)
 
 
 @lru_cache(maxsize=4096)
@@ -99,18 +99,18 @@ class Fields:
         self.addresses = [person.address for person in (*persons, *utf8)]
         self.address_octets = np.array([len(address) for address in self.addresses])
         self.persons = len(persons)
-        self.openings = Table([b"From %b" % address for address in self.addresses])
+        self.openings = TextTable([b"From %b" % address for address in self.addresses])
         # The last one is for messages that are too short to greet anybody.
-        self.greetings = Table([*(b"Dear %b,\r\n\r\n" % person.first_name for person in persons), b""])
-        self._senders = Table([b"From: %b\r\n" % mailbox for mailbox in mailboxes])
-        self._first = Table([b"To: %b" % person.mailbox for person in persons])
+        self.greetings = TextTable([*(b"Dear %b,\r\n\r\n" % person.first_name for person in persons), b""])
+        self._senders = TextTable([b"From: %b\r\n" % mailbox for mailbox in mailboxes])
+        self._first = TextTable([b"To: %b" % person.mailbox for person in persons])
         self.circle = streams.permutation(seed, "circle", len(persons))
         listed = [_BETWEEN + persons[number].mailbox for number in self.circle.tolist()] * 2
         self._listed = b"".join(listed)
         self._listed_ends = np.cumsum([0, *map(len, listed)])
         written = (*people.subjects, *people.utf8_subjects)
         count = len(people.subjects)
-        self._subjects = Table([
+        self._subjects = TextTable([
             b"\r\nSubject: %b%b\r\n" % (reply, subject)
             for some in (written[:count], written[count:]) for reply in (b"", b"Re: ") for subject in some
         ])  # fmt: skip

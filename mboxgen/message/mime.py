@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mboxgen.columns import Table, lengths, rows
+from mboxgen.columns import TextTable, lengths, rows
 from mboxgen.enums import table_of
 from mboxgen.recipe.profiles import Charset, Era, Shape
 from mboxgen.text import parts
@@ -101,8 +101,8 @@ class BodyDraws:
     tokens: NDArray[np.bytes_]
     greetings: NDArray[np.int64]
     prefixes: NDArray[np.int64]
-    ready_greetings: Table
-    ready_prefixes: Table
+    ready_greetings: TextTable
+    ready_prefixes: TextTable
     attachments: Mapping[int, list[Attachment]]
     kinds: tuple[tuple[bytes, bytes, bytes], ...]
 

@@ -128,8 +128,8 @@ def imap(octets: bytes) -> None:
 def _imap_events(pieces: list[bytes]) -> list[object]:
     session = imap_client.ImapSession()
     session.feed(b"* PREAUTH [CAPABILITY IMAP4rev2] in\r\n", 0)
-    session.send(imap_commands.Command.LIST, b'""', b"*", now_ns=0)
-    session.send(imap_commands.Command.SELECT, b"INBOX", now_ns=0)
+    session.send(imap_commands.ImapCommand.LIST, b'""', b"*", now_ns=0)
+    session.send(imap_commands.ImapCommand.SELECT, b"INBOX", now_ns=0)
     session.append(b"Sent", b"x" * 5000, now_ns=0)
     session.idle(0)
     session.end_idle()
@@ -149,10 +149,10 @@ def pop3(octets: bytes) -> None:
 def _pop3_events(pieces: list[bytes]) -> list[object]:
     session = pop3_client.Pop3Session()
     session.feed(b"+OK\r\n", 0)
-    for command in (pop3_commands.Command.USER, pop3_commands.Command.PASS):
+    for command in (pop3_commands.Pop3Command.USER, pop3_commands.Pop3Command.PASS):
         session.send(command, "x", now_ns=0)
-    for command in (pop3_commands.Command.UIDL, pop3_commands.Command.RETR, pop3_commands.Command.QUIT):
-        session.send(command, "1" if command is pop3_commands.Command.RETR else "", now_ns=0)
+    for command in (pop3_commands.Pop3Command.UIDL, pop3_commands.Pop3Command.RETR, pop3_commands.Pop3Command.QUIT):
+        session.send(command, "1" if command is pop3_commands.Pop3Command.RETR else "", now_ns=0)
     events: list[object] = []
     for piece in pieces:
         events += session.feed(piece, 0)

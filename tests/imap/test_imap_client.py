@@ -11,16 +11,16 @@ from trafficgen.errors import LocalProtocolError
 from trafficgen.protocol.imap.client import (
     Done,
     Event,
-    Fault,
     Goodbye,
     Idling,
+    ImapFault,
     ImapSession,
     Said,
     Untagged,
     literal,
     string,
 )
-from trafficgen.protocol.imap.commands import Command, State
+from trafficgen.protocol.imap.commands import ImapCommand, ImapState
 from trafficgen.protocol.imap.reader import MAX_LINE_OCTETS, Kept, Quoted, ResponseReader
 
 GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+ IDLE MOVE UIDPLUS ENABLE NAMESPACE UNSELECT] ready\r\n"
@@ -30,9 +30,9 @@ def selected(greeting: bytes = GREETING) -> ImapSession:
     """A session that has logged in and selected a mailbox of three messages."""
     session = ImapSession()
     session.feed(greeting, 0)
-    session.send(Command.LOGIN, b"u", string(b"pass word"), now_ns=1)
+    session.send(ImapCommand.LOGIN, b"u", string(b"pass word"), now_ns=1)
     session.feed(b"a1 OK in\r\n", 2)
-    session.send(Command.SELECT, b"INBOX", now_ns=3)
+    session.send(ImapCommand.SELECT, b"INBOX", now_ns=3)
     session.feed(
         b"* FLAGS (\\Seen \\Answered)\r\n* 3 EXISTS\r\n* OK [UIDVALIDITY 9] x\r\n* OK [UIDNEXT 12] y\r\n"
         b"a2 OK [READ-WRITE] z\r\n",
@@ -45,27 +45,27 @@ def selected(greeting: bytes = GREETING) -> ImapSession:
 def test_login_and_select():
     session = ImapSession(now_ns=3)
     (greeting,) = session.feed(GREETING, 8)
-    assert (greeting.command, greeting.status, greeting.elapsed_ns) == (Command.GREETING, b"OK", 5)
-    assert session.state is State.NOT_AUTHENTICATED
-    session.send(Command.LOGIN, string(b"u@example.com"), string(b'pa"ss'), now_ns=10)
+    assert (greeting.command, greeting.status, greeting.elapsed_ns) == (ImapCommand.GREETING, b"OK", 5)
+    assert session.state is ImapState.NOT_AUTHENTICATED
+    session.send(ImapCommand.LOGIN, string(b"u@example.com"), string(b'pa"ss'), now_ns=10)
     assert session.out == [b'a1 LOGIN u@example.com "pa\\"ss"\r\n']
     (done,) = session.feed(b"a1 OK [CAPABILITY IMAP4rev1 IDLE] in\r\n", 15)
-    assert (done.ok, done.elapsed_ns, session.state) == (True, 5, State.AUTHENTICATED)
+    assert (done.ok, done.elapsed_ns, session.state) == (True, 5, ImapState.AUTHENTICATED)
     assert session.capabilities == {b"IMAP4REV1", b"IDLE"}
     session = selected()
-    assert (session.exists, session.uid_next, session.uid_validity, session.state) == (3, 12, 9, State.SELECTED)
+    assert (session.exists, session.uid_next, session.uid_validity, session.state) == (3, 12, 9, ImapState.SELECTED)
 
 
 def test_a_failed_select_leaves_nothing_selected():
     session = selected()
-    session.send(Command.SELECT, b"Gone", now_ns=5)
+    session.send(ImapCommand.SELECT, b"Gone", now_ns=5)
     assert not session.feed(b"a3 NO [NONEXISTENT] no\r\n", 6)[0].ok
-    assert session.state is State.AUTHENTICATED
+    assert session.state is ImapState.AUTHENTICATED
 
 
 def test_a_fetch_with_a_literal_in_the_middle():
     session = selected()
-    session.send(Command.UID_FETCH, b"5:*", b"(UID FLAGS BODY.PEEK[])", now_ns=5, argument="new")
+    session.send(ImapCommand.UID_FETCH, b"5:*", b"(UID FLAGS BODY.PEEK[])", now_ns=5, argument="new")
     assert session.out == [b"a3 UID FETCH 5:* (UID FLAGS BODY.PEEK[])\r\n"]
     data = b'* 1 FETCH (UID 5 FLAGS (\\Seen $x) BODY[] {7}\r\nA: b\r\n\r X NIL Y "a \\"q\\"")\r\na3 OK done\r\n'
     fetch, done = session.feed(data, 9)
@@ -76,7 +76,7 @@ def test_a_fetch_with_a_literal_in_the_middle():
     assert fetch.values == (
         (b"UID", b"5", b"FLAGS", (b"\\Seen", b"$x"), b"BODY[]", body, b"X", None, b"Y", Quoted(b'a "q"')),
     )
-    assert (done.command, done.argument, done.elapsed_ns) == (Command.UID_FETCH, "new", 4)
+    assert (done.command, done.argument, done.elapsed_ns) == (ImapCommand.UID_FETCH, "new", 4)
 
 
 def test_header_fields_in_brackets_are_one_word():
@@ -95,18 +95,21 @@ def test_idle_waits_for_the_server_and_commands_wait_for_done():
     assert session.idling
     assert session.waiting_since_ns is None
     with pytest.raises(LocalProtocolError, match="while the session idles"):
-        session.send(Command.NOOP, now_ns=7)
+        session.send(ImapCommand.NOOP, now_ns=7)
     session.end_idle()
-    session.send(Command.NOOP, now_ns=7)
+    session.send(ImapCommand.NOOP, now_ns=7)
     assert session.out == [b"DONE\r\n", b"a4 NOOP\r\n"]
-    assert [event.command for event in session.feed(b"a3 OK idle\r\na4 OK noop\r\n", 8)] == [Command.IDLE, Command.NOOP]
+    assert [event.command for event in session.feed(b"a3 OK idle\r\na4 OK noop\r\n", 8)] == [
+        ImapCommand.IDLE,
+        ImapCommand.NOOP,
+    ]
 
 
 def test_an_idle_that_ends_before_it_was_taken_up_says_done_in_time():
     session = selected()
     session.idle(5)
     session.end_idle()
-    session.send(Command.NOOP, now_ns=5)
+    session.send(ImapCommand.NOOP, now_ns=5)
     assert session.out == [b"a3 IDLE\r\n"]
     session.feed(b"+ ok\r\n", 6)
     assert session.out == [b"a3 IDLE\r\n", b"DONE\r\n", b"a4 NOOP\r\n"]
@@ -116,7 +119,7 @@ def test_an_idle_that_is_refused_holds_nothing_up():
     session = selected()
     session.idle(5)
     session.end_idle()
-    session.send(Command.NOOP, now_ns=5)
+    session.send(ImapCommand.NOOP, now_ns=5)
     session.out.clear()
     assert session.feed(b"a3 BAD no idle today\r\n", 6)[0].status == b"BAD"
     assert session.out == [b"a4 NOOP\r\n"]
@@ -125,7 +128,7 @@ def test_an_idle_that_is_refused_holds_nothing_up():
 def test_a_literal_is_asked_for_where_the_server_wants_that():
     session = selected(b"* OK [CAPABILITY IMAP4rev1] x\r\n")
     session.append(b"Sent", b"A: b\r\n\r\nhi\r\n", b"\\Seen", now_ns=5)
-    session.send(Command.NOOP, now_ns=5)
+    session.send(ImapCommand.NOOP, now_ns=5)
     assert session.out == [b"a3 APPEND Sent (\\Seen) {12}\r\n"]
     session.out.clear()
     session.feed(b"* 4 EXISTS\r\n+ go\r\n", 6)
@@ -163,24 +166,24 @@ def test_authenticate_with_and_without_an_initial_response():
     late.feed(b"+ \r\n", 2)
     assert late.out == [b64encode(b"\0u\0p") + b"\r\n"]
     late.feed(b"a1 OK in\r\n", 3)
-    assert late.state is State.AUTHENTICATED
+    assert late.state is ImapState.AUTHENTICATED
 
 
 def test_bye_at_any_moment_ends_the_session():
     session = selected()
-    session.send(Command.NOOP, now_ns=5)
+    session.send(ImapCommand.NOOP, now_ns=5)
     assert session.feed(b"* BYE [UNAVAILABLE] shutting down\r\na3 OK late\r\n", 6) == [
         Goodbye((b"UNAVAILABLE", b""), b"shutting down")
     ]
-    assert session.state is State.CLOSED
+    assert session.state is ImapState.CLOSED
 
 
 def test_logout_has_its_bye_and_its_answer():
     session = selected()
-    session.send(Command.LOGOUT, now_ns=5)
+    session.send(ImapCommand.LOGOUT, now_ns=5)
     said, done = session.feed(b"* BYE so long\r\na3 OK gone\r\n", 7)
     assert isinstance(said, Said)
-    assert (done.command, done.ok, session.state) == (Command.LOGOUT, True, State.CLOSED)
+    assert (done.command, done.ok, session.state) == (ImapCommand.LOGOUT, True, ImapState.CLOSED)
 
 
 @pytest.mark.parametrize(
@@ -205,9 +208,9 @@ def test_what_is_no_imap_ends_the_session_with_a_sentence(words: bytes, text: st
     if text is None:
         assert isinstance(last, Untagged)
         return
-    assert isinstance(last, Fault)
+    assert isinstance(last, ImapFault)
     assert text in last.text
-    assert session.state is State.CLOSED
+    assert session.state is ImapState.CLOSED
     assert session.feed(b"* 1 EXISTS\r\n", 6) == []
 
 
@@ -215,18 +218,18 @@ def test_commands_that_may_not_be_said_are_our_bug():
     session = ImapSession()
     session.feed(b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] x\r\n", 0)
     with pytest.raises(LocalProtocolError, match="LOGINDISABLED"):
-        session.send(Command.LOGIN, b"u", b"p", now_ns=0)
+        session.send(ImapCommand.LOGIN, b"u", b"p", now_ns=0)
     with pytest.raises(LocalProtocolError, match="SELECT is not for a session in NOT_AUTHENTICATED"):
-        session.send(Command.SELECT, b"INBOX", now_ns=0)
+        session.send(ImapCommand.SELECT, b"INBOX", now_ns=0)
     with pytest.raises(LocalProtocolError, match="needs MOVE"):
-        selected(b"* OK [CAPABILITY IMAP4rev1] x\r\n").send(Command.UID_MOVE, b"1", b"Spam", now_ns=0)
+        selected(b"* OK [CAPABILITY IMAP4rev1] x\r\n").send(ImapCommand.UID_MOVE, b"1", b"Spam", now_ns=0)
 
 
 def test_what_came_behind_starttls_in_the_clear_is_not_believed():
     session = ImapSession()
     session.feed(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] x\r\n", 0)
-    session.send(Command.STARTTLS, now_ns=0)
-    assert isinstance(session.feed(b"a1 OK go\r\n* CAPABILITY IMAP4rev1\r\n", 0)[-1], Fault)
+    session.send(ImapCommand.STARTTLS, now_ns=0)
+    assert isinstance(session.feed(b"a1 OK go\r\n* CAPABILITY IMAP4rev1\r\n", 0)[-1], ImapFault)
 
 
 def test_strings_are_atoms_quoted_or_literals():
@@ -276,7 +279,7 @@ DATA = st.lists(
 
 def fed(octets: bytes, cuts: list[int]) -> list[Event]:
     session = selected()
-    session.send(Command.UID_FETCH, b"1:*", b"(BODY[])", now_ns=5)
+    session.send(ImapCommand.UID_FETCH, b"1:*", b"(BODY[])", now_ns=5)
     session.idle(5)
     events: list[Event] = []
     places = [0, *sorted(cut % (len(octets) + 1) for cut in cuts), len(octets)]
@@ -317,4 +320,4 @@ def test_random_servers_neither_crash_it_nor_depend_on_chunks(words, cuts):
 @given(WORDS)
 def test_a_random_greeting_is_a_greeting_or_a_fault(words):
     events = ImapSession().feed(b"".join(words), 0)
-    assert all(isinstance(event, Done | Fault | Untagged | Said | Goodbye) for event in events)
+    assert all(isinstance(event, Done | ImapFault | Untagged | Said | Goodbye) for event in events)

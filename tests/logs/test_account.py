@@ -14,7 +14,7 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.logs.join import Join
 from trafficgen.logs.lines import LineReader
-from trafficgen.logs.reading import Reading
+from trafficgen.logs.reading import LogReading
 
 Log = Callable[..., tuple[ExitCode, dict[str, Any]]]
 
@@ -294,7 +294,7 @@ EVENT = st.tuples(st.sampled_from(["arrive", "defer", "send", "bounce", "expire"
 @given(st.lists(EVENT, max_size=40))
 def test_counts_stay_within_what_happened_whatever_the_order(events: list[tuple[str, int]]) -> None:
     join = Join(RUN, 4)
-    reading, reader = Reading(join.handlers), LineReader(BEGAN_S * NS)
+    reading, reader = LogReading(join.handlers), LineReader(BEGAN_S * NS)
     tries = [0] * 4
     for what, number in events:
         queue_id = f"AAAAAA{number}"

@@ -12,7 +12,7 @@ import pytest
 
 from trafficgen.errors import ResultsError
 from trafficgen.logs.files import Growing, LogFile, in_order
-from trafficgen.logs.reading import Reading
+from trafficgen.logs.reading import LogReading
 from trafficgen.logs.records import Finished
 
 
@@ -56,7 +56,7 @@ def test_a_packed_log_that_is_cut_off_gives_what_it_has_and_says_so(tmp_path: Pa
     }
     path = tmp_path / "mail.log.1"
     path.write_bytes(packed[name]()[:-100])
-    about = Reading({}).read_files([LogFile(path, 0)])
+    about = LogReading({}).read_files([LogFile(path, 0)])
     assert 0 < about.understood < 50_000
     assert about.cut_off == [str(path)]
 
@@ -92,7 +92,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_lines_of_any_length_are_read_in_pieces_of_a_mib(tmp_path: Path) -> None:
     path = tmp_path / "mail.log"
     path.write_bytes(line(1).encode() + b"x" * (3 << 20) + b"\n" + line(2).encode())
-    about = Reading({}).read_files([LogFile(path, 0)])
+    about = LogReading({}).read_files([LogFile(path, 0)])
     assert about.understood == 2
     assert about.not_understood >= 1
     assert all(len(one) <= 1000 for one in about.strange)
@@ -143,7 +143,7 @@ def test_handlers_get_the_records_that_they_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "mail.log"
     path.write_text(line(1, "AAAAAAAA") + line(2, "BBBBBBBB") + "Nov 26 21:30:00 mx cron[1]: nothing\nrubbish\n")
     found: list[bytes] = []
-    reading = Reading({Finished: lambda _, zoned, record: found.append(record.queue_id)})
+    reading = LogReading({Finished: lambda _, zoned, record: found.append(record.queue_id)})
     about = reading.read_files([LogFile(path, 1_795_729_600 * 10**9)])
     assert found == [b"AAAAAAAA", b"BBBBBBBB"]
     assert (about.lines, about.understood, about.foreign, about.not_understood) == (4, 2, 1, 1)

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from tests.logs import golden
 from trafficgen.logs import dovecot, exim, kumod, postfix
-from trafficgen.logs.lines import Line, LineReader
-from trafficgen.logs.records import Attempt, Delays, Identified, LinesLost, LoggedIn, Status
+from trafficgen.logs.lines import LineReader, LogLine
+from trafficgen.logs.records import Attempt, AttemptStatus, Delays, Identified, LinesLost, LoggedIn
 from trafficgen.logs.stamps import Stamps, fraction_ns, zone_ns
 
 NS = 1_000_000_000
 REAL = [line for path in golden.files() for line in path.read_bytes().splitlines()]
 
 
-def read(line: bytes, near_ns: int = golden.NEAR_NS) -> Line | None:
+def read(line: bytes, near_ns: int = golden.NEAR_NS) -> LogLine | None:
     return LineReader(near_ns).read(line)
 
 
@@ -45,7 +45,7 @@ def test_the_delays_of_a_delivery() -> None:
     assert found is not None
     assert found.records == (
         Attempt(
-            b"4C1949FC4F2", b"bob@lab.test", Status.SENT, 7.6, Delays(7.5, 0.02, 0.04, 0.06), b"2.0.0",
+            b"4C1949FC4F2", b"bob@lab.test", AttemptStatus.SENT, 7.6, Delays(7.5, 0.02, 0.04, 0.06), b"2.0.0",
             b"(250 2.0.0 <bob@lab.test> K+BtFeaoCGuWZQAAg+zDdQ Saved)",
         ),
     )  # fmt: skip
@@ -199,8 +199,8 @@ def test_no_json_is_too_strange_for_kumod(entry: dict[str, object], kind: str) -
 
 def test_a_journal_entry_without_a_text_is_another_programs_or_says_nothing() -> None:
     entry = {"__REALTIME_TIMESTAMP": "1795305000000000", "SYSLOG_IDENTIFIER": "postfix/qmgr", "MESSAGE": None}
-    assert read(json.dumps(entry).encode()) == Line(1795305000000000000, True, None)
+    assert read(json.dumps(entry).encode()) == LogLine(1795305000000000000, True, None)
     entry["SYSLOG_IDENTIFIER"] = "cron"
-    assert read(json.dumps(entry).encode()) == Line(1795305000000000000, True, ())
+    assert read(json.dumps(entry).encode()) == LogLine(1795305000000000000, True, ())
     entry["__REALTIME_TIMESTAMP"] = "soon"
     assert read(json.dumps(entry).encode()) is None

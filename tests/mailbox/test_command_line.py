@@ -8,9 +8,9 @@ from tests.mailbox.profiles import ADVANCED, POP3
 from trafficgen.cli.mailbox import make_plan, read_words
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.mailbox.operations import Column
-from trafficgen.mailbox.plan import Delivering, Login, Protection
-from trafficgen.mailbox.table import Second, Table
+from trafficgen.mailbox.operations import TableColumn
+from trafficgen.mailbox.plan import Delivering, LoginMethod, Protection
+from trafficgen.mailbox.table import ConsoleTable, Second
 
 NOT_GIVEN = {
     "host": None, "imap": None, "pop3": None, "lmtp": None, "smtp": None, "imap_tls": None, "pop3_tls": None,
@@ -40,7 +40,12 @@ def test_imaptests_words_make_the_plan(profile: Path):
     assert (plan.duration_ns, plan.final_ns, plan.timeout_ns) == (20 * 10**9, 5 * 10**9, 7 * 10**9)
     assert (str(plan.pop3.target), plan.pop3.protection) == ("10.0.0.9:1110", Protection.TLS)
     assert (str(plan.delivery.target), plan.delivery.protection) == ("10.0.0.9:24", Protection.NONE)
-    assert (plan.pipelining, plan.verify_tls, plan.first_error_ends, plan.login) == (False, False, True, Login.PLAIN)
+    assert (plan.pipelining, plan.verify_tls, plan.first_error_ends, plan.login) == (
+        False,
+        False,
+        True,
+        LoginMethod.PLAIN,
+    )
     assert any("rampup_time" in note for note in notes)
 
 
@@ -84,10 +89,10 @@ def test_fewer_connections_than_users_who_stay_is_said_with_numbers(tmp_path: Pa
 
 
 def test_the_table_has_imaptests_form():
-    table = Table(10)
+    table = ConsoleTable(10)
     second = Second(connections=7, speaking=5, most=8, stalled=2, errors=1)
     for elapsed_ms in (10, 21):
-        second.count(Column.LOGIN, elapsed_ms * 1_000_000)
+        second.count(TableColumn.LOGIN, elapsed_ms * 1_000_000)
     rows = list(table.row(second))
     assert rows == [
         "Logi List Stat Sele Fetc Fet2 Stor Dele Expu Appe Logo LMTP Errs",

@@ -13,7 +13,7 @@ from tests.peers.certificates import Certificate
 from tests.peers.dovecot import PASSWORD, Dovecot, running
 from tests.peers.private_sink import private_sink
 from trafficgen.errors import PlanError
-from trafficgen.mailbox.plan import Delivering, MailboxPlan, Protection, Service
+from trafficgen.mailbox.plan import Delivering, MailboxPlan, MailboxService, Protection
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.plan import TcpTarget
 from trafficgen.runs.mailbox import run_mailbox
@@ -22,8 +22,8 @@ S = 1_000_000_000
 NOBODY_LOGS_IN = ("connection_max_count = 1", "connection_max_count = 0")
 
 
-def here(port: int, protection: Protection = Protection.NONE) -> Service:
-    return Service(TcpTarget("127.0.0.1", port), protection)
+def here(port: int, protection: Protection = Protection.NONE) -> MailboxService:
+    return MailboxService(TcpTarget("127.0.0.1", port), protection)
 
 
 def plan_of(*changes: tuple[str, str], protocol: str = "imap", **services: Any) -> MailboxPlan:

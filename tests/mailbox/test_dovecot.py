@@ -14,7 +14,7 @@ from tests.mailbox.profiles import ADVANCED, POP3
 from tests.peers.certificates import Certificate
 from tests.peers.dovecot import PASSWORD, Dovecot, running
 from trafficgen.errors import ExitCode
-from trafficgen.mailbox.plan import Login, MailboxPlan, Protection, Service
+from trafficgen.mailbox.plan import LoginMethod, MailboxPlan, MailboxService, Protection
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.measure.results import Results, read_results
 from trafficgen.outcomes import StoppedBy
@@ -41,9 +41,9 @@ def changed(text: str, *changes: tuple[str, str]) -> str:
 def plan_for(dovecot: Dovecot, text: str, **fields: Any) -> MailboxPlan:
     return MailboxPlan(
         profile=parse_profile(text).profile,
-        imap=Service(TcpTarget("127.0.0.1", dovecot.imap)),
-        pop3=Service(TcpTarget("127.0.0.1", dovecot.pop3)),
-        delivery=Service(TcpTarget("127.0.0.1", dovecot.lmtp)),
+        imap=MailboxService(TcpTarget("127.0.0.1", dovecot.imap)),
+        pop3=MailboxService(TcpTarget("127.0.0.1", dovecot.pop3)),
+        delivery=MailboxService(TcpTarget("127.0.0.1", dovecot.lmtp)),
         **{"password": PASSWORD, "connections": 100, "duration_ns": 4 * S, "final_ns": 60 * S, **fields},
     )
 
@@ -132,14 +132,14 @@ def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
         ("interval = 1s", "interval = 500 ms"), ("95%", "100%"), ("7s", "300 ms"),
         ("client pop3 {\n count = 5%", IMAP_CLIENT + "client pop3 {\n count = 0%"),
     )  # fmt: skip
-    plan = plan_for(dovecot, both, duration_ns=2 * S, verify_tls=False, login=Login.PLAIN)
+    plan = plan_for(dovecot, both, duration_ns=2 * S, verify_tls=False, login=LoginMethod.PLAIN)
     ports = {Protection.STARTTLS: (dovecot.imap, dovecot.pop3), Protection.TLS: (dovecot.imaps, dovecot.pop3s)}
     for protection, (imap, pop3) in ports.items():
         results = run_mailbox(
             replace(
                 plan,
-                imap=Service(TcpTarget("127.0.0.1", imap), protection),
-                pop3=Service(TcpTarget("127.0.0.1", pop3), protection),
+                imap=MailboxService(TcpTarget("127.0.0.1", imap), protection),
+                pop3=MailboxService(TcpTarget("127.0.0.1", pop3), protection),
             )
         )
         assert not results.failures

@@ -11,7 +11,7 @@ import pytest
 from tests.mailbox.store import HangUp, ImapSession, LmtpSession, Pop3Session, Store, listening
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.host.signals import RunControl
-from trafficgen.mailbox.plan import MailboxPlan, Service
+from trafficgen.mailbox.plan import MailboxPlan, MailboxService
 from trafficgen.mailbox.profile import Profile
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.measure.parts import MailboxCounts
@@ -45,7 +45,7 @@ client c {{
 
 
 def plan_of(profile: Profile, ports: list[int], **fields: Any) -> MailboxPlan:
-    imap, pop3, delivery = (Service(TcpTarget("127.0.0.1", port)) for port in ports)
+    imap, pop3, delivery = (MailboxService(TcpTarget("127.0.0.1", port)) for port in ports)
     return MailboxPlan(profile=profile, imap=imap, pop3=pop3, delivery=delivery, **fields)
 
 

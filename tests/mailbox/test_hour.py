@@ -8,7 +8,7 @@ import pytest
 from tests.mailbox.profiles import ADVANCED, POP3
 from trafficgen.mailbox.chance import Chance
 from trafficgen.mailbox.director import LONGEST_PAUSE_NS, Director, Visitor
-from trafficgen.mailbox.habits import Step
+from trafficgen.mailbox.habits import MailAction
 from trafficgen.mailbox.population import User, populate
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.reading import parse_profile
@@ -23,7 +23,7 @@ class Instant:
     def __init__(self, *, failing: bool = False) -> None:
         self.deliveries: list[tuple[int, int]] = []
         self.logins: list[tuple[int, int]] = []
-        self.steps: Counter[Step] = Counter()
+        self.actions: Counter[MailAction] = Counter()
         self.noticed = 0
         self.filtered = 0
         self.failing = failing
@@ -47,15 +47,15 @@ class Instant:
 
 
 class Open:
-    """A session of an IMAP program in which every step is done at once."""
+    """A session of an IMAP program in which every action is done at once."""
 
     def __init__(self, hands: Instant, visitor: Visitor) -> None:
         self._hands = hands
         self._visitor = visitor
 
-    def carry_out(self, step: Step, uid: int, due_ns: int, now_ns: int) -> None:
-        self._hands.steps[step] += 1
-        if step is Step.LOGOUT:
+    def carry_out(self, action: MailAction, uid: int, due_ns: int, now_ns: int) -> None:
+        self._hands.actions[action] += 1
+        if action is MailAction.LOGOUT:
             self._hands._inside[self._visitor.user.mailbox].remove(self._visitor)
             self._visitor.habits.logged_out()
             self._visitor.director.over(self._visitor, now_ns, now_ns, failed=False)
@@ -93,10 +93,10 @@ def test_an_hour_of_the_advanced_profile_has_the_nominal_rates():
     assert within(normal, 450 * 3600 / 120)
     profile, _ = parse_profile(ADVANCED)
     programs = sum(len(user.clients) for user in populate(profile, 7).users)
-    assert within(hands.steps[Step.STATUS], programs * 3600 / 300)
+    assert within(hands.actions[MailAction.STATUS], programs * 3600 / 300)
     assert hands.filtered / hands.noticed == pytest.approx(0.10, rel=0.03)
-    assert hands.steps[Step.DELETE] > hands.steps[Step.MOVE] > 0
-    assert hands.steps[Step.WRITE] == hands.steps[Step.REPLY] > 0
+    assert hands.actions[MailAction.DELETE] > hands.actions[MailAction.MOVE] > 0
+    assert hands.actions[MailAction.WRITE] == hands.actions[MailAction.REPLY] > 0
 
 
 @pytest.mark.parametrize("workers", [2, 5])
@@ -106,7 +106,7 @@ def test_any_number_of_workers_does_the_same(workers: int):
     together = [simulate(text, worker=worker, workers=workers) for worker in range(workers)]
     assert sorted(alone.deliveries) == sorted(one for hands in together for one in hands.deliveries)
     assert sorted(alone.logins) == sorted(one for hands in together for one in hands.logins)
-    assert alone.steps == sum((hands.steps for hands in together), Counter())
+    assert alone.actions == sum((hands.actions for hands in together), Counter())
 
 
 def test_another_seed_is_another_hour():

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mboxgen.columns import Table, distinct, hexadecimal, once_each, rows
+from mboxgen.columns import TextTable, distinct, hexadecimal, once_each, rows
 from mboxgen.message.headers import MessageIds, MessageTimes
 from mboxgen.recipe.recipe import MAX_COUNT
 
@@ -32,7 +32,7 @@ def test_times_are_written_as_a_date_and_as_asctime() -> None:
         b"Date: Fri, 21 Nov 2025 22:55:04 +0000\r\n",
         b"Date: Thu, 31 Dec 2099 23:59:05 +0000\r\n",
     ]
-    lines = times.from_lines(Table([b"From a@b.example"]), np.zeros(4, dtype=np.int64))
+    lines = times.from_lines(TextTable([b"From a@b.example"]), np.zeros(4, dtype=np.int64))
     assert lines.octets.tolist() == [len(text) for text in lines.texts]
     assert lines.texts == [
         b"From a@b.example Thu Jan  1 00:00:50 1970\r\n",
@@ -43,7 +43,7 @@ def test_times_are_written_as_a_date_and_as_asctime() -> None:
 
 
 def test_a_table_knows_octets_and_checksums() -> None:
-    table = Table([b"", b"a", b"abc"])
+    table = TextTable([b"", b"a", b"abc"])
     assert table.octets.tolist() == [0, 1, 3]
     assert table.crcs.tolist() == [0, 0xE8B7BE43, 0x352441C2]
     assert list(table.pick(np.array([2, 0]))) == [b"abc", b""]

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.measure.clock_offset import Exchange, best, to_ours
+from trafficgen.measure.clock_offset import ClockExchange, best, to_ours
 
 MS = 1_000_000
 
 
-def exchange(at: int, ahead: int, there: int, back: int) -> Exchange:
+def exchange(at: int, ahead: int, there: int, back: int) -> ClockExchange:
     """A question at `at` on our clock, with a clock there that is ahead."""
-    return Exchange(at, at + there + ahead, at + there + ahead + MS, at + there + MS + back)
+    return ClockExchange(at, at + there + ahead, at + there + ahead + MS, at + there + MS + back)
 
 
 def test_offset_and_delay_of_an_exchange() -> None:

@@ -18,7 +18,7 @@ from trafficgen.check.cases import finding, graded
 from trafficgen.check.conversation import ConnectionEnded, TextConnection, joined
 from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, CheckedServer, Probe, ServiceKind, from_address
 from trafficgen.check.trail import LogTrail
-from trafficgen.logs.records import Status
+from trafficgen.logs.records import AttemptStatus
 from trafficgen.proof import trace_header
 from trafficgen.verdict.findings import Finding, Grade
 
@@ -124,7 +124,7 @@ def _logged(probe: Probe, trail: LogTrail | None, sent: list[Followed]) -> Itera
             for attempt in attempts
         )
         if attempts:
-            good = any(attempt.status is Status.SENT for attempt in attempts)
+            good = any(attempt.status is AttemptStatus.SENT for attempt in attempts)
             yield graded(here, "delivery.log", good, words, len(probe.transcript))
         elif ids:
             queue_ids = ", ".join(sorted(one.decode() for one in ids))

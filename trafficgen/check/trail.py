@@ -12,7 +12,7 @@ from typing import Final
 
 from trafficgen.logs.files import Growing
 from trafficgen.logs.lines import LineReader
-from trafficgen.logs.records import Attempt, Identified, Received, Record, Status
+from trafficgen.logs.records import Attempt, AttemptStatus, Identified, MessageReceived, Record
 
 _LOOK_S: Final = 0.05
 
@@ -35,7 +35,7 @@ class LogTrail:
             self._read()
             queue_ids = self._ids.get(message_id, set())
             attempts = [attempt for one in queue_ids for attempt in self._attempts.get(one, ())]
-            final = any(attempt.status is not Status.DEFERRED for attempt in attempts)
+            final = any(attempt.status is not AttemptStatus.DEFERRED for attempt in attempts)
             if final or time.monotonic() > deadline:
                 return frozenset(queue_ids), attempts
             time.sleep(_LOOK_S)
@@ -52,7 +52,7 @@ class LogTrail:
 
     def _take(self, record: Record) -> None:
         match record:
-            case Identified(queue_id, message_id) | Received(queue_id, message_id):
+            case Identified(queue_id, message_id) | MessageReceived(queue_id, message_id):
                 self._ids.setdefault(message_id.strip(b"<>"), set()).add(queue_id)
             case Attempt():
                 self._attempts.setdefault(record.queue_id, []).append(record)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from trafficgen.logs.account import LogAccount, SentSide
     from trafficgen.logs.join import Join
-    from trafficgen.logs.reading import Reading
+    from trafficgen.logs.reading import LogReading
     from trafficgen.report.sections import Section
 
 EPILOG: Final = """\
@@ -124,7 +124,7 @@ def _account(
     from trafficgen.logs.account import SentSide, account_of
     from trafficgen.logs.files import in_order
     from trafficgen.logs.join import Join
-    from trafficgen.logs.reading import Reading
+    from trafficgen.logs.reading import LogReading
     from trafficgen.proof import sent as manifests
     from trafficgen.report.logged import account_plain, account_sections
 
@@ -134,7 +134,7 @@ def _account(
     zone_ns = _zone_ns(log_zone)
     sent = SentSide.of(manifests.read(manifest))
     join = Join(sent.run_id, sent.accepted.size)
-    reading = Reading(join.handlers)
+    reading = LogReading(join.handlers)
     near_ns = int(sent.began_ns.max(initial=0)) or None
     if follow is None:
         reading.read_files(in_order(logs, near_ns))
@@ -154,13 +154,13 @@ def _account(
 
 def _report(logs: tuple[Path, ...], accounts: Path | None, follow: str | None, *, as_json: bool) -> ExitCode:
     from trafficgen.logs.files import in_order
-    from trafficgen.logs.reading import Reading
+    from trafficgen.logs.reading import LogReading
     from trafficgen.logs.sessions import Sessions
     from trafficgen.report.logged import session_plain, session_sections
 
     known = _accounts(accounts)
     sessions = Sessions()
-    reading = Reading(sessions.handlers)
+    reading = LogReading(sessions.handlers)
     if follow is None:
         reading.read_files(in_order(logs))
     else:
@@ -225,7 +225,7 @@ def _accounts(path: Path | None) -> set[str] | None:
     return {line.strip().lower() for line in lines if line.strip()}
 
 
-def _follow(reading: "Reading", path: Path, near_ns: int | None, text: str, ended: "Callable[[], bool]") -> None:
+def _follow(reading: "LogReading", path: Path, near_ns: int | None, text: str, ended: "Callable[[], bool]") -> None:
     """Read what is written to `path` until `ended` says so or the time is over; Ctrl-C ends it with what there is."""
     import time
 

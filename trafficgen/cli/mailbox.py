@@ -18,7 +18,7 @@ from trafficgen.cli.options import GroupedCommand, GroupedOption, TextPerLine
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
-    from trafficgen.mailbox.plan import MailboxPlan, Service
+    from trafficgen.mailbox.plan import MailboxPlan, MailboxService
     from trafficgen.measure.results import Results
     from trafficgen.verdict.thresholds import Threshold
 
@@ -201,7 +201,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
     """The plan, and notes on the profile. PlanError for what makes no sense."""
     from trafficgen import units
     from trafficgen.cli.parsing import parse_with
-    from trafficgen.mailbox.plan import Delivering, Login, MailboxPlan
+    from trafficgen.mailbox.plan import Delivering, LoginMethod, MailboxPlan
     from trafficgen.mailbox.reading import read_profile
 
     path = given["profile"] or said.get("profile")
@@ -233,7 +233,11 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         delivery=delivery,
         delivering=Delivering.SMTP if given["smtp"] else Delivering.LMTP,
         password=_password(said, given),
-        login=Login(given["login"]) if given["login"] else Login.PLAIN if mech == "PLAIN" else Login.PASSWORD,
+        login=LoginMethod(given["login"])
+        if given["login"]
+        else LoginMethod.PLAIN
+        if mech == "PLAIN"
+        else LoginMethod.PASSWORD,
         mbox=Path(mbox) if mbox else None,
         connections=clients,
         workers=given["workers"] or 1,
@@ -250,14 +254,16 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
     return plan, list(notes)
 
 
-def _services(said: dict[str, str], given: dict[str, Any], lmtp_port: int) -> "tuple[Service, Service, Service]":
-    from trafficgen.mailbox.plan import Protection, Service
+def _services(
+    said: dict[str, str], given: dict[str, Any], lmtp_port: int
+) -> "tuple[MailboxService, MailboxService, MailboxService]":
+    from trafficgen.mailbox.plan import MailboxService, Protection
     from trafficgen.plan import TcpTarget, parse_target
 
     host = given["host"] or said.get("host") or "127.0.0.1"
     port = _number(said.get("port"), "port=")
 
-    def service(name: str, usual: tuple[int, int], flag: str, text: str | None) -> Service:
+    def service(name: str, usual: tuple[int, int], flag: str, text: str | None) -> MailboxService:
         protection = Protection(given[f"{name}_tls"] or ("tls" if "ssl" in said and name != "lmtp" else "none"))
         standard = usual[protection is Protection.TLS]
         target = parse_target(text, name, flag) if text else TcpTarget(_host_of(host), port or standard)
@@ -265,7 +271,7 @@ def _services(said: dict[str, str], given: dict[str, Any], lmtp_port: int) -> "t
             raise _wrong("expected HOST:PORT, not a UNIX socket", flag)
         if text and ":" not in text.rpartition("]")[2]:
             target = TcpTarget(target.host, standard)
-        return Service(target, protection)
+        return MailboxService(target, protection)
 
     imap = service("imap", (143, 993), "--imap", given["imap"])
     pop3 = service("pop3", (110, 995), "--pop3", given["pop3"])
@@ -317,11 +323,11 @@ def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":
 def _run(
     plan: "MailboxPlan", thresholds: "list[Threshold]", control: Any, *, quiet: bool, rows: str | None
 ) -> "Results":
-    from trafficgen.mailbox.table import Second, Table, tabbed, tabbed_header
+    from trafficgen.mailbox.table import ConsoleTable, Second, tabbed, tabbed_header
     from trafficgen.runs.mailbox import run_mailbox
     from trafficgen.verdict.thresholds import rejudge
 
-    table = Table(plan.connections)
+    table = ConsoleTable(plan.connections)
     with ExitStack() as stack:
         file = stack.enter_context(_opened(rows)) if rows else None
         if file is not None:

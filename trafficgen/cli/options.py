@@ -316,6 +316,9 @@ def _add_run() -> None:
         Where that sink has its --api; a local or private address, as for --target.""")
     add("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
+    add("--trace", metavar="N", type=int, default=0, help="""
+        Show on standard error what the first N sessions say, as swaks does, with the seconds since each began;
+        passwords are masked. [default: 0]""")
     add("--quiet", is_flag=True, help="No live line and no notices; only the summary, and errors.")
     add("--dry-run", is_flag=True, help="Show the plan and the first two messages; connect to nothing.")
 # fmt: on

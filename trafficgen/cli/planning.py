@@ -123,6 +123,7 @@ class SendOptions:
     keep_going: bool
     seed: int | None
     run_id: str | None
+    trace: int
     no_ledger: bool
     manifest: str | None
     wait_for_delivery: str | None
@@ -182,6 +183,7 @@ def make_plan(options: SendOptions) -> Planned:
         allow_public_target=options.allow_public_target,
         allow_real_domains=options.allow_real_domains,
         ledger=not options.no_ledger,
+        trace_sessions=options.trace,
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):

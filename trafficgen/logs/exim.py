@@ -13,7 +13,16 @@ A message id is three base-62 numbers, of 6-6-2 digits, since Exim 4.97 of 6-11-
 import re
 from typing import Final
 
-from trafficgen.logs.records import Attempt, Finished, LoginFailed, Noted, Received, Record, Rejected, Status
+from trafficgen.logs.records import (
+    Attempt,
+    AttemptStatus,
+    Finished,
+    LoginFailed,
+    MessageReceived,
+    Noted,
+    Record,
+    Rejected,
+)
 
 _ID: Final = re.compile(rb"([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}) (.*)", re.DOTALL).fullmatch
 _PID: Final = re.compile(rb"\[\d+\] ").match
@@ -25,11 +34,11 @@ _REJECT: Final = re.compile(
 ).search
 _CODE: Final = re.compile(rb"\b([45]\d\d)[ -](?:([245]\.\d+\.\d+) )?").search
 _STATUSES: Final = {
-    b"=>": Status.SENT,
-    b"->": Status.SENT,
-    b">>": Status.SENT,
-    b"**": Status.BOUNCED,
-    b"==": Status.DEFERRED,
+    b"=>": AttemptStatus.SENT,
+    b"->": AttemptStatus.SENT,
+    b">>": AttemptStatus.SENT,
+    b"**": AttemptStatus.BOUNCED,
+    b"==": AttemptStatus.DEFERRED,
 }
 
 _NOTE: Final = Noted("about a message")
@@ -52,7 +61,7 @@ def parse(text: bytes) -> Record | None:
     mark, _, words = rest.partition(b" ")
     if mark == b"<=":
         message_id, host = _MESSAGE_ID(words), _HOST(words)
-        return Received(queue_id, message_id[1] if message_id else b"", b"", host[1] if host else b"")
+        return MessageReceived(queue_id, message_id[1] if message_id else b"", b"", host[1] if host else b"")
     if mark in _STATUSES:
         return _attempt(queue_id, _STATUSES[mark], words)
     if rest == b"Completed" or rest.startswith(b"Completed "):
@@ -62,7 +71,7 @@ def parse(text: bytes) -> Record | None:
     return _NOTE
 
 
-def _attempt(queue_id: bytes, status: Status, words: bytes) -> Attempt:
+def _attempt(queue_id: bytes, status: AttemptStatus, words: bytes) -> Attempt:
     recipient, _, rest = words.partition(b" ")
     reply = _REPLY(b" " + rest)
     text = reply[1] if reply else rest

@@ -24,16 +24,16 @@ from trafficgen.logs.delays import DelaysOverTime
 from trafficgen.logs.reading import Handler
 from trafficgen.logs.records import (
     Attempt,
+    AttemptStatus,
     Discarded,
     Expired,
     Finished,
     Identified,
     Marked,
+    MessageReceived,
     Queued,
-    Received,
     Requeued,
     Saved,
-    Status,
 )
 from trafficgen.proof import trace_header
 
@@ -94,7 +94,7 @@ class Join:
         return {
             Identified: self._identified,
             Marked: self._marked,
-            Received: self._received,
+            MessageReceived: self._received,
             Queued: self._queued,
             Attempt: self._attempt,
             Expired: self._expired,
@@ -133,7 +133,7 @@ class Join:
             self._known_by_mark.add(parsed[1])
             self._enter(at_ns, zoned, record.queue_id, parsed[1])
 
-    def _received(self, at_ns: int, zoned: bool, record: Received) -> None:
+    def _received(self, at_ns: int, zoned: bool, record: MessageReceived) -> None:
         number = self._number_of(record.message_id)
         if number is None and (parsed := trace_header.parse(record.mark)) is not None:
             number = parsed[1] if parsed[0].encode("ascii") == self._run and parsed[1] < self.planned else None
@@ -179,7 +179,7 @@ class Join:
         self.flags[number] |= TAKEN
         self.attempts[number] = min(self.attempts[number] + 1, _MANY)
         put_off = self._put_off.get(record.queue_id)
-        if record.status is Status.DEFERRED:
+        if record.status is AttemptStatus.DEFERRED:
             if put_off is None:
                 put_off = self._put_off[record.queue_id] = set()
             if record.recipient not in put_off:
@@ -189,7 +189,7 @@ class Join:
         if put_off is not None and record.recipient in put_off:
             put_off.discard(record.recipient)
             self.deferred[number] -= 1
-        if record.status is Status.BOUNCED:
+        if record.status is AttemptStatus.BOUNCED:
             self.bounced[number] = min(self.bounced[number] + 1, _MANY)
         elif (onwards := _QUEUED_AS(record.reply)) and number in (
             self._live.get(onwards[1]), self._passed_on.get(onwards[1])

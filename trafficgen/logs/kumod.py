@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from trafficgen.clock import NS_PER_S
-from trafficgen.logs.records import Attempt, Expired, Finished, Noted, Received, Record, Rejected, Status
+from trafficgen.logs.records import Attempt, AttemptStatus, Expired, Finished, MessageReceived, Noted, Record, Rejected
 
 
 class _Response(msgspec.Struct):
@@ -46,9 +46,9 @@ class _LogRecord(msgspec.Struct):
 
 _DECODE: Final = msgspec.json.Decoder(_LogRecord).decode
 _STATUSES: Final = {
-    "Delivery": Status.SENT,
-    "TransientFailure": Status.DEFERRED,
-    "Bounce": Status.BOUNCED,
+    "Delivery": AttemptStatus.SENT,
+    "TransientFailure": AttemptStatus.DEFERRED,
+    "Bounce": AttemptStatus.BOUNCED,
 }
 _ENDS: Final = ("Expiration", "AdminBounce")
 _OTHERS: Final = ("OOB", "Feedback", "Delay", "DeferredInjectionRebind", "AdminRebind", "XferOut", "XferIn", "Deferral")
@@ -66,7 +66,7 @@ def parse(line: bytes) -> tuple[int, tuple[Record, ...]] | None:
         peer = entry.peer_address.addr.encode() if entry.peer_address else b""
         header = {name.lower(): _text(value) for name, value in entry.headers.items()}
         message_id = header.get("message-id", b"").strip().strip(b"<>")
-        return at_ns, (Received(queue_id, message_id, header.get("x-traffic-gen", b"").strip(), peer),)
+        return at_ns, (MessageReceived(queue_id, message_id, header.get("x-traffic-gen", b"").strip(), peer),)
     if entry.type in _STATUSES:
         return at_ns, _attempts(entry, queue_id, at_ns)
     if entry.type in _ENDS:
@@ -87,7 +87,7 @@ def _attempts(entry: _LogRecord, queue_id: bytes, at_ns: int) -> tuple[Record, .
     records: list[Record] = [
         Attempt(queue_id, recipient.encode(), status, delay_s, None, code, reply) for recipient in recipients
     ]
-    return (*records, Finished(queue_id)) if status is not Status.DEFERRED else tuple(records)
+    return (*records, Finished(queue_id)) if status is not AttemptStatus.DEFERRED else tuple(records)
 
 
 def _ns(stamp: float | str) -> int:

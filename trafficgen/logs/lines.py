@@ -25,7 +25,7 @@ from trafficgen.logs.stamps import PLAIN_OCTETS, RFC3164_OCTETS, Stamps, fractio
 Parser = Callable[[bytes], Record | None]
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """`records` is empty for a line of a program that is no mail server's, and None for one that is not understood."""
 
     at_ns: int
@@ -83,7 +83,7 @@ class LineReader:
         self._stamps = Stamps(near_ns)
         self._parsers: dict[bytes, Parser | None] = {}
 
-    def read(self, line: bytes) -> Line | None:
+    def read(self, line: bytes) -> LogLine | None:
         """What it says; None when not even its head is understood."""
         if line[3:4] == b" " and (at_ns := self._stamps.rfc3164(line[:RFC3164_OCTETS])) is not None:
             # An own loop for the usual case would save a tenth: not worth a second way to read a line.
@@ -92,7 +92,7 @@ class LineReader:
             return self._json(line)
         return self._iso(line)
 
-    def _iso(self, line: bytes) -> Line | None:
+    def _iso(self, line: bytes) -> LogLine | None:
         at_ns = self._stamps.plain(line[:PLAIN_OCTETS])
         found = _REST_OF_STAMP(line, PLAIN_OCTETS) if at_ns is not None else None
         if found is None or at_ns is None:
@@ -108,14 +108,14 @@ class LineReader:
             return self._syslog(at_ns, zoned, rest)
         # Dovecot's own file and Exim's have a blank there and no host.
         record = dovecot.parse(rest)
-        return Line(at_ns, zoned, _one(record if record is not None else exim.parse(rest)))
+        return LogLine(at_ns, zoned, _one(record if record is not None else exim.parse(rest)))
 
-    def _syslog(self, at_ns: int, zoned: bool, rest: bytes) -> Line:
+    def _syslog(self, at_ns: int, zoned: bool, rest: bytes) -> LogLine:
         host, _, tagged = rest.partition(b" ")
         tag, colon, text = tagged.partition(b": ")
         if host[-1:] == b":" or not colon:
             # Dovecot's own file with the stamp that is its default: no host, and the service comes first.
-            return Line(at_ns, zoned, _one(dovecot.parse(rest)))
+            return LogLine(at_ns, zoned, _one(dovecot.parse(rest)))
         name = tag.partition(b"[")[0]
         try:
             parser = self._parsers[name]
@@ -124,18 +124,18 @@ class LineReader:
                 self._parsers.clear()
             parser = self._parsers[name] = _parser_of(name)
         if parser is None:
-            return Line(at_ns, zoned, _FOREIGN)
+            return LogLine(at_ns, zoned, _FOREIGN)
         record = parser(text)
-        return Line(at_ns, zoned, None if record is None else (record,))
+        return LogLine(at_ns, zoned, None if record is None else (record,))
 
-    def _json(self, line: bytes) -> Line | None:
+    def _json(self, line: bytes) -> LogLine | None:
         try:
             entry = _JOURNAL(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         if entry.at is None:
             found = kumod.parse(line)
-            return Line(found[0], True, found[1]) if found else None
+            return LogLine(found[0], True, found[1]) if found else None
         stamp = entry.said_at or entry.at
         if not stamp.isdecimal() or len(stamp) > 18:
             return None
@@ -143,8 +143,8 @@ class LineReader:
         parser = _parser_of(tag.encode() if isinstance(tag, str) else b"")
         at_ns = int(stamp) * 1000
         if parser is None:
-            return Line(at_ns, True, _FOREIGN)
-        return Line(at_ns, True, _one(parser(_message(entry.message))))
+            return LogLine(at_ns, True, _FOREIGN)
+        return LogLine(at_ns, True, _one(parser(_message(entry.message))))
 
 
 def _message(value: str | list[int | str] | None) -> bytes:

@@ -13,6 +13,7 @@ from typing import Final
 
 from trafficgen.logs.records import (
     Attempt,
+    AttemptStatus,
     Delays,
     Expired,
     Finished,
@@ -24,7 +25,6 @@ from trafficgen.logs.records import (
     Record,
     Rejected,
     Requeued,
-    Status,
 )
 
 Parser = Callable[[bytes], Record | None]
@@ -45,12 +45,12 @@ _QUEUE_ID: Final = re.compile(rb"([0-9A-Za-z]{6,}): ").match
 _MARK: Final = b": info: header X-Traffic-Gen: "
 
 _STATUSES: Final = {
-    b"sent": Status.SENT,
+    b"sent": AttemptStatus.SENT,
     b"deliverable": None,  # answers of verify(8) about addresses, not deliveries
     b"undeliverable": None,
-    b"deferred": Status.DEFERRED,
-    b"bounced": Status.BOUNCED,
-    b"expired": Status.BOUNCED,
+    b"deferred": AttemptStatus.DEFERRED,
+    b"bounced": AttemptStatus.BOUNCED,
+    b"expired": AttemptStatus.BOUNCED,
 }
 
 _CONNECTION: Final = Noted("connection")

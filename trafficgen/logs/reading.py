@@ -45,7 +45,7 @@ class LinesRead:
     files: int = 0
 
 
-class Reading:
+class LogReading:
     """Reads files or lines into handlers."""
 
     def __init__(self, handlers: Mapping[type, Handler]) -> None:

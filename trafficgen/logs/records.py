@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 
-class Status(IntEnum):
+class AttemptStatus(IntEnum):
     """What became of one recipient in one attempt."""
 
     SENT = 0
@@ -54,7 +54,7 @@ class Queued(msgspec.Struct, frozen=True, gc=False):
     queue_id: bytes
 
 
-class Received(msgspec.Struct, frozen=True, gc=False):
+class MessageReceived(msgspec.Struct, frozen=True, gc=False):
     """A message was taken over, all said at once (Exim's `<=`, kumod's Reception)."""
 
     queue_id: bytes
@@ -68,7 +68,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
     queue_id: bytes
     recipient: bytes
-    status: Status
+    status: AttemptStatus
     delay_s: float | None
     delays: Delays | None
     code: bytes
@@ -167,7 +167,7 @@ Record: TypeAlias = (
     Identified
     | Marked
     | Queued
-    | Received
+    | MessageReceived
     | Attempt
     | Expired
     | Requeued

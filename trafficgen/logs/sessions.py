@@ -17,7 +17,7 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.logs.reading import Handler
-from trafficgen.logs.records import Attempt, LoggedIn, LoggedOut, LoginFailed, Rejected, Saved, Status
+from trafficgen.logs.records import Attempt, AttemptStatus, LoggedIn, LoggedOut, LoginFailed, Rejected, Saved
 from trafficgen.measure.histogram import Histogram
 
 WEEK_NS: Final = 7 * 24 * 3600 * NS_PER_S
@@ -140,7 +140,7 @@ class Sessions:
         self.saved += 1
 
     def _attempt(self, at_ns: int, zoned: bool, record: Attempt) -> None:
-        self.delivered += record.status is Status.SENT
+        self.delivered += record.status is AttemptStatus.SENT
 
     def _rejected(self, at_ns: int, zoned: bool, record: Rejected) -> None:
         self.rejected[_text(record.stage), _text(record.code)] += 1

@@ -39,7 +39,7 @@ class Subject(Protocol):
         """Its time has come."""
 
 
-class Entry(NamedTuple):
+class AgendaEntry(NamedTuple):
     """An intent in the heap; `order` keeps what has one time in order, and subjects from being compared."""
 
     due_ns: int
@@ -56,13 +56,13 @@ class Agenda:
     def __init__(self) -> None:
         self.on_sooner: Callable[[int], None] = lambda _due_ns: None
         """Told when something becomes due before all else that is planned."""
-        self._heap: list[Entry] = []
+        self._heap: list[AgendaEntry] = []
         self._count = 0
 
     def add(self, due_ns: int, intent: Intent, subject: Subject) -> None:
         """Plan something."""
         self._count += 1
-        heappush(self._heap, Entry(due_ns, self._count, intent, subject))
+        heappush(self._heap, AgendaEntry(due_ns, self._count, intent, subject))
         if self._heap[0].order == self._count:
             self.on_sooner(due_ns)
 

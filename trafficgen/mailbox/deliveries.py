@@ -27,7 +27,7 @@ PER_MAILBOX: Final = 1_000_000
 _ACCEPTED, _DOUBTFUL, _SPAM, _SEEN, _READ, _GONE, _DOUBLED, _DAMAGED = (1 << bit for bit in range(8))
 
 
-class Found(Enum):
+class MessageOrigin(Enum):
     """What a message in a mailbox is."""
 
     OURS = auto()
@@ -91,25 +91,25 @@ class Deliveries:
 
     # -- what programs find -----------------------------------------------------------------------------
 
-    def identify(self, mailbox: int, mark: Mark | None) -> Found:
+    def identify(self, mailbox: int, mark: Mark | None) -> MessageOrigin:
         """What a message in this mailbox is. It is not counted."""
         if mark is None:
-            return Found.FOREIGN
+            return MessageOrigin.FOREIGN
         if mark.run_id != self._run_id:
-            return Found.EARLIER
+            return MessageOrigin.EARLIER
         owner, place = divmod(mark.number, PER_MAILBOX)
         if owner != mailbox:
-            return Found.MISPLACED
-        return Found.OURS if place < self.sent_to(mailbox) else Found.FOREIGN
+            return MessageOrigin.MISPLACED
+        return MessageOrigin.OURS if place < self.sent_to(mailbox) else MessageOrigin.FOREIGN
 
-    def saw(self, mailbox: int, mark: Mark | None, protocol: MailProtocol, uid: int, shown_ns: int) -> Found:
+    def saw(self, mailbox: int, mark: Mark | None, protocol: MailProtocol, uid: int, shown_ns: int) -> MessageOrigin:
         """A message was found for the first time by a program, under this UID (or a hash of it) of its protocol, which
         the server showed at `shown_ns`."""
         found = self.identify(mailbox, mark)
-        if found is not Found.OURS:
-            self.foreign += found is Found.FOREIGN
-            self.earlier += found is Found.EARLIER
-            self.misplaced += found is Found.MISPLACED
+        if found is not MessageOrigin.OURS:
+            self.foreign += found is MessageOrigin.FOREIGN
+            self.earlier += found is MessageOrigin.EARLIER
+            self.misplaced += found is MessageOrigin.MISPLACED
             return found
         assert mark is not None
         box, place = self._place(mark.number)

@@ -24,7 +24,7 @@ _ROW: Final = Struct("=9q").pack
 END_OF_DATA: Final = b".\r\n"
 
 
-class Delivery(Connection):
+class DeliveryConnection(Connection):
     """One message on its way."""
 
     def __init__(self, server: Server, worker: "Worker", number: int, recipient: str, due_ns: int) -> None:

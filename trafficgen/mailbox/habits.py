@@ -4,10 +4,10 @@
          └──(action delay)──> read ──(repeat delay)──> deleted, moved, answered or kept ──(repeat delay)──> next mail
 
 Takes     what his program notices: a login, mail; the agenda tells when it is time
-Gives     steps for the program to carry out, each when it is due
+Gives     actions for the program to carry out, each when it is due
 Not here  how a program carries them out (`imap_program`)
 
-All mail he has noticed waits in order, over logouts and logins. The two steps for each mail are imaptest's.
+All mail he has noticed waits in order, over logouts and logins. The two actions for each mail are imaptest's.
 """
 
 from collections import deque
@@ -22,8 +22,8 @@ _PURPOSE = 16
 """Of the draws; those of a user's n-th mail program are this much and n further on."""
 
 
-class Step(Enum):
-    """What a program is to do."""
+class MailAction(Enum):
+    """What a mail program is to do."""
 
     READ = auto()
     DELETE = auto()
@@ -35,10 +35,10 @@ class Step(Enum):
     LOGOUT = auto()
 
 
-class Program(Protocol):
-    """A mail program with a session. `uid` 0: the step concerns no mail."""
+class MailProgram(Protocol):
+    """A mail program with a session. `uid` 0: the action concerns no mail."""
 
-    def carry_out(self, step: Step, uid: int, due_ns: int, now_ns: int) -> None: ...
+    def carry_out(self, action: MailAction, uid: int, due_ns: int, now_ns: int) -> None: ...
 
 
 class Habits:
@@ -53,7 +53,7 @@ class Habits:
         self, section: UserSection, client: ClientSection, agenda: Agenda, seed: int, user: int, place: int
     ) -> None:
         self.section = section
-        self.program: Program | None = None
+        self.program: MailProgram | None = None
         """The one that has a session now."""
         self._client = client
         self._agenda = agenda
@@ -70,7 +70,7 @@ class Habits:
         """Mails that were noticed and not yet dealt with."""
         return len(self._mail)
 
-    def logged_in(self, program: Program, now_ns: int) -> None:
+    def logged_in(self, program: MailProgram, now_ns: int) -> None:
         """A session begins."""
         self.program = program
         self._session += 1
@@ -132,45 +132,45 @@ class Habits:
             self._act(program, due_ns, now_ns)
         elif intent is Intent.STATUS:
             self._plan_again(due_ns, intent, self._client.imap_status_interval)
-            program.carry_out(Step.STATUS, 0, due_ns, now_ns)
+            program.carry_out(MailAction.STATUS, 0, due_ns, now_ns)
         elif intent is Intent.WRITE:
             self._plan_again(due_ns, intent, self.section.mail_send_interval)
             self._write(program, due_ns, now_ns)
         elif intent is Intent.SEND:
-            program.carry_out(Step.SEND, 0, due_ns, now_ns)
+            program.carry_out(MailAction.SEND, 0, due_ns, now_ns)
         else:
-            program.carry_out(Step.LOGOUT, 0, due_ns, now_ns)
+            program.carry_out(MailAction.LOGOUT, 0, due_ns, now_ns)
 
-    def _write(self, program: Program, due_ns: int, now_ns: int) -> None:
+    def _write(self, program: MailProgram, due_ns: int, now_ns: int) -> None:
         self._plan(due_ns + self._chance.interval_ns(self.section.mail_write_duration), Intent.SEND)
-        program.carry_out(Step.WRITE, 0, due_ns, now_ns)
+        program.carry_out(MailAction.WRITE, 0, due_ns, now_ns)
 
-    def _act(self, program: Program, due_ns: int, now_ns: int) -> None:
+    def _act(self, program: MailProgram, due_ns: int, now_ns: int) -> None:
         if not self._mail:
             return
         uid = self._mail[0]
         if not self._read:
             self._read = True
-            program.carry_out(Step.READ, uid, due_ns, now_ns)
+            program.carry_out(MailAction.READ, uid, due_ns, now_ns)
         else:
             self._mail.popleft()
             self._read = False
-            step = self._decide()
-            if step is not None:
-                program.carry_out(step, uid, due_ns, now_ns)
-            if step is Step.REPLY and self.program is program:
+            action = self._decide()
+            if action is not None:
+                program.carry_out(action, uid, due_ns, now_ns)
+            if action is MailAction.REPLY and self.program is program:
                 self._write(program, due_ns, now_ns)
         self._plan_action(due_ns, self.section.mail_action_repeat_delay)
 
-    def _decide(self) -> Step | None:
+    def _decide(self) -> MailAction | None:
         """One of delete, move and reply, asked in this order (imaptest): at most one thing happens to a mail."""
         section, chance = self.section, self._chance
         if chance.hits(section.mail_inbox_delete_percentage):
-            return Step.DELETE
+            return MailAction.DELETE
         if chance.hits(section.mail_inbox_move_percentage):
-            return Step.MOVE
+            return MailAction.MOVE
         if chance.hits(section.mail_inbox_reply_percentage):
-            return Step.REPLY
+            return MailAction.REPLY
         return None
 
 

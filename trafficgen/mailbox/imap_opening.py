@@ -16,11 +16,11 @@ from trafficgen.mailbox.connection import Connection, Server
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import Login, Protection
+from trafficgen.mailbox.plan import LoginMethod, Protection
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.imap.client import Done, ImapSession, string
-from trafficgen.protocol.imap.commands import Command, State
-from trafficgen.protocol.imap.reader import Content, Kept, Value
+from trafficgen.protocol.imap.commands import ImapCommand, ImapState
+from trafficgen.protocol.imap.reader import Kept, LiteralReceiver, Value
 
 if TYPE_CHECKING:
     from trafficgen.mailbox.worker import Worker
@@ -35,7 +35,7 @@ BODY: Final = "body"
 _WHOLE_BODY: Final = re.compile(rb"BODY\[\](?:<\d+>)? ?$", re.IGNORECASE)
 
 
-def take(line: bytes) -> Content:
+def take(line: bytes) -> LiteralReceiver:
     """Who takes a literal: a body goes through a checksum, header fields are kept."""
     return MessageReader() if _WHOLE_BODY.search(line) else Kept()
 
@@ -74,7 +74,7 @@ class ImapOpening(Connection):
     @property
     def greeted(self) -> bool:
         """Whether the server has said a word."""
-        return self.session.state is not State.GREETING
+        return self.session.state is not ImapState.GREETING
 
     # -- the connection ---------------------------------------------------------------------------------
 
@@ -116,41 +116,41 @@ class ImapOpening(Connection):
 
     # -- login ------------------------------------------------------------------------------------------
 
-    def _send(self, command: Command, *words: bytes, now_ns: int, argument: str = "") -> None:
+    def _send(self, command: ImapCommand, *words: bytes, now_ns: int, argument: str = "") -> None:
         self.session.end_idle()
         self.session.send(command, *words, now_ns=now_ns, argument=argument)
 
     def _log_in(self, now_ns: int) -> None:
         session, plan, user = self.session, self._worker.plan, self.visitor.user
         if not session.capabilities_known:
-            self._send(Command.CAPABILITY, now_ns=now_ns)
+            self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
             return
         if not self._protected:
             if not session.offers(b"STARTTLS"):
                 self.end("STARTTLS not offered", "")
                 return
-            self._send(Command.STARTTLS, now_ns=now_ns)
+            self._send(ImapCommand.STARTTLS, now_ns=now_ns)
             return
         self._login_ns = now_ns
         password = self._worker.password_of(user)
-        if plan.login is Login.PLAIN:
+        if plan.login is LoginMethod.PLAIN:
             session.authenticate("PLAIN", f"\0{user.name}\0{password}".encode(), lambda _: b"", now_ns=now_ns)
         elif session.offers(b"LOGINDISABLED"):
             self.end("LOGINDISABLED", "the server wants TLS, or AUTHENTICATE")
         else:
-            self._send(Command.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
+            self._send(ImapCommand.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
 
     def _logged_in(self, now_ns: int) -> None:
         self._worker.logged_in()
         if not self.session.capabilities_known:
-            self._send(Command.CAPABILITY, now_ns=now_ns)
+            self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
         self._names = []
-        self._send(Command.LIST, b'""', b"*", now_ns=now_ns)
+        self._send(ImapCommand.LIST, b'""', b"*", now_ns=now_ns)
 
     def _opened_further(self, done: Done, now_ns: int) -> None:
-        if done.command is Command.LIST:
+        if done.command is ImapCommand.LIST:
             self._listed(now_ns)
-        elif self.session.state is State.NOT_AUTHENTICATED:
+        elif self.session.state is ImapState.NOT_AUTHENTICATED:
             if self.session.capabilities_known:
                 self._log_in(now_ns)
             else:
@@ -191,7 +191,7 @@ class ImapOpening(Connection):
     def _create_next(self, now_ns: int) -> None:
         if self._missing:
             folder = self._missing[0]
-            self._send(Command.CREATE, string(self._folders[folder]), now_ns=now_ns, argument=folder)
+            self._send(ImapCommand.CREATE, string(self._folders[folder]), now_ns=now_ns, argument=folder)
         else:
             self.begin(now_ns)
 
@@ -215,7 +215,7 @@ class ImapOpening(Connection):
             self.end("BYE", done.text.decode("ascii", "backslashreplace"))
             return
         self._worker.recorder.phase("imap_greeting", done.elapsed_ns)
-        if self.session.state is State.AUTHENTICATED:
+        if self.session.state is ImapState.AUTHENTICATED:
             self._logged_in(now_ns)
         else:
             self._log_in(now_ns)
@@ -237,29 +237,29 @@ class ImapOpening(Connection):
 
 
 _NOT_COUNTED: Final = {
-    Command.GREETING, Command.STARTTLS, Command.ENABLE, Command.NAMESPACE, Command.EXAMINE, Command.CLOSE,
-    Command.UNSELECT,
+    ImapCommand.GREETING, ImapCommand.STARTTLS, ImapCommand.ENABLE, ImapCommand.NAMESPACE, ImapCommand.EXAMINE,
+    ImapCommand.CLOSE, ImapCommand.UNSELECT,
 }  # fmt: skip
 _OPERATIONS: Final = table_of(
-    (command for command in Command if command not in _NOT_COUNTED),
+    (command for command in ImapCommand if command not in _NOT_COUNTED),
     {
-        Command.CAPABILITY: Operation.CAPABILITY,
-        Command.AUTHENTICATE: Operation.LOGIN,
-        Command.LOGIN: Operation.LOGIN,
-        Command.LIST: Operation.LIST,
-        Command.CREATE: Operation.CREATE,
-        Command.STATUS: Operation.STATUS,
-        Command.APPEND: Operation.APPEND,
-        Command.SELECT: Operation.SELECT,
-        Command.NOOP: Operation.NOOP,
-        Command.IDLE: Operation.IDLE,
-        Command.UID_FETCH: Operation.FETCH,
-        Command.FETCH: Operation.FETCH,
-        Command.UID_STORE: Operation.STORE,
-        Command.UID_COPY: Operation.COPY,
-        Command.UID_MOVE: Operation.MOVE,
-        Command.UID_EXPUNGE: Operation.EXPUNGE,
-        Command.EXPUNGE: Operation.EXPUNGE,
-        Command.LOGOUT: Operation.LOGOUT,
+        ImapCommand.CAPABILITY: Operation.CAPABILITY,
+        ImapCommand.AUTHENTICATE: Operation.LOGIN,
+        ImapCommand.LOGIN: Operation.LOGIN,
+        ImapCommand.LIST: Operation.LIST,
+        ImapCommand.CREATE: Operation.CREATE,
+        ImapCommand.STATUS: Operation.STATUS,
+        ImapCommand.APPEND: Operation.APPEND,
+        ImapCommand.SELECT: Operation.SELECT,
+        ImapCommand.NOOP: Operation.NOOP,
+        ImapCommand.IDLE: Operation.IDLE,
+        ImapCommand.UID_FETCH: Operation.FETCH,
+        ImapCommand.FETCH: Operation.FETCH,
+        ImapCommand.UID_STORE: Operation.STORE,
+        ImapCommand.UID_COPY: Operation.COPY,
+        ImapCommand.UID_MOVE: Operation.MOVE,
+        ImapCommand.UID_EXPUNGE: Operation.EXPUNGE,
+        ImapCommand.EXPUNGE: Operation.EXPUNGE,
+        ImapCommand.LOGOUT: Operation.LOGOUT,
     },
 )

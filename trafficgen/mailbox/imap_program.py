@@ -1,12 +1,12 @@
 """A mail program that speaks IMAP: a session that stays, and shows new mail as it comes.
 
     SELECT INBOX, FETCH of what is new, IDLE …
-    EXISTS: FETCH of what is new; steps of the user (`habits`): FETCH of a body, STORE, MOVE, APPEND …; LOGOUT
+    EXISTS: FETCH of what is new; actions of the user (`habits`): FETCH of a body, STORE, MOVE, APPEND …; LOGOUT
 
-Takes     a visitor; what his server answers; the steps of his habits
+Takes     a visitor; what his server answers; the actions of his habits
 Gives     what was found, read, deleted and moved to the account; commands and failures to the recorder
 Rules     before a message is deleted or moved its mark has been seen; a message without one is left alone
-Not here  how the session is opened (`imap_opening`), when a step is due (`habits`), the wire (`protocol.imap`)
+Not here  how the session is opened (`imap_opening`), when an action is due (`habits`), the wire (`protocol.imap`)
 """
 
 import re
@@ -14,16 +14,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.mailbox.connection import Server
-from trafficgen.mailbox.deliveries import Found
+from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
-from trafficgen.mailbox.habits import Step
+from trafficgen.mailbox.habits import MailAction
 from trafficgen.mailbox.imap_opening import BODY, DRAFTS, SENT, SPAM, ImapOpening
 from trafficgen.mailbox.mail import draft
 from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.proof import trace_header
-from trafficgen.protocol.imap.client import Done, Fault, Goodbye, Idling, Said, Untagged, string
-from trafficgen.protocol.imap.commands import Command, State
+from trafficgen.protocol.imap.client import Done, Goodbye, Idling, ImapFault, Said, Untagged, string
+from trafficgen.protocol.imap.commands import ImapCommand, ImapState
 from trafficgen.protocol.imap.reader import Kept, Value
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _MARK_FIELD: Final = b"BODY.PEEK[HEADER.FIELDS (%s)]" % trace_header.HEADER.rstr
 _NEW: Final = "new"
 
 _REMOVING: Final = frozenset(
-    {Command.UID_COPY, Command.UID_STORE, Command.UID_MOVE, Command.UID_EXPUNGE, Command.EXPUNGE}
+    {ImapCommand.UID_COPY, ImapCommand.UID_STORE, ImapCommand.UID_MOVE, ImapCommand.UID_EXPUNGE, ImapCommand.EXPUNGE}
 )
 
 
@@ -87,7 +87,7 @@ class ImapProgram(ImapOpening):
                 self._idle_since_ns = now_ns
             elif isinstance(event, Goodbye):
                 self.end("BYE", event.text.decode("ascii", "backslashreplace"))
-            elif isinstance(event, Fault):
+            elif isinstance(event, ImapFault):
                 self.end("not IMAP", event.text)
             if self.over:
                 return
@@ -106,7 +106,7 @@ class ImapProgram(ImapOpening):
     def begin(self, now_ns: int) -> None:
         self._shown.clear()
         self._asked_ns, self._answered = now_ns, False
-        self._send(Command.SELECT, b"INBOX", now_ns=now_ns)
+        self._send(ImapCommand.SELECT, b"INBOX", now_ns=now_ns)
 
     def _selected(self, now_ns: int) -> None:
         session, visitor = self.session, self.visitor
@@ -145,16 +145,16 @@ class ImapProgram(ImapOpening):
 
     def _fetch_new(self, now_ns: int) -> None:
         self._fetching = True
-        self._send(Command.UID_FETCH, b"%d:*" % self._uid_next, self._new_items, now_ns=now_ns, argument=_NEW)
+        self._send(ImapCommand.UID_FETCH, b"%d:*" % self._uid_next, self._new_items, now_ns=now_ns, argument=_NEW)
 
     def _fetch_from(self, first: int, now_ns: int) -> None:
         self._fetching = True
-        self._send(Command.FETCH, b"%d:*" % first, self._new_items, now_ns=now_ns, argument=_NEW)
+        self._send(ImapCommand.FETCH, b"%d:*" % first, self._new_items, now_ns=now_ns, argument=_NEW)
 
     def _look_for_new(self, now_ns: int) -> None:
         """Ask for all there is."""
         self._asked_ns, self._answered = now_ns, False
-        self._send(Command.NOOP, now_ns=now_ns)
+        self._send(ImapCommand.NOOP, now_ns=now_ns)
 
     def _on_exists(self, number: int, now_ns: int) -> None:
         if not self._ready:
@@ -163,7 +163,7 @@ class ImapProgram(ImapOpening):
             self._shown.append((number, now_ns))
             if self._fetching:
                 self._again = True
-            elif self.session.state is State.SELECTED:
+            elif self.session.state is ImapState.SELECTED:
                 self._fetch_new(now_ns)
 
     def _on_expunge(self, number: int) -> None:
@@ -218,7 +218,7 @@ class ImapProgram(ImapOpening):
     def _on_new(self, uid: int, mark: Mark | None, number: int, now_ns: int) -> None:
         shown_ns = next((since_ns for count, since_ns in self._shown if count >= number), now_ns)
         found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.IMAP, uid, shown_ns)
-        if found is Found.OURS or self._worker.plan.delete_foreign:
+        if found is MessageOrigin.OURS or self._worker.plan.delete_foreign:
             if mark is not None:
                 self._marks[uid] = mark
             if self.visitor.habits.noticed(uid, now_ns):
@@ -226,48 +226,48 @@ class ImapProgram(ImapOpening):
 
     def _on_body(self, uid: int, body: MessageReader) -> None:
         mark = body.mark
-        if self._worker.deliveries.identify(self._mailbox, mark) is Found.OURS and mark is not None:
+        if self._worker.deliveries.identify(self._mailbox, mark) is MessageOrigin.OURS and mark is not None:
             self._marks.setdefault(uid, mark)
             self._worker.deliveries.read(mark, whole=body.whole)
 
-    # -- steps of the user ------------------------------------------------------------------------------
+    # -- actions of the user-----------------------------------------------------------------------------
 
-    def carry_out(self, step: Step, uid: int, due_ns: int, now_ns: int) -> None:
-        """A step is due."""
-        if self.over or self._leaving or self.session.state is not State.SELECTED:
+    def carry_out(self, action: MailAction, uid: int, due_ns: int, now_ns: int) -> None:
+        """An action is due."""
+        if self.over or self._leaving or self.session.state is not ImapState.SELECTED:
             return
-        if step is Step.LOGOUT:
+        if action is MailAction.LOGOUT:
             self.leave(now_ns)
             return
         name = b"%d" % uid
-        if step is Step.READ:
+        if action is MailAction.READ:
             items = b"(UID %s)" % self.visitor.client.imap_fetch_manual.encode()
-            self._send(Command.UID_FETCH, name, items, now_ns=now_ns, argument=BODY)
-            self._send(Command.UID_STORE, name, rb"+FLAGS (\Seen)", now_ns=now_ns)
-        elif step is Step.DELETE:
+            self._send(ImapCommand.UID_FETCH, name, items, now_ns=now_ns, argument=BODY)
+            self._send(ImapCommand.UID_STORE, name, rb"+FLAGS (\Seen)", now_ns=now_ns)
+        elif action is MailAction.DELETE:
             self._delete(uid, now_ns, moved=False)
-        elif step is Step.MOVE:
+        elif action is MailAction.MOVE:
             self._move(uid, now_ns)
-        elif step is Step.REPLY:
-            self._send(Command.UID_STORE, name, rb"+FLAGS (\Answered)", now_ns=now_ns)
-        elif step is Step.STATUS:
+        elif action is MailAction.REPLY:
+            self._send(ImapCommand.UID_STORE, name, rb"+FLAGS (\Answered)", now_ns=now_ns)
+        elif action is MailAction.STATUS:
             self._status(now_ns)
         else:
-            self._write_mail(step, now_ns)
+            self._write_mail(action, now_ns)
         self._settle(now_ns)
         self.flush()
 
     def _status(self, now_ns: int) -> None:
         """Ask about the other folders; not about the one that is selected (RFC 9051 section 6.3.11)."""
         for name in sorted(set(self._folders.values())):
-            self._send(Command.STATUS, string(name), b"(MESSAGES UNSEEN UIDNEXT)", now_ns=now_ns)
+            self._send(ImapCommand.STATUS, string(name), b"(MESSAGES UNSEEN UIDNEXT)", now_ns=now_ns)
         if not self._idles:
             self._look_for_new(now_ns)
 
-    def _write_mail(self, step: Step, now_ns: int) -> None:
-        folder, flags = (DRAFTS, rb"\Draft") if step is Step.WRITE else (SENT, rb"\Seen")
+    def _write_mail(self, action: MailAction, now_ns: int) -> None:
+        folder, flags = (DRAFTS, rb"\Draft") if action is MailAction.WRITE else (SENT, rb"\Seen")
         if folder in self._folders:
-            self._drafts += step is Step.WRITE
+            self._drafts += action is MailAction.WRITE
             size = self.visitor.user.section.mail_write_size
             self.session.end_idle()
             self.session.append(self._folders[folder], draft(size, self._drafts), flags, now_ns=now_ns, argument=folder)
@@ -279,14 +279,14 @@ class ImapProgram(ImapOpening):
         if not self._may_remove(uid):
             return
         how = f"{uid} {'moved' if moved else 'deleted'}"
-        self._send(Command.UID_STORE, b"%d" % uid, rb"+FLAGS (\Deleted)", now_ns=now_ns, argument=how)
+        self._send(ImapCommand.UID_STORE, b"%d" % uid, rb"+FLAGS (\Deleted)", now_ns=now_ns, argument=how)
 
     def _flagged(self, how: str, now_ns: int) -> None:
         """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
         if self.session.offers(b"UIDPLUS"):
-            self._send(Command.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
+            self._send(ImapCommand.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
         elif self._worker.plan.delete_foreign:
-            self._send(Command.EXPUNGE, now_ns=now_ns, argument=how)
+            self._send(ImapCommand.EXPUNGE, now_ns=now_ns, argument=how)
         else:
             # EXPUNGE would remove whatever anybody has flagged.
             self._worker.say_once("the server has no UIDPLUS: deleted mail is flagged, and not expunged")
@@ -296,9 +296,9 @@ class ImapProgram(ImapOpening):
             return
         folder, name = string(self._folders[SPAM]), b"%d" % uid
         if self.session.offers(b"MOVE"):
-            self._send(Command.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
+            self._send(ImapCommand.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
         else:
-            self._send(Command.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
+            self._send(ImapCommand.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
 
     @property
     def _idles(self) -> bool:
@@ -307,8 +307,8 @@ class ImapProgram(ImapOpening):
     def _settle(self, now_ns: int) -> None:
         """Nothing is to be said: idle, or say goodbye."""
         session = self.session
-        if self.over or session.waiting or session.state is not State.SELECTED:
-            if self._leaving and not self.over and session.waiting == 0 and session.state is State.AUTHENTICATED:
+        if self.over or session.waiting or session.state is not ImapState.SELECTED:
+            if self._leaving and not self.over and session.waiting == 0 and session.state is ImapState.AUTHENTICATED:
                 self._log_out(now_ns)
             return
         if self._leaving:
@@ -318,7 +318,7 @@ class ImapProgram(ImapOpening):
 
     def _log_out(self, now_ns: int) -> None:
         self.goodbye_ns = now_ns
-        self._send(Command.LOGOUT, now_ns=now_ns)
+        self._send(ImapCommand.LOGOUT, now_ns=now_ns)
 
     # -- answers ----------------------------------------------------------------------------------------
 
@@ -335,20 +335,20 @@ class ImapProgram(ImapOpening):
 
     def _on_done(self, done: Done, now_ns: int) -> None:
         command = done.command
-        if command is Command.GREETING:
+        if command is ImapCommand.GREETING:
             self._on_greeting(done, now_ns)
-        elif command is Command.CREATE:
+        elif command is ImapCommand.CREATE:
             self._created(done, now_ns)
-        elif command is Command.STARTTLS:
+        elif command is ImapCommand.STARTTLS:
             if done.ok:
                 self.start_tls()
             else:
                 self.end(done.status.decode(), "STARTTLS")
-        elif command is Command.IDLE:
+        elif command is ImapCommand.IDLE:
             if not done.ok:
                 self._record(done, now_ns)
                 self.end("IDLE refused", done.text.decode("ascii", "backslashreplace"))
-        elif command in (Command.LOGIN, Command.AUTHENTICATE):
+        elif command in (ImapCommand.LOGIN, ImapCommand.AUTHENTICATE):
             if self._record(done, now_ns):
                 self._logged_in(now_ns)
             else:
@@ -362,34 +362,34 @@ class ImapProgram(ImapOpening):
     def _within(self, done: Done, now_ns: int) -> None:
         ok = self._record(done, now_ns)
         command = done.command
-        if command in (Command.CAPABILITY, Command.LIST):
+        if command in (ImapCommand.CAPABILITY, ImapCommand.LIST):
             self._opened_further(done, now_ns)
-        elif command is Command.SELECT:
+        elif command is ImapCommand.SELECT:
             if ok:
                 self._selected(now_ns)
             else:
                 self.end(done.status.decode(), "SELECT INBOX")
-        elif command in (Command.UID_FETCH, Command.FETCH) and done.argument == _NEW:
+        elif command in (ImapCommand.UID_FETCH, ImapCommand.FETCH) and done.argument == _NEW:
             self._fetched_new(now_ns, ok=ok)
-        elif command is Command.NOOP:
+        elif command is ImapCommand.NOOP:
             self._answered = ok
             if not self._fetching:
                 self._all_looked_at()
         elif command in _REMOVING and ok:
             self._go_on_removing(done, now_ns)
-        elif command is Command.LOGOUT:
+        elif command is ImapCommand.LOGOUT:
             self.finish()
             self._end(failed=not ok)
 
     def _go_on_removing(self, done: Done, now_ns: int) -> None:
         """One step after the other: COPY, the flag, EXPUNGE. A message that was not copied is not removed."""
         command = done.command
-        if command is Command.UID_STORE:
+        if command is ImapCommand.UID_STORE:
             if done.argument:
                 self._flagged(done.argument, now_ns)
             return
         self._on_copied(done.code)
-        if command is Command.UID_COPY:
+        if command is ImapCommand.UID_COPY:
             self._delete(int(done.argument), now_ns, moved=True)
         else:
             self._count_removed(done.argument)

@@ -11,7 +11,7 @@ from trafficgen.engine.account import PHASES as OF_DELIVERIES
 from trafficgen.measure.phases import OF_MAILBOXES, PhaseTable
 
 
-class Column(Enum):
+class TableColumn(Enum):
     """imaptest's columns, in its order."""
 
     LOGIN = "Logi"
@@ -56,38 +56,38 @@ class Operation(StrEnum):
 
 class _About(NamedTuple):
     words: str
-    column: Column | None
+    column: TableColumn | None
 
 
 _ABOUT: Final = table_of(
     Operation,
     {
-        Operation.LOGIN: _About("LOGIN", Column.LOGIN),
+        Operation.LOGIN: _About("LOGIN", TableColumn.LOGIN),
         Operation.CAPABILITY: _About("CAPABILITY", None),
-        Operation.LIST: _About("LIST", Column.LIST),
-        Operation.CREATE: _About("CREATE", Column.LIST),
-        Operation.SELECT: _About("SELECT", Column.SELECT),
-        Operation.STATUS: _About("STATUS", Column.STATUS),
-        Operation.FETCH: _About("FETCH of new mail", Column.FETCH),
-        Operation.BODY: _About("FETCH of a body", Column.BODY),
-        Operation.STORE: _About("STORE", Column.STORE),
+        Operation.LIST: _About("LIST", TableColumn.LIST),
+        Operation.CREATE: _About("CREATE", TableColumn.LIST),
+        Operation.SELECT: _About("SELECT", TableColumn.SELECT),
+        Operation.STATUS: _About("STATUS", TableColumn.STATUS),
+        Operation.FETCH: _About("FETCH of new mail", TableColumn.FETCH),
+        Operation.BODY: _About("FETCH of a body", TableColumn.BODY),
+        Operation.STORE: _About("STORE", TableColumn.STORE),
         Operation.COPY: _About("COPY", None),
         Operation.MOVE: _About("MOVE", None),
-        Operation.EXPUNGE: _About("EXPUNGE", Column.EXPUNGE),
-        Operation.APPEND: _About("APPEND", Column.APPEND),
+        Operation.EXPUNGE: _About("EXPUNGE", TableColumn.EXPUNGE),
+        Operation.APPEND: _About("APPEND", TableColumn.APPEND),
         Operation.NOOP: _About("NOOP", None),
         Operation.IDLE: _About("IDLE until it is taken up", None),
-        Operation.LOGOUT: _About("LOGOUT", Column.LOGOUT),
-        Operation.POP3_LOGIN: _About("USER and PASS", Column.LOGIN),
-        Operation.UIDL: _About("UIDL", Column.SELECT),
-        Operation.RETR: _About("RETR", Column.BODY),
-        Operation.DELE: _About("DELE", Column.EXPUNGE),
-        Operation.POP3_QUIT: _About("POP3 QUIT", Column.LOGOUT),
+        Operation.LOGOUT: _About("LOGOUT", TableColumn.LOGOUT),
+        Operation.POP3_LOGIN: _About("USER and PASS", TableColumn.LOGIN),
+        Operation.UIDL: _About("UIDL", TableColumn.SELECT),
+        Operation.RETR: _About("RETR", TableColumn.BODY),
+        Operation.DELE: _About("DELE", TableColumn.EXPUNGE),
+        Operation.POP3_QUIT: _About("POP3 QUIT", TableColumn.LOGOUT),
     },
 )
 
 
-def column_of(operation: Operation) -> Column | None:
+def column_of(operation: Operation) -> TableColumn | None:
     """Where imaptest counts it; None where it does not show it."""
     return _ABOUT[operation].column
 

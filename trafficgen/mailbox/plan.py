@@ -29,7 +29,7 @@ class Protection(Enum):
     """By command (STLS in POP3)."""
 
 
-class Login(Enum):
+class LoginMethod(Enum):
     """How users show who they are."""
 
     PASSWORD = "password"  # noqa: S105  # the name of a way, not a password
@@ -46,7 +46,7 @@ class Delivering(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class MailboxService:
     """A server of one protocol."""
 
     target: TcpTarget
@@ -58,12 +58,12 @@ class MailboxPlan:
     """A whole run. Times in ns."""
 
     profile: Profile
-    imap: Service
-    pop3: Service
-    delivery: Service
+    imap: MailboxService
+    pop3: MailboxService
+    delivery: MailboxService
     delivering: Delivering = Delivering.LMTP
     password: str = field(default="pass", repr=False)
-    login: Login = Login.PASSWORD
+    login: LoginMethod = LoginMethod.PASSWORD
     mbox: Path | None = None
     """Where the mail is from; None: small mail made on the spot."""
     connections: int = DEFAULT_CLIENTS

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 from mboxgen.enums import table_of
 from trafficgen.mailbox.agenda import Intent
 from trafficgen.mailbox.connection import Connection, Server
-from trafficgen.mailbox.deliveries import Found
+from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import Login, Protection
+from trafficgen.mailbox.plan import LoginMethod, Protection
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.outcomes import Outcome
-from trafficgen.protocol.pop3.client import Challenge, Fault, Pop3Session, Reply
-from trafficgen.protocol.pop3.commands import Command, State
+from trafficgen.protocol.pop3.client import Challenge, Pop3Fault, Pop3Reply, Pop3Session
+from trafficgen.protocol.pop3.commands import Pop3Command, Pop3State
 
 if TYPE_CHECKING:
     from trafficgen.mailbox.worker import Worker
@@ -61,7 +61,7 @@ class Pop3Program(Connection):
     @property
     def greeted(self) -> bool:
         """Whether the server has said a word."""
-        return self.session.state is not State.GREETING
+        return self.session.state is not Pop3State.GREETING
 
     def opened(self, now_ns: int) -> None:
         self.session = Pop3Session(now_ns)
@@ -75,7 +75,7 @@ class Pop3Program(Connection):
 
     def heard(self, data: bytes, now_ns: int) -> None:
         for event in self.session.feed(data, now_ns):
-            if isinstance(event, Fault):
+            if isinstance(event, Pop3Fault):
                 self.end("not POP3", event.text)
             elif isinstance(event, Challenge):
                 self.session.answer(b64encode(self._plain()))
@@ -105,7 +105,7 @@ class Pop3Program(Connection):
     def lost(self, reason: str, example: str) -> None:
         waiting = self.session.waiting_for
         now_ns = self._worker.now_ns()
-        if waiting is Command.QUIT:  # hung up in place of an answer: what was deleted may be there still
+        if waiting is Pop3Command.QUIT:  # hung up in place of an answer: what was deleted may be there still
             self._worker.command(Operation.POP3_QUIT, Outcome.IN_DOUBT, self.goodbye_ns, now_ns)
         elif waiting in _OPERATIONS:
             began = self.session.waiting_since_ns
@@ -120,55 +120,55 @@ class Pop3Program(Connection):
 
     # -- the conversation -------------------------------------------------------------------------------
 
-    def _send(self, command: Command, argument: str, now_ns: int, content: MessageReader | None = None) -> None:
+    def _send(self, command: Pop3Command, argument: str, now_ns: int, content: MessageReader | None = None) -> None:
         self.session.send(command, argument, now_ns=now_ns, content=content)
 
-    def _on_reply(self, reply: Reply, now_ns: int) -> None:
+    def _on_reply(self, reply: Pop3Reply, now_ns: int) -> None:
         command = reply.command
-        if command is Command.GREETING:
+        if command is Pop3Command.GREETING:
             if not self._check(reply, "pop3_greeting"):
                 return
             self._worker.recorder.phase("pop3_greeting", reply.elapsed_ns)
             if self._protected:
                 self._log_in(now_ns)
             else:
-                self._send(Command.STLS, "", now_ns)
-        elif command is Command.STLS:
+                self._send(Pop3Command.STLS, "", now_ns)
+        elif command is Pop3Command.STLS:
             if self._check(reply, "pop3_tls"):
                 self.start_tls()
-        elif command is Command.USER:
+        elif command is Pop3Command.USER:
             if reply.ok:
-                self._send(Command.PASS, self._worker.password_of(self.visitor.user), now_ns)
+                self._send(Pop3Command.PASS, self._worker.password_of(self.visitor.user), now_ns)
             else:
                 self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns)
-        elif command in (Command.PASS, Command.AUTH):
+        elif command in (Pop3Command.PASS, Pop3Command.AUTH):
             if self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
                 self._logged_in(now_ns)
         else:
             self._within(reply, now_ns)
 
-    def _within(self, reply: Reply, now_ns: int) -> None:
+    def _within(self, reply: Pop3Reply, now_ns: int) -> None:
         operation = _OPERATIONS[reply.command]
         octets = reply.content.octets if isinstance(reply.content, MessageReader) else 0
         if not self._record(operation, reply, now_ns - reply.elapsed_ns, now_ns, octets):
             return
-        if reply.command is Command.QUIT:
+        if reply.command is Pop3Command.QUIT:
             self._worker.deliveries.deleted += self._deletions
             self.finish()
             self._worker.visit_over(self, failed=False)
-        elif reply.command is Command.UIDL:
+        elif reply.command is Pop3Command.UIDL:
             self._list(reply, now_ns)
-        elif reply.command is Command.RETR:
+        elif reply.command is Pop3Command.RETR:
             self._read(reply, now_ns)
         else:
             self._deleted(now_ns)
 
     def _log_in(self, now_ns: int) -> None:
         self._login_ns = now_ns
-        if self._worker.plan.login is Login.PLAIN:
-            self._send(Command.AUTH, "PLAIN " + b64encode(self._plain()).decode(), now_ns)
+        if self._worker.plan.login is LoginMethod.PLAIN:
+            self._send(Pop3Command.AUTH, "PLAIN " + b64encode(self._plain()).decode(), now_ns)
         else:
-            self._send(Command.USER, self.visitor.user.name, now_ns)
+            self._send(Pop3Command.USER, self.visitor.user.name, now_ns)
 
     def _plain(self) -> bytes:
         user = self.visitor.user
@@ -181,9 +181,9 @@ class Pop3Program(Connection):
         if self._leaving:
             self._quit(now_ns)
         else:
-            self._send(Command.UIDL, "", now_ns)
+            self._send(Pop3Command.UIDL, "", now_ns)
 
-    def _list(self, reply: Reply, now_ns: int) -> None:
+    def _list(self, reply: Pop3Reply, now_ns: int) -> None:
         self._shown_ns = now_ns
         for line in reply.lines:
             number, _, uid = line.partition(b" ")
@@ -198,7 +198,7 @@ class Pop3Program(Connection):
     def _next(self, now_ns: int) -> None:
         if self._new:
             self._reading = self._new.popleft()
-            self._send(Command.RETR, self._reading[0], now_ns, MessageReader())
+            self._send(Pop3Command.RETR, self._reading[0], now_ns, MessageReader())
             return
         if not self._leaving:
             # RFC 1939 section 4: the mailbox is as it was when the session began, which was after USER or AUTH.
@@ -206,19 +206,19 @@ class Pop3Program(Connection):
             self.visitor.known_uids = frozenset(self._known)
         self._quit(now_ns)
 
-    def _read(self, reply: Reply, now_ns: int) -> None:
+    def _read(self, reply: Pop3Reply, now_ns: int) -> None:
         assert self._reading is not None
         assert isinstance(reply.content, MessageReader)
         number, uid = self._reading
         mark = reply.content.mark
         found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.POP3, hash(uid), self._shown_ns)
-        if found is Found.OURS and mark is not None:
+        if found is MessageOrigin.OURS and mark is not None:
             self._worker.deliveries.read(mark, whole=reply.content.whole)
-        ours = found is not Found.FOREIGN or self._worker.plan.delete_foreign
+        ours = found is not MessageOrigin.FOREIGN or self._worker.plan.delete_foreign
         if self.visitor.client.pop3_keep_mails or not ours:
             self._next(now_ns)
         else:
-            self._send(Command.DELE, number, now_ns)
+            self._send(Pop3Command.DELE, number, now_ns)
 
     def _deleted(self, now_ns: int) -> None:
         assert self._reading is not None
@@ -228,17 +228,17 @@ class Pop3Program(Connection):
 
     def _quit(self, now_ns: int) -> None:
         self.goodbye_ns = now_ns
-        self._send(Command.QUIT, "", now_ns)
+        self._send(Pop3Command.QUIT, "", now_ns)
 
     # -- what went wrong --------------------------------------------------------------------------------
 
-    def _record(self, operation: Operation, reply: Reply, start_ns: int, now_ns: int, octets: int = 0) -> bool:
+    def _record(self, operation: Operation, reply: Pop3Reply, start_ns: int, now_ns: int, octets: int = 0) -> bool:
         """Count the command; whether the visit goes on."""
         outcome = _outcome(reply)
         self._worker.command(operation, outcome, start_ns, now_ns, octets)
         return self._check(reply, operation.value)
 
-    def _check(self, reply: Reply, phase: str) -> bool:
+    def _check(self, reply: Pop3Reply, phase: str) -> bool:
         """An error ends the visit, as in imaptest: what follows would rest on what did not happen."""
         if reply.ok:
             return True
@@ -254,23 +254,24 @@ class Pop3Program(Connection):
 
 
 _NOT_COUNTED: Final = {
-    Command.GREETING, Command.CAPA, Command.STLS, Command.STAT, Command.LIST, Command.TOP, Command.RSET, Command.NOOP,
+    Pop3Command.GREETING, Pop3Command.CAPA, Pop3Command.STLS, Pop3Command.STAT, Pop3Command.LIST,
+    Pop3Command.TOP, Pop3Command.RSET, Pop3Command.NOOP,
 }  # fmt: skip
 _OPERATIONS: Final = table_of(
-    (command for command in Command if command not in _NOT_COUNTED),
+    (command for command in Pop3Command if command not in _NOT_COUNTED),
     {
-        Command.USER: Operation.POP3_LOGIN,
-        Command.PASS: Operation.POP3_LOGIN,
-        Command.AUTH: Operation.POP3_LOGIN,
-        Command.UIDL: Operation.UIDL,
-        Command.RETR: Operation.RETR,
-        Command.DELE: Operation.DELE,
-        Command.QUIT: Operation.POP3_QUIT,
+        Pop3Command.USER: Operation.POP3_LOGIN,
+        Pop3Command.PASS: Operation.POP3_LOGIN,
+        Pop3Command.AUTH: Operation.POP3_LOGIN,
+        Pop3Command.UIDL: Operation.UIDL,
+        Pop3Command.RETR: Operation.RETR,
+        Pop3Command.DELE: Operation.DELE,
+        Pop3Command.QUIT: Operation.POP3_QUIT,
     },
 )
 
 
-def _outcome(reply: Reply) -> Outcome:
+def _outcome(reply: Pop3Reply) -> Outcome:
     if reply.ok:
         return Outcome.ACCEPTED
     temporary = reply.code in (b"IN-USE", b"LOGIN-DELAY", b"SYS/TEMP")

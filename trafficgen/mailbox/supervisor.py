@@ -29,7 +29,7 @@ from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.mailbox.population import populate
 from trafficgen.mailbox.table import Second
-from trafficgen.mailbox.worker import Routes, Worker, WorkerAccount
+from trafficgen.mailbox.worker import MailboxWorkerAccount, Routes, Worker
 from trafficgen.outcomes import StoppedBy
 
 _LOOK_S: Final = 0.05
@@ -50,7 +50,7 @@ class Share(NamedTuple):
         return whole // self.workers + (self.number < whole % self.workers)
 
 
-class Ready(NamedTuple):
+class MailboxWorkerReady(NamedTuple):
     """A worker could begin."""
 
 
@@ -60,7 +60,7 @@ class Start(NamedTuple):
     started_ns: int
 
 
-class Line(NamedTuple):
+class SaidLine(NamedTuple):
     """Something worth saying."""
 
     text: str
@@ -73,7 +73,7 @@ class _Handle:
     outbox: Outbox
     ready: bool = False
     seconds: deque[Second] = field(default_factory=deque)
-    account: WorkerAccount | None = None
+    account: MailboxWorkerAccount | None = None
     lost: str | None = None
     last_words: str = "it ended without a word"
 
@@ -89,7 +89,7 @@ def run_workers(
     on_second: Callable[[Second], None],
     say: Callable[[str], None],
     control: RunControl,
-) -> tuple[list[WorkerAccount], dict[int, str]]:
+) -> tuple[list[MailboxWorkerAccount], dict[int, str]]:
     """Run all of them to the end; accounts, and what became of those that gave none."""
     inbox: Inbox[_Handle] = Inbox()
     handles: list[_Handle] = []
@@ -126,7 +126,7 @@ def _hear_all(
     ends_ns: int | None = now_ns() + _SPARE_NS + plan.timeout_ns
     while not all(handle.over for handle in handles):
         for handle, word in inbox.hear(_LOOK_S):
-            if not isinstance(word, Line):
+            if not isinstance(word, SaidLine):
                 _take(handle, word, control)
             elif (kind := ": ".join(word.text.split(": ")[:3])) not in said:
                 said.add(kind)
@@ -159,11 +159,11 @@ def _take(handle: _Handle, word: object, control: RunControl) -> None:
     if word is END:
         if not handle.over:
             handle.lost = handle.last_words
-    elif isinstance(word, Ready):
+    elif isinstance(word, MailboxWorkerReady):
         handle.ready = True
     elif isinstance(word, Second):
         handle.seconds.append(word)
-    elif isinstance(word, WorkerAccount):
+    elif isinstance(word, MailboxWorkerAccount):
         handle.account = word
         if word.stopped_by is StoppedBy.FIRST_ERROR and not control.count:
             control.stop(StoppedBy.FIRST_ERROR)
@@ -190,7 +190,7 @@ def _work(pipe: Connection, share: Share) -> None:
     raise_open_files(connections + (parallel or connections))
     users = populate(plan.profile, plan.seed).of_worker(share.number, share.workers)
 
-    async def work(mail: Mail) -> WorkerAccount:
+    async def work(mail: Mail) -> MailboxWorkerAccount:
         begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def hear(word: object) -> None:
@@ -206,13 +206,13 @@ def _work(pipe: Connection, share: Share) -> None:
             hear(StoppedBy.INTERRUPTED)
 
         listen(pipe, hear, alone)
-        pipe.send(Ready())
+        pipe.send(MailboxWorkerReady())
         worker = Worker(
             plan,
             users,
             share.routes,
             mail,
-            say=lambda text: pipe.send(Line(text)),
+            say=lambda text: pipe.send(SaidLine(text)),
             on_second=pipe.send,
             number=share.number,
             connections=connections,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from trafficgen.mailbox.operations import Column
+from trafficgen.mailbox.operations import TableColumn
 
 ROWS_A_HEADER: Final = 10
 ERRORS: Final = "Errs"
@@ -23,8 +23,8 @@ _NS_PER_MS: Final = 1_000_000
 class Second:
     """What happened in one second, of one worker or of all."""
 
-    counts: dict[Column, int] = field(default_factory=lambda: dict.fromkeys(Column, 0))
-    elapsed_ns: dict[Column, int] = field(default_factory=lambda: dict.fromkeys(Column, 0))
+    counts: dict[TableColumn, int] = field(default_factory=lambda: dict.fromkeys(TableColumn, 0))
+    elapsed_ns: dict[TableColumn, int] = field(default_factory=lambda: dict.fromkeys(TableColumn, 0))
     errors: int = 0
     connections: int = 0
     """Open at its end."""
@@ -37,13 +37,13 @@ class Second:
     stalls: tuple[str, ...] = ()
     """A line for each that has waited for more than fifteen."""
 
-    def count(self, column: Column, elapsed_ns: int) -> None:
+    def count(self, column: TableColumn, elapsed_ns: int) -> None:
         """A command was carried out."""
         self.counts[column] += 1
         self.elapsed_ns[column] += elapsed_ns
 
     def __iadd__(self, other: "Second") -> Self:
-        for column in Column:
+        for column in TableColumn:
             self.counts[column] += other.counts[column]
             self.elapsed_ns[column] += other.elapsed_ns[column]
         self.errors += other.errors
@@ -55,7 +55,7 @@ class Second:
         return self
 
 
-class Table:
+class ConsoleTable:
     """All rows of a run. `clients`: how many connections there may be."""
 
     def __init__(self, clients: int) -> None:
@@ -95,7 +95,7 @@ class Table:
         since = self._since_header
         means = (
             since.elapsed_ns[column] // (since.counts[column] * _NS_PER_MS) if since.counts[column] else 0
-            for column in Column
+            for column in TableColumn
         )
         self._since_header = Second()
         return f"{_cells(*means)}     ms/cmd avg"
@@ -103,17 +103,17 @@ class Table:
 
 def tabbed_header() -> str:
     """The first line of a file for other programs: two fields a column, and the errors."""
-    return "\t".join([*(f"{column.value} {of}" for column in Column for of in ("count", "msecs")), ERRORS]) + "\n"
+    return "\t".join([*(f"{column.value} {of}" for column in TableColumn for of in ("count", "msecs")), ERRORS]) + "\n"
 
 
 def tabbed(second: Second) -> str:
     """One second in it: how many, and how long they took together."""
-    fields = ((second.counts[column], second.elapsed_ns[column] // _NS_PER_MS) for column in Column)
+    fields = ((second.counts[column], second.elapsed_ns[column] // _NS_PER_MS) for column in TableColumn)
     return "\t".join([*(str(value) for both in fields for value in both), str(second.errors)]) + "\n"
 
 
 def _header() -> str:
-    return " ".join([*(f"{column.value:>4}" for column in Column), ERRORS])
+    return " ".join([*(f"{column.value:>4}" for column in TableColumn), ERRORS])
 
 
 def _cells(*numbers: int) -> str:

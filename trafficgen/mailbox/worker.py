@@ -21,14 +21,14 @@ from trafficgen.guard import Route
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import Deliveries
-from trafficgen.mailbox.delivery import Delivery
+from trafficgen.mailbox.delivery import DeliveryConnection
 from trafficgen.mailbox.director import Director, Visitor
 from trafficgen.mailbox.imap_opening import ImapOpening
 from trafficgen.mailbox.imap_program import ImapProgram
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES, SEEN, Operation, column_of
-from trafficgen.mailbox.operations import Column as Column
-from trafficgen.mailbox.plan import MailboxPlan, Protection, Service
+from trafficgen.mailbox.operations import TableColumn as Column
+from trafficgen.mailbox.plan import MailboxPlan, MailboxService, Protection
 from trafficgen.mailbox.pop3_program import Pop3Program
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
@@ -57,7 +57,7 @@ class Routes(NamedTuple):
     delivery: Route
 
 
-class WorkerAccount(NamedTuple):
+class MailboxWorkerAccount(NamedTuple):
     """What a worker has done."""
 
     snapshot: Snapshot
@@ -97,7 +97,7 @@ class Worker:
         self._pop3 = _server(plan, plan.pop3, routes.pop3, context)
         self._delivery = _server(plan, plan.delivery, routes.delivery, context)
         self._programs: set[Program] = set()
-        self._on_their_way: set[Delivery] = set()
+        self._on_their_way: set[DeliveryConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._second = Second()
         self._highest = 0
@@ -116,7 +116,7 @@ class Worker:
 
     # -- the run ----------------------------------------------------------------------------------------
 
-    async def run(self, control: RunControl, started_ns: int | None = None) -> WorkerAccount:
+    async def run(self, control: RunControl, started_ns: int | None = None) -> MailboxWorkerAccount:
         """From the first intent to the last goodbye. `started_ns`: the run's start, the same for all workers."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_bug)
@@ -144,7 +144,7 @@ class Worker:
             sessions_opened=self._opened,
             in_flight=len(self._on_their_way),
         )
-        return WorkerAccount(snapshot, self.deliveries.count(), stopped_by, self._due)
+        return MailboxWorkerAccount(snapshot, self.deliveries.count(), stopped_by, self._due)
 
     def _on_bug(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception of our own code in the loop: no account could be trusted."""
@@ -271,11 +271,11 @@ class Worker:
         number = self.deliveries.begin(user.mailbox, spam=spam)
         local, at, domain = user.name.partition("@")
         recipient = f"{local}+Spam{at}{domain}" if spam else user.name
-        delivery = Delivery(self._delivery, self, number, recipient, due_ns)
+        delivery = DeliveryConnection(self._delivery, self, number, recipient, due_ns)
         self._on_their_way.add(delivery)
         delivery.open()
 
-    def delivered(self, delivery: Delivery, outcome: Outcome, row: bytes, now_ns: int) -> None:
+    def delivered(self, delivery: DeliveryConnection, outcome: Outcome, row: bytes, now_ns: int) -> None:
         """What became of it."""
         self._on_their_way.discard(delivery)
         self.recorder.rows.frombytes(row)
@@ -368,5 +368,5 @@ def _context(plan: MailboxPlan) -> ssl.SSLContext:
     return context
 
 
-def _server(plan: MailboxPlan, service: Service, route: Route, context: ssl.SSLContext | None) -> Server:
+def _server(plan: MailboxPlan, service: MailboxService, route: Route, context: ssl.SSLContext | None) -> Server:
     return Server(route, service.protection, context, plan.timeout_ns)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Exchange(NamedTuple):
+class ClockExchange(NamedTuple):
     """One question and its answer, ns: ours, theirs, theirs, ours."""
 
     asked: int
@@ -31,12 +31,12 @@ class Exchange(NamedTuple):
         return (self.back - self.asked) - (self.answered - self.received)
 
 
-def best(exchanges: Sequence[Exchange]) -> Exchange:
+def best(exchanges: Sequence[ClockExchange]) -> ClockExchange:
     """The one that says most: the quickest."""
     return min(exchanges, key=lambda one: one.delay)
 
 
-def to_ours(theirs_ns: Sequence[int], rounds: Sequence[Exchange]) -> tuple[list[int], int]:
+def to_ours(theirs_ns: Sequence[int], rounds: Sequence[ClockExchange]) -> tuple[list[int], int]:
     """Times of their clock on ours, and the largest error. `rounds`: the best exchange of each, one at least."""
     base = rounds[0].received
     at = [one.received - base for one in rounds]

@@ -21,7 +21,7 @@ import msgspec
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
-from trafficgen.measure.clock_offset import Exchange, to_ours
+from trafficgen.measure.clock_offset import ClockExchange, to_ours
 from trafficgen.measure.document import Amount, Seconds
 
 MAX_SAMPLES: Final = 3600
@@ -117,7 +117,7 @@ class Recording:
     cost_ns: int = 0
     values: list[dict[str, float]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    exchanges: list[Exchange] = field(default_factory=list)
+    exchanges: list[ClockExchange] = field(default_factory=list)
     """Which tell its clock from ours, in order; none where nobody asked."""
     shapes: list[tuple[int, int, "_Shape"]] = field(default_factory=list)
     """With their times by both clocks."""

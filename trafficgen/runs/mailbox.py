@@ -19,12 +19,12 @@ from trafficgen.host.limits import raise_open_files
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES
-from trafficgen.mailbox.plan import Delivering, MailboxPlan, Service
+from trafficgen.mailbox.plan import Delivering, MailboxPlan, MailboxService
 from trafficgen.mailbox.population import Population, populate
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.supervisor import run_workers
 from trafficgen.mailbox.table import Second
-from trafficgen.mailbox.worker import Routes, Worker, WorkerAccount
+from trafficgen.mailbox.worker import MailboxWorkerAccount, Routes, Worker
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Host, MailboxCounts
 from trafficgen.measure.results import Results
@@ -74,7 +74,7 @@ async def _run(
     on_second: Callable[[Second], None],
     say: Callable[[str], None],
     control: RunControl,
-) -> WorkerAccount:
+) -> MailboxWorkerAccount:
     worker = Worker(plan, list(population.users), routes, mail, say=say, on_second=on_second)
     return await worker.run(control)
 
@@ -83,7 +83,7 @@ def _routes(plan: MailboxPlan, population: Population) -> Routes:
     """Resolve what is used, and refuse what could be a stranger's."""
     spoken = {client.protocol for user in population.users for client in user.clients}
 
-    def route(service: Service, flag: str, *, used: bool) -> object:
+    def route(service: MailboxService, flag: str, *, used: bool) -> object:
         found = resolve(service.target, flag)
         if used and not plan.allow_public_target:
             refuse_public(found, flag)
@@ -131,7 +131,7 @@ def _check_files(plan: MailboxPlan) -> None:
 def _results(
     plan: MailboxPlan,
     routes: Routes,
-    accounts: list[WorkerAccount],
+    accounts: list[MailboxWorkerAccount],
     lost: dict[int, str],
     started_at: datetime,
     command: Sequence[str] | None,

@@ -24,7 +24,7 @@ from trafficgen.clock import now_ns
 from trafficgen.errors import PlanError, ResultsError, SetupError
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.measure.bottleneck import drain
-from trafficgen.measure.clock_offset import Exchange, best
+from trafficgen.measure.clock_offset import ClockExchange, best
 from trafficgen.measure.observed import Recording, RunClock, ServerSamples, on_the_runs_clock
 
 LOCAL: Final = "local"
@@ -55,7 +55,7 @@ class Observation:
         self._lock = threading.Lock()
         self._recording = Recording()
         self._asked: dict[int, int] = {}
-        self._round: list[Exchange] = []
+        self._round: list[ClockExchange] = []
         self._seen = threading.Condition(self._lock)
         self._ended = threading.Event()
         self._errors: IO[bytes] | None = None
@@ -130,7 +130,7 @@ class Observation:
         with suppress(msgspec.DecodeError):
             answer = msgspec.json.decode(line, type=_Answer)
             if (asked := self._asked.pop(answer.clock, None)) is not None:
-                self._round.append(Exchange(asked, answer.received, answer.answered, back))
+                self._round.append(ClockExchange(asked, answer.received, answer.answered, back))
 
     def _ask_clock(self) -> None:
         """A round of questions at the start and every 30 s, unless the observer's clock is ours."""

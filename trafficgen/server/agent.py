@@ -26,7 +26,7 @@ from trafficgen.server.host import HostSampler
 from trafficgen.server.metrics import MetricsPage
 from trafficgen.server.postqueue import Postqueue
 from trafficgen.server.processes import CgroupSampler, TreeSampler, pid_in
-from trafficgen.server.shape import PostfixShape, Shape
+from trafficgen.server.shape import PostfixShape, ShapeRecord
 from trafficgen.server.spool import EximSpool, PostfixSpool
 
 VERSION: Final = 1
@@ -47,7 +47,7 @@ class ServerSampler(Protocol):
 class Shaping(Protocol):
     """One that sees domains, too."""
 
-    def shape(self) -> Shape | None:
+    def shape(self) -> ShapeRecord | None:
         """By domain and age, of the last look; None where it has nothing new."""
         ...
 
@@ -170,7 +170,7 @@ class Observer:
         """A line of what is so now; another one when something could not be seen for the first time."""
         began = now_ns()
         values: dict[str, float] = {}
-        shapes: list[Shape] = []
+        shapes: list[ShapeRecord] = []
         spent = 0
         for place, pace_ns in enumerate(paces(self._costs, self._every_ns, self._share)):
             looked = self._looked_ns[place]

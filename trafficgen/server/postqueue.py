@@ -20,7 +20,7 @@ from typing import IO, Final
 import msgspec
 import numpy as np
 
-from trafficgen.server.shape import News, Shape, domain_of
+from trafficgen.server.shape import News, ShapeRecord, domain_of
 from trafficgen.server.spool import QUEUES, WAITING, ages
 
 EVERY_S: Final = 30.0
@@ -28,7 +28,7 @@ SHARE: Final = 0.01
 _PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin"
 
 
-class _Recipient(msgspec.Struct):
+class _QueuedRecipient(msgspec.Struct):
     address: str
 
 
@@ -36,7 +36,7 @@ class _Message(msgspec.Struct):
     queue_name: str
     queue_id: str
     arrival_time: int
-    recipients: list[_Recipient]
+    recipients: list[_QueuedRecipient]
 
 
 _DECODE: Final = msgspec.json.Decoder(_Message).decode
@@ -52,7 +52,7 @@ class Postqueue:
         self._asked: subprocess.Popen[bytes] | None = None
         self._answer: IO[bytes] | None = None
         self._asked_s = self._next_s = float("-inf")
-        self._pending: Shape | None = None
+        self._pending: ShapeRecord | None = None
         self._news = News()
         self.missing: set[str] = set()
         self._is_the_queue: bool | None = None
@@ -73,7 +73,7 @@ class Postqueue:
             self._ask(now_s)
         return {}
 
-    def shape(self) -> Shape | None:
+    def shape(self) -> ShapeRecord | None:
         """By domain and age, of the answer that the last look read."""
         return self._pending
 

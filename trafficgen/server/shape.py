@@ -1,7 +1,7 @@
 """How long mail has waited, by the domain that it is for: the table of Postfix's qshape(1).
 
 Takes     the messages that wait: when each came, and the domains of its recipients
-Gives     `Shape`: recipients by domain and age, the fullest domains first; as a sampler, for a spool
+Gives     `ShapeRecord`: recipients by domain and age, the fullest domains first; as a sampler, for a spool
 Limits    `MAX_DOMAINS` by name, the rest together; `MAX_READ` files are opened a look, the rest at the next ones;
           recipients in the first `HEAD_OCTETS` of a queue file
 Cost      13 µs of CPU for each message that was not there at the look before (Postfix 3.7; one that was costs nothing)
@@ -27,7 +27,7 @@ _RECIPIENT: Final = ord("R")
 _END_OF_ENVELOPE: Final = ord("M")
 
 
-class Shape(TypedDict):
+class ShapeRecord(TypedDict):
     """As it stands in the observer's lines. `looked`: messages whose recipients are known, of `waiting`."""
 
     looked: int
@@ -35,7 +35,7 @@ class Shape(TypedDict):
     domains: dict[str, list[int]]
 
 
-def shape_of(messages: Iterable[tuple[float, Iterable[str]]], waiting: int, now_s: float) -> Shape:
+def shape_of(messages: Iterable[tuple[float, Iterable[str]]], waiting: int, now_s: float) -> ShapeRecord:
     """Of messages with their ages' begin (seconds since 1970) and a domain for each recipient."""
     counts: dict[str, list[int]] = {}
     looked = 0
@@ -92,7 +92,7 @@ class PostfixShape:
         self._spool = spool
         self._domains: dict[str, tuple[str, ...]] = {}
         """By queue id."""
-        self._pending: Shape | None = None
+        self._pending: ShapeRecord | None = None
         self._said = News()
         self.missing: set[str] = set()
 
@@ -114,7 +114,7 @@ class PostfixShape:
         self._pending = self._said.new(now_s, messages, waiting)
         return {}
 
-    def shape(self) -> Shape | None:
+    def shape(self) -> ShapeRecord | None:
         """What the last look found; None where it says no more than the one before."""
         return self._pending
 
@@ -126,7 +126,7 @@ class News:
         self._at_s = float("-inf")
         self._looked = 0
 
-    def new(self, now_s: float, messages: list[tuple[float, tuple[str, ...]]], waiting: int) -> Shape | None:
+    def new(self, now_s: float, messages: list[tuple[float, tuple[str, ...]]], waiting: int) -> ShapeRecord | None:
         """The shape of these at the present time of day, or None."""
         if not messages or (now_s < self._at_s + _AGAIN_S and len(messages) < self._looked * _GROWN):
             return None

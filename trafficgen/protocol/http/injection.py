@@ -24,7 +24,7 @@ IN_REQUESTS: Final = WireLayout(b"", b"\n", b"", b"", stuffed=False)
 _SHOWN: Final = 100
 
 
-class _Answer(msgspec.Struct):
+class _InjectionAnswer(msgspec.Struct):
     """Keys that are not known here are passed over: servers add some."""
 
     success_count: int
@@ -80,4 +80,4 @@ def read_answer(body: bytes, recipients: int, *, deferred: bool) -> Taken:
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(_Answer).decode
+_decode: Final = msgspec.json.Decoder(_InjectionAnswer).decode

@@ -3,7 +3,7 @@
 Takes     octets of the server in any pieces, and the time; commands of the user
 Gives     events in the order of the server's words; octets to write, in `out`
 Limits    those of `reader`; `MAX_CAPABILITIES` words; a literal goes to whoever `content` names
-Fails     never because of a server: what is no IMAP is a `Fault`, the last event. LocalProtocolError for a command
+Fails     never because of a server: what is no IMAP is an `ImapFault`, the last event. LocalProtocolError for a command
           that the session's state or the server's capabilities do not allow: our bug
 Not here  when to send what (mailbox), TLS itself: after `Done` to STARTTLS the caller starts it and goes on
 
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from trafficgen.errors import LocalProtocolError
-from trafficgen.protocol.imap.commands import RULES, Command, State
-from trafficgen.protocol.imap.reader import Content, Kept, Response, ResponseReader, Value
+from trafficgen.protocol.imap.commands import RULES, ImapCommand, ImapState
+from trafficgen.protocol.imap.reader import ImapResponse, Kept, LiteralReceiver, ResponseReader, Value
 
 MAX_CAPABILITIES: Final = 1000
 
@@ -44,7 +44,7 @@ ChallengeAnswer = Callable[[bytes], bytes]
 class Done(NamedTuple):
     """The tagged answer to a command, or the greeting. `code` is what stands in brackets, upper case its first word."""
 
-    command: Command
+    command: ImapCommand
     status: bytes
     """OK, NO or BAD; of a greeting, OK, PREAUTH or BYE."""
     code: tuple[bytes, bytes]
@@ -87,17 +87,17 @@ class Idling(NamedTuple):
     """The server has taken up IDLE."""
 
 
-class Fault(NamedTuple):
+class ImapFault(NamedTuple):
     """The server said what is no IMAP. Nothing is read any more."""
 
     text: str
 
 
-Event = Done | Untagged | Said | Goodbye | Idling | Fault
+Event = Done | Untagged | Said | Goodbye | Idling | ImapFault
 
 
-class _Sent(NamedTuple):
-    command: Command
+class _SentLine(NamedTuple):
+    command: ImapCommand
     sent_ns: int
     argument: str
 
@@ -119,8 +119,8 @@ class ImapSession:
         "capabilities", "capabilities_known", "exists", "idling", "out", "state", "uid_next", "uid_validity",
     )  # fmt: skip
 
-    def __init__(self, now_ns: int = 0, content: Callable[[bytes], Content] = lambda _line: Kept()) -> None:
-        self.state = State.GREETING
+    def __init__(self, now_ns: int = 0, content: Callable[[bytes], LiteralReceiver] = lambda _line: Kept()) -> None:
+        self.state = ImapState.GREETING
         self.out: list[bytes] = []
         self.capabilities: frozenset[bytes] = frozenset()
         self.capabilities_known = False
@@ -131,7 +131,7 @@ class ImapSession:
         self.uid_validity: int | None = None
         self.idling = False
         self._reader = ResponseReader(content)
-        self._pending: dict[bytes, _Sent] = {b"*": _Sent(Command.GREETING, now_ns, "")}
+        self._pending: dict[bytes, _SentLine] = {b"*": _SentLine(ImapCommand.GREETING, now_ns, "")}
         self._count = 0
         self._blocked: _Waiting | None = None
         self._queue: deque[tuple[bytes, list[bytes], ChallengeAnswer | None]] = deque()
@@ -156,7 +156,7 @@ class ImapSession:
         return min(times) if times else None
 
     @property
-    def waiting_for(self) -> Command | None:
+    def waiting_for(self) -> ImapCommand | None:
         """The oldest command without an answer."""
         return next((sent.command for sent in self._pending.values()), None)
 
@@ -167,7 +167,7 @@ class ImapSession:
 
     # -- commands ---------------------------------------------------------------------------------------
 
-    def send(self, command: Command, *words: bytes, now_ns: int, argument: str = "") -> None:
+    def send(self, command: ImapCommand, *words: bytes, now_ns: int, argument: str = "") -> None:
         """Put a command of words into `out`. A word is as the grammar wants it (`string` makes one of any octets)."""
         pieces = [b""]
         for word in words:
@@ -182,24 +182,24 @@ class ImapSession:
     def append(self, mailbox: bytes, message: bytes, flags: bytes = b"", *, now_ns: int, argument: str = "") -> None:
         """APPEND one message, CRLF line ends."""
         words = [string(mailbox), *([b"(" + flags + b")"] if flags else []), literal(message)]
-        self.send(Command.APPEND, *words, now_ns=now_ns, argument=argument)
+        self.send(ImapCommand.APPEND, *words, now_ns=now_ns, argument=argument)
 
     def authenticate(self, mechanism: str, first: bytes, answer: ChallengeAnswer, *, now_ns: int) -> None:
         """AUTHENTICATE; `first` is the client's first response, not encoded, `answer` gives those to challenges."""
         if self.offers(b"SASL-IR"):
             initial = b64encode(first) or b"="
-            self._send(Command.AUTHENTICATE, [b" %s %s" % (mechanism.encode(), initial)], now_ns, "", answer)
+            self._send(ImapCommand.AUTHENTICATE, [b" %s %s" % (mechanism.encode(), initial)], now_ns, "", answer)
             return
         unsent = [first]
 
         def respond(challenge: bytes) -> bytes:
             return unsent.pop() if unsent else answer(challenge)
 
-        self._send(Command.AUTHENTICATE, [b" " + mechanism.encode()], now_ns, "", respond)
+        self._send(ImapCommand.AUTHENTICATE, [b" " + mechanism.encode()], now_ns, "", respond)
 
     def idle(self, now_ns: int) -> None:
         """Begin to idle; `end_idle` ends it."""
-        self._send(Command.IDLE, [b""], now_ns, "")
+        self._send(ImapCommand.IDLE, [b""], now_ns, "")
 
     def end_idle(self) -> None:
         """Send DONE (RFC 2177), as soon as the server has taken up the IDLE."""
@@ -210,7 +210,12 @@ class ImapSession:
             self._say_done()
 
     def _send(
-        self, command: Command, pieces: list[bytes], now_ns: int, argument: str, answer: ChallengeAnswer | None = None
+        self,
+        command: ImapCommand,
+        pieces: list[bytes],
+        now_ns: int,
+        argument: str,
+        answer: ChallengeAnswer | None = None,
     ) -> None:
         rules = RULES[command]
         if self.state not in rules.states:
@@ -219,14 +224,14 @@ class ImapSession:
             raise LocalProtocolError(f"{command.value} needs {rules.needs.decode()}, which the server does not offer")
         if self._idle_tag is not None and not self._done_wanted:
             raise LocalProtocolError(f"{command.value} while the session idles: end_idle comes first")
-        if command is Command.LOGIN and self.offers(b"LOGINDISABLED"):
+        if command is ImapCommand.LOGIN and self.offers(b"LOGINDISABLED"):
             raise LocalProtocolError("LOGIN where the server says LOGINDISABLED (RFC 9051 section 6.2.3)")
         self._count += 1
         tag = b"a%d" % self._count
-        self._pending[tag] = _Sent(command, now_ns, argument)
-        if command is Command.IDLE:
+        self._pending[tag] = _SentLine(command, now_ns, argument)
+        if command is ImapCommand.IDLE:
             self._idle_tag, self._done_wanted = tag, False
-        if command in (Command.SELECT, Command.EXAMINE):
+        if command in (ImapCommand.SELECT, ImapCommand.EXAMINE):
             self.exists, self.uid_next, self.uid_validity = 0, None, None
         pieces = self._joined([b"%s %s%s" % (tag, command.value.encode(), pieces[0]), *pieces[1:]])
         pieces[-1] += b"\r\n"
@@ -268,7 +273,7 @@ class ImapSession:
     def feed(self, data: bytes, now_ns: int) -> list[Event]:
         """What the server sent; returns what it means."""
         events: list[Event] = []
-        if self.state is State.CLOSED:
+        if self.state is ImapState.CLOSED:
             return events
         responses = self._reader.feed(data)
         for place, response in enumerate(responses, start=1):
@@ -287,12 +292,12 @@ class ImapSession:
 
     def close(self) -> None:
         """The connection is gone."""
-        self.state = State.CLOSED
+        self.state = ImapState.CLOSED
 
     def _is_closed(self) -> bool:
-        return self.state is State.CLOSED
+        return self.state is ImapState.CLOSED
 
-    def _take(self, response: Response, events: list[Event], now_ns: int) -> None:
+    def _take(self, response: ImapResponse, events: list[Event], now_ns: int) -> None:
         if response.tag == b"*":
             self._take_untagged(response, events, now_ns)
         elif response.tag == b"+":
@@ -300,12 +305,12 @@ class ImapSession:
         else:
             self._take_tagged(response, events, now_ns)
 
-    def _take_untagged(self, response: Response, events: list[Event], now_ns: int) -> None:
+    def _take_untagged(self, response: ImapResponse, events: list[Event], now_ns: int) -> None:
         line = response.line
         if (status := _STATUS.fullmatch(line)) is not None and not response.more:
             self._take_status(status, events, now_ns)
             return
-        if self.state is State.GREETING:
+        if self.state is ImapState.GREETING:
             raise ValueError(f"expected a greeting, got {_shown(line)}")
         if numbered := _NUMBERED.match(line):
             name, number = numbered[2].upper(), int(numbered[1])
@@ -330,10 +335,10 @@ class ImapSession:
     def _take_status(self, status: re.Match[bytes], events: list[Event], now_ns: int) -> None:
         word, code, text = status[1].upper(), _code(status[2]), status[3] or b""
         self._heed(code)
-        if self.state is not State.GREETING:
-            if word == b"BYE" and Command.LOGOUT not in self._commands():
+        if self.state is not ImapState.GREETING:
+            if word == b"BYE" and ImapCommand.LOGOUT not in self._commands():
                 events.append(Goodbye(code, text))
-                self.state = State.CLOSED
+                self.state = ImapState.CLOSED
             else:
                 events.append(Said(word, code, text))
             return
@@ -343,10 +348,10 @@ class ImapSession:
         self.state = _GREETED[word]
         events.append(Done(sent.command, word, code, text, now_ns - sent.sent_ns))
 
-    def _commands(self) -> set[Command]:
+    def _commands(self) -> set[ImapCommand]:
         return {sent.command for sent in self._pending.values()}
 
-    def _take_continuation(self, response: Response, events: list[Event]) -> None:
+    def _take_continuation(self, response: ImapResponse, events: list[Event]) -> None:
         waiting = self._blocked
         if waiting is None:
             raise ValueError("a continuation that nobody asked for")
@@ -364,7 +369,7 @@ class ImapSession:
             if not waiting.pieces:
                 self._unblock()
 
-    def _take_tagged(self, response: Response, events: list[Event], now_ns: int) -> None:
+    def _take_tagged(self, response: ImapResponse, events: list[Event], now_ns: int) -> None:
         sent = self._pending.pop(response.tag, None)
         status = _STATUS.fullmatch(response.line)
         if sent is None or response.more or status is None or status[1].upper() not in (b"OK", b"NO", b"BAD"):
@@ -375,16 +380,16 @@ class ImapSession:
         after = RULES[sent.command].after
         if word == b"OK" and after is not None:
             self.state = after
-        elif sent.command in (Command.SELECT, Command.EXAMINE):
-            self.state = State.AUTHENTICATED  # RFC 9051 section 6.3.2: a failed SELECT leaves nothing selected
-        if word == b"OK" and sent.command in (Command.LOGIN, Command.AUTHENTICATE, Command.STARTTLS):
+        elif sent.command in (ImapCommand.SELECT, ImapCommand.EXAMINE):
+            self.state = ImapState.AUTHENTICATED  # RFC 9051 section 6.3.2: a failed SELECT leaves nothing selected
+        if word == b"OK" and sent.command in (ImapCommand.LOGIN, ImapCommand.AUTHENTICATE, ImapCommand.STARTTLS):
             self.capabilities_known = False
         self._heed(code)
         if self._blocked is not None and self._blocked.tag == response.tag:
             self._unblock()
         events.append(Done(sent.command, word, code, status[3] or b"", now_ns - sent.sent_ns, sent.argument))
-        if sent.command is Command.LOGOUT:
-            self.state = State.CLOSED
+        if sent.command is ImapCommand.LOGOUT:
+            self.state = ImapState.CLOSED
 
     def _heed(self, code: tuple[bytes, bytes]) -> None:
         """What a response code tells about the session."""
@@ -401,11 +406,11 @@ class ImapSession:
         self.capabilities_known = True
 
     def _fault(self, text: str, events: list[Event]) -> None:
-        events.append(Fault(text))
-        self.state = State.CLOSED
+        events.append(ImapFault(text))
+        self.state = ImapState.CLOSED
 
 
-_GREETED: Final = {b"OK": State.NOT_AUTHENTICATED, b"PREAUTH": State.AUTHENTICATED, b"BYE": State.CLOSED}
+_GREETED: Final = {b"OK": ImapState.NOT_AUTHENTICATED, b"PREAUTH": ImapState.AUTHENTICATED, b"BYE": ImapState.CLOSED}
 
 
 def string(text: bytes) -> bytes:
@@ -424,7 +429,7 @@ def literal(octets: bytes) -> bytes:
 
 def _starts_tls(events: list[Event]) -> bool:
     last = events[-1] if events else None
-    return isinstance(last, Done) and last.command is Command.STARTTLS and last.ok
+    return isinstance(last, Done) and last.command is ImapCommand.STARTTLS and last.ok
 
 
 def _code(text: bytes | None) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from mboxgen.enums import table_of
 
 
-class State(Enum):
+class ImapState(Enum):
     """How far a session is."""
 
     GREETING = auto()
@@ -24,7 +24,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Command(StrEnum):
+class ImapCommand(StrEnum):
     """What a session waits for an answer to; the greeting is one."""
 
     GREETING = "greeting"
@@ -54,47 +54,47 @@ class Command(StrEnum):
     LOGOUT = "LOGOUT"
 
 
-class Rules(NamedTuple):
+class ImapRules(NamedTuple):
     """What holds for one command."""
 
-    states: frozenset[State]
-    after: State | None = None
+    states: frozenset[ImapState]
+    after: ImapState | None = None
     needs: bytes = b""
     """A capability without which it may not be sent; IMAP4rev2 has many of them (RFC 9051, appendix E)."""
 
 
-_BEFORE: Final = frozenset({State.NOT_AUTHENTICATED})
-_WITHIN: Final = frozenset({State.AUTHENTICATED, State.SELECTED})
-_SELECTED: Final = frozenset({State.SELECTED})
+_BEFORE: Final = frozenset({ImapState.NOT_AUTHENTICATED})
+_WITHIN: Final = frozenset({ImapState.AUTHENTICATED, ImapState.SELECTED})
+_SELECTED: Final = frozenset({ImapState.SELECTED})
 _ANY: Final = _BEFORE | _WITHIN
 
 RULES: Final = table_of(
-    Command,
+    ImapCommand,
     {
-        Command.GREETING: Rules(frozenset({State.GREETING})),
-        Command.CAPABILITY: Rules(_ANY),
-        Command.STARTTLS: Rules(_BEFORE, needs=b"STARTTLS"),
-        Command.AUTHENTICATE: Rules(_BEFORE, State.AUTHENTICATED),
-        Command.LOGIN: Rules(_BEFORE, State.AUTHENTICATED),
-        Command.ENABLE: Rules(frozenset({State.AUTHENTICATED}), needs=b"ENABLE"),
-        Command.NAMESPACE: Rules(_WITHIN, needs=b"NAMESPACE"),
-        Command.LIST: Rules(_WITHIN),
-        Command.CREATE: Rules(_WITHIN),
-        Command.STATUS: Rules(_WITHIN),
-        Command.APPEND: Rules(_WITHIN),
-        Command.SELECT: Rules(_WITHIN, State.SELECTED),
-        Command.EXAMINE: Rules(_WITHIN, State.SELECTED),
-        Command.NOOP: Rules(_ANY),
-        Command.IDLE: Rules(_WITHIN, needs=b"IDLE"),
-        Command.UID_FETCH: Rules(_SELECTED),
-        Command.FETCH: Rules(_SELECTED),
-        Command.UID_STORE: Rules(_SELECTED),
-        Command.UID_COPY: Rules(_SELECTED),
-        Command.UID_MOVE: Rules(_SELECTED, needs=b"MOVE"),
-        Command.UID_EXPUNGE: Rules(_SELECTED, needs=b"UIDPLUS"),
-        Command.EXPUNGE: Rules(_SELECTED),
-        Command.CLOSE: Rules(_SELECTED, State.AUTHENTICATED),
-        Command.UNSELECT: Rules(_SELECTED, State.AUTHENTICATED, needs=b"UNSELECT"),
-        Command.LOGOUT: Rules(_ANY),
+        ImapCommand.GREETING: ImapRules(frozenset({ImapState.GREETING})),
+        ImapCommand.CAPABILITY: ImapRules(_ANY),
+        ImapCommand.STARTTLS: ImapRules(_BEFORE, needs=b"STARTTLS"),
+        ImapCommand.AUTHENTICATE: ImapRules(_BEFORE, ImapState.AUTHENTICATED),
+        ImapCommand.LOGIN: ImapRules(_BEFORE, ImapState.AUTHENTICATED),
+        ImapCommand.ENABLE: ImapRules(frozenset({ImapState.AUTHENTICATED}), needs=b"ENABLE"),
+        ImapCommand.NAMESPACE: ImapRules(_WITHIN, needs=b"NAMESPACE"),
+        ImapCommand.LIST: ImapRules(_WITHIN),
+        ImapCommand.CREATE: ImapRules(_WITHIN),
+        ImapCommand.STATUS: ImapRules(_WITHIN),
+        ImapCommand.APPEND: ImapRules(_WITHIN),
+        ImapCommand.SELECT: ImapRules(_WITHIN, ImapState.SELECTED),
+        ImapCommand.EXAMINE: ImapRules(_WITHIN, ImapState.SELECTED),
+        ImapCommand.NOOP: ImapRules(_ANY),
+        ImapCommand.IDLE: ImapRules(_WITHIN, needs=b"IDLE"),
+        ImapCommand.UID_FETCH: ImapRules(_SELECTED),
+        ImapCommand.FETCH: ImapRules(_SELECTED),
+        ImapCommand.UID_STORE: ImapRules(_SELECTED),
+        ImapCommand.UID_COPY: ImapRules(_SELECTED),
+        ImapCommand.UID_MOVE: ImapRules(_SELECTED, needs=b"MOVE"),
+        ImapCommand.UID_EXPUNGE: ImapRules(_SELECTED, needs=b"UIDPLUS"),
+        ImapCommand.EXPUNGE: ImapRules(_SELECTED),
+        ImapCommand.CLOSE: ImapRules(_SELECTED, ImapState.AUTHENTICATED),
+        ImapCommand.UNSELECT: ImapRules(_SELECTED, ImapState.AUTHENTICATED, needs=b"UNSELECT"),
+        ImapCommand.LOGOUT: ImapRules(_ANY),
     },
 )

@@ -34,7 +34,7 @@ _TOKEN: Final = re.compile(
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
-class Content(Protocol):
+class LiteralReceiver(Protocol):
     """Who takes the octets of one literal, piece by piece."""
 
     def feed(self, octets: memoryview) -> None: ...
@@ -75,17 +75,17 @@ class Quoted(bytes):
     __slots__ = ()
 
 
-Value = bytes | Content | tuple["Value", ...] | None
+Value = bytes | LiteralReceiver | tuple["Value", ...] | None
 """An atom or a string, a literal, a list, or NIL."""
 
 
-class Response(NamedTuple):
+class ImapResponse(NamedTuple):
     """One response: its first word (a tag, "*" or "+") and the octets up to the first literal; `values` reads all."""
 
     tag: bytes
     line: bytes
     """Without the tag; a literal is where `literals` has one, and its `{n}` ends the fragment before it."""
-    more: tuple[tuple[Content, bytes], ...]
+    more: tuple[tuple[LiteralReceiver, bytes], ...]
     """Literals, each with the fragment that follows it."""
 
     def values(self, skip: int = 0) -> tuple[Value, ...]:
@@ -106,12 +106,12 @@ class ResponseReader:
 
     __slots__ = ("_content", "_done", "_into", "_left", "_line_octets", "_rest", "fault")
 
-    def __init__(self, content: Callable[[bytes], Content] = lambda _line: Kept()) -> None:
+    def __init__(self, content: Callable[[bytes], LiteralReceiver] = lambda _line: Kept()) -> None:
         self._content = content
         self._rest = bytearray()  # of a line that has not ended
-        self._done: list[tuple[bytes, Content]] = []  # fragments and literals of the response under way
+        self._done: list[tuple[bytes, LiteralReceiver]] = []  # fragments and literals of the response under way
         self._line_octets = 0
-        self._into: Content | None = None  # who takes the literal under way
+        self._into: LiteralReceiver | None = None  # who takes the literal under way
         self._left = 0  # octets of it that are still to come
         self.fault: str | None = None
 
@@ -125,9 +125,9 @@ class ResponseReader:
         """Whether all that has come are whole responses."""
         return not (self._rest or self._done)
 
-    def feed(self, data: bytes) -> list[Response]:
+    def feed(self, data: bytes) -> list[ImapResponse]:
         """The responses that `data` completes, in order."""
-        found: list[Response] = []
+        found: list[ImapResponse] = []
         begin = 0
         while begin < len(data) and not self.fault:
             begin = self._take_literal(data, begin) if self._left else self._take_line(data, begin, found)
@@ -140,7 +140,7 @@ class ResponseReader:
         self._left -= end - begin
         return end
 
-    def _take_line(self, data: bytes, begin: int, found: list[Response]) -> int:
+    def _take_line(self, data: bytes, begin: int, found: list[ImapResponse]) -> int:
         newline = data.find(b"\n", begin)
         end = newline if newline >= 0 else len(data)
         if self._line_octets + len(self._rest) + end - begin > MAX_LINE_OCTETS + 1:
@@ -169,7 +169,7 @@ class ResponseReader:
         self._done.append((fragment, self._into))
         self._left = octets
 
-    def _end(self, line: bytes, found: list[Response]) -> None:
+    def _end(self, line: bytes, found: list[ImapResponse]) -> None:
         fragments = [fragment for fragment, _ in self._done]
         contents = [content for _, content in self._done]
         fragments.append(line)
@@ -180,7 +180,7 @@ class ResponseReader:
         if not tag or not tag.isascii():
             self.fault = f'expected a response, got "{fragments[0][:80].decode("ascii", "backslashreplace")}"'
             return
-        found.append(Response(tag, first, tuple(zip(contents, fragments[1:], strict=True))))
+        found.append(ImapResponse(tag, first, tuple(zip(contents, fragments[1:], strict=True))))
 
 
 def _tokens(text: bytes, stack: list[list[Value]]) -> None:

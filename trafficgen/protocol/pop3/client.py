@@ -2,10 +2,10 @@
 
 Takes     octets of the server in any pieces, and the time; commands of the user
 Gives     events in the order of the server's words; octets to write, in `out`
-Limits    `MAX_LINE_OCTETS` a line, `MAX_LISTING_OCTETS` a listing; a message goes to its `Content` and is not kept
-Fails     never because of a server: what is no POP3 is a `Fault`, the last event. LocalProtocolError for a command
+Limits    `MAX_LINE_OCTETS` a line, `MAX_LISTING_OCTETS` a listing; a message goes to its `MessageReceiver`, not kept
+Fails     never because of a server: what is no POP3 is a `Pop3Fault`, the last event. LocalProtocolError for a command
           that the session's state does not allow: our bug
-Not here  when to send what (mailbox), TLS itself: after `Reply` to STLS the caller starts it and goes on
+Not here  when to send what (mailbox), TLS itself: after `Pop3Reply` to STLS the caller starts it and goes on
 
 Commands may be pipelined: answers come in their order (RFC 2449 section 6.6 says how a server offers it).
 """
@@ -15,7 +15,7 @@ from collections import deque
 from typing import Final, NamedTuple, Protocol
 
 from trafficgen.errors import LocalProtocolError
-from trafficgen.protocol.pop3.commands import RULES, Command, Reading, State
+from trafficgen.protocol.pop3.commands import RULES, AnswerForm, Pop3Command, Pop3State
 from trafficgen.protocol.smtp.dots import DotReader
 
 MAX_LINE_OCTETS: Final = 2048
@@ -28,23 +28,23 @@ _CODE: Final = re.compile(rb"\[([A-Z0-9./-]+)\] ?", re.IGNORECASE)
 """RFC 2449 section 8: IN-USE, LOGIN-DELAY; RFC 3206: SYS/TEMP, SYS/PERM, AUTH."""
 
 
-class Content(Protocol):
+class MessageReceiver(Protocol):
     """Who takes a message, piece by piece, dot-stuffing undone and CRLF line ends as they came."""
 
     def feed(self, octets: bytes) -> None: ...
 
 
-class Reply(NamedTuple):
+class Pop3Reply(NamedTuple):
     """One whole answer. `code` is the one in brackets, upper case, without them; `lines` are those of a listing."""
 
-    command: Command
+    command: Pop3Command
     ok: bool
     code: bytes
     text: bytes
     lines: tuple[bytes, ...]
     elapsed_ns: int
     """From the command's octets to the end of the answer; of the greeting, from the connection."""
-    content: Content | None = None
+    content: MessageReceiver | None = None
 
 
 class Challenge(NamedTuple):
@@ -53,20 +53,20 @@ class Challenge(NamedTuple):
     text: bytes
 
 
-class Fault(NamedTuple):
+class Pop3Fault(NamedTuple):
     """The server said what is no POP3, or spoke without being asked. Nothing is read any more."""
 
     text: str
 
 
-Event = Reply | Challenge | Fault
+Event = Pop3Reply | Challenge | Pop3Fault
 
 
 class _Sent(NamedTuple):
-    command: Command
-    reading: Reading
+    command: Pop3Command
+    reading: AnswerForm
     sent_ns: int
-    content: Content | None
+    content: MessageReceiver | None
 
 
 class Pop3Session:
@@ -75,9 +75,9 @@ class Pop3Session:
     __slots__ = ("_dots", "_lines", "_listed", "_pending", "_rest", "_status", "out", "state")
 
     def __init__(self, now_ns: int = 0) -> None:
-        self.state = State.GREETING
+        self.state = Pop3State.GREETING
         self.out: list[bytes] = []
-        self._pending: deque[_Sent] = deque([_Sent(Command.GREETING, Reading.LINE, now_ns, None)])
+        self._pending: deque[_Sent] = deque([_Sent(Pop3Command.GREETING, AnswerForm.LINE, now_ns, None)])
         self._rest = b""
         self._status: tuple[bytes, bytes] | None = None  # code and text of an answer whose lines are still to come
         self._dots: DotReader | None = None
@@ -85,7 +85,7 @@ class Pop3Session:
         self._listed = 0  # octets of the content so far
 
     @property
-    def waiting_for(self) -> Command | None:
+    def waiting_for(self) -> Pop3Command | None:
         """The command whose answer is due next; None when none is."""
         return self._pending[0].command if self._pending else None
 
@@ -94,13 +94,15 @@ class Pop3Session:
         """When that command was sent."""
         return self._pending[0].sent_ns if self._pending else None
 
-    def send(self, command: Command, argument: str = "", *, now_ns: int, content: Content | None = None) -> None:
+    def send(
+        self, command: Pop3Command, argument: str = "", *, now_ns: int, content: MessageReceiver | None = None
+    ) -> None:
         """Put a command into `out`. `content` takes the message of RETR and TOP."""
         rules = RULES[command]
         allowed = self._state_when_sent()
         if allowed not in rules.states or not argument.isprintable():
             raise LocalProtocolError(f"{command.value} is not for a session in {allowed.name} (or its argument is odd)")
-        reading = Reading.LINE if rules.reading is Reading.LINES and argument else rules.reading
+        reading = AnswerForm.LINE if rules.reading is AnswerForm.LINES and argument else rules.reading
         self._pending.append(_Sent(command, reading, now_ns, content))
         line = f"{command.value} {argument}\r\n" if argument else f"{command.value}\r\n"
         self.out.append(line.encode())
@@ -114,7 +116,7 @@ class Pop3Session:
         events: list[Event] = []
         rest: bytes | None = self._rest + data if self._rest else data
         self._rest = b""
-        while rest and self.state is not State.CLOSED:
+        while rest and self.state is not Pop3State.CLOSED:
             rest = (
                 self._read_lines(rest, events, now_ns) if self._dots is not None else self._read(rest, events, now_ns)
             )
@@ -122,14 +124,14 @@ class Pop3Session:
 
     def close(self) -> None:
         """The connection is gone."""
-        self.state = State.CLOSED
+        self.state = Pop3State.CLOSED
 
     @property
     def content_octets(self) -> int:
         """Octets so far of a message that has not ended."""
         return self._listed if self._dots is not None else 0
 
-    def _state_when_sent(self) -> State:
+    def _state_when_sent(self) -> Pop3State:
         """The state in which the server will be when it reads the next command, if all goes well."""
         state = self.state
         for sent in self._pending:
@@ -152,7 +154,7 @@ class Pop3Session:
         sent = self._pending[0]
         word, _, said = line.partition(b" ")
         word = word.upper()
-        if word == b"+" and sent.command is Command.AUTH:
+        if word == b"+" and sent.command is Pop3Command.AUTH:
             events.append(Challenge(said))
             return text[end + 1 :]
         if word not in (b"+OK", b"-ERR"):
@@ -160,14 +162,14 @@ class Pop3Session:
             return None
         code = _CODE.match(said)
         status = (code[1].upper(), said[code.end() :]) if code else (b"", said)
-        if word == b"+OK" and sent.reading is not Reading.LINE:
+        if word == b"+OK" and sent.reading is not AnswerForm.LINE:
             self._status = status
             self._dots = DotReader()
             self._lines = []
             self._listed = 0
         else:
             self._answered(word == b"+OK", status, (), events, now_ns)
-            if sent.command is Command.STLS and word == b"+OK" and len(text) > end + 1:
+            if sent.command is Pop3Command.STLS and word == b"+OK" and len(text) > end + 1:
                 self._fault("octets behind the answer to STLS, which nobody has protected", events)
                 return None
         return text[end + 1 :]
@@ -185,11 +187,11 @@ class Pop3Session:
                 piece = piece[2:]  # see DotReader.feed
                 self._listed = 2
             self._listed += len(piece)
-            if sent.reading is Reading.LINES:
+            if sent.reading is AnswerForm.LINES:
                 self._lines.append(piece)
             elif sent.content is not None and piece:
                 sent.content.feed(piece)
-        if sent.reading is Reading.LINES and self._listed > MAX_LISTING_OCTETS:
+        if sent.reading is AnswerForm.LINES and self._listed > MAX_LISTING_OCTETS:
             self._fault(f"answer to {sent.command.value} over {MAX_LISTING_OCTETS} octets", events)
             return None
         if after is None:
@@ -205,16 +207,16 @@ class Pop3Session:
         self, ok: bool, status: tuple[bytes, bytes], lines: tuple[bytes, ...], events: list[Event], now_ns: int
     ) -> None:
         sent = self._pending.popleft()
-        events.append(Reply(sent.command, ok, *status, lines, now_ns - sent.sent_ns, sent.content))
+        events.append(Pop3Reply(sent.command, ok, *status, lines, now_ns - sent.sent_ns, sent.content))
         after = RULES[sent.command].after
         if ok and after is not None:
             self.state = after
-        elif not ok and sent.command is Command.GREETING:
-            self.state = State.CLOSED  # RFC 1939 knows no such greeting; servers that are full say so and hang up
+        elif not ok and sent.command is Pop3Command.GREETING:
+            self.state = Pop3State.CLOSED  # RFC 1939 knows no such greeting; servers that are full say so and hang up
 
     def _fault(self, text: str, events: list[Event]) -> None:
-        events.append(Fault(text))
-        self.state = State.CLOSED
+        events.append(Pop3Fault(text))
+        self.state = Pop3State.CLOSED
 
 
 def _shown(line: bytes) -> str:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from mboxgen.enums import table_of
 
 
-class State(Enum):
+class Pop3State(Enum):
     """How far a session is."""
 
     GREETING = auto()
@@ -25,7 +25,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Command(StrEnum):
+class Pop3Command(StrEnum):
     """What a session waits for an answer to; the greeting is one."""
 
     GREETING = "greeting"
@@ -45,7 +45,7 @@ class Command(StrEnum):
     QUIT = "QUIT"
 
 
-class Reading(Enum):
+class AnswerForm(Enum):
     """What an answer is made of."""
 
     LINE = auto()
@@ -55,35 +55,35 @@ class Reading(Enum):
     """A message, given piece by piece to whoever asked for it."""
 
 
-class Rules(NamedTuple):
+class Pop3Rules(NamedTuple):
     """What holds for one command."""
 
-    states: frozenset[State]
-    reading: Reading = Reading.LINE
-    after: State | None = None
+    states: frozenset[Pop3State]
+    reading: AnswerForm = AnswerForm.LINE
+    after: Pop3State | None = None
 
 
-_BEFORE: Final = frozenset({State.AUTHORIZATION})
-_WITHIN: Final = frozenset({State.TRANSACTION})
+_BEFORE: Final = frozenset({Pop3State.AUTHORIZATION})
+_WITHIN: Final = frozenset({Pop3State.TRANSACTION})
 _EITHER: Final = _BEFORE | _WITHIN
 
 RULES: Final = table_of(
-    Command,
+    Pop3Command,
     {
-        Command.GREETING: Rules(frozenset({State.GREETING}), after=State.AUTHORIZATION),
-        Command.CAPA: Rules(_EITHER, Reading.LINES),  # RFC 2449 section 5: in both
-        Command.STLS: Rules(_BEFORE),
-        Command.AUTH: Rules(_BEFORE, after=State.TRANSACTION),
-        Command.USER: Rules(_BEFORE),
-        Command.PASS: Rules(_BEFORE, after=State.TRANSACTION),
-        Command.STAT: Rules(_WITHIN),
-        Command.LIST: Rules(_WITHIN, Reading.LINES),
-        Command.UIDL: Rules(_WITHIN, Reading.LINES),
-        Command.TOP: Rules(_WITHIN, Reading.CONTENT),
-        Command.RETR: Rules(_WITHIN, Reading.CONTENT),
-        Command.DELE: Rules(_WITHIN),
-        Command.RSET: Rules(_WITHIN),
-        Command.NOOP: Rules(_WITHIN),
-        Command.QUIT: Rules(_EITHER, after=State.UPDATE),
+        Pop3Command.GREETING: Pop3Rules(frozenset({Pop3State.GREETING}), after=Pop3State.AUTHORIZATION),
+        Pop3Command.CAPA: Pop3Rules(_EITHER, AnswerForm.LINES),  # RFC 2449 section 5: in both
+        Pop3Command.STLS: Pop3Rules(_BEFORE),
+        Pop3Command.AUTH: Pop3Rules(_BEFORE, after=Pop3State.TRANSACTION),
+        Pop3Command.USER: Pop3Rules(_BEFORE),
+        Pop3Command.PASS: Pop3Rules(_BEFORE, after=Pop3State.TRANSACTION),
+        Pop3Command.STAT: Pop3Rules(_WITHIN),
+        Pop3Command.LIST: Pop3Rules(_WITHIN, AnswerForm.LINES),
+        Pop3Command.UIDL: Pop3Rules(_WITHIN, AnswerForm.LINES),
+        Pop3Command.TOP: Pop3Rules(_WITHIN, AnswerForm.CONTENT),
+        Pop3Command.RETR: Pop3Rules(_WITHIN, AnswerForm.CONTENT),
+        Pop3Command.DELE: Pop3Rules(_WITHIN),
+        Pop3Command.RSET: Pop3Rules(_WITHIN),
+        Pop3Command.NOOP: Pop3Rules(_WITHIN),
+        Pop3Command.QUIT: Pop3Rules(_EITHER, after=Pop3State.UPDATE),
     },
 )
