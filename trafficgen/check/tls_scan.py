@@ -46,7 +46,6 @@ class _Row(msgspec.Struct):
 
 
 class _Location(msgspec.Struct):
-    hostname: str
     port: Annotated[int, msgspec.Meta(ge=0)]
 
 
