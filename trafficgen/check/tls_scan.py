@@ -38,7 +38,7 @@ _GRADES: Final = {
 """testssl.sh(1), "severity"."""
 
 
-class _Row(msgspec.Struct):
+class _TestsslRow(msgspec.Struct):
     id: str
     port: str
     severity: str
@@ -49,27 +49,27 @@ class _Location(msgspec.Struct):
     port: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _Server(msgspec.Struct):
+class _ScannedServer(msgspec.Struct):
     server_location: _Location
     connectivity_status: str
     scan_result: dict[str, Any] | None = None
 
 
 class _Sslyze(msgspec.Struct):
-    server_scan_results: list[_Server]
+    server_scan_results: list[_ScannedServer]
 
 
 def read_scan(octets: bytes) -> list[TlsScan]:
     """One for each port that the file is about. ValueError when it is of neither."""
     try:
         if octets.lstrip().startswith(b"["):
-            return _of_testssl(msgspec.json.decode(octets, type=list[_Row]))
+            return _of_testssl(msgspec.json.decode(octets, type=list[_TestsslRow]))
         return [_of_sslyze(one) for one in msgspec.json.decode(octets, type=_Sslyze).server_scan_results]
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"expected what testssl.sh --jsonfile or sslyze --json_out writes: {error}") from error
 
 
-def _of_testssl(rows: list[_Row]) -> list[TlsScan]:
+def _of_testssl(rows: list[_TestsslRow]) -> list[TlsScan]:
     found: dict[int, list[tuple[Grade, str]]] = {}
     for row in rows:
         if not row.port.isdecimal():
@@ -98,7 +98,7 @@ _OLD: Final = (
 )  # fmt: skip
 
 
-def _of_sslyze(server: _Server) -> TlsScan:
+def _of_sslyze(server: _ScannedServer) -> TlsScan:
     """Its scan commands (sslyze's json_output), without what is a matter of taste."""
     where = server.server_location.port
     if server.scan_result is None:
