@@ -83,6 +83,7 @@ class _SendingWorker:
             config.plan,
             date=config.date,
             body=config.resolved.body,
+            signatures=config.resolved.signatures,
             layout=IN_REQUESTS if _injects(config) else layout_for(config.plan.session.chunks),
         )
         self._idle: deque[Slot] = deque()

@@ -100,8 +100,8 @@ def run(
             say(f"target {plan.target} is at {route}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
         workers = plan.workers or default_workers(plan.sessions, embedded=sink is not None)
-        resolved = resolved.with_plan(with_corpus).at(route, workers)
         started_at = datetime.now(UTC)
+        resolved = resolved.with_plan(with_corpus).at(route, workers).signed(format_datetime(started_at))
         supervisor = Supervisor(
             resolved,
             date=format_datetime(started_at),
