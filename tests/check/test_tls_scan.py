@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.check.lab import free_ports, services
+from tests.check.lab import services
 from tests.check.scripted import SMTP, serving
+from tests.peers.ports import free_ports
 from trafficgen.check.tls_scan import read_scan
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
