@@ -28,8 +28,8 @@ from trafficgen.protocol.smtp.interfaces import (
     Source,
     Work,
 )
-from trafficgen.protocol.smtp.layout import DataSource, as_data
-from trafficgen.protocol.smtp.opening import NOT_PROXY, REFUSED, Opening, hello_line
+from trafficgen.protocol.smtp.layout import AdaptedSource, Lacking, adapted
+from trafficgen.protocol.smtp.opening import NOT_PROXY, REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import GREETING, HELLO, ReplyCache
 from trafficgen.protocol.smtp.steps import STEPS
@@ -37,14 +37,12 @@ from trafficgen.protocol.smtp.transaction import Transaction, rejection
 
 # By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
 _END_OF_DATA: Final = Phase.END_OF_DATA
-_EHLO: Final = Phase.EHLO
 _GREETING: Final = Phase.GREETING
 _IDLE: Final = Phase.IDLE
 _QUIT: Final = Phase.QUIT
 _RSET: Final = Phase.RSET
 
-_HELLOS: Final = (_EHLO, Phase.LHLO)
-_SEEN: Final[dict[tuple[Phase, ...], int]] = {(_GREETING,): GREETING, (_EHLO,): HELLO, (Phase.LHLO,): HELLO}
+_SEEN: Final = {_GREETING: GREETING, Phase.EHLO: HELLO, Phase.LHLO: HELLO}
 """Where a step before the first message is remembered."""
 
 
@@ -90,31 +88,22 @@ class ClientSession:
     def _read(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         """While the session opens: the short way for a server that says what it said to another session before."""
         conversation, pending = self.conversation, self.conversation.pending
-        phase = pending[0] if len(pending) == 1 and conversation.reader.empty else _IDLE
-        if phase is _GREETING:
-            seen = self._cache.of(GREETING)
-            if data == seen.octets:
+        if len(pending) == 1 and (key := _SEEN.get(pending[0])) is not None:
+            seen = self._cache.of(key)
+            if data == seen.octets and conversation.reader.empty:
                 seen.hits += 1
-                self.account.phase(_GREETING, now_ns - conversation.waiting_since_ns)
-                pending[0] = hello = self.options.hello
-                conversation.waiting_since_ns = now_ns
-                return (hello_line(hello, self.options),)
-        elif phase in _HELLOS and self.options.xclient is None and self.options.xforward is None:
-            seen = self._cache.of(HELLO)
-            if data == seen.octets:
-                seen.hits += 1
-                self.account.phase(_EHLO, now_ns - conversation.waiting_since_ns)
                 out: list[Buffer] = []
-                pending.clear()
-                self.announced(Extensions.offered(seen.replies[0].lines), now_ns, out)
-                return out
+                answering = self.answering
+                answering.answers[pending.pop()](answering, seen.replies[0], now_ns, out)
+                return [] if self.closed else out
         return conversation.read(self, data, now_ns, self._learn)
 
     def _learn(self, data: bytes, replies: list[Reply]) -> None:
         phases = tuple(self.conversation.pending)
-        seen = _SEEN.get(phases)
-        if seen is not None and len(replies) == 1 and replies[0].code in STEPS[phases[0]].good:
-            self._cache.of(seen).learn(data, replies, self.account, phases)
+        if len(replies) == len(phases) == 1:
+            key = _SEEN.get(phases[0])
+            if key is not None and replies[0].code in STEPS[phases[0]].good:
+                self._cache.of(key).learn(data, replies, self.account, phases)
 
     @property
     def in_flight(self) -> int:
@@ -169,11 +158,16 @@ class ClientSession:
         leaving = self.options.leaving
         if leaving is not Leaving.STAYS:
             self._leave_message()
+        elif missing := [keyword for keyword in self.options.needed if keyword not in extensions.keywords]:
+            offered = " ".join(sorted(extensions.keywords)) or "no extensions"
+            self.end(f"{missing[0]} not offered", f"the server offers {offered}", now_ns, self.options.hello)
+            return
         in_chunks = self.options.chunks and self.options.pipelining and extensions.chunking and extensions.pipelining
-        if self.options.chunks and not in_chunks:  # what comes is laid out for chunks, and the server will have none
-            self.source = DataSource(self.source)
+        lacking = Lacking.of(self.options, extensions, in_chunks=bool(in_chunks))
+        if any(lacking):
+            self.source = AdaptedSource(self.source, lacking)
             if self.transaction.message is not None:
-                self.transaction.message = as_data(self.transaction.message)
+                self.transaction.message = adapted(self.transaction.message, lacking)
         in_groups = self.options.pipelining and extensions.pipelining
         way = ByChunks if in_chunks else ByData if in_groups else BySteps
         handover: Handover = way(self, self._cache)
