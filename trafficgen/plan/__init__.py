@@ -9,6 +9,7 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
+from trafficgen.plan.retry import Retried, RetryPlan
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
 from trafficgen.plan.shape import ShapePlan
@@ -66,6 +67,8 @@ __all__ = [
     "Pipelining",
     "Plan",
     "ProxyProtocol",
+    "Retried",
+    "RetryPlan",
     "Security",
     "SessionPlan",
     "ShapePlan",

@@ -9,6 +9,7 @@ from typing import Any, Final
 from trafficgen.clock import NS_PER_S
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
+from trafficgen.plan.retry import RetryPlan
 from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.targets import Dialect, Target
 from trafficgen.plan.tls import Security
@@ -66,6 +67,7 @@ class Plan:
     ledger: bool = field(default=True)
     keep_begins: bool = False
     trace_sessions: int = 0
+    retry: RetryPlan | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -90,6 +92,9 @@ class Plan:
         ):
             text = "LMTP goes over plain sessions without a login: leave --starttls, --tls and --auth-… away"
             raise wrong("target", text, "--target")
+        if self.retry is not None and not self.keep_going:
+            text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
+            raise wrong("retry", text, "--retry")
         self._check_injection()
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
