@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import program
+from tests.peers.ports import free_ports
 
 PASSWORD = "testpass"
 
@@ -181,7 +182,7 @@ def running(*, certificate: tuple[Path, Path] | None = None, prefix: str = "", s
     """A Dovecot that is stopped at the end."""
     binary = program("dovecot", "dovecot-core")
     folder = Path(tempfile.mkdtemp(prefix="tg-dovecot-", dir="/tmp"))  # short: paths of sockets are limited
-    ports = _free_ports(6)
+    ports = free_ports(6)
     server = Dovecot(folder, *ports)
     names = ("imap", "imaps", "pop3", "pop3s", "lmtp", "lmtps")
     tls = f"ssl_cert = <{certificate[0]}\nssl_key = <{certificate[1]}" if certificate else ""
@@ -234,14 +235,3 @@ def _wait_for(process: "subprocess.Popen[bytes]", server: Dovecot) -> None:
             except OSError:
                 assert process.poll() is None, process.stdout.read() if process.stdout else b""
                 assert time.monotonic() < deadline, "Dovecot does not listen"
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
