@@ -236,6 +236,24 @@ def _add_session() -> None:
         How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
 
 
+def _add_extensions() -> None:
+    add = _group("Extensions of SMTP; a server that does not offer one that is asked for fails the session")
+    add("--declare-size", is_flag=True, help="Declare the SIZE of each message with MAIL, where the server offers it.")
+    add("--notify", metavar="LIST", help="""
+        Ask for reports of every recipient (DSN): NEVER, or some of SUCCESS,FAILURE,DELAY. Each message has an ENVID,
+        its run's id and its number.""")
+    add("--ret", type=click.Choice(["FULL", "HDRS"], case_sensitive=False), help="""
+        What such a report returns: the whole message or its headers.""")
+    add("--mt-priority", type=int, metavar="N", help="Ask for this priority, -9 to 9 (RFC 6710).")
+    add("--deliver-by", metavar="TIME[:MODE]", help="""
+        Ask for delivery within this time (RFC 2852), such as 2h:R: R returns a message that is late, N reports it; RT
+        and NT have every server on the way report. [mode: N]""")
+    add("--requiretls", is_flag=True, help="""
+        Ask for TLS on the whole way (RFC 8689). Needs --starttls or --tls.""")
+    add("--binarymime", is_flag=True, help="""
+        Send bodies as BINARYMIME; the octets of --body-file then go as they are. Needs --chunking.""")
+
+
 def _add_injection() -> None:
     add = _group("Injection by HTTP")
     add("--http-batch-size", metavar="N", type=int, help="""
@@ -344,6 +362,7 @@ for _add in (
     _add_recipients,
     _add_content,
     _add_session,
+    _add_extensions,
     _add_protection,
     _add_client,
     _add_injection,

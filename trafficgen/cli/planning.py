@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trafficgen import units
 from trafficgen.cli import parsing, protection
+from trafficgen.cli.extensions import extensions
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
@@ -94,6 +95,13 @@ class SendOptions:
     dkim_key: tuple[str, ...]
     pipelining: str
     chunking: int
+    declare_size: bool
+    notify: str | None
+    ret: str | None
+    binarymime: bool
+    requiretls: bool
+    mt_priority: int | None
+    deliver_by: str | None
     think_time: str
     rset_between: bool
     leave_share: str | None
@@ -396,7 +404,7 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
     if options.shuffle and options.mbox is None:
         raise _wrong("expected a corpus to shuffle: add --mbox FILE", "content", "--shuffle")
     if options.body_file is not None:
-        return BodyFile(_path(options.body_file, "--body-file"))
+        return BodyFile(_path(options.body_file, "--body-file"), binary=options.binarymime)
     if options.mbox is not None:
         return Corpus(_path(options.mbox, "--mbox"), options.shuffle)
     return SizedBodies(options.body_size) if options.body_size else SizedBodies()
@@ -405,6 +413,7 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
 def _session(options: SendOptions) -> SessionPlan:
     messages = parsing.parse_messages_per_session(options.messages_per_session)
     return SessionPlan(
+        extensions=extensions(options),
         max_messages=messages if isinstance(messages, int) else 0,
         shape=_shape(options, () if isinstance(messages, int) else messages),
         pipelining=Pipelining(options.pipelining),

@@ -37,12 +37,12 @@ from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Dialect, Pipelining, TcpTarget
+from trafficgen.plan import Dialect, Pipelining, Plan, TcpTarget
 from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
 from trafficgen.protocol.http.injection import IN_REQUESTS
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
-from trafficgen.protocol.smtp.layout import layout_for
+from trafficgen.protocol.smtp.layout import WireLayout, layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
 
@@ -86,7 +86,7 @@ class _SendingWorker:
             date=config.date,
             body=config.resolved.body,
             signatures=config.resolved.signatures,
-            layout=IN_REQUESTS if _injects(config) else layout_for(config.plan.session.chunks),
+            layout=IN_REQUESTS if _injects(config) else _layout(config.plan),
         )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
@@ -182,6 +182,8 @@ class _SendingWorker:
             chunks=plan.session.chunks,
             hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
             reset_between=shape.reset_between,
+            needed=plan.session.extensions.needed,
+            declares_size=plan.session.extensions.declare_size,
         )
         server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
@@ -408,6 +410,11 @@ class _SendingWorker:
                 np.array(self._retrying.doubtful if self._retrying else [], np.int64),
             )
         )  # fmt: skip
+
+
+def _layout(plan: Plan) -> WireLayout:
+    """How an SMTP session wants messages in memory."""
+    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id)
 
 
 def _injects(config: control.WorkerConfig) -> bool:

@@ -6,6 +6,7 @@ Refuses   what makes no sense, with a `PlanError` that names the field and its f
 Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere
 """
 
+from trafficgen.plan.extensions import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
@@ -56,18 +57,23 @@ __all__ = [
     "Auth",
     "AuthUsers",
     "BodyFile",
+    "ByMode",
     "ClientPlan",
     "Corpus",
+    "DeliverBy",
     "Dialect",
     "DkimKey",
+    "ExtensionPlan",
     "Header",
     "Injection",
     "LongTail",
     "Mechanism",
+    "Notify",
     "OpenLoop",
     "Pipelining",
     "Plan",
     "ProxyProtocol",
+    "Ret",
     "Retried",
     "RetryPlan",
     "Security",

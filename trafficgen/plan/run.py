@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.plan.extensions import ExtensionPlan
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
 from trafficgen.plan.retry import RetryPlan
@@ -14,7 +15,7 @@ from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.shard import Shard
 from trafficgen.plan.targets import Dialect, Target
 from trafficgen.plan.tls import Security
-from trafficgen.plan.workload import Workload
+from trafficgen.plan.workload import BodyFile, Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
 MAX_SESSIONS: Final = 1_000_000
@@ -99,6 +100,9 @@ class Plan:
             text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
             raise wrong("retry", text, "--retry")
         self._check_injection()
+        content = self.workload.content
+        if isinstance(content, BodyFile) and content.binary and not self.session.extensions.binary:
+            raise wrong("content", "a binary body goes as BINARYMIME only", "--binarymime")
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
         if self.run_id and not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
@@ -134,6 +138,8 @@ class Plan:
         if session.shape.drawn or session.shape.reset_between:
             text = "expected connections that are all alike with a target http://…, and no RSET"
             raise wrong("shape", text, "--target")
+        if session.extensions != ExtensionPlan():
+            raise wrong("extensions", "expected no extensions of SMTP with a target http://…", "--target")
         if session.chunks:
             raise wrong("chunks", "expected no chunks with a target http://…: they are SMTP's", "--chunking")
 
