@@ -59,7 +59,7 @@ ROW: Final = Struct("=9q").pack
 """A row of `Account.rows`, for its `frombytes`: a third of what `extend` takes (benchmarks/wire.py)."""
 
 
-class Rows(Protocol):
+class RowTaker(Protocol):
     """Takes rows, as an array does."""
 
     def frombytes(self, row: bytes, /) -> None: ...
@@ -69,7 +69,7 @@ class SessionAccount(Protocol):
     """Where a session writes down what happened."""
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> RowTaker:
         """Nine integers a finished message: number, outcome, domain, due, start, ready, sent, end (ns), octets."""
 
     def phase(self, phase: Phase, elapsed_ns: int) -> None: ...
