@@ -37,7 +37,7 @@ class Letter(NamedTuple):
 def letter(number: int, *, recipients: int = 1, body: bytes = b"hello\r\n", eight_bit: bool = False) -> Letter:
     """Message `number`, whose sender's address is its number."""
     head = trace_header.render(RUN_ID, number, crc32(body)) + b"Subject: x\r\n\r\n"
-    envelope = b"MAIL FROM:<%d@a.test>\r\n" % number
+    envelope = b"MAIL FROM:<%d@a.test>%b\r\n" % (number, b" BODY=8BITMIME" * eight_bit)
     envelope += b"".join(b"RCPT TO:<r%d@b.test>\r\n" % index for index in range(recipients))
     return Letter(
         number, 0, recipients, envelope + b"DATA\r\n", head, stuff(body), b".\r\n", len(head) + len(body), eight_bit

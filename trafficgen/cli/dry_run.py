@@ -45,6 +45,8 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     plan = resolved.plan
     yield "target", str(plan.target) if plan.target else "the embedded sink, on a free loopback port"
     yield "sessions", _sessions(plan)
+    if plan.shard.of > 1:
+        yield "shard", f"{plan.shard}: {resolved.sessions:,} of the sessions, and its share of what is said below"
     yield "load", _load(plan)
     yield "ends", _ends(resolved)
     yield "recipients", _recipients(plan)
@@ -86,6 +88,8 @@ def _sessions(plan: Plan) -> str:
     if session.security is not Security.PLAIN:
         words.append("certificate checked" if session.verify_certificate else "any certificate")
     words += _shape(session.shape)
+    if session.extensions.needed:
+        words.append(f"asks for {' '.join(session.extensions.needed)}")
     if session.auth:
         words.append(f"logged in as {session.auth.user if isinstance(session.auth, Auth) else 'one of many users'}")
     return ", ".join(words)
@@ -140,10 +144,10 @@ def _content(resolved: ResolvedPlan) -> str:
                 return f"{whole} of {format_size(sizes.min_octets)}"
             span = f"{format_size(sizes.min_octets)} to {format_size(sizes.max_octets)}"
             return f"{whole} of {span}, {format_size(round(sizes.mean_octets))} on average ({', '.join(content.sizes)})"
-        case BodyFile(path):
-            if resolved.body is not None and is_whole_message(resolved.body):
-                return f"the whole message in {path}"
-            return f"the body in {path}, under generated headers"
+        case BodyFile() as file:
+            if resolved.body is not None and not file.binary and is_whole_message(resolved.body):
+                return f"the whole message in {file.path}"
+            return f"the body in {file.path}, under generated headers"
         case Corpus(path, shuffle):
             return f"the messages of {path}, {'shuffled' if shuffle else 'in their order'}"
 

@@ -236,6 +236,24 @@ def _add_session() -> None:
         How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
 
 
+def _add_extensions() -> None:
+    add = _group("Extensions of SMTP; a server that does not offer one that is asked for fails the session")
+    add("--declare-size", is_flag=True, help="Declare the SIZE of each message with MAIL, where the server offers it.")
+    add("--notify", metavar="LIST", help="""
+        Ask for reports of every recipient (DSN): NEVER, or some of SUCCESS,FAILURE,DELAY. Each message has an ENVID,
+        its run's id and its number.""")
+    add("--ret", type=click.Choice(["FULL", "HDRS"], case_sensitive=False), help="""
+        What such a report returns: the whole message or its headers.""")
+    add("--mt-priority", type=int, metavar="N", help="Ask for this priority, -9 to 9 (RFC 6710).")
+    add("--deliver-by", metavar="TIME[:MODE]", help="""
+        Ask for delivery within this time (RFC 2852), such as 2h:R: R returns a message that is late, N reports it; RT
+        and NT have every server on the way report. [mode: N]""")
+    add("--requiretls", is_flag=True, help="""
+        Ask for TLS on the whole way (RFC 8689). Needs --starttls or --tls.""")
+    add("--binarymime", is_flag=True, help="""
+        Send bodies as BINARYMIME; the octets of --body-file then go as they are. Needs --chunking.""")
+
+
 def _add_injection() -> None:
     add = _group("Injection by HTTP")
     add("--http-batch-size", metavar="N", type=int, help="""
@@ -309,6 +327,12 @@ def _add_run() -> None:
     add("--seed", metavar="N", type=int, help="""
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
+    add("--start-at", metavar="TIME", help="""
+        Begin at this time, such as 2026-12-01T10:00:00Z. [default: at once]""")
+    add("--shard", metavar="I/N", help="""
+        Be part I of N that are started on as many machines with the same options: it sends its share of messages,
+        rate and sessions, and no other. Needs --start-at, --seed, --run-id and --concurrency; traffic-gen merge makes
+        one run of the results.""")
     add("--no-ledger", is_flag=True, help="Let the embedded sink count only, without proof of every message: faster.")
     add("--manifest", metavar="FILE", type=FILE, help="""
         Write down what was sent, message by message, to hold a sink's ledger or mailboxes against: see
@@ -335,6 +359,7 @@ for _add in (
     _add_recipients,
     _add_content,
     _add_session,
+    _add_extensions,
     _add_protection,
     _add_client,
     _add_injection,

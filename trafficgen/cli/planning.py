@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trafficgen import units
 from trafficgen.cli import parsing, protection
+from trafficgen.cli.extensions import extensions
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
@@ -34,6 +35,7 @@ from trafficgen.plan import (
     ProxyProtocol,
     SessionPlan,
     ShapePlan,
+    Shard,
     SizedBodies,
     TcpTarget,
     WeightedDomain,
@@ -44,6 +46,7 @@ from trafficgen.plan import (
     parse_service,
     parse_target,
 )
+from trafficgen.plan.refusals import shown
 
 if TYPE_CHECKING:
     from trafficgen.proof.waiting import DeliveryWait
@@ -92,6 +95,13 @@ class SendOptions:
     dkim_key: tuple[str, ...]
     pipelining: str
     chunking: int
+    declare_size: bool
+    notify: str | None
+    ret: str | None
+    binarymime: bool
+    requiretls: bool
+    mt_priority: int | None
+    deliver_by: str | None
     think_time: str
     rset_between: bool
     leave_share: str | None
@@ -128,6 +138,8 @@ class SendOptions:
     keep_going: bool
     seed: int | None
     run_id: str | None
+    shard: str | None
+    start_at: str | None
     trace: int
     no_ledger: bool
     manifest: str | None
@@ -164,6 +176,7 @@ class Planned(NamedTuple):
 def make_plan(options: SendOptions) -> Planned:
     """Every option understood and every default decided. Reads the file of --domains-from and no other."""
     _check_lines(options)
+    shard = _shard(options)
     notices: list[str] = []
     seed = options.seed
     if seed is None:
@@ -188,12 +201,37 @@ def make_plan(options: SendOptions) -> Planned:
         allow_public_target=options.allow_public_target,
         allow_real_domains=options.allow_real_domains,
         ledger=not options.no_ledger,
+        shard=shard,
         trace_sessions=options.trace,
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):
         notices.append(f'"{suffix}" is not reserved for tests: make sure that mail for it cannot leave your network')
     return Planned(plan, notices, manifest, delivery_wait)
+
+
+def _shard(options: SendOptions) -> Shard:
+    """Which part of the run is sent here. What would differ from machine to machine must have been given."""
+    start_at_ns = None
+    if options.start_at is not None:
+        start_at_ns = parsing.parse_with(units.parse_instant, options.start_at, "start_at_ns", "--start-at")
+    if options.shard is None:
+        return Shard(start_at_ns=start_at_ns)
+    number, slash, of = options.shard.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and len(options.shard) < 20):
+        raise _wrong(f'expected a shard such as 3/20, got "{shown(options.shard)}"', "shard", "--shard")
+    for flag, value, why in (
+        ("--seed", options.seed, "all shards draw the same messages from it"),
+        ("--run-id", options.run_id, "it tells the mail of this run from all other"),
+        ("--concurrency", options.concurrency, "it is of all shards together"),
+        ("--start-at", options.start_at, "all shards begin at one time"),
+    ):
+        if value is None:
+            raise _wrong(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
+    if options.wait_for_delivery is not None:
+        text = "a shard cannot wait for the delivery of mail that others send: use --manifest, and traffic-gen verify"
+        raise _wrong(text, "shard", "--wait-for-delivery")
+    return Shard(int(number), int(of), start_at_ns)
 
 
 def _manifest(options: SendOptions) -> Path | None:
@@ -364,7 +402,7 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
     if options.shuffle and options.mbox is None:
         raise _wrong("expected a corpus to shuffle: add --mbox FILE", "content", "--shuffle")
     if options.body_file is not None:
-        return BodyFile(_path(options.body_file, "--body-file"))
+        return BodyFile(_path(options.body_file, "--body-file"), binary=options.binarymime)
     if options.mbox is not None:
         return Corpus(_path(options.mbox, "--mbox"), options.shuffle)
     return SizedBodies(options.body_size) if options.body_size else SizedBodies()
@@ -373,6 +411,7 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
 def _session(options: SendOptions) -> SessionPlan:
     messages = parsing.parse_messages_per_session(options.messages_per_session)
     return SessionPlan(
+        extensions=extensions(options),
         max_messages=messages if isinstance(messages, int) else 0,
         shape=_shape(options, () if isinstance(messages, int) else messages),
         pipelining=Pipelining(options.pipelining),

@@ -140,6 +140,8 @@ def _read_as(resolved: "ResolvedPlan") -> list[str]:
     content = resolved.plan.workload.content
     if not isinstance(content, BodyFile) or resolved.body is None:
         return []
+    if content.binary:
+        return []
     if is_whole_message(resolved.body):
         return [f'"{content.path}" begins with a header block: it is sent as a whole message']
     return [f'"{content.path}" begins with no header block: it is sent as a body, under generated headers']

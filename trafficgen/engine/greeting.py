@@ -120,11 +120,7 @@ class Greeter:
             raise
         transport = _transport(wire)
         self._take_down(transport)
-        offered = self._client.supports_extension
-        extensions = Extensions(
-            pipelining=offered("pipelining"), eight_bit=offered("8bitmime"), chunking=offered("chunking")
-        )
-        return transport, extensions
+        return transport, Extensions.of(self._client.esmtp_extensions)
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, wire: _Listening, peer: socket.socket) -> None:
         if self._security is Security.TLS:

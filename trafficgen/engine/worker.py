@@ -35,12 +35,12 @@ from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Dialect, Pipelining, TcpTarget
+from trafficgen.plan import Dialect, Pipelining, Plan, TcpTarget
 from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
 from trafficgen.protocol.http.injection import IN_REQUESTS
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
-from trafficgen.protocol.smtp.layout import layout_for
+from trafficgen.protocol.smtp.layout import WireLayout, layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
 
@@ -84,7 +84,7 @@ class _SendingWorker:
             date=config.date,
             body=config.resolved.body,
             signatures=config.resolved.signatures,
-            layout=IN_REQUESTS if _injects(config) else layout_for(config.plan.session.chunks),
+            layout=IN_REQUESTS if _injects(config) else _layout(config.plan),
         )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
@@ -158,15 +158,14 @@ class _SendingWorker:
             keep_begins=plan.keep_begins,
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
+        first, step = plan.shard.lane(config.index, resolved.workers)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
         self._recipients = RecipientTally(self._messages, self._account) if several else None
         self._source: ClosedSource | OpenSource
         if resolved.schedule is None:
             self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
-            self._source = OpenSource(
-                self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
-            )
+            self._source = OpenSource(self._messages, resolved.schedule, began_ns=began_ns, index=first, step=step)
         shape = plan.session.shape
         logins = Draw(resolved.logins, f"{plan.seed}/{config.index}")
         options = SessionOptions(
@@ -176,6 +175,8 @@ class _SendingWorker:
             chunks=plan.session.chunks,
             hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
             reset_between=shape.reset_between,
+            needed=plan.session.extensions.needed,
+            declares_size=plan.session.extensions.declare_size,
         )
         server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
@@ -183,7 +184,7 @@ class _SendingWorker:
             opener=Opener(resolved.route, plan.session, self._recorder, logins),
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
-            identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),
+            identities=Identities.of(plan, options, server, index=first, step=step),
             on_free=self._on_free,
             on_closed=self._on_closed,
             on_turn=self._on_turn,
@@ -399,6 +400,11 @@ class _SendingWorker:
                 accepted, in_doubt, self._account.partial, begins,
             )
         )  # fmt: skip
+
+
+def _layout(plan: Plan) -> WireLayout:
+    """How an SMTP session wants messages in memory."""
+    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id)
 
 
 def _injects(config: control.WorkerConfig) -> bool:

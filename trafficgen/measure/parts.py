@@ -7,6 +7,7 @@ Not here  the whole and how it is built (results)
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Annotated, Literal
 
@@ -257,7 +258,8 @@ class Delivery:
     `drained_ns`: from the last message sent to the last one delivered, 0 when that was before. `in_time`: all
     came before the wait was over. `explained` messages came more than once because a reply was lost; `unexpected` ones
     though nobody took them over. `latency_ns`: from the (intended) start to the arrival; None when the sink's clock is
-    not ours.
+    not ours. `undelivered`: each `every_s` since the run began, how many of the messages that the server accepted had
+    been begun and had not arrived: its queue, whatever the server; empty when the sink's clock is not ours.
     """
 
     drained_ns: Nanoseconds
@@ -267,6 +269,8 @@ class Delivery:
     explained: Count
     unexpected: Count
     latency_ns: Latency | None
+    every_s: Seconds = 1.0
+    undelivered: tuple[Count, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +334,29 @@ class WorkerHealth:
             Latency.of(worker.lateness),
             worker.sessions_opened,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """One shard of a run that several machines sent together; times in ns since the run's common time zero.
+
+    `planned_by_all`: messages of all shards; None where only time ends the run in the closed model. `files`: SHA-256 of
+    each file that messages are made from, by its path. `clock_offset_ns`: what this machine's clock was found to be
+    ahead of the coordinator's, known to `clock_error_ns`, and allowed for; None without a coordinator.
+    """
+
+    number: Annotated[int, Meta(ge=1)]
+    of: Annotated[int, Meta(ge=1)]
+    start_at: Date | None
+    planned_by_all: Count | None
+    host: str
+    first_start_ns: int | None
+    last_start_ns: int | None
+    last_end_ns: int | None
+    last_answered_ns: int | None
+    files: Mapping[str, str]
+    clock_offset_ns: int | None = None
+    clock_error_ns: Nanoseconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

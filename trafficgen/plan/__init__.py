@@ -6,12 +6,14 @@ Refuses   what makes no sense, with a `PlanError` that names the field and its f
 Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere
 """
 
+from trafficgen.plan.extensions import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
 from trafficgen.plan.shape import ShapePlan
+from trafficgen.plan.shard import Shard
 from trafficgen.plan.signing import DkimKey
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
@@ -54,21 +56,27 @@ __all__ = [
     "Auth",
     "AuthUsers",
     "BodyFile",
+    "ByMode",
     "ClientPlan",
     "Corpus",
+    "DeliverBy",
     "Dialect",
     "DkimKey",
+    "ExtensionPlan",
     "Header",
     "Injection",
     "LongTail",
     "Mechanism",
+    "Notify",
     "OpenLoop",
     "Pipelining",
     "Plan",
     "ProxyProtocol",
+    "Ret",
     "Security",
     "SessionPlan",
     "ShapePlan",
+    "Shard",
     "SizedBodies",
     "Stage",
     "Target",

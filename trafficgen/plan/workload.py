@@ -129,10 +129,11 @@ class SizedBodies:
 class BodyFile:
     """One body for every message, from a file; where that begins with a header block, the whole message instead.
 
-    Line ends are made CRLF.
+    Line ends are made CRLF; a `binary` one goes as it is, as a body, and needs BINARYMIME.
     """
 
     path: Path
+    binary: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)

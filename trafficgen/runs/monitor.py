@@ -27,6 +27,7 @@ from trafficgen.measure.window import WindowTracker
 from trafficgen.plan import Plan
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.publish.isolated import Isolation
+from trafficgen.runs import shards
 from trafficgen.runs.observation import Observation
 from trafficgen.runs.run import Progress, run
 from trafficgen.verdict.ceiling import Ceiling
@@ -73,9 +74,10 @@ def run_monitored(
     resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
     monitor = Monitor(options, journal, observers, control, isolation, observation)
+    started_at = shards.time_zero(resolved.plan) or datetime.now(UTC)
 
     def see(now: Progress) -> None:
-        monitor.see(now.snapshot, now.elapsed_ns, lambda: _so_far(resolved, monitor.started_at, now))
+        monitor.see(now.snapshot, now.elapsed_ns, lambda: _so_far(resolved, started_at, now))
         if progress:
             isolation.call("the live line", lambda: progress(now))
 
@@ -108,7 +110,6 @@ class Monitor:
         isolation: Isolation,
         observation: Observation | None = None,
     ) -> None:
-        self.started_at = datetime.now(UTC)
         self._observation = observation
         self._control = control
         self._options = options
@@ -196,6 +197,7 @@ def _so_far(resolved: ResolvedPlan, started_at: datetime, now: Progress) -> Resu
         duration_ns=now.elapsed_ns,
         host=Host.here(),
         tool_version=trafficgen.__version__,
+        shards=shards.record(resolved, now.snapshot, {}),
         complete=False,
     )
 

@@ -25,7 +25,7 @@ from trafficgen.protocol.smtp.layout import WireLayout as MailLayout
 from trafficgen.workload import people, shares
 from trafficgen.workload.address_book import Drawn, address_book, user_columns, with_tags
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Piece, Rows, strings
-from trafficgen.workload.grid import GRID, digits
+from trafficgen.workload.grid import GRID, NUMBER, digits
 
 
 class Sender(NamedTuple):
@@ -107,8 +107,12 @@ class Envelopes:
 
     def _envelope_layout(self) -> Layout:
         wire = self._wire
-        senders = [wire.sender + sender.address.encode("ascii") + wire.recipient for sender in self.senders]
-        return Layout((ColumnTable("sender", senders), *self._address_pieces("rcpt"), wire.end_of_addresses))
+        senders = [wire.sender + sender.address.encode("ascii") for sender in self.senders]
+        after, *more = wire.after_sender
+        numbered = [piece for part in more for piece in (NUMBER, part)]
+        return Layout(
+            (ColumnTable("sender", senders), after, *numbered, *self._address_pieces("rcpt"), wire.end_of_addresses)
+        )
 
     def _address_pieces(self, ready: str) -> list[Piece]:
         """The only address, or the first one to the last one, of which the column `ready` has most."""

@@ -7,7 +7,7 @@ Not here  when they start (schedule), how they are handed over (engine)
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -112,10 +112,11 @@ class Messages:
         filled = self._contents.fill(span)
         addressed, part = self._envelopes.addressed(span.grid), span.part
         octets = list(filled.octets)
+        eight_bit = list(islice(filled.eight_bit, len(octets)))
         rows = zip(
             span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(),
-            self._layout.envelopes(addressed.envelopes.part(part), octets), filled.heads, filled.bodies, filled.tails,
-            octets, filled.eight_bit,
+            self._layout.envelopes(addressed.envelopes.part(part), octets, eight_bit), filled.heads, filled.bodies,
+            filled.tails, octets, eight_bit,
             strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
@@ -125,7 +126,7 @@ class Messages:
 def read_body(plan: Plan) -> bytes | None:
     """What the plan's body file holds, CRLF line ends; None when it has none. Raises PlanError."""
     content = plan.workload.content
-    return read_file(content.path) if isinstance(content, BodyFile) else None
+    return read_file(content) if isinstance(content, BodyFile) else None
 
 
 def check(plan: Plan, body: bytes | None = None) -> None:
@@ -171,10 +172,10 @@ def unsigned(
         case SizedBodies() as content:
             return SizedContents(plan, content, date, envelopes, layout), TextBodies.content
         case BodyFile() as content:
-            octets = read_file(content.path) if body is None else body
-            if is_whole_message(octets):
+            octets = read_file(content) if body is None else body
+            if not content.binary and is_whole_message(octets):
                 return MessageContents(plan, octets, layout), ()
-            of_file = FileBody(octets, content.path, layout)
+            of_file = FileBody(octets, content, layout)
             return FileContents(plan, of_file, date, envelopes, layout), of_file.content
         case Corpus() as content:
             return CorpusContents(plan, content, layout), ()

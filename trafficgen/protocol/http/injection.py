@@ -18,7 +18,9 @@ from trafficgen.protocol.smtp.layout import WireLayout
 
 KIND: Final = b"application/json"
 
-IN_REQUESTS: Final = WireLayout(b"", b"\n", b"", b"", stuffed=False)
+IN_REQUESTS: Final = WireLayout(
+    sender=b"", after_sender=(b"\n",), recipient=b"\n", end_of_addresses=b"", end_of_data=b"", stuffed=False
+)
 """An envelope is the sender and the recipients, a line each; content is as it will be delivered."""
 
 _SHOWN: Final = 100

@@ -4,6 +4,7 @@ Gives     the structural types that `client` speaks to; workload, engine and mea
 Not here  how a session uses them: `client`
 """
 
+from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 from struct import Struct
@@ -82,13 +83,21 @@ class Extensions(NamedTuple):
     pipelining: bool = False
     eight_bit: bool = False
     chunking: bool = False
+    size: bool = False
+    keywords: frozenset[str] = frozenset()
+    """All of them, in capitals."""
 
     @classmethod
     @lru_cache(maxsize=64)
     def offered(cls, lines: tuple[bytes, ...]) -> "Extensions":
         """From the text lines of an EHLO reply, the first of which is the server's name."""
-        words = {line.split(b" ", 1)[0].upper() for line in lines[1:]}
-        return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words, chunking=b"CHUNKING" in words)
+        return cls.of(line.split(b" ", 1)[0].decode("ascii", "backslashreplace") for line in lines[1:])
+
+    @classmethod
+    def of(cls, keywords: Iterable[str]) -> "Extensions":
+        """From what the server said, in any case."""
+        known = frozenset(keyword.upper() for keyword in keywords)
+        return cls("PIPELINING" in known, "8BITMIME" in known, "CHUNKING" in known, "SIZE" in known, known)
 
 
 class Stranger(NamedTuple):
@@ -111,7 +120,7 @@ class SessionOptions(NamedTuple):
     """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
     on their way at once where CHUNKING is offered (0 = DATA, one at a time), `Phase.LHLO` to speak LMTP;
     what XCLIENT and XFORWARD say, if anything, and whether the connection began with a PROXY header; whether it goes
-    without a message; RSET between two messages."""
+    without a message; RSET between two messages; what EHLO has to offer, and whether envelopes declare their SIZE."""
 
     ehlo_name: bytes = b"[127.0.0.1]"
     max_messages: int = 0
@@ -123,6 +132,8 @@ class SessionOptions(NamedTuple):
     proxied: bool = False
     leaving: Leaving = Leaving.STAYS
     reset_between: bool = False
+    needed: tuple[str, ...] = ()
+    declares_size: bool = False
 
     @property
     def reply_each(self) -> bool:

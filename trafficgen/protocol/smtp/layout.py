@@ -1,32 +1,43 @@
 """How a message lies in memory: envelope and content as the octets that a session writes, made when blocks are built.
 
-Takes     addresses, content with CRLF line ends, its octets
-Gives     `WireLayout`, which workload is handed; `as_data`, for a server that does not offer what was laid out for
+Takes     addresses, content with CRLF line ends, its octets; the extensions that a plan uses
+Gives     `WireLayout`, which workload is handed; `adapted`, for a server that does not offer what was laid out for
 Not here  what a message holds (workload), when it is written (by_data, by_chunks)
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from trafficgen.plan import ExtensionPlan
 from trafficgen.protocol.smtp.dots import stuff
-from trafficgen.protocol.smtp.interfaces import Buffer, Source, WireMessage, Work
+from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionOptions, Source, WireMessage, Work
 
 _DATA: Final = b"DATA\r\n"
 _CHUNK: Final = b"BDAT %d LAST\r\n"
+_EIGHT_BIT: Final = b" BODY=8BITMIME"
+_SIZE: Final = b" SIZE=%d"
+_DECLARED: Final = re.compile(rb" SIZE=\d+(?=[ \r])")
 
 
 class WireLayout(NamedTuple):
     """The octets of a transaction but for addresses and content: RFC 5321 section 4.1.1, RFC 3030 section 2.
 
-    An envelope is `sender`, the first address, `recipient`, …, the last address, `end_of_addresses`; then what
-    `envelopes` adds. Content is followed by `end_of_data`.
+    An envelope is `sender`, the sender's address, `after_sender` with the message's number between its parts, the first
+    recipient's address, `recipient`, …, the last address, `end_of_addresses`; then what `envelopes` adds. Content is
+    followed by `end_of_data`.
     """
 
     sender: bytes
+    after_sender: tuple[bytes, ...]
     recipient: bytes
     end_of_addresses: bytes
     end_of_data: bytes
     stuffed: bool
+    eight_bit: bytes = b""
+    """Behind the parameters of MAIL where the content is not all ASCII."""
+    size: bytes = b""
+    """Behind them: how many octets come."""
     chunk: bytes = b""
     """The command behind an envelope that says how many octets come."""
 
@@ -34,24 +45,87 @@ class WireLayout(NamedTuple):
         """`canonical`, which begins a line, as it goes over the wire: if `stuffed`, with leading dots doubled."""
         return stuff(canonical) if self.stuffed else canonical
 
-    def envelopes(self, envelopes: Iterable[bytes], octets: Iterable[int]) -> Iterable[bytes]:
+    def envelopes(
+        self, envelopes: Sequence[bytes], octets: Sequence[int], eight_bit: Sequence[bool]
+    ) -> Iterable[bytes]:
         """Whole envelopes, of messages of so many octets."""
-        if not self.chunk:
-            return envelopes
-        return [envelope + self.chunk % size for envelope, size in zip(envelopes, octets, strict=True)]
+        if self.eight_bit and any(eight_bit):
+            envelopes = [
+                _with_parameter(envelope, self.eight_bit) if one else envelope
+                for envelope, one in zip(envelopes, eight_bit, strict=True)
+            ]
+        if self.size:
+            envelopes = [
+                _with_parameter(envelope, self.size % count) for envelope, count in zip(envelopes, octets, strict=True)
+            ]
+        if self.chunk:
+            envelopes = [envelope + self.chunk % count for envelope, count in zip(envelopes, octets, strict=True)]
+        return envelopes
 
 
-BY_DATA: Final = WireLayout(b"MAIL FROM:<", b">\r\nRCPT TO:<", b">\r\n" + _DATA, b".\r\n", stuffed=True)
-BY_CHUNKS: Final = WireLayout(BY_DATA.sender, BY_DATA.recipient, b">\r\n", b"", stuffed=False, chunk=_CHUNK)
+def _with_parameter(envelope: bytes, parameter: bytes) -> bytes:
+    """One more at the end of MAIL, the first line."""
+    return envelope.replace(b"\r\n", parameter + b"\r\n", 1)
 
 
-def layout_for(chunks: int) -> WireLayout:
-    """The one that `SessionOptions.chunks` asks for."""
-    return BY_CHUNKS if chunks else BY_DATA
+def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str) -> WireLayout:
+    """The one for `SessionOptions.chunks` and these extensions, with their parameters of MAIL and RCPT in place."""
+    mail, rcpt = _parameters(extensions)
+    to = b"\r\nRCPT TO:<"
+    envid = (b">" + mail + b" ENVID=" + run_id.encode("ascii") + b".", to)
+    return WireLayout(
+        sender=b"MAIL FROM:<",
+        after_sender=envid if extensions.dsn else (b">" + mail + to,),
+        recipient=b">" + rcpt + to,
+        end_of_addresses=b">" + rcpt + b"\r\n" + (b"" if chunks else _DATA),
+        end_of_data=b"" if chunks else b".\r\n",
+        stuffed=not chunks,
+        eight_bit=b"" if extensions.binary else _EIGHT_BIT,
+        size=_SIZE if extensions.declare_size else b"",
+        chunk=_CHUNK if chunks else b"",
+    )
 
 
-class AsData(NamedTuple):
-    """A message that was laid out for chunks, laid out for DATA."""
+def _parameters(extensions: ExtensionPlan) -> tuple[bytes, bytes]:
+    """Of every MAIL and of every RCPT."""
+    mail = []
+    if extensions.ret is not None:
+        mail.append(f" RET={extensions.ret.value}")
+    if extensions.binary:
+        mail.append(" BODY=BINARYMIME")
+    if extensions.require_tls:
+        mail.append(" REQUIRETLS")
+    if extensions.priority is not None:
+        mail.append(f" MT-PRIORITY={extensions.priority}")
+    if (by := extensions.deliver_by) is not None:
+        mail.append(f" BY={by.seconds};{by.mode.value}{'T' * by.trace}")
+    notify = ",".join(one.value for one in extensions.notify)
+    return "".join(mail).encode("ascii"), f" NOTIFY={notify}".encode("ascii") if notify else b""
+
+
+BY_DATA: Final = layout_for(0, ExtensionPlan(), "")
+BY_CHUNKS: Final = layout_for(1, ExtensionPlan(), "")
+
+
+class Lacking(NamedTuple):
+    """What was laid out for and is not to be: chunks, a declared size, an eight-bit body."""
+
+    chunks: bool
+    size: bool
+    eight_bit: bool
+
+    @classmethod
+    def of(cls, options: SessionOptions, offered: Extensions, *, in_chunks: bool) -> "Lacking":
+        """In a session with a server that offers this."""
+        return cls(
+            chunks=bool(options.chunks) and not in_chunks,
+            size=options.declares_size and not offered.size,
+            eight_bit=not offered.eight_bit,
+        )
+
+
+class Adapted(NamedTuple):
+    """A message laid out once more, for one session."""
 
     number: int
     domain: int
@@ -65,27 +139,35 @@ class AsData(NamedTuple):
     original: WireMessage
 
 
-def as_data(message: WireMessage) -> AsData:
-    """For a server that was to get chunks and does not offer them: the one case in which octets are laid out twice."""
-    addresses = message.envelope[: -len(_CHUNK % message.octets)]
-    content = BY_DATA.content(b"".join((message.head, message.body, message.tail)))
-    return AsData(
-        message.number, message.domain, message.recipients, addresses + _DATA, b"", content, BY_DATA.end_of_data,
-        message.octets, message.eight_bit, message,
+def adapted(message: WireMessage, lacking: Lacking) -> WireMessage:
+    """For a server that does not offer all that was laid out for: the one case in which octets are laid out twice."""
+    envelope, content = message.envelope, (message.head, message.body, message.tail)
+    if lacking.chunks:
+        envelope = envelope[: -len(_CHUNK % message.octets)] + _DATA
+        content = (b"", BY_DATA.content(b"".join(content)), BY_DATA.end_of_data)
+    if lacking.size:
+        envelope = _DECLARED.sub(b"", envelope, 1)
+    if lacking.eight_bit and message.eight_bit:
+        envelope = envelope.replace(_EIGHT_BIT, b"", 1)
+    if envelope is message.envelope:
+        return message
+    return Adapted(
+        message.number, message.domain, message.recipients, envelope, *content, message.octets, message.eight_bit,
+        message,
     )  # fmt: skip
 
 
-class DataSource:
-    """Messages of another source, laid out for DATA. Implements `interfaces.Source`."""
+class AdaptedSource:
+    """Messages of another source, adapted. Implements `interfaces.Source`."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, lacking: Lacking) -> None:
         self._source = source
+        self._lacking = lacking
 
     def take(self, now_ns: int) -> Work | None:
         work = self._source.take(now_ns)
-        return None if work is None else (as_data(work[0]), work[1])
+        return None if work is None else (adapted(work[0], self._lacking), work[1])
 
     def give_back(self, work: Work) -> None:
         message, due_ns = work
-        assert isinstance(message, AsData)
-        self._source.give_back((message.original, due_ns))
+        self._source.give_back((message.original if isinstance(message, Adapted) else message, due_ns))
