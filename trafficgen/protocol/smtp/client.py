@@ -13,6 +13,7 @@ table of steps, `conversation` tells which reply is whose, `transaction` what is
 from collections.abc import Callable, Collection
 from typing import Final
 
+from mboxgen.enums import table_of
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.by_chunks import ByChunks
 from trafficgen.protocol.smtp.by_data import ByData
@@ -42,7 +43,9 @@ _IDLE: Final = Phase.IDLE
 _QUIT: Final = Phase.QUIT
 _RSET: Final = Phase.RSET
 
-_SEEN: Final = {_GREETING: GREETING, Phase.EHLO: HELLO, Phase.LHLO: HELLO}
+_SEEN: Final = table_of(
+    [_GREETING, Phase.EHLO, Phase.LHLO], {_GREETING: GREETING, Phase.EHLO: HELLO, Phase.LHLO: HELLO}
+)
 """Where a step before the first message is remembered."""
 
 
