@@ -115,7 +115,7 @@ def _add_target() -> None:
     add = _group("Target")
     add("--target", metavar="HOST[:PORT]", help="""
         Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. lmtp://HOST[:PORT] or
-        lmtp:unix:/path speaks LMTP, port 24 if none is given. http://HOST[:PORT]/api/inject/v1 injects by HTTP, as
+        lmtp:unix:/path speaks LMTP, port 24 if none is given. http(s)://HOST[:PORT]/api/inject/v1 injects by HTTP, as
         KumoMTA has it. Without it, mail goes to a sink that is started for the
         run, and the summary proves that every message arrived.""")
     add("--allow-public-target", is_flag=True, help="""

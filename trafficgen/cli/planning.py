@@ -26,7 +26,6 @@ from trafficgen.plan import (
     BodyFile,
     ClientPlan,
     Corpus,
-    Dialect,
     Injection,
     LongTail,
     OpenLoop,
@@ -340,7 +339,7 @@ def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ..
     field, flag = "recipients_per_message", "--http-batch-size"
     if options.recipients != "1":
         raise _wrong(f"expected one number of recipients, got --recipients and {flag}", field, flag)
-    if options.target is None or parse_target(options.target).dialect is not Dialect.HTTP:
+    if options.target is None or not parse_target(options.target).dialect.injects:
         raise _wrong("expected a target http://HOST[:PORT]/api/inject/v1", field, flag)
     if not 1 <= options.http_batch_size <= MAX_RECIPIENTS:
         text = f"expected 1 to {MAX_RECIPIENTS} recipients a request, got {options.http_batch_size}"

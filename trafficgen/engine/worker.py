@@ -49,6 +49,7 @@ _HELLO: Final = table_of(Dialect, {
     Dialect.SMTP: Phase.EHLO,
     Dialect.LMTP: Phase.LHLO,
     Dialect.HTTP: Phase.EHLO,  # never said
+    Dialect.HTTPS: Phase.EHLO,
 })  # fmt: skip
 _FOLD_NS: Final = 50 * NS_PER_MS
 _PROGRESS_NS: Final = 250 * NS_PER_MS
@@ -411,4 +412,4 @@ def _layout(plan: Plan) -> WireLayout:
 def _injects(config: control.WorkerConfig) -> bool:
     """Whether mail goes by HTTP."""
     target = config.plan.target
-    return target is not None and target.dialect is Dialect.HTTP
+    return target is not None and target.dialect.injects

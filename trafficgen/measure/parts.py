@@ -258,7 +258,8 @@ class Delivery:
     `drained_ns`: from the last message sent to the last one delivered, 0 when that was before. `in_time`: all
     came before the wait was over. `explained` messages came more than once because a reply was lost; `unexpected` ones
     though nobody took them over. `latency_ns`: from the (intended) start to the arrival; None when the sink's clock is
-    not ours.
+    not ours. `undelivered`: each `every_s` since the run began, how many of the messages that the server accepted had
+    been begun and had not arrived: its queue, whatever the server; empty when the sink's clock is not ours.
     """
 
     drained_ns: Nanoseconds
@@ -268,6 +269,8 @@ class Delivery:
     explained: Count
     unexpected: Count
     latency_ns: Latency | None
+    every_s: Seconds = 1.0
+    undelivered: tuple[Count, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -418,6 +418,9 @@ def _delivery(results: Results) -> Section:
             "max": latency.max,
         }
         lines.append("end to end: " + "  ".join(f"{name} {format_duration(ns)}" for name, ns in shares.items()))
+    if delivery.undelivered and (most := max(delivery.undelivered)):
+        at_s = delivery.undelivered.index(most) * delivery.every_s
+        lines.append(f"at most {words.count(most)} accepted and not yet arrived, {at_s:g} s after the run began")
     return Section("delivery", "l", tuple(Row((line,)) for line in lines))
 
 

@@ -128,7 +128,12 @@ def run(
             ledger = parts.proof(lambda: _proof(resolved, account, sink, parts.caveats))
         if delivery_wait is not None and delivered_to is not None:
             sent_on = lambda: waiting.wait(  # noqa: E731
-                delivered_to, delivery_wait.patience_ns, _manifest(resolved, account), say, control
+                delivered_to,
+                delivery_wait.patience_ns,
+                _manifest(resolved, account),
+                say,
+                control,
+                account.snapshot.began_ns,
             )
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
