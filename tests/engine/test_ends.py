@@ -322,7 +322,7 @@ def test_a_count_on_the_wire_that_differs_makes_the_run_invalid(off: int, monkey
     monkeypatch.setattr(EmbeddedSink, "received", wrong)
     results = run(plan_for(None, messages=20, ledger=False))
     (caveat,) = [one for one in results.caveats if one.kind is CaveatKind.ACCOUNT_DIFFERS]
-    assert caveat.text == f"messages accepted: 20, in doubt: 0; that came to the sink: {20 + off}"
+    assert caveat.text == f"messages accepted: 20, tries in doubt: 0; that came to the sink: {20 + off}"
     assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
 
 
