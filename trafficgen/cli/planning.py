@@ -135,6 +135,7 @@ class SendOptions:
     connect_timeout: str
     timeout: str
     keep_going: bool
+    retry: str | None
     seed: int | None
     run_id: str | None
     shard: str | None
@@ -193,6 +194,7 @@ def make_plan(options: SendOptions) -> Planned:
         load=load,
         session=protection.protected(options, _session(options), target, notices),
         keep_going=options.keep_going,
+        retry=parsing.parse_retry(options.retry) if options.retry is not None else None,
         grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
         seed=seed,
