@@ -24,7 +24,7 @@ from trafficgen.protocol.smtp.interfaces import Buffer
 
 _READ_OCTETS: Final = 16 * 1024
 _AT_ONCE: Final = 64
-_OPENED_AT_ONCE: Final = 16
+_OPENED_AT_ONCE: Final = 8
 """New connections before so many others are heard: opening all of 20,000 sessions at once lets no message through."""
 
 _CONNECTED: Final = (0, errno.EISCONN)
