@@ -67,7 +67,6 @@ class _HostShard:
     serial: int = 0
     asked: "Future[Any] | None" = None
     asked_ns: int = 0
-    stops: int = 0
 
     @property
     def over(self) -> bool:
