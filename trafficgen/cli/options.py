@@ -115,7 +115,7 @@ def _add_target() -> None:
     add = _group("Target")
     add("--target", metavar="HOST[:PORT]", help="""
         Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. lmtp://HOST[:PORT] or
-        lmtp:unix:/path speaks LMTP, port 24 if none is given. http://HOST[:PORT]/api/inject/v1 injects by HTTP, as
+        lmtp:unix:/path speaks LMTP, port 24 if none is given. http(s)://HOST[:PORT]/api/inject/v1 injects by HTTP, as
         KumoMTA has it. Without it, mail goes to a sink that is started for the
         run, and the summary proves that every message arrived.""")
     add("--allow-public-target", is_flag=True, help="""
@@ -324,6 +324,9 @@ def _add_run() -> None:
     add("--keep-going", is_flag=True, help="""
         Count errors and carry on, reconnecting with growing pauses. Without it the first error ends the run in good
         order.""")
+    add("--retry", metavar="4xx:N:TIME", help="""
+        Send a message that is refused for now again, up to N times, so long after each try, as a small MTA does:
+        4xx:3:5s; any in place of 4xx: one that failed or is in doubt as well. Needs --keep-going.""")
     add("--seed", metavar="N", type=int, help="""
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")

@@ -26,7 +26,6 @@ from trafficgen.plan import (
     BodyFile,
     ClientPlan,
     Corpus,
-    Dialect,
     Injection,
     LongTail,
     OpenLoop,
@@ -136,6 +135,7 @@ class SendOptions:
     connect_timeout: str
     timeout: str
     keep_going: bool
+    retry: str | None
     seed: int | None
     run_id: str | None
     shard: str | None
@@ -197,6 +197,7 @@ def make_plan(options: SendOptions) -> Planned:
         load=load,
         session=protection.protected(options, _session(options), target, notices),
         keep_going=options.keep_going,
+        retry=parsing.parse_retry(options.retry) if options.retry is not None else None,
         grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
         seed=seed,
@@ -342,7 +343,7 @@ def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ..
     field, flag = "recipients_per_message", "--http-batch-size"
     if options.recipients != "1":
         raise _wrong(f"expected one number of recipients, got --recipients and {flag}", field, flag)
-    if options.target is None or parse_target(options.target).dialect is not Dialect.HTTP:
+    if options.target is None or not parse_target(options.target).dialect.injects:
         raise _wrong("expected a target http://HOST[:PORT]/api/inject/v1", field, flag)
     if not 1 <= options.http_batch_size <= MAX_RECIPIENTS:
         text = f"expected 1 to {MAX_RECIPIENTS} recipients a request, got {options.http_batch_size}"

@@ -10,6 +10,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.plan.extensions import ExtensionPlan
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
+from trafficgen.plan.retry import RetryPlan
 from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.shard import Shard
 from trafficgen.plan.targets import Dialect, Target
@@ -70,6 +71,7 @@ class Plan:
     keep_begins: bool = False
     shard: Shard = Shard()  # noqa: RUF009  (frozen)
     trace_sessions: int = 0
+    retry: RetryPlan | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -87,13 +89,12 @@ class Plan:
             raise wrong("trace_sessions", text, "--trace")
         if self.workers is not None:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
-        if (
-            self.target
-            and self.target.dialect is Dialect.LMTP
-            and (self.session.security is not Security.PLAIN or self.session.auth)
-        ):
-            text = "LMTP goes over plain sessions without a login: leave --starttls, --tls and --auth-… away"
+        if self.target and self.target.dialect is Dialect.LMTP and self.session.auth:
+            text = "LMTP goes without a login: leave --auth-… away"
             raise wrong("target", text, "--target")
+        if self.retry is not None and not self.keep_going:
+            text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
+            raise wrong("retry", text, "--retry")
         self._check_injection()
         content = self.workload.content
         if isinstance(content, BodyFile) and content.binary and not self.session.extensions.binary:
@@ -118,12 +119,14 @@ class Plan:
 
     def _check_injection(self) -> None:
         session = self.session
-        if self.target is None or self.target.dialect is not Dialect.HTTP:
+        if self.target is None or not self.target.dialect.injects:
             if session.injection != Injection():
                 raise wrong("injection", "expected a target http://HOST[:PORT]/api/inject/v1", "--http-…")
             return
-        if session.security is not Security.PLAIN:
-            raise wrong("target", "injection goes over plain HTTP: leave --starttls and --tls away", "--target")
+        expected = Security.TLS if self.target.dialect is Dialect.HTTPS else Security.PLAIN
+        if session.security is not expected or session.tls.share < 1:
+            text = "HTTP is plain behind http:// and protected behind https://: leave --starttls and --tls away"
+            raise wrong("target", text, "--target")
         if session.auth:
             text = "AUTH is SMTP's: expected --http-authorization-file with a target http://…"
             raise wrong("auth", text, "--auth-user")
