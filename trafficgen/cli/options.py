@@ -185,6 +185,10 @@ def _add_recipients() -> None:
         can stand in --header and --subject as {column}.""")
     add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
         Write from this address, used as it is, in place of --senders; repeat for more.""")
+    add("--smtputf8-share", metavar="SHARE", help="""
+        Write this share of messages, such as 20%, to users whose names are beyond ASCII, with SMTPUTF8. Domains such as
+        bücher.test go as they are then, and as A-labels (xn--…) in all other messages. Addresses of --to, --from and
+        --recipients-from that are beyond ASCII have SMTPUTF8 without this option.""")
     add("--senders", metavar="N", type=int, help="""
         Different sender addresses, spread over the recipient domains. [default: 1000, with --dkim-key 100]""")
 

@@ -85,6 +85,7 @@ class SendOptions:
     recipients_from: str | None
     from_address: tuple[str, ...]
     senders: int | None
+    smtputf8_share: str | None
     body_size: tuple[str, ...]
     body_file: str | None
     mbox: str | None
@@ -321,6 +322,7 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         users=parsing.parse_users(options.users),
         recipients_per_message=_recipients_per_message(options),
         senders=_senders(options),
+        international=_international(options.smtputf8_share),
         headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
         recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
@@ -334,6 +336,10 @@ def _senders(options: SendOptions) -> int:
     if options.senders is not None:
         return options.senders
     return _SIGNED_SENDERS if options.dkim_key else _SENDERS
+
+
+def _international(text: str | None) -> float:
+    return 0.0 if text is None else parsing.parse_share(text, "--smtputf8-share")
 
 
 def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:

@@ -45,6 +45,7 @@ from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.protocol.smtp.layout import WireLayout, layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
+from trafficgen.workload.address_book import uses_smtputf8
 
 _HELLO: Final = table_of(Dialect, {
     Dialect.SMTP: Phase.EHLO,
@@ -183,7 +184,7 @@ class _SendingWorker:
             chunks=plan.session.chunks,
             hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
             reset_between=shape.reset_between,
-            needed=plan.session.extensions.needed,
+            needed=plan.session.extensions.needed + ("SMTPUTF8",) * uses_smtputf8(plan.workload),
             declares_size=plan.session.extensions.declare_size,
         )
         server = resolved.route.addresses[0]
