@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from trafficgen.cluster.host import Host
+from trafficgen.cluster.host import ShardHost
 
 
 class HostsHere:
@@ -52,8 +52,8 @@ class HostsHere:
         self._pool.shutdown()
 
 
-def _skewed(by_ns: int) -> Host:
-    return Host(lambda: time.time_ns() + by_ns)
+def _skewed(by_ns: int) -> ShardHost:
+    return ShardHost(lambda: time.time_ns() + by_ns)
 
 
 @contextmanager

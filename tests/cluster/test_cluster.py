@@ -16,7 +16,7 @@ from trafficgen import Plan, Progress
 from trafficgen.cluster import words
 from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.coordinator import Cluster
-from trafficgen.cluster.host import Host
+from trafficgen.cluster.host import ShardHost
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.health import CaveatKind
@@ -66,8 +66,8 @@ def test_two_hosts_send_every_message_once_and_write_one_manifest(tmp_path: Path
 
 
 def test_a_host_takes_a_shard_once() -> None:
-    host = Host()
-    order = words.Order("run/1", plan_of(25, shard=Shard(1, 2)), manifest=False)
+    host = ShardHost()
+    order = words.ShardOrder("run/1", plan_of(25, shard=Shard(1, 2)), manifest=False)
     host.prepare(order)
     try:
         with pytest.raises(TrafficgenError, match="shard 1/2 was started before, and is never started again"):
@@ -162,8 +162,8 @@ def test_a_host_that_refuses_its_shard_says_why_before_anybody_sends(tmp_path: P
         assert sink.received == 0
 
 
-def found_by(number: int, **changes: Any) -> words.Prepared:
-    found = words.Prepared("0.1.0", f"machine{number}", ("127.0.0.1:25",), {"/srv/a.mbox": "ff"}, 10)
+def found_by(number: int, **changes: Any) -> words.ShardPrepared:
+    found = words.ShardPrepared("0.1.0", f"machine{number}", ("127.0.0.1:25",), {"/srv/a.mbox": "ff"}, 10)
     return replace(found, **changes)
 
 

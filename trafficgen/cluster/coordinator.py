@@ -58,12 +58,12 @@ class _HostShard:
     """One shard and all that is known of it. `word`: its latest."""
 
     host: str
-    order: words.Order
+    order: words.ShardOrder
     answered_ns: int
     clock: Clock = field(default_factory=lambda: Clock(0, 0))
-    prepared: words.Prepared | None = None
-    running: words.Running | None = None
-    last: words.Ended | words.Refused | words.Gone | None = None
+    prepared: words.ShardPrepared | None = None
+    running: words.ShardProgress | None = None
+    last: words.ShardEnded | words.ShardRefused | words.ShardGone | None = None
     serial: int = 0
     asked: "Future[Any] | None" = None
     asked_ns: int = 0
@@ -143,7 +143,9 @@ class _ClusterRun:
         self._last_ns: int | None = None  # when those that have not ended are lost
         hosts = self._engine.hosts
         self._shards = [
-            _HostShard(host, words.Order(f"{self._plan.run_id}/{number}", shard_plan, manifest is not None), now_ns())
+            _HostShard(
+                host, words.ShardOrder(f"{self._plan.run_id}/{number}", shard_plan, manifest is not None), now_ns()
+            )
             for number, (host, shard_plan) in enumerate(zip(hosts, _plans(self._plan, len(hosts)), strict=True), 1)
         ]
 
@@ -158,7 +160,7 @@ class _ClusterRun:
     def end(self) -> None:
         """Leave no process of a shard behind, as far as hosts still answer."""
         for shard in self._shards:
-            if not isinstance(shard.last, words.Ended):
+            if not isinstance(shard.last, words.ShardEnded):
                 self._engine.ask(shard.host, "end", shard.order.token)
 
     # -- before the start -------------------------------------------------------------------------------
@@ -237,21 +239,21 @@ class _ClusterRun:
         if self._control.why is not None:
             self._stop(self._control.why)
         for shard in self._shards:
-            if isinstance(shard.last, words.Gone | words.Refused):
+            if isinstance(shard.last, words.ShardGone | words.ShardRefused):
                 self._stop(StoppedBy.WORKER_LOST)
-            elif isinstance(shard.last, words.Ended) and not self._plan.keep_going and not self._stops:
+            elif isinstance(shard.last, words.ShardEnded) and not self._plan.keep_going and not self._stops:
                 self._stop_as(shard.last)
         if self._last_ns is not None and now_ns() > self._last_ns:
             for shard in self._shards:
                 if not shard.over:
-                    shard.last = words.Gone("it did not end in time")
+                    shard.last = words.ShardGone("it did not end in time")
         if news and self._progress:
             snapshot = self._merged()
             planned = sum(shard.running.planned for shard in self._shards if shard.running)
             self._progress(Progress(snapshot, max(now_ns() - self._zero_ns, 0), max(planned, snapshot.started)))
         sleep(_TURN_S)
 
-    def _stop_as(self, ended: words.Ended) -> None:
+    def _stop_as(self, ended: words.ShardEnded) -> None:
         """A shard that met the first error ends the others as well."""
         if (why := StoppedBy(json.loads(ended.results)["stopped_by"])) is StoppedBy.FIRST_ERROR:
             self._stop(why)
@@ -270,24 +272,24 @@ class _ClusterRun:
                 news = self._hear(shard, shard.asked) or news
                 shard.asked = None
             if not shard.over and now_ns() - max(shard.answered_ns, 0) > _LOST_NS:
-                shard.last = words.Gone("its host does not answer")
+                shard.last = words.ShardGone("its host does not answer")
         return news
 
     def _hear(self, shard: _HostShard, call: "Future[Any]") -> bool:
         if (error := call.exception()) is not None:
             if not isinstance(error, OSError):
-                shard.last = words.Gone(f"its host is gone: {str(error) or type(error).__name__}")
+                shard.last = words.ShardGone(f"its host is gone: {str(error) or type(error).__name__}")
             return not isinstance(error, OSError)
         shard.answered_ns = now_ns()
         shard.serial, said = call.result()
         if said is None:
             return False
         match pickle.loads(said):  # noqa: S301  (from a process of the same cluster, which runs what we tell it)
-            case words.Prepared() as prepared:
+            case words.ShardPrepared() as prepared:
                 shard.prepared = prepared
-            case words.Running() as running:
+            case words.ShardProgress() as running:
                 shard.running = running
-            case words.Ended() | words.Refused() | words.Gone() as last:
+            case words.ShardEnded() | words.ShardRefused() | words.ShardGone() as last:
                 shard.last = last
         return True
 
@@ -318,7 +320,7 @@ class _ClusterRun:
     # -- the end ----------------------------------------------------------------------------------------
 
     def _account(self) -> Results:
-        lost = [shard for shard in self._shards if not isinstance(shard.last, words.Ended)]
+        lost = [shard for shard in self._shards if not isinstance(shard.last, words.ShardEnded)]
         parts = [self._part(shard) for shard in self._shards]
         caveats = self._write_manifest(lost)
         merged = merge_shards(parts)
@@ -333,7 +335,7 @@ class _ClusterRun:
 
     def _part(self, shard: _HostShard) -> Results:
         zero = datetime.fromtimestamp(self._zero_wall_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
-        if isinstance(shard.last, words.Ended):
+        if isinstance(shard.last, words.ShardEnded):
             results = Results.from_dict(json.loads(shard.last.results))
         else:
             results = self._of_lost(shard)
@@ -355,7 +357,7 @@ class _ClusterRun:
             said = shard.running.snapshot
             snapshot, planned = said.moved(-said.began_ns, 0), max(shard.running.planned, said.started)
         not_started = planned - snapshot.started
-        if not isinstance(last, words.Refused):
+        if not isinstance(last, words.ShardRefused):
             snapshot, not_started = snapshot.with_lost(not_started), 0
         reason = getattr(last, "words", "")
         text = f"the measurement is not valid: {shard.who} was lost: {reason}"
@@ -395,7 +397,7 @@ class _ClusterRun:
         """What all shards sent, in one file; a caveat where it cannot be whole."""
         if self._manifest is None:
             return []
-        kept = [shard.last.manifest for shard in self._shards if isinstance(shard.last, words.Ended)]
+        kept = [shard.last.manifest for shard in self._shards if isinstance(shard.last, words.ShardEnded)]
         problems = [f"what {shard.who} sent is not in it" for shard in lost]
         try:
             sent.join([sent.from_octets(octets) for octets in kept if octets is not None]).write(self._manifest)

@@ -7,14 +7,14 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """Hosts that run functions of `host.Host`. A call is made once: never again, and nowhere else."""
+    """Hosts that run functions of `host.ShardHost`. A call is made once: never again, and nowhere else."""
 
     @property
     def hosts(self) -> list[str]:
         """One for each shard, in an order that stays."""
 
     def ask(self, host: str, function: str, *given: Any) -> "Future[Any]":
-        """What a method of `Host` returns there, or raises; OSError when the host is gone or does not answer."""
+        """What a method of `ShardHost` returns there, or raises; OSError when the host is gone or does not answer."""
 
     def close(self) -> None:
         """Let go of the hosts; those that the engine started are ended."""

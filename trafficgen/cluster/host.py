@@ -21,28 +21,28 @@ from trafficgen.errors import TrafficgenError
 _ABANDONED_S: Final = 60.0
 
 
-class Host:
+class ShardHost:
     """All shards that this process has started. `wall_ns`: what this host takes for the time of day."""
 
     def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
         self._wall_ns = wall_ns
-        self._taken: dict[str, _Running] = {}
+        self._taken: dict[str, _ShardOfHost] = {}
 
     def clock(self) -> tuple[int, int]:
         """When the question came and when the answer left, ns since 1970 by this host's clock."""
         received_ns = self._wall_ns()
         return received_ns, self._wall_ns()
 
-    def prepare(self, order: words.Order) -> None:
+    def prepare(self, order: words.ShardOrder) -> None:
         """Start a process for this shard. TrafficgenError when it was started before."""
         if order.token in self._taken:
             raise TrafficgenError(f"shard {order.plan.shard} was started before, and is never started again")
-        self._taken[order.token] = _Running(order)
+        self._taken[order.token] = _ShardOfHost(order)
 
     def begin(self, token: str, start_at_ns: int) -> None:
         """Let it begin at this time by this host's clock."""
         ahead_ns = start_at_ns - self._wall_ns()
-        self._taken[token].say(words.Begin(time.time_ns() + ahead_ns))
+        self._taken[token].say(words.BeginShard(time.time_ns() + ahead_ns))
 
     def look(self, token: str, serial: int) -> tuple[int, bytes | None]:
         """The latest word of a shard, pickled, and its number; None when that is the one with `serial`."""
@@ -50,7 +50,7 @@ class Host:
 
     def stop(self, token: str) -> None:
         """Ask the shard to stop."""
-        self._taken[token].say(words.Stop())
+        self._taken[token].say(words.StopShard())
 
     def end(self, token: str) -> None:
         """End the shard's process, whatever it is doing."""
@@ -58,10 +58,10 @@ class Host:
             self._taken[token].kill()
 
 
-class _Running:
+class _ShardOfHost:
     """A shard's process, heard by a thread of its own."""
 
-    def __init__(self, order: words.Order) -> None:
+    def __init__(self, order: words.ShardOrder) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "trafficgen.cluster.shard_process"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
@@ -107,8 +107,8 @@ class _Running:
         code = self._process.wait()
         self._over = True
         self._orders.close()
-        if not isinstance(last, words.Ended | words.Refused):
-            self._keep(words.Gone(f"its process ended with code {code}"))
+        if not isinstance(last, words.ShardEnded | words.ShardRefused):
+            self._keep(words.ShardGone(f"its process ended with code {code}"))
 
     def _keep(self, word: object) -> None:
         with self._lock:
@@ -119,10 +119,10 @@ class _Running:
         while not self._over:
             time.sleep(1)
             if time.monotonic() - self._looked_s > _ABANDONED_S:
-                self.say(words.Stop())
-                self.say(words.Stop())
+                self.say(words.StopShard())
+                self.say(words.StopShard())
                 return
 
 
-HERE: Final = Host()
+HERE: Final = ShardHost()
 """Of this process: a Dask worker has one."""

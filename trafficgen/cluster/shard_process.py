@@ -1,7 +1,7 @@
 """One shard in a process of its own: `python -m trafficgen.cluster.shard_process`.
 
-Takes     pickled words on stdin: an `Order`, then `Begin`, `Stop`…
-Gives     pickled words on stdout: `Prepared`, `Running` twice a second, and as the last one `Ended` or `Refused`
+Takes     pickled words on stdin: a `ShardOrder`, then `BeginShard`, `StopShard`…
+Gives     pickled words on stdout: `ShardPrepared`, `ShardProgress` twice a second, and as the last one `ShardEnded` or `ShardRefused`
 Stop      at once when stdin ends: nobody is there any more who could account for what is sent
 Not here  who starts it (host)
 """
@@ -39,7 +39,7 @@ def main() -> None:
     try:
         _run(_Shard(orders, out))
     except TrafficgenError as error:
-        tell(out, words.Refused(str(error)))
+        tell(out, words.ShardRefused(str(error)))
 
 
 def tell(out: BinaryIO, word: object) -> None:
@@ -54,7 +54,7 @@ def tell(out: BinaryIO, word: object) -> None:
 class _Shard:
     def __init__(self, orders: BinaryIO, out: BinaryIO) -> None:
         order = pickle.load(orders)  # noqa: S301  (from the process that started this one)
-        assert isinstance(order, words.Order)
+        assert isinstance(order, words.ShardOrder)
         self.order = order
         self.out = out
         self.control = RunControl()
@@ -72,7 +72,7 @@ class _Shard:
                 self.control.stop()
                 self.begin.set()
                 return
-            if isinstance(word, words.Begin):
+            if isinstance(word, words.BeginShard):
                 self.start_at_ns = word.start_at_ns
             else:
                 self.control.stop()
@@ -95,16 +95,16 @@ def _run(shard: _Shard) -> None:
         nonlocal told_ns
         if now_ns() - told_ns >= _TELL_NS:
             told_ns = now_ns()
-            tell(shard.out, words.Running(now.snapshot, now.planned))
+            tell(shard.out, words.ShardProgress(now.snapshot, now.planned))
 
     with tempfile.TemporaryDirectory(prefix="traffic-gen-shard-") as folder:
         manifest = Path(folder) / "manifest" if order.manifest else None
         results = run_monitored(resolved, MonitorOptions(), progress=progress, manifest=manifest, control=shard.control)
         kept = manifest.read_bytes() if manifest and manifest.exists() else None
-        tell(shard.out, words.Ended(results.to_json(), kept))
+        tell(shard.out, words.ShardEnded(results.to_json(), kept))
 
 
-def _prepared(resolved: ResolvedPlan) -> words.Prepared:
+def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:
     """Refuses what this host cannot do, before anything begins anywhere."""
     plan = resolved.plan
     addresses: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ def _prepared(resolved: ResolvedPlan) -> words.Prepared:
         check_open_files(-(-resolved.sessions // workers))
         check_ports(plan, resolved.sessions, route)
         check_sources(plan, route)
-    return words.Prepared(
+    return words.ShardPrepared(
         trafficgen.__version__, shards.host_name(), addresses, shards.files_of(plan), resolved.planned
     )
 

@@ -1,8 +1,8 @@
 """What a coordinator, the hosts and their shards say to each other.
 
-coordinator: prepare(Order)        host starts a process for the shard; it looks at target, files and limits
-shard: Prepared | Refused          coordinator: begin(time) once all are prepared and all clocks known, or end
-shard: Progress…, Ended | Refused  coordinator: look… (what is new since its last look), stop…
+coordinator: prepare(ShardOrder)        host starts a process for the shard; it looks at target, files and limits
+shard: ShardPrepared | ShardRefused          coordinator: begin(time) once all are prepared and all clocks known, or end
+shard: ShardProgress…, ShardEnded | ShardRefused  coordinator: look… (what is new since its last look), stop…
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from trafficgen.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ShardOrder:
     """One shard of a run. `manifest`: whether to keep one. Nothing secret is in a plan: it has paths."""
 
     token: str
@@ -23,7 +23,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class ShardPrepared:
     """What a host found for its shard before anything was sent."""
 
     version: str
@@ -35,26 +35,26 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ShardRefused:
     """A shard that cannot be sent; it has sent nothing."""
 
     words: str
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class BeginShard:
     """Begin at this time of the host's own system clock, ns since 1970."""
 
     start_at_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopShard:
     """End in good order; said again, at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class ShardProgress:
     """How a shard is doing; times on its host's clock."""
 
     snapshot: Snapshot
@@ -62,7 +62,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ShardEnded:
     """A shard's results as JSON, and its manifest if one was kept."""
 
     results: str
@@ -70,7 +70,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class ShardGone:
     """The shard's process ended without a last word."""
 
     words: str
