@@ -1,7 +1,8 @@
 """One shard in a process of its own: `python -m trafficgen.cluster.shard_process`.
 
 Takes     pickled words on stdin: a `ShardOrder`, then `BeginShard`, `StopShard`…
-Gives     pickled words on stdout: `ShardPrepared`, `ShardProgress` twice a second, and as the last one `ShardEnded` or `ShardRefused`
+Gives     pickled words on stdout: `ShardPrepared`, `ShardProgress` twice a second, at last
+          `ShardEnded` or `ShardRefused`
 Stop      at once when stdin ends: nobody is there any more who could account for what is sent
 Not here  who starts it (host)
 """

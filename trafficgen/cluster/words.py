@@ -1,8 +1,9 @@
 """What a coordinator, the hosts and their shards say to each other.
 
 coordinator: prepare(ShardOrder)        host starts a process for the shard; it looks at target, files and limits
-shard: ShardPrepared | ShardRefused          coordinator: begin(time) once all are prepared and all clocks known, or end
-shard: ShardProgress…, ShardEnded | ShardRefused  coordinator: look… (what is new since its last look), stop…
+shard: ShardPrepared | ShardRefused     coordinator: begin(time) once all are prepared and all clocks known, or end
+shard: ShardProgress…                   coordinator: look… (what is new since its last look), stop…
+shard: ShardEnded | ShardRefused
 """
 
 from collections.abc import Mapping
