@@ -185,6 +185,10 @@ def _add_recipients() -> None:
         can stand in --header and --subject as {column}.""")
     add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
         Write from this address, used as it is, in place of --senders; repeat for more.""")
+    add("--smtputf8-share", metavar="SHARE", help="""
+        Write this share of messages, such as 20%, to users whose names are beyond ASCII, with SMTPUTF8. Domains such as
+        bücher.test go as they are then, and as A-labels (xn--…) in all other messages. Addresses of --to, --from and
+        --recipients-from that are beyond ASCII have SMTPUTF8 without this option.""")
     add("--senders", metavar="N", type=int, help="""
         Different sender addresses, spread over the recipient domains. [default: 1000, with --dkim-key 100]""")
 
@@ -324,6 +328,9 @@ def _add_run() -> None:
     add("--keep-going", is_flag=True, help="""
         Count errors and carry on, reconnecting with growing pauses. Without it the first error ends the run in good
         order.""")
+    add("--retry", metavar="4xx:N:TIME", help="""
+        Send a message that is refused for now again, up to N times, so long after each try, as a small MTA does:
+        4xx:3:5s; any in place of 4xx: one that failed or is in doubt as well. Needs --keep-going.""")
     add("--seed", metavar="N", type=int, help="""
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")

@@ -85,6 +85,7 @@ class SendOptions:
     recipients_from: str | None
     from_address: tuple[str, ...]
     senders: int | None
+    smtputf8_share: str | None
     body_size: tuple[str, ...]
     body_file: str | None
     mbox: str | None
@@ -135,6 +136,7 @@ class SendOptions:
     connect_timeout: str
     timeout: str
     keep_going: bool
+    retry: str | None
     seed: int | None
     run_id: str | None
     shard: str | None
@@ -193,6 +195,7 @@ def make_plan(options: SendOptions) -> Planned:
         load=load,
         session=protection.protected(options, _session(options), target, notices),
         keep_going=options.keep_going,
+        retry=parsing.parse_retry(options.retry) if options.retry is not None else None,
         grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
         seed=seed,
@@ -311,6 +314,7 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         users=parsing.parse_users(options.users),
         recipients_per_message=_recipients_per_message(options),
         senders=_senders(options),
+        international=_international(options.smtputf8_share),
         headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
         recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
@@ -324,6 +328,10 @@ def _senders(options: SendOptions) -> int:
     if options.senders is not None:
         return options.senders
     return _SIGNED_SENDERS if options.dkim_key else _SENDERS
+
+
+def _international(text: str | None) -> float:
+    return 0.0 if text is None else parsing.parse_share(text, "--smtputf8-share")
 
 
 def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:

@@ -119,7 +119,7 @@ def _run(
             resolved,
             monitor,
             journal=journal,
-            observers=stack.enter_context(observers_for(options, say)),
+            observers=stack.enter_context(observers_for(options.live_port, options.metrics_port, say)),
             manifest=planned.manifest,
             delivery_wait=planned.delivery_wait,
             control=control,

@@ -235,7 +235,7 @@ class LedgerCounts:
 
     `expected` accepted messages; `received` of them are in the sink; `missing` are not; `duplicated` came more than
     once; `corrupted` came with a body whose checksum is wrong; `mended` as well, but a server may end their header
-    early, since a line of it is no field.
+    early, since a line of it is no field. `explained` came more than once, as an earlier try was in doubt.
     """
 
     expected: Count
@@ -244,6 +244,7 @@ class LedgerCounts:
     duplicated: Count
     corrupted: Count
     mended: Count = 0
+    explained: Count = 0
 
     @property
     def clean(self) -> bool:

@@ -10,6 +10,7 @@ from trafficgen.plan.extensions import ByMode, DeliverBy, ExtensionPlan, Notify,
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
+from trafficgen.plan.retry import Retried, RetryPlan
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
 from trafficgen.plan.shape import ShapePlan
@@ -73,6 +74,8 @@ __all__ = [
     "Plan",
     "ProxyProtocol",
     "Ret",
+    "Retried",
+    "RetryPlan",
     "Security",
     "SessionPlan",
     "ShapePlan",

@@ -10,6 +10,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.plan.extensions import ExtensionPlan
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
+from trafficgen.plan.retry import RetryPlan
 from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.shard import Shard
 from trafficgen.plan.targets import Dialect, Target
@@ -70,6 +71,7 @@ class Plan:
     keep_begins: bool = False
     shard: Shard = Shard()  # noqa: RUF009  (frozen)
     trace_sessions: int = 0
+    retry: RetryPlan | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -90,6 +92,9 @@ class Plan:
         if self.target and self.target.dialect is Dialect.LMTP and self.session.auth:
             text = "LMTP goes without a login: leave --auth-… away"
             raise wrong("target", text, "--target")
+        if self.retry is not None and not self.keep_going:
+            text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
+            raise wrong("retry", text, "--retry")
         self._check_injection()
         content = self.workload.content
         if isinstance(content, BodyFile) and content.binary and not self.session.extensions.binary:

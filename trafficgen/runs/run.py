@@ -194,8 +194,9 @@ def _proof(
             raise
         received, arrivals = 0, Received()  # of nothing that was begun, nothing has arrived
     accepted, in_doubt = account.snapshot.accepted, account.snapshot.in_doubt
+    in_doubt += account.doubtful.size
     if not accepted <= received <= accepted + in_doubt:
-        text = f"messages accepted: {accepted:,}, in doubt: {in_doubt:,}; that came to the sink: {received:,}"
+        text = f"messages accepted: {accepted:,}, tries in doubt: {in_doubt:,}; that came to the sink: {received:,}"
         caveats.append(Caveat.of(CaveatKind.ACCOUNT_DIFFERS, text))
     if not resolved.plan.ledger:
         return None
@@ -208,6 +209,8 @@ def _proof(
         arrived=arrivals.numbers,
         arrived_recipients=arrivals.counts,
         damaged=arrivals.damaged,
+        doubtful=account.doubtful,
+        doubtful_recipients=_recipients(resolved, account, account.doubtful),
     )
 
 
@@ -222,7 +225,8 @@ def _manifest(resolved: ResolvedPlan, account: RunAccount) -> Manifest:
         return SentRecords(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
 
     planned = max(account.planned, top + 1)  # numbers of a shard are those of the whole run
-    return Manifest.here(plan.run_id, planned, sent_records(account.accepted), sent_records(account.in_doubt))
+    in_doubt = np.sort(np.concatenate([account.in_doubt, account.doubtful]))
+    return Manifest.here(plan.run_id, planned, sent_records(account.accepted), sent_records(in_doubt))
 
 
 def _digests(resolved: ResolvedPlan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

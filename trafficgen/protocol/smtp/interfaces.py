@@ -8,13 +8,10 @@ from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from array import array
 
 _LHLO: Final = Phase.LHLO
 
@@ -62,11 +59,18 @@ ROW: Final = Struct("=9q").pack
 """A row of `Account.rows`, for its `frombytes`: a third of what `extend` takes (benchmarks/wire.py)."""
 
 
+class RowTaker(Protocol):
+    """Takes rows, as an array does."""
+
+    def frombytes(self, row: bytes, /) -> None: ...
+
+
 class SessionAccount(Protocol):
     """Where a session writes down what happened."""
 
-    rows: "array[int]"
-    """Nine integers for each finished message: number, outcome, domain, due, start, ready, sent, end (ns), octets."""
+    @property
+    def rows(self) -> RowTaker:
+        """Nine integers a finished message: number, outcome, domain, due, start, ready, sent, end (ns), octets."""
 
     def phase(self, phase: Phase, elapsed_ns: int) -> None: ...
     def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None: ...
