@@ -36,12 +36,12 @@ from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Dialect, Pipelining, TcpTarget
 from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
-from trafficgen.protocol.http.injection import IN_REQUESTS
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
-from trafficgen.workload import Messages
+from trafficgen.workload import AS_DELIVERED, Messages
+from trafficgen.workload.mail_layout import MailLayout
 
 _HELLO: Final = table_of(Dialect, {
     Dialect.SMTP: Phase.EHLO,
@@ -82,7 +82,7 @@ class _SendingWorker:
             config.plan,
             date=config.date,
             body=config.resolved.body,
-            layout=IN_REQUESTS if _injects(config) else layout_for(config.plan.session.chunks),
+            layout=_layout(config),
         )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
@@ -388,6 +388,14 @@ class _SendingWorker:
                 accepted, in_doubt, self._account.partial, begins,
             )
         )  # fmt: skip
+
+
+def _layout(config: control.WorkerConfig) -> MailLayout:
+    """How messages lie in memory for the protocol that hands them over."""
+    if _injects(config):
+        return AS_DELIVERED
+    session = config.plan.session
+    return layout_for(session.chunks, pipelining=session.pipelining is Pipelining.AUTO)
 
 
 def _injects(config: control.WorkerConfig) -> bool:

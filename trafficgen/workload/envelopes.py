@@ -21,11 +21,11 @@ from mboxgen import streams
 from mboxgen.columns import once_each
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, WeightedAddress
-from trafficgen.protocol.smtp.layout import WireLayout as MailLayout
 from trafficgen.workload import people, shares
 from trafficgen.workload.address_book import Drawn, address_book, user_columns, with_tags
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Piece, Rows, strings
 from trafficgen.workload.grid import GRID, digits
+from trafficgen.workload.mail_layout import MailLayout
 
 
 class Sender(NamedTuple):

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from mboxgen.columns import once_each
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.proof import trace_header
-from trafficgen.protocol.smtp.layout import BY_DATA, WireLayout
 from trafficgen.workload.bodies import FileBody, is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span, spans
+from trafficgen.workload.mail_layout import AS_DELIVERED, MailLayout
 
 
 class BuiltMessage(NamedTuple):
@@ -35,6 +35,8 @@ class BuiltMessage(NamedTuple):
     """How many RCPT lines the envelope has."""
     envelope: bytes
     """MAIL and RCPT lines, and the command that hands over."""
+    commands: tuple[bytes, ...]
+    """The envelope's lines, the last one first, where the layout is for one command at a time."""
     head: bytes
     """Header block with its empty line; the mark is its first line."""
     body: bytes | memoryview
@@ -44,18 +46,24 @@ class BuiltMessage(NamedTuple):
     octets: int
     """Delivered size: header block and body, dots not stuffed, without the end of data (RFC 1870 section 5)."""
     eight_bit: bool
-    """Whether an octet is 0x80 or above, so that MAIL wants BODY=8BITMIME (RFC 6152)."""
+    """Whether an octet is 0x80 or above (RFC 6152)."""
 
 
 class Messages:
     """Every message of a run, as a pure function of seed, run id, date and number."""
 
     def __init__(
-        self, plan: Plan, *, date: str, body: bytes | None = None, contents: bool = True, layout: WireLayout = BY_DATA
+        self,
+        plan: Plan,
+        *,
+        date: str,
+        body: bytes | None = None,
+        contents: bool = True,
+        layout: MailLayout = AS_DELIVERED,
     ) -> None:
         """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run.
 
-        `layout`: how the protocol wants them in memory.
+        `layout`: how whoever hands them over wants them in memory.
         `body`: what `read_body` gave, if it was read before. Without `contents` there are no blocks, only who gets
         which message.
         """
@@ -108,11 +116,11 @@ class Messages:
         assert self._contents is not None
         filled = self._contents.fill(span)
         addressed, part = self._envelopes.addressed(span.grid), span.part
-        octets = list(filled.octets)
+        envelopes = self._layout.envelopes(addressed.envelopes.part(part), filled.octets, filled.eight_bit)
         rows = zip(
-            span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(),
-            self._layout.envelopes(addressed.envelopes.part(part), octets), filled.heads, filled.bodies, filled.tails,
-            octets, filled.eight_bit,
+            span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(), envelopes,
+            self._layout.commands(envelopes), filled.heads, filled.bodies, filled.tails, filled.octets,
+            filled.eight_bit,
             strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
@@ -130,7 +138,7 @@ def check(plan: Plan, body: bytes | None = None) -> None:
 
     Reads the body file unless `body` is what it holds, and the beginning of a corpus. Raises PlanError.
     """
-    _contents(plan, "", Envelopes(plan, BY_DATA), BY_DATA, body)
+    _contents(plan, "", Envelopes(plan, AS_DELIVERED), AS_DELIVERED, body)
 
 
 def _spans(first: int, last: int, step: int = 1) -> list[Span]:
@@ -143,7 +151,7 @@ def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def _contents(plan: Plan, date: str, envelopes: Envelopes, layout: WireLayout, body: bytes | None) -> Contents:
+def _contents(plan: Plan, date: str, envelopes: Envelopes, layout: MailLayout, body: bytes | None) -> Contents:
     match plan.workload.content:
         case SizedBodies() as content:
             return SizedContents(plan, content, date, envelopes, layout)

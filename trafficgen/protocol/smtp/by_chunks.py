@@ -89,7 +89,7 @@ class ByChunks(Handover):
         self.group = self._single and conversation.reader.empty
 
     def _write_chunk(self, message: WireMessage, out: list[Buffer], before: bytes = b"") -> None:
-        out += (before + self._envelope(message) + message.head, message.body, message.tail)
+        out += (before + message.envelope + message.head, message.body, message.tail)
         ends = message.recipients if self._each else 1
         self._conversation.pending.extend((_MAIL, *[_RCPT] * message.recipients, *[_END_OF_DATA] * ends))
 
@@ -100,7 +100,7 @@ class ByChunks(Handover):
         for message in messages if at_work is None else [at_work, *messages]:
             if message is not at_work:
                 octets.append(len(RSET))
-            octets += map(len, self._envelope(message).splitlines(keepends=True))
+            octets += map(len, message.envelope.splitlines(keepends=True))
             octets[-1] += message.octets
         options = self._session.options
         last = QUIT if _QUIT in self._conversation.pending else hello_line(options.hello, options)

@@ -54,7 +54,7 @@ class ByData(Handover):
         self._transaction.start_ns = self._conversation.waiting_since_ns = now_ns
         self._session.busy = True
         self._rode_along = False
-        envelope = self._envelope(message)
+        envelope = message.envelope
         out.append(RSET + envelope if reset else envelope)
         self._conversation.pending.extend(_phases(message, reset=reset))
 
@@ -73,7 +73,7 @@ class ByData(Handover):
             pending.append(_QUIT)
         elif (work := self._take(now_ns)) is not None:
             self._next = work
-            tail += self._envelope(work[0])
+            tail += work[0].envelope
             pending.extend(_phases(work[0]))
             self.group = (
                 session.left < 0
@@ -86,12 +86,12 @@ class ByData(Handover):
 
     def octets_due(self) -> list[int]:
         if self._next is not None:
-            commands = self._envelope(self._next[0])
+            commands = self._next[0].envelope
         elif _QUIT in self._conversation.pending:
             commands = QUIT
         else:
             message = self._transaction.message
-            commands = self._envelope(message) if message is not None else b""
+            commands = message.envelope if message is not None else b""
         return [len(line) for line in commands.splitlines(keepends=True)]
 
     # -- octets in --------------------------------------------------------------------------------------
@@ -123,8 +123,7 @@ class ByData(Handover):
                 self._cache = cache.of(rider.recipients)
                 self._conversation.pending = list(self._cache.group)
                 self.group = not self._each  # the replies to several ends of data take the careful way
-            envelope = self._envelope(rider) if rider.eight_bit else rider.envelope
-            return message.head, message.body, message.tail + envelope
+            return message.head, message.body, message.tail + rider.envelope
         self.group = False
         return self._conversation.read(self._session, data, now_ns, self._learn)
 

@@ -28,7 +28,7 @@ from trafficgen.protocol.smtp.interfaces import (
     Source,
     Work,
 )
-from trafficgen.protocol.smtp.layout import DataSource, as_data
+from trafficgen.protocol.smtp.layout import Lacking, RelaidSource, laid_out_again
 from trafficgen.protocol.smtp.opening import NOT_PROXY, REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -140,10 +140,11 @@ class ClientSession:
         if leaving is not Leaving.STAYS:
             self._leave_message()
         in_chunks = self.options.chunks and self.options.pipelining and extensions.chunking and extensions.pipelining
-        if self.options.chunks and not in_chunks:  # what comes is laid out for chunks, and the server will have none
-            self.source = DataSource(self.source)
+        lacking = Lacking.of(self.options, extensions)
+        if any(lacking):
+            self.source = RelaidSource(self.source, lacking)
             if self.transaction.message is not None:
-                self.transaction.message = as_data(self.transaction.message)
+                self.transaction.message = laid_out_again(self.transaction.message, lacking)
         in_groups = self.options.pipelining and extensions.pipelining
         way = ByChunks if in_chunks else ByData if in_groups else BySteps
         handover: Handover = way(self, self._cache)

@@ -21,7 +21,6 @@ from trafficgen.protocol.smtp.interfaces import (
     SessionAccount,
     SessionOptions,
     Source,
-    WireMessage,
     Work,
 )
 from trafficgen.protocol.smtp.replies import Reply
@@ -196,13 +195,6 @@ class Handover(ABC):
     def finish(self, outcome: Outcome, now_ns: int, *, hold: bool = True) -> None:
         """The message at work has ended; `hold`: replies behind it may still show that its own was another's."""
         self._conversation.enter(*self._transaction.finish(outcome, now_ns), hold=hold)
-
-    # -- octets out -------------------------------------------------------------------------------------
-
-    def _envelope(self, message: WireMessage) -> bytes:
-        if message.eight_bit and self._session.extensions.eight_bit:
-            return message.envelope.replace(b">\r\n", b"> BODY=8BITMIME\r\n", 1)
-        return message.envelope
 
 
 COMMON: Final = table_of(

@@ -1,0 +1,83 @@
+"""How messages lie in memory, for each way of handing over, and laid out again for a server that offers less."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.smtp.conversation import Queue, letter
+from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, WireMessage
+from trafficgen.protocol.smtp.layout import (
+    BY_CHUNKS,
+    BY_DATA,
+    BY_STEPS,
+    Lacking,
+    RelaidSource,
+    WireLayout,
+    laid_out_again,
+    layout_for,
+)
+
+
+def laid_out(layout: WireLayout, *, body: bytes = b".a\r\nb\r\n", eight_bit: bool = False) -> WireMessage:
+    """A message as workload makes it with this layout: two recipients, a head of two lines."""
+    made = letter(3, body=body)
+    octets = len(made.head) + len(body)
+    addresses = layout.sender + b"a@a.test" + layout.recipient + b"b@b.test" + layout.recipient + b"c@b.test"
+    [envelope] = layout.envelopes([addresses + layout.end_of_addresses], [octets], [eight_bit])
+    commands = next(iter(layout.commands([envelope])))
+    return made._replace(
+        recipients=2, envelope=envelope, commands=commands, body=layout.content(body), tail=layout.end_of_data,
+        octets=octets, eight_bit=eight_bit,
+    )  # fmt: skip
+
+
+def wire(message: WireMessage) -> tuple[bytes, bytes, tuple[bytes, ...]]:
+    return message.envelope, b"".join((message.head, message.body, message.tail)), message.commands
+
+
+def test_each_way_has_its_commands_and_its_content() -> None:
+    addresses = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\n"
+    head = letter(3, body=b".a\r\nb\r\n").head
+    assert wire(laid_out(BY_DATA)) == (addresses + b"DATA\r\n", head + b"..a\r\nb\r\n.\r\n", ())
+    chunk = b"BDAT %d LAST\r\n" % (len(head) + 7)
+    assert wire(laid_out(BY_CHUNKS)) == (addresses + chunk, head + b".a\r\nb\r\n", ())
+    steps = (
+        b"DATA\r\n", b"RCPT TO:<c@b.test>\r\n", b"RCPT TO:<b@b.test>\r\n", b"MAIL FROM:<a@a.test>\r\n",
+    )  # fmt: skip
+    assert wire(laid_out(BY_STEPS)) == (*wire(laid_out(BY_DATA))[:2], steps)
+
+
+@pytest.mark.parametrize("layout", [BY_DATA, BY_STEPS, BY_CHUNKS])
+def test_mail_says_so_of_a_message_that_is_not_all_ascii(layout: WireLayout) -> None:
+    plain, wide = laid_out(layout), laid_out(layout, eight_bit=True)
+    assert wide.envelope == plain.envelope.replace(b"<a@a.test>", b"<a@a.test> BODY=8BITMIME")
+    assert wide.commands[-1:] == tuple(b"MAIL FROM:<a@a.test> BODY=8BITMIME\r\n" for _ in plain.commands[-1:])
+
+
+@given(
+    chunks=st.sampled_from([0, 4]), pipelining=st.booleans(), eight_bit=st.booleans(), body=st.binary(max_size=20),
+    offered=st.builds(Extensions, pipelining=st.booleans(), eight_bit=st.booleans(), chunking=st.booleans()),
+)  # fmt: skip
+def test_laid_out_again_is_what_would_have_been_laid_out_for_what_is_offered(
+    chunks: int, pipelining: bool, eight_bit: bool, body: bytes, offered: Extensions
+) -> None:
+    body = body.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n"
+    message = laid_out(layout_for(chunks, pipelining=pipelining), body=body, eight_bit=eight_bit)
+    again = laid_out_again(message, Lacking.of(SessionOptions(chunks=chunks, pipelining=pipelining), offered))
+    in_groups = pipelining and offered.pipelining
+    best = layout_for(chunks if offered.chunking else 0, pipelining=in_groups)
+    assert wire(again) == wire(laid_out(best, body=body, eight_bit=eight_bit and offered.eight_bit))
+    assert (again.number, again.recipients, again.octets) == (3, 2, message.octets)
+
+
+def test_what_is_given_back_is_as_it_was_taken() -> None:
+    letters = [letter(0, eight_bit=True), letter(1)]
+    queue = Queue(letters)
+    source = RelaidSource(queue, Lacking(chunks=False, pipelining=False, eight_bit=True))
+    taken = [source.take(0), source.take(0)]
+    assert source.take(0) is None
+    for work in taken:
+        assert work is not None
+        assert b"BODY" not in work[0].envelope
+        source.give_back(work)
+    assert queue.waiting == [(each, -1) for each in letters]
