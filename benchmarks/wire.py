@@ -26,7 +26,7 @@ from trafficgen.protocol.smtp.replies import ReplyReader
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
 
-_GREETING, _EHLO = b"220 server.test ESMTP\r\n", b"250-server.test\r\n250 PIPELINING\r\n"
+_GREETING, _EHLO = b"220 server.test ESMTP\r\n", b"250-server.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
 _FEEDS = 1000
 
 
