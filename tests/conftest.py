@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -36,3 +38,17 @@ def program(name: str, package: str) -> str:
             pytest.fail(words)
         pytest.skip(words)
     return str(Path(found))
+
+
+@pytest.fixture
+def several_addresses(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A name with four addresses, of which only the last is one that servers here listen on: 127.0.0.1."""
+    name, look_up = "several.test", socket.getaddrinfo
+
+    def several(host: str, *rest: Any, **more: Any) -> list[Any]:
+        if host != name:
+            return look_up(host, *rest, **more)
+        return [found for number in (4, 3, 2, 1) for found in look_up(f"127.0.0.{number}", *rest, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+    return name

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trafficgen.plan import AuthUsers as AuthUsers
     from trafficgen.plan import BodyFile as BodyFile
     from trafficgen.plan import Corpus as Corpus
+    from trafficgen.plan import DkimKey as DkimKey
     from trafficgen.plan import Header as Header
     from trafficgen.plan import Injection as Injection
     from trafficgen.plan import LongTail as LongTail
@@ -64,9 +65,9 @@ _HOMES = {
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
-        "Arrivals", "Auth", "AuthUsers", "BodyFile", "Corpus", "Header", "Injection", "LongTail", "Mechanism",
-        "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget", "TlsOptions",
-        "TlsVersion", "UnixTarget", "Users", "WeightedDomain", "Workload", "parse_target",
+        "Arrivals", "Auth", "AuthUsers", "BodyFile", "Corpus", "DkimKey", "Header", "Injection", "LongTail",
+        "Mechanism", "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget",
+        "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedDomain", "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),
     "trafficgen.runs.run": ("Progress", "run"),

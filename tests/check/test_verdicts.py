@@ -70,10 +70,12 @@ ELSEWHERE: Final = (
 """Cases that have a test of their own below."""
 
 
-def found_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, Any]]:
+def found_by(
+    capsys: pytest.CaptureFixture[str], *arguments: str, server: str = "127.0.0.1"
+) -> dict[str, dict[str, Any]]:
     """Findings by id, the first of each."""
     capsys.readouterr()
-    call(["check", "127.0.0.1", "--timeout", "5s", "--patience", "1s", "--format", "json", *arguments])
+    call(["check", server, "--timeout", "5s", "--patience", "1s", "--format", "json", *arguments])
     out, err = capsys.readouterr()
     assert not err
     findings: list[dict[str, Any]] = json.loads(out)["findings"]
@@ -98,6 +100,14 @@ def test_a_verdict(
     with serving(answers, certificate.server_context()) as port:
         found = found_by(capsys, *services({service: port}), *account, "--only", case, "--deliver", USER)
     assert (found[case]["outcome"], words in found[case]["found"]) == (outcome, True), found[case]
+
+
+def test_of_several_addresses_the_one_that_answers_is_looked_at(
+    several_addresses: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(SMTP) as port:
+        found = found_by(capsys, *services({"smtp": port}), "--only", "smtp.greeting", server=several_addresses)
+    assert found["smtp.greeting"]["outcome"] == "pass", found
 
 
 def test_a_user_that_exists_is_told_from_one_that_does_not(capsys: pytest.CaptureFixture[str]) -> None:

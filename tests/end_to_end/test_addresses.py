@@ -2,7 +2,6 @@
 
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -41,24 +40,16 @@ def test_ipv6() -> None:
 
 
 @pytest.mark.parametrize("security", [Security.PLAIN, Security.STARTTLS_IF_OFFERED])
-def test_a_name_whose_first_addresses_do_not_answer(monkeypatch: pytest.MonkeyPatch, security: Security) -> None:
+def test_a_name_whose_first_addresses_do_not_answer(several_addresses: str, security: Security) -> None:
     """Many sessions find that out at the same time, and none of them takes another's word for its own address."""
-    look_up = socket.getaddrinfo
-
-    def several(host: str, *rest: Any, **more: Any) -> list[Any]:
-        if host != "several.test":
-            return look_up(host, *rest, **more)
-        return [found for number in (4, 3, 2, 1) for found in look_up(f"127.0.0.{number}", *rest, **more)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", several)
     with private_sink() as sink:
-        target = TcpTarget("several.test", sink.port)
+        target = TcpTarget(several_addresses, sink.port)
         said: list[str] = []
         plan = plan_for(target, messages=60, sessions=20, session={"security": security})
         results = run(plan, notice=said.append)
     assert counts(results) == Counts(accepted=60)
     assert len(results.run.addresses) == 4
-    assert said[:1] == [f"target several.test:{sink.port} is at {', '.join(results.run.addresses)}"]
+    assert said[:1] == [f"target {target} is at {', '.join(results.run.addresses)}"]
 
 
 def test_an_address_in_use_is_one_line() -> None:

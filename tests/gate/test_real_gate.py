@@ -102,7 +102,7 @@ def test_an_interrupt_while_mail_drains_loses_nothing(
     assert len(state.read_text().splitlines()) == 1  # what gate it is, and no trial
 
 
-def test_commands_bring_a_build_up_and_down(tmp_path: Path) -> None:
+def test_commands_bring_a_build_up_and_down(tmp_path: Path, several_addresses: str) -> None:
     with server(0) as target:
         pass
     pid = tmp_path / "pid"
@@ -112,6 +112,7 @@ def test_commands_bring_a_build_up_and_down(tmp_path: Path) -> None:
     assert not answers(target)
     with running(build):
         assert answers(target)
+        assert answers(TcpTarget(several_addresses, target.port))
         usage = read_usage(build)
     assert not answers(target)
     if usage is not None:  # psutil is there

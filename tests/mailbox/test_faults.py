@@ -44,8 +44,8 @@ client c {{
 """
 
 
-def plan_of(profile: Profile, ports: list[int], **fields: Any) -> MailboxPlan:
-    imap, pop3, delivery = (MailboxService(TcpTarget("127.0.0.1", port)) for port in ports)
+def plan_of(profile: Profile, ports: list[int], host: str = "127.0.0.1", **fields: Any) -> MailboxPlan:
+    imap, pop3, delivery = (MailboxService(TcpTarget(host, port)) for port in ports)
     return MailboxPlan(profile=profile, imap=imap, pop3=pop3, delivery=delivery, **fields)
 
 
@@ -90,6 +90,12 @@ def test_without_a_fault_nothing_is_wrong(protocol: str):
     assert counts.deleted > 0
     assert not results.failures
     assert results.exit_code(keep_going=False) is ExitCode.DONE
+
+
+def test_addresses_that_do_not_answer_are_passed_over(several_addresses: str):
+    results = run(Store(), host=several_addresses)
+    assert counts_of(results).read > 0
+    assert not results.failures
 
 
 class Loses(Store):

@@ -181,7 +181,7 @@ def running(*, certificate: tuple[Path, Path] | None = None, prefix: str = "", s
     """A Dovecot that is stopped at the end."""
     binary = program("dovecot", "dovecot-core")
     folder = Path(tempfile.mkdtemp(prefix="tg-dovecot-", dir="/tmp"))  # short: paths of sockets are limited
-    ports = _free_ports(6)
+    ports = free_ports(6)
     server = Dovecot(folder, *ports)
     names = ("imap", "imaps", "pop3", "pop3s", "lmtp", "lmtps")
     tls = f"ssl_cert = <{certificate[0]}\nssl_key = <{certificate[1]}" if certificate else ""
@@ -236,7 +236,7 @@ def _wait_for(process: "subprocess.Popen[bytes]", server: Dovecot) -> None:
                 assert time.monotonic() < deadline, "Dovecot does not listen"
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -271,17 +271,23 @@ def _answering(server: "CheckedServer", *, all_must: bool, none_may: bool) -> "C
     where that is no finding."""
     from trafficgen.check.conversation import ConnectionEnded, TextConnection
 
-    ports = {}
-    for service, port in server.ports.items():
-        try:
-            with TextConnection(server.address(service), server.timeout_s, []):
-                ports[service] = port
-        except ConnectionEnded as ended:
-            if all_must:
-                raise SetupError(f"{service.value} at {server.address(service)}: {ended}") from ended
-    if not ports and not none_may:
-        raise SetupError(f'none of the standard ports of "{server.route.name}" answers; name others with --service')
-    return replace(server, ports=ports)
+    silent: list[str] = []
+    for address in server.route.addresses:  # of a name with several, the first that answers is the one looked at
+        there = replace(server, route=replace(server.route, addresses=(address,)))
+        ports = {}
+        for service, port in server.ports.items():
+            try:
+                with TextConnection(there.address(service), server.timeout_s, []):
+                    ports[service] = port
+            except ConnectionEnded as ended:
+                silent.append(f"{service.value} at {there.address(service)}: {ended}")
+        if ports and not (all_must and len(ports) < len(server.ports)):
+            return replace(there, ports=ports)
+    if all_must:
+        raise SetupError(silent[0])
+    if none_may:
+        return replace(server, ports={})
+    raise SetupError(f'none of the standard ports of "{server.route.name}" answers; name others with --service')
 
 
 def _port_list(text: str | None) -> tuple[int, ...]:

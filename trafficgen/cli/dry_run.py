@@ -30,7 +30,9 @@ SHOWN_BODY_OCTETS: Final = 600
 def describe(resolved: ResolvedPlan) -> str:
     """The whole text of `--dry-run`."""
     plan = resolved.plan
-    messages = Messages(plan, date=format_datetime(datetime.now(UTC)), body=resolved.body, layout=BY_DATA)
+    date = format_datetime(datetime.now(UTC))
+    signatures = resolved.signed(date).signatures
+    messages = Messages(plan, date=date, body=resolved.body, layout=BY_DATA, signatures=signatures)
     shown = min(SHOWN_MESSAGES, plan.max_messages or SHOWN_MESSAGES)
     parts = [
         "dry run: nothing is sent, no name is resolved",
@@ -52,6 +54,8 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     senders = ", ".join(one.address for one in named[:3]) + (", …" if len(named) > 3 else "")
     yield "senders", senders or f"{plan.workload.senders:,} addresses on the recipient domains"
     yield "content", _content(resolved)
+    if plan.workload.dkim_keys:
+        yield "signed", ", ".join(f"{key.domain} by {key.selector}" for key in plan.workload.dkim_keys) + " (DKIM)"
     for header in plan.workload.headers:
         total = sum(weight for _, weight in header.values)
         values = (

@@ -185,8 +185,8 @@ def _add_recipients() -> None:
         can stand in --header and --subject as {column}.""")
     add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
         Write from this address, used as it is, in place of --senders; repeat for more.""")
-    add("--senders", metavar="N", type=int, default=1000, help="""
-        Different sender addresses, spread over the recipient domains. [default: 1000]""")
+    add("--senders", metavar="N", type=int, help="""
+        Different sender addresses, spread over the recipient domains. [default: 1000, with --dkim-key 100]""")
 
 
 def _add_content() -> None:
@@ -208,6 +208,10 @@ def _add_content() -> None:
     add("--header", multiple=True, type=TextPerLine(), metavar="'NAME: VALUE'", help="""
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by
         weight. Replaces a generated header of the same name.""")
+    add("--dkim-key", multiple=True, metavar="DOMAIN=SELECTOR:FILE", type=TextPerLine(), help="""
+        Sign mail of senders at DOMAIN and below it (DKIM) with an RSA key in PEM; repeat for more domains. A pool is
+        signed before the run begins, a message or more for each sender, and sent again and again: To, Message-ID and
+        the trace header are each message's own and not signed. Needs the extra dkim.""")
 
 
 def _add_session() -> None:
@@ -316,6 +320,9 @@ def _add_run() -> None:
         Where that sink has its --api; a local or private address, as for --target.""")
     add("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
+    add("--trace", metavar="N", type=int, default=0, help="""
+        Show on standard error what the first N sessions say, as swaks does, with the seconds since each began;
+        passwords are masked. [default: 0]""")
     add("--quiet", is_flag=True, help="No live line and no notices; only the summary, and errors.")
     add("--dry-run", is_flag=True, help="Show the plan and the first two messages; connect to nothing.")
 # fmt: on

@@ -14,7 +14,17 @@ from typing import Final, TypeVar
 from mboxgen.limited import read_limited
 from trafficgen import units
 from trafficgen.errors import PlanError
-from trafficgen.plan import AddressRange, Header, LongTail, Stage, Users, WeightedAddress, WeightedDomain, WeightedName
+from trafficgen.plan import (
+    AddressRange,
+    DkimKey,
+    Header,
+    LongTail,
+    Stage,
+    Users,
+    WeightedAddress,
+    WeightedDomain,
+    WeightedName,
+)
 
 T = TypeVar("T")
 
@@ -136,6 +146,15 @@ def parse_address(text: str, flag: str) -> WeightedAddress:
         return WeightedAddress(address, _number(weight, text, flag, "ADDRESS[:WEIGHT]"))
     except PlanError as error:
         raise _wrong(error.text, "recipients", flag) from error
+
+
+def parse_dkim_key(text: str) -> DkimKey:
+    """ "DOMAIN=SELECTOR:FILE"."""
+    domain, equals, rest = text.partition("=")
+    selector, colon, path = rest.partition(":")
+    if not (equals and colon and path) or "\0" in path:
+        raise _wrong(f'expected DOMAIN=SELECTOR:FILE, got "{text}"', "dkim_keys", "--dkim-key")
+    return DkimKey(domain.strip(), selector.strip(), Path(path))
 
 
 def parse_ehlo_name(text: str) -> WeightedName:

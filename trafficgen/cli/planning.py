@@ -48,6 +48,10 @@ from trafficgen.plan import (
 if TYPE_CHECKING:
     from trafficgen.proof.waiting import DeliveryWait
 
+_SENDERS: Final = 1_000
+_SIGNED_SENDERS: Final = 100
+"""Each costs a signature before the run begins."""
+
 SESSIONS_PER_CORE: Final = 10
 """As KumoMTA's traffic-gen without --concurrency."""
 
@@ -78,13 +82,14 @@ class SendOptions:
     to: tuple[str, ...]
     recipients_from: str | None
     from_address: tuple[str, ...]
-    senders: int
+    senders: int | None
     body_size: tuple[str, ...]
     body_file: str | None
     mbox: str | None
     shuffle: bool
     subject: tuple[str, ...]
     header: tuple[str, ...]
+    dkim_key: tuple[str, ...]
     pipelining: str
     chunking: int
     think_time: str
@@ -123,6 +128,7 @@ class SendOptions:
     keep_going: bool
     seed: int | None
     run_id: str | None
+    trace: int
     no_ledger: bool
     manifest: str | None
     wait_for_delivery: str | None
@@ -182,6 +188,7 @@ def make_plan(options: SendOptions) -> Planned:
         allow_public_target=options.allow_public_target,
         allow_real_domains=options.allow_real_domains,
         ledger=not options.no_ledger,
+        trace_sessions=options.trace,
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):
@@ -266,13 +273,20 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         domain_suffix=options.domain_suffix.strip("."),
         users=parsing.parse_users(options.users),
         recipients_per_message=_recipients_per_message(options),
-        senders=options.senders,
+        senders=_senders(options),
         headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
         recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
         recipients_file=_path(options.recipients_from, "--recipients-from") if options.recipients_from else None,
+        dkim_keys=tuple(map(parsing.parse_dkim_key, options.dkim_key)),
         from_addresses=tuple(parsing.parse_address(text, "--from") for text in options.from_address),
     )
+
+
+def _senders(options: SendOptions) -> int:
+    if options.senders is not None:
+        return options.senders
+    return _SIGNED_SENDERS if options.dkim_key else _SENDERS
 
 
 def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:

@@ -106,7 +106,7 @@ def _run(
     journal: "Journal | None",
     control: RunControl,
 ) -> "Results":
-    from trafficgen.report.live import Live
+    from trafficgen.report.live import LinesBetween, Live
     from trafficgen.runs.monitor import run_monitored
 
     say = (lambda _line: None) if options.quiet else _say
@@ -124,6 +124,7 @@ def _run(
             delivery_wait=planned.delivery_wait,
             control=control,
             observation=observation,
+            trace=LinesBetween(),
         )
         if options.quiet:
             return run()

@@ -2,7 +2,7 @@
 
 worker: Ready | SetupFailed   supervisor: Begin, AssignRange…
 worker: RangeBegun…            supervisor: AssignRange…     (closed loop: a new range for each one begun)
-worker: WorkerProgress, FirstError…
+worker: WorkerProgress, FirstError, Traced…
                          supervisor: TakeTurn…          (runs that take turns with another one)
 worker: TurnTaken…
                          supervisor: Stop               (deadline, interruption, first error)
@@ -114,6 +114,13 @@ class WorkerProgress:
     snapshot: Snapshot
     taken: int
     held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What sessions that are shown have said since the last time: the number of each, and a line."""
+
+    lines: list[tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,13 @@ from aiosmtplib.protocol import SMTPProtocol
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.password import Login
 from trafficgen.engine.tls import ClientContext, why_failed
+from trafficgen.engine.tracing import note_transport
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan
 from trafficgen.protocol.smtp.client_auth import EXCHANGES, AuthBroken, choose
 from trafficgen.protocol.smtp.interfaces import Extensions
 from trafficgen.protocol.smtp.steps import STEPS
+from trafficgen.protocol.transcript import Transcript
 
 _ONE_REPLY: Final = re.compile(rb"(?:\d{3}-[^\n]*\n)*\d{3}(?:[ \r][^\n]*)?\n")
 
@@ -54,13 +56,23 @@ class OpeningAccount(Protocol):
 class _Listening(SMTPProtocol):
     """Keeps the octets received since `heard` was emptied."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, transcript: Transcript | None = None) -> None:
         super().__init__(loop=loop)
         self.heard = b""
+        self._transcript = transcript
 
     def data_received(self, data: bytes) -> None:
         self.heard += data
+        if self._transcript is not None:
+            note_transport(self._transcript, _transport(self))
+            self._transcript.heard(data, now_ns())
         super().data_received(data)
+
+    def write(self, data: bytes) -> None:
+        if self._transcript is not None:
+            note_transport(self._transcript, _transport(self))
+            self._transcript.sent((data,), now_ns())
+        super().write(data)
 
 
 class Greeter:
@@ -68,7 +80,7 @@ class Greeter:
 
     def __init__(
         self, plan: SessionPlan, security: Security, context: ClientContext | None, name: str, account: OpeningAccount,
-        ehlo_name: bytes,
+        ehlo_name: bytes, transcript: Transcript | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._security = security
@@ -81,11 +93,14 @@ class Greeter:
         )
         self._at = Phase.GREETING
         self._secrets: list[str] = []
+        self._transcript = transcript
 
     async def greet(self, peer: socket.socket, login: Login | None) -> tuple[asyncio.Transport, Extensions]:
         """Everything up to the first envelope. Closes the connection when it comes to nothing."""
         loop = asyncio.get_running_loop()
-        wire = _Listening(loop)
+        wire = _Listening(loop, self._transcript)
+        if self._transcript is not None and login is not None:
+            self._transcript.hide(login.password)
         try:
             await self._connect(loop, wire, peer)
             await self._timed(Phase.EHLO, self._client.ehlo())

@@ -22,6 +22,7 @@ from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.interfaces import Buffer, Work
+from trafficgen.protocol.transcript import Transcript
 
 _JOINED_OCTETS: Final = 48 * 1024
 
@@ -64,6 +65,9 @@ class Session(Protocol):
 
 class Link(asyncio.Protocol):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
+
+    transcript: Transcript | None = None
+    """Of a session that is shown as it talks (tracing)."""
 
     __slots__ = ("_late", "_over", "_turns", "_unsent", "leaving", "on_free", "session", "transport")
 

@@ -60,6 +60,8 @@ class Opener:
         first = self._preferred
         for step in range(len(addresses)):
             at = (first + step) % len(addresses)
+            if link.transcript is not None:
+                link.transcript.note(f"Trying {addresses[at]}...", now_ns())
             try:
                 return await self._open_at(addresses[at], link, security, identity)
             except Refused as refused:
@@ -67,6 +69,8 @@ class Opener:
                     raise
                 last = refused
                 self._avoid(at)
+                if link.transcript is not None and step < len(addresses) - 1:
+                    link.transcript.fail(f"{refused.reason}: {refused.example}", now_ns())
             except asyncio.CancelledError:  # it took too long
                 self._avoid(at)
                 raise
@@ -87,6 +91,10 @@ class Opener:
             if self.greets(security) or identity is not None:
                 async with asyncio.timeout(limit_s):
                     peer = await _connected_socket(loop, address, identity)
+                if link.transcript is not None:
+                    link.transcript.connect(str(address), now_ns())
+                    if identity is not None and identity.header:
+                        link.transcript.sent((identity.header, b"\n"), now_ns())
                 if not self.greets(security):
                     await loop.create_connection(lambda: link, sock=peer)
             elif isinstance(address, UnixTarget):
@@ -102,7 +110,13 @@ class Opener:
             return None
         assert isinstance(link.session, ClientSession)
         greeter = Greeter(
-            self._plan, security, self._context, self._route.name, self._account, link.session.options.ehlo_name
+            self._plan,
+            security,
+            self._context,
+            self._route.name,
+            self._account,
+            link.session.options.ehlo_name,
+            link.transcript,
         )
         transport, extensions = await greeter.greet(peer, self._logins.next())
         transport.set_protocol(link)

@@ -17,6 +17,7 @@ from trafficgen.plan import Plan, Security
 from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
 from trafficgen.workload.address_book import address_book
+from trafficgen.workload.signing import sign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class ResolvedPlan:
     """Users of sessions; none where nobody logs in."""
     authorization: str = field(default="", repr=False)
     """Value of the Authorization header of every request; "" without one."""
+    signatures: tuple[bytes, ...] = field(default=(), repr=False)
+    """DKIM signatures of the pool that messages are taken from; empty until `signed`, and without keys."""
     route: Route | None = None
     """Addresses of the target; None until they were looked up, which a dry run never does."""
     workers: int = 0
@@ -81,6 +84,10 @@ class ResolvedPlan:
     def at(self, route: Route, workers: int) -> "ResolvedPlan":
         """The same with where it goes and how many processes send; never more of them than sessions."""
         return replace(self, route=route, workers=min(workers, self.plan.sessions))
+
+    def signed(self, date: str) -> "ResolvedPlan":
+        """The same with its pool signed, where the plan has keys. Raises PlanError and SetupError."""
+        return replace(self, signatures=sign(self.plan, date, self.body))
 
     def with_plan(self, plan: Plan) -> "ResolvedPlan":
         """The same for a plan that differs in what decides nothing here: its corpus made ready, what is remembered."""

@@ -42,6 +42,7 @@ class Surroundings:
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
+    new_link: Callable[[Session, Turns, Callable[[Link], None]], Link] = Link
     identities: Identities | None = None
     """Who each session is, where they are not alike."""
     think_ns: int = 0
@@ -124,7 +125,7 @@ class Slot:
         identity = around.identities.next() if around.identities is not None else None
         session = around.new_session(None if identity is None else identity.options)
         session.greet(work, now)
-        self._link = Link(session, around.turns, self._on_free)
+        self._link = around.new_link(session, around.turns, self._on_free)
         around.opening += 1
         security = around.opener.next_security()
         if not around.opener.greets(security):

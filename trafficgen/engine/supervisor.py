@@ -96,19 +96,22 @@ class Supervisor:
         date: str,
         on_progress: Callable[[Snapshot, int, int], None],
         say: Callable[[str], None],
+        show: Callable[[str], None] = lambda _line: None,
         stop: RunControl,
         turns: TurnControl | None = None,
     ) -> None:
         """`on_progress` gets all numbers so far, the time since the run began, and how many messages are planned.
 
         With a duration alone, those are the messages that sessions have got so far. `turns`: nothing starts before
-        the first one says so.
+        the first one says so. `show` gets what sessions say that the plan has shown, a line each.
         """
         assert resolved.route is not None
         self._resolved, self._plan, self._route = resolved, resolved.plan, resolved.route
         self._date = date
         self._on_progress = on_progress
         self._say = say
+        self._show = show
+        self._shown = 0  # the session whose lines were shown last
         self._control = stop
         self._turns = turns
         self._pool = WorkerPool()
@@ -235,6 +238,8 @@ class Supervisor:
                 worker.snapshot, worker.taken = word.snapshot, word.taken
                 self._compare_rows(worker, word.held)
                 return True
+            case control.Traced():
+                self._show_traced(word.lines)
             case control.TurnTaken():
                 assert self._turns is not None
                 self._turns.taken(word, worker.index, self._count)
@@ -246,6 +251,14 @@ class Supervisor:
                 if not self._plan.keep_going:
                     self._stop(StoppedBy.FIRST_ERROR)
         return False
+
+    def _show_traced(self, lines: list[tuple[int, str]]) -> None:
+        """Under the number of their session, where several are shown, whenever it is another one."""
+        for session, line in lines:
+            if self._plan.trace_sessions > 1 and self._shown != session + 1:
+                self._show(f"session {session + 1}:")
+            self._shown = session + 1
+            self._show(line)
 
     def _compare_rows(self, worker: WorkerHandle, held: int) -> None:
         self._compare(

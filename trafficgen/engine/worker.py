@@ -27,6 +27,7 @@ from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.tracing import Tracer
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.memory import give_back
@@ -83,6 +84,7 @@ class _SendingWorker:
             date=config.date,
             body=config.resolved.body,
             layout=_layout(config),
+            signatures=config.resolved.signatures,
         )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
@@ -186,6 +188,9 @@ class _SendingWorker:
             on_closed=self._on_closed,
             on_turn=self._on_turn,
         )
+        self._tracer = Tracer(plan.trace_sessions, index=config.index, step=resolved.workers)
+        if plan.trace_sessions:
+            self._surroundings.new_link = self._tracer.link
         self._slots = [Slot(self._surroundings) for _ in range(config.slots)]
         self._idle.extend(self._slots)
         self._every(_FOLD_NS, self._fold)
@@ -315,8 +320,13 @@ class _SendingWorker:
         self._count(1)
         self._loop.call_soon(self._report)
 
+    def _show_traced(self) -> None:
+        if lines := self._tracer.take():
+            self._tell(control.Traced(lines))
+
     def _report(self) -> None:
         if not self._finished.is_set():  # else the account is handed in, and nobody listens any more
+            self._show_traced()
             snapshot = self._snapshot()
             self._tell(control.WorkerProgress(snapshot, self._source.taken, sum(slot.held for slot in self._slots)))
 
@@ -378,6 +388,7 @@ class _SendingWorker:
         self._finished.set()
         for slot in self._slots:
             slot.stop("stopped", "no answer to QUIT")
+        self._show_traced()
         snapshot = self._snapshot()
         accepted, in_doubt = self._recorder.accepted_numbers(), self._recorder.in_doubt_numbers()
         begins = self._recorder.begins()

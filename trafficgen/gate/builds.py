@@ -52,7 +52,10 @@ def running(build: Build) -> Iterator[None]:
 
 def answers(target: Target) -> bool:
     """Whether somebody greets there: a listener whose server is still starting does not count."""
-    address = resolve(target).addresses[0]
+    return any(map(_greets, resolve(target).addresses))
+
+
+def _greets(address: Target) -> bool:
     try:
         with _connected(address) as peer:
             greeting = peer.recv(3)

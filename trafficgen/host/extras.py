@@ -9,7 +9,12 @@ import shlex
 import sys
 from typing import Final
 
-EXTRAS: Final = {"dns": "dnspython>=2.6", "prometheus": "prometheus_client>=0.20", "server": "psutil>=6"}
+EXTRAS: Final = {
+    "dkim": "dkimpy>=1.1.8",
+    "dns": "dnspython>=2.6",
+    "prometheus": "prometheus_client>=0.20",
+    "server": "psutil>=6",
+}
 """As in pyproject.toml; a test keeps the two alike."""
 
 

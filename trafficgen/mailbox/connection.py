@@ -39,10 +39,11 @@ class Server:
         self._addresses: Sequence[Any] = route.addresses
         self._turn = 0
 
-    def next_address(self) -> TcpTarget:
-        """The address for the next connection."""
+    def next_addresses(self) -> list[TcpTarget]:
+        """The address for the next connection, and those to try when it does not answer."""
+        at = self._turn % len(self._addresses)
         self._turn += 1
-        return cast("TcpTarget", self._addresses[self._turn % len(self._addresses)])
+        return [*self._addresses[at:], *self._addresses[:at]]
 
 
 class Connection(asyncio.Protocol):
@@ -63,10 +64,17 @@ class Connection(asyncio.Protocol):
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
-        server, address = self.server, self.server.next_address()
+        server, (address, *others) = self.server, self.server.next_addresses()
         try:
             async with asyncio.timeout(server.timeout_s):
-                await loop.create_connection(lambda: self, address.host, address.port)
+                while True:
+                    try:
+                        await loop.create_connection(lambda: self, address.host, address.port)
+                        break
+                    except OSError:
+                        if not others:
+                            raise
+                        address = others.pop(0)
                 if server.protection is Protection.TLS:
                     await self._protect()
                     if not self.over:

@@ -16,6 +16,9 @@ from trafficgen.plan.workload import Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
 MAX_SESSIONS: Final = 1_000_000
+MAX_TRACED: Final = 1_000
+"""Sessions that somebody may want to read."""
+
 MAX_WORKERS: Final = 1_024
 """Far beyond what one machine can do, and still nothing that could take it down while it is being refused."""
 
@@ -43,7 +46,7 @@ class Plan:
     `seed` is drawn when it is not given; a plan sends the same messages whenever it is run. `run_id` tells the mail of
     one run from that of all others: 16 hexadecimal digits, drawn anew for each run when it is not given.
     `workers` None = the cores this process may use, one left for the embedded sink. `keep_begins`: remember when every
-    message began, for a manifest.
+    message began, for a manifest. `trace_sessions`: the first so many sessions are shown as they talk.
     """
 
     target: Target | None = None
@@ -62,6 +65,7 @@ class Plan:
     allow_real_domains: bool = False
     ledger: bool = field(default=True)
     keep_begins: bool = False
+    trace_sessions: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -74,6 +78,9 @@ class Plan:
         if self.duration_ns is not None:
             check_duration(self.duration_ns, "duration_ns", "a duration", "--duration")
         check_duration(self.grace_ns, "grace_ns", "a grace period", "--grace", least_ns=0)
+        if not 0 <= self.trace_sessions <= MAX_TRACED:
+            text = f"expected 0 to {MAX_TRACED} sessions to show, got {shown_number(self.trace_sessions)}"
+            raise wrong("trace_sessions", text, "--trace")
         if self.workers is not None:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
         if (

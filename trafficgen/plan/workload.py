@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.plan.refusals import check_count, check_types, check_weight, shown, wrong
+from trafficgen.plan.signing import MAX_SIGNED_SENDERS, DkimKey
 from trafficgen.plan.targets import is_domain, is_reserved, may_be_a_registry
 
 DEFAULT_SUFFIX: Final = "traffic-gen.test"
@@ -169,9 +170,11 @@ class Workload:
     recipients: tuple[WeightedAddress, ...] = ()
     recipients_file: Path | None = None
     from_addresses: tuple[WeightedAddress, ...] = ()
+    dkim_keys: tuple[DkimKey, ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
+        self._check_keys()
         if not self.domains and self.long_tail is None:
             raise wrong("domains", "expected at least one domain", "--domain")
         names = [domain.name for domain in self.domains]
@@ -195,6 +198,20 @@ class Workload:
             )
             check_weight(weight, f"the weight of {count} recipients", "--recipients")
         check_count(self.senders, "senders", "the number of senders", "--senders", most=100_000)
+
+    def _check_keys(self) -> None:
+        if not self.dkim_keys:
+            return
+        names = [key.domain.lower() for key in self.dkim_keys]
+        if len(set(names)) != len(names):
+            raise wrong("dkim_keys", "expected one key for each domain", "--dkim-key")
+        if isinstance(self.content, Corpus):
+            text = "expected generated messages: those of a corpus are sent as they are, and never signed"
+            raise wrong("dkim_keys", text, "--dkim-key")
+        senders = len(self.from_addresses) or self.senders
+        if senders > MAX_SIGNED_SENDERS:
+            text = f"expected at most {MAX_SIGNED_SENDERS} senders where mail is signed, got {senders}"
+            raise wrong("senders", text, "--senders")
 
     def with_suffix(self, domain: str) -> str:
         """`domain` as it goes on the wire; that of an address that was given is used as it is."""

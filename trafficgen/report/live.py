@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _WINDOW_NS: Final = NS_PER_S
 _BAR_WIDTH: Final = 40
+_PATIENCE_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +155,31 @@ class Live:
             self._gone = True
 
 
-def _takes_more(stream: TextIO) -> bool:
+class LinesBetween:
+    """Lines of what goes on beside the live ones, such as a trace: above them on a terminal, which rich sees to.
+
+    A stream that takes nothing for `_PATIENCE_S` is not waited for: what was left out is counted, and said when it
+    takes more.
+    """
+
+    def __init__(self) -> None:
+        self._left_out = 0
+
+    def __call__(self, line: str) -> None:
+        if not _takes_more(sys.stderr, 0.0 if self._left_out else _PATIENCE_S):
+            self._left_out += 1
+            return
+        if self._left_out:
+            line = f"*** {self._left_out:,} lines were left out, as nothing took them\n{line}"
+            self._left_out = 0
+        sys.stderr.write(encodable(f"{line}\n", sys.stderr))
+        sys.stderr.flush()
+
+
+def _takes_more(stream: TextIO, patience_s: float = 0.0) -> bool:
     """Whether a line can be written without waiting: a pipe that is ready has room for PIPE_BUF octets (pipe(7))."""
     try:
-        return bool(select.select([], [stream.fileno()], [], 0)[1])
+        return bool(select.select([], [stream.fileno()], [], patience_s)[1])
     except (OSError, ValueError):  # no descriptor, or it is gone, which the write will find out
         return True
 

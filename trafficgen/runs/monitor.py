@@ -61,14 +61,15 @@ def run_monitored(
     observers: Sequence[Observer] = (),
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
+    trace: Callable[[str], None] | None = None,
     manifest: Path | None = None,
     delivery_wait: DeliveryWait | None = None,
     control: RunControl | None = None,
     observation: Observation | None = None,
 ) -> Results:
-    """Run `plan` as `trafficgen.run` does, with a monitor. `journal` keeps the results so far; whoever
-    made it writes the whole ones. `manifest`, `delivery_wait` and `control` are the run's. `observation` looks at
-    the server meanwhile, and until its queue is back where it was."""
+    """Run `plan` as `trafficgen.run` does, with a monitor. `journal` keeps the results so far; whoever made it writes
+    the whole ones. `trace`, `manifest`, `delivery_wait` and `control` are the run's. `observation` looks at the server
+    meanwhile, and until its queue is back where it was."""
     resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
     monitor = _Monitor(resolved, options, journal, observers, control, isolation, observation)
@@ -80,7 +81,15 @@ def run_monitored(
 
     cpu_before = CpuTime.now()
     results = monitor.close(
-        run(resolved, progress=see, notice=notice, manifest=manifest, delivery_wait=delivery_wait, control=control),
+        run(
+            resolved,
+            progress=see,
+            notice=notice,
+            trace=trace and (lambda line: isolation.call("the trace", lambda: trace(line))),
+            manifest=manifest,
+            delivery_wait=delivery_wait,
+            control=control,
+        ),
         cpu_before,
     )
     monitor.show(results)

@@ -60,6 +60,7 @@ def run(
     *,
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
+    trace: Callable[[str], None] | None = None,
     manifest: Path | None = None,
     delivery_wait: DeliveryWait | None = None,
     control: RunControl | None = None,
@@ -68,8 +69,9 @@ def run(
     """Send what the plan says and account for every message.
 
     `progress` is called a few times a second; `notice` with one line about things worth knowing before the start,
-    such as the addresses used. Without a target the mail goes to a sink in a process of its own, and the results hold
-    the proof. A first Ctrl-C ends the run in good order, a second one at once; there are results either way.
+    such as the addresses used; `trace`, or else `notice`, with each line of the sessions that the plan has shown.
+    Without a target the mail goes to a sink in a process of its own, and the results hold the proof. A first Ctrl-C
+    ends the run in good order, a second one at once; there are results either way.
     `manifest` is a file for what was sent, message by message, to hold a sink's ledger against.
     `control` is a handle to stop the run with, from any thread; without it, only signals do, in the main thread.
     With `delivery_wait`, the mail goes through a server to our sink: wait until all has arrived or Ctrl-C ends the
@@ -98,13 +100,14 @@ def run(
             say(f"target {plan.target} is at {route}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
         workers = plan.workers or default_workers(plan.sessions, embedded=sink is not None)
-        resolved = resolved.with_plan(with_corpus).at(route, workers)
         started_at = datetime.now(UTC)
+        resolved = resolved.with_plan(with_corpus).at(route, workers).signed(format_datetime(started_at))
         supervisor = Supervisor(
             resolved,
             date=format_datetime(started_at),
             on_progress=lambda *now: progress(Progress(*now)) if progress else None,
             say=say,
+            show=trace or say,
             stop=control,
             turns=turns,
         )

@@ -35,14 +35,40 @@ _COLUMN: Final = re.compile(r"\{([^{}|]+)\}")
 _FOLD: Final = re.compile(r"[ \t]+(?=[^ \t])")
 
 CRLF: Final = b"\r\n"
+_OF_EACH: Final = ("to", "message-id")
 
 
 def header_layout(plan: Plan, date: str, envelopes: Envelopes, content: Sequence[str]) -> Layout:
     """Columns: digits number and crc32; picks subject, and "header N" for N's alternatives; those of the envelopes."""
-    own = {header.name.lower() for header in plan.workload.headers}
     _refuse_mark(plan)
     if envelopes.several or plan.workload.recipients:
         refuse_columns(plan)
+    pieces: list[Piece] = [*mark_pieces(plan.run_id)]
+    for made in _generated(plan, date, envelopes, content).values():
+        pieces += made
+    return Layout((*pieces, *users_own(plan), CRLF))
+
+
+def shared_layout(plan: Plan, date: str, envelopes: Envelopes, content: Sequence[str]) -> Layout:
+    """What several messages of a sender may share: neither mark nor To nor Message-ID, and no empty line."""
+    _refuse_mark(plan)
+    pieces: list[Piece] = []
+    for name, made in _generated(plan, date, envelopes, content).items():
+        pieces += made if name not in _OF_EACH else []
+    # The last piece has no octets: where all is the user's own, the number of rows is still that of the senders.
+    return Layout((*pieces, *users_own(plan), ColumnTable("sender", [b""] * len(envelopes.senders))))
+
+
+def signed_layout(plan: Plan, envelopes: Envelopes, signed: Sequence[bytes]) -> Layout:
+    """The rest before and behind `signed`, from which the column "signed" picks: mark, To, Message-ID, empty line."""
+    generated = _generated(plan, "", envelopes, ())
+    own = [piece for name in _OF_EACH for piece in generated.get(name, ())]
+    return Layout((*mark_pieces(plan.run_id), ColumnTable("signed", signed), *own, CRLF))
+
+
+def _generated(plan: Plan, date: str, envelopes: Envelopes, content: Sequence[str]) -> dict[str, list[Piece]]:
+    """The lines of our making by name, without those that the user's own stand in for."""
+    own = {header.name.lower() for header in plan.workload.headers}
     senders = envelopes.senders
     message_id_ends = [f".{plan.run_id}@{sender.domain}>\r\n".encode("ascii") for sender in senders]
     generated: dict[str, list[Piece]] = {
@@ -53,10 +79,7 @@ def header_layout(plan: Plan, date: str, envelopes: Envelopes, content: Sequence
         "message-id": [_message_id_start(plan, senders), NUMBER, ColumnTable("sender", message_id_ends)],
         **{line.partition(":")[0].lower(): [line.encode("ascii") + CRLF] for line in content},
     }
-    pieces: list[Piece] = [*mark_pieces(plan.run_id)]
-    for name, made in generated.items():
-        pieces += made if name not in own else []
-    return Layout((*pieces, *users_own(plan), CRLF))
+    return {name: made for name, made in generated.items() if name not in own}
 
 
 class UserHeaders:

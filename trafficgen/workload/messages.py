@@ -6,7 +6,7 @@ Refuses   what only shows when files and sizes are looked at: `PlanError`
 Not here  when they start (schedule), how they are handed over (engine)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import NamedTuple, cast
 
@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mboxgen.columns import once_each
+from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.proof import trace_header
-from trafficgen.workload.bodies import FileBody, is_whole_message, read_file
+from trafficgen.workload.bodies import FileBody, TextBodies, is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span, spans
 from trafficgen.workload.mail_layout import AS_DELIVERED, MailLayout
+from trafficgen.workload.signed import SignedContents, SignedPool
 
 
 class BuiltMessage(NamedTuple):
@@ -60,12 +62,13 @@ class Messages:
         body: bytes | None = None,
         contents: bool = True,
         layout: MailLayout = AS_DELIVERED,
+        signatures: Sequence[bytes] = (),
     ) -> None:
         """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run.
 
         `layout`: how whoever hands them over wants them in memory.
         `body`: what `read_body` gave, if it was read before. Without `contents` there are no blocks, only who gets
-        which message.
+        which message. `signatures`: what `signing.sign` made, where the plan has keys.
         """
         self._layout = layout
         self._envelopes = Envelopes(plan, layout)
@@ -73,7 +76,7 @@ class Messages:
         """Recipient domains as given, without the suffix; the long tail's after them."""
         self.shares: NDArray[np.float64] = self._envelopes.shares
         """The wanted share of each domain; they sum to 1."""
-        self._contents = _contents(plan, date, self._envelopes, layout, body) if contents else None
+        self._contents = _contents(plan, date, self._envelopes, layout, body, signatures) if contents else None
         if self._contents:
             self._contents.prepare()
 
@@ -151,14 +154,35 @@ def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def _contents(plan: Plan, date: str, envelopes: Envelopes, layout: MailLayout, body: bytes | None) -> Contents:
+def _contents(
+    plan: Plan,
+    date: str,
+    envelopes: Envelopes,
+    layout: MailLayout,
+    body: bytes | None,
+    signatures: Sequence[bytes] = (),
+) -> Contents:
+    inner, content = unsigned(plan, date, envelopes, layout, body)
+    if not plan.workload.dkim_keys:
+        return inner
+    if not content:
+        text = "expected generated messages: one that brings its own header block is sent as it is, and never signed"
+        raise PlanError(text, field="dkim_keys", flag="--dkim-key")
+    return SignedContents(plan, inner, SignedPool(plan, inner, date, envelopes, content), envelopes, signatures)
+
+
+def unsigned(
+    plan: Plan, date: str, envelopes: Envelopes, layout: MailLayout, body: bytes | None
+) -> tuple[Contents, Sequence[str]]:
+    """Contents without signatures, and the header lines that describe bodies; none for whole messages."""
     match plan.workload.content:
         case SizedBodies() as content:
-            return SizedContents(plan, content, date, envelopes, layout)
+            return SizedContents(plan, content, date, envelopes, layout), TextBodies.content
         case BodyFile() as content:
             octets = read_file(content.path) if body is None else body
             if is_whole_message(octets):
-                return MessageContents(plan, octets, layout)
-            return FileContents(plan, FileBody(octets, content.path, layout), date, envelopes, layout)
+                return MessageContents(plan, octets, layout), ()
+            of_file = FileBody(octets, content.path, layout)
+            return FileContents(plan, of_file, date, envelopes, layout), of_file.content
         case Corpus() as content:
-            return CorpusContents(plan, content, layout)
+            return CorpusContents(plan, content, layout), ()

@@ -1,0 +1,43 @@
+"""Who signs mail: keys of domains (DKIM, RFC 6376)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from trafficgen.plan.refusals import check_types, shown, wrong
+from trafficgen.plan.targets import is_domain
+
+MAX_SIGNED_SENDERS: Final = 4_096
+"""Each has a signature of its own, made before the run begins: with RSA of 2,048 bits 7 ms each."""
+
+_SELECTOR: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """Signs mail of senders at `domain` and below it. `file`: an RSA key in PEM; its public half is a TXT record at
+    SELECTOR._domainkey.DOMAIN (RFC 6376 section 3.6.2). Read when a run begins; shown nowhere."""
+
+    domain: str
+    selector: str
+    file: Path
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not is_domain(self.domain):
+            raise wrong("dkim_keys", f'expected a domain name, got "{shown(self.domain)}"', "--dkim-key")
+        if not _SELECTOR.fullmatch(self.selector):
+            text = f'expected a selector such as s1 (RFC 6376 section 3.1), got "{shown(self.selector)}"'
+            raise wrong("dkim_keys", text, "--dkim-key")
+
+    def signs_for(self, domain: str) -> bool:
+        """Whether a sender at `domain` is covered: relaxed alignment, as DMARC has it (RFC 7489 section 3.1.1)."""
+        own, asked = self.domain.lower(), domain.lower()
+        return asked == own or asked.endswith("." + own)
+
+
+def key_for(keys: Sequence[DkimKey], domain: str) -> DkimKey | None:
+    """The key of the longest domain that covers `domain`; None when there is none."""
+    return max((key for key in keys if key.signs_for(domain)), key=lambda key: len(key.domain), default=None)
