@@ -8,6 +8,7 @@ Not here  sizes in octets: `mboxgen.recipe.sizes`
 
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _NS: Final = {
@@ -21,6 +22,8 @@ _NS: Final = {
 }
 _MAX_NS: Final = 2**63
 """292 years: what a 64-bit count of nanoseconds can hold."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
@@ -41,6 +44,17 @@ def parse_duration(text: str) -> int:
         if ns < _MAX_NS:
             return round(ns)
     raise ValueError(f'expected a duration such as 90, 90s, 5m or 1h30m, got "{text}"')
+
+
+def parse_instant(text: str) -> int:
+    """Nanoseconds since 1970 at an ISO 8601 date and time with its zone; whole microseconds."""
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise ValueError(f'expected a time with its zone such as 2026-12-01T10:00:00Z, got "{text}"')
+    return (instant - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 def parse_rate(text: str) -> float:

@@ -11,7 +11,7 @@ A header ends with the first blank line. Whatever in it is neither a field nor t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from stringzilla import find
@@ -103,7 +103,7 @@ def examine(
     """
     if not octets.size:  # messages without an octet, all of them: look at one that is in none
         octets = np.zeros(1, dtype=np.uint8)
-    view = memoryview(octets)  # type: ignore[arg-type]
+    view = memoryview(cast("Any", octets))  # numpy says so for Python 3.12 and later only
     unterminated = (ends > starts) & (octets[ends - 1] != 10)
     if line_ends is None:
         line_ends = np.flatnonzero(octets == 10) + 1

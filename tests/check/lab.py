@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from tests.conftest import program
+from tests.peers.ports import free_ports
 from tests.peers.postfix import Postfix, private_postfix
 
 _NAMES: Final = ("submission", "smtps", "imap", "imaps", "pop3", "pop3s")
@@ -210,15 +211,6 @@ def lab(outside_port: int, *, right: bool, mechanisms: str = "plain login") -> I
 def services(ports: dict[str, int]) -> list[str]:
     """The options that name them."""
     return [word for name, port in ports.items() for word in ("--service", f"{name}={port}")]
-
-
-def free_ports(count: int) -> list[int]:
-    """So many ports that nobody listens on."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def _wait_for(port: int) -> None:

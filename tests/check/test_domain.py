@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.check.lab import free_ports, services
+from tests.check.lab import services
 from tests.check.name_server import Zone, name_server
 from tests.check.scripted import SMTP, serving
 from tests.peers.certificates import Certificate, make_certificate
+from tests.peers.ports import free_ports
 from trafficgen.check import transport_policy
 from trafficgen.check.lookups import Lookups
 from trafficgen.check.sender_policy import read_policy

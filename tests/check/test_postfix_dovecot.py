@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.check.lab import NAME, USER, Lab, free_ports, lab, services
+from tests.check.lab import NAME, USER, Lab, lab, services
+from tests.peers.ports import free_ports
 from trafficgen.check.cases import CASES
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode

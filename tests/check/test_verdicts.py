@@ -9,10 +9,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.check.lab import USER, free_ports, services
+from tests.check.lab import USER, services
 from tests.check.scripted import IMAP, POP3, SMTP, serving
 from tests.check.test_postfix_dovecot import IN_CLEAR, WRONG
 from tests.peers.certificates import Certificate
+from tests.peers.ports import free_ports
 from trafficgen.check import ports, service
 from trafficgen.check.cases import CASES
 from trafficgen.cli.program import call

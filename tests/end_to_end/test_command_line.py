@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from tests.engine.test_faults import Refuses
 from tests.engine.test_stopping import Holds
 from tests.peers.certificates import Certificate
 from tests.peers.independent import PASSWORD, USER, aiosmtpd_server
+from tests.peers.ports import free_port
 from tests.peers.private_sink import private_sink
 from tests.peers.running import SCHEMA
 from tests.peers.scripted import PATIENCE_S, scripted
@@ -187,8 +187,7 @@ def test_a_signal_to_everybody_ends_the_run_in_good_order(tmp_path: Path, signal
 
 
 def test_the_sink_alone_takes_mail_until_it_is_told_to_stop() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([*MODULE, "sink", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

@@ -247,6 +247,24 @@ def test_proxy_to_a_server_that_answers_it_together_with_its_greeting() -> None:
 
 
 @pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [
+        ("554 5.5.0 Error: SMTP protocol synchronization", "PROXY header not understood"),
+        ("554 5.7.1 no service for you", "refused by the server"),
+    ],
+)
+def test_proxy_to_a_server_that_refuses_to_greet(greeting: str, reason: str) -> None:
+    class Refuses(Script):
+        def greet(self) -> None:
+            self.lines.readline()
+            self.say(greeting)
+
+    with scripted(Refuses) as server:
+        results = send(server.port, messages=2, session=session(proxy=ProxyProtocol.V1, proxy_from=(DOC,)))
+    assert [(one.phase, one.reason, one.count) for one in results.failures] == [("greeting", reason, 2)]
+
+
+@pytest.mark.parametrize(
     ("plan", "extensions", "answer", "expected"),
     [
         (ClientPlan(xclient_from=(DOC,)), ("PIPELINING",), "", ("xclient", "not offered")),

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import socket
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.conftest import program
 from tests.end_to_end.test_command_line import run
 from tests.peers.certificates import Certificate
 from tests.peers.independent import PASSWORD, USER, aiosmtpd_server
+from tests.peers.ports import free_port
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
 from tests.sink.sink_process import SinkProcess, sink_process
@@ -110,8 +110,7 @@ def test_of_many_sessions_the_first_are_shown_each_under_its_number() -> None:
 
 
 def test_a_session_that_cannot_be_opened_says_why() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
-        unused_port = closed_soon.getsockname()[1]
+    unused_port = free_port()
     lines: list[str] = []
     plan = plan_for(parse_target(f"127.0.0.1:{unused_port}"), messages=1, trace_sessions=1)
     assert counts(trafficgen.run(plan, trace=lines.append)) == Counts(failed=1)

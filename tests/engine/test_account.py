@@ -46,7 +46,6 @@ def account(plan: Plan, *, rows: int, taken: int, unsent: int, numbers: int | No
     )
     made._pool.workers.append(worker)
     made._began_ns = 0
-    made._next_number = 100
     made._hear(worker, worker.finished)
     return made._total()
 
@@ -108,7 +107,7 @@ def test_of_a_lost_worker_only_what_has_no_outcome_yet_is_in_doubt(
     worker.assigned = [control.AssignRange(0, 50), control.AssignRange(50, 100)]
     worker.begun, worker.lost_ns = 1, 4_950_000_000  # the range of 50; 50 due at 10 a second
     made._pool.workers.append(worker)
-    made._began_ns, made._next_number = 0, 100
+    made._began_ns = 0
     found = made._total()
     assert (found.snapshot.accepted, found.snapshot.in_doubt) == (known, in_doubt)
     assert (found.planned, found.not_started, found.differences) == (100, 50, [])

@@ -1,9 +1,8 @@
 """Servers that misbehave: each fault has one outcome, counted exactly, and the run ends."""
 
-import socket
-
 import pytest
 
+from tests.peers.ports import free_port
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from trafficgen import ExitCode, Results, SetupError, TcpTarget
@@ -103,8 +102,7 @@ def test_a_reply_cut_off_fails_the_message() -> None:
 
 
 def test_a_refused_port_fails_every_message() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
-        port = closed_soon.getsockname()[1]
+    port = free_port()
     results = send(port, messages=3, sessions=3)
     assert counts(results) == Counts(failed=3)
     phase, reason, count, example = failure(results)

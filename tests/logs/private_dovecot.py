@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import program
+from tests.peers.ports import free_port
 
 _CONFIG = """\
 base_dir = {folder}/run
@@ -71,8 +72,7 @@ def private_dovecot() -> Iterator[Dovecot]:
     for name in ("mail", "home"):
         (folder / name).mkdir()
         shutil.chown(folder / name, pwd.getpwnam("nobody").pw_uid)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     config = folder / "dovecot.conf"
     config.write_text(_CONFIG.format(folder=folder, port=port))
     process = subprocess.Popen([dovecot, "-F", "-c", str(config)], stderr=subprocess.PIPE)

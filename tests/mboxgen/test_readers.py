@@ -21,6 +21,7 @@ import pytest
 
 from mboxgen import Recipe, generate, read_mbox
 from mboxgen.recipe.recipe import Eol, Format
+from tests.peers.ports import free_port
 
 Program = Callable[[str], str]
 
@@ -161,12 +162,6 @@ def test_a_maildir_of_ours_is_a_maildir(tmp_path: Path) -> None:
     assert sorted(len(box.get_bytes(key)) for key in box.keys()) == sorted(  # noqa: SIM118  (a mailbox is no mapping)
         file.stat().st_size for file in (tmp_path / "box" / "new").iterdir()
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.dovecot import free_ports
+from tests.peers.ports import free_ports
 
 PASSWORD = "testpass"
 ROOT = Path("/opt/cyrus-imapd")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import program
+from tests.peers.ports import free_ports
 
 PASSWORD = "testpass"
 
@@ -234,14 +235,3 @@ def _wait_for(process: "subprocess.Popen[bytes]", server: Dovecot) -> None:
             except OSError:
                 assert process.poll() is None, process.stdout.read() if process.stdout else b""
                 assert time.monotonic() < deadline, "Dovecot does not listen"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

@@ -7,7 +7,6 @@ own 300 s the message would lie there for longer than any test waits.
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import program
+from tests.peers.ports import free_port
 
 _MAIN = """\
 compatibility_level = 3.6
@@ -124,8 +124,7 @@ def private_postfix(relay_port: int, settings: str = "", services: str = "") -> 
     for name in ("config", "queue", "data", "log"):
         (folder / name).mkdir(mode=0o755)
     shutil.chown(folder / "data", "postfix")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     (folder / "config/main.cf").write_text(_MAIN.format(folder=folder, relay_port=relay_port, settings=settings))
     (folder / "config/master.cf").write_text(_MASTER.format(port=port) + services)
     postfix = Postfix(folder, port)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import program
+from tests.peers.ports import free_port
 
 PATIENCE_S = 20.0
 
@@ -29,8 +30,7 @@ class SmtpSink:
 @contextmanager
 def smtp_sink(folder: Path, *options: str) -> Iterator[SmtpSink]:
     """An smtp-sink with these options on a free loopback port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     as_root = ["-u", "root"] if os.geteuid() == 0 else []  # it insists on being told
     command = [program("smtp-sink", "postfix"), *as_root, *options, "-d", f"{folder}/m.", f"127.0.0.1:{port}", "128"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

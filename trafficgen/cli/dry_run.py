@@ -47,6 +47,8 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     plan = resolved.plan
     yield "target", str(plan.target) if plan.target else "the embedded sink, on a free loopback port"
     yield "sessions", _sessions(plan)
+    if plan.shard.of > 1:
+        yield "shard", f"{plan.shard}: {resolved.sessions:,} of the sessions, and its share of what is said below"
     yield "load", _load(plan)
     yield "ends", _ends(resolved)
     yield "recipients", _recipients(plan)

@@ -309,6 +309,12 @@ def _add_run() -> None:
     add("--seed", metavar="N", type=int, help="""
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
+    add("--start-at", metavar="TIME", help="""
+        Begin at this time, such as 2026-12-01T10:00:00Z. [default: at once]""")
+    add("--shard", metavar="I/N", help="""
+        Be part I of N that are started on as many machines with the same options: it sends its share of messages,
+        rate and sessions, and no other. Needs --start-at, --seed, --run-id and --concurrency; traffic-gen merge makes
+        one run of the results.""")
     add("--no-ledger", is_flag=True, help="Let the embedded sink count only, without proof of every message: faster.")
     add("--manifest", metavar="FILE", type=FILE, help="""
         Write down what was sent, message by message, to hold a sink's ledger or mailboxes against: see

@@ -34,6 +34,7 @@ from trafficgen.plan import (
     ProxyProtocol,
     SessionPlan,
     ShapePlan,
+    Shard,
     SizedBodies,
     TcpTarget,
     WeightedDomain,
@@ -44,6 +45,7 @@ from trafficgen.plan import (
     parse_service,
     parse_target,
 )
+from trafficgen.plan.refusals import shown
 
 if TYPE_CHECKING:
     from trafficgen.proof.waiting import DeliveryWait
@@ -128,6 +130,8 @@ class SendOptions:
     keep_going: bool
     seed: int | None
     run_id: str | None
+    shard: str | None
+    start_at: str | None
     trace: int
     no_ledger: bool
     manifest: str | None
@@ -164,6 +168,7 @@ class Planned(NamedTuple):
 def make_plan(options: SendOptions) -> Planned:
     """Every option understood and every default decided. Reads the file of --domains-from and no other."""
     _check_lines(options)
+    shard = _shard(options)
     notices: list[str] = []
     seed = options.seed
     if seed is None:
@@ -188,12 +193,37 @@ def make_plan(options: SendOptions) -> Planned:
         allow_public_target=options.allow_public_target,
         allow_real_domains=options.allow_real_domains,
         ledger=not options.no_ledger,
+        shard=shard,
         trace_sessions=options.trace,
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):
         notices.append(f'"{suffix}" is not reserved for tests: make sure that mail for it cannot leave your network')
     return Planned(plan, notices, manifest, delivery_wait)
+
+
+def _shard(options: SendOptions) -> Shard:
+    """Which part of the run is sent here. What would differ from machine to machine must have been given."""
+    start_at_ns = None
+    if options.start_at is not None:
+        start_at_ns = parsing.parse_with(units.parse_instant, options.start_at, "start_at_ns", "--start-at")
+    if options.shard is None:
+        return Shard(start_at_ns=start_at_ns)
+    number, slash, of = options.shard.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and len(options.shard) < 20):
+        raise _wrong(f'expected a shard such as 3/20, got "{shown(options.shard)}"', "shard", "--shard")
+    for flag, value, why in (
+        ("--seed", options.seed, "all shards draw the same messages from it"),
+        ("--run-id", options.run_id, "it tells the mail of this run from all other"),
+        ("--concurrency", options.concurrency, "it is of all shards together"),
+        ("--start-at", options.start_at, "all shards begin at one time"),
+    ):
+        if value is None:
+            raise _wrong(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
+    if options.wait_for_delivery is not None:
+        text = "a shard cannot wait for the delivery of mail that others send: use --manifest, and traffic-gen verify"
+        raise _wrong(text, "shard", "--wait-for-delivery")
+    return Shard(int(number), int(of), start_at_ns)
 
 
 def _manifest(options: SendOptions) -> Path | None:

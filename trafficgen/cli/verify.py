@@ -1,6 +1,7 @@
 """`traffic-gen verify`: did everything that was sent arrive?
 
-Takes     a manifest of `send --manifest`, and the sink's ledgers or the mailboxes that were delivered to
+Takes     manifests of `send --manifest`: one, or those of all shards of a run; the sink's ledgers or the mailboxes that
+          were delivered to
 Gives     what was delivered, is missing, double, corrupted or late to stdout; exit code 0 or 99
 Not here  reading the files (manifest, sink), comparing (measure.proof)
 """
@@ -25,6 +26,7 @@ Examples:
 
 \b
   traffic-gen verify run.manifest sink.ledger
+  traffic-gen verify shard-*.manifest sink-*.ledger
   traffic-gen verify run.manifest --maildir /var/mail/vhosts --late-after 30s
 
 Exit codes: 0 when every accepted message is there, whole, and none is there twice without a lost reply that explains
@@ -36,7 +38,7 @@ _PATHS: Final = {"multiple": True, "metavar": "PATH", "type": PATH}
 
 @click.command("verify", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("manifest", type=PATH)
-@click.argument("ledgers", nargs=-1, type=PATH)
+@click.argument("others", nargs=-1, metavar="[MANIFEST|LEDGER]…", type=PATH)
 @click.option(
     "--maildir",
     cls=GroupedOption,
@@ -62,7 +64,7 @@ _PATHS: Final = {"multiple": True, "metavar": "PATH", "type": PATH}
 @click.option("--json", "as_json", cls=GroupedOption, group="Output", is_flag=True, help="JSON instead of text.")
 def command(
     manifest: Path,
-    ledgers: tuple[Path, ...],
+    others: tuple[Path, ...],
     maildir: tuple[Path, ...],
     mbox: tuple[Path, ...],
     late_after: str | None,
@@ -73,11 +75,14 @@ def command(
     from trafficgen.proof import sent as manifests
 
     late_after_ns = _late_after_ns(late_after)
-    sent = manifests.read(manifest)
+    more = [path for path in others if manifests.is_manifest(path)]
+    ledgers = tuple(path for path in others if path not in more)
+    sent = manifests.read_all([manifest, *more])
     if any_recipient:
         sent.accepted.digests[:] = -1
     parts, boot_ids, notes = _arrived(sent, ledgers, maildir, mbox)
-    delivery = _compare(sent, parts, one_clock=boot_ids <= {sent.boot_id}, late_after_ns=late_after_ns)
+    one_clock = bool(sent.boot_id) and boot_ids <= {sent.boot_id}
+    delivery = _compare(sent, parts, one_clock=one_clock, late_after_ns=late_after_ns)
     if as_json:
         click.echo(json.dumps({"run_id": sent.run_id, **_plain(delivery)}, indent=2))
     else:

@@ -215,9 +215,9 @@ class OpenSource:
         first, last = self._next, self._next + _OPEN_PIECE * self._step
         if self._planned is not None:
             last = max(min(last, self._planned), first)
-        due_ns = self._schedule.due_ns(first, last)
-        messages = self._messages.block(first, first + len(due_ns), self._step)
-        starts_ns = map(self._began_ns.__add__, due_ns[:: self._step].tolist())
+        due_ns = self._schedule.due_ns(first, last, self._step)
+        messages = self._messages.block(first, min(first + len(due_ns) * self._step, last), self._step)
+        starts_ns = map(self._began_ns.__add__, due_ns.tolist())
         self._built = list(zip(messages, starts_ns, strict=True))
         self._built.reverse()
         self._made += len(self._built)

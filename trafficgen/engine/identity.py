@@ -1,12 +1,12 @@
 """Who each session of a worker is, and what shape it has: drawn from the pools of the plan.
 
-Takes     the plan, the number of this worker and of all workers
+Takes     the plan, the first session of this worker and the step to the next ones (`Shard.lane`)
 Gives     for the next session: its options, the address to connect from, the header its connection begins with
 Limits    nothing is computed for a plan without pools: the worker then has no `Identities`
 Not here  what is said to whom (protocol/smtp/opening), connecting (opening)
 
 Worker w of W opens the sessions w, w + W, w + 2W … of the run. What a session draws follows from the seed and its
-number alone, so the same seed gives the same sessions, whatever the number of workers.
+number alone, so the same seed gives the same sessions, whatever the number of workers and of shards.
 """
 
 import ipaddress
@@ -88,7 +88,7 @@ class Identities:
     """Of one worker's sessions."""
 
     def __init__(self, plan: Plan, options: SessionOptions, server: object, *, index: int, step: int) -> None:
-        """`server`: the target's first address. `index`, `step`: of this worker, and how many there are."""
+        """`server`: the target's first address. `index`, `step`: as `Shard.lane` has them."""
         client = plan.session.client
         self._plan = client
         self._options = options

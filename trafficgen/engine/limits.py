@@ -57,13 +57,13 @@ def check_sources(plan: Plan, route: Route) -> None:
             ) from error
 
 
-def check_ports(plan: Plan, route: Route) -> None:
+def check_ports(plan: Plan, sessions: int, route: Route) -> None:
     """Raise SetupError when more sessions are asked for than there are local ports towards the target."""
     ports = ephemeral_ports()
     ports = ports and ports * max(sum(one.size for one in plan.session.client.sources), 1)
-    if ports is not None and plan.sessions > ports and any(isinstance(a, TcpTarget) for a in route.addresses):
+    if ports is not None and sessions > ports and any(isinstance(a, TcpTarget) for a in route.addresses):
         raise SetupError(
-            f"cannot hold {plan.sessions} sessions: this machine has {ports} ephemeral ports towards one address; "
+            f"cannot hold {sessions} sessions: this machine has {ports} ephemeral ports towards one address; "
             "widen net.ipv4.ip_local_port_range, add --source-ip, or lower --concurrency"
         )
 

@@ -33,7 +33,7 @@ class ResolvedPlan:
     schedule: Schedule | None
     """Intended starts; None in the closed model."""
     planned: int | None
-    """Messages that start if nothing stops the run; None where only time ends it."""
+    """Messages of this shard that start if nothing stops the run; None where only time ends it."""
     sending_ns: int | None
     """No message starts at this time of the run or later; None where only a count ends it."""
     body: bytes | None = field(default=None, repr=False)
@@ -46,6 +46,8 @@ class ResolvedPlan:
     """DKIM signatures of the pool that messages are taken from; empty until `signed`, and without keys."""
     route: Route | None = None
     """Addresses of the target; None until they were looked up, which a dry run never does."""
+    planned_by_all: int | None = None
+    """The same of all shards together."""
     workers: int = 0
     """Processes that send; decided with the route."""
 
@@ -69,12 +71,15 @@ class ResolvedPlan:
         body = workload.read_body(plan)
         workload.check(plan, body)
         addresses = address_book(plan)
+        planned = schedule.planned if schedule else plan.max_messages
+        mine = plan.shard.arrivals if schedule else plan.shard.numbers
         return cls(
             plan=plan,
             domains=addresses.domains,
             shares=tuple(addresses.shares.tolist()),
             schedule=schedule,
-            planned=schedule.planned if schedule else plan.max_messages,
+            planned=None if planned is None else len(mine(planned)),
+            planned_by_all=planned,
             sending_ns=schedule.duration_ns if schedule else plan.duration_ns,
             body=body,
             logins=logins,
@@ -83,7 +88,7 @@ class ResolvedPlan:
 
     def at(self, route: Route, workers: int) -> "ResolvedPlan":
         """The same with where it goes and how many processes send; never more of them than sessions."""
-        return replace(self, route=route, workers=min(workers, self.plan.sessions))
+        return replace(self, route=route, workers=min(workers, self.sessions))
 
     def signed(self, date: str) -> "ResolvedPlan":
         """The same with its pool signed, where the plan has keys. Raises PlanError and SetupError."""
@@ -92,6 +97,17 @@ class ResolvedPlan:
     def with_plan(self, plan: Plan) -> "ResolvedPlan":
         """The same for a plan that differs in what decides nothing here: its corpus made ready, what is remembered."""
         return replace(self, plan=plan)
+
+    @property
+    def sessions(self) -> int:
+        """Sessions of this shard."""
+        return self.plan.shard.share(self.plan.sessions)
+
+    def arrivals(self, worker: int) -> range:
+        """Which arrivals of the open model are this worker's."""
+        assert self.planned_by_all is not None  # with a rate, the schedule says it
+        first, step = self.plan.shard.lane(worker, self.workers)
+        return range(first, self.planned_by_all, step)
 
     @property
     def weighted_domains(self) -> list[tuple[str, float]]:

@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.limits import check_open_files, check_ports, check_sources
+from trafficgen.engine.ranges import Ranges
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.turns import TurnControl
 from trafficgen.engine.worker_pool import WorkerHandle, WorkerPool
 from trafficgen.errors import SetupError, TrafficgenError
+from trafficgen.host.machine_clock import wall_offset_ns
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.results import StoppedBy
 from trafficgen.measure.snapshot import Snapshot, merge
@@ -45,7 +47,6 @@ _SILENCE_NS: Final = 60 * NS_PER_S
 """A worker reports four times a second; one that has said nothing for so long says nothing any more."""
 
 _END_S: Final = 5.0
-_LARGEST_RANGE: Final = 4096
 
 
 @dataclass(slots=True)
@@ -116,8 +117,7 @@ class Supervisor:
         self._turns = turns
         self._pool = WorkerPool()
         self._count = resolved.workers
-        self._next_number = 0
-        self._range = _range_size(resolved.planned, self._count)
+        self._ranges = Ranges(self._plan.shard, self._plan.max_messages, self._count)
         self._planned = resolved.planned
         self._began_ns: int | None = None
         self._stopped_by: StoppedBy | None = None
@@ -128,8 +128,8 @@ class Supervisor:
 
     def run(self) -> RunAccount:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
-        check_open_files(-(-self._plan.sessions // self._count))
-        check_ports(self._plan, self._route)
+        check_open_files(-(-self._resolved.sessions // self._count))
+        check_ports(self._plan, self._resolved.sessions, self._route)
         check_sources(self._plan, self._route)
         try:
             if self._start():
@@ -158,16 +158,41 @@ class Supervisor:
             for worker in self._listen():
                 if worker.lost:
                     raise SetupError(f"a worker could not start: it ended with code {worker.child.process.exitcode}")
+        self._wait_for_start()
         if self._control.count:
             self._stopped_by = self._control.why
         return not self._control.count
 
+    def _wait_for_start(self) -> None:
+        """Until the time zero that the plan names, or an interruption. SetupError when that is past."""
+        if (start_ns := self._start_ns()) is None:
+            return
+        if (late_ns := now_ns() - start_ns) > 0 and not self._control.count:
+            raise SetupError(
+                f"the start was {late_ns / NS_PER_S:.1f} s ago when the workers were ready: "
+                "expected it later (--start-at)"
+            )
+        while not self._control.count and (left_ns := start_ns - self._lead_ns - now_ns()) > 0:
+            for worker in self._pool.hear(min(left_ns / NS_PER_S, _TICK_S)):
+                if worker[0].lost:
+                    raise SetupError(f"a worker ended before the start, with code {worker[0].child.process.exitcode}")
+
+    def _start_ns(self) -> int | None:
+        """The time zero that the plan names, on our clock."""
+        at_ns = self._plan.shard.start_at_ns
+        return None if at_ns is None else at_ns - wall_offset_ns()
+
+    @property
+    def _lead_ns(self) -> int:
+        return _LEAD_NS if self._plan.load else 0
+
     def _config(self, index: int) -> control.WorkerConfig:
-        slots = self._plan.sessions // self._count + (index < self._plan.sessions % self._count)
+        sessions = self._resolved.sessions
+        slots = sessions // self._count + (index < sessions % self._count)
         return control.WorkerConfig(self._resolved, self._date, index, slots)
 
     def _begin(self) -> int:
-        self._began_ns = now_ns() + (_LEAD_NS if self._plan.load else 0)
+        self._began_ns = self._start_ns() or now_ns() + self._lead_ns
         self._pool.say(control.Begin(self._began_ns, held=self._turns is not None))
         if self._plan.load is None:
             for worker in self._pool.workers * 2:  # one range to send, and one to go on with
@@ -175,10 +200,8 @@ class Supervisor:
         return self._began_ns
 
     def _assign(self, worker: WorkerHandle) -> None:
-        first = self._next_number
-        last = first + self._range if self._planned is None else min(first + self._range, self._planned)
-        self._next_number = last
-        assign = control.AssignRange(first, last)
+        dealt = self._ranges.next()
+        assign = control.AssignRange(dealt.start, dealt.stop)
         worker.assigned.append(assign)
         worker.say(assign)
 
@@ -343,13 +366,11 @@ class Supervisor:
             : account.ranges_assigned
         ]  # what it was granted after it had handed in, it never got
         share = (
-            sum(assign.last - assign.first for assign in assigned) if self._plan.load is None else self._share(worker)
+            sum(assign.last - assign.first for assign in assigned)
+            if self._plan.load is None
+            else len(self._resolved.arrivals(worker.index))
         )
         return _WorkerPart(worker.index, share, account.taken, account.unsent, account.returned, 0, _NONE)
-
-    def _share(self, worker: WorkerHandle) -> int:
-        assert self._planned is not None  # with a rate, the schedule says it
-        return len(range(worker.index, self._planned, self._count))
 
     def _left_behind(self, worker: WorkerHandle, began_ns: int, lost_ns: int) -> _WorkerPart:
         """Of a worker that died: how many messages it may have had at work, and all numbers it may have sent.
@@ -363,8 +384,9 @@ class Supervisor:
         else:
             assert self._resolved.schedule is not None
             due = self._resolved.schedule.count_within(lost_ns - began_ns)
-            share = self._share(worker)
-            numbers = np.arange(worker.index, due, self._count)[:share]
+            arrivals = self._resolved.arrivals(worker.index)
+            share = len(arrivals)
+            numbers = np.arange(arrivals.start, due, arrivals.step)[:share]
         known = worker.started
         if known > numbers.size:
             self._compare(f"worker {worker.index}: messages begun", numbers.size, "that have an outcome", known)
@@ -375,11 +397,6 @@ class Supervisor:
 
 
 _NONE: Final = np.zeros(0, np.int64)
-
-
-def _range_size(planned: int | None, workers: int) -> int:
-    """Small enough that all workers end together, large enough that asking costs nothing."""
-    return _LARGEST_RANGE if planned is None else min(max(planned // (workers * 8), 1), _LARGEST_RANGE)
 
 
 def _joined(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:

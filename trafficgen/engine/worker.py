@@ -158,15 +158,14 @@ class _SendingWorker:
             keep_begins=plan.keep_begins,
         )
         self._account = WorkerAccount(self._recorder, self._on_trouble)
+        first, step = plan.shard.lane(config.index, resolved.workers)
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
         self._recipients = RecipientTally(self._messages, self._account) if several else None
         self._source: ClosedSource | OpenSource
         if resolved.schedule is None:
             self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
-            self._source = OpenSource(
-                self._messages, resolved.schedule, began_ns=began_ns, index=config.index, step=resolved.workers
-            )
+            self._source = OpenSource(self._messages, resolved.schedule, began_ns=began_ns, index=first, step=step)
         shape = plan.session.shape
         logins = Draw(resolved.logins, f"{plan.seed}/{config.index}")
         options = SessionOptions(
@@ -183,7 +182,7 @@ class _SendingWorker:
             opener=Opener(resolved.route, plan.session, self._recorder, logins),
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
-            identities=Identities.of(plan, options, server, index=config.index, step=resolved.workers),
+            identities=Identities.of(plan, options, server, index=first, step=step),
             on_free=self._on_free,
             on_closed=self._on_closed,
             on_turn=self._on_turn,

@@ -52,6 +52,7 @@ class CaveatKind(Enum):
 
     UNFINISHED = "unfinished"
     ACCOUNT_DIFFERS = "account_differs"
+    SHARD_LOST = "shard_lost"
     WORKER_ENDED = "worker_ended"
     WORKER_LOST = "worker_lost"
     CPU_STOLEN = "cpu_stolen"
@@ -71,6 +72,7 @@ class CaveatKind(Enum):
 ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.UNFINISHED: "messages at work count as not started; run it to its end",
     CaveatKind.ACCOUNT_DIFFERS: "trust no number of this run, and report it: this is a bug in traffic-gen",
+    CaveatKind.SHARD_LOST: "what it had to send is in doubt, and is never sent again; run the whole anew",
     CaveatKind.PROOF_MISSING: "hold the sink's ledger against a --manifest with traffic-gen verify, or run it again",
     CaveatKind.WORKER_ENDED: "what it had begun is in doubt; is this machine overloaded, or was the process suspended?",
     CaveatKind.WORKER_LOST: "run it again; look for the worker's own words above, and for the kernel's (out of memory)",
@@ -91,7 +93,7 @@ _GENERATOR_LIMITS: Final = frozenset(
     {CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG, CaveatKind.CPU_STOLEN, CaveatKind.PORTS_EXHAUSTED}
 )
 
-_HELD_BACK: Final = _GENERATOR_LIMITS | {CaveatKind.WORKER_LOST, CaveatKind.WORKER_ENDED}
+_HELD_BACK: Final = _GENERATOR_LIMITS | {CaveatKind.SHARD_LOST, CaveatKind.WORKER_LOST, CaveatKind.WORKER_ENDED}
 """What makes the generator send less than it should, or later."""
 
 _LATE: Final = frozenset({CaveatKind.SESSIONS_BUSY, CaveatKind.STARTS_LATE})
@@ -103,7 +105,8 @@ _MEND_THE_CAUSE_FIRST: Final = "mend what is said above first: the generator sen
 
 _INVALIDATES: Final = frozenset(
     {
-        CaveatKind.UNFINISHED, CaveatKind.ACCOUNT_DIFFERS, CaveatKind.WORKER_ENDED, CaveatKind.WORKER_LOST,
+        CaveatKind.UNFINISHED, CaveatKind.ACCOUNT_DIFFERS, CaveatKind.SHARD_LOST, CaveatKind.WORKER_ENDED,
+        CaveatKind.WORKER_LOST,
     }
 )  # fmt: skip
 

@@ -47,15 +47,15 @@ def merge_results(parts: Sequence[Results]) -> Results:
     first = ordered[0]
     begun = _begun(first)
     span_s = max((_ended(part) - begun).total_seconds() for part in ordered)
-    messages = _messages(part.messages for part in ordered)
-    histograms = _histograms(part.histograms for part in ordered)
-    of_commands = _histograms(part.command_histograms for part in ordered)
-    timed = _histograms(part.domain_histograms for part in ordered)
+    messages = messages_of_all(part.messages for part in ordered)
+    histograms = histograms_of_all(part.histograms for part in ordered)
+    of_commands = histograms_of_all(part.command_histograms for part in ordered)
+    timed = histograms_of_all(part.domain_histograms for part in ordered)
     return replace(
         first,
         complete=all(part.complete for part in ordered),
         valid=all(part.valid for part in ordered),
-        stopped_by=_stopped_by(ordered),
+        stopped_by=stopped_by_of_all(ordered),
         run=replace(
             first.run,
             duration_s=span_s,
@@ -71,8 +71,8 @@ def merge_results(parts: Sequence[Results]) -> Results:
         replies=_replies(ordered),
         failures=_failures(ordered),
         domains=_domains(ordered, messages.started, timed),
-        ledger=_ledger(ordered),
-        generator=_generator(ordered),
+        ledger=ledger_of_all(ordered),
+        generator=generator_of_all(ordered),
         caveats=tuple(caveat for part in ordered for caveat in part.caveats),
         timeline=_timeline(ordered),
         histograms=histograms,
@@ -94,7 +94,7 @@ def _mailboxes(parts: Sequence[Results]) -> MailboxCounts | None:
     return reduce(MailboxCounts.__add__, counts) if counts else None
 
 
-def _stopped_by(parts: Sequence[Results]) -> StoppedBy:
+def stopped_by_of_all(parts: Sequence[Results]) -> StoppedBy:
     """A part that did not finish outweighs all others; then the first that was stopped."""
     reasons = [part.stopped_by for part in parts]
     if not all(part.complete for part in parts):
@@ -155,7 +155,7 @@ def _recipients(parts: Sequence[RecipientCounts | None]) -> RecipientCounts | No
     return RecipientCounts(*map(sum, zip(*map(astuple, known), strict=True))) if known else None
 
 
-def _messages(parts: Iterable[MessageCounts]) -> MessageCounts:
+def messages_of_all(parts: Iterable[MessageCounts]) -> MessageCounts:
     columns = zip(*map(astuple, parts), strict=True)
     return MessageCounts(*map(sum, columns))
 
@@ -180,7 +180,7 @@ def _rate(messages: MessageCounts, sent_for_s: float, parts: Sequence[Results]) 
     )
 
 
-def _histograms(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
+def histograms_of_all(parts: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
     merged: dict[str, Histogram] = {}
     for part in parts:
         for name, histogram in part.items():
@@ -246,7 +246,7 @@ def _domains(parts: Sequence[Results], started: int, timed: Mapping[str, Histogr
     return merged
 
 
-def _ledger(parts: Sequence[Results]) -> LedgerCounts | None:
+def ledger_of_all(parts: Sequence[Results]) -> LedgerCounts | None:
     """None unless every part has one: half a proof is none."""
     ledgers = [part.ledger for part in parts if part.ledger]
     if len(ledgers) < len(parts):
@@ -255,7 +255,7 @@ def _ledger(parts: Sequence[Results]) -> LedgerCounts | None:
     return LedgerCounts(*map(sum, columns))
 
 
-def _generator(parts: Sequence[Results]) -> Generator:
+def generator_of_all(parts: Sequence[Results]) -> Generator:
     """Workers are numbered through."""
     generators = [part.generator for part in parts]
     workers = [worker for generator in generators for worker in generator.workers]

@@ -7,6 +7,7 @@ Not here  the whole and how it is built (results)
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Annotated, Literal
 
@@ -330,6 +331,29 @@ class WorkerHealth:
             Latency.of(worker.lateness),
             worker.sessions_opened,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """One shard of a run that several machines sent together; times in ns since the run's common time zero.
+
+    `planned_by_all`: messages of all shards; None where only time ends the run in the closed model. `files`: SHA-256 of
+    each file that messages are made from, by its path. `clock_offset_ns`: what this machine's clock was found to be
+    ahead of the coordinator's, known to `clock_error_ns`, and allowed for; None without a coordinator.
+    """
+
+    number: Annotated[int, Meta(ge=1)]
+    of: Annotated[int, Meta(ge=1)]
+    start_at: Date | None
+    planned_by_all: Count | None
+    host: str
+    first_start_ns: int | None
+    last_start_ns: int | None
+    last_end_ns: int | None
+    last_answered_ns: int | None
+    files: Mapping[str, str]
+    clock_offset_ns: int | None = None
+    clock_error_ns: Nanoseconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

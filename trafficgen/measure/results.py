@@ -39,6 +39,7 @@ from trafficgen.measure.parts import (
     RecipientCounts,
     ReplyCount,
     Run,
+    ShardRecord,
     ThresholdVerdict,
     TlsCount,
     WorkerHealth,
@@ -128,6 +129,9 @@ class Results:
     tls: tuple[TlsCount, ...] = ()
     """By version and cipher; empty where no session was protected, and in results of before."""
 
+    shards: tuple[ShardRecord, ...] = ()
+    """Of a run that several machines sent together: this shard, or all in merged results. Empty for any other."""
+
     @classmethod
     def build(
         cls,
@@ -150,6 +154,7 @@ class Results:
         mailboxes: MailboxCounts | None = None,
         lost_workers: Mapping[int, str] = MappingProxyType({}),
         caveats: Sequence[Caveat] = (),
+        shards: Sequence[ShardRecord] = (),
         complete: bool = True,
         stolen_share: float = 0.0,
         ceiling_share: float | None = None,
@@ -159,11 +164,13 @@ class Results:
         `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
         `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
-        that died, with their last words. `caveats`: what only the run itself knows. AccountingError when the
-        equations do not hold.
+        that died, with their last words. `caveats`: what only the run itself knows. `shards`: see the field.
+        AccountingError when the equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
         wanted_per_s = float(plan.load.rate_per_s) if plan.load and not plan.load.stages else None
+        if wanted_per_s is not None and shards:
+            wanted_per_s = wanted_per_s * len(shards) / shards[0].of
         found = assess(
             snapshot,
             wanted_per_s=wanted_per_s,
@@ -223,6 +230,7 @@ class Results:
                 TlsCount(version, cipher, sessions, resumed)
                 for (version, cipher), (sessions, resumed) in sorted(snapshot.protected.items())
             ),
+            shards=tuple(shards),
         )
 
     def with_caveats(self, caveats: tuple[Caveat, ...]) -> "Results":

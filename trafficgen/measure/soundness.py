@@ -100,6 +100,11 @@ def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
         yield f"thresholds[{index}].passed", not (one.passed and one.value is None), "nothing was measured"
     lost = results.generator.lost_workers
     yield "valid", not (results.valid and lost), "expected false for a run with lost workers"
+    numbers = [shard.number for shard in results.shards]
+    yield "shards", numbers == sorted(set(numbers)), "expected every shard once, in order"
+    of_one_run = len({(shard.of, shard.start_at) for shard in results.shards}) < 2
+    yield "shards", of_one_run, "expected shards of one run"
+    yield "shards", all(shard.number <= shard.of for shard in results.shards), "expected numbers up to their count"
     if window := results.window:
         yield "window.to_s", window.from_s < window.to_s, "expected a window that ends after it begins"
         yield from _of_messages("window.messages", window.messages)

@@ -185,8 +185,8 @@ class Timeline:
         buckets = bucket_of(latencies_ns, SUB_BITS)
         first, width = int(intervals.min()), int(buckets.max()) + 1
         self._grow(len(self), width)
-        counts = np.bincount((intervals - first) * width + buckets)
-        counts = np.pad(counts, (0, -counts.size % width)).reshape(-1, width)
+        flat = np.bincount((intervals - first) * width + buckets)
+        counts = np.pad(flat, (0, -flat.size % width)).reshape(-1, width)
         self._latencies[first : first + len(counts), :width] += counts.astype(np.uint32)
 
     def _make_room(self, last_ns: int) -> None:

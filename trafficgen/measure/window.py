@@ -87,7 +87,7 @@ def difference(
         from_s=from_ns / NS_PER_S,
         to_s=to_ns / NS_PER_S,
         messages=messages,
-        rate=_rate(messages, to_ns - from_ns),
+        rate=rate_over(messages, to_ns - from_ns),
         latency_ns={name: Latency.of(histogram) for name, histogram in histograms.items()},
         histograms={name: histogram for name, histogram in histograms.items() if histogram.count},
         domain_histograms={name: histogram for name, histogram in timed.items() if histogram.count},
@@ -117,7 +117,8 @@ def _messages(first: Snapshot, last: Snapshot) -> MessageCounts:
     )
 
 
-def _rate(messages: MessageCounts, span_ns: float) -> Rate:
+def rate_over(messages: MessageCounts, span_ns: float) -> Rate:
+    """What so many messages are a second."""
     per_s = NS_PER_S / span_ns
     return Rate(
         messages_per_s=messages.accepted * per_s,

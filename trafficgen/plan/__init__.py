@@ -12,6 +12,7 @@ from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
 from trafficgen.plan.shape import ShapePlan
+from trafficgen.plan.shard import Shard
 from trafficgen.plan.signing import DkimKey
 from trafficgen.plan.targets import (
     RESERVED_SUFFIXES,
@@ -69,6 +70,7 @@ __all__ = [
     "Security",
     "SessionPlan",
     "ShapePlan",
+    "Shard",
     "SizedBodies",
     "Stage",
     "Target",

@@ -10,6 +10,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
 from trafficgen.plan.session import Injection, SessionPlan
+from trafficgen.plan.shard import Shard
 from trafficgen.plan.targets import Dialect, Target
 from trafficgen.plan.tls import Security
 from trafficgen.plan.workload import Workload
@@ -45,6 +46,7 @@ class Plan:
     `DEFAULT_DURATION_NS` through the command line only, so a plan names at least one of them.
     `seed` is drawn when it is not given; a plan sends the same messages whenever it is run. `run_id` tells the mail of
     one run from that of all others: 16 hexadecimal digits, drawn anew for each run when it is not given.
+    `shard`: the part of it that is sent here, when its time zero is; all else describes the whole run.
     `workers` None = the cores this process may use, one left for the embedded sink. `keep_begins`: remember when every
     message began, for a manifest. `trace_sessions`: the first so many sessions are shown as they talk.
     """
@@ -65,6 +67,7 @@ class Plan:
     allow_real_domains: bool = False
     ledger: bool = field(default=True)
     keep_begins: bool = False
+    shard: Shard = Shard()  # noqa: RUF009  (frozen)
     trace_sessions: int = 0
 
     def __post_init__(self) -> None:
@@ -95,6 +98,19 @@ class Plan:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
         if self.run_id and not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
             raise wrong("run_id", f'expected 16 hexadecimal digits, got "{shown(self.run_id)}"', "--run-id")
+        self._check_shard()
+
+    def _check_shard(self) -> None:
+        of = self.shard.of
+        if of == 1:
+            return
+        if not self.run_id:
+            raise wrong("run_id", "expected the id of the run, the same for all of its shards", "--run-id")
+        if self.sessions < of:
+            raise wrong("sessions", f"expected a session for each of {of} shards, got {self.sessions}", "--concurrency")
+        if self.max_messages is not None and self.max_messages < of:
+            text = f"expected a message for each of {of} shards, got {self.max_messages}"
+            raise wrong("max_messages", text, "--message-count")
 
     def _check_injection(self) -> None:
         session = self.session

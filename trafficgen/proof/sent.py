@@ -20,6 +20,7 @@ open model, the real one in the closed model, on `clock.now_ns` of the machine `
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -114,6 +115,51 @@ class _ManifestHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def check_writable(path: Path) -> None:
     """Find out before a run that its manifest could not be written. Raises PlanError."""
     Output(path, OPTION).check()
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether the file begins as one does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) in (MAGIC, _MENDABLE_MAGIC, _OLD_MAGIC)
+    except OSError:
+        return False  # whoever reads it says why
+
+
+def read_all(paths: Sequence[Path]) -> Manifest:
+    """What all shards of a run sent. ResultsError when they are of different runs, or two have sent one message."""
+    parts = [read(path) for path in paths]
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for path, part in zip(paths, parts, strict=True):
+        if part.run_id != first.run_id:
+            raise ResultsError(f'expected manifests of one run, got {first.run_id} and {part.run_id} in "{path}"')
+    accepted, in_doubt = (
+        _joined([part.accepted for part in parts]), _joined([part.in_doubt for part in parts])
+    )  # fmt: skip
+    numbers = np.sort(np.concatenate((accepted.numbers, in_doubt.numbers)))
+    if (twice := numbers[1:][np.diff(numbers) == 0]).size:
+        raise ResultsError(
+            f"expected every message in one manifest, got {twice[0]:012d} in two: was a shard run twice?"
+        )
+    boots = {part.boot_id for part in parts}
+    # Times of different machines are on no common clock: no latency is made of them.
+    boot_id = first.boot_id if len(boots) == 1 else ""
+    return Manifest(
+        first.run_id, max(part.planned for part in parts), accepted, in_doubt, boot_id, first.wall_offset_ns
+    )
+
+
+def _joined(parts: Sequence[SentRecords]) -> SentRecords:
+    marks = [np.zeros(one.numbers.size, bool) if one.mendable is None else one.mendable for one in parts]
+    return SentRecords(
+        np.concatenate([one.numbers for one in parts]),
+        np.concatenate([one.recipients for one in parts]),
+        np.concatenate([one.began_ns for one in parts]),
+        np.concatenate([one.digests for one in parts]),
+        np.concatenate(marks),
+    )
 
 
 def read(path: Path) -> Manifest:

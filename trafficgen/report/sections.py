@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mboxgen.enums import table_of
 from trafficgen.measure.health import MAX_CPU_SHARE
-from trafficgen.measure.parts import Domain, Latency, MessageCounts, RecipientCounts, WorkerHealth
+from trafficgen.measure.parts import Domain, Latency, MessageCounts, RecipientCounts, ShardRecord, WorkerHealth
 from trafficgen.measure.phases import BEFORE_PHASES
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
@@ -110,9 +110,23 @@ def _head(results: Results) -> Section:
         ("begun", f"{_date(run.started_at)} with traffic-gen {run.tool_version}"),
         ("target", target_in_words(results)),
         *((("load", load_in_words(results.plan)), ("content", _content(results))) if sends_mail(results) else ()),
+        *([("shards", _shards(results.shards))] if results.shards else ()),
         ("end", ended),
     )
     return Section("", "ll", tuple(Row(fact) for fact in facts))
+
+
+def _shards(shards: Sequence[ShardRecord]) -> str:
+    """How many of them these are, and how close together they began."""
+    numbers = ", ".join(str(one.number) for one in shards[:MAX_ROWS]) + ", …" * (len(shards) > MAX_ROWS)
+    begun = [one.first_start_ns for one in shards if one.first_start_ns is not None]
+    spread = f"; first starts {format_duration(max(begun) - min(begun))} apart" if len(begun) > 1 else ""
+    errors = [one.clock_error_ns for one in shards if one.clock_error_ns is not None]
+    offset_ns = max((abs(one.clock_offset_ns or 0) for one in shards), default=0)
+    known = f", known to {format_duration(max(errors))} and allowed for" if errors else ""
+    clock = f"; clocks up to {format_duration(offset_ns)} off{known}" if errors else ""
+    whole = f"all {shards[0].of}" if len(shards) == shards[0].of else f"{numbers} of {shards[0].of}"
+    return whole + spread + clock
 
 
 def _date(iso: str) -> str:

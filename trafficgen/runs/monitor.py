@@ -27,6 +27,7 @@ from trafficgen.measure.window import WindowTracker
 from trafficgen.plan import Plan
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.publish.isolated import Isolation
+from trafficgen.runs import shards
 from trafficgen.runs.observation import Observation
 from trafficgen.runs.run import Progress, run
 from trafficgen.verdict.ceiling import Ceiling
@@ -114,7 +115,7 @@ class _Monitor:
         self._journal = journal
         self._observers = observers
         self._isolation = isolation
-        self._started_at = datetime.now(UTC)
+        self._started_at = shards.time_zero(resolved.plan) or datetime.now(UTC)
         whole = options.from_ns == 0 and options.to_ns is None
         self._window = None if whole else WindowTracker(options.from_ns, options.to_ns)
         self._seen_s = 0
@@ -185,6 +186,7 @@ class _Monitor:
                 host=Host.here(),
                 tool_version=trafficgen.__version__,
                 command=self._options.command,
+                shards=shards.record(self._resolved, snapshot, {}),
                 complete=False,
             )
         )

@@ -30,7 +30,7 @@ from trafficgen.host.limits import raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import Delivery, Host, LedgerCounts, StoppedBy
+from trafficgen.measure.parts import Delivery, Host, LedgerCounts, ShardRecord, StoppedBy
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan
@@ -39,6 +39,7 @@ from trafficgen.proof.comparison import compare
 from trafficgen.proof.received import Received
 from trafficgen.proof.sent import Manifest, SentRecords, check_writable
 from trafficgen.proof.waiting import DeliveryWait
+from trafficgen.runs import shards
 from trafficgen.sink.embedded import EmbeddedSink
 
 _Made = TypeVar("_Made")
@@ -80,6 +81,8 @@ def run(
     """
     resolved = ResolvedPlan.of(plan)
     plan = resolved.plan
+    shards.check_start(plan)
+    files = shards.files_of(plan)
     say = notice or (lambda _line: None)
     control = control or RunControl()
     if manifest is not None:
@@ -89,7 +92,7 @@ def run(
     with CountedSignals(control), ExitStack() as stack:
         sink = delivered_to = None
         if plan.target is None:
-            sink = stack.enter_context(EmbeddedSink(sessions=plan.sessions, ledger=plan.ledger, control=control))
+            sink = stack.enter_context(EmbeddedSink(sessions=resolved.sessions, ledger=plan.ledger, control=control))
             route = resolve(sink.address)
             say(f"no --target given: sending to the embedded sink at {route}")
         else:
@@ -99,8 +102,8 @@ def run(
                 delivered_to = waiting.sink_of(delivery_wait, plan)
             say(f"target {plan.target} is at {route}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
-        workers = plan.workers or default_workers(plan.sessions, embedded=sink is not None)
-        started_at = datetime.now(UTC)
+        workers = plan.workers or default_workers(resolved.sessions, embedded=sink is not None)
+        started_at = shards.time_zero(plan) or datetime.now(UTC)
         resolved = resolved.with_plan(with_corpus).at(route, workers).signed(format_datetime(started_at))
         supervisor = Supervisor(
             resolved,
@@ -130,7 +133,10 @@ def run(
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
         stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
-        return _results(resolved.with_plan(plan), account, started_at, stopped_by, ledger, delivery, parts.caveats)
+        record = shards.record(resolved, account.snapshot, files)
+        return _results(
+            resolved.with_plan(plan), account, started_at, stopped_by, ledger, delivery, parts.caveats, record
+        )
 
 
 class _Parts:
@@ -210,7 +216,8 @@ def _manifest(resolved: ResolvedPlan, account: RunAccount) -> Manifest:
         recipients, digests = _recipients(resolved, account, numbers), _digests(resolved, account, numbers)
         return SentRecords(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
 
-    return Manifest.here(plan.run_id, account.planned, sent_records(account.accepted), sent_records(account.in_doubt))
+    planned = max(account.planned, top + 1)  # numbers of a shard are those of the whole run
+    return Manifest.here(plan.run_id, planned, sent_records(account.accepted), sent_records(account.in_doubt))
 
 
 def _digests(resolved: ResolvedPlan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -248,6 +255,7 @@ def _results(
     ledger: LedgerCounts | None,
     delivery: Delivery | None,
     caveats: Sequence[Caveat],
+    record: Sequence[ShardRecord],
 ) -> Results:
     snapshot = account.snapshot
     first_ns = snapshot.first_start_ns or account.began_ns
@@ -269,4 +277,5 @@ def _results(
         delivery=delivery,
         lost_workers=account.lost_workers,
         caveats=caveats,
+        shards=record,
     )

@@ -29,17 +29,17 @@ class ConstantRate:
     def __init__(self, rate_per_s: float) -> None:
         self._interval_ns = NS_PER_S / as_fraction(rate_per_s)
 
-    def due_ns_of_numbers(self, first: int, last: int) -> NDArray[np.int64]:
-        """Arrival k at exactly k / rate, rounded down to a nanosecond: integers, so hours do not add up errors.
+    def due_ns_of_numbers(self, first: int, last: int, step: int = 1) -> NDArray[np.int64]:
+        """Every `step`-th arrival k of `first` … `last`-1 at exactly k / rate, rounded down to a nanosecond.
 
-        At most 2^63 - 1, which is 292 years.
+        Integers, so hours do not add up errors. At most 2^63 - 1, which is 292 years.
         """
         up, down = self._interval_ns.numerator, self._interval_ns.denominator
         whole, rest = divmod(first * up, down)
         if (last - first) * up + rest < _INT64_ROOM and whole < _INT64_ROOM:
-            steps = np.arange(last - first, dtype=np.int64)
+            steps = np.arange(0, last - first, step, dtype=np.int64)
             return (steps * up + rest) // down + whole
-        return np.array([min(number * up // down, _END_NS) for number in range(first, last)], dtype=np.int64)
+        return np.array([min(number * up // down, _END_NS) for number in range(first, last, step)], dtype=np.int64)
 
     def due_ns(self, positions: NDArray[np.float64]) -> NDArray[np.int64]:
         """Times at which the integral reaches `positions`."""

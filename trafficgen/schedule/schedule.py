@@ -41,17 +41,17 @@ class Schedule:
         self.duration_ns: int | None = min(limits, default=None)
         """No arrival is due at this time or later; None when only a message count ends the run."""
 
-    def due_ns(self, first: int, last: int) -> NDArray[np.int64]:
-        """Intended starts of arrivals `first` … `last`-1 in ns after the run's start, never falling.
+    def due_ns(self, first: int, last: int, step: int = 1) -> NDArray[np.int64]:
+        """Intended starts of every `step`-th of the arrivals `first` … `last`-1.
 
-        Shorter than asked for when the last stage ends before: later arrivals do not exist. `plan.max_messages` and
-        `plan.duration_ns` do not shorten it.
+        In ns after the run's start, never falling. Shorter than asked for when the last stage ends before: later
+        arrivals do not exist. `plan.max_messages` and `plan.duration_ns` do not shorten it.
         """
         if not 0 <= first <= last:
             raise ValueError(f"expected 0 <= first <= last, got {first} and {last}")
         if isinstance(self._rate, ConstantRate) and isinstance(self._positions, EvenPositions):
-            return self._rate.due_ns_of_numbers(first, last)
-        return self._rate.due_ns(self._positions.between(first, last))
+            return self._rate.due_ns_of_numbers(first, last, step)
+        return self._rate.due_ns(self._positions.between(first, last)[::step])
 
     def count_within(self, duration_ns: int) -> int:
         """How many arrivals are due before `duration_ns`: those of the half-open [0, duration)."""

@@ -1,6 +1,7 @@
 """Other people's clients talk to the sink: TLS, AUTH, XCLIENT, LMTP, chunks, faults as they see them."""
 
 import asyncio
+import re
 import signal
 import smtplib
 import socket
@@ -112,7 +113,7 @@ def test_openssl_sees_the_certificate_made_on_the_spot(option: str, arguments: l
             program("openssl", "openssl"), "s_client", "-connect", sink.address, *arguments, "-quiet", "-ign_eof",
             say=b"EHLO x\r\nQUIT\r\n",
         )  # fmt: skip
-        assert b"CN = sink.traffic-gen.test" in done.stderr
+        assert re.search(rb"CN ?= ?sink\.traffic-gen\.test", done.stderr)  # OpenSSL 3.2 left out the spaces
         assert b"221 2.0.0 bye" in done.stdout
 
 

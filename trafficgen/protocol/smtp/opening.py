@@ -33,6 +33,9 @@ NOT_OFFERED: Final = "not offered"
 _UNKNOWN_COMMAND: Final = (500, 502, 503, 221, 554)
 """What servers say to a command that is none; Postfix says 221 to one that begins with no letter, and ends."""
 
+_PROTOCOL_ERROR: Final = "5.5."
+"""RFC 3463 section 3.6. Postfix 3.9 and later say it for octets that come before their greeting."""
+
 
 class Opened(Protocol):
     """The session, as far as its opening knows it."""
@@ -72,6 +75,8 @@ class Opening:
         session.account.phase(_GREETING, now_ns - session.conversation.waiting_since_ns)
         if reply.code == 220:
             self._say(session.options.hello, now_ns, out)
+        elif session.options.proxied and reply.enhanced.startswith(_PROTOCOL_ERROR):
+            session.lose(_GREETING, NOT_PROXY, reply, now_ns)
         else:
             session.lose(_GREETING, REFUSED, reply, now_ns)
 
