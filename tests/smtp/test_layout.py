@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.smtp.conversation import Queue, letter
+from tests.smtp.conversation import Notebook, Queue, letter
+from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, WireMessage
 from trafficgen.protocol.smtp.layout import (
     BY_CHUNKS,
@@ -16,6 +17,7 @@ from trafficgen.protocol.smtp.layout import (
     laid_out_again,
     layout_for,
 )
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 
 
 def laid_out(layout: WireLayout, *, body: bytes = b".a\r\nb\r\n", eight_bit: bool = False) -> WireMessage:
@@ -68,6 +70,23 @@ def test_laid_out_again_is_what_would_have_been_laid_out_for_what_is_offered(
     best = layout_for(chunks if offered.chunking else 0, pipelining=in_groups)
     assert wire(again) == wire(laid_out(best, body=body, eight_bit=eight_bit and offered.eight_bit))
     assert (again.number, again.recipients, again.octets) == (3, 2, message.octets)
+
+
+@pytest.mark.parametrize("chunks", [0, 4])
+def test_an_idle_session_is_given_messages_that_its_server_understands(chunks: int) -> None:
+    queue = Queue([letter(0), letter(1, eight_bit=True)], chunks)
+    waiting = queue.waiting.pop(0)
+    session = ClientSession(queue, Notebook(), SessionOptions(chunks=chunks), ReplyCache())
+    work = queue.take(0)
+    assert work is not None
+    session.greet(work, 0)
+    session.connected(0)
+    for said in (b"220 x\r\n", b"250 x\r\n", b"250 x\r\n", b"250 x\r\n", b"354 x\r\n", b"250 x\r\n"):
+        session.feed(said, 1)
+    assert not session.busy
+    wrote = [b"".join(session.start(waiting, 2))]
+    wrote += [b"".join(session.feed(said, 3)) for said in (b"250 x\r\n", b"250 x\r\n")]
+    assert wrote == [b"MAIL FROM:<1@a.test>\r\n", b"RCPT TO:<r0@b.test>\r\n", b"DATA\r\n"]
 
 
 def test_what_is_given_back_is_as_it_was_taken() -> None:

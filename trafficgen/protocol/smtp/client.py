@@ -171,6 +171,8 @@ class ClientSession:
         """Give an idle session a message; returns what to write."""
         out: list[Buffer] = []
         assert self._handover is not None
+        if isinstance(self.source, RelaidSource):
+            work = self.source.lay_out(work)
         self.assign(work, now_ns)
         self._handover.open(now_ns, out, reset=self.options.reset_between)
         return out

@@ -122,7 +122,11 @@ class RelaidSource:
 
     def take(self, now_ns: int) -> Work | None:
         work = self._source.take(now_ns)
-        return None if work is None else (laid_out_again(work[0], self._lacking), work[1])
+        return None if work is None else self.lay_out(work)
+
+    def lay_out(self, work: Work) -> Work:
+        """Work that was taken from the other source."""
+        return laid_out_again(work[0], self._lacking), work[1]
 
     def give_back(self, work: Work) -> None:
         message, due_ns = work
