@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from trafficgen.plan import OpenLoop as OpenLoop
     from trafficgen.plan import Pipelining as Pipelining
     from trafficgen.plan import Plan as Plan
+    from trafficgen.plan import Retried as Retried
+    from trafficgen.plan import RetryPlan as RetryPlan
     from trafficgen.plan import Security as Security
     from trafficgen.plan import SessionPlan as SessionPlan
     from trafficgen.plan import SizedBodies as SizedBodies
@@ -66,7 +68,8 @@ _HOMES = {
     "trafficgen.outcomes": ("Outcome", "Phase"),
     "trafficgen.plan": (
         "Arrivals", "Auth", "AuthUsers", "BodyFile", "Corpus", "DkimKey", "Header", "Injection", "LongTail",
-        "Mechanism", "OpenLoop", "Pipelining", "Plan", "Security", "SessionPlan", "SizedBodies", "Stage", "TcpTarget",
+        "Mechanism", "OpenLoop", "Pipelining", "Plan", "Retried", "RetryPlan", "Security", "SessionPlan", "SizedBodies",
+        "Stage", "TcpTarget",
         "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedDomain", "Workload", "parse_target",
     ),
     "trafficgen.runs.handle": ("RunHandle",),

@@ -66,7 +66,7 @@ SCRIPTED: Final[list[tuple[str, str, Answers, str, str]]] = [
 ELSEWHERE: Final = (
     "tls.handshake", "tls.injection", "tls.key", "auth.unknown-user", "delivery.log", "delivery.imap", "delivery.pop3",
     "delivery.out", "ports.expected", "ports.unexpected", "smtp.vrfy",
-    *(case for case in CASES if case.startswith("dns.")),
+    *(case for case in CASES if case.startswith(("dns.", "tls.scan"))),
 )  # fmt: skip
 """Cases that have a test of their own below."""
 

@@ -6,10 +6,11 @@ import pytest
 
 import trafficgen
 from tests.logs.private_dovecot import private_dovecot
+from tests.peers.certificates import Certificate
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
 from tests.sink.sink_process import sink_process
-from trafficgen import Pipelining, parse_target
+from trafficgen import Pipelining, Security, TlsOptions, parse_target
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.protocol.smtp.conversation import UNASKED
@@ -99,6 +100,60 @@ def test_what_dovecot_delivered_holds_against_the_manifest(
     assert "60 accepted: 60 delivered, 0 missing" in capsys.readouterr().out
     assert {each.phase for each in results.replies} >= {"lhlo", "mail", "rcpt", "end_of_data"}
     assert ("data" in {each.phase for each in results.replies}) is not bool(session)
+
+
+# -- protected ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "security"), [("--starttls", Security.STARTTLS), ("--tls", Security.TLS)], ids=["STARTTLS", "TLS"]
+)
+def test_protected_sessions_are_proved_as_plain_ones_are(
+    tmp_path: Path, option: str, security: Security, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, manifest = tmp_path / "ledger", tmp_path / "manifest"
+    with sink_process("127.0.0.1:0", "--lmtp", option, "--ledger", str(ledger)) as sink:
+        target = parse_target(f"lmtp://{sink.address}")
+        session = {"security": security, "verify_certificate": False, "chunks": 4}
+        plan = plan_for(target, messages=100, sessions=3, session=session, workload=SEVERAL)
+        results = trafficgen.run(plan, manifest=manifest)
+    assert counts(results) == Counts(accepted=100)
+    assert results.recipients is not None
+    assert results.recipients.accepted == results.recipients.started > 100
+    assert sum(one.sessions for one in results.tls) == 3
+    timed = {phase: latency.count for phase, latency in results.latency_ns.items() if latency is not None}
+    assert (timed["ehlo"], timed["tls"]) == (3, 3)
+    assert verified(manifest, str(ledger)) is ExitCode.DONE
+    assert "100 accepted: 100 delivered, 0 missing" in capsys.readouterr().out
+
+
+def test_dovecot_delivers_what_came_by_starttls(certificate: Certificate, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest"
+    with private_dovecot(certificate) as dovecot:
+        session = {"security": Security.STARTTLS, "tls": TlsOptions(authority=certificate.certificate)}
+        target = parse_target(f"lmtp://localhost:{dovecot.port}")
+        plan = plan_for(target, messages=20, sessions=2, session=session, workload=SEVERAL)
+        results = trafficgen.run(plan, manifest=manifest)
+        assert counts(results) == Counts(accepted=20)
+        assert sum(one.sessions for one in results.tls) == 2
+        assert verified(manifest, "--maildir", str(dovecot.mail), "--any-recipient") is ExitCode.DONE
+
+
+def test_a_store_without_starttls_gets_nothing() -> None:
+    session = {"security": Security.STARTTLS, "verify_certificate": False}
+    with scripted(Store) as server:
+        results = send(parse_target(f"lmtp://127.0.0.1:{server.port}"), messages=2, session=session)
+    assert counts(results) == Counts(failed=2)
+    assert {(one.phase, one.reason) for one in results.failures} == {("tls", "STARTTLS not offered")}
+
+
+def test_a_server_of_smtp_fails_a_protected_session_at_lhlo() -> None:
+    session = {"security": Security.STARTTLS, "verify_certificate": False}
+    with scripted(Script) as server:
+        results = send(parse_target(f"lmtp://127.0.0.1:{server.port}"), messages=1, session=session)
+    assert counts(results) == Counts(failed=1)
+    (found,) = results.failures
+    assert (found.phase, found.reason, found.example) == ("lhlo", "refused by the server", "500 5.5.2 what?")
 
 
 # -- stores that cannot count ---------------------------------------------------------------------------

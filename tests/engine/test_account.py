@@ -42,7 +42,7 @@ def account(plan: Plan, *, rows: int, taken: int, unsent: int, numbers: int | No
     accepted = np.arange(rows if numbers is None else numbers)
     none: Any = np.zeros(0, np.int64)
     worker.finished = control.WorkerFinished(
-        snapshot, 2, taken, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64)
+        snapshot, 2, taken, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64), none
     )
     made._pool.workers.append(worker)
     made._began_ns = 0

@@ -26,7 +26,7 @@ from trafficgen import (
     Workload,
     parse_target,
 )
-from trafficgen.plan import Dialect, Security, Target, parse_listen
+from trafficgen.plan import Dialect, Target, parse_listen
 from trafficgen.units import format_duration, parse_duration, parse_rate
 
 S = 1_000_000_000
@@ -191,12 +191,13 @@ def test_anything_else_is_no_target(text: str) -> None:
         ("lmtp:127.0.0.1:24", "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"),
         ("LMTP://127.0.0.1:24", "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"),
         ("lmtp://unix:/run/lmtp", "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"),
-        ("lmtps://127.0.0.1", "LMTP over TLS is not there yet"),
+        ("lmtps://127.0.0.1", "add --tls; LMTP is written lmtp://HOST[:PORT]"),
         ("http://127.0.0.1:8000", "injection is written http://HOST[:PORT]/api/inject/v1"),
         ("HTTP://127.0.0.1/a", "injection is written http://HOST[:PORT]/api/inject/v1"),
         ("http://unix:/run/s", "injection is written http://HOST[:PORT]/api/inject/v1"),
         ("http://me:secret@127.0.0.1/a", "injection is written http://HOST[:PORT]/api/inject/v1"),
-        ("https://127.0.0.1/api/inject/v1", "injection over TLS is not there yet, only http://"),
+        ("HTTPS://127.0.0.1/a", "injection is written http://HOST[:PORT]/api/inject/v1 or https://…"),
+        ("https://127.0.0.1:8000", "injection is written http://HOST[:PORT]/api/inject/v1 or https://…"),
         ("inet:127.0.0.1:25", 'write it without "inet:"'),
         ("inet:25", 'write it without "inet:"'),
         ("smtp://127.0.0.1", 'write it without "smtp:"'),
@@ -240,10 +241,14 @@ def test_lmtp_has_a_port_of_its_own_and_a_host(text: str) -> None:
         parse_target(text)
 
 
-def test_lmtp_goes_over_plain_sessions() -> None:
-    with pytest.raises(PlanError, match="leave --starttls, --tls"):
-        Plan(target=parse_target("lmtp://127.0.0.1"), max_messages=1, session=SessionPlan(security=Security.STARTTLS))
-    with pytest.raises(PlanError, match="LMTP goes over plain sessions without a login"):
+def test_a_target_of_injection_says_whether_it_is_protected() -> None:
+    assert parse_target("http://mta.test/a") == TcpTarget("mta.test", 80, Dialect.HTTP, "/a")
+    assert parse_target("https://mta.test/a") == TcpTarget("mta.test", 443, Dialect.HTTPS, "/a")
+    assert str(parse_target("https://[::1]:8443/a?b")) == "https://[::1]:8443/a?b"
+
+
+def test_lmtp_goes_without_a_login() -> None:
+    with pytest.raises(PlanError, match="LMTP goes without a login"):
         Plan(target=parse_target("lmtp://127.0.0.1"), max_messages=1, session=SessionPlan(auth=Auth("me", Path("p"))))
 
 

@@ -64,7 +64,10 @@ def test_half_of_what_a_takes_is_the_rate(capsys: pytest.CaptureFixture[str], mo
     [
         (["--looks", "8"], "a gate by slices looks by itself, within --budget; or give --whole-runs (--looks)"),
         (["--keep", "runs"], "--json holds its slices; or give --whole-runs (--keep)"),
-        (["--budget", "5s"], "8 blocks of slices take 64 s: allow more time or serve shorter slices"),
+        (
+            ["--budget", "5s"],
+            "8 blocks of slices, and what is around them, take 76.8 s: allow more time or serve shorter slices",
+        ),
         (["--slice", "x"], "(--slice)"),
         (["--metric", "domain{gmail.com}.p95:5%"], "is not measured by slices; use whole runs (--whole-runs)"),
         (["--", "--stage", "1s:5"], "one rate (--rate), or give --whole-runs"),

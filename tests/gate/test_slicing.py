@@ -11,11 +11,11 @@ import pytest
 from tests.gate.test_real_gate import server
 from tests.peers.running import plan_for
 from tests.peers.scripted import Script, scripted
-from trafficgen.clock import NS_PER_MS, NS_PER_S
+from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.errors import ExitCode, ResultsError, SetupError
 from trafficgen.gate.builds import Build
 from trafficgen.gate.cpu_time import CpuReading, shares
-from trafficgen.gate.slicing import SlicedLoad, run_slices
+from trafficgen.gate.slicing import SlicedLoad, _Budget, run_slices
 from trafficgen.gate.trials import RecordFile
 from trafficgen.plan import OpenLoop, TcpTarget
 from trafficgen.verdict.gating import Side
@@ -69,6 +69,20 @@ def test_a_build_that_takes_four_times_as_long_fails(tmp_path: Path) -> None:
     for block in file.records:
         assert [one.side for one in block.slices] == list(DESIGN.order(file.records.index(block)))
         assert all(one.latencies["latency"].count == one.accepted for one in block.slices)
+
+
+def test_the_budget_is_of_all_that_passes_and_the_next_block_must_fit() -> None:
+    with two(4, 4) as (a, b):
+        late = now_ns() - DESIGN.budget_ns
+        ended = run_slices(DESIGN, load_for(a, b), RecordFile(None, HEAD, Block), began_ns=late)
+        assert (ended.verdict, ended.counted) == (Verdict.INCONCLUSIVE, ())
+        assert ended.reason.startswith("the time was up after 0 blocks")
+        file = RecordFile(None, HEAD, Block)
+        almost = now_ns() - DESIGN.budget_ns + 20 * DESIGN.block_ns
+        ended = run_slices(DESIGN, load_for(a, b), file, began_ns=almost)
+    assert len(file.records) < 20, "starting both runs, and the first slices, take of the time"
+    slow = replace(file.records[-1], lasted_s=40.0) if file.records else None
+    assert slow is None or _Budget(DESIGN, [slow], now_ns()).is_up, "60 s, of which 40 are spent, have no room for 40"
 
 
 def test_under_a_fixed_rate_the_throughput_is_the_same_and_the_latency_is_not() -> None:

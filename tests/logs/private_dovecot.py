@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import program
+from tests.peers.certificates import Certificate
 from tests.peers.ports import free_port
 
 _CONFIG = """\
@@ -26,7 +27,7 @@ mail_uid = nobody
 mail_gid = nogroup
 first_valid_uid = 0
 first_valid_gid = 0
-ssl = no
+ssl = {ssl}
 protocols = lmtp
 default_internal_user = nobody
 default_login_user = nobody
@@ -59,8 +60,9 @@ class Dovecot:
 
 
 @contextmanager
-def private_dovecot() -> Iterator[Dovecot]:
-    """Started by root only, as Dovecot's master wants it; stopped by its own process."""
+def private_dovecot(certificate: Certificate | None = None) -> Iterator[Dovecot]:
+    """Started by root only, as Dovecot's master wants it; stopped by its own process. Offers STARTTLS with a
+    certificate."""
     dovecot = program("dovecot", "dovecot-lmtpd")
     if os.geteuid() != 0:
         words = "Dovecot can be started by root only (run the tests in a container)"
@@ -73,8 +75,11 @@ def private_dovecot() -> Iterator[Dovecot]:
         (folder / name).mkdir()
         shutil.chown(folder / name, pwd.getpwnam("nobody").pw_uid)
     port = free_port()
+    ssl = "no"
+    if certificate is not None:
+        ssl = f"yes\nssl_cert = <{certificate.certificate}\nssl_key = <{certificate.key}"
     config = folder / "dovecot.conf"
-    config.write_text(_CONFIG.format(folder=folder, port=port))
+    config.write_text(_CONFIG.format(folder=folder, port=port, ssl=ssl))
     process = subprocess.Popen([dovecot, "-F", "-c", str(config)], stderr=subprocess.PIPE)
     try:
         _wait_until_open(port, process)

@@ -101,6 +101,17 @@ def test_a_terminal_gets_a_bar_that_is_gone_afterwards() -> None:
     assert stream.getvalue().endswith("\x1b[2K")
 
 
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_lines_that_stay_are_whole_and_above_what_changes(term: str) -> None:
+    stream = Terminal()
+    wide = "Logi List " * 30 + "[50%]"
+    with Live(planned=1_000, duration_ns=None, stream=stream, environment={"TERM": term}) as live:
+        live.update(snapshot_of(500), NS_PER_S)
+        live.line(wide)
+        assert stream.getvalue().rindex(wide) > stream.getvalue().index("accepted 500")
+    assert f"{wide}\n" in stream.getvalue()
+
+
 def test_a_dumb_terminal_gets_plain_lines() -> None:
     stream = Terminal()
     with Live(planned=1_000, duration_ns=None, stream=stream, environment={"TERM": "dumb"}) as live:
@@ -113,6 +124,7 @@ def test_a_reader_that_leaves_stops_nothing(stream: io.StringIO) -> None:
     with Live(planned=1_000, duration_ns=None, stream=stream, environment={"TERM": "xterm"}) as live:
         live.update(snapshot_of(1), NS_PER_S)
         live.update(snapshot_of(2), 2 * NS_PER_S)
+        live.line("nobody reads it")
 
 
 def test_a_closed_stream_stops_nothing() -> None:

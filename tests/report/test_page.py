@@ -15,8 +15,8 @@ import pytest
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import SetupError
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.observed import ServerSamples
-from trafficgen.measure.parts import FailureCount, LedgerCounts, MessageCounts, ReplyCount, ThresholdVerdict
+from trafficgen.measure.observed import QueueShape, ServerSamples
+from trafficgen.measure.parts import Delivery, FailureCount, LedgerCounts, MessageCounts, ReplyCount, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
@@ -284,9 +284,16 @@ def test_what_an_observer_saw_is_drawn_under_the_same_axis(drawn: Results, tmp_p
         cost_share=0.001,
         at_s=(0.0, 1.0, 2.0, 3.0),
         series={"queue.depth": (0.0, 5.0, None, 9.0), "host.cpu_busy": (0.2, 0.9, 0.8, 0.1)},
+        shape=QueueShape(2.0, 9, 9, (5, 10), {"gmail.com": (1, 2, 4), "<b>": (0, 0, 2)}),
     )
-    dom, console = looked_at(to_html([replace(drawn, server=seen)]), tmp_path)
+    delivery = Delivery(0, 1.0, 1.0, True, 0, 0, None, 1.0, (1, 8, 2))
+    dom, console = looked_at(to_html([replace(drawn, server=seen, delivery=delivery)]), tmp_path)
     assert console == ""
-    assert 'data-charts="6"' in dom
+    assert 'data-charts="7"' in dom
+    assert "Undelivered" in dom
+    assert "the server was short of nothing that was looked at" in dom
+    assert re.search(r"<td[^>]*>gmail\.com</td><td[^>]*>7</td><td[^>]*>1</td><td[^>]*>2</td><td[^>]*>4</td>", dom)
+    assert "&lt;b&gt;" in dom
+    assert "when it was fullest, by age" in dom
     assert "Server: queue" in dom
     assert "Server: load" in dom

@@ -5,26 +5,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.smtp.conversation import Notebook, Queue, letter
+from trafficgen.plan import ExtensionPlan
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, WireMessage
 from trafficgen.protocol.smtp.layout import (
-    BY_CHUNKS,
     BY_DATA,
-    BY_STEPS,
+    AdaptedSource,
     Lacking,
-    RelaidSource,
     WireLayout,
-    laid_out_again,
+    adapted,
     layout_for,
 )
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
+
+BY_STEPS = layout_for(0, ExtensionPlan(), "", pipelining=False)
+BY_CHUNKS = layout_for(4, ExtensionPlan(), "")
 
 
 def laid_out(layout: WireLayout, *, body: bytes = b".a\r\nb\r\n", eight_bit: bool = False) -> WireMessage:
     """A message as workload makes it with this layout: two recipients, a head of two lines."""
     made = letter(3, body=body)
     octets = len(made.head) + len(body)
-    addresses = layout.sender + b"a@a.test" + layout.recipient + b"b@b.test" + layout.recipient + b"c@b.test"
+    addresses = (
+        layout.sender
+        + b"a@a.test"
+        + layout.after_sender
+        + layout.first_recipient
+        + b"b@b.test"
+        + layout.recipient
+        + b"c@b.test"
+    )
     [envelope] = layout.envelopes([addresses + layout.end_of_addresses], [octets], [eight_bit])
     commands = next(iter(layout.commands([envelope])))
     return made._replace(
@@ -57,18 +67,29 @@ def test_mail_says_so_of_a_message_that_is_not_all_ascii(layout: WireLayout) -> 
 
 
 @given(
-    chunks=st.sampled_from([0, 4]), pipelining=st.booleans(), eight_bit=st.booleans(), body=st.binary(max_size=20),
-    offered=st.builds(Extensions, pipelining=st.booleans(), eight_bit=st.booleans(), chunking=st.booleans()),
-)  # fmt: skip
-def test_laid_out_again_is_what_would_have_been_laid_out_for_what_is_offered(
-    chunks: int, pipelining: bool, eight_bit: bool, body: bytes, offered: Extensions
+    asked=st.builds(
+        SessionOptions, chunks=st.sampled_from([0, 4]), pipelining=st.booleans(), declares_size=st.booleans()
+    ),
+    offered=st.builds(Extensions, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    eight_bit=st.booleans(),
+    body=st.binary(max_size=20),
+)
+def test_adapted_is_what_would_have_been_laid_out_for_what_is_offered(
+    asked: SessionOptions, offered: Extensions, eight_bit: bool, body: bytes
 ) -> None:
-    body = body.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n"
-    message = laid_out(layout_for(chunks, pipelining=pipelining), body=body, eight_bit=eight_bit)
-    again = laid_out_again(message, Lacking.of(SessionOptions(chunks=chunks, pipelining=pipelining), offered))
-    in_groups = pipelining and offered.pipelining
-    best = layout_for(chunks if offered.chunking else 0, pipelining=in_groups)
-    assert wire(again) == wire(laid_out(best, body=body, eight_bit=eight_bit and offered.eight_bit))
+    def best(chunks: int, *, sized: bool, pipelining: bool, eight_bit: bool) -> WireMessage:
+        layout = layout_for(chunks, ExtensionPlan(declare_size=sized), "", pipelining=pipelining)
+        return laid_out(layout, body=crlf, eight_bit=eight_bit)
+
+    crlf = body.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n"
+    message = best(asked.chunks, sized=asked.declares_size, pipelining=asked.pipelining, eight_bit=eight_bit)
+    again = adapted(message, Lacking.of(asked, offered))
+    assert wire(again) == wire(
+        best(
+            asked.chunks * offered.chunking, sized=asked.declares_size and offered.size,
+            pipelining=asked.pipelining and offered.pipelining, eight_bit=eight_bit and offered.eight_bit,
+        )
+    )  # fmt: skip
     assert (again.number, again.recipients, again.octets) == (3, 2, message.octets)
 
 
@@ -92,7 +113,7 @@ def test_an_idle_session_is_given_messages_that_its_server_understands(chunks: i
 def test_what_is_given_back_is_as_it_was_taken() -> None:
     letters = [letter(0, eight_bit=True), letter(1)]
     queue = Queue(letters)
-    source = RelaidSource(queue, Lacking(chunks=False, pipelining=False, eight_bit=True))
+    source = AdaptedSource(queue, Lacking(chunks=False, pipelining=False, size=False, eight_bit=True))
     taken = [source.take(0), source.take(0)]
     assert source.take(0) is None
     for work in taken:

@@ -89,6 +89,7 @@ CASES: Final[dict[str, Case]] = {
         "no NULL, export, RC4 or 3DES cipher, and no key exchange by RSA", "RFC 9325 4.1, 4.2",
         "smtpd_tls_exclude_ciphers, tls_preempt_cipherlist; ssl_cipher_list",
     ),
+    "tls.scan": Case("nothing that a deep scan of TLS warns of", "testssl.sh or sslyze", "see the transcript"),
     # -- logging in by SMTP ------------------------------------------------------------------------------
     "auth.clear": Case(
         "no AUTH before TLS", "RFC 4954 4, RFC 8314 3", "smtpd_tls_auth_only = yes; disable_plaintext_auth = yes"

@@ -16,6 +16,7 @@ from mboxgen.enums import table_of
 from trafficgen.check.conversation import ConnectionEnded, NotOffered, SmtpReply, TextConnection
 from trafficgen.guard import Route
 from trafficgen.plan import Target, TcpTarget
+from trafficgen.verdict.findings import TlsScan
 
 
 class ServiceKind(Enum):
@@ -95,6 +96,10 @@ class CheckedServer:
     log: Path | None = None
     """The server's own log, where it can be read here."""
     dns: DomainNames | None = None
+    scans: tuple[TlsScan, ...] = ()
+    """Reports of deep scans of TLS."""
+    scan: bool = False
+    """Make one of each service that no report is of."""
 
     def address(self, service: ServiceKind) -> Target:
         """Where a service listens. What has no port, as a UNIX socket, is itself."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from trafficgen.check import delivery, domain, login, mailbox, ports, relay, smtp, tls
+from trafficgen.check import delivery, domain, login, mailbox, ports, relay, smtp, tls, tls_scan
 from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding
 from trafficgen.check.conversation import NO_ANSWER, ConnectionEnded, NotOffered
@@ -19,6 +19,7 @@ from trafficgen.verdict.findings import Finding, Grade
 
 _ALL_KINDS: Final = tuple(ServiceKind)
 _SUBMITTING: Final = (ServiceKind.SUBMISSION, ServiceKind.SMTPS)
+_OF_SCANS: Final = ("tls.scan",)
 _OF_DNS: Final = (
     "dns.ptr", "dns.host", "dns.tlsa", "dns.mx", "dns.spf", "dns.dkim", "dns.dmarc", "dns.mta-sts", "dns.tls-rpt",
 )  # fmt: skip
@@ -49,6 +50,7 @@ def walks(outside: Outside | None) -> list[Walk]:
         Walk(("tls.chain", "tls.name", "tls.expiry", "tls.key"), _ALL_KINDS, tls.certificate),
         Walk(("tls.versions",), _ALL_KINDS, tls.versions),
         Walk(("tls.ciphers",), _ALL_KINDS, tls.ciphers),
+        Walk(_OF_SCANS, _ALL_KINDS, tls_scan.scanned),
         Walk(("auth.clear",), SMTP_KINDS, login.in_clear),
         Walk(
             ("auth.offered", "auth.cancelled", "auth.bad", "auth.unknown-user", "auth.good"),
@@ -77,9 +79,10 @@ def check(
 ) -> Iterator[Finding]:
     """Go all of them. Where we were seen from is added to `seen_from`. One that never answers is waited for once."""
     mute: set[ServiceKind] = set()
+    unasked = [_OF_DNS] * (server.dns is None) + [_OF_SCANS] * (not server.scans and not server.scan)
     once = next(iter(server.ports), ServiceKind.SMTP)
     for walk in walks(outside):
-        if not any(map(wished, walk.cases)) or (walk.cases is _OF_DNS and server.dns is None):
+        if not any(map(wished, walk.cases)) or walk.cases in unasked:
             continue
         for service in [one for one in walk.services if one in server.ports] if walk.services else [once]:
             probe = Probe(server, service)

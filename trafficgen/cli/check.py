@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trafficgen.guard import Route
     from trafficgen.plan import Target
     from trafficgen.report.checked import Checked
-    from trafficgen.verdict.findings import Grade
+    from trafficgen.verdict.findings import Grade, TlsScan
 
 MAX_PORTS: Final = 64
 DNS_PORT: Final = 53
@@ -129,6 +129,20 @@ _OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
     help="The server's log, readable here: what --deliver sent is followed in it, too.",
 )
 @click.option(
+    "--tls-scan",
+    is_flag=True,
+    **_WHAT,
+    help="Scan TLS in depth with testssl.sh or sslyze, whichever is installed: minutes, and hundreds of connections.",
+)
+@click.option(
+    "--tls-report",
+    multiple=True,
+    metavar="FILE",
+    type=PATH,
+    **_WHAT,
+    help="What testssl.sh --jsonfile or sslyze --json_out wrote of this server; repeat for more.",
+)
+@click.option(
     "--slow",
     metavar="TIME",
     **_WHAT,
@@ -153,7 +167,7 @@ def command(
     dkim_selector: tuple[str, ...], resolver: str | None, tls_ca: Path | None, timeout: str, allow_public_target: bool,
     login_user: str | None, password_file: Path | None, xclient_as: str | None,
     proxy_as: str | None, deliver: str | None, prove: str | None, outside: str, patience: str, log: Path | None,
-    slow: str | None, only: tuple[str, ...],
+    tls_scan: bool, tls_report: tuple[Path, ...], slow: str | None, only: tuple[str, ...],
     skip: tuple[str, ...], form: str, transcript: bool, output: str | None,
 ) -> ExitCode:  # fmt: skip
     """Look at how a mail server is set up: SMTP, TLS, logins, relaying, smuggling, POP3 and IMAP, ports."""
@@ -178,6 +192,7 @@ def command(
             proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
             pause_s=_seconds(slow, "--slow") if slow is not None else 0.0, log=_readable(log),
             dns=_domain_names(dns, dkim_selector, resolver, allow_public=allow_public_target),
+            scans=_reports(tls_report), scan=tls_scan,
         )  # fmt: skip
         with _plugin(form, Grade.FAIL, SetupError):
             checked = _answering(asked, all_must=port_given or bool(service), none_may=expect is not None)
@@ -328,6 +343,19 @@ def _domain_names(
             where = TcpTarget(_ip(target.host, "--resolver") or "", target.port)
     names = tuple(name.rstrip(".").lower() for name in domains)
     return DomainNames(names, selectors, where, allow_public=allow_public)
+
+
+def _reports(files: tuple[Path, ...]) -> "tuple[TlsScan, ...]":
+    from trafficgen.check.tls_scan import read_scan
+
+    found: list[TlsScan] = []
+    for file in files:
+        try:
+            found += read_scan(file.read_bytes())
+        except (OSError, ValueError) as error:
+            words = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
+            raise PlanError(f'cannot read "{file}": {words}', field="tls_report", flag="--tls-report") from error
+    return tuple(found)
 
 
 def _readable(log: Path | None) -> Path | None:

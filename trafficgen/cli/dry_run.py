@@ -90,6 +90,8 @@ def _sessions(plan: Plan) -> str:
     if session.security is not Security.PLAIN:
         words.append("certificate checked" if session.verify_certificate else "any certificate")
     words += _shape(session.shape)
+    if session.extensions.needed:
+        words.append(f"asks for {' '.join(session.extensions.needed)}")
     if session.auth:
         words.append(f"logged in as {session.auth.user if isinstance(session.auth, Auth) else 'one of many users'}")
     return ", ".join(words)
@@ -144,10 +146,10 @@ def _content(resolved: ResolvedPlan) -> str:
                 return f"{whole} of {format_size(sizes.min_octets)}"
             span = f"{format_size(sizes.min_octets)} to {format_size(sizes.max_octets)}"
             return f"{whole} of {span}, {format_size(round(sizes.mean_octets))} on average ({', '.join(content.sizes)})"
-        case BodyFile(path):
-            if resolved.body is not None and is_whole_message(resolved.body):
-                return f"the whole message in {path}"
-            return f"the body in {path}, under generated headers"
+        case BodyFile() as file:
+            if resolved.body is not None and not file.binary and is_whole_message(resolved.body):
+                return f"the whole message in {file.path}"
+            return f"the body in {file.path}, under generated headers"
         case Corpus(path, shuffle):
             return f"the messages of {path}, {'shuffled' if shuffle else 'in their order'}"
 

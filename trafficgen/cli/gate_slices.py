@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from trafficgen.cli.parsing import parse_with
+from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.units import parse_duration
 
@@ -70,6 +71,7 @@ def run(options: "GateOptions") -> ExitCode:
     from trafficgen.verdict.gating import Side
     from trafficgen.verdict.slices import Block
 
+    began_ns = now_ns()
     refuse(options)
     say = partial(click.echo, err=True)
     seeds = seed_in(options.state)
@@ -86,7 +88,7 @@ def run(options: "GateOptions") -> ExitCode:
         plan = _at_half(plan, target, say)
     started_at = datetime.now(UTC)
     load = SlicedLoad(plan, builds, delivery_wait, options.tolerate_refusals)
-    ended = run_slices(design, load, file, notice=say)
+    ended = run_slices(design, load, file, notice=say, began_ns=began_ns)
     show = partial(write_sections, slices_sections(ended, design), sys.stdout)
     documents = [
         (options.json, "--json", lambda: slices_json(ended, design)),

@@ -7,8 +7,9 @@ Not here  the plan itself (planning), the verdicts (trafficgen.verdict)
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -25,15 +26,22 @@ if TYPE_CHECKING:
     from trafficgen.plan import Plan
     from trafficgen.runs.monitor import MonitorOptions, Observer
     from trafficgen.runs.observation import Observation
+    from trafficgen.verdict.thresholds import Threshold
 
 ABORT_AFTER: Final = "10s"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def judging_options(command: _Command) -> _Command:
-    """Add the options of this module to a click command."""
+RUN_OPTIONS: Final = ("--abort-on-fail", "--warm-up", "--junit", "--html", "--live-port", "--metrics-port")
+"""Those of any run; the others are of a run that sends."""
+
+
+def judging_options(command: _Command, only: Collection[str] | None = None) -> _Command:
+    """Add the options of this module, or some of them, to a click command."""
     for declarations, settings in reversed(_OPTIONS):
+        if only is not None and declarations[0] not in only:
+            continue
         settings = {"group": "Verdict", **settings, "help": " ".join(settings["help"].split())}
         command = click.option(*declarations, cls=GroupedOption, **settings)(command)
     return command
@@ -79,7 +87,6 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
 def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
     """The options understood. Refuses thresholds that this plan can never be judged by."""
     from trafficgen.runs.calibration import ceiling_path
-    from trafficgen.runs.monitor import MonitorOptions
     from trafficgen.verdict.ceiling import read_ceiling
     from trafficgen.verdict.server_quantities import SERVER
     from trafficgen.verdict.thresholds import check_threshold, parse_threshold
@@ -90,37 +97,48 @@ def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
             check_threshold(threshold, plan)
         except ValueError as error:
             raise PlanError(str(error), field="thresholds", flag="--threshold") from error
-    if options.abort_on_fail is not None and not thresholds:
-        raise PlanError("expected a threshold that can fail", field="thresholds", flag="--abort-on-fail")
     if options.observe is None and any(threshold.quantity.subject == SERVER for threshold in thresholds):
         raise PlanError("a threshold on what an observer sees needs one", field="observe", flag="--observe")
-    from_ns = _duration(options.warm_up, "--warm-up") or 0
-    if plan.duration_ns is not None and from_ns >= plan.duration_ns:
+    judged = judged_by(thresholds, options.abort_on_fail, options.warm_up, plan.duration_ns)
+    return replace(judged, ceiling=read_ceiling(ceiling_path()))
+
+
+def judged_by(
+    thresholds: "Sequence[Threshold]", abort_on_fail: str | None, warm_up: str | None, duration_ns: int | None
+) -> "MonitorOptions":
+    """What a run of any kind is held to. PlanError for what makes no sense together."""
+    from trafficgen.runs.monitor import MonitorOptions
+
+    if abort_on_fail is not None and not thresholds:
+        raise PlanError("expected a threshold that can fail", field="thresholds", flag="--abort-on-fail")
+    from_ns = _duration(warm_up, "--warm-up") or 0
+    if duration_ns is not None and from_ns >= duration_ns:
         raise PlanError("expected a warm-up shorter than the run", field="warm_up", flag="--warm-up")
     return MonitorOptions(
         thresholds=thresholds,
         from_ns=from_ns,
-        ceiling=read_ceiling(ceiling_path()),
-        abort_after_ns=_duration(options.abort_on_fail, "--abort-on-fail"),
+        abort_after_ns=_duration(abort_on_fail, "--abort-on-fail"),
         command=("traffic-gen", *sys.argv[1:]),
     )
 
 
 @contextmanager
-def observers_for(options: "SendOptions", say: Callable[[str], None]) -> "Iterator[list[Observer]]":
+def observers_for(
+    live_port: int | None, metrics_port: int | None, say: Callable[[str], None]
+) -> "Iterator[list[Observer]]":
     """Who looks on while the run goes; their addresses are said."""
     with ExitStack() as stack:
         observers: list[Observer] = []
-        if options.live_port is not None:
+        if live_port is not None:
             from trafficgen.publish.live_page import LivePage
 
-            page = stack.enter_context(LivePage(options.live_port))
+            page = stack.enter_context(LivePage(live_port))
             say(f"live page at http://127.0.0.1:{page.port}/")
             observers.append(page)
-        if options.metrics_port is not None:
+        if metrics_port is not None:
             from trafficgen.publish.prometheus import Prometheus
 
-            metrics = stack.enter_context(Prometheus(options.metrics_port))
+            metrics = stack.enter_context(Prometheus(metrics_port))
             say(f"metrics at http://127.0.0.1:{metrics.port}/metrics")
             observers.append(metrics)
         yield observers

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from mboxgen.console import FILE
+from trafficgen.cli.judging import RUN_OPTIONS, judged_by, judging_options, observers_for
 from trafficgen.cli.options import GroupedCommand, GroupedOption, TextPerLine
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
+    from trafficgen.host.signals import RunControl
     from trafficgen.mailbox.plan import MailboxPlan, MailboxService
     from trafficgen.measure.results import Results
+    from trafficgen.runs.monitor import MonitorOptions
     from trafficgen.verdict.thresholds import Threshold
 
 EPILOG: Final = """\
@@ -127,10 +130,8 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
     ("Load", ("--no-pipelining",), {"is_flag": True, "help": "One command at a time in LMTP."}),
     ("Load", ("--keep-going",), {"is_flag": True, "help": "Exit with 0 also when commands failed."}),
     ("Output", ("--json",), {"metavar": "FILE", "type": FILE, "help": "Write all results as JSON."}),
-    ("Output", ("--junit",), {"metavar": "FILE", "type": FILE, "help": "Write verdicts as JUnit XML."}),
-    ("Output", ("--html",), {"metavar": "FILE", "type": FILE, "help": "Write the results as one page."}),
     (
-        "Output",
+        "Verdict",
         ("--threshold",),
         {
             "multiple": True,
@@ -149,6 +150,7 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = judging_options(command, only=RUN_OPTIONS)
     for group, names, settings in reversed(_OPTIONS):
         command = click.option(*names, cls=GroupedOption, group=group, **settings)(command)
     return command
@@ -167,7 +169,7 @@ def command(words: tuple[str, ...], **given: Any) -> ExitCode:
 
     said, notices = read_words(words)
     plan, more = make_plan(said, given)
-    thresholds = _thresholds(given["threshold"])
+    monitor = judged_by(_thresholds(given["threshold"]), given["abort_on_fail"], given["warm_up"], plan.duration_ns)
     files = {f"--{name}": given[name] for name in ("json", "junit", "html") if given[name]}
     outputs = {flag: Output(Path(str(name)), flag) for flag, name in files.items() if name != "-"}
     for output in outputs.values():
@@ -177,7 +179,7 @@ def command(words: tuple[str, ...], **given: Any) -> ExitCode:
         say(notice)
     control = RunControl()
     with CountedSignals(control):
-        results = _run(plan, thresholds, control, quiet=given["quiet"], rows=said.get("output"))
+        results = _run(plan, monitor, control, given, rows=said.get("output"))
         _write(results, outputs, to_stdout=given["json"] == "-")
     return results.exit_code(keep_going=given["keep_going"])
 
@@ -321,36 +323,49 @@ def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":
 
 
 def _run(
-    plan: "MailboxPlan", thresholds: "list[Threshold]", control: Any, *, quiet: bool, rows: str | None
+    plan: "MailboxPlan", monitor: "MonitorOptions", control: "RunControl", given: dict[str, Any], *, rows: str | None
 ) -> "Results":
     from trafficgen.mailbox.table import ConsoleTable, Second, tabbed, tabbed_header
-    from trafficgen.runs.mailbox import run_mailbox
-    from trafficgen.verdict.thresholds import rejudge
+    from trafficgen.measure.journal import Journal
+    from trafficgen.report.live import Live
+    from trafficgen.runs.mailbox import run_mailbox_monitored
 
+    say = (lambda _line: None) if given["quiet"] else _say
     table = ConsoleTable(plan.connections)
+    stream = sys.stderr if given["json"] == "-" else sys.stdout
     with ExitStack() as stack:
         file = stack.enter_context(_opened(rows)) if rows else None
         if file is not None:
             file.write(tabbed_header())
+        live = None
+        if not given["quiet"] and stream.isatty():
+            live = stack.enter_context(Live(planned=None, duration_ns=plan.duration_ns, stream=stream))
+
+        def tell(line: str) -> None:
+            if live is not None:
+                live.line(line)
+            elif not given["quiet"]:
+                click.echo(line, file=stream)
 
         def show(second: Second) -> None:
             if file is not None:
                 file.write(tabbed(second))
-            for line in () if quiet else table.row(second):
-                click.echo(line)
+            for line in table.row(second):
+                tell(line)
 
-        results = run_mailbox(
+        results = run_mailbox_monitored(
             plan,
+            monitor,
+            journal=Journal(Path(given["json"])) if given["json"] not in (None, "-") else None,
+            observers=stack.enter_context(observers_for(given["live_port"], given["metrics_port"], say)),
             on_second=show,
-            say=(lambda _line: None) if quiet else _say,
+            progress=live.update if live is not None else None,
+            say=say,
             control=control,
-            command=("traffic-gen", *sys.argv[1:]),
         )
-    if not quiet:
-        for line in table.totals():
-            click.echo(line)
-        click.echo("")
-    return rejudge(thresholds, results)
+        for line in (*table.totals(), ""):
+            tell(line)
+    return results
 
 
 def _write(results: "Results", outputs: dict[str, Any], *, to_stdout: bool) -> None:

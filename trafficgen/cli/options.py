@@ -115,7 +115,7 @@ def _add_target() -> None:
     add = _group("Target")
     add("--target", metavar="HOST[:PORT]", help="""
         Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. lmtp://HOST[:PORT] or
-        lmtp:unix:/path speaks LMTP, port 24 if none is given. http://HOST[:PORT]/api/inject/v1 injects by HTTP, as
+        lmtp:unix:/path speaks LMTP, port 24 if none is given. http(s)://HOST[:PORT]/api/inject/v1 injects by HTTP, as
         KumoMTA has it. Without it, mail goes to a sink that is started for the
         run, and the summary proves that every message arrived.""")
     add("--allow-public-target", is_flag=True, help="""
@@ -185,6 +185,10 @@ def _add_recipients() -> None:
         can stand in --header and --subject as {column}.""")
     add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
         Write from this address, used as it is, in place of --senders; repeat for more.""")
+    add("--smtputf8-share", metavar="SHARE", help="""
+        Write this share of messages, such as 20%, to users whose names are beyond ASCII, with SMTPUTF8. Domains such as
+        bücher.test go as they are then, and as A-labels (xn--…) in all other messages. Addresses of --to, --from and
+        --recipients-from that are beyond ASCII have SMTPUTF8 without this option.""")
     add("--senders", metavar="N", type=int, help="""
         Different sender addresses, spread over the recipient domains. [default: 1000, with --dkim-key 100]""")
 
@@ -234,6 +238,24 @@ def _add_session() -> None:
         How long TCP and TLS may take to come up. [default: 30s]""")
     add("--timeout", metavar="TIME", default="60s", help="""
         How long any one reply may take; 0 for as long as RFC 5321 asks for at each step. [default: 60s]""")
+
+
+def _add_extensions() -> None:
+    add = _group("Extensions of SMTP; a server that does not offer one that is asked for fails the session")
+    add("--declare-size", is_flag=True, help="Declare the SIZE of each message with MAIL, where the server offers it.")
+    add("--notify", metavar="LIST", help="""
+        Ask for reports of every recipient (DSN): NEVER, or some of SUCCESS,FAILURE,DELAY. Each message has an ENVID,
+        its run's id and its number.""")
+    add("--ret", type=click.Choice(["FULL", "HDRS"], case_sensitive=False), help="""
+        What such a report returns: the whole message or its headers.""")
+    add("--mt-priority", type=int, metavar="N", help="Ask for this priority, -9 to 9 (RFC 6710).")
+    add("--deliver-by", metavar="TIME[:MODE]", help="""
+        Ask for delivery within this time (RFC 2852), such as 2h:R: R returns a message that is late, N reports it; RT
+        and NT have every server on the way report. [mode: N]""")
+    add("--requiretls", is_flag=True, help="""
+        Ask for TLS on the whole way (RFC 8689). Needs --starttls or --tls.""")
+    add("--binarymime", is_flag=True, help="""
+        Send bodies as BINARYMIME; the octets of --body-file then go as they are. Needs --chunking.""")
 
 
 def _add_injection() -> None:
@@ -306,6 +328,9 @@ def _add_run() -> None:
     add("--keep-going", is_flag=True, help="""
         Count errors and carry on, reconnecting with growing pauses. Without it the first error ends the run in good
         order.""")
+    add("--retry", metavar="4xx:N:TIME", help="""
+        Send a message that is refused for now again, up to N times, so long after each try, as a small MTA does:
+        4xx:3:5s; any in place of 4xx: one that failed or is in doubt as well. Needs --keep-going.""")
     add("--seed", metavar="N", type=int, help="""
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
@@ -341,6 +366,7 @@ for _add in (
     _add_recipients,
     _add_content,
     _add_session,
+    _add_extensions,
     _add_protection,
     _add_client,
     _add_injection,

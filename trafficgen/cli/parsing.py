@@ -19,6 +19,8 @@ from trafficgen.plan import (
     DkimKey,
     Header,
     LongTail,
+    Retried,
+    RetryPlan,
     Stage,
     Users,
     WeightedAddress,
@@ -182,6 +184,18 @@ def parse_range(text: str, flag: str) -> AddressRange:
 def _weighted(text: str, flag: str, form: str) -> tuple[str, float]:
     head, equals, weight = text.rpartition("=")
     return (head, _number(weight, text, flag, form)) if equals else (text, 1.0)
+
+
+def parse_retry(text: str) -> RetryPlan:
+    """ "4xx:COUNT:DURATION", or "any" in place of "4xx"."""
+    form = "4xx:COUNT:DURATION or any:COUNT:DURATION, such as 4xx:3:5s"
+    what, _, rest = text.partition(":")
+    count, colon, wait = rest.partition(":")
+    kinds = {kind.value: kind for kind in Retried}
+    if what.strip().lower() not in kinds or not colon:
+        raise _wrong(f'expected {form}, got "{text}"', "retry", "--retry")
+    wait_ns = parse_with(units.parse_duration, wait, "retry", "--retry")
+    return RetryPlan(kinds[what.strip().lower()], _whole(count, text, "--retry", form), wait_ns)
 
 
 def parse_share(text: str, flag: str) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trafficgen import units
 from trafficgen.cli import parsing, protection
+from trafficgen.cli.extensions import extensions
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
@@ -25,7 +26,6 @@ from trafficgen.plan import (
     BodyFile,
     ClientPlan,
     Corpus,
-    Dialect,
     Injection,
     LongTail,
     OpenLoop,
@@ -85,6 +85,7 @@ class SendOptions:
     recipients_from: str | None
     from_address: tuple[str, ...]
     senders: int | None
+    smtputf8_share: str | None
     body_size: tuple[str, ...]
     body_file: str | None
     mbox: str | None
@@ -94,6 +95,13 @@ class SendOptions:
     dkim_key: tuple[str, ...]
     pipelining: str
     chunking: int
+    declare_size: bool
+    notify: str | None
+    ret: str | None
+    binarymime: bool
+    requiretls: bool
+    mt_priority: int | None
+    deliver_by: str | None
     think_time: str
     rset_between: bool
     leave_share: str | None
@@ -128,6 +136,7 @@ class SendOptions:
     connect_timeout: str
     timeout: str
     keep_going: bool
+    retry: str | None
     seed: int | None
     run_id: str | None
     shard: str | None
@@ -186,6 +195,7 @@ def make_plan(options: SendOptions) -> Planned:
         load=load,
         session=protection.protected(options, _session(options), target, notices),
         keep_going=options.keep_going,
+        retry=parsing.parse_retry(options.retry) if options.retry is not None else None,
         grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
         seed=seed,
@@ -304,6 +314,7 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         users=parsing.parse_users(options.users),
         recipients_per_message=_recipients_per_message(options),
         senders=_senders(options),
+        international=_international(options.smtputf8_share),
         headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
         recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
@@ -319,6 +330,10 @@ def _senders(options: SendOptions) -> int:
     return _SIGNED_SENDERS if options.dkim_key else _SENDERS
 
 
+def _international(text: str | None) -> float:
+    return 0.0 if text is None else parsing.parse_share(text, "--smtputf8-share")
+
+
 def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:
     """Whole numbers and their weights. A request of HTTP has a batch of them."""
     if options.http_batch_size is None:
@@ -326,7 +341,7 @@ def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ..
     field, flag = "recipients_per_message", "--http-batch-size"
     if options.recipients != "1":
         raise _wrong(f"expected one number of recipients, got --recipients and {flag}", field, flag)
-    if options.target is None or parse_target(options.target).dialect is not Dialect.HTTP:
+    if options.target is None or not parse_target(options.target).dialect.injects:
         raise _wrong("expected a target http://HOST[:PORT]/api/inject/v1", field, flag)
     if not 1 <= options.http_batch_size <= MAX_RECIPIENTS:
         text = f"expected 1 to {MAX_RECIPIENTS} recipients a request, got {options.http_batch_size}"
@@ -394,7 +409,7 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
     if options.shuffle and options.mbox is None:
         raise _wrong("expected a corpus to shuffle: add --mbox FILE", "content", "--shuffle")
     if options.body_file is not None:
-        return BodyFile(_path(options.body_file, "--body-file"))
+        return BodyFile(_path(options.body_file, "--body-file"), binary=options.binarymime)
     if options.mbox is not None:
         return Corpus(_path(options.mbox, "--mbox"), options.shuffle)
     return SizedBodies(options.body_size) if options.body_size else SizedBodies()
@@ -403,6 +418,7 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
 def _session(options: SendOptions) -> SessionPlan:
     messages = parsing.parse_messages_per_session(options.messages_per_session)
     return SessionPlan(
+        extensions=extensions(options),
         max_messages=messages if isinstance(messages, int) else 0,
         shape=_shape(options, () if isinstance(messages, int) else messages),
         pipelining=Pipelining(options.pipelining),

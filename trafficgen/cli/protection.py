@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.errors import PlanError
-from trafficgen.plan import Auth, AuthUsers, Mechanism, Security, SessionPlan, Target, TcpTarget, TlsOptions, TlsVersion
+from trafficgen.plan import Auth, AuthUsers, Dialect, Mechanism, Security, SessionPlan, Target, TcpTarget, TlsOptions
+from trafficgen.plan.tls import TlsVersion
 
 if TYPE_CHECKING:
     from trafficgen.cli.planning import SendOptions
@@ -22,6 +23,8 @@ _UNVERIFIED: Final = "certificates are not verified, as the server is on this ma
 def protected(options: "SendOptions", session: SessionPlan, target: Target | None, notices: list[str]) -> SessionPlan:
     """`session` with how it is protected."""
     security = _security(options)
+    if isinstance(target, TcpTarget) and target.dialect is Dialect.HTTPS and security is Security.PLAIN:
+        security = Security.TLS
     tls = _tls(options)
     if security is Security.PLAIN and (options.insecure or tls != TlsOptions()):
         given = next(flag for flag, value in _flags(options) if value)

@@ -119,7 +119,7 @@ def _run(
             resolved,
             monitor,
             journal=journal,
-            observers=stack.enter_context(observers_for(options, say)),
+            observers=stack.enter_context(observers_for(options.live_port, options.metrics_port, say)),
             manifest=planned.manifest,
             delivery_wait=planned.delivery_wait,
             control=control,
@@ -139,6 +139,8 @@ def _read_as(resolved: "ResolvedPlan") -> list[str]:
 
     content = resolved.plan.workload.content
     if not isinstance(content, BodyFile) or resolved.body is None:
+        return []
+    if content.binary:
         return []
     if is_whole_message(resolved.body):
         return [f'"{content.path}" begins with a header block: it is sent as a whole message']

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
-from trafficgen.plan import Plan, TcpTarget, is_reserved
+from trafficgen.plan import Plan, Security, TcpTarget, is_reserved
 from trafficgen.workload.address_book import given
 
 __all__ = ["Route", "check", "is_local", "refuse_real_recipients", "resolve"]
@@ -42,9 +42,11 @@ def check(plan: Plan, route: Route) -> None:
 
 def _refuse_passwords_in_the_clear(plan: Plan, route: Route) -> None:
     far = [one for one in route.addresses if isinstance(one, TcpTarget) and not _is_loopback(one.host)]
-    if far and plan.session.injection.authorization_file is not None:
+    in_the_clear = plan.session.security is Security.PLAIN
+    if far and in_the_clear and plan.session.injection.authorization_file is not None:
         raise PlanError(
-            "an Authorization header goes to a loopback address only: plain HTTP shows it to everybody on the way",
+            "an Authorization header goes to a loopback address only: plain HTTP shows it to everybody on the way; "
+            "use https://",
             field="injection",
             flag="--http-authorization-file",
         )

@@ -138,6 +138,7 @@ class WorkerFinished:
     `begins`: two rows, numbers and when they began, if the plan asks. `ranges_assigned`: how many it got before
     it handed in. `taken` as in `WorkerProgress`; `unsent`:
     messages that were its to send and that no session had, or gave back unharmed; `returned`: how many were given back.
+    `doubtful` as in `Retrying`.
     """
 
     snapshot: Snapshot
@@ -149,6 +150,7 @@ class WorkerFinished:
     in_doubt: NDArray[np.int64]
     partial: dict[int, int]
     begins: NDArray[np.int64]
+    doubtful: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Greet a server where TLS or a password is asked for: aiosmtplib speaks, up to the envelope.
 
     TLS at once            handshake < GREETING > EHLO <            then, with a user, > AUTH … <
-    STARTTLS (RFC 3207)    < GREETING > EHLO < > STARTTLS < 220 handshake > EHLO <
+    STARTTLS (RFC 3207)    < GREETING > EHLO < > STARTTLS < 220 handshake > EHLO <        of LMTP with LHLO
+    HTTP over TLS          handshake; the session speaks first (`shake_hands`)
 
 Takes     a connected socket
 Gives     a transport and what the server offers; the time of each step; version and cipher of each handshake
@@ -27,7 +28,7 @@ from trafficgen.engine.tracing import note_transport
 from trafficgen.outcomes import Phase
 from trafficgen.plan import Security, SessionPlan
 from trafficgen.protocol.smtp.client_auth import EXCHANGES, AuthBroken, choose
-from trafficgen.protocol.smtp.interfaces import Extensions
+from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions
 from trafficgen.protocol.smtp.steps import STEPS
 from trafficgen.protocol.transcript import Transcript
 
@@ -80,7 +81,7 @@ class Greeter:
 
     def __init__(
         self, plan: SessionPlan, security: Security, context: ClientContext | None, name: str, account: OpeningAccount,
-        ehlo_name: bytes, transcript: Transcript | None = None,
+        options: SessionOptions, transcript: Transcript | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._security = security
@@ -88,8 +89,9 @@ class Greeter:
         self._name = plan.tls.server_name or name
         self._limit_s = plan.reply_timeout_ns / NS_PER_S or STEPS[Phase.GREETING].limit_s
         self._account = account
+        self._hello = options.hello
         self._client = aiosmtplib.SMTP(
-            hostname=name, local_hostname=ehlo_name.decode("ascii"), timeout=self._limit_s, start_tls=False
+            hostname=name, local_hostname=options.ehlo_name.decode("ascii"), timeout=self._limit_s, start_tls=False
         )
         self._at = Phase.GREETING
         self._secrets: list[str] = []
@@ -103,7 +105,7 @@ class Greeter:
             self._transcript.hide(login.password)
         try:
             await self._connect(loop, wire, peer)
-            await self._timed(Phase.EHLO, self._client.ehlo())
+            await self._timed(Phase.EHLO, self._say_hello())
             if self._security in (Security.STARTTLS, Security.STARTTLS_IF_OFFERED):
                 await self._start_tls(loop, wire)
             if login is not None:
@@ -119,12 +121,8 @@ class Greeter:
             _hang_up(wire, peer)
             raise
         transport = _transport(wire)
-        self._take_down(transport)
-        offered = self._client.supports_extension
-        extensions = Extensions(
-            pipelining=offered("pipelining"), eight_bit=offered("8bitmime"), chunking=offered("chunking")
-        )
-        return transport, extensions
+        _take_down(transport, self._context, self._account)
+        return transport, Extensions.of(self._client.esmtp_extensions)
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, wire: _Listening, peer: socket.socket) -> None:
         if self._security is Security.TLS:
@@ -149,8 +147,19 @@ class Greeter:
                 Phase.TLS, "STARTTLS not offered", "the server does not offer STARTTLS; leave --starttls away?"
             )
         await self._timed(Phase.TLS, self._shake_hands(loop, wire))
-        self._at = Phase.EHLO
-        await self._client.ehlo()  # RFC 3207 section 4.2: what was offered before is forgotten
+        await self._say_hello()  # RFC 3207 section 4.2: what was offered before is forgotten
+
+    async def _say_hello(self) -> None:
+        self._at = self._hello
+        if self._hello is Phase.EHLO:
+            await self._client.ehlo()
+            return
+        name = self._client.local_hostname
+        assert name is not None
+        reply = await self._client.execute_command(b"LHLO", name.encode("ascii"), timeout=self._limit_s)
+        if reply.code != 250:
+            raise aiosmtplib.SMTPHeloError(reply.code, reply.message)
+        self._client.last_ehlo_response = reply  # what it offers is read as EHLO's answer (RFC 2033 section 4.1)
 
     async def _shake_hands(self, loop: asyncio.AbstractEventLoop, wire: _Listening) -> None:
         wire.heard = b""
@@ -205,22 +214,47 @@ class Greeter:
             words = words.replace(secret, "***")
         return words
 
-    def _take_down(self, transport: asyncio.Transport) -> None:
-        protected: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-        if protected is None:
-            return
-        assert self._context is not None
-        cipher = protected.cipher()
-        assert cipher is not None
-        self._account.protected(protected.version() or "", cipher[0], resumed=bool(protected.session_reused))
-        self._context.remember(protected)
-
     async def _timed(self, phase: Phase, step: Awaitable[_T]) -> _T:
         self._at = phase
         began_ns = now_ns()
         done = await step
         self._account.phase(phase, now_ns() - began_ns)
         return done
+
+
+async def shake_hands(
+    link: asyncio.Protocol, peer: socket.socket, plan: SessionPlan, context: ClientContext, name: str,
+    account: OpeningAccount,
+) -> None:  # fmt: skip
+    """TLS on a connected socket for a session that speaks first itself. Raises Refused; closes the connection then."""
+    loop = asyncio.get_running_loop()
+    limit_s = plan.reply_timeout_ns / NS_PER_S or STEPS[Phase.GREETING].limit_s
+    began_ns = now_ns()
+    try:
+        transport, _ = await loop.create_connection(
+            lambda: link, sock=peer, ssl=context, server_hostname=plan.tls.server_name or name,
+            ssl_handshake_timeout=limit_s,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        peer.close()
+        raise _refused(Phase.TLS, error) from None
+    except BaseException:
+        peer.close()
+        raise
+    account.phase(Phase.TLS, now_ns() - began_ns)
+    _take_down(transport, context, account)
+
+
+def _take_down(transport: asyncio.Transport, context: ClientContext | None, account: OpeningAccount) -> None:
+    """Note what was negotiated, and the session for the next handshake."""
+    protected: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if protected is None:
+        return
+    assert context is not None
+    if (cipher := protected.cipher()) is None:  # over already
+        return
+    account.protected(protected.version() or "", cipher[0], resumed=bool(protected.session_reused))
+    context.remember(protected)
 
 
 def _transport(wire: SMTPProtocol) -> asyncio.Transport:

@@ -14,7 +14,7 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import Route
-from trafficgen.engine.greeting import Greeter, OpeningAccount, Refused
+from trafficgen.engine.greeting import Greeter, OpeningAccount, Refused, shake_hands
 from trafficgen.engine.identity import Identity
 from trafficgen.engine.limits import bind_source
 from trafficgen.engine.link import Link
@@ -50,7 +50,7 @@ class Opener:
         return self._plan.security if due else Security.PLAIN
 
     def greets(self, security: Security) -> bool:
-        """Whether the session machine finds a session that has been greeted."""
+        """Whether more is done here than connecting: a handshake, or all up to the first envelope."""
         return security is not Security.PLAIN or self._plan.auth is not None
 
     async def open(self, link: Link, security: Security, identity: Identity | None = None) -> Extensions | None:
@@ -108,14 +108,17 @@ class Opener:
         self._account.phase(Phase.CONNECT, now_ns() - began_ns)
         if not self.greets(security):
             return None
-        assert isinstance(link.session, ClientSession)
+        if not isinstance(link.session, ClientSession):
+            assert self._context is not None
+            await shake_hands(link, peer, self._plan, self._context, self._route.name, self._account)
+            return None
         greeter = Greeter(
             self._plan,
             security,
             self._context,
             self._route.name,
             self._account,
-            link.session.options.ehlo_name,
+            link.session.options,
             link.transcript,
         )
         transport, extensions = await greeter.greet(peer, self._logins.next())

@@ -57,7 +57,8 @@ class RunAccount:
     got and gave back. `lost_workers` died, each with its last words or "";
     `ended_workers` had to be ended; what they had begun is in doubt.
     `differences`: where two counts of the same do not agree, each in a sentence with both numbers. `begins`: two rows,
-    numbers and when they began, if the plan asks for that.
+    numbers and when they began, if the plan asks for that. `doubtful`: of a client that tries again, a number for each
+    try in doubt besides the outcome of its message: a copy more that may have been delivered.
     """
 
     snapshot: Snapshot
@@ -72,6 +73,7 @@ class RunAccount:
     partial: dict[int, int]
     began_ns: int
     begins: NDArray[np.int64]
+    doubtful: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +349,7 @@ class Supervisor:
             partial={number: count for account in finished for number, count in account.partial.items()},
             began_ns=now_ns() if self._began_ns is None else self._began_ns,
             begins=np.concatenate([np.zeros((2, 0), np.int64), *(account.begins for account in finished)], axis=1),
+            doubtful=_joined([account.doubtful for account in finished]),
         )
 
     def _not_started(self, parts: list[_WorkerPart]) -> tuple[int, int]:

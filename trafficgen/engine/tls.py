@@ -36,15 +36,24 @@ class ClientContext(ssl.SSLContext):
     """
 
     resume = False
-    last: ssl.SSLSession | None = None
+    _last: ssl.SSLSession | None = None
+    _waiting: ssl.SSLObject | None = None
 
     def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
-        return super().wrap_bio(*given, **{**named, "session": self.last})
+        if self._waiting is not None:
+            self.remember(self._waiting)
+        return super().wrap_bio(*given, **{**named, "session": self._last})
 
     def remember(self, protected: ssl.SSLObject) -> None:
-        """Keep the session for the next handshake. With TLS 1.3 its ticket comes with the first octets received."""
-        if self.resume and (session := protected.session) is not None and session.has_ticket:
-            self.last = session
+        """Keep the session for the handshakes to come. With TLS 1.3 its ticket comes with the first octets received:
+        where that is later, it is looked for before the next handshake."""
+        if not self.resume:
+            return
+        session = protected.session
+        if session is not None and session.has_ticket:
+            self._last, self._waiting = session, None
+        else:
+            self._waiting = protected
 
 
 def client_context(plan: SessionPlan) -> ClientContext:

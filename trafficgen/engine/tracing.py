@@ -22,7 +22,7 @@ Line = tuple[int, str]
 
 
 class Tracer:
-    """Of one worker: `index` of `step`. Its sessions have the numbers that `identity` gives them."""
+    """Of one worker, `index` of `step`: its sessions have every `step`-th number from there."""
 
     def __init__(self, sessions: int, *, index: int, step: int) -> None:
         self._sessions = sessions

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
+import numpy as np
 import uvloop
 
 from mboxgen.enums import table_of
@@ -26,6 +27,7 @@ from trafficgen.engine.identity import Identities
 from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
+from trafficgen.engine.retrying import Retrying
 from trafficgen.engine.slot import Slot, Surroundings
 from trafficgen.engine.tracing import Tracer
 from trafficgen.errors import TrafficgenError
@@ -42,12 +44,14 @@ from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import AS_DELIVERED, Messages
+from trafficgen.workload.address_book import uses_smtputf8
 from trafficgen.workload.mail_layout import MailLayout
 
 _HELLO: Final = table_of(Dialect, {
     Dialect.SMTP: Phase.EHLO,
     Dialect.LMTP: Phase.LHLO,
     Dialect.HTTP: Phase.EHLO,  # never said
+    Dialect.HTTPS: Phase.EHLO,
 })  # fmt: skip
 _FOLD_NS: Final = 50 * NS_PER_MS
 _PROGRESS_NS: Final = 250 * NS_PER_MS
@@ -137,7 +141,7 @@ class _SendingWorker:
             case control.TakeTurn():
                 self._take_turn(word)
             case control.Stop():
-                self._source.stop()
+                self._work.stop()
                 self._stop_ns = now_ns() + word.grace_ns
                 self._sweep()
                 self._settle()
@@ -162,10 +166,15 @@ class _SendingWorker:
         several = max(count for count, _ in plan.workload.recipients_per_message) > 1
         self._recipients = RecipientTally(self._messages, self._account) if several else None
         self._source: ClosedSource | OpenSource
+        self._retrying: Retrying | None = None
         if resolved.schedule is None:
             self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
             self._source = OpenSource(self._messages, resolved.schedule, began_ns=began_ns, index=first, step=step)
+        self._work: ClosedSource | OpenSource | Retrying = self._source
+        if plan.retry is not None:
+            wake = lambda: self._loop.call_soon(self._dispatch)  # noqa: E731
+            self._work = self._retrying = Retrying(self._source, self._account, plan.retry, wake)
         shape = plan.session.shape
         logins = Draw(resolved.logins, f"{plan.seed}/{config.index}")
         options = SessionOptions(
@@ -175,6 +184,8 @@ class _SendingWorker:
             chunks=plan.session.chunks,
             hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
             reset_between=shape.reset_between,
+            needed=plan.session.extensions.needed + ("SMTPUTF8",) * uses_smtputf8(plan.workload),
+            declares_size=plan.session.extensions.declare_size,
         )
         server = resolved.route.addresses[0]
         self._surroundings = Surroundings(
@@ -195,13 +206,13 @@ class _SendingWorker:
         self._every(_FOLD_NS, self._fold)
         self._every(_PROGRESS_NS * max(config.slots // _LOOKED_AT, 1), self._progress)
         if held:
-            self._source.hold(began_ns)
+            self._work.hold(began_ns)
         self._dispatch()
 
     def _session_maker(self, options: SessionOptions) -> Callable[[SessionOptions | None], Session]:
         """What makes a session for a new connection."""
-        plan, account = self._config.plan, self._account
-        source = OneAtATime(self._source) if plan.session.shape.one_at_a_time else self._source
+        plan, account = self._config.plan, self._retrying or self._account
+        source = OneAtATime(self._work) if plan.session.shape.one_at_a_time else self._work
         if not _injects(self._config):
             return lambda own: ClientSession(source, account, own or options, self._replies)
         assert isinstance(plan.target, TcpTarget)
@@ -221,9 +232,9 @@ class _SendingWorker:
             return
         snapshot = self._snapshot()
         if word.turn is control.Turn.HOLD:
-            self._source.hold(now_ns())
+            self._work.hold(now_ns())
         elif word.turn is control.Turn.GO:
-            self._source.go(now_ns())
+            self._work.go(now_ns())
         self._dispatch()
         self._tell(control.TurnTaken(word.serial, snapshot))
 
@@ -231,7 +242,7 @@ class _SendingWorker:
         """The first error: without keep-going nothing more starts here, though the supervisor has yet to hear of it."""
         self._tell(control.FirstError(words))
         if not self._config.plan.keep_going:
-            self._source.stop()
+            self._work.stop()
 
     # -- work for idle slots ----------------------------------------------------------------------------
 
@@ -240,9 +251,9 @@ class _SendingWorker:
         self._working -= 1
         rest_ns = slot.rest_ns
         now = now_ns()
-        if rest_ns and not self._source.exhausted:
+        if rest_ns and not self._work.exhausted:
             self._loop.call_later(rest_ns / NS_PER_S, self._rested, slot)
-        elif not self._idle and (work := self._source.take(now)) is not None:
+        elif not self._idle and (work := self._work.take(now)) is not None:
             self._working += 1
             slot.give(work, now)
         else:
@@ -262,12 +273,12 @@ class _SendingWorker:
         while self._idle:
             if not self._idle[0].may_take:
                 self._queue.append(self._idle.popleft())
-            elif (work := self._source.take(now)) is not None:
+            elif (work := self._work.take(now)) is not None:
                 self._working += 1
                 self._idle.popleft().give(work, now)
             else:
                 break
-        due_ns = self._source.next_due_ns
+        due_ns = self._work.next_due_ns
         if self._idle and due_ns is not None:
             self._timer = self._loop.call_later(max(due_ns - now, 0) / NS_PER_S, self._dispatch)
 
@@ -327,13 +338,15 @@ class _SendingWorker:
         if not self._finished.is_set():  # else the account is handed in, and nobody listens any more
             self._show_traced()
             snapshot = self._snapshot()
-            self._tell(control.WorkerProgress(snapshot, self._source.taken, sum(slot.held for slot in self._slots)))
+            held = sum(slot.held for slot in self._slots) + (self._retrying.waiting if self._retrying else 0)
+            self._tell(control.WorkerProgress(snapshot, self._source.taken, held))
 
     def _snapshot(self) -> Snapshot:
         self._replies.tally_all(self._account)
         self._account.tally()
         self._count(1)
         now = now_ns()
+        self._recorder.retries = self._retrying.counts if self._retrying else None
         snapshot = self._recorder.snapshot(
             now_ns=now,
             cpu_ns=time.process_time_ns() - self._cpu_ns,
@@ -364,7 +377,7 @@ class _SendingWorker:
 
     def _settle(self) -> None:
         """When no slot has work and none will come: say goodbye on all sessions, then hand in the account."""
-        if self._leaving is not None or self._working or not self._source.exhausted:
+        if self._leaving is not None or self._working or not self._work.exhausted:
             return
         self._leaving = sum(slot.open for slot in self._slots)
         for slot in self._slots:
@@ -396,6 +409,7 @@ class _SendingWorker:
             control.WorkerFinished(
                 snapshot, self._ranges_assigned, source.taken, source.unsent, source.returned,
                 accepted, in_doubt, self._account.partial, begins,
+                np.array(self._retrying.doubtful if self._retrying else [], np.int64),
             )
         )  # fmt: skip
 
@@ -404,11 +418,12 @@ def _layout(config: control.WorkerConfig) -> MailLayout:
     """How messages lie in memory for the protocol that hands them over."""
     if _injects(config):
         return AS_DELIVERED
-    session = config.plan.session
-    return layout_for(session.chunks, pipelining=session.pipelining is Pipelining.AUTO)
+    plan = config.plan
+    pipelining = plan.session.pipelining is Pipelining.AUTO
+    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id, pipelining=pipelining)
 
 
 def _injects(config: control.WorkerConfig) -> bool:
     """Whether mail goes by HTTP."""
     target = config.plan.target
-    return target is not None and target.dialect is Dialect.HTTP
+    return target is not None and target.dialect.injects

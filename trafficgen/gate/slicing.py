@@ -59,14 +59,17 @@ def run_slices(
     file: RecordFile[Block],
     *,
     notice: Callable[[str], None] = lambda _line: None,
+    began_ns: int | None = None,
 ) -> SlicesEnded:
-    """Serve blocks until there is a verdict. `notice` gets the rule, and a line for each block."""
+    """Serve blocks until there is a verdict. `notice` gets the rule, and a line for each block. `began_ns`: since when
+    the time counts (clock.now_ns); None: since now."""
+    clock = _Budget(design, file.records, now_ns() if began_ns is None else began_ns)
     for build in load.builds.values():
         if build.target is not None:
             check(load.plan, resolve(build.target))  # before anything here connects
     notice(str(design.bounds))
     stretches = _stretches(design)
-    ended = _ended(design, file)
+    ended = advance(design, file.records, time_is_up=clock.is_up)
     if ended is not None:
         return ended
     control = RunControl()
@@ -80,14 +83,27 @@ def run_slices(
             if lost := file.add(block):
                 notice(f"{lost}; the gate goes on, and cannot be gone on with later")
             notice(_told(design, file.records))
-            ended = _ended(design, file)
+            ended = advance(design, file.records, time_is_up=clock.is_up)
+        for one in runs.values():
+            one.stop()  # both, before either is waited for
         results = {side: one.end() for side, one in runs.items()}
     return _with_account(ended, results, tolerate_refusals=load.tolerate_refusals)
 
 
-def _ended(design: SliceDesign, file: RecordFile[Block]) -> SlicesEnded | None:
-    spent_ns = sum(block.lasted_s for block in file.records) * NS_PER_S
-    return advance(design, file.records, time_is_up=spent_ns + design.block_ns > design.budget_ns)
+class _Budget:
+    """How much of the time is spent: of a gate that goes on its blocks before, and all that passed since it began."""
+
+    def __init__(self, design: SliceDesign, blocks: Sequence[Block], began_ns: int) -> None:
+        self._design = design
+        self._blocks = blocks
+        self._began_ns = began_ns - round(sum(block.lasted_s for block in blocks) * NS_PER_S)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether another block, as long as the longest of the last four, would end too late."""
+        longest_s = max((block.lasted_s for block in self._blocks[-4:]), default=0.0)
+        next_ns = max(self._design.block_ns, round(longest_s * NS_PER_S))
+        return now_ns() - self._began_ns + next_ns > self._design.budget_ns
 
 
 def _with_account(ended: SlicesEnded, results: Mapping[Side, Results], *, tolerate_refusals: bool) -> SlicesEnded:
@@ -134,9 +150,13 @@ class _Run:
             words = "; ".join(caveat.text for caveat in results.caveats) or str(error)
             raise SetupError(f"the run to {results.run.target or 'the sink'} ended by itself: {words}") from error
 
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._control.stop()
+
     def end(self) -> Results:
         """Stop it, if it goes on; its results, or what it raised."""
-        self._control.stop()
+        self.stop()
         while self._thread.is_alive():
             self._thread.join(_LOOK_S)
             if self._gate.at_once:
@@ -157,7 +177,7 @@ def _both(design: SliceDesign, load: SlicedLoad, gate: RunControl) -> Iterator[d
     with ExitStack() as stack:
         for side, build in load.builds.items():
             runs[side] = _Run(replace(plan, target=build.target, run_id=draw_run_id()), load.delivery_wait, gate)
-            stack.callback(runs[side]._control.stop)
+            stack.callback(runs[side].stop)
         yield runs
 
 

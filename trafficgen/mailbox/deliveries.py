@@ -16,6 +16,9 @@ from array import array
 from enum import Enum, auto
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trafficgen.mailbox.marks import Mark
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.measure.parts import MailboxCounts
@@ -154,25 +157,27 @@ class Deliveries:
     # -- the account ------------------------------------------------------------------------------------
 
     def count(self) -> MailboxCounts:
-        """The account as it stands."""
-        delivered = in_doubt = seen = read = missing = doubled = damaged = waiting = spam = 0
-        for box in self._mailboxes.values():
-            for state, accepted_ns in zip(box.states, box.accepted_ns, strict=True):
-                accepted = bool(state & _ACCEPTED)
-                delivered += accepted
-                in_doubt += bool(state & _DOUBTFUL)
-                seen += bool(state & _SEEN) and accepted
-                read += bool(state & _READ) and accepted
-                doubled += bool(state & _DOUBLED)
-                damaged += bool(state & _DAMAGED)
-                if not accepted or state & _READ:
-                    continue
-                if state & _SPAM:
-                    spam += 1
-                elif not state & _SEEN and accepted_ns < box.listed_ns:
-                    missing += 1
-                else:
-                    waiting += 1
+        """The account as it stands. It is asked for once a second, hence in bulk."""
+        boxes = self._mailboxes.values()
+        states = np.frombuffer(b"".join(box.states for box in boxes), np.uint8)
+        accepted_ns = np.frombuffer(b"".join(box.accepted_ns for box in boxes), np.int64)
+        lengths = np.array([len(box.states) for box in boxes], np.int64)
+        listed_ns = np.repeat(np.array([box.listed_ns for box in boxes], np.int64), lengths)
+
+        def of(bit: int) -> NDArray[np.bool_]:
+            return np.asarray(states & bit, np.bool_)
+
+        def number(which: NDArray[np.bool_]) -> int:
+            return int(np.count_nonzero(which))
+
+        accepted = of(_ACCEPTED)
+        unread = accepted & ~of(_READ)
+        late = ~of(_SEEN) & (accepted_ns < listed_ns)
+        delivered, in_doubt = number(accepted), number(of(_DOUBTFUL))
+        seen, read = number(accepted & of(_SEEN)), number(accepted & of(_READ))
+        doubled, damaged = number(of(_DOUBLED)), number(of(_DAMAGED))
+        spam = number(unread & of(_SPAM))
+        missing, waiting = number(unread & ~of(_SPAM) & late), number(unread & ~of(_SPAM) & ~late)
         return MailboxCounts(
             delivered=delivered, in_doubt=in_doubt, dropped=self.dropped, seen=seen, read=read, spam=spam,
             not_yet_due=waiting, missing=missing, doubled=doubled, damaged=damaged, misplaced=self.misplaced,

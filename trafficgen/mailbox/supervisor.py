@@ -1,7 +1,8 @@
 """The workers of a mailbox run: users dealt to processes, their seconds added up, their accounts collected.
 
 Takes     a plan; how many processes
-Gives     an account from each; a `Second` of all of them for every second; who was lost, and why
+Gives     an account from each; a `Second` of all of them, and their accounts so far, for every second; who was lost,
+          and why
 Never     waits for a worker longer than the plan's times allow: then it is ended, and lost
 Not here  what a worker does (`worker`), who the users are (`population`)
 
@@ -73,6 +74,7 @@ class _Handle:
     outbox: Outbox
     ready: bool = False
     seconds: deque[Second] = field(default_factory=deque)
+    so_far: MailboxWorkerAccount | None = None
     account: MailboxWorkerAccount | None = None
     lost: str | None = None
     last_words: str = "it ended without a word"
@@ -87,6 +89,7 @@ def run_workers(
     routes: Routes,
     workers: int,
     on_second: Callable[[Second], None],
+    on_accounts: Callable[[list[MailboxWorkerAccount]], None],
     say: Callable[[str], None],
     control: RunControl,
 ) -> tuple[list[MailboxWorkerAccount], dict[int, str]]:
@@ -99,7 +102,7 @@ def run_workers(
             handle = _Handle(number, child, Outbox(child.pipe))
             handles.append(handle)
             inbox.add(handle, child.pipe)
-        _hear_all(plan, handles, inbox, on_second, say, control)
+        _hear_all(plan, handles, inbox, on_second, on_accounts, say, control)
     finally:
         for handle in handles:
             if handle.account is None:
@@ -117,6 +120,7 @@ def _hear_all(
     handles: list[_Handle],
     inbox: Inbox[_Handle],
     on_second: Callable[[Second], None],
+    on_accounts: Callable[[list[MailboxWorkerAccount]], None],
     say: Callable[[str], None],
     control: RunControl,
 ) -> None:
@@ -146,7 +150,9 @@ def _hear_all(
             ends_ns = now_ns() + rest_ns + _SPARE_NS
         if ends_ns is not None and now_ns() > ends_ns:
             _give_up(handles)
-        _tell_seconds(handles, on_second)
+        accounts = [handle.so_far for handle in handles if handle.so_far is not None]
+        if _tell_seconds(handles, on_second) and accounts:  # none yet when the run was over within its first second
+            on_accounts(accounts)
 
 
 def _give_up(handles: list[_Handle]) -> None:
@@ -164,6 +170,9 @@ def _take(handle: _Handle, word: object, control: RunControl) -> None:
     elif isinstance(word, Second):
         handle.seconds.append(word)
     elif isinstance(word, MailboxWorkerAccount):
+        handle.so_far = word
+        if word.stopped_by is StoppedBy.UNFINISHED:
+            return
         handle.account = word
         if word.stopped_by is StoppedBy.FIRST_ERROR and not control.count:
             control.stop(StoppedBy.FIRST_ERROR)
@@ -171,14 +180,17 @@ def _take(handle: _Handle, word: object, control: RunControl) -> None:
         handle.last_words = str(word)
 
 
-def _tell_seconds(handles: list[_Handle], on_second: Callable[[Second], None]) -> None:
-    """A second of all is complete when everybody who is not over has told his."""
+def _tell_seconds(handles: list[_Handle], on_second: Callable[[Second], None]) -> bool:
+    """A second of all is complete when everybody who is not over has told his. Whether one was."""
+    told = False
     while any(handle.seconds for handle in handles) and all(handle.seconds or handle.over for handle in handles):
         together = Second()
         for handle in handles:
             if handle.seconds:
                 together += handle.seconds.popleft()
         on_second(together)
+        told = True
+    return told
 
 
 def _work(pipe: Connection, share: Share) -> None:
@@ -214,6 +226,7 @@ def _work(pipe: Connection, share: Share) -> None:
             mail,
             say=lambda text: pipe.send(SaidLine(text)),
             on_second=pipe.send,
+            on_account=pipe.send,
             number=share.number,
             connections=connections,
             parallel=parallel,

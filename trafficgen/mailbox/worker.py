@@ -58,7 +58,7 @@ class Routes(NamedTuple):
 
 
 class MailboxWorkerAccount(NamedTuple):
-    """What a worker has done."""
+    """What a worker has done, or has done so far: then `stopped_by` is UNFINISHED."""
 
     snapshot: Snapshot
     counts: MailboxCounts
@@ -79,6 +79,7 @@ class Worker:
         *,
         say: Callable[[str], None],
         on_second: Callable[[Second], None],
+        on_account: Callable[[MailboxWorkerAccount], None],
         number: int = 0,
         connections: int | None = None,
         parallel: int | None = None,
@@ -91,6 +92,7 @@ class Worker:
         self.director = Director(plan.profile, users, plan.seed, self, self._most)
         self._say = say
         self._on_second = on_second
+        self._on_account = on_account
         self._number = number
         context = _context(plan) if _wants_tls(plan) else None
         self._imap = _server(plan, plan.imap, routes.imap, context)
@@ -104,6 +106,7 @@ class Worker:
         self._opened = 0
         self._logs = 0
         self._due = 0
+        self._started_ns = self._cpu_ns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._throttled_ns = -_THROTTLED_EVERY_NS
@@ -120,8 +123,8 @@ class Worker:
         """From the first intent to the last goodbye. `started_ns`: the run's start, the same for all workers."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_bug)
-        started_ns = now_ns() if started_ns is None else started_ns
-        cpu_ns = time.process_time_ns()
+        started_ns = self._started_ns = now_ns() if started_ns is None else started_ns
+        self._cpu_ns = time.process_time_ns()
         self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
         self.director.begin(started_ns)
@@ -133,13 +136,16 @@ class Worker:
             await self._end_all()
         if self._bug is not None:
             raise self._bug
-        ended_ns = now_ns()
         self._tell_second()
+        return self._account(stopped_by)
+
+    def _account(self, stopped_by: StoppedBy) -> MailboxWorkerAccount:
         self._flush_seen()
+        now = now_ns()
         snapshot = self.recorder.snapshot(
-            now_ns=ended_ns,
-            cpu_ns=time.process_time_ns() - cpu_ns,
-            wall_ns=ended_ns - started_ns,
+            now_ns=now,
+            cpu_ns=time.process_time_ns() - self._cpu_ns,
+            wall_ns=now - self._started_ns,
             sessions_open=len(self._programs),
             sessions_opened=self._opened,
             in_flight=len(self._on_their_way),
@@ -230,9 +236,8 @@ class Worker:
                 program.look(now)
         for delivery in [one for one in self._on_their_way if now - one.begun_ns > limit_ns]:
             delivery.end("timed out", "")
-        self._tell_second()
-        self._flush_seen()
-        self.recorder.fold()
+        self._on_account(self._account(StoppedBy.UNFINISHED))
+        self._tell_second()  # after it: a second of all workers ends with their accounts
 
     def _flush_seen(self) -> None:
         times = self.deliveries.times_to_see

@@ -235,7 +235,7 @@ class LedgerCounts:
 
     `expected` accepted messages; `received` of them are in the sink; `missing` are not; `duplicated` came more than
     once; `corrupted` came with a body whose checksum is wrong; `mended` as well, but a server may end their header
-    early, since a line of it is no field.
+    early, since a line of it is no field. `explained` came more than once, as an earlier try was in doubt.
     """
 
     expected: Count
@@ -244,6 +244,7 @@ class LedgerCounts:
     duplicated: Count
     corrupted: Count
     mended: Count = 0
+    explained: Count = 0
 
     @property
     def clean(self) -> bool:
@@ -258,7 +259,8 @@ class Delivery:
     `drained_ns`: from the last message sent to the last one delivered, 0 when that was before. `in_time`: all
     came before the wait was over. `explained` messages came more than once because a reply was lost; `unexpected` ones
     though nobody took them over. `latency_ns`: from the (intended) start to the arrival; None when the sink's clock is
-    not ours.
+    not ours. `undelivered`: each `every_s` since the run began, how many of the messages that the server accepted had
+    been begun and had not arrived: its queue, whatever the server; empty when the sink's clock is not ours.
     """
 
     drained_ns: Nanoseconds
@@ -268,6 +270,8 @@ class Delivery:
     explained: Count
     unexpected: Count
     latency_ns: Latency | None
+    every_s: Seconds = 1.0
+    undelivered: tuple[Count, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,16 @@ from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.numbers import NumberSet
 from trafficgen.measure.phases import PhaseTable
-from trafficgen.measure.snapshot import FailureKey, ReplyKey, Snapshot, Tally, WorkerSnapshot, earliest, latest
+from trafficgen.measure.snapshot import (
+    FailureKey,
+    ReplyKey,
+    RetryCounts,
+    Snapshot,
+    Tally,
+    WorkerSnapshot,
+    earliest,
+    latest,
+)
 from trafficgen.measure.timeline import Timeline
 from trafficgen.outcomes import Outcome
 
@@ -110,6 +119,8 @@ class Recorder:
         self._histograms = {name: Histogram() for name in phases.stretches}
         self._replies: dict[ReplyKey, _RunningTally] = {}
         self._failures: dict[FailureKey, _RunningTally] = {}
+        self.retries: RetryCounts | None = None
+        """Of a client that tries again, as it counts them."""
         self._protected: dict[tuple[str, str], tuple[int, int]] = {}
         self._domains_started = np.zeros(domains, np.int64)
         self._domains_accepted = np.zeros(domains, np.int64)
@@ -203,6 +214,7 @@ class Recorder:
             timeline=self._timeline.copy(),
             workers=(worker,),
             domain_latencies={domain: histogram.copy() for domain, histogram in self._domain_latencies.items()},
+            retries=self.retries,
             protected=dict(self._protected),
             commands={name: account.copy() for name, account in self._commands.items()},
         )

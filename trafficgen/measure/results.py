@@ -46,7 +46,7 @@ from trafficgen.measure.parts import (
 )
 from trafficgen.measure.parts import StoppedBy as StoppedBy
 from trafficgen.measure.phases import OF_OLD_FILES, PhaseTable
-from trafficgen.measure.snapshot import Snapshot, latest
+from trafficgen.measure.snapshot import RetryCounts, Snapshot, latest
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
 from trafficgen.outcomes import Outcome
@@ -125,6 +125,9 @@ class Results:
     """Where messages may have several; None where each has one, and in results of 0.1.0."""
     server: ServerSamples | None = None
     """What an observer saw of the server; None without one."""
+
+    retries: RetryCounts | None = None
+    """Of a client that tries again; None of one that does not, and in results of before."""
 
     tls: tuple[TlsCount, ...] = ()
     """By version and cipher; empty where no session was protected, and in results of before."""
@@ -226,6 +229,7 @@ class Results:
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
             mailboxes=mailboxes,
             recipients=_recipients(snapshot),
+            retries=snapshot.retries,
             tls=tuple(
                 TlsCount(version, cipher, sessions, resumed)
                 for (version, cipher), (sessions, resumed) in sorted(snapshot.protected.items())

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trafficgen.measure.commands import CommandAccount
+from trafficgen.measure.document import Count
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.phases import MESSAGE_STRETCHES
 from trafficgen.measure.timeline import Timeline
@@ -64,6 +65,19 @@ class WorkerSnapshot:
         return self.cpu_ns / self.wall_ns if self.wall_ns else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class RetryCounts:
+    """Of a client that tries again: tries beyond the first of each message, messages that had some, and how many of
+    those were accepted in the end."""
+
+    retries: Count = 0
+    messages: Count = 0
+    accepted: Count = 0
+
+    def __add__(self, other: "RetryCounts") -> "RetryCounts":
+        return RetryCounts(self.retries + other.retries, self.messages + other.messages, self.accepted + other.accepted)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The state of a run, or of one worker's part of it, at `taken_ns`. Treat what it holds as read-only."""
@@ -94,6 +108,8 @@ class Snapshot:
     """Recipients by `Outcome`, in the order of its codes; empty where every message has one."""
     partly_accepted: int = 0
     """Accepted messages that some of their recipients did not get."""
+    retries: RetryCounts | None = None
+    """Of a client that tries again; None of one that does not."""
     protected: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """By TLS version and cipher: sessions, and how many of them were resumed."""
 
@@ -193,6 +209,7 @@ class Snapshot:
             commands=_added(self.commands, other.commands),
             recipients=tuple(a + b for a, b in zip_longest(self.recipients, other.recipients, fillvalue=0)),
             partly_accepted=self.partly_accepted + other.partly_accepted,
+            retries=added_retries((self.retries, other.retries)),
             protected=_pairs_added(self.protected, other.protected),
         )
 
@@ -218,6 +235,12 @@ def _added(a: Mapping[_Key, _Sum], b: Mapping[_Key, _Sum]) -> dict[_Key, _Sum]:
     for key, more in b.items():
         merged[key] = merged[key] + more if key in merged else more
     return merged
+
+
+def added_retries(parts: Iterable[RetryCounts | None]) -> RetryCounts | None:
+    """Together; None when nobody tried again."""
+    given = [part for part in parts if part is not None]
+    return reduce(RetryCounts.__add__, given) if given else None
 
 
 def _pairs_added(

@@ -81,6 +81,8 @@ def check(results: "Results") -> None:
 def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
     """The place, whether all is well there, and what would be."""
     yield from _of_messages("messages", results.messages)
+    if retries := results.retries:
+        yield "retries", retries.accepted <= retries.messages <= retries.retries, "retries do not fit their messages"
     if recipients := results.recipients:
         yield "recipients", recipients.add_up, "recipients do not add up"
         some = "expected no more than messages.accepted"

@@ -6,9 +6,11 @@ Refuses   what makes no sense, with a `PlanError` that names the field and its f
 Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere
 """
 
+from trafficgen.plan.extensions import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
+from trafficgen.plan.retry import Retried, RetryPlan
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
 from trafficgen.plan.shape import ShapePlan
@@ -55,18 +57,25 @@ __all__ = [
     "Auth",
     "AuthUsers",
     "BodyFile",
+    "ByMode",
     "ClientPlan",
     "Corpus",
+    "DeliverBy",
     "Dialect",
     "DkimKey",
+    "ExtensionPlan",
     "Header",
     "Injection",
     "LongTail",
     "Mechanism",
+    "Notify",
     "OpenLoop",
     "Pipelining",
     "Plan",
     "ProxyProtocol",
+    "Ret",
+    "Retried",
+    "RetryPlan",
     "Security",
     "SessionPlan",
     "ShapePlan",

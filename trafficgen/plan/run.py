@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.plan.extensions import ExtensionPlan
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
+from trafficgen.plan.retry import RetryPlan
 from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.shard import Shard
 from trafficgen.plan.targets import Dialect, Target
 from trafficgen.plan.tls import Security
-from trafficgen.plan.workload import Workload
+from trafficgen.plan.workload import BodyFile, Workload
 
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
 MAX_SESSIONS: Final = 1_000_000
@@ -69,6 +71,7 @@ class Plan:
     keep_begins: bool = False
     shard: Shard = Shard()  # noqa: RUF009  (frozen)
     trace_sessions: int = 0
+    retry: RetryPlan | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -86,14 +89,16 @@ class Plan:
             raise wrong("trace_sessions", text, "--trace")
         if self.workers is not None:
             check_count(self.workers, "workers", "the number of workers", "--workers", most=MAX_WORKERS)
-        if (
-            self.target
-            and self.target.dialect is Dialect.LMTP
-            and (self.session.security is not Security.PLAIN or self.session.auth)
-        ):
-            text = "LMTP goes over plain sessions without a login: leave --starttls, --tls and --auth-… away"
+        if self.target and self.target.dialect is Dialect.LMTP and self.session.auth:
+            text = "LMTP goes without a login: leave --auth-… away"
             raise wrong("target", text, "--target")
+        if self.retry is not None and not self.keep_going:
+            text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
+            raise wrong("retry", text, "--retry")
         self._check_injection()
+        content = self.workload.content
+        if isinstance(content, BodyFile) and content.binary and not self.session.extensions.binary:
+            raise wrong("content", "a binary body goes as BINARYMIME only", "--binarymime")
         if not 0 <= self.seed < 2**64:
             raise wrong("seed", f"expected a seed from 0 to 2^64-1, got {shown_number(self.seed)}", "--seed")
         if self.run_id and not re.fullmatch(r"[0-9a-f]{16}", self.run_id):
@@ -114,12 +119,14 @@ class Plan:
 
     def _check_injection(self) -> None:
         session = self.session
-        if self.target is None or self.target.dialect is not Dialect.HTTP:
+        if self.target is None or not self.target.dialect.injects:
             if session.injection != Injection():
                 raise wrong("injection", "expected a target http://HOST[:PORT]/api/inject/v1", "--http-…")
             return
-        if session.security is not Security.PLAIN:
-            raise wrong("target", "injection goes over plain HTTP: leave --starttls and --tls away", "--target")
+        expected = Security.TLS if self.target.dialect is Dialect.HTTPS else Security.PLAIN
+        if session.security is not expected or session.tls.share < 1:
+            text = "HTTP is plain behind http:// and protected behind https://: leave --starttls and --tls away"
+            raise wrong("target", text, "--target")
         if session.auth:
             text = "AUTH is SMTP's: expected --http-authorization-file with a target http://…"
             raise wrong("auth", text, "--auth-user")
@@ -129,6 +136,8 @@ class Plan:
         if session.shape.drawn or session.shape.reset_between:
             text = "expected connections that are all alike with a target http://…, and no RSET"
             raise wrong("shape", text, "--target")
+        if session.extensions != ExtensionPlan():
+            raise wrong("extensions", "expected no extensions of SMTP with a target http://…", "--target")
         if session.chunks:
             raise wrong("chunks", "expected no chunks with a target http://…: they are SMTP's", "--chunking")
 

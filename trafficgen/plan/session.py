@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.plan.extensions import ExtensionPlan
 from trafficgen.plan.identity import ClientPlan, check_ehlo_name
 from trafficgen.plan.login import Auth, AuthUsers
 from trafficgen.plan.refusals import MAX_MESSAGES, check_duration, check_types, shown_number, wrong
@@ -61,6 +62,7 @@ class SessionPlan:
     injection: Injection = Injection()
     client: ClientPlan = ClientPlan()  # noqa: RUF009  (frozen)
     shape: ShapePlan = ShapePlan()  # noqa: RUF009  (frozen)
+    extensions: ExtensionPlan = ExtensionPlan()  # noqa: RUF009  (frozen)
     connect_timeout_ns: int = 30 * NS_PER_S
     reply_timeout_ns: int = 60 * NS_PER_S
 
@@ -78,6 +80,7 @@ class SessionPlan:
         if self.tls != TlsOptions() and self.security is Security.PLAIN:
             raise wrong("tls", "expected a session that is protected: add --starttls or --tls", "--tls")
         self._check_client()
+        self._check_extensions()
 
     def _check_client(self) -> None:
         announced = self.client.xclient_from or self.client.xforward_from
@@ -90,6 +93,13 @@ class SessionPlan:
         if self.client.xforward_from and self.max_messages != 1:
             text = "XFORWARD is about one message: add --messages-per-session 1"
             raise wrong("client", text, "--xforward-from")
+
+    def _check_extensions(self) -> None:
+        if self.extensions.binary and not (self.chunks and self.pipelining is Pipelining.AUTO):
+            raise wrong("binary", "BINARYMIME goes in chunks: add --chunking 1 or more", "--binarymime")
+        if self.extensions.require_tls and not self.surely_protected:
+            text = "REQUIRETLS is offered in protected sessions only (RFC 8689): add --starttls or --tls"
+            raise wrong("require_tls", text, "--requiretls")
 
     @property
     def surely_protected(self) -> bool:

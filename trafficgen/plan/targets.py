@@ -24,15 +24,15 @@ LOOPBACK: Final = "127.0.0.1"
 
 _FORM: Final = "HOST[:PORT], [IPv6]:PORT or unix:/path"
 _LMTP_FORM: Final = "LMTP is written lmtp://HOST[:PORT] or lmtp:unix:/path"
-_HTTP_FORM: Final = "injection is written http://HOST[:PORT]/api/inject/v1"
+_HTTP_FORM: Final = "injection is written http://HOST[:PORT]/api/inject/v1 or https://…"
 _WITHOUT: Final = "write it without"
 _NOT_YET: Final = "is not there yet: mail goes by SMTP"
 _SCHEMES: Final = {
     "inet": _WITHOUT, "tcp": _WITHOUT, "smtp": _WITHOUT, "esmtp": _WITHOUT, "dns": _WITHOUT, "mx": _WITHOUT,
     "smtps": f"add --tls and {_WITHOUT}", "ssl": f"add --tls and {_WITHOUT}", "tls": f"add --tls and {_WITHOUT}",
     "submission": f"the port is 587, {_WITHOUT}", "submissions": f"the port is 465, add --tls and {_WITHOUT}",
-    "lmtp": _LMTP_FORM, "lmtps": f"LMTP over TLS {_NOT_YET}",
-    "http": _HTTP_FORM, "https": "injection over TLS is not there yet, only http://",
+    "lmtp": _LMTP_FORM, "lmtps": f"add --tls; {_LMTP_FORM}",
+    "http": _HTTP_FORM, "https": _HTTP_FORM,
     "imap": f"IMAP {_NOT_YET}", "imaps": f"IMAP {_NOT_YET}", "pop3": f"POP3 {_NOT_YET}", "pop3s": f"POP3 {_NOT_YET}",
 }  # fmt: skip
 """What stands before a colon in other tools' addresses, and what to do about it."""
@@ -70,6 +70,13 @@ class Dialect(Enum):
     """RFC 2033: into the mail store, a reply for each recipient."""
     HTTP = "http"
     """KumoMTA's injection: a request with a message and its recipients."""
+    HTTPS = "https"
+    """The same over TLS."""
+
+    @property
+    def injects(self) -> bool:
+        """Whether mail goes in requests of HTTP."""
+        return self in (Dialect.HTTP, Dialect.HTTPS)
 
 
 SMTP_PORT: Final = 25
@@ -77,7 +84,8 @@ LMTP_PORT: Final = 24
 """IANA's "any private mail system", where stores are configured to listen. RFC 2033 section 5 forbids port 25."""
 
 HTTP_PORT: Final = 80
-"""A URL's without one (RFC 9110 section 4.2.1); KumoMTA listens on 8000."""
+HTTPS_PORT: Final = 443
+"""Of a URL without one (RFC 9110 sections 4.2.1 and 4.2.2); KumoMTA listens on 8000."""
 
 _PATH: Final = re.compile(r"/[!-~]+")
 
@@ -93,9 +101,9 @@ class TcpTarget:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.dialect is Dialect.HTTP and not self.host.isascii():
+        if self.dialect.injects and not self.host.isascii():
             raise wrong("target", f'expected a host in ASCII for HTTP, got "{shown(self.host)}"', "--target")
-        if (self.dialect is Dialect.HTTP) is not bool(_PATH.fullmatch(self.path)):
+        if self.dialect.injects is not bool(_PATH.fullmatch(self.path)):
             raise wrong("target", f'expected a path where HTTP is spoken, got "{shown(self.path)}"', "--target")
         if not 0 <= self.port < 65536:
             raise wrong("port", f"expected a port from 0 to 65535, got {self.port}", "--target")
@@ -122,7 +130,7 @@ class UnixTarget:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.dialect is Dialect.HTTP:
+        if self.dialect.injects:
             raise wrong("target", f"expected a host: {_HTTP_FORM}", "--target")
 
     def __str__(self) -> str:
@@ -136,7 +144,7 @@ def parse_target(text: str, field: str = "target", flag: str = "--target") -> Ta
     """ "HOST", "HOST:PORT", "[IPv6]", "[IPv6]:PORT", a bare IPv6 address, or "unix:/path"; port 25 if none is given.
 
     The same behind "lmtp://", or "lmtp:unix:/path", for LMTP; port 24 if none is given. Behind "http://" and with a
-    path, for injection; port 80 if none is given.
+    path, for injection; port 80 if none is given. Behind "https://" the same over TLS, port 443.
     PlanError, which names `field` and `flag`, for anything else. No name is looked up.
     """
     if isinstance(text, str) and text.startswith("lmtp:unix:"):
@@ -144,12 +152,14 @@ def parse_target(text: str, field: str = "target", flag: str = "--target") -> Ta
     if isinstance(text, str) and text.startswith("lmtp://") and not text.startswith("lmtp://unix:"):
         found = _parse(text.removeprefix("lmtp://"), field, flag, least_port=1, port=LMTP_PORT)
         return replace(found, dialect=Dialect.LMTP)
-    if isinstance(text, str) and text.startswith("http://"):
-        place, slash, path = text.removeprefix("http://").partition("/")
+    if isinstance(text, str) and text.startswith(("http://", "https://")):
+        scheme, _, rest = text.partition("://")
+        place, slash, path = rest.partition("/")
         if not place or place.startswith("unix:") or "@" in place or not _PATH.fullmatch(slash + path) or "#" in path:
             raise wrong(field, f'expected {_FORM}; {_HTTP_FORM}, got "{shown(text)}"', flag)
-        found = _parse(place, field, flag, least_port=1, port=HTTP_PORT)
-        return replace(found, dialect=Dialect.HTTP, path=slash + path)
+        dialect = Dialect(scheme)
+        found = _parse(place, field, flag, least_port=1, port=HTTP_PORT if dialect is Dialect.HTTP else HTTPS_PORT)
+        return replace(found, dialect=dialect, path=slash + path)
     return _parse(text, field, flag, least_port=1)
 
 

@@ -5,7 +5,8 @@ Gives     a `LedgerCounts` for a sink that is sent to directly: expected, receiv
           a `DeliveryProof` for mail that goes through servers: the same, duplicates explained or not, latencies
 
 A message is missing when fewer of its recipients got it than the server accepted, duplicated when more did. One in
-doubt may have arrived or not, but not twice. What was refused or failed must not have arrived at all: if it did,
+doubt may have arrived or not, but not twice; one that was tried again may have come once more for each try in doubt,
+which explains the copy. What was refused or failed must not have arrived at all: if it did,
 somebody has mail of which we were told that it was not taken, and it counts as duplicated.
 """
 
@@ -20,6 +21,7 @@ from trafficgen.measure.parts import LedgerCounts
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.sent import SentRecords
 
+_NONE: Final = np.zeros(0, np.int64)
 _SHOWN: Final = 10
 """Numbers shown of messages that are missing, for people to look for in their server's log."""
 
@@ -33,8 +35,11 @@ def compare(
     arrived: NDArray[np.int64],
     arrived_recipients: NDArray[np.uint32],
     damaged: list[int],
+    doubtful: NDArray[np.int64] = _NONE,
+    doubtful_recipients: NDArray[np.int64] = _NONE,
 ) -> LedgerCounts:
-    """`recipients[i]` belongs to `accepted[i]`, and so on; no number is in `arrived` twice."""
+    """`recipients[i]` belongs to `accepted[i]`, and so on; no number is in `arrived` twice. `doubtful`: a number for
+    each try in doubt besides the outcome of its message."""
     top = max((int(numbers.max()) + 1 for numbers in (accepted, in_doubt) if numbers.size), default=0)
     known = arrived < top  # what arrives may claim any number: none of them sizes an array
     got = np.zeros(top, np.int64)
@@ -43,12 +48,15 @@ def compare(
     least[accepted] = recipients
     most = least.copy()
     most[in_doubt] = np.maximum(most[in_doubt], in_doubt_recipients)
+    once = most.copy()
+    np.add.at(most, doubtful, doubtful_recipients)
     return LedgerCounts(
         expected=int(accepted.size),
         received=int(np.count_nonzero(got[accepted] >= recipients)),
         missing=int(np.count_nonzero(got < least)),
         duplicated=int(np.count_nonzero(got > most)) + int(np.count_nonzero(~known)),
         corrupted=len(set(damaged)),
+        explained=int(np.count_nonzero((got > once) & (got <= most))),
     )
 
 
@@ -59,7 +67,8 @@ class DeliveryProof:
     `expected` accepted messages, of which `delivered` reached all their recipients and `missing` did not.
     `in_doubt` messages whose sender never heard, of which `in_doubt_delivered` arrived.
     `duplicated` messages reached a recipient more than once: `explained` when a reply to an earlier copy was lost, so
-    that sending again was right (RFC 5321 section 4.5.4.1), `unexplained` otherwise.
+    that sending again was right (RFC 5321 section 4.5.4.1), be it by a server on the way or by the sender itself, whose
+    tries in doubt are all in `Sent`; `unexplained` otherwise.
     `corrupted` messages have a copy with a wrong checksum. In `mended` ones, whose header has a line that is no field,
     a server ended the header there: the body is whole behind it, or nobody could look (a ledger has checksums only).
     `unexpected` ones arrived though nobody took them over.
@@ -100,13 +109,15 @@ def verify(
     numbers = once_each(np.concatenate([accepted.numbers, in_doubt.numbers, copies.numbers]))
     here, doubt, copy = (np.searchsorted(numbers, part.numbers) for part in (accepted, in_doubt, copies))
     least = _sums(here, accepted.recipients, numbers.size)
-    most = np.maximum(least, _sums(doubt, in_doubt.recipients, numbers.size))
+    once = np.maximum(least, _once(doubt, in_doubt.recipients, numbers.size))
+    most = least + _sums(doubt, in_doubt.recipients, numbers.size)
     arrived = _sums(copy, copies.recipients, numbers.size)
     excused = _sums(copy, copies.unanswered, numbers.size)
     unexpected = (most == 0) & (arrived > 0)
-    double = (arrived > most) & ~unexpected
+    double = (arrived > once) & ~unexpected
     unexplained = double & (arrived - excused > most)
     missing = arrived < least
+    undecided = (once > 0) & (least == 0)
     misdelivered = _misdelivered(accepted, copies, here, copy, (arrived == least) & (least > 0))
     damaged = once_each(copies.numbers[copies.damaged])
     mended = np.isin(damaged, np.concatenate([_mendable(accepted), _mendable(in_doubt)]))
@@ -117,8 +128,8 @@ def verify(
         expected=int(accepted.numbers.size),
         delivered=int(np.count_nonzero((arrived[here] >= accepted.recipients) & ~misdelivered[here])),
         missing=int(np.count_nonzero(missing)),
-        in_doubt=int(in_doubt.numbers.size),
-        in_doubt_delivered=int(np.count_nonzero(arrived[doubt])),
+        in_doubt=int(np.count_nonzero(undecided)),
+        in_doubt_delivered=int(np.count_nonzero(arrived[undecided])),
         explained=int(np.count_nonzero(double & ~unexplained)),
         unexplained=int(np.count_nonzero(unexplained)),
         corrupted=int(np.count_nonzero(~mended)),
@@ -152,6 +163,13 @@ def _sums(places: NDArray[np.int64], weights: NDArray[np.int64], size: int) -> N
     sums = np.zeros(size, np.int64)
     np.add.at(sums, places, weights)
     return sums
+
+
+def _once(places: NDArray[np.int64], weights: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Recipients of each message, however many tries of it there were."""
+    once = np.zeros(size, np.int64)
+    once[places] = weights
+    return once
 
 
 def _latencies(

@@ -9,6 +9,9 @@
 `A` and `D` in place of `a` and `d`: the header has a line that is no field, so that a server may mend the message on
 its way. A file with such messages says 3 in its first line, since readers of version 2 would pass over them.
 
+A sender that tried a message again, because a try of it was in doubt, has a line of `d` for each such try besides one
+of `a` if it was accepted in the end: each may have been delivered. Such a file says 4 in its first line.
+
 Takes     numbers of accepted messages (`a`) and of those in doubt (`d`), how many recipients each has, when it began
 Gives     a text file, whole or not at all, and its content back
 Fails     ResultsError for a file that is no manifest or is cut off
@@ -37,6 +40,7 @@ from trafficgen.proof import digits
 OPTION: Final = "--manifest"
 MAGIC: Final = b"# traffic-gen manifest 2\n"
 _MENDABLE_MAGIC: Final = b"# traffic-gen manifest 3\n"
+_RETRIED_MAGIC: Final = b"# traffic-gen manifest 4\n"
 _OLD_MAGIC: Final = b"# traffic-gen manifest 1\n"
 _WIDTH: Final = 12 + 1 + 1 + 1 + 4 + 1 + 8 + 1 + 19 + 1
 _OLD_WIDTH: Final = _WIDTH - 9
@@ -95,8 +99,10 @@ class Manifest:
         rows = self.accepted.numbers.size + self.in_doubt.numbers.size
         marks = (part.mendable for part in (self.accepted, self.in_doubt))
         mendable = any(mark is not None and mark.any() for mark in marks)
+        retried = _any_twice(self.accepted, self.in_doubt)
+        magic = _RETRIED_MAGIC if retried else _MENDABLE_MAGIC if mendable else MAGIC
         with Output(path, OPTION).replacing() as file:
-            file.write((_MENDABLE_MAGIC if mendable else MAGIC) + json.dumps(head).encode("ascii") + b"\n")
+            file.write(magic + json.dumps(head).encode("ascii") + b"\n")
             for records, kind in ((self.accepted, _ACCEPTED), (self.in_doubt, _IN_DOUBT)):
                 for begin in range(0, records.numbers.size, _ROWS_AT_ONCE):
                     file.write(_rows(records, kind, slice(begin, begin + _ROWS_AT_ONCE)).tobytes())
@@ -172,7 +178,7 @@ def read(path: Path) -> Manifest:
     top = octets[:4096].tobytes()
     line_end = top.find(b"\n", len(MAGIC))
     tail = octets[-40:].tobytes().rpartition(b"# end ")
-    if not top.startswith((MAGIC, _MENDABLE_MAGIC, _OLD_MAGIC)) or line_end < 0:
+    if not top.startswith((MAGIC, _MENDABLE_MAGIC, _RETRIED_MAGIC, _OLD_MAGIC)) or line_end < 0:
         raise ResultsError(f'expected a manifest of "send --manifest", got "{path}"')
     try:
         return _parsed(octets, top, line_end, tail)
@@ -196,9 +202,15 @@ def _parsed(octets: digits.Text, top: bytes, line_end: int, tail: tuple[bytes, b
     accepted, in_doubt = (_read(rows, kind) for kind in (_ACCEPTED, _IN_DOUBT))
     if accepted.numbers.size + in_doubt.numbers.size != count:
         raise ValueError('a line is neither of an accepted message, "a", nor of one in doubt, "d"')
-    if (np.diff(np.sort(np.concatenate((accepted.numbers, in_doubt.numbers)))) == 0).any():
+    retried = top.startswith(_RETRIED_MAGIC)
+    if _any_twice(accepted, None if retried else in_doubt):
         raise ValueError("a message is there twice")
     return Manifest(head.run_id, head.planned, accepted, in_doubt, head.boot_id, head.wall_offset_ns)
+
+
+def _any_twice(accepted: SentRecords, in_doubt: SentRecords | None) -> bool:
+    numbers = [accepted.numbers] if in_doubt is None else [accepted.numbers, in_doubt.numbers]
+    return bool((np.diff(np.sort(np.concatenate(numbers))) == 0).any())
 
 
 def _read(rows: digits.Text, kind: int) -> SentRecords:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
@@ -26,10 +28,12 @@ from trafficgen.proof.comparison import DeliveryProof as Proof
 from trafficgen.proof.comparison import verify
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.remote_sink import RemoteSink
-from trafficgen.proof.sent import Manifest
+from trafficgen.proof.sent import Manifest, SentRecords
 from trafficgen.units import format_duration
 
 OPTION: Final = "--sink-api"
+MAX_MOMENTS: Final = 3600
+"""So many moments are kept of how much was undelivered."""
 MAX_AWAY_NS: Final = 10 * NS_PER_S
 _POLL_S: Final = 0.25
 
@@ -54,7 +58,12 @@ def sink_of(delivery_wait: DeliveryWait, plan: Plan) -> RemoteSink:
 
 
 def wait(
-    sink: RemoteSink, patience_ns: int, manifest: Manifest, say: Callable[[str], None], control: RunControl
+    sink: RemoteSink,
+    patience_ns: int,
+    manifest: Manifest,
+    say: Callable[[str], None],
+    control: RunControl,
+    run_began_ns: int | None = None,
 ) -> tuple[LedgerCounts, Delivery]:
     """Wait until everything accepted has arrived, or `patience_ns` has passed, or one more Ctrl-C.
 
@@ -92,6 +101,8 @@ def wait(
     latencies = Histogram()
     if proof.latencies_ns is not None:
         latencies.record_many(proof.latencies_ns)
+    since_ns = began_ns if run_began_ns is None else run_began_ns
+    every_s, waiting = undelivered(manifest.accepted, copies, since_ns, last_ns) if one_clock else (1, ())
     counts = LedgerCounts(proof.expected, proof.delivered, lost, doubles, proof.corrupted, proof.mended)
     return counts, Delivery(
         drained_ns=max(last_ns - sent_ns, 0),
@@ -101,7 +112,25 @@ def wait(
         explained=proof.explained,
         unexpected=proof.unexpected,
         latency_ns=Latency.of(latencies),
+        every_s=every_s,
+        undelivered=waiting,
     )
+
+
+def undelivered(accepted: SentRecords, copies: Copies, from_ns: int, to_ns: int) -> tuple[int, tuple[int, ...]]:
+    """How many seconds apart, and for each of these moments how many accepted messages had been begun and had not
+    reached all of their recipients. One clock for all times."""
+    order = np.lexsort((copies.taken_ns, copies.numbers))
+    numbers = copies.numbers[order]
+    first, end = (np.searchsorted(numbers, accepted.numbers, side) for side in ("left", "right"))
+    reached = np.concatenate(([0], np.cumsum(copies.recipients[order])))  # recipients, before each copy
+    last = np.searchsorted(reached, reached[first] + accepted.recipients, "left") - 1
+    arrived_ns = copies.taken_ns[order][last[last < end]]
+    every_s = max(-(-(to_ns - from_ns) // (MAX_MOMENTS * NS_PER_S)), 1)
+    moments_ns = np.arange(from_ns, to_ns + every_s * NS_PER_S, every_s * NS_PER_S)
+    begun = np.searchsorted(np.sort(accepted.began_ns), moments_ns, "right")
+    gone = np.searchsorted(np.sort(arrived_ns), moments_ns, "right")
+    return every_s, tuple(int(one) for one in begun - gone)
 
 
 class _DeliveryState(NamedTuple):

@@ -87,3 +87,9 @@ def quantity_in_words(value: float, kind: QuantityKind) -> str:
             return f"{words.rate(value)}/s"
         case QuantityKind.COUNT:
             return words.count(value)
+        case QuantityKind.OCTETS:
+            return words.size(value)
+        case QuantityKind.OCTETS_RATE:
+            return f"{words.size(value)}/s"
+        case QuantityKind.NUMBER:
+            return words.three_digits(value)

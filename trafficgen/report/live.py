@@ -126,6 +126,19 @@ class Live:
         except (OSError, ValueError):  # the terminal or pipe went away, or the stream was closed
             self._gone = True
 
+    def line(self, text: str) -> None:
+        """Show a line that stays, above what changes."""
+        if self._gone or not _takes_more(self._stream):
+            return
+        try:
+            if self._display:
+                self._display.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                self._stream.write(encodable(f"{text}\n", self._stream))
+                self._stream.flush()
+        except (OSError, ValueError):
+            self._gone = True
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

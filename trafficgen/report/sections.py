@@ -192,8 +192,20 @@ def _messages(results: Results) -> Section:
         *([_outcome("  partly: not for all recipients", partly, messages.started, Tone.BAD)] if partly else ()),
         *_unwanted(messages),
         Row(("not started", words.count(messages.not_started), "")),
+        *_retries(results),
     ]
     return Section("messages", "lrr", tuple(rows), header=("count", "of started"))
+
+
+def _retries(results: Results) -> list[Row]:
+    """Tries are counted apart from messages."""
+    if (retries := results.retries) is None:
+        return []
+    return [
+        Row(("tried again", words.count(retries.messages), words.share(retries.messages, results.messages.started))),
+        Row(("  of these accepted", words.count(retries.accepted), "")),
+        Row(("  tries beyond the first", words.count(retries.retries), "")),
+    ]
 
 
 def _recipients(results: Results) -> Section:
@@ -381,7 +393,8 @@ def _ledger(results: Results) -> Section:
     ledger = results.ledger
     if not ledger:
         return Section("ledger", "l", ())
-    counts = ["expected", "received", "missing", "duplicated", "corrupted", *(["mended"] if ledger.mended else [])]
+    counts = ["expected", "received", "missing", "duplicated", "corrupted"]
+    counts += [name for name in ("mended", "explained") if getattr(ledger, name)]
     line = ", ".join(f"{words.count(getattr(ledger, name))} {name}" for name in counts)
     return Section("ledger", "l", (Row((line,), Tone.GOOD if ledger.clean else Tone.BAD),))
 
@@ -418,6 +431,9 @@ def _delivery(results: Results) -> Section:
             "max": latency.max,
         }
         lines.append("end to end: " + "  ".join(f"{name} {format_duration(ns)}" for name, ns in shares.items()))
+    if delivery.undelivered and (most := max(delivery.undelivered)):
+        at_s = delivery.undelivered.index(most) * delivery.every_s
+        lines.append(f"at most {words.count(most)} accepted and not yet arrived, {at_s:g} s after the run began")
     return Section("delivery", "l", tuple(Row((line,)) for line in lines))
 
 

@@ -22,7 +22,7 @@ from trafficgen.measure.timeline import Interval
 from trafficgen.plan import Stage
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
-from trafficgen.report.observed import SERVER_LOADS, SERVER_QUEUES
+from trafficgen.report.observed import SERVER_LOADS, SERVER_QUEUES, server_section, shape_section
 from trafficgen.report.sections import ENDED, Tone, content_in_words, load_in_words, sends_mail, target_in_words
 from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
@@ -93,6 +93,7 @@ def _run(run: Results, most: int) -> dict[str, Any]:
         "facts": _facts(run),
         "timeline": _timeline(run),
         "server": _server(run),
+        "undelivered": _undelivered(run),
         "latency": f"{stretches[main]} time",
         "spectrum": [xs, _spectrum(run.histograms.get(main), xs)],
         "phases": {
@@ -155,7 +156,21 @@ def _server(run: Results) -> dict[str, Any] | None:
         for key, names in (("queue", SERVER_QUEUES), ("load", SERVER_LOADS))
     }
     drawn = {key: {"names": names, "series": [series[name] for name in names]} for key, names in shown.items()}
-    return {"at_s": run.server.at_s, **drawn}
+    return {"at_s": run.server.at_s, **drawn, "words": list(server_section(run).notes), "shape": _shape(run)}
+
+
+def _shape(run: Results) -> dict[str, Any] | None:
+    section = shape_section(run)
+    if not section.rows:
+        return None
+    return {"head": ["", *section.header], "rows": [["", *row.cells] for row in section.rows], "note": section.notes[0]}
+
+
+def _undelivered(run: Results) -> list[list[float]] | None:
+    delivery = run.delivery
+    if delivery is None or not delivery.undelivered:
+        return None
+    return [[place * delivery.every_s for place in range(len(delivery.undelivered))], list(delivery.undelivered)]
 
 
 def _timeline(run: Results) -> dict[str, list[Any] | None]:

@@ -1,13 +1,13 @@
 """One mailbox run, from a plan to its results.
 
-Takes     a `MailboxPlan`; who wants the rows of the table and lines worth saying
+Takes     a `MailboxPlan`; who wants the rows of the table, lines worth saying and the results so far
 Gives     `Results`, with the account of what was delivered against what was read
 Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import reduce
+from functools import partial, reduce
 
 import uvloop
 
@@ -26,10 +26,14 @@ from trafficgen.mailbox.supervisor import run_workers
 from trafficgen.mailbox.table import Second
 from trafficgen.mailbox.worker import MailboxWorkerAccount, Routes, Worker
 from trafficgen.measure.health import Caveat, CaveatKind
+from trafficgen.measure.host import CpuTime
+from trafficgen.measure.journal import Journal
 from trafficgen.measure.parts import Host, MailboxCounts
 from trafficgen.measure.results import Results
-from trafficgen.measure.snapshot import merge
+from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.outcomes import StoppedBy
+from trafficgen.publish.isolated import Isolation
+from trafficgen.runs.monitor import Monitor, MonitorOptions, Observer
 
 _DOMAIN = "users"
 """All recipients count as one domain: what they have in common is that they are users."""
@@ -40,10 +44,13 @@ def run_mailbox(
     *,
     on_second: Callable[[Second], None] = lambda _second: None,
     say: Callable[[str], None] = lambda _line: None,
+    progress: Callable[[Snapshot, int, Callable[[], Results]], None] | None = None,
     control: RunControl | None = None,
-    command: Sequence[str] | None = None,
 ) -> Results:
-    """Let all users of the profile do what they do, and account for every mail."""
+    """Let all users of the profile do what they do, and account for every mail.
+
+    `progress` gets, once a second, everything so far, the time since the run began in ns, and what makes results of it.
+    """
     plan = plan.identified()
     control = control or RunControl()
     population = populate(plan.profile, plan.seed)
@@ -53,30 +60,58 @@ def run_mailbox(
     _warn_of_few_connections(plan, population, say)
     _check_files(plan)
     started_at = datetime.now(UTC)
+
+    def so_far(accounts: Sequence[MailboxWorkerAccount]) -> None:
+        if progress is not None:
+            snapshot = merge(account.snapshot for account in accounts)
+            build = partial(_results, plan, routes, accounts, {}, started_at, complete=False)
+            progress(snapshot, max(worker.wall_ns for worker in snapshot.workers), build)
+
     with Mail(
         plan.mbox, plan.run_id
     ) as mail:  # also where workers read it for themselves: a wrong path is found in time
         if plan.workers == 1:
-            accounts = [uvloop.run(_run(plan, population, routes, mail, on_second, say, control))]
+            worker = Worker(
+                plan, list(population.users), routes, mail,
+                say=say, on_second=on_second, on_account=lambda account: so_far([account]),
+            )  # fmt: skip
+            accounts = [uvloop.run(worker.run(control))]
             lost: dict[int, str] = {}
         else:
-            accounts, lost = run_workers(plan, routes, plan.workers, on_second, say, control)
+            accounts, lost = run_workers(plan, routes, plan.workers, on_second, so_far, say, control)
     if not accounts:
         raise SetupError(f"no worker gave an account: {next(iter(lost.values()))}")
-    return _results(plan, routes, accounts, lost, started_at, command)
+    so_far(accounts)
+    return _results(plan, routes, accounts, lost, started_at, complete=True)
 
 
-async def _run(
+def run_mailbox_monitored(
     plan: MailboxPlan,
-    population: Population,
-    routes: Routes,
-    mail: Mail,
-    on_second: Callable[[Second], None],
-    say: Callable[[str], None],
-    control: RunControl,
-) -> MailboxWorkerAccount:
-    worker = Worker(plan, list(population.users), routes, mail, say=say, on_second=on_second)
-    return await worker.run(control)
+    options: MonitorOptions,
+    *,
+    journal: Journal | None = None,
+    observers: Sequence[Observer] = (),
+    on_second: Callable[[Second], None] = lambda _second: None,
+    progress: Callable[[Snapshot, int], None] | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+    control: RunControl | None = None,
+) -> Results:
+    """`run_mailbox` with a monitor, as `run_monitored` is for sending. `progress` gets everything so far, and the time
+    since the run began in ns."""
+    control = control or RunControl()
+    isolation = Isolation(say)
+    monitor = Monitor(options, journal, observers, control, isolation)
+
+    def see(snapshot: Snapshot, elapsed_ns: int, build: Callable[[], Results]) -> None:
+        monitor.see(snapshot, elapsed_ns, build)
+        if progress:
+            isolation.call("the live line", lambda: progress(snapshot, elapsed_ns))
+
+    cpu_before = CpuTime.now()
+    results = run_mailbox(plan, on_second=on_second, say=say, progress=see, control=control)
+    results = monitor.close(results, cpu_before)
+    monitor.show(results)
+    return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
 
 
 def _routes(plan: MailboxPlan, population: Population) -> Routes:
@@ -131,10 +166,11 @@ def _check_files(plan: MailboxPlan) -> None:
 def _results(
     plan: MailboxPlan,
     routes: Routes,
-    accounts: list[MailboxWorkerAccount],
+    accounts: Sequence[MailboxWorkerAccount],
     lost: dict[int, str],
     started_at: datetime,
-    command: Sequence[str] | None,
+    *,
+    complete: bool,
 ) -> Results:
     snapshot = merge(account.snapshot for account in accounts)
     counts = reduce(MailboxCounts.__add__, (account.counts for account in accounts))
@@ -159,7 +195,7 @@ def _results(
         stopped_by=StoppedBy.WORKER_LOST if lost else stopped_by,
         lost_workers=lost,
         addresses=tuple(str(address) for address in routes.delivery.addresses),
-        command=command,
         mailboxes=counts,
         caveats=caveats,
+        complete=complete,
     )

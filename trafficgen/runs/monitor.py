@@ -73,10 +73,11 @@ def run_monitored(
     meanwhile, and until its queue is back where it was."""
     resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
-    monitor = _Monitor(resolved, options, journal, observers, control, isolation, observation)
+    monitor = Monitor(options, journal, observers, control, isolation, observation)
+    started_at = shards.time_zero(resolved.plan) or datetime.now(UTC)
 
     def see(now: Progress) -> None:
-        monitor.see(now)
+        monitor.see(now.snapshot, now.elapsed_ns, lambda: _so_far(resolved, started_at, now))
         if progress:
             isolation.call("the live line", lambda: progress(now))
 
@@ -97,41 +98,42 @@ def run_monitored(
     return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
 
 
-class _Monitor:
+class Monitor:
+    """What looks at one run of any kind: `see` whenever there is a new state, `close` and `show` at the end."""
+
     def __init__(
         self,
-        resolved: ResolvedPlan,
         options: MonitorOptions,
         journal: Journal | None,
         observers: Sequence[Observer],
         control: RunControl,
         isolation: Isolation,
-        observation: Observation | None,
+        observation: Observation | None = None,
     ) -> None:
         self._observation = observation
-        self._resolved = resolved
         self._control = control
         self._options = options
         self._journal = journal
         self._observers = observers
         self._isolation = isolation
-        self._started_at = shards.time_zero(resolved.plan) or datetime.now(UTC)
         whole = options.from_ns == 0 and options.to_ns is None
         self._window = None if whole else WindowTracker(options.from_ns, options.to_ns)
         self._seen_s = 0
-        self._last: Progress | None = None
+        self._last = Snapshot.empty()
+        self._build: Callable[[], Results] | None = None
 
-    def see(self, now: Progress) -> None:
-        self._last = now
+    def see(self, snapshot: Snapshot, elapsed_ns: int, build: Callable[[], Results]) -> None:
+        """The state of the run. `build` makes results of it, when they are needed."""
+        self._last, self._build = snapshot, build
         if self._window:
-            self._window.see(now.snapshot)
+            self._window.see(snapshot)
         if journal := self._journal:
             self._isolation.call("the results file so far", lambda: journal.keep(self._so_far))
-        if now.elapsed_ns // NS_PER_S > self._seen_s:
-            self._seen_s = now.elapsed_ns // NS_PER_S
+        if elapsed_ns // NS_PER_S > self._seen_s:
+            self._seen_s = elapsed_ns // NS_PER_S
             if self._observers:
                 self._isolation.call("the results so far", lambda: self.show(self._so_far()))
-            self._isolation.call("the look at thresholds", lambda: self._abort_if_failed(now))
+            self._isolation.call("the look at thresholds", lambda: self._abort_if_failed(elapsed_ns))
 
     def show(self, results: Results) -> None:
         """Let every observer see them."""
@@ -144,7 +146,7 @@ class _Monitor:
         ceiling = self._options.ceiling
         results = _with_caveats(
             results,
-            self._last.snapshot if self._last else Snapshot.empty(),
+            self._last,
             stolen_share=CpuTime.now().stolen_share_since(cpu_before),
             ceiling_share=ceiling.share_used(results) if ceiling else None,
         )
@@ -165,38 +167,39 @@ class _Monitor:
 
     def _sending_ended_ns(self, results: Results) -> int | None:
         """Since the run's start; None when nothing was sent."""
-        snapshot = self._last.snapshot if self._last else Snapshot.empty()
+        snapshot = self._last
         if snapshot.first_start_ns is None or results.rate.over_s is None:
             return None
         return snapshot.first_start_ns - snapshot.began_ns + round(results.rate.over_s * NS_PER_S)
 
     def _so_far(self) -> Results:
-        assert self._last is not None
-        snapshot = self._last.snapshot
-        return self._judged(
-            Results.build(
-                self._resolved.plan,
-                snapshot,
-                phases=PHASES,
-                domains=self._resolved.weighted_domains,
-                planned=self._last.planned,
-                not_started=self._last.planned - snapshot.started,
-                started_at=self._started_at,
-                duration_ns=self._last.elapsed_ns,
-                host=Host.here(),
-                tool_version=trafficgen.__version__,
-                command=self._options.command,
-                shards=shards.record(self._resolved, snapshot, {}),
-                complete=False,
-            )
-        )
+        assert self._build is not None
+        results = self._build()
+        return self._judged(replace(results, run=replace(results.run, command=self._options.command)))
 
-    def _abort_if_failed(self, now: Progress) -> None:
+    def _abort_if_failed(self, elapsed_ns: int) -> None:
         after_ns = self._options.abort_after_ns
-        if after_ns is None or self._control.count or now.elapsed_ns < self._options.from_ns + after_ns:
+        if after_ns is None or self._control.count or elapsed_ns < self._options.from_ns + after_ns:
             return
         if not all(verdict.passed for verdict in self._so_far().thresholds):
             self._control.stop(StoppedBy.THRESHOLD)
+
+
+def _so_far(resolved: ResolvedPlan, started_at: datetime, now: Progress) -> Results:
+    return Results.build(
+        resolved.plan,
+        now.snapshot,
+        phases=PHASES,
+        domains=resolved.weighted_domains,
+        planned=now.planned,
+        not_started=now.planned - now.snapshot.started,
+        started_at=started_at,
+        duration_ns=now.elapsed_ns,
+        host=Host.here(),
+        tool_version=trafficgen.__version__,
+        shards=shards.record(resolved, now.snapshot, {}),
+        complete=False,
+    )
 
 
 def _with_caveats(results: Results, snapshot: Snapshot, *, stolen_share: float, ceiling_share: float | None) -> Results:

@@ -128,7 +128,12 @@ def run(
             ledger = parts.proof(lambda: _proof(resolved, account, sink, parts.caveats))
         if delivery_wait is not None and delivered_to is not None:
             sent_on = lambda: waiting.wait(  # noqa: E731
-                delivered_to, delivery_wait.patience_ns, _manifest(resolved, account), say, control
+                delivered_to,
+                delivery_wait.patience_ns,
+                _manifest(resolved, account),
+                say,
+                control,
+                account.snapshot.began_ns,
             )
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
@@ -189,8 +194,9 @@ def _proof(
             raise
         received, arrivals = 0, Received()  # of nothing that was begun, nothing has arrived
     accepted, in_doubt = account.snapshot.accepted, account.snapshot.in_doubt
+    in_doubt += account.doubtful.size
     if not accepted <= received <= accepted + in_doubt:
-        text = f"messages accepted: {accepted:,}, in doubt: {in_doubt:,}; that came to the sink: {received:,}"
+        text = f"messages accepted: {accepted:,}, tries in doubt: {in_doubt:,}; that came to the sink: {received:,}"
         caveats.append(Caveat.of(CaveatKind.ACCOUNT_DIFFERS, text))
     if not resolved.plan.ledger:
         return None
@@ -203,6 +209,8 @@ def _proof(
         arrived=arrivals.numbers,
         arrived_recipients=arrivals.counts,
         damaged=arrivals.damaged,
+        doubtful=account.doubtful,
+        doubtful_recipients=_recipients(resolved, account, account.doubtful),
     )
 
 
@@ -217,7 +225,8 @@ def _manifest(resolved: ResolvedPlan, account: RunAccount) -> Manifest:
         return SentRecords(numbers, recipients, began_ns[numbers], digests, workload.mendable(plan, numbers))
 
     planned = max(account.planned, top + 1)  # numbers of a shard are those of the whole run
-    return Manifest.here(plan.run_id, planned, sent_records(account.accepted), sent_records(account.in_doubt))
+    in_doubt = np.sort(np.concatenate([account.in_doubt, account.doubtful]))
+    return Manifest.here(plan.run_id, planned, sent_records(account.accepted), sent_records(in_doubt))
 
 
 def _digests(resolved: ResolvedPlan, account: RunAccount, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

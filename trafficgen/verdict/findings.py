@@ -36,6 +36,15 @@ class Finding:
     transcript: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class TlsScan:
+    """What a scanner said of one port: how bad, and its words."""
+
+    tool: str
+    port: int
+    problems: tuple[tuple[Grade, str], ...]
+
+
 def exit_code(findings: Sequence[Finding]) -> ExitCode:
     """What a command ends with that found this."""
     outcomes = {finding.outcome for finding in findings}

@@ -55,6 +55,9 @@ class QuantityKind(Enum):
     SHARE = "share"
     RATE = "per second"
     COUNT = "count"
+    OCTETS = "octets"
+    OCTETS_RATE = "octets per second"
+    NUMBER = "number"
 
 
 OUTCOMES: Final = (
@@ -99,6 +102,7 @@ class Quantity:
             self.name in ("delivery.delivered", "delivery.read")
             or self.subject in ("throughput", "accepted")
             or (self.form in ("throughput", "count") and self.command)
+            or self.name.startswith(("space.", "host.memory_available"))
         )
         return Better.HIGHER if more else Better.LOWER
 

@@ -66,9 +66,11 @@ class SliceDesign:
             quantity = parse_quantity(name)
             if quantity.domain is not None or quantity.command is not None:
                 raise ValueError(f'"{name}" is not measured by slices; use whole runs (--whole-runs)')
-        if self.capacity < LEAST:
-            needed_s = LEAST * self.block_ns / NS_PER_S
-            raise ValueError(f"{LEAST} blocks of slices take {needed_s:g} s: allow more time or serve shorter slices")
+        if self.budget_ns < (needed_ns := LEAST * self.block_ns * 6 // 5):
+            raise ValueError(
+                f"{LEAST} blocks of slices, and what is around them, take {needed_ns / NS_PER_S:.3g} s: "
+                "allow more time or serve shorter slices"
+            )
 
     @property
     def block_ns(self) -> int:

@@ -2,9 +2,11 @@
 
     queue.depth queue.oldest            the highest while mail was sent
     host.io_pressure server.cpu …       the mean while mail was sent
+    space.free                          the lowest
+    queue.undelivered                   accepted and not yet at our own sink (`Delivery.undelivered`): the highest
     queue.depth.avg disk.vda.await.p95  another: avg, min, max, med, p95 or any percentile, last
 
-Takes     a name; `Results` with `server`
+Takes     a name; `Results` with `server`, or with `delivery`
 Gives     the unit that its limit has in a threshold; the value, in ns where that is a duration
 Fails     None for a name of something else; None where nothing was seen
 """
@@ -20,38 +22,52 @@ from trafficgen.measure.results import Results
 SERVER: Final = "server"
 """The subject of such a quantity."""
 
+METRIC: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _KINDS: Final = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
         (r"queue\.(oldest|age_p50|age_p99)|disk\.[^.]+\.await", "ns"),
         (r"host\.(cpu|io|memory)_pressure(_full)?|host\.cpu_(user|system|irq|iowait|steal|busy)", "share"),
         (r"disk\.[^.]+\.busy", "share"),
-        (r"queue\.(maildrop|incoming|active|deferred|hold|depth)|host\.(running|blocked)", "count"),
-        (r"disk\.[^.]+\.in_flight|server\.processes", "count"),
+        (r"queue\.(maildrop|incoming|active|deferred|hold|depth|undelivered)|host\.(running|blocked)", "count"),
+        (r"disk\.[^.]+\.in_flight|server\.processes|space\.inodes_free", "count"),
+        (r"space\.free|host\.memory_(available|dirty)", "octets"),
+        (r"server\.written|disk\.[^.]+\.(read|written)", "octets per second"),
+        (rf"server\.cpu|disk\.[^.]+\.queue|metric\.{METRIC}", "number"),
         (r"host\.listen_(overflows|drops)|disk\.[^.]+\.(flushes|writes|reads)|server\.faults", "per second"),
     )
 )
 _FORM: Final = re.compile(r"(.+?)(?:\.(avg|min|max|med|last|p\(?\d{1,2}(?:\.\d+)?\)?))?")
 _HIGHEST: Final = "queue."
+_LOWEST: Final = "space."
+UNDELIVERED: Final = "queue.undelivered"
 
 
 def kind_of_series(name: str) -> str | None:
-    """ "ns", "share", "count" or "per second"; None when no series is named so."""
+    """The value of a `QuantityKind`; None when no series is named so."""
     series, _ = _split(name)
     return next((kind for pattern, kind in _KINDS if pattern.fullmatch(series)), None)
 
 
 def read_series(results: Results, name: str) -> float | None:
     """The value, of the window where there is one, else of the time in which mail was sent."""
-    if results.server is None:
-        return None
     series, form = _split(name)
     from_s, to_s = (results.window.from_s, results.window.to_s) if results.window else (0.0, results.run.duration_s)
-    values = results.server.within(series, from_s, to_s)
+    if series == UNDELIVERED:
+        values = _undelivered(results, from_s, to_s)
+    else:
+        values = results.server.within(series, from_s, to_s) if results.server else []
     if not values:
         return None
-    value = _of(values, form or ("max" if series.startswith(_HIGHEST) else "avg"))
+    usual = "max" if series.startswith(_HIGHEST) else "min" if series.startswith(_LOWEST) else "avg"
+    value = _of(values, form or usual)
     return value * NS_PER_S if kind_of_series(series) == "ns" else value
+
+
+def _undelivered(results: Results, from_s: float, to_s: float) -> list[float]:
+    delivery = results.delivery
+    seen = enumerate(delivery.undelivered) if delivery else ()
+    return [float(many) for place, many in seen if delivery and from_s <= place * delivery.every_s <= to_s]
 
 
 def _split(name: str) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mboxgen.recipe.sizes import parse_size
 from trafficgen.measure.parts import ThresholdVerdict
 from trafficgen.measure.phases import OF_MAILBOXES, PhaseTable
 from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
@@ -28,6 +29,7 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
 }  # fmt: skip
 _FORM: Final = re.compile(r"\s*([^<>=!]+?)\s*(<=|>=|={2,3}|!=|<|>)\s*(\S.*?)\s*")
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)(%?)")
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 _COUNT: Final = re.compile(r"\d+")
 
 
@@ -107,3 +109,10 @@ def _limit(kind: QuantityKind, text: str, whole: str) -> float:
             if not _COUNT.fullmatch(text):
                 raise ValueError(f'expected a whole number, got "{whole}"')
             return int(text)
+        case QuantityKind.OCTETS | QuantityKind.OCTETS_RATE:
+            rate = kind is QuantityKind.OCTETS_RATE
+            return parse_size(text.removesuffix("/s") if rate else text)
+        case QuantityKind.NUMBER:
+            if not _NUMBER.fullmatch(text):
+                raise ValueError(f'expected a number such as 1.5, got "{whole}"')
+            return float(text)

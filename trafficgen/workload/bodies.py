@@ -23,6 +23,7 @@ from mboxgen.limited import read_limited
 from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
 from mboxgen.text import prose
 from trafficgen.errors import PlanError
+from trafficgen.plan import BodyFile
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Rows, strings
 from trafficgen.workload.grid import NUMBER, digits, numbers
 from trafficgen.workload.mail_layout import MailLayout
@@ -35,6 +36,11 @@ MIN_BODY: Final = 2
 MAX_LINE: Final = 998  # RFC 5321 section 4.5.3.1.6, without the CRLF
 
 MAX_HEADER_BLOCK: Final = 256 * 1024
+_BINARY: Final = (
+    "MIME-Version: 1.0",
+    "Content-Type: application/octet-stream",
+    "Content-Transfer-Encoding: binary",
+)
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _KNOWN_FIELDS: Final = frozenset(
     (
@@ -133,20 +139,23 @@ class _Cuts(dict[int, memoryview]):
 
 
 class FileBody:
-    """One body for all messages: what `read_file` made of the file at `path`."""
+    """One body for all messages: what `read_file` made of the file."""
 
-    def __init__(self, octets: bytes, path: Path, layout: MailLayout) -> None:
+    def __init__(self, octets: bytes, file: BodyFile, layout: MailLayout) -> None:
         self.octets = len(octets)
         self.crc32 = crc32(octets)
         self.eight_bit = not octets.isascii()
         self.body = layout.content(octets)
-        self.content = _content(octets, path)
+        self.content = _BINARY if file.binary else _content(octets, file.path)
 
 
-def read_file(path: Path) -> bytes:
-    """The file with its line ends made CRLF. PlanError where mail cannot carry it."""
-    octets = canonical(_read(path))
-    _check_lines(octets, path)
+def read_file(file: BodyFile) -> bytes:
+    """The file with its line ends made CRLF, unless it is binary. PlanError where mail cannot carry it."""
+    octets = _read(file.path)
+    if file.binary:
+        return octets
+    octets = canonical(octets)
+    _check_lines(octets, file.path)
     return octets
 
 

@@ -12,12 +12,21 @@ from typing import Final, Protocol
 class MailLayout(Protocol):
     """The octets around addresses and content.
 
-    An envelope is `sender`, the first address, `recipient`, …, the last address, `end_of_addresses`; then what
-    `envelopes` adds. Content is followed by `end_of_data`.
+    An envelope is `sender`, the sender's address, `after_sender`; `numbered` and the message's number, unless it is
+    empty; `international`, if its addresses are; `first_recipient`, the first address, `recipient`, …, the last
+    address, `end_of_addresses`; then what `envelopes` adds. Content is followed by `end_of_data`.
     """
 
     @property
     def sender(self) -> bytes: ...
+    @property
+    def after_sender(self) -> bytes: ...
+    @property
+    def numbered(self) -> bytes: ...
+    @property
+    def international(self) -> bytes: ...
+    @property
+    def first_recipient(self) -> bytes: ...
     @property
     def recipient(self) -> bytes: ...
     @property
@@ -39,8 +48,8 @@ class MailLayout(Protocol):
 
 
 class _AsDelivered:
-    sender = end_of_addresses = end_of_data = b""
-    recipient = b"\n"
+    sender = after_sender = numbered = international = end_of_addresses = end_of_data = b""
+    first_recipient = recipient = b"\n"
     stuffed = False
 
     def content(self, canonical: bytes) -> bytes:

@@ -133,7 +133,7 @@ class Messages:
 def read_body(plan: Plan) -> bytes | None:
     """What the plan's body file holds, CRLF line ends; None when it has none. Raises PlanError."""
     content = plan.workload.content
-    return read_file(content.path) if isinstance(content, BodyFile) else None
+    return read_file(content) if isinstance(content, BodyFile) else None
 
 
 def check(plan: Plan, body: bytes | None = None) -> None:
@@ -179,10 +179,10 @@ def unsigned(
         case SizedBodies() as content:
             return SizedContents(plan, content, date, envelopes, layout), TextBodies.content
         case BodyFile() as content:
-            octets = read_file(content.path) if body is None else body
-            if is_whole_message(octets):
+            octets = read_file(content) if body is None else body
+            if not content.binary and is_whole_message(octets):
                 return MessageContents(plan, octets, layout), ()
-            of_file = FileBody(octets, content.path, layout)
+            of_file = FileBody(octets, content, layout)
             return FileContents(plan, of_file, date, envelopes, layout), of_file.content
         case Corpus() as content:
             return CorpusContents(plan, content, layout), ()

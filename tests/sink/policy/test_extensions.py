@@ -36,7 +36,17 @@ def test_ehlo_lists_what_is_offered_and_not_what_is_hidden() -> None:
         (b"MAIL FROM:<>", 250),
         (b"MAIL FROM:<@relay.test:a@a.test>", 250),
         ("MAIL FROM:<jörg@a.test> SMTPUTF8".encode(), 250),
-        (b"MAIL FROM:<a@a.test> BODY=BINARYMIME", 555),
+        ("MAIL FROM:<jörg@a.test>".encode(), 553),
+        (b"MAIL FROM:<j\xf6rg@a.test> SMTPUTF8", 501),
+        (b"MAIL FROM:<a@a.test> BODY=BINARYMIME MT-PRIORITY=-9 BY=+120;RT", 250),
+        (b"MAIL FROM:<a@a.test> MT-PRIORITY=0 BY=-5;n", 250),
+        (b"MAIL FROM:<a@a.test> MT-PRIORITY=10", 555),
+        (b"MAIL FROM:<a@a.test> MT-PRIORITY=-0", 555),
+        (b"MAIL FROM:<a@a.test> BY=0;R", 555),
+        (b"MAIL FROM:<a@a.test> BY=-5;R", 555),
+        (b"MAIL FROM:<a@a.test> BY=1234567890;N", 555),
+        (b"MAIL FROM:<a@a.test> BY=5", 555),
+        (b"MAIL FROM:<a@a.test> REQUIRETLS", 555),
         (b"MAIL FROM:<a@a.test> SIZE=many", 555),
         (b"MAIL FROM:<" + b"a" * 600 + b"@a.test>", 501),
         (b"MAIL TO:<a@a.test>", 501),
@@ -44,6 +54,46 @@ def test_ehlo_lists_what_is_offered_and_not_what_is_hidden() -> None:
 )
 def test_parameters_of_mail(line: bytes, code: int) -> None:
     assert Conversation(None).codes(line + b"\r\n") == [code]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "parameter"),
+    [
+        ("SIZE", b"SIZE=1"), ("8BITMIME", b"BODY=8BITMIME"), ("BINARYMIME", b"BODY=BINARYMIME"), ("DSN", b"RET=FULL"),
+        ("CHUNKING", b"BODY=BINARYMIME"), ("SMTPUTF8", b"SMTPUTF8"), ("MT-PRIORITY", b"MT-PRIORITY=1"),
+        ("DELIVERBY", b"BY=1;N"),
+    ],
+)  # fmt: skip
+def test_a_parameter_is_known_as_far_as_its_extension_is_offered(keyword: str, parameter: bytes) -> None:
+    line = b"MAIL FROM:<a@a.test> " + parameter + b"\r\n"
+    assert Conversation(None).codes(line) == [250]
+    assert Conversation(None, Capabilities(hidden=frozenset({keyword}))).codes(line) == [555]
+
+
+def test_tls_on_the_whole_way_is_offered_in_protected_sessions_only() -> None:
+    talk = Conversation(None, Capabilities(starttls=True))
+    assert b"REQUIRETLS" not in talk.say(b"EHLO x\r\n")
+    talk.codes(b"STARTTLS\r\n")
+    talk.session.secured()
+    assert b"REQUIRETLS" in talk.say(b"EHLO x\r\n")
+    assert talk.codes(b"MAIL FROM:<a@a.test> REQUIRETLS\r\n") == [250]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_binary_message_comes_in_chunks_only(together: bool) -> None:
+    talk = Conversation(None)
+    lines = [b"MAIL FROM:<a@a.test> BODY=BINARYMIME\r\n", b"RCPT TO:<b@b.test>\r\n", b"DATA\r\n"]
+    assert talk.codes(*([b"".join(lines)] if together else lines)) == [250, 250, 503]
+    assert talk.codes(b"BDAT 3 LAST\r\n\0\r\n") == [250]
+    assert talk.bag.messages == [(b"\0\r\n", 1)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_address_beyond_ascii_needs_smtputf8_also_as_recipient(together: bool) -> None:
+    talk = Conversation(None)
+    lines = [b"MAIL FROM:<a@a.test>\r\n", "RCPT TO:<jörg@a.test>\r\n".encode(), b"RSET\r\n"]
+    lines += [b"MAIL FROM:<a@a.test> smtputf8\r\n", "RCPT TO:<jörg@bücher.test>\r\n".encode()]
+    assert talk.codes(*([b"".join(lines)] if together else lines)) == [250, 553, 250, 250, 250]
 
 
 def test_parameters_of_rcpt() -> None:

@@ -179,7 +179,7 @@ def test_any_kind_of_corpus_is_sent_by_several_workers(tmp_path: Path, kind: str
     done = subprocess.run(command, input=octets, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
-    nothing = {"missing": 0, "duplicated": 0, "corrupted": 0, "mended": 0}
+    nothing = {"missing": 0, "duplicated": 0, "corrupted": 0, "mended": 0, "explained": 0}
     assert results["ledger"] == {"expected": 40, "received": 40, **nothing}
     assert results["plan"]["workload"]["content"]["path"] == ("-" if kind == "pipe" else str(corpus))
 

@@ -153,6 +153,7 @@ def test_send_waits_until_all_has_come_out_behind_the_server(
     results = json.loads((tmp_path / "json").read_text())
     assert results["ledger"] == {
         "expected": 200, "received": 200, "missing": 0, "duplicated": 0, "corrupted": 0, "mended": 0,
+        "explained": 0,
     }  # fmt: skip
     delivery = results["delivery"]
     assert delivery["in_time"]

@@ -71,6 +71,29 @@ def test_a_message_that_others_got_is_lost_to_its_recipient() -> None:
     assert delivery.in_time
 
 
+def test_what_was_begun_and_has_not_arrived_is_counted_each_second() -> None:
+    accepted = SentRecords(
+        np.array([0, 1, 2]), np.array([1, 2, 1]), np.array([1, 1, 3]) * S, np.full(3, -1), None
+    )  # fmt: skip
+    came = Copies(
+        np.array([1, 0, 1, 0]), np.array([1, 1, 1, 1]), np.array([2, 4, 5, 6]) * S, np.zeros(4, np.bool_),
+        np.zeros(4, np.int64), np.full(4, -1),
+    )  # fmt: skip
+    # 0 arrives at 4 s, and again; 1 has both of its recipients at 5 s; 2 never comes.
+    assert waiting.undelivered(accepted, came, 0, 6 * S) == (1, (0, 2, 2, 3, 2, 1, 1))
+    in_one = Copies(
+        came.numbers[:1], np.array([2]), came.taken_ns[:1], came.damaged[:1], came.unanswered[:1], came.digests[:1]
+    )  # fmt: skip
+    assert waiting.undelivered(accepted, in_one, 0, 3 * S) == (1, (0, 2, 1, 2))
+    every_s, moments = waiting.undelivered(accepted, came, 0, 10_000 * S)
+    assert (every_s, len(moments), moments[1]) == (3, 3335, 3)
+
+
+def test_the_account_says_how_much_was_under_way() -> None:
+    _, delivery, _ = waited(records([0, 1, 2], [-1, -1, -1]), copies([0, 1], [-1, -1]))
+    assert delivery.undelivered == (3,) * 10 + (2, 1)
+
+
 def test_a_digest_of_zero_is_one() -> None:
     ledger, _, _ = waited(records([0, 1], [0, 0]), copies([0, 1], [0, 5]))
     assert (ledger.received, ledger.missing) == (1, 1)

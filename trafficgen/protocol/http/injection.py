@@ -40,7 +40,7 @@ class Taken(NamedTuple):
 
 def request_body(message: WireMessage, *, defer_spool: bool, defer_generation: bool) -> bytes:
     """The JSON of one request."""
-    sender, *recipients = message.envelope.decode("ascii").split("\n")
+    sender, *recipients = message.envelope.decode("utf-8").split("\n")
     content = b"".join((message.head, message.body, message.tail)).decode("utf-8")
     request: dict[str, object] = {
         "envelope_sender": sender,

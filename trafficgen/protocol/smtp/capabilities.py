@@ -24,7 +24,7 @@ MAX_DOMAIN_OCTETS: Final = 255
 _SYNTAX: Final = b"501 5.5.4 expected an address in angle brackets\r\n"
 _AFTER_PATH: Final = b"501 5.5.4 expected a space between the address and its parameters\r\n"
 _PATH_TOO_LONG: Final = b"501 5.1.7 address too long\r\n"
-_PARAMETER: Final = b"555 5.5.4 parameter not known\r\n"
+PARAMETER: Final = b"555 5.5.4 parameter not known\r\n"
 _TWICE: Final = b"501 5.5.4 the same parameter twice\r\n"
 
 # RFC 5321 section 4.1.2, wider: unquoted octets may be anything but controls, spaces and the four delimiters, because
@@ -36,15 +36,24 @@ _PATH: Final = re.compile(
     rb" *<(?:@[^:%b]+:(?!>))?((?!@)(?:(?:[^%b]|%b)*@)?[^@%b]*)>" % (_PLAIN, _PLAIN, _QUOTED, _PLAIN)
 )
 
-# RFC 1870, 6152, 6531, 3461, 4954; values are checked as far as a wrong one would change what we do.
+# RFC 1870, 6152, 3030, 6531, 3461, 4954, 8689, 6710, 2852 (a message can be returned after a positive time only);
+# values are checked as far as a wrong one would change what we do.
 _MAIL: Final = re.compile(
-    rb"SIZE=\d{1,20}|BODY=(?:7BIT|8BITMIME)|SMTPUTF8|RET=(?:FULL|HDRS)|ENVID=[!-<>-~]{1,100}|AUTH=[!-<>-~]+",
+    rb"SIZE=\d{1,20}|BODY=(?:7BIT|8BITMIME|BINARYMIME)|SMTPUTF8|RET=(?:FULL|HDRS)|ENVID=[!-<>-~]{1,100}|AUTH=[!-<>-~]+"
+    rb"|REQUIRETLS|MT-PRIORITY=(?:-?[1-9]|0)|BY=(?:[+-]?\d{1,9};N|\+?(?!0+;)\d{1,9};R)T?",
     re.IGNORECASE,
 )
 _RCPT: Final = re.compile(
     rb"NOTIFY=(?:NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*)|ORCPT=[!-<>-~]+", re.IGNORECASE
 )
 _SIZE: Final = re.compile(rb" SIZE=(\d+)", re.IGNORECASE)
+
+_KEYWORDS: Final = {
+    b"SIZE": "SIZE", b"BODY": "8BITMIME", b"BODY=BINARYMIME": "BINARYMIME", b"SMTPUTF8": "SMTPUTF8", b"RET": "DSN",
+    b"ENVID": "DSN", b"NOTIFY": "DSN", b"ORCPT": "DSN", b"AUTH": "AUTH", b"REQUIRETLS": "REQUIRETLS",
+    b"MT-PRIORITY": "MT-PRIORITY", b"BY": "DELIVERBY",
+}  # fmt: skip
+"""The extension that each parameter belongs to; a whole one stands before its name."""
 
 
 @dataclass(frozen=True)
@@ -70,32 +79,48 @@ class Capabilities:
         """The reply to EHLO or LHLO."""
         return self._secure if secure else self._plain
 
+    def know(self, parameters: bytes, *, secure: bool) -> bool:
+        """Whether parameters of MAIL or RCPT are of extensions that are offered (RFC 5321 section 4.1.1.11)."""
+        words = parameters.upper().split()
+        keywords = (_KEYWORDS.get(word) or _KEYWORDS[word.partition(b"=")[0]] for word in words)
+        return self._offered[secure].keys() >= set(keywords)
+
     @cached_property
     def _plain(self) -> bytes:
-        return self._reply(starttls=self.starttls)
+        return self._reply(secure=False)
 
     @cached_property
     def _secure(self) -> bytes:
-        return self._reply(starttls=False)
+        return self._reply(secure=True)
 
-    def _reply(self, *, starttls: bool) -> bytes:
+    @cached_property
+    def _offered(self) -> tuple[dict[str, None], dict[str, None]]:
+        """Keywords in the order of EHLO, in a plain and in a protected session."""
+        return self._keywords(secure=False), self._keywords(secure=True)
+
+    def _keywords(self, *, secure: bool) -> dict[str, None]:
         offered = {
             "PIPELINING": True,
             "SIZE": True,
-            "STARTTLS": starttls,
+            "STARTTLS": self.starttls and not secure,
             "AUTH": self.auth,
             "ENHANCEDSTATUSCODES": True,
             "8BITMIME": True,
             "SMTPUTF8": True,
             "DSN": True,
             "CHUNKING": True,
+            "BINARYMIME": "CHUNKING" not in self.hidden,  # RFC 3030 section 3
+            "REQUIRETLS": secure,  # RFC 8689 section 2
+            "MT-PRIORITY": True,
+            "DELIVERBY": True,
             "XCLIENT": self.xclient,
         }
+        return dict.fromkeys(name for name, on in offered.items() if on and name not in self.hidden)
+
+    def _reply(self, *, secure: bool) -> bytes:
         words = {"SIZE": b"SIZE %d" % self.max_octets, "AUTH": b" ".join((b"AUTH", *offered_mechanisms(self.password)))}
         words["XCLIENT"] = b"XCLIENT " + b" ".join(XCLIENT_NAMES)
-        listed = [
-            words.get(name, name.encode("ascii")) for name, on in offered.items() if on and name not in self.hidden
-        ]
+        listed = [words.get(name, name.encode("ascii")) for name in self._offered[secure]]
         lines = [NAME, *listed]
         return b"".join(b"250%b%b\r\n" % (b"-" if line is not lines[-1] else b" ", line) for line in lines)
 
@@ -134,7 +159,7 @@ def _path(line: bytes, keyword: bytes, parameters: re.Pattern[bytes]) -> tuple[b
         return _AFTER_PATH
     words = [word for word in rest.split(b" ") if word]
     if not all(parameters.fullmatch(word) for word in words):
-        return _PARAMETER
+        return PARAMETER
     if len({word.partition(b"=")[0].upper() for word in words}) < len(words):
         return _TWICE  # RFC 3461 section 4; of any other parameter only one would count, too
     return address, rest

@@ -28,7 +28,7 @@ from trafficgen.protocol.smtp.interfaces import (
     Source,
     Work,
 )
-from trafficgen.protocol.smtp.layout import Lacking, RelaidSource, laid_out_again
+from trafficgen.protocol.smtp.layout import AdaptedSource, Lacking, adapted
 from trafficgen.protocol.smtp.opening import NOT_PROXY, REFUSED, Opening
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -139,12 +139,16 @@ class ClientSession:
         leaving = self.options.leaving
         if leaving is not Leaving.STAYS:
             self._leave_message()
+        elif missing := [keyword for keyword in self.options.needed if keyword not in extensions.keywords]:
+            offered = " ".join(sorted(extensions.keywords)) or "no extensions"
+            self.end(f"{missing[0]} not offered", f"the server offers {offered}", now_ns, self.options.hello)
+            return
         in_chunks = self.options.chunks and self.options.pipelining and extensions.chunking and extensions.pipelining
         lacking = Lacking.of(self.options, extensions)
         if any(lacking):
-            self.source = RelaidSource(self.source, lacking)
+            self.source = AdaptedSource(self.source, lacking)
             if self.transaction.message is not None:
-                self.transaction.message = laid_out_again(self.transaction.message, lacking)
+                self.transaction.message = adapted(self.transaction.message, lacking)
         in_groups = self.options.pipelining and extensions.pipelining
         way = ByChunks if in_chunks else ByData if in_groups else BySteps
         handover: Handover = way(self, self._cache)
@@ -171,8 +175,8 @@ class ClientSession:
         """Give an idle session a message; returns what to write."""
         out: list[Buffer] = []
         assert self._handover is not None
-        if isinstance(self.source, RelaidSource):
-            work = self.source.lay_out(work)
+        if isinstance(self.source, AdaptedSource):
+            work = self.source.adapt(work)
         self.assign(work, now_ns)
         self._handover.open(now_ns, out, reset=self.options.reset_between)
         return out

@@ -38,9 +38,9 @@ TOO_BIG: Final = b"552 5.3.4 message too big\r\n"
 
 _DOT: Final = b"."[0]
 
-MAIL: Final = rb'MAIL FROM:<((?!@)[^\x00-\x20"<>\\\x7f]{0,254})>\r\n'
-RCPT: Final = rb'RCPT TO:<((?!@)[^\x00-\x20"<>\\\x7f]{1,254})>\r\n'
-"""Commands without parameters, addresses without source routes and quotes: what `capabilities` reads alike."""
+MAIL: Final = rb'MAIL FROM:<((?!@)[^\x00-\x20"<>\\\x7f-\xff]{0,254})>\r\n'
+RCPT: Final = rb'RCPT TO:<((?!@)[^\x00-\x20"<>\\\x7f-\xff]{1,254})>\r\n'
+"""Commands without parameters, ASCII addresses without source routes and quotes: what `capabilities` reads alike."""
 DATA: Final = b"DATA\r\n"
 
 ENVELOPE: Final = re.compile(MAIL + RCPT + DATA).fullmatch

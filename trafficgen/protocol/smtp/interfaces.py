@@ -4,16 +4,14 @@ Gives     the structural types that `client` speaks to; workload, engine and mea
 Not here  how a session uses them: `client`
 """
 
+from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from array import array
 
 _LHLO: Final = Phase.LHLO
 
@@ -65,11 +63,18 @@ ROW: Final = Struct("=9q").pack
 """A row of `Account.rows`, for its `frombytes`: a third of what `extend` takes (benchmarks/wire.py)."""
 
 
+class RowTaker(Protocol):
+    """Takes rows, as an array does."""
+
+    def frombytes(self, row: bytes, /) -> None: ...
+
+
 class SessionAccount(Protocol):
     """Where a session writes down what happened."""
 
-    rows: "array[int]"
-    """Nine integers for each finished message: number, outcome, domain, due, start, ready, sent, end (ns), octets."""
+    @property
+    def rows(self) -> RowTaker:
+        """Nine integers a finished message: number, outcome, domain, due, start, ready, sent, end (ns), octets."""
 
     def phase(self, phase: Phase, elapsed_ns: int) -> None: ...
     def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None: ...
@@ -86,13 +91,21 @@ class Extensions(NamedTuple):
     pipelining: bool = False
     eight_bit: bool = False
     chunking: bool = False
+    size: bool = False
+    keywords: frozenset[str] = frozenset()
+    """All of them, in capitals."""
 
     @classmethod
     @lru_cache(maxsize=64)
     def offered(cls, lines: tuple[bytes, ...]) -> "Extensions":
         """From the text lines of an EHLO reply, the first of which is the server's name."""
-        words = {line.split(b" ", 1)[0].upper() for line in lines[1:]}
-        return cls(pipelining=b"PIPELINING" in words, eight_bit=b"8BITMIME" in words, chunking=b"CHUNKING" in words)
+        return cls.of(line.split(b" ", 1)[0].decode("ascii", "backslashreplace") for line in lines[1:])
+
+    @classmethod
+    def of(cls, keywords: Iterable[str]) -> "Extensions":
+        """From what the server said, in any case."""
+        known = frozenset(keyword.upper() for keyword in keywords)
+        return cls("PIPELINING" in known, "8BITMIME" in known, "CHUNKING" in known, "SIZE" in known, known)
 
 
 class Stranger(NamedTuple):
@@ -115,7 +128,7 @@ class SessionOptions(NamedTuple):
     """How every session of a run behaves: name in EHLO, messages a session (0 = no limit), groups if offered, messages
     on their way at once where CHUNKING is offered (0 = DATA, one at a time), `Phase.LHLO` to speak LMTP;
     what XCLIENT and XFORWARD say, if anything, and whether the connection began with a PROXY header; whether it goes
-    without a message; RSET between two messages."""
+    without a message; RSET between two messages; what EHLO has to offer, and whether envelopes declare their SIZE."""
 
     ehlo_name: bytes = b"[127.0.0.1]"
     max_messages: int = 0
@@ -127,6 +140,8 @@ class SessionOptions(NamedTuple):
     proxied: bool = False
     leaving: Leaving = Leaving.STAYS
     reset_between: bool = False
+    needed: tuple[str, ...] = ()
+    declares_size: bool = False
 
     @property
     def reply_each(self) -> bool:

@@ -1,7 +1,7 @@
 """How a message lies in memory: envelope and content as the octets that a session writes, made when blocks are built.
 
-Takes     addresses, content with CRLF line ends, its octets
-Gives     `WireLayout`, which workload is handed; `RelaidSource`, for a server that does not offer all that was laid out
+Takes     addresses, content with CRLF line ends, its octets; the extensions that a plan uses
+Gives     `WireLayout`, which workload is handed; `adapted`, for a server that does not offer what was laid out for
 Not here  what a message holds (workload), when it is written (by_data, by_steps, by_chunks)
 """
 
@@ -9,79 +9,139 @@ from collections.abc import Iterable
 from itertools import repeat
 from typing import Final, NamedTuple
 
+from trafficgen.plan import ExtensionPlan
 from trafficgen.protocol.smtp.dots import stuff
 from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionOptions, Source, WireMessage, Work
 
 _DATA: Final = b"DATA\r\n"
 _CHUNK: Final = b"BDAT %d LAST\r\n"
-_END_OF_PATH: Final = b">\r\n"
-_EIGHT_BIT: Final = b"> BODY=8BITMIME\r\n"  # RFC 6152 section 2
+_EIGHT_BIT: Final = b" BODY=8BITMIME"
+_SIZE: Final = b" SIZE=%d"
 
 
 class WireLayout(NamedTuple):
     """The octets of a transaction but for addresses and content: RFC 5321 section 4.1.1, RFC 3030 section 2.
 
-    Implements `workload.mail_layout.MailLayout`, which says what each part is.
+    Implements `workload.mail_layout.MailLayout`, which says what its parts are.
     """
 
+    sender: bytes
+    after_sender: bytes
+    first_recipient: bytes
+    recipient: bytes
     end_of_addresses: bytes
     end_of_data: bytes
     stuffed: bool
+    numbered: bytes = b""
+    international: bytes = b""
+    eight_bit: bytes = b""
+    """Behind the parameters of MAIL where the content is not all ASCII."""
+    size: bytes = b""
+    """Behind them: how many octets come."""
     chunk: bytes = b""
     """The command behind an envelope that says how many octets come."""
     by_steps: bool = False
     """Whether each command waits for the reply to the one before."""
-    sender: bytes = b"MAIL FROM:<"
-    recipient: bytes = _END_OF_PATH + b"RCPT TO:<"
 
     def content(self, canonical: bytes) -> bytes:
         """`canonical`, which begins a line, as it goes over the wire: if `stuffed`, with leading dots doubled."""
         return stuff(canonical) if self.stuffed else canonical
 
     def envelopes(self, envelopes: list[bytes], octets: list[int], eight_bit: list[bool]) -> list[bytes]:
-        """Whole envelopes, of messages of so many octets; MAIL says so of those that are not all ASCII."""
-        if any(eight_bit):
+        """Whole envelopes, of messages of so many octets."""
+        if self.eight_bit and any(eight_bit):
             envelopes = [
-                envelope.replace(_END_OF_PATH, _EIGHT_BIT, 1) if wide else envelope
-                for envelope, wide in zip(envelopes, eight_bit, strict=True)
+                _with_parameter(envelope, self.eight_bit) if one else envelope
+                for envelope, one in zip(envelopes, eight_bit, strict=True)
             ]
-        if not self.chunk:
-            return envelopes
-        return [envelope + self.chunk % size for envelope, size in zip(envelopes, octets, strict=True)]
+        if self.size:
+            envelopes = [
+                _with_parameter(envelope, self.size % count) for envelope, count in zip(envelopes, octets, strict=True)
+            ]
+        if self.chunk:
+            envelopes = [envelope + self.chunk % count for envelope, count in zip(envelopes, octets, strict=True)]
+        return envelopes
 
     def commands(self, envelopes: list[bytes]) -> Iterable[tuple[bytes, ...]]:
         """`WireMessage.commands` of these."""
         return map(_commands, envelopes) if self.by_steps else repeat(())
 
 
-BY_DATA: Final = WireLayout(_END_OF_PATH + _DATA, b".\r\n", stuffed=True)
-BY_STEPS: Final = BY_DATA._replace(by_steps=True)
-BY_CHUNKS: Final = WireLayout(_END_OF_PATH, b"", stuffed=False, chunk=_CHUNK)
+def _commands(envelope: bytes) -> tuple[bytes, ...]:
+    return tuple(envelope.splitlines(keepends=True)[::-1])
 
 
-def layout_for(chunks: int, *, pipelining: bool) -> WireLayout:
-    """The one that `SessionOptions` of a run ask for; see there."""
-    if not pipelining:
-        return BY_STEPS
-    return BY_CHUNKS if chunks else BY_DATA
+def _with_parameter(envelope: bytes, parameter: bytes) -> bytes:
+    """One more at the end of MAIL, the first line."""
+    return envelope.replace(b"\r\n", parameter + b"\r\n", 1)
+
+
+def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str, *, pipelining: bool = True) -> WireLayout:
+    """The one for these `SessionOptions` and extensions, with their parameters of MAIL and RCPT in place.
+
+    Chunks need pipelining.
+    """
+    chunks = chunks if pipelining else 0
+    mail, rcpt = _parameters(extensions)
+    to = b"\r\nRCPT TO:<"
+    return WireLayout(
+        sender=b"MAIL FROM:<",
+        after_sender=b">" + mail,
+        numbered=b" ENVID=" + run_id.encode("ascii") + b"." if extensions.dsn else b"",
+        international=b" SMTPUTF8",
+        first_recipient=to,
+        recipient=b">" + rcpt + to,
+        end_of_addresses=b">" + rcpt + b"\r\n" + (b"" if chunks else _DATA),
+        end_of_data=b"" if chunks else b".\r\n",
+        stuffed=not chunks,
+        eight_bit=b"" if extensions.binary else _EIGHT_BIT,
+        size=_SIZE if extensions.declare_size else b"",
+        chunk=_CHUNK if chunks else b"",
+        by_steps=not pipelining,
+    )
+
+
+def _parameters(extensions: ExtensionPlan) -> tuple[bytes, bytes]:
+    """Of every MAIL and of every RCPT."""
+    mail = []
+    if extensions.ret is not None:
+        mail.append(f" RET={extensions.ret.value}")
+    if extensions.binary:
+        mail.append(" BODY=BINARYMIME")
+    if extensions.require_tls:
+        mail.append(" REQUIRETLS")
+    if extensions.priority is not None:
+        mail.append(f" MT-PRIORITY={extensions.priority}")
+    if (by := extensions.deliver_by) is not None:
+        mail.append(f" BY={by.seconds};{by.mode.value}{'T' * by.trace}")
+    notify = ",".join(one.value for one in extensions.notify)
+    return "".join(mail).encode("ascii"), f" NOTIFY={notify}".encode("ascii") if notify else b""
+
+
+BY_DATA: Final = layout_for(0, ExtensionPlan(), "")
 
 
 class Lacking(NamedTuple):
-    """What messages were laid out for and the server does not offer."""
+    """What was laid out for and is not to be: chunks, groups of commands, a declared size, an eight-bit body."""
 
     chunks: bool
     pipelining: bool
+    size: bool
     eight_bit: bool
 
     @classmethod
     def of(cls, options: SessionOptions, offered: Extensions) -> "Lacking":
-        """`layout_for` these options against what is offered."""
-        chunks = options.pipelining and options.chunks > 0 and not (offered.chunking and offered.pipelining)
-        return cls(chunks, options.pipelining and not offered.pipelining, not offered.eight_bit)
+        """In a session with a server that offers this."""
+        return cls(
+            chunks=options.pipelining and options.chunks > 0 and not (offered.chunking and offered.pipelining),
+            pipelining=options.pipelining and not offered.pipelining,
+            size=options.declares_size and not offered.size,
+            eight_bit=not offered.eight_bit,
+        )
 
 
-class RelaidMessage(NamedTuple):
-    """A message that was laid out for more than the server offers, laid out for what it does offer."""
+class Adapted(NamedTuple):
+    """A message laid out once more, for one session."""
 
     number: int
     domain: int
@@ -96,25 +156,27 @@ class RelaidMessage(NamedTuple):
     original: WireMessage
 
 
-def laid_out_again(message: WireMessage, lacking: Lacking) -> WireMessage:
-    """For a server that does not offer what the plan asks for: the one case in which octets are laid out twice."""
-    if not (lacking.chunks or lacking.pipelining or message.eight_bit):
-        return message
-    envelope, head, body, tail = message.envelope, message.head, message.body, message.tail
+def adapted(message: WireMessage, lacking: Lacking) -> WireMessage:
+    """For a server that does not offer all that was laid out for: the one case in which octets are laid out twice."""
+    envelope, content = message.envelope, (message.head, message.body, message.tail)
     if lacking.chunks:
         envelope = envelope[: -len(_CHUNK % message.octets)] + _DATA
-        head, body, tail = b"", BY_DATA.content(b"".join((head, body, tail))), BY_DATA.end_of_data
-    if message.eight_bit and lacking.eight_bit:
-        envelope = envelope.replace(_EIGHT_BIT, _END_OF_PATH, 1)
+        content = (b"", BY_DATA.content(b"".join(content)), BY_DATA.end_of_data)
+    if lacking.size:
+        envelope = envelope.replace(_SIZE % message.octets, b"", 1)
+    if lacking.eight_bit and message.eight_bit:
+        envelope = envelope.replace(_EIGHT_BIT, b"", 1)
+    if envelope is message.envelope and not lacking.pipelining:
+        return message
     commands = _commands(envelope) if lacking.pipelining or message.commands else ()
-    return RelaidMessage(
-        message.number, message.domain, message.recipients, envelope, commands, head, body, tail, message.octets,
+    return Adapted(
+        message.number, message.domain, message.recipients, envelope, commands, *content, message.octets,
         message.eight_bit, message,
     )  # fmt: skip
 
 
-class RelaidSource:
-    """Messages of another source, laid out for what the server offers. Implements `interfaces.Source`."""
+class AdaptedSource:
+    """Messages of another source, adapted. Implements `interfaces.Source`."""
 
     def __init__(self, source: Source, lacking: Lacking) -> None:
         self._source = source
@@ -122,16 +184,12 @@ class RelaidSource:
 
     def take(self, now_ns: int) -> Work | None:
         work = self._source.take(now_ns)
-        return None if work is None else self.lay_out(work)
+        return None if work is None else self.adapt(work)
 
-    def lay_out(self, work: Work) -> Work:
+    def adapt(self, work: Work) -> Work:
         """Work that was taken from the other source."""
-        return laid_out_again(work[0], self._lacking), work[1]
+        return adapted(work[0], self._lacking), work[1]
 
     def give_back(self, work: Work) -> None:
         message, due_ns = work
-        self._source.give_back((message.original if isinstance(message, RelaidMessage) else message, due_ns))
-
-
-def _commands(envelope: bytes) -> tuple[bytes, ...]:
-    return tuple(envelope.splitlines(keepends=True)[::-1])
+        self._source.give_back((message.original if isinstance(message, Adapted) else message, due_ns))

@@ -23,7 +23,14 @@ from typing import Final
 from mboxgen.enums import table_of
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp import framing
-from trafficgen.protocol.smtp.capabilities import NAME, XCLIENT_NAMES, Capabilities, read_mail, read_rcpt
+from trafficgen.protocol.smtp.capabilities import (
+    NAME,
+    PARAMETER,
+    XCLIENT_NAMES,
+    Capabilities,
+    read_mail,
+    read_rcpt,
+)
 from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing
 from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, Suspension
 from trafficgen.protocol.smtp.receiver import Receiver
@@ -50,6 +57,8 @@ _NO_ARGUMENT: Final = b"501 5.5.4 expected no argument\r\n"
 _XCLIENT: Final = b"501 5.5.4 expected NAME=value of those that EHLO lists, and in ADDR an IP address\r\n"
 _TLS_FIRST: Final = b"530 5.7.0 start TLS first\r\n"
 _LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
+_NOT_UTF8: Final = b"501 5.6.7 expected an address in UTF-8\r\n"
+_NOT_ASCII: Final = b"553 5.6.7 an address beyond ASCII needs SMTPUTF8\r\n"
 _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE_TOO_LONG: Final = b"421 4.4.2 idle for too long\r\n"
@@ -162,7 +171,7 @@ class ServerSession(Framing):
             return framing.ENVELOPE_OK
         recipients = self.recipients
         if data == framing.DATA:
-            if not recipients or not (policy is None or policy.accept_data()):
+            if not recipients or self._parameters[0] is recipients or not (policy is None or policy.accept_data()):
                 return b""
             self._in_data = True
             return framing.GO_AHEAD
@@ -329,7 +338,28 @@ class ServerSession(Framing):
         found = read_mail(line)
         if isinstance(found, bytes):
             return self._error(found)
+        if (refusal := self._refuse(found[0], found[2], found[2])) is not None:
+            return self._error(refusal)
         return self._perform(Phase.MAIL, found[0], partial(self._begin, parameters=found[2]), found[1])
+
+    def _refuse(self, address: bytes, parameters: bytes, of_mail: bytes) -> bytes | None:
+        """The reply to parameters that were not offered, and to an address beyond ASCII in plain SMTP (RFC 6531)."""
+        if parameters and not self._capabilities.know(parameters, secure=self._secure):
+            return PARAMETER
+        if address.isascii():
+            return None
+        if b"SMTPUTF8" not in of_mail.upper().split():
+            return _NOT_ASCII
+        try:
+            address.decode()
+        except UnicodeDecodeError:
+            return _NOT_UTF8
+        return None
+
+    @property
+    def _binary(self) -> bool:
+        """Whether the message is in BINARYMIME, and so in chunks only (RFC 3030 section 3)."""
+        return b"BODY=BINARYMIME" in self.parameters.get(b"", b"").upper().split()
 
     def _begin(self, sender: bytes, parameters: bytes) -> bytes:
         self.sender = sender
@@ -341,6 +371,8 @@ class ServerSession(Framing):
         found = read_rcpt(line)
         if isinstance(found, bytes):
             return self._error(found)
+        if (refusal := self._refuse(found[0], found[1], self.parameters.get(b"", b""))) is not None:
+            return self._error(refusal)
         if len(self.recipients) >= MAX_RECIPIENTS:
             return _TOO_MANY_RECIPIENTS
         return self._perform(Phase.RCPT, found[0], partial(self._add, parameters=found[1]))
@@ -359,6 +391,8 @@ class ServerSession(Framing):
         noted[address] = parameters
 
     def _on_data(self, _line: bytes) -> bytes:
+        if self._binary:
+            return self._error(ORDER)
         if self._policy is None:
             return self._enter_data(b"")
         return self._perform(Phase.DATA, b"\n".join(self.recipients), self._enter_data)

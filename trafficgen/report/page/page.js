@@ -124,6 +124,9 @@
       if (seen.length) chart(box, title, note, seen, seen.map(run => [run.server.at_s, ...run.server[key].series]),
         run => run.server[key].names, form, most(form), { x: seconds });
     };
+    const counted = runs.filter(run => run.undelivered);
+    if (counted.length) chart(box, "Undelivered", "messages that the server accepted and that had not arrived at our own sink", counted,
+      counted.map(run => run.undelivered), run => ["undelivered"], digits, most(digits), { x: seconds });
     server("Server: queue", "messages, as an observer saw them", "queue", digits);
     server("Server: load", "shares of all cores, and of the time in which some task waited", "load", v => `${digits(100 * v)}%`);
     const p90 = ys => ys[10] ? `p90 ${time(ys[10])}` : "too few for p90";  // to_html._STEPS points a nine
@@ -137,6 +140,13 @@
     table(root, "Latency", ["", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], rows("latencies"));
     table(root, "Commands", ["", "count", "errors", "of count", "per second", "p50", "p90", "p99", "max"], rows("commands"));
     table(root, "Domains", ["", "wanted", "got", "started", "accepted", "p50", "p99"], rows("domains"));
+    for (const run of runs.filter(run => run.server)) {
+      const whose = runs.length > 1 ? ` of ${run.name}` : "";
+      make(root, "h2", `Server${whose}`);
+      for (const words of run.server.words) make(root, "p", words);
+      const shape = run.server.shape;
+      if (shape) { table(root, `Queue by domain and age${whose}`, shape.head, shape.rows); make(root, "p", shape.note, "hint"); }
+    }
     table(root, "Replies and failures", ["", "code", "enhanced", "count", "for example"], rows("replies"), [4]);
     table(root, "Generator", ["", "CPU", "loop lag p99", "lateness p99", "sessions opened"], rows("workers"));
     hints();
