@@ -16,8 +16,8 @@ from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import LoginMethod
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.sasl import SaslLogin
 from trafficgen.mailbox.visit import Visit
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.imap.client import Done, ImapSession, string
@@ -86,7 +86,7 @@ class ImapOpening(Visit[ImapSession]):
         self.session.send(command, *words, now_ns=now_ns, argument=argument)
 
     def log_in(self, now_ns: int) -> None:
-        session, user = self.session, self.visitor.user
+        session, plan, user = self.session, self._worker.plan, self.visitor.user
         if not session.capabilities_known:
             self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
             return
@@ -97,13 +97,18 @@ class ImapOpening(Visit[ImapSession]):
             self._send(ImapCommand.STARTTLS, now_ns=now_ns)
             return
         self._login_ns = now_ns
-        if self._worker.plan.login is LoginMethod.PLAIN:
-            session.authenticate("PLAIN", self._plain(), lambda _: b"", now_ns=now_ns)
+        password = self._worker.password_of(user)
+        if plan.login is not None:
+            name = plan.login.value
+            if session.offers(b"AUTH=" + name.encode()):
+                self._sasl = sasl = SaslLogin(plan.login, user.name, password)
+                session.authenticate(name, sasl.first, sasl.answer, now_ns=now_ns)
+            else:
+                self.end("AUTH not offered", name)
         elif session.offers(b"LOGINDISABLED"):
             self.end("LOGINDISABLED", "the server wants TLS, or AUTHENTICATE")
         else:
-            words = (string(word.encode()) for word in (user.name, self._worker.password_of(user)))
-            self._send(ImapCommand.LOGIN, *words, now_ns=now_ns)
+            self._send(ImapCommand.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
 
     def _logged_in(self, now_ns: int) -> None:
         self._worker.logged_in()

@@ -1,6 +1,6 @@
 """A mail program that speaks POP3: one visit to the mailbox.
 
-    greeting, [STLS,] USER and PASS or AUTH PLAIN, UIDL, for each mail not seen before: RETR, [DELE,] … QUIT
+    greeting, [STLS,] USER and PASS or AUTH, UIDL, for each mail not seen before: RETR, [DELE,] … QUIT
 
 Takes     a visitor; what his server answers
 Gives     what was found and deleted to the account; commands and failures to the recorder
@@ -19,8 +19,8 @@ from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import LoginMethod
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.sasl import SaslLogin
 from trafficgen.mailbox.visit import Visit
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.pop3.client import Challenge, Pop3Fault, Pop3Reply, Pop3Session
@@ -51,7 +51,7 @@ class Pop3Program(Visit[Pop3Session]):
             if isinstance(event, Pop3Fault):
                 self.end("not POP3", event.text)
             elif isinstance(event, Challenge):
-                self.session.answer(b64encode(self._plain()))
+                self._on_challenge(event)
             else:
                 self._on_reply(event, now_ns)
             if self.over:
@@ -110,7 +110,10 @@ class Pop3Program(Visit[Pop3Session]):
             else:
                 self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns)
         elif command in (Pop3Command.PASS, Pop3Command.AUTH):
-            if self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
+            if self._sasl is not None and (fault := self._sasl.fault(ok=reply.ok)) is not None:
+                self._worker.command(Operation.POP3_LOGIN, Outcome.FAILED, self._login_ns, now_ns)
+                self.end(fault.reason, fault.example)
+            elif self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
                 self._logged_in(now_ns)
         else:
             self._within(reply, now_ns)
@@ -133,10 +136,17 @@ class Pop3Program(Visit[Pop3Session]):
 
     def log_in(self, now_ns: int) -> None:
         self._login_ns = now_ns
-        if self._worker.plan.login is LoginMethod.PLAIN:
-            self._send(Pop3Command.AUTH, "PLAIN " + b64encode(self._plain()).decode(), now_ns)
-        else:
-            self._send(Pop3Command.USER, self.visitor.user.name, now_ns)
+        user, mechanism = self.visitor.user, self._worker.plan.login
+        if mechanism is None:
+            self._send(Pop3Command.USER, user.name, now_ns)
+            return
+        self._sasl = sasl = SaslLogin(mechanism, user.name, self._worker.password_of(user))
+        first = "" if sasl.first is None else f" {b64encode(sasl.first).decode()}"
+        self._send(Pop3Command.AUTH, mechanism.value + first, now_ns)
+
+    def _on_challenge(self, challenge: Challenge) -> None:
+        assert self._sasl is not None
+        self.session.answer(b64encode(self._sasl.answer(challenge.text)))
 
     def _logged_in(self, now_ns: int) -> None:
         self._worker.logged_in()

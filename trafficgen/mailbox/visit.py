@@ -15,6 +15,7 @@ from trafficgen.protocol.imap.client import ImapSession
 from trafficgen.protocol.pop3.client import Pop3Session
 
 if TYPE_CHECKING:
+    from trafficgen.mailbox.sasl import SaslLogin
     from trafficgen.mailbox.worker import Worker
 
 
@@ -36,6 +37,7 @@ class Visit(Connection, Generic[Wire]):
         self._protected = server.protection is not Protection.STARTTLS
         self._login_ns = -1
         self._leaving = False
+        self._sasl: SaslLogin | None = None
 
     def new_session(self, now_ns: int) -> Wire:
         """The wire session of a connection that is made now."""
@@ -76,8 +78,3 @@ class Visit(Connection, Generic[Wire]):
         out = self.session.out
         self.write(out)
         out.clear()
-
-    def _plain(self) -> bytes:
-        """The one response of AUTH PLAIN (RFC 4616 section 2)."""
-        user = self.visitor.user
-        return f"\0{user.name}\0{self._worker.password_of(user)}".encode()
