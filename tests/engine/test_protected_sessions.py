@@ -176,9 +176,8 @@ def password_file(folder: Path, password: str = PASSWORD) -> Path:
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
 def test_a_session_logs_in_once(certificate: Certificate, tmp_path: Path, security: Security) -> None:
     context = certificate.server_context()
-    with aiosmtpd_server(
-        **({"starttls": context} if security is Security.STARTTLS else {"implicit_tls": context}), auth=True
-    ) as (port, mailbox):
+    starttls, implicit_tls = (context, None) if security is Security.STARTTLS else (None, context)
+    with aiosmtpd_server(starttls=starttls, implicit_tls=implicit_tls, auth=True) as (port, mailbox):
         auth = Auth(USER, password_file(tmp_path))
         results = send(port, messages=6, sessions=2, session={"security": security, "auth": auth, **ANY})
         assert mailbox.logins == [(USER, True)] * 2

@@ -47,11 +47,16 @@ class _Controller(Controller):
 
 @contextmanager
 def aiosmtpd_server(
-    *, starttls: ssl.SSLContext | None = None, implicit_tls: ssl.SSLContext | None = None, auth: bool = False
+    *,
+    starttls: ssl.SSLContext | None = None,
+    implicit_tls: ssl.SSLContext | None = None,
+    auth: bool = False,
+    smtputf8: bool = False,
 ) -> Iterator[tuple[int, Mailbox]]:
     """Its port and what it has taken. With `auth` after STARTTLS it takes nothing from who has not logged in."""
     mailbox = Mailbox()
     words: dict[str, Any] = {"tls_context": starttls, "require_starttls": starttls is not None}
+    words["enable_SMTPUTF8"] = smtputf8
     if auth:
         # aiosmtpd does not count implicit TLS as TLS.
         words |= {"authenticator": mailbox.log_in, "auth_required": implicit_tls is None}

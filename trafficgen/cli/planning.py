@@ -85,6 +85,7 @@ class SendOptions:
     recipients_from: str | None
     from_address: tuple[str, ...]
     senders: int | None
+    smtputf8_share: str | None
     body_size: tuple[str, ...]
     body_file: str | None
     mbox: str | None
@@ -140,6 +141,9 @@ class SendOptions:
     run_id: str | None
     shard: str | None
     start_at: str | None
+    cluster: str | None
+    cluster_hosts: int | None
+    clock_error: str
     trace: int
     no_ledger: bool
     manifest: str | None
@@ -213,6 +217,11 @@ def make_plan(options: SendOptions) -> Planned:
 
 def _shard(options: SendOptions) -> Shard:
     """Which part of the run is sent here. What would differ from machine to machine must have been given."""
+    if options.cluster is not None and (options.shard or options.start_at):
+        text = "the hosts of a cluster are given their shards and their start: expected neither --shard nor --start-at"
+        raise _wrong(text, "cluster", "--cluster")
+    if options.cluster is not None and options.trace:
+        raise _wrong("sessions of other hosts are not shown: expected no --trace", "cluster", "--cluster")
     start_at_ns = None
     if options.start_at is not None:
         start_at_ns = parsing.parse_with(units.parse_instant, options.start_at, "start_at_ns", "--start-at")
@@ -313,6 +322,7 @@ def _workload(options: SendOptions, notices: list[str]) -> Workload:
         users=parsing.parse_users(options.users),
         recipients_per_message=_recipients_per_message(options),
         senders=_senders(options),
+        international=_international(options.smtputf8_share),
         headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
         content=_content(options),
         recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
@@ -326,6 +336,10 @@ def _senders(options: SendOptions) -> int:
     if options.senders is not None:
         return options.senders
     return _SIGNED_SENDERS if options.dkim_key else _SENDERS
+
+
+def _international(text: str | None) -> float:
+    return 0.0 if text is None else parsing.parse_share(text, "--smtputf8-share")
 
 
 def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:

@@ -29,6 +29,7 @@ from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.retrying import Retrying
 from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.socket_link import Poller
 from trafficgen.engine.tracing import Tracer
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
@@ -45,6 +46,7 @@ from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.protocol.smtp.layout import WireLayout, layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
+from trafficgen.workload.address_book import uses_smtputf8
 
 _HELLO: Final = table_of(Dialect, {
     Dialect.SMTP: Phase.EHLO,
@@ -183,7 +185,7 @@ class _SendingWorker:
             chunks=plan.session.chunks,
             hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
             reset_between=shape.reset_between,
-            needed=plan.session.extensions.needed,
+            needed=plan.session.extensions.needed + ("SMTPUTF8",) * uses_smtputf8(plan.workload),
             declares_size=plan.session.extensions.declare_size,
         )
         server = resolved.route.addresses[0]
@@ -192,6 +194,7 @@ class _SendingWorker:
             opener=Opener(resolved.route, plan.session, self._recorder, logins),
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
+            poller=None if plan.trace_sessions else Poller.of(self._loop),
             identities=Identities.of(plan, options, server, index=first, step=step),
             on_free=self._on_free,
             on_closed=self._on_closed,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from trafficgen.plan.international import a_label
 from trafficgen.plan.refusals import check_count, check_types, check_weight, shown, wrong
 from trafficgen.plan.signing import MAX_SIGNED_SENDERS, DkimKey
 from trafficgen.plan.targets import is_domain, is_reserved, may_be_a_registry
@@ -18,7 +19,8 @@ DEFAULT_DOMAINS: Final = ("aol.com", "gmail.com", "hotmail.com", "yahoo.com")
 MAX_RECIPIENTS: Final = 1_000
 """Of one message."""
 
-_DOT_STRING: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
+_ATOM: Final = r"(?:[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]|[^\x00-\x7f])+"  # RFC 5321 4.1.2, RFC 6531 3.3
+_DOT_STRING: Final = re.compile(rf"{_ATOM}(\.{_ATOM})*")
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
 
 
@@ -31,21 +33,26 @@ class WeightedDomain:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not is_domain(self.name):
+        if not _is_mail_domain(self.name):
             raise wrong("domains", f'expected a domain name, got "{shown(self.name)}"', "--domain")
         check_weight(self.weight, f'the weight of "{self.name}"', "--domain")
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedAddress:
-    """A mailbox (RFC 5321 4.1.2, a dot-string before the @) and its share relative to all other weights."""
+    """A mailbox (RFC 5321 4.1.2, a dot-string before the @) and its share relative to all other weights.
+
+    Beyond ASCII it is one of RFC 6531, and a message to it one with SMTPUTF8.
+    """
 
     address: str
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not (len(self.local_part) <= 64 and _DOT_STRING.fullmatch(self.local_part) and is_domain(self.domain)):
+        local_part = self.local_part
+        fits = local_part.isprintable() and len(local_part.encode("utf-8", "surrogatepass")) <= 64
+        if not (fits and _DOT_STRING.fullmatch(local_part) and _is_mail_domain(self.domain)):
             text = f'expected an address such as ann@lab.test, got "{shown(self.address)}"'
             raise wrong("recipients", text, "--to")
         check_weight(self.weight, f'the weight of "{self.address}"', "--to")
@@ -59,6 +66,14 @@ class WeightedAddress:
     def domain(self) -> str:
         """Behind it."""
         return self.address.rpartition("@")[2]
+
+
+def _is_mail_domain(name: str) -> bool:
+    """Whether it can stand behind an @, with SMTPUTF8 if not without."""
+    try:
+        return is_domain(a_label(name))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +172,8 @@ class Workload:
     `recipients_per_message`: (count, weight) pairs. `senders` addresses are drawn once, on the same weighted
     domains as the recipients, as KumoMTA's traffic-gen does.
     `recipients` and those in `recipients_file` (CSV) take the place of domains and users, `from_addresses` that of
-    senders; both are used as they are, without the suffix.
+    senders; both are used as they are, without the suffix. `international`: the share of messages to users whose names
+    are beyond ASCII, with SMTPUTF8 (RFC 6531); domains beyond ASCII go as they are in these, as A-labels in all others.
     """
 
     domains: tuple[WeightedDomain, ...] = tuple(WeightedDomain(name) for name in DEFAULT_DOMAINS)
@@ -171,6 +187,7 @@ class Workload:
     recipients: tuple[WeightedAddress, ...] = ()
     recipients_file: Path | None = None
     from_addresses: tuple[WeightedAddress, ...] = ()
+    international: float = 0.0
     dkim_keys: tuple[DkimKey, ...] = ()
 
     def __post_init__(self) -> None:
@@ -187,7 +204,7 @@ class Workload:
         if not self.recipients_per_message:
             raise wrong("recipients_per_message", "expected at least one number of recipients", "--recipients")
         for name in names:
-            if len(self.with_suffix(name)) > 255 - 65:
+            if len(a_label(self.with_suffix(name))) > 255 - 65:
                 raise wrong(
                     "domains",
                     f'"{name}" with its suffix is too long for a path (RFC 5321 4.5.3.1)',
@@ -199,6 +216,12 @@ class Workload:
             )
             check_weight(weight, f"the weight of {count} recipients", "--recipients")
         check_count(self.senders, "senders", "the number of senders", "--senders", most=100_000)
+        if not 0.0 <= self.international <= 1.0:
+            text = f"expected a share of messages such as 20%, got {self.international:g}"
+            raise wrong("international", text, "--smtputf8-share")
+        if self.international and (self.recipients or self.recipients_file):
+            text = "expected users to draw from: addresses that are given are international or not as they are written"
+            raise wrong("international", text, "--smtputf8-share")
 
     def _check_keys(self) -> None:
         if not self.dkim_keys:

@@ -23,6 +23,7 @@ from mboxgen import streams
 from mboxgen.limited import read_limited
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, WeightedAddress, Workload
+from trafficgen.plan.international import a_label
 from trafficgen.workload import shares
 from trafficgen.workload.columns import Columns, ColumnTable, Digits, Piece, Text, decimal, strings
 from trafficgen.workload.grid import NUMBER
@@ -45,6 +46,9 @@ class AddressBook(Protocol):
     domains: tuple[str, ...]
     shares: NDArray[np.float64]
     on_wire: tuple[str, ...]
+    """Domains, those beyond ASCII as A-labels."""
+    international: tuple[str, ...]
+    """Domains as they go with SMTPUTF8."""
     size: int
     """Different addresses."""
 
@@ -62,6 +66,9 @@ class AddressBook(Protocol):
     def draw(self, stream: tuple[str, str], grid: int, count: int) -> Drawn:
         """So many, from these two streams of the seed."""
 
+    def beyond(self, drawn: Drawn) -> NDArray[np.bool_]:
+        """Which local parts are beyond ASCII by themselves."""
+
     def pieces(self) -> list[Piece]:
         """The layout of the rest of one local part."""
 
@@ -76,6 +83,12 @@ class AddressBook(Protocol):
 
     def at(self, number: int) -> tuple[int, int]:
         """Domain and user of an address."""
+
+
+def uses_smtputf8(workload: Workload) -> bool:
+    """Whether some messages need it: addresses beyond ASCII are asked for or given. Raises PlanError."""
+    addresses = (*given(workload), *workload.from_addresses)
+    return workload.international > 0 or any(not one.local_part.isascii() for one in addresses)
 
 
 def address_book(plan: Plan) -> AddressBook:
@@ -94,7 +107,8 @@ class _People:
         self._seed, self._users = plan.seed, workload.users
         self.domains = shares.domain_names(workload)
         self.shares = shares.domain_shares(workload)
-        self.on_wire = tuple(workload.with_suffix(name) for name in self.domains)
+        self.international = tuple(workload.with_suffix(name) for name in self.domains)
+        self.on_wire = tuple(map(a_label, self.international))
         self.size = len(self.domains) * workload.users.count
         self.tagged = workload.users.tagged
         self._domain_thresholds = shares.thresholds(self.shares)
@@ -110,6 +124,9 @@ class _People:
         if self._user_thresholds is None:
             return Drawn(domains, streams.below(of_users, self._users.count))
         return Drawn(domains, streams.choose(of_users, self._user_thresholds))
+
+    def beyond(self, drawn: Drawn) -> NDArray[np.bool_]:
+        return np.zeros(drawn.users.size, np.bool_)
 
     def pieces(self) -> list[Piece]:
         return [self._digits, b"+", NUMBER] if self.tagged else [self._digits]
@@ -139,10 +156,11 @@ class _Given:
         addresses = given(plan.workload)
         domains = [one.domain for one in addresses]
         self.domains = tuple(dict.fromkeys(domains))
-        self.on_wire = self.domains
+        self.international, self.on_wire = self.domains, tuple(map(a_label, self.domains))
         places = {name: place for place, name in enumerate(self.domains)}
         self._domain = np.array([places[name] for name in domains], np.int64)
-        self._locals = [one.local_part.encode("ascii") for one in addresses]
+        self._locals = [one.local_part.encode() for one in addresses]
+        self._beyond = np.array([not one.isascii() for one in self._locals])
         weights = np.array([one.weight for one in addresses])
         self.shares = np.bincount(self._domain, weights, len(self.domains)) / weights.sum()
         self.size = len(addresses)
@@ -154,6 +172,10 @@ class _Given:
     def draw(self, stream: tuple[str, str], grid: int, count: int) -> Drawn:
         chosen = streams.choose(streams.raw(self._seed, stream[0], grid, count), self._thresholds)
         return Drawn(self._domain[chosen], chosen)
+
+    def beyond(self, drawn: Drawn) -> NDArray[np.bool_]:
+        beyond: NDArray[np.bool_] = self._beyond[drawn.users]
+        return beyond
 
     def pieces(self) -> list[Piece]:
         return [ColumnTable("user", self._locals)]

@@ -21,15 +21,16 @@ from mboxgen import streams
 from mboxgen.columns import once_each
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, WeightedAddress
+from trafficgen.plan.international import a_label
 from trafficgen.protocol.smtp.layout import WireLayout as MailLayout
 from trafficgen.workload import people, shares
-from trafficgen.workload.address_book import Drawn, address_book, user_columns, with_tags
+from trafficgen.workload.address_book import Drawn, address_book, user_columns, uses_smtputf8, with_tags
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Piece, Rows, strings
 from trafficgen.workload.grid import GRID, NUMBER, digits
 
 
 class Sender(NamedTuple):
-    """One of the plan's senders; all ASCII, the domain with its suffix."""
+    """One of the plan's senders; all ASCII, but for addresses whose local part is not. The domain has its suffix."""
 
     name: str
     address: str
@@ -48,6 +49,8 @@ class Addressed(NamedTuple):
     """The first recipient's number among its domain's users; where recipients were given, its place in their list."""
     envelopes: Rows
     """MAIL and RCPT lines; DATA behind them where the layout has it."""
+    international: NDArray[np.bool_] | None
+    """Which of them need SMTPUTF8; None if none may."""
 
 
 class _DrawnRecipients(NamedTuple):
@@ -57,6 +60,8 @@ class _DrawnRecipients(NamedTuple):
     recipients: NDArray[np.int64]
     users: NDArray[np.int64]
     more: "_More | None"
+    international: NDArray[np.bool_] | None
+    senders: NDArray[np.int64]
 
 
 class _More(NamedTuple):
@@ -80,9 +85,14 @@ class Envelopes:
         self._check_enough_addresses()
         self.several = max(count for count, _ in workload.recipients_per_message) > 1
         self._at = [b"@" + name.encode("ascii") for name in self._book.on_wire]
+        self._international = uses_smtputf8(workload)
+        if self._international:  # those of messages with SMTPUTF8 are behind the others
+            self._at += [b"@" + name.encode() for name in self._book.international]
+        self._share = workload.international
         given = workload.from_addresses
         self.senders = tuple(map(_given_sender, given)) if given else self._make_senders(workload.senders)
         self._sender_thresholds = shares.thresholds(np.array([one.weight for one in given])) if given else None
+        self._senders_beyond = np.array([not sender.address.isascii() for sender in self.senders])
         self._wire = layout
         self._layout = self._envelope_layout()
         self.addressed = lru_cache(maxsize=2)(self._address)
@@ -107,17 +117,28 @@ class Envelopes:
 
     def _envelope_layout(self) -> Layout:
         wire = self._wire
-        senders = [wire.sender + sender.address.encode("ascii") for sender in self.senders]
-        after, *more = wire.after_sender
-        numbered = [piece for part in more for piece in (NUMBER, part)]
-        return Layout(
-            (ColumnTable("sender", senders), after, *numbered, *self._address_pieces("rcpt"), wire.end_of_addresses)
-        )
+        senders = [wire.sender + sender.address.encode() for sender in self.senders]
+        pieces: list[Piece] = [ColumnTable("sender", senders), wire.after_sender]
+        if wire.numbered:
+            pieces += [wire.numbered, NUMBER]
+        if self._international:
+            pieces.append(ColumnTable("international", [b"", wire.international]))
+        return Layout((*pieces, wire.first_recipient, *self._address_pieces("rcpt"), wire.end_of_addresses))
 
     def _address_pieces(self, ready: str) -> list[Piece]:
         """The only address, or the first one to the last one, of which the column `ready` has most."""
         user: list[Piece] = [ready] if self.several else self._book.pieces()
-        return [self._book.local_part, *user, ColumnTable("last_domain", self._at)]
+        return [self._local_part(), *user, ColumnTable("last_domain", self._at)]
+
+    def _local_part(self) -> Piece:
+        """What the first address begins with; where several are one text, and international, it is in that."""
+        if not self._share:
+            return self._book.local_part
+        return b"" if self.several else ColumnTable("local_part", self._local_parts)
+
+    @property
+    def _local_parts(self) -> list[bytes]:
+        return [*people.INTERNATIONAL, self._book.local_part]
 
     def _make_senders(self, count: int) -> tuple[Sender, ...]:
         raw = streams.raw(self._seed, "workload/sender-domain", 0, count)
@@ -149,32 +170,54 @@ class Envelopes:
         recipients = self.recipients_of(grid)
         domains, users = self._book.draw(("workload/domain", "workload/user"), grid, GRID)
         more = self._draw_more(grid, domains, users, recipients) if self.several else None
-        return _DrawnRecipients(domains, recipients, users, more)
-
-    def _address(self, grid: int) -> Addressed:
-        domains, recipients, users, more = self._drawn(grid)
-        last_domain = domains
-        texts: dict[str, list[bytes]] = {}
-        if more is not None:
-            between = {"rcpt": self._wire.recipient, "to": b">,\r\n <"}
-            texts, last_domain = self._join(more, domains, users, grid, between)
         raw = streams.raw(self._seed, "workload/sender", grid, GRID)
         if self._sender_thresholds is None:
             senders = streams.below(raw, len(self.senders))
         else:
             senders = streams.choose(raw, self._sender_thresholds)
-        picks = {"sender": senders, "last_domain": last_domain}
-        columns = user_columns(self._book, users, picks, digits(grid))._replace(texts=texts)
-        return Addressed(domains, recipients, columns, users, self._layout.rows(columns))
+        international = self._draw_international(grid, Drawn(domains, users), more, senders)
+        return _DrawnRecipients(domains, recipients, users, more, international, senders)
+
+    def _draw_international(
+        self, grid: int, first: Drawn, more: "_More | None", senders: NDArray[np.int64]
+    ) -> NDArray[np.bool_] | None:
+        """Which messages are drawn to be, or have an address that is."""
+        if not self._international:
+            return None
+        thresholds = streams.cumulative([self._share, 1.0 - self._share])
+        drawn = streams.choose(streams.raw(self._seed, "workload/international", grid, GRID), thresholds) == 0
+        found: NDArray[np.bool_] = drawn | self._book.beyond(first) | self._senders_beyond[senders]
+        if more is not None:
+            found[more.owners[self._book.beyond(Drawn(more.domains, more.users))]] = True
+        return found
+
+    def _address(self, grid: int) -> Addressed:
+        drawn = self._drawn(grid)
+        columns = self._columns(grid, drawn, {"rcpt": self._wire.recipient, "to": b">,\r\n <"})
+        rows = self._layout.rows(columns)
+        return Addressed(drawn.domains, drawn.recipients, columns, drawn.users, rows, drawn.international)
+
+    def _columns(self, grid: int, drawn: _DrawnRecipients, between: Mapping[str, bytes]) -> Columns:
+        """For layouts with addresses; `between`: texts, and what stands between two addresses of them."""
+        last_domain, users, international = drawn.domains, drawn.users, drawn.international
+        texts: dict[str, list[bytes]] = {}
+        if drawn.more is not None:
+            texts, last_domain = self._join(drawn.more, drawn, grid, between)
+        picks = {"sender": drawn.senders, "last_domain": last_domain}
+        if international is not None:
+            picks["international"] = international.astype(np.int64)
+            picks["last_domain"] = last_domain + international * len(self.domains)
+            picks["local_part"] = self._picked_local_parts(users, international)
+        return user_columns(self._book, users, picks, digits(grid))._replace(texts=texts)
+
+    @staticmethod
+    def _picked_local_parts(users: NDArray[np.int64], international: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """By place in `_local_parts`: a user's international name is always the same one."""
+        return np.where(international, users % len(people.INTERNATIONAL), len(people.INTERNATIONAL))
 
     def addresses(self, grid: int) -> list[list[bytes]]:
         """The recipients of every message of a grid block."""
-        domains, _, users, more = self._drawn(grid)
-        last_domain = domains
-        texts: dict[str, list[bytes]] = {}
-        if more is not None:
-            texts, last_domain = self._join(more, domains, users, grid, {"lines": b"\n"})
-        columns = user_columns(self._book, users, {"last_domain": last_domain}, digits(grid))._replace(texts=texts)
+        columns = self._columns(grid, self._drawn(grid), {"lines": b"\n"})
         rows = Layout(self._address_pieces("lines")).rows(columns)
         return [row.split(b"\n") for row in rows.part(slice(None))]
 
@@ -208,8 +251,7 @@ class Envelopes:
     def _join(
         self,
         more: _More,
-        domains: NDArray[np.int64],
-        users: NDArray[np.int64],
+        drawn: _DrawnRecipients,
         grid: int,
         between: Mapping[str, bytes],
     ) -> tuple[dict[str, list[bytes]], NDArray[np.int64]]:
@@ -218,7 +260,8 @@ class Envelopes:
         Of messages with any number of recipients.
         """
         numbers: list[bytes] = strings(digits(grid)).tolist()
-        first, others = self._book.texts(users), self._book.texts(more.users)
+        domains, international = drawn.domains, drawn.international
+        first, others = self._book.texts(drawn.users), self._book.texts(more.users)
         owners = more.owners.tolist()
         ranks = (np.arange(len(owners)) - more.begins[more.owners]).tolist()
         if self._book.tagged:
@@ -226,18 +269,34 @@ class Envelopes:
             first, others = with_tags(first, numbers), with_tags(others, tags)
         # The domain before each further recipient: the first one's, or that of the one before.
         starts = np.array(ranks, dtype=np.int64) == 0
-        before = np.where(starts, domains[more.owners], np.roll(more.domains, 1)).tolist()
+        places = np.where(starts, domains[more.owners], np.roll(more.domains, 1))
+        local_part = self._book.local_part
+        if international is not None:
+            places = places + international[more.owners] * len(self.domains)
+            if self._share:
+                local_part = b""
+                first = self._with_local_parts(first, drawn.users, international)
+                others = self._with_local_parts(others, more.users, international[more.owners])
+        before = places.tolist()
         last = domains.copy()
         chosen = np.diff(more.begins) > 0
         last[chosen] = more.domains[more.begins[1:][chosen] - 1]
         bounds = more.begins.tolist()
         texts = {}
         for name, separator in between.items():
-            ends = [at + separator + self._book.local_part for at in self._at]
+            ends = [at + separator + local_part for at in self._at]
             flat = list(map(add, map(ends.__getitem__, before), others))
             joined = [b"".join(flat[begin:end]) for begin, end in pairwise(bounds)]
             texts[name] = list(map(add, first, joined))
         return texts, last
+
+    def _with_local_parts(
+        self, texts: list[bytes], users: NDArray[np.int64], international: NDArray[np.bool_]
+    ) -> list[bytes]:
+        parts = self._local_parts
+        return [
+            parts[pick] + text for pick, text in zip(self._picked_local_parts(users, international), texts, strict=True)
+        ]
 
     def _check_enough_addresses(self) -> None:
         most, addresses = int(self._counts.max()), self._book.size
@@ -247,4 +306,5 @@ class Envelopes:
 
 
 def _given_sender(given: WeightedAddress) -> Sender:
-    return Sender("", given.address, given.domain)
+    domain = a_label(given.domain)
+    return Sender("", f"{given.local_part}@{domain}" if given.local_part.isascii() else given.address, domain)

@@ -149,6 +149,8 @@ def folded(name: str, value: str) -> bytes:
 
 
 def _from(sender: Sender) -> bytes:
+    if not sender.address.isascii():  # RFC 6532 section 3.2: an address is no place for encoded words
+        return f"From: <{sender.address}>\r\n".encode()
     return folded("From", f"{sender.name} <{sender.address}>".lstrip())
 
 

@@ -8,6 +8,7 @@ Not here  when they start (schedule), how they are handed over (engine)
 
 from collections.abc import Iterable, Sequence
 from itertools import islice, repeat
+from operator import or_
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -113,6 +114,8 @@ class Messages:
         addressed, part = self._envelopes.addressed(span.grid), span.part
         octets = list(filled.octets)
         eight_bit = list(islice(filled.eight_bit, len(octets)))
+        if addressed.international is not None:  # then To is, too (RFC 6532)
+            eight_bit = list(map(or_, eight_bit, addressed.international[part].tolist()))
         rows = zip(
             span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(),
             self._layout.envelopes(addressed.envelopes.part(part), octets, eight_bit), filled.heads, filled.bodies,

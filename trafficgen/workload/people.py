@@ -16,6 +16,9 @@ SUBJECTS: Final = 512
 MAX_NAME: Final = 32
 MAX_SUBJECT: Final = 78 - len("Subject: ")
 
+INTERNATIONAL: Final = tuple(f"{name}-".encode() for name in ("josé", "χρήστης", "почта", "用户", "ユーザー", "사용자"))
+"""What stands before a user's number where names are beyond ASCII: of two to three octets a letter, NFC."""
+
 _LOCALE: Final = "en_US"
 _SUBJECT_WORDS: Final = (3, 6)
 

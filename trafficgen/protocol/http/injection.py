@@ -19,7 +19,13 @@ from trafficgen.protocol.smtp.layout import WireLayout
 KIND: Final = b"application/json"
 
 IN_REQUESTS: Final = WireLayout(
-    sender=b"", after_sender=(b"\n",), recipient=b"\n", end_of_addresses=b"", end_of_data=b"", stuffed=False
+    sender=b"",
+    after_sender=b"",
+    first_recipient=b"\n",
+    recipient=b"\n",
+    end_of_addresses=b"",
+    end_of_data=b"",
+    stuffed=False,
 )
 """An envelope is the sender and the recipients, a line each; content is as it will be delivered."""
 
@@ -45,7 +51,7 @@ class Taken(NamedTuple):
 
 def request_body(message: WireMessage, *, defer_spool: bool, defer_generation: bool) -> bytes:
     """The JSON of one request."""
-    sender, *recipients = message.envelope.decode("ascii").split("\n")
+    sender, *recipients = message.envelope.decode("utf-8").split("\n")
     content = b"".join((message.head, message.body, message.tail)).decode("utf-8")
     request: dict[str, object] = {
         "envelope_sender": sender,

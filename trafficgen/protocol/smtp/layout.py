@@ -23,17 +23,20 @@ _DECLARED: Final = re.compile(rb" SIZE=\d+(?=[ \r])")
 class WireLayout(NamedTuple):
     """The octets of a transaction but for addresses and content: RFC 5321 section 4.1.1, RFC 3030 section 2.
 
-    An envelope is `sender`, the sender's address, `after_sender` with the message's number between its parts, the first
-    recipient's address, `recipient`, …, the last address, `end_of_addresses`; then what `envelopes` adds. Content is
-    followed by `end_of_data`.
+    An envelope is `sender`, the sender's address, `after_sender`; `numbered` and the message's number, unless it is
+    empty; `international`, if its addresses are; `first_recipient`, the first address, `recipient`, …, the last
+    address, `end_of_addresses`; then what `envelopes` adds. Content is followed by `end_of_data`.
     """
 
     sender: bytes
-    after_sender: tuple[bytes, ...]
+    after_sender: bytes
+    first_recipient: bytes
     recipient: bytes
     end_of_addresses: bytes
     end_of_data: bytes
     stuffed: bool
+    numbered: bytes = b""
+    international: bytes = b""
     eight_bit: bytes = b""
     """Behind the parameters of MAIL where the content is not all ASCII."""
     size: bytes = b""
@@ -72,10 +75,12 @@ def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str) -> WireLayou
     """The one for `SessionOptions.chunks` and these extensions, with their parameters of MAIL and RCPT in place."""
     mail, rcpt = _parameters(extensions)
     to = b"\r\nRCPT TO:<"
-    envid = (b">" + mail + b" ENVID=" + run_id.encode("ascii") + b".", to)
     return WireLayout(
         sender=b"MAIL FROM:<",
-        after_sender=envid if extensions.dsn else (b">" + mail + to,),
+        after_sender=b">" + mail,
+        numbered=b" ENVID=" + run_id.encode("ascii") + b"." if extensions.dsn else b"",
+        international=b" SMTPUTF8",
+        first_recipient=to,
         recipient=b">" + rcpt + to,
         end_of_addresses=b">" + rcpt + b"\r\n" + (b"" if chunks else _DATA),
         end_of_data=b"" if chunks else b".\r\n",
