@@ -6,6 +6,7 @@ import trafficgen
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
+from tests.peers.scripted import Script, scripted
 from tests.sink.sink_process import sink_process
 from trafficgen.measure.parts import LedgerCounts
 from trafficgen.plan import OpenLoop, TcpTarget
@@ -34,6 +35,29 @@ def test_postfix_takes_chunks_and_passes_them_on() -> None:
         assert "bdat=" in postfix.log
         assert sink.arrivals(results.run.id).damaged == []
     assert counts(results) == Counts(accepted=300)
+
+
+class RefusesBdat(Script):
+    """Offers CHUNKING and takes none of it, as a proxy that rewrites EHLO may."""
+
+    extensions = ("PIPELINING", "CHUNKING", "8BITMIME")
+
+    def unknown(self, line: str) -> None:
+        assert line.startswith("BDAT"), line
+        self.lines.read(int(line.split()[1]))
+        self.say("503 5.5.1 BDAT not expected")
+
+
+@pytest.mark.parametrize("chunks", [1, 8])
+def test_bdat_that_is_answered_503_rejects_each_message_for_good(chunks: int) -> None:
+    with scripted(RefusesBdat) as server:
+        results = send(server.port, messages=20, session={"chunks": chunks})
+    assert counts(results) == Counts(rejected_permanent=20)
+    assert [
+        (one.phase, one.code, one.enhanced, one.count, one.example) for one in results.replies if one.code == 503
+    ] == [("end_of_data", 503, "5.5.1", 20, "BDAT not expected")]
+    assert results.failures == ()
+    assert server.sessions == 1
 
 
 def test_messages_that_are_due_ride_along_in_the_open_model() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.peers.ports import free_port
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
@@ -372,6 +373,44 @@ def test_postfix_takes_the_client_from_a_proxy_header(version: ProxyProtocol) ->
     assert counts(results) == Counts(accepted=10)
     assert len(found) == 10
     assert all(re.fullmatch(r"\S+\[192\.0\.2\.\d+\]", one) for one in found)
+
+
+_POSTSCREEN = """\
+127.0.0.1:{port} inet n - n - 1 postscreen
+smtpd     pass  -  -  n  -  -  smtpd
+dnsblog   unix  -  -  n  -  0  dnsblog
+tlsproxy  unix  -  -  n  -  0  tlsproxy
+"""
+
+
+@pytest.mark.parametrize("version", [ProxyProtocol.V1, ProxyProtocol.V2])
+def test_postscreen_takes_the_client_from_a_proxy_header_and_hands_it_on(version: ProxyProtocol) -> None:
+    port = free_port()
+    settings = (
+        "postscreen_upstream_proxy_protocol = haproxy\npostscreen_cache_map =\n"
+        "postscreen_access_list = permit_mynetworks\nmynetworks = 192.0.2.0/24\nsmtpd_peername_lookup = no"
+    )
+    with private_sink() as sink, private_postfix(sink.port, settings, _POSTSCREEN.format(port=port)) as postfix:
+        results = send(port, messages=10, session=session(proxy=version, proxy_from=(DOC,)))
+        sink.wait_for(10)
+        screened = re.findall(
+            r"postscreen\[\d+\]: ALLOWLISTED \[(192\.0\.2\.\d+)\]|WHITELISTED \[(192\.0\.2\.\d+)\]", postfix.log
+        )
+        found = clients_in(postfix.log)
+    assert counts(results) == Counts(accepted=10)
+    assert len(screened) == 10
+    assert sorted(one or other for one, other in screened) == sorted(one.split("[")[1].rstrip("]") for one in found)
+
+
+def test_postscreen_hangs_up_on_a_client_without_a_proxy_header() -> None:
+    port = free_port()
+    settings = (
+        "postscreen_upstream_proxy_protocol = haproxy\npostscreen_upstream_proxy_timeout = 1s\npostscreen_cache_map ="
+    )
+    with private_sink() as sink, private_postfix(sink.port, settings, _POSTSCREEN.format(port=port)):
+        results = send(port, messages=1)
+    assert counts(results) == Counts(failed=1)
+    assert [(one.phase, one.reason) for one in results.failures] == [("greeting", "refused by the server")]  # 421
 
 
 @pytest.mark.parametrize("version", [ProxyProtocol.V1, ProxyProtocol.V2])

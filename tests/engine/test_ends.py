@@ -23,6 +23,7 @@ from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.socket_link import Poller
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import StoppedBy
@@ -59,7 +60,10 @@ class QuietAccount:
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
 @pytest.mark.parametrize("how", ["stop", "give_up"])
-def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_behind(how: str, turns: int) -> None:
+@pytest.mark.parametrize("own_sockets", [False, True])
+def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_behind(
+    how: str, turns: int, own_sockets: bool
+) -> None:
     async def open_and_give_up(port: int) -> tuple[Surroundings, ClosedSource, list[Slot], int]:
         plan = plan_for(port, messages=3)
         source = ClosedSource(Messages(plan, date="Fri, 27 Nov 2026 00:00:00 +0000"), lambda _first: None)
@@ -70,6 +74,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
             opener=Opener(resolve(plan.target), plan.session, account, Draw((), "")),  # type: ignore[arg-type]
             on_free=freed.append, on_closed=lambda: None,
             on_turn=lambda: None, turns=Turns(lambda _: None),
+            poller=Poller.of(asyncio.get_running_loop()) if own_sockets else None,
         )  # fmt: skip
         slot = Slot(around)
         work = source.take(now_ns())
@@ -317,7 +322,7 @@ def test_a_count_on_the_wire_that_differs_makes_the_run_invalid(off: int, monkey
     monkeypatch.setattr(EmbeddedSink, "received", wrong)
     results = run(plan_for(None, messages=20, ledger=False))
     (caveat,) = [one for one in results.caveats if one.kind is CaveatKind.ACCOUNT_DIFFERS]
-    assert caveat.text == f"messages accepted: 20, in doubt: 0; that came to the sink: {20 + off}"
+    assert caveat.text == f"messages accepted: 20, tries in doubt: 0; that came to the sink: {20 + off}"
     assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.smtp.conversation import Notebook, letter, session_for
 from trafficgen.engine.fairness import SLICE_NS, Turns
-from trafficgen.engine.link import Link
+from trafficgen.engine.link import AnyLink, Link
 from trafficgen.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Loop:
         assert not self.turns.over(self.now)
         self.now += SLICE_NS + 1
 
-    def link(self, letters: int = 1, *, said: tuple[bytes, ...] = ()) -> tuple[Link, Wire, Notebook, list[Link]]:
+    def link(self, letters: int = 1, *, said: tuple[bytes, ...] = ()) -> tuple[Link, Wire, Notebook, list[AnyLink]]:
         """A connected link whose server has said that; what has been written meanwhile is forgotten."""
         session, _, book = session_for([letter(number) for number in range(letters)])
-        freed: list[Link] = []
+        freed: list[AnyLink] = []
         link, wire = Link(session, self.turns, freed.append), Wire(self)
         link.connection_made(cast("Any", wire))
         for reply in said:

@@ -10,7 +10,7 @@ from tests.peers.independent import aiosmtpd_server
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from tests.sink.sink_process import sink_process
-from trafficgen import PlanError, Results, Security, SessionPlan, TcpTarget, TlsOptions, TlsVersion
+from trafficgen import PlanError, Results, Security, SessionPlan, TcpTarget, TlsOptions, TlsVersion, parse_target
 
 ANY = {"verify_certificate": False}
 BOTH = pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
@@ -184,6 +184,44 @@ def test_octets_between_starttls_and_the_handshake_fail_the_session() -> None:
     assert counts(results) == Counts(failed=1)
     assert failure(results) == ("tls", "octets between STARTTLS and the handshake", "250 AUTH PLAIN")
     assert not any(reply.phase in ("auth", "mail") for reply in results.replies)
+
+
+class SlipsOctetsInLater(Script):
+    """The same after the client has begun the handshake."""
+
+    extensions = ("STARTTLS",)
+
+    def unknown(self, line: str) -> None:
+        self.say("220 2.0.0 go ahead")
+        self.peer.recv(5)
+        self.peer.sendall(b"250-evil.test\r\n250 AUTH PLAIN\r\n")
+        self.stay_silent()
+
+
+def test_octets_in_the_clear_within_the_handshake_fail_it() -> None:
+    with scripted(SlipsOctetsInLater) as server:
+        results = send(server.port, messages=1, session={"security": Security.STARTTLS, **ANY})
+    assert counts(results) == Counts(failed=1)
+    assert failure(results)[:2] == ("tls", "TLS handshake failed")
+    assert not any(reply.phase in ("auth", "mail") for reply in results.replies)
+
+
+class StoreThatSlipsOctetsIn(SlipsOctetsIn):
+    """Of LMTP: LHLO is no command of `Script`."""
+
+    def unknown(self, line: str) -> None:
+        if line.startswith("LHLO"):
+            self.ehlo(line)
+        else:
+            super().unknown(line)
+
+
+def test_octets_between_starttls_and_the_handshake_fail_a_session_of_lmtp() -> None:
+    with scripted(StoreThatSlipsOctetsIn) as server:
+        target = parse_target(f"lmtp://127.0.0.1:{server.port}")
+        results = send(target, messages=1, session={"security": Security.STARTTLS, **ANY})
+    assert counts(results) == Counts(failed=1)
+    assert failure(results)[:2] == ("tls", "octets between STARTTLS and the handshake")
 
 
 class CutsTheHandshake(Script):

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,6 +190,26 @@ def test_every_fault_has_its_end_and_is_said(react: React, ends: Counts, words: 
     reasons = {each.reason for each in results.failures}
     assert reasons <= {"unreadable reply", "closed by the server", "connection reset"}
     assert bool(reasons) is bool(ends.in_doubt)
+
+
+def test_a_request_that_is_cut_before_all_of_it_has_left_fails() -> None:
+    """20 MB: more than the two ends' buffers hold (tcp_rmem and tcp_wmem of Linux, 6 and 4 MB)."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def read_some_and_reset() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(1000)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        thread = threading.Thread(target=read_some_and_reset)
+        thread.start()
+        results = send(injecting(listener.getsockname()[1]), messages=1, body="20mb", workload={})
+        thread.join(PATIENCE_S)
+    assert counts(results) == Counts(failed=1)
+    (found,) = results.failures
+    assert found.phase == "request"
+    assert found.reason in ("connection reset", "closed by the server")
 
 
 def test_an_answer_that_ends_with_its_connection_is_whole() -> None:

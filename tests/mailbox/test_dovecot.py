@@ -14,11 +14,11 @@ from tests.mailbox.profiles import ADVANCED, POP3
 from tests.peers.certificates import Certificate
 from tests.peers.dovecot import PASSWORD, Dovecot, running
 from trafficgen.errors import ExitCode
-from trafficgen.mailbox.plan import LoginMethod, MailboxPlan, MailboxService, Protection
+from trafficgen.mailbox.plan import MailboxPlan, MailboxService, Protection
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.measure.results import Results, read_results
 from trafficgen.outcomes import StoppedBy
-from trafficgen.plan import TcpTarget
+from trafficgen.plan import Mechanism, TcpTarget
 from trafficgen.runs.mailbox import run_mailbox
 
 S = 1_000_000_000
@@ -125,14 +125,19 @@ def test_the_imap_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert results.exit_code(keep_going=False) is ExitCode.DONE
 
 
-def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
-    both = changed(
-        names(POP3, "tls"),
+def both_protocols(name: str, interval: str) -> str:
+    """A profile of four users, each with a program for IMAP and perhaps one for POP3."""
+    return changed(
+        names(POP3, name),
         ("total_user_count = 500", "total_user_count = 4"), ("rampup_time = 5", "rampup_time = 0"),
-        ("interval = 1s", "interval = 500 ms"), ("95%", "100%"), ("7s", "300 ms"),
+        ("interval = 1s", f"interval = {interval}"), ("95%", "100%"), ("7s", "300 ms"),
         ("client pop3 {\n count = 5%", IMAP_CLIENT + "client pop3 {\n count = 0%"),
     )  # fmt: skip
-    plan = plan_for(dovecot, both, duration_ns=2 * S, verify_tls=False, login=LoginMethod.PLAIN)
+
+
+def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
+    both = both_protocols("tls", "500 ms")
+    plan = plan_for(dovecot, both, duration_ns=2 * S, verify_tls=False, login=Mechanism.PLAIN)
     ports = {Protection.STARTTLS: (dovecot.imap, dovecot.pop3), Protection.TLS: (dovecot.imaps, dovecot.pop3s)}
     for protection, (imap, pop3) in ports.items():
         results = run_mailbox(
@@ -149,6 +154,22 @@ def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
         for step in ("imap_tls", "pop3_tls"):
             assert results.histograms[step].count > 0
     assert len(of(dovecot, r"Login: user=<USER>, method=PLAIN.*TLS", "tls")) > 8
+
+
+@pytest.mark.parametrize("mechanism", [one for one in Mechanism if one is not Mechanism.XOAUTH2])
+def test_every_mechanism_logs_in_and_a_wrong_password_does_not(dovecot: Dovecot, mechanism: Mechanism):
+    name = f"sasl{mechanism.name.lower()}"
+    plan = plan_for(dovecot, both_protocols(name, "200 ms"), duration_ns=S, login=mechanism)
+    results = run_mailbox(plan)
+    assert not results.failures
+    assert results.mailboxes is not None
+    assert results.mailboxes.read > 0
+    logins = of(dovecot, rf"(imap|pop3)-login: Info: Login: user=<USER>, method={mechanism.value},", name)
+    assert logins.count("imap") == count(results, "login") > 0
+    assert logins.count("pop3") == count(results, "pop3_login") > 0
+    refused = run_mailbox(replace(plan, password="wrong"))
+    assert refused.commands["login"].refused == refused.commands["login"].count > 0
+    assert refused.commands["pop3_login"].refused == refused.commands["pop3_login"].count > 0
 
 
 IMAP_CLIENT = """\

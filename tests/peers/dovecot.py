@@ -40,7 +40,7 @@ default_internal_group = {internal_group}
 ssl = {ssl}
 {certificate}
 disable_plaintext_auth = no
-auth_mechanisms = plain login
+auth_mechanisms = plain login cram-md5 scram-sha-256
 auth_failure_delay = 0
 mail_fsync = never
 recipient_delimiter = +

@@ -88,6 +88,7 @@ _NOT_HERE: Final = {
     "html": "a gate makes many runs: keep their results with --keep, for traffic-gen report --html",
     "junit": "a gate writes its own verdict with --junit before the --",
     "manifest": "a gate makes many runs, each with messages of its own",
+    "cluster": "a gate compares two builds on one machine",
     "shard": "a gate compares two builds on one machine",
     "start_at": "a gate makes many runs, one after the other",
     "live_port": "a gate makes many runs and shows none of them while it goes on",

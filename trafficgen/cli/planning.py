@@ -143,6 +143,9 @@ class SendOptions:
     run_id: str | None
     shard: str | None
     start_at: str | None
+    cluster: str | None
+    cluster_hosts: int | None
+    clock_error: str
     trace: int
     no_ledger: bool
     manifest: str | None
@@ -216,6 +219,11 @@ def make_plan(options: SendOptions) -> Planned:
 
 def _shard(options: SendOptions) -> Shard:
     """Which part of the run is sent here. What would differ from machine to machine must have been given."""
+    if options.cluster is not None and (options.shard or options.start_at):
+        text = "the hosts of a cluster are given their shards and their start: expected neither --shard nor --start-at"
+        raise _wrong(text, "cluster", "--cluster")
+    if options.cluster is not None and options.trace:
+        raise _wrong("sessions of other hosts are not shown: expected no --trace", "cluster", "--cluster")
     start_at_ns = None
     if options.start_at is not None:
         start_at_ns = parsing.parse_with(units.parse_instant, options.start_at, "start_at_ns", "--start-at")

@@ -77,7 +77,7 @@ def command(
     late_after_ns = _late_after_ns(late_after)
     more = [path for path in others if manifests.is_manifest(path)]
     ledgers = tuple(path for path in others if path not in more)
-    sent = manifests.read_all([manifest, *more])
+    sent = manifests.join([manifests.read(path) for path in (manifest, *more)])
     if any_recipient:
         sent.accepted.digests[:] = -1
     parts, boot_ids, notes = _arrived(sent, ledgers, maildir, mbox)

@@ -1,13 +1,9 @@
-"""Between a transport and a session: octets in, buffers out.
+"""Between a connection and a session: octets in, buffers out; over transports of the event loop, as TLS needs them.
 
 Takes     what the event loop reports of one connection
 Gives     it to the session with the time; writes what comes back; says when the session is free or over
 Fails     never: every way a connection can end is told to the session
-Choice    uvloop's transports, for plain sessions too. Non-blocking sockets of our own, connected without a task and
-          heard through uvloop's `add_reader` or an epoll of ours, took 1.09 and 0.96 of the CPU of a session of one
-          5 KB message, 1.03 (the epoll) of a message of 5 KB in kept sessions and 1.05 of one of 100 KB: medians of
-          8 to 14 runs in turns against our sink, 20 sessions; 2026-11-27, 2-core AMD EPYC virtual machine, Linux
-          6.18, uvloop 0.23, busy. Most of it is the kernel's: 60 of the 120 µs of such a session
+Not here  plain sessions on sockets of their own (socket_link)
 
 A server that has said 221 or 421 closes the connection (RFC 5321, 4.1.1.10 and 3.8), and we let it go first: the
 side that closes first keeps the port in TIME_WAIT for a minute, and a session a message would use up the 28,000 there
@@ -15,6 +11,7 @@ are.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Final, Protocol, cast
 
@@ -24,7 +21,7 @@ from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.interfaces import Buffer, Work
 from trafficgen.protocol.transcript import Transcript
 
-_JOINED_OCTETS: Final = 48 * 1024
+JOINED_OCTETS: Final = 48 * 1024
 
 
 class Session(Protocol):
@@ -63,24 +60,124 @@ class Session(Protocol):
     ) -> None: ...
 
 
-class Link(asyncio.Protocol):
+class AnyLink(ABC):
     """One connection of one session. `on_free` is called when the session has nothing to wait for, or is over."""
+
+    __slots__ = ("_over", "_unsent", "leaving", "on_free", "session")
+
+    def __init__(self, session: Session, on_free: Callable[["AnyLink"], None]) -> None:
+        self.session = session
+        self.on_free = on_free
+        self.leaving: dict[AnyLink, int] | None = None
+        """Where it is listed while its server has said goodbye and not closed the connection yet."""
+        self._unsent = 0  # octets that wait on our side
+        self._over = False  # and told so: a server may go on talking after its 421, when the slot has another link
+
+    @property
+    @abstractmethod
+    def open(self) -> bool:
+        """Whether there is a connection, or was one."""
+
+    @property
+    @abstractmethod
+    def closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+
+    @abstractmethod
+    def hang_up(self) -> None:
+        """Close the connection."""
+
+    @abstractmethod
+    def _abort(self) -> None:
+        """Close the connection, whatever waits."""
+
+    @abstractmethod
+    def _send(self, buffers: Collection[Buffer]) -> None:
+        """Send this; what the other side cannot take yet waits."""
+
+    def start(self, work: Work, now_ns: int) -> None:
+        """Give an idle session a message."""
+        self.write(self.session.start(work, now_ns))
+        if not self.session.busy:
+            self._free()
+
+    def quit(self) -> None:
+        """Have an idle session say goodbye, or end it where nothing is said."""
+        self.write(self.session.quit(now_ns()))
+        if self.session.closed:
+            self._free()
+
+    def write(self, buffers: list[Buffer]) -> None:
+        """Send the first octets of a message or a command."""
+        if self.session.closed:
+            self._free()
+        elif not self.closing:
+            self._send(buffers)
+
+    def catch_up(self) -> None:  # noqa: B027  (where nothing is put off there is nothing to do)
+        """Look at what was put off."""
+
+    def _connected(self) -> None:
+        if buffers := self.session.connected(now_ns()):
+            self._send(buffers)
+        if not self.session.busy:
+            self._free()
+
+    def stop(self, reason: str, example: str) -> None:
+        """End the session as the run is over: a message that was not begun goes back to its source."""
+        self.catch_up()
+        if not self.session.withdraw():
+            self.give_up(reason, example)
+            return
+        self._abort()
+        self._free()
+
+    def give_up(self, reason: str, example: str = "", *, phase: Phase | None = None) -> None:
+        """End the session from our side, whatever it is doing."""
+        self._abort()
+        self._lost(reason, example, phase, missing=True)
+
+    def _lost(self, reason: str, example: str, phase: Phase | None = None, *, missing: bool = False) -> None:
+        if not self.session.closed:
+            self.session.lost(reason, example, now_ns(), phase=phase, unsent=self._unsent, missing=missing)
+            self._free()
+
+    def _free(self) -> None:
+        if self._over:
+            return
+        self._over = self.session.closed
+        if self.session.closed and not self.session.parted:
+            self.hang_up()
+        self.on_free(self)
+
+    def _gone(self) -> None:
+        """The connection is closed."""
+        if self.leaving is not None:
+            self.leaving.pop(self, None)
+
+
+class Link(AnyLink, asyncio.Protocol):
+    """A link over a transport of the event loop."""
 
     transcript: Transcript | None = None
     """Of a session that is shown as it talks (tracing)."""
 
-    __slots__ = ("_late", "_over", "_turns", "_unsent", "leaving", "on_free", "session", "transport")
+    __slots__ = ("_late", "_turns", "transport")
 
-    def __init__(self, session: Session, turns: Turns, on_free: Callable[["Link"], None]) -> None:
-        self.session = session
+    def __init__(self, session: Session, turns: Turns, on_free: Callable[[AnyLink], None]) -> None:
+        super().__init__(session, on_free)
         self._turns = turns
-        self.on_free = on_free
         self.transport: asyncio.Transport | None = None
-        self.leaving: dict[Link, int] | None = None
-        """Where it is listed while its server has said goodbye and not closed the connection yet."""
-        self._unsent = 0  # octets that waited in the transport when it last said so
         self._late = b""  # received and put off
-        self._over = False  # and told so: a server may go on talking after its 421, when the slot has another link
+
+    @property
+    def open(self) -> bool:
+        return self.transport is not None
+
+    @property
+    def closing(self) -> bool:
+        assert self.transport is not None
+        return self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -90,10 +187,7 @@ class Link(asyncio.Protocol):
         # `pause_writing` is to come as soon as anything waits here: a reply to what waits would be a lie. (Above 1, as
         # uvloop's TLS pauses at the limit itself; of TLS, up to 64 KiB wait where nobody can ask.)
         self.transport.set_write_buffer_limits(high=1, low=0)
-        if buffers := self.session.connected(now_ns()):
-            self._send(buffers)
-        if not self.session.busy:
-            self._free()
+        self._connected()
 
     def data_received(self, data: bytes) -> None:
         now = now_ns()
@@ -128,26 +222,6 @@ class Link(asyncio.Protocol):
             if not self.session.busy:
                 self._free()
 
-    def start(self, work: Work, now_ns: int) -> None:
-        """Give an idle session a message."""
-        self.write(self.session.start(work, now_ns))
-        if not self.session.busy:
-            self._free()
-
-    def quit(self) -> None:
-        """Have an idle session say goodbye, or end it where nothing is said."""
-        self.write(self.session.quit(now_ns()))
-        if self.session.closed:
-            self._free()
-
-    def write(self, buffers: list[Buffer]) -> None:
-        """Send the first octets of a message or a command."""
-        assert self.transport is not None
-        if self.session.closed:
-            self._free()
-        elif not self.transport.is_closing():
-            self._send(buffers)
-
     def _send(self, buffers: Collection[Buffer]) -> None:
         """Hand it to the transport.
 
@@ -156,7 +230,7 @@ class Link(asyncio.Protocol):
         1.05 at 50 KB (3), 0.85 at 100 KB (4); 2026-11-22, 2-core AMD EPYC virtual machine.
         """
         assert self.transport is not None
-        if sum(map(len, buffers)) <= _JOINED_OCTETS:
+        if sum(map(len, buffers)) <= JOINED_OCTETS:
             self.transport.write(b"".join(buffers))
         else:
             self.transport.writelines(buffers)
@@ -185,41 +259,14 @@ class Link(asyncio.Protocol):
         self.catch_up()
         reason = "connection reset" if isinstance(exc, ConnectionError) else "closed by the server"
         self._lost(reason, str(exc or ""))
-        if self.leaving is not None:
-            self.leaving.pop(self, None)
+        self._gone()
 
-    def stop(self, reason: str, example: str) -> None:
-        """End the session as the run is over: a message that was not begun goes back to its source."""
-        self.catch_up()
-        if not self.session.withdraw():
-            self.give_up(reason, example)
-            return
+    def _abort(self) -> None:
         if self.transport is not None:
+            if self._unsent:
+                self._unsent = self.transport.get_write_buffer_size()
             self.transport.abort()
-        self._free()
-
-    def give_up(self, reason: str, example: str = "", *, phase: Phase | None = None) -> None:
-        """End the session from our side, whatever it is doing."""
-        if self._unsent and self.transport is not None:
-            self._unsent = self.transport.get_write_buffer_size()
-        if self.transport is not None:
-            self.transport.abort()
-        self._lost(reason, example, phase, missing=True)
-
-    def _lost(self, reason: str, example: str, phase: Phase | None = None, *, missing: bool = False) -> None:
-        if not self.session.closed:
-            self.session.lost(reason, example, now_ns(), phase=phase, unsent=self._unsent, missing=missing)
-            self._free()
-
-    def _free(self) -> None:
-        if self._over:
-            return
-        self._over = self.session.closed
-        if self.session.closed and not self.session.parted and self.transport is not None:
-            self.transport.close()
-        self.on_free(self)
 
     def hang_up(self) -> None:
-        """Close a connection whose server has said goodbye and not closed it."""
         if self.transport is not None:
             self.transport.close()

@@ -9,6 +9,7 @@ Choice    aiosmtplib opens 4,700 plain sessions a second here, the session machi
 """
 
 import asyncio
+import os
 import socket
 from typing import Final
 
@@ -19,9 +20,10 @@ from trafficgen.engine.identity import Identity
 from trafficgen.engine.limits import bind_source
 from trafficgen.engine.link import Link
 from trafficgen.engine.password import Draw
+from trafficgen.engine.socket_link import SocketLink
 from trafficgen.engine.tls import client_context
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Security, SessionPlan, Target, UnixTarget
+from trafficgen.plan import Security, SessionPlan, Target, TcpTarget, UnixTarget
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions
 
@@ -41,6 +43,8 @@ class Opener:
         self._logins = logins
         self._context = client_context(plan) if plan.security is not Security.PLAIN else None
         self._begun = 0
+        tcp = [one for one in route.addresses if isinstance(one, TcpTarget)]
+        self._sockets = [_numeric(one) for one in tcp] if len(tcp) == len(route.addresses) else []
 
     def next_security(self) -> Security:
         """How the session that is opened next is protected."""
@@ -52,6 +56,42 @@ class Opener:
     def greets(self, security: Security) -> bool:
         """Whether more is done here than connecting: a handshake, or all up to the first envelope."""
         return security is not Security.PLAIN or self._plan.auth is not None
+
+    # -- plain sessions on sockets of their own -----------------------------------------------------------
+
+    def connects_at_once(self, security: Security, identity: Identity | None) -> bool:
+        """Whether `connect` will do: over TCP, as nobody in particular, greeted by the session machine."""
+        return identity is None and bool(self._sockets) and not self.greets(security)
+
+    def connect(self, link: SocketLink, now_ns: int) -> None:
+        """Begin to connect `link`, which says what came of it."""
+        link.tries = len(self._sockets)
+        self._connect_at(self._preferred, link, now_ns)
+
+    def _connect_at(self, at: int, link: SocketLink, now_ns: int) -> None:
+        link.began_ns = now_ns
+        link.address = at
+        link.tries -= 1
+        link.connect(*self._sockets[at])
+
+    def connect_elsewhere(self, link: SocketLink) -> bool:
+        """Begin with the next address, unless all have been tried."""
+        self.avoid(link.address)
+        if link.tries:
+            self._connect_at((link.address + 1) % len(self._sockets), link, now_ns())
+            return True
+        return False
+
+    def connected(self, link: SocketLink) -> None:
+        """Note how long it took."""
+        self._account.phase(Phase.CONNECT, now_ns() - link.began_ns)
+
+    def refusal(self, link: SocketLink, problem: int) -> Refused:
+        """What to say of the address that was tried last."""
+        error = OSError(problem, os.strerror(problem))
+        return Refused(Phase.CONNECT, _reason(error), f"{self._route.addresses[link.address]}: {error.strerror}")
+
+    # -- all others -----------------------------------------------------------------------------------------
 
     async def open(self, link: Link, security: Security, identity: Identity | None = None) -> Extensions | None:
         """Connect `link`, as `identity` if there is one. Returns what EHLO offered; None when its session has yet to
@@ -68,15 +108,15 @@ class Opener:
                 if refused.phase is not Phase.CONNECT:
                     raise
                 last = refused
-                self._avoid(at)
+                self.avoid(at)
                 if link.transcript is not None and step < len(addresses) - 1:
                     link.transcript.fail(f"{refused.reason}: {refused.example}", now_ns())
             except asyncio.CancelledError:  # it took too long
-                self._avoid(at)
+                self.avoid(at)
                 raise
         raise last
 
-    def _avoid(self, at: int) -> None:
+    def avoid(self, at: int) -> None:
         """This address does not answer: begin with the next one, unless another session has found that out before."""
         if self._preferred == at:
             self._preferred = (at + 1) % len(self._route.addresses)
@@ -134,9 +174,7 @@ async def _connected_socket(
     if isinstance(address, UnixTarget):
         peer = await _connected_unix_socket(address)
     else:
-        family, _, _, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )[0]
+        family, where = _numeric(address)
         peer = socket.socket(family)
     try:
         if not isinstance(address, UnixTarget):
@@ -151,6 +189,14 @@ async def _connected_socket(
         peer.close()
         raise
     return peer
+
+
+def _numeric(address: TcpTarget) -> tuple[int, tuple[object, ...]]:
+    """Its family, and what connect(2) takes."""
+    family, _, _, _, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    return family, where
 
 
 async def _connected_unix_socket(address: UnixTarget) -> socket.socket:

@@ -19,8 +19,9 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.greeting import Refused
 from trafficgen.engine.identity import Identities
-from trafficgen.engine.link import Link, Session
+from trafficgen.engine.link import AnyLink, Link, Session
 from trafficgen.engine.opening import Opener
+from trafficgen.engine.socket_link import Poller, SocketLink
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, Work
@@ -42,13 +43,15 @@ class Surroundings:
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
-    new_link: Callable[[Session, Turns, Callable[[Link], None]], Link] = Link
+    new_link: Callable[[Session, Turns, Callable[[AnyLink], None]], Link] = Link
     identities: Identities | None = None
     """Who each session is, where they are not alike."""
+    poller: Poller | None = None
+    """Hears plain sessions' own sockets, where there are such."""
     think_ns: int = 0
     """How long a session rests between two messages."""
     opening: int = 0
-    parting: dict[Link, int] = field(default_factory=dict)
+    parting: dict[AnyLink, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
 
 
@@ -67,8 +70,8 @@ class Slot:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
-        self._link: Link | None = None
-        self._opening: asyncio.Task[Extensions | None] | None = None
+        self._link: AnyLink | None = None
+        self._opening: asyncio.Task[Extensions | None] | SocketLink | None = None  # what is making a connection
         self._connecting_since_ns: int | None = None
         self._failures = 0  # sessions in a row that came to nothing
         self.opened = 0
@@ -77,7 +80,7 @@ class Slot:
     @property
     def open(self) -> bool:
         """Whether there is a connection."""
-        return self._link is not None and self._link.transport is not None
+        return self._link is not None and self._link.open
 
     @property
     def may_take(self) -> bool:
@@ -101,7 +104,7 @@ class Slot:
         """
         if self._connecting_since_ns is not None and now - self._connecting_since_ns > connect_limit_ns:
             return f"no connection within {connect_limit_ns / NS_PER_S:g} s"
-        if self._opening is None and self.working and self._link is not None and self._link.transport is not None:
+        if self._opening is None and self.working and self._link is not None and self._link.open:
             since_ns = self._link.session.waiting_since_ns
             reply_limit_ns = reply_limit_ns or self._link.session.limit_s * NS_PER_S
             if now - since_ns > reply_limit_ns:
@@ -125,14 +128,34 @@ class Slot:
         identity = around.identities.next() if around.identities is not None else None
         session = around.new_session(None if identity is None else identity.options)
         session.greet(work, now)
-        self._link = around.new_link(session, around.turns, self._on_free)
         around.opening += 1
         security = around.opener.next_security()
+        if around.poller is not None and around.opener.connects_at_once(security, identity):
+            link = self._link = self._opening = SocketLink(session, around.poller, self._on_free, self._on_connected)
+            self._connecting_since_ns = now
+            around.opener.connect(link, now)
+            return
+        waiting = self._link = around.new_link(session, around.turns, self._on_free)
         if not around.opener.greets(security):
             self._connecting_since_ns = now
-        opening = around.opener.open(self._link, security, identity)
+        opening = around.opener.open(waiting, security, identity)
         self._opening = asyncio.get_running_loop().create_task(opening)
-        self._opening.add_done_callback(partial(self._on_opened, self._link))
+        self._opening.add_done_callback(partial(self._on_opened, waiting))
+
+    def _on_connected(self, link: SocketLink, problem: int) -> None:
+        """A connection is made, or cannot be."""
+        if link is not self._opening:  # given up before
+            return
+        opener = self._surroundings.opener
+        if problem and opener.connect_elsewhere(link):
+            return
+        self._end_opening()
+        if problem:
+            refused = opener.refusal(link, problem)
+            link.give_up(refused.reason, refused.example, phase=refused.phase)
+        else:
+            self.opened += 1
+            opener.connected(link)
 
     def _on_opened(self, link: Link, opening: "asyncio.Task[Extensions | None]") -> None:
         """The task is over, whether it ever ran or not: one that is cancelled before its first step never does."""
@@ -159,7 +182,7 @@ class Slot:
         self._surroundings.opening -= 1
         self._surroundings.on_turn()
 
-    def _on_free(self, link: Link) -> None:
+    def _on_free(self, link: AnyLink) -> None:
         if link.session.closed:
             self._link = None
             if self._opening is not None:  # connected and over before the task that connected it has said so
@@ -176,7 +199,7 @@ class Slot:
 
     def say_goodbye(self) -> None:
         """End an idle session in good order."""
-        if self._link is not None and self._link.transport is not None:
+        if self._link is not None and self._link.open:
             self._link.quit()
 
     def give_up(self, reason: str, example: str) -> None:
@@ -198,5 +221,7 @@ class Slot:
         if self._opening is None:
             return False
         self._opening.cancel()
+        if isinstance(self._opening, SocketLink):
+            self._surroundings.opener.avoid(self._opening.address)
         self._end_opening()
         return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import Turns
-from trafficgen.engine.link import Link, Session
+from trafficgen.engine.link import AnyLink, Link, Session
 from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
 from trafficgen.protocol.smtp.interfaces import Buffer
@@ -30,7 +30,7 @@ class Tracer:
         self._step = step
         self._lines: list[Line] = []
 
-    def link(self, session: Session, turns: Turns, on_free: Callable[[Link], None]) -> Link:
+    def link(self, session: Session, turns: Turns, on_free: Callable[[AnyLink], None]) -> Link:
         """For the next session."""
         number = self._next
         if number >= self._sessions:
@@ -52,7 +52,9 @@ class TracedLink(Link):
 
     transcript: Transcript
 
-    def __init__(self, session: Session, turns: Turns, on_free: Callable[[Link], None], transcript: Transcript) -> None:
+    def __init__(
+        self, session: Session, turns: Turns, on_free: Callable[[AnyLink], None], transcript: Transcript
+    ) -> None:
         super().__init__(session, turns, on_free)
         self.transcript = transcript
         self._ended = False

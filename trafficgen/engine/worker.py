@@ -31,6 +31,7 @@ from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.retrying import Retrying
 from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.socket_link import Poller
 from trafficgen.engine.tracing import Tracer
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
@@ -196,6 +197,7 @@ class _SendingWorker:
             opener=Opener(resolved.route, plan.session, self._recorder, logins),
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
+            poller=None if plan.trace_sessions else Poller.of(self._loop),
             identities=Identities.of(plan, options, server, index=first, step=step),
             on_free=self._on_free,
             on_closed=self._on_closed,

@@ -16,7 +16,8 @@ from trafficgen.mailbox.connection import Connection, Server
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import LoginMethod, Protection
+from trafficgen.mailbox.plan import Protection
+from trafficgen.mailbox.sasl import SaslLogin
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.imap.client import Done, ImapSession, string
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
@@ -52,6 +53,7 @@ class ImapOpening(Connection):
         self._mailbox = visitor.user.mailbox
         self._protected = server.protection is not Protection.STARTTLS
         self._login_ns = -1
+        self._sasl: SaslLogin | None = None
         self._leaving = self._ready = False
         self._folders: dict[str, bytes] = {}
         self._delimiter: bytes = b"/"
@@ -133,8 +135,13 @@ class ImapOpening(Connection):
             return
         self._login_ns = now_ns
         password = self._worker.password_of(user)
-        if plan.login is LoginMethod.PLAIN:
-            session.authenticate("PLAIN", f"\0{user.name}\0{password}".encode(), lambda _: b"", now_ns=now_ns)
+        if plan.login is not None:
+            name = plan.login.value
+            if session.offers(b"AUTH=" + name.encode()):
+                self._sasl = sasl = SaslLogin(plan.login, user.name, password)
+                session.authenticate(name, sasl.first, sasl.answer, now_ns=now_ns)
+            else:
+                self.end("AUTH not offered", name)
         elif session.offers(b"LOGINDISABLED"):
             self.end("LOGINDISABLED", "the server wants TLS, or AUTHENTICATE")
         else:

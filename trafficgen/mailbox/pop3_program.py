@@ -1,6 +1,6 @@
 """A mail program that speaks POP3: one visit to the mailbox.
 
-    greeting, [STLS,] USER and PASS or AUTH PLAIN, UIDL, for each mail not seen before: RETR, [DELE,] … QUIT
+    greeting, [STLS,] USER and PASS or AUTH, UIDL, for each mail not seen before: RETR, [DELE,] … QUIT
 
 Takes     a visitor; what his server answers
 Gives     what was found and deleted to the account; commands and failures to the recorder
@@ -19,8 +19,9 @@ from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import LoginMethod, Protection
+from trafficgen.mailbox.plan import Protection
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.sasl import SaslLogin
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.pop3.client import Challenge, Pop3Fault, Pop3Reply, Pop3Session
 from trafficgen.protocol.pop3.commands import Pop3Command, Pop3State
@@ -43,6 +44,7 @@ class Pop3Program(Connection):
         self._new: deque[tuple[str, bytes]] = deque()  # message number and unique-id of mail to read
         self._reading: tuple[str, bytes] | None = None
         self._known: set[bytes] = set()
+        self._sasl: SaslLogin | None = None
         self._protected = server.protection is not Protection.STARTTLS
         self._leaving = False
         self._deletions = 0  # that QUIT will carry out (RFC 1939 section 6)
@@ -78,7 +80,7 @@ class Pop3Program(Connection):
             if isinstance(event, Pop3Fault):
                 self.end("not POP3", event.text)
             elif isinstance(event, Challenge):
-                self.session.answer(b64encode(self._plain()))
+                self._on_challenge(event)
             else:
                 self._on_reply(event, now_ns)
             if self.over:
@@ -142,7 +144,10 @@ class Pop3Program(Connection):
             else:
                 self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns)
         elif command in (Pop3Command.PASS, Pop3Command.AUTH):
-            if self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
+            if self._sasl is not None and (fault := self._sasl.fault(ok=reply.ok)) is not None:
+                self._worker.command(Operation.POP3_LOGIN, Outcome.FAILED, self._login_ns, now_ns)
+                self.end(fault.reason, fault.example)
+            elif self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
                 self._logged_in(now_ns)
         else:
             self._within(reply, now_ns)
@@ -165,14 +170,17 @@ class Pop3Program(Connection):
 
     def _log_in(self, now_ns: int) -> None:
         self._login_ns = now_ns
-        if self._worker.plan.login is LoginMethod.PLAIN:
-            self._send(Pop3Command.AUTH, "PLAIN " + b64encode(self._plain()).decode(), now_ns)
-        else:
-            self._send(Pop3Command.USER, self.visitor.user.name, now_ns)
+        user, mechanism = self.visitor.user, self._worker.plan.login
+        if mechanism is None:
+            self._send(Pop3Command.USER, user.name, now_ns)
+            return
+        self._sasl = sasl = SaslLogin(mechanism, user.name, self._worker.password_of(user))
+        first = "" if sasl.first is None else f" {b64encode(sasl.first).decode()}"
+        self._send(Pop3Command.AUTH, mechanism.value + first, now_ns)
 
-    def _plain(self) -> bytes:
-        user = self.visitor.user
-        return f"\0{user.name}\0{self._worker.password_of(user)}".encode()
+    def _on_challenge(self, challenge: Challenge) -> None:
+        assert self._sasl is not None
+        self.session.answer(b64encode(self._sasl.answer(challenge.text)))
 
     def _logged_in(self, now_ns: int) -> None:
         self._worker.logged_in()

@@ -206,6 +206,22 @@ class Snapshot:
         outcomes[Outcome.IN_DOUBT] += in_doubt
         return replace(self, outcomes=tuple(outcomes))
 
+    def moved(self, by_ns: int, first_worker: int) -> "Snapshot":
+        """The same on a clock that shows `by_ns` more; its workers numbered from `first_worker`."""
+        first, last, end, answered = (
+            None if at_ns is None else at_ns + by_ns
+            for at_ns in (self.first_start_ns, self.last_start_ns, self.last_end_ns, self.last_answered_ns)
+        )
+        return replace(
+            self,
+            taken_ns=self.taken_ns + by_ns,
+            first_start_ns=first,
+            last_start_ns=last,
+            last_end_ns=end,
+            last_answered_ns=answered,
+            workers=tuple(replace(one, worker=first_worker + index) for index, one in enumerate(self.workers)),
+        )
+
     def __add__(self, other: "Snapshot") -> "Snapshot":
         timeline = self.timeline.copy()
         timeline += other.timeline

@@ -117,6 +117,26 @@ def test_openssl_sees_the_certificate_made_on_the_spot(option: str, arguments: l
         assert b"221 2.0.0 bye" in done.stdout
 
 
+_LETTER = b"EHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nDATA\r\nSubject: x\r\n\r\nhello\r\n.\r\nQUIT\r\n"
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize(("option", "arguments"), [("--tls", []), ("--starttls", ["-starttls", "smtp"])])
+def test_openssl_resumes_its_session_and_hands_over_a_message_in_each(
+    tmp_path: Path, option: str, arguments: list[str], version: str
+) -> None:
+    session = str(tmp_path / "session")
+    with sink_process("127.0.0.1:0", option) as sink:
+        for again, words in ((False, b"New, TLSv1."), (True, b"Reused, TLSv1.")):
+            done = run(
+                program("openssl", "openssl"), "s_client", "-connect", sink.address, *arguments, version,
+                "-nocommands", "-ign_eof", "-sess_in" if again else "-sess_out", session, say=_LETTER,
+            )  # fmt: skip
+            assert words in done.stdout, done.stdout + done.stderr
+            assert b"221 2.0.0 bye" in done.stdout
+        assert "2 messages accepted" in sink.end()
+
+
 def test_smtp_source_is_served_fast_and_in_full() -> None:
     with sink_process("127.0.0.1:0", "--responses", "providers", "--domain-rate", "1000000/s") as sink:
         done = run(

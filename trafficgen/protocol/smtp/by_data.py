@@ -10,16 +10,19 @@ Not here  command by command (by_steps)
 """
 
 from collections.abc import Collection
+from functools import partial
 from typing import Final
 
 from mboxgen.enums import table_of
-from trafficgen.outcomes import Phase
+from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.handover import COMMON, QUIT, RSET, UNEXPECTED, Handover, SessionLife
 from trafficgen.protocol.smtp.interfaces import ROW, Buffer, WireMessage, Work
 from trafficgen.protocol.smtp.replies import Reply
-from trafficgen.protocol.smtp.reply_cache import ReplyCache, as_hoped
+from trafficgen.protocol.smtp.reply_cache import CLOSING, ENVELOPE, ReplyCache, as_hoped
+from trafficgen.protocol.smtp.steps import STEPS
 
 # By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
+_ACCEPTED: Final = Outcome.ACCEPTED
 _DATA: Final = Phase.DATA
 _END_OF_DATA: Final = Phase.END_OF_DATA
 _MAIL: Final = Phase.MAIL
@@ -31,15 +34,20 @@ _ENVELOPE: Final = (_MAIL, _RCPT, _DATA)
 
 
 class ByData(Handover):
-    """`_next`: the message whose envelope rides behind the one at work. `_rode_along`: that was so of this one."""
+    """`_next`: the message whose envelope rides behind the one at work. `_rode_along`: that was so of this one.
 
-    __slots__ = ("_enter", "_next", "_rode_along", "_take")
+    `_lone`: where the replies due are remembered, if they are those of one recipient's envelope by itself, or of a
+    session's last message and its goodbye, and none of them has begun.
+    """
+
+    __slots__ = ("_enter", "_lone", "_next", "_rode_along", "_take")
 
     def __init__(self, session: SessionLife, cache: ReplyCache) -> None:
         super().__init__(session, cache)
         self._enter = session.account.rows.frombytes
         self._take = session.source.take
         self._next: Work | None = None
+        self._lone: ReplyCache | None = None
         self._rode_along = False
 
     @property
@@ -56,7 +64,10 @@ class ByData(Handover):
         self._rode_along = False
         envelope = message.envelope
         out.append(RSET + envelope if reset else envelope)
-        self._conversation.pending.extend(_phases(message, reset=reset))
+        pending = self._conversation.pending
+        if message.recipients == 1 and not pending and not reset and self._conversation.reader.empty:
+            self._lone = self._cache.of(ENVELOPE)
+        pending.extend(_phases(message, reset=reset))
 
     def _send_message(self, now_ns: int) -> tuple[Buffer, Buffer, Buffer]:
         """The message, and behind its end of data what may ride along; sets the replies that are due."""
@@ -66,11 +77,14 @@ class ByData(Handover):
         at.sent_ns = conversation.waiting_since_ns = now_ns
         session.served = True
         pending = conversation.pending
+        alone = not pending
         pending.extend((_END_OF_DATA,) * (at.recipients if self._each else 1))
         tail = message.tail
         if session.left == 0:
             tail += QUIT
             pending.append(_QUIT)
+            if alone and not conversation.held and at.recipients == message.recipients == 1:
+                self._lone = self._cache.of(CLOSING)
         elif (work := self._take(now_ns)) is not None:
             self._next = work
             tail += work[0].envelope
@@ -98,7 +112,7 @@ class ByData(Handover):
 
     def feed(self, data: bytes, now_ns: int) -> Collection[Buffer]:
         if not self.group:
-            return self._conversation.read(self._session, data, now_ns)
+            return self._feed_lone(data, now_ns)
         cache = self._cache
         if data == cache.octets or cache.repeats(data):
             # The hot path, once for every message of a kept session: the message is accepted, and the 354 for the one
@@ -126,6 +140,32 @@ class ByData(Handover):
             return message.head, message.body, message.tail + rider.envelope
         self.group = False
         return self._conversation.read(self._session, data, now_ns, self._learn)
+
+    def _feed_lone(self, data: bytes, now_ns: int) -> Collection[Buffer]:
+        """The short way for what has no group: what an envelope or a last message by itself was answered before."""
+        seen, self._lone = self._lone, None
+        conversation = self._conversation
+        if seen is None or not conversation.reader.empty:
+            return conversation.read(self._session, data, now_ns)
+        if data != seen.octets and not seen.repeats(data):
+            return conversation.read(self._session, data, now_ns, partial(self._learn_lone, seen))
+        seen.hits += 1
+        at, pending = self._transaction, conversation.pending
+        if pending[0] is _END_OF_DATA:
+            self.finish(_ACCEPTED, now_ns, hold=False)
+            self._session.part()
+            return ()
+        pending.clear()
+        at.recipients = 1
+        at.ready_ns = now_ns
+        return self._send_message(now_ns)
+
+    def _learn_lone(self, seen: ReplyCache, data: bytes, replies: list[Reply]) -> None:
+        phases = tuple(self._conversation.pending)
+        if len(replies) == len(phases) and all(
+            reply.code in STEPS[phase].good for phase, reply in zip(phases, replies, strict=True)
+        ):
+            seen.learn(data, replies, self._session.account, phases)
 
     def _send_lone(self, now_ns: int) -> Collection[Buffer]:
         """The end of the hot path when no message rides along: the careful way from here."""
@@ -163,6 +203,10 @@ class ByData(Handover):
         self._session.assign(work, now_ns)
         self._rode_along = True
         return True
+
+    def be_careful(self) -> None:
+        super().be_careful()
+        self._lone = None
 
     def close(self) -> None:
         super().close()

@@ -66,6 +66,9 @@ class SessionLife(Hearer, Protocol):
     def on_quit(self, reply: Reply, now_ns: int) -> None:
         """The answer to a QUIT."""
 
+    def part(self) -> None:
+        """The server has said goodbye to our QUIT."""
+
 
 class Handover(ABC):
     """One way of handing over, at work in one session.
@@ -116,6 +119,10 @@ class Handover(ABC):
     @abstractmethod
     def octets_due(self) -> list[int]:
         """The octets of the commands whose replies are due, as far as there are several: the last of them."""
+
+    def be_careful(self) -> None:
+        """Take no short way with the replies that are due."""
+        self.group = False
 
     def close(self) -> None:
         """The session is over: give back what was not begun."""

@@ -19,6 +19,13 @@ def group_of(recipients: int) -> tuple[Phase, ...]:
 
 _BARE: Final = len(b"250 ")
 
+ENVELOPE: Final = -6
+CLOSING: Final = -7
+GREETING: Final = -8
+HELLO: Final = -9
+"""What else is learnt is kept where no message has so many recipients: the answers to an envelope by itself, to a
+session's last message with the goodbye, and of the two steps before the first one."""
+
 
 class ReplyCache:
     """The last group of replies that the careful parser took for "accepted; go on", shared by all sessions.
@@ -30,7 +37,7 @@ class ReplyCache:
     servers put a queue id into the reply to the end of data: `repeats` looks past it.
     """
 
-    __slots__ = ("_begin", "_behind", "_kin", "_replies", "group", "hits", "octets", "phases", "recipients")
+    __slots__ = ("_begin", "_behind", "_kin", "group", "hits", "octets", "phases", "recipients", "replies")
 
     def __init__(self, recipients: int = 1) -> None:
         self.recipients = recipients
@@ -39,7 +46,7 @@ class ReplyCache:
         self.octets = b""
         self.hits = 0
         self._begin = self._behind = b""
-        self._replies: list[Reply] = []
+        self.replies: list[Reply] = []
         self.phases: tuple[Phase, ...] = ()
 
     def of(self, recipients: int) -> "ReplyCache":
@@ -54,7 +61,7 @@ class ReplyCache:
         self.tally(account)
         self.phases = phases
         self.octets = octets
-        self._replies = replies
+        self.replies = replies
         first = replies[0]
         # A first reply of several lines is longer than that: its code is followed by a hyphen.
         begin = b"%d %b" % (first.code, first.enhanced.encode("ascii") + b" " * bool(first.enhanced))
@@ -81,7 +88,7 @@ class ReplyCache:
     def tally(self, account: SessionAccount) -> None:
         """Write the hits so far into the account, as the replies they stand for."""
         if self.hits:
-            for phase, reply in zip(self.phases, self._replies, strict=True):
+            for phase, reply in zip(self.phases, self.replies, strict=True):
                 account.reply(phase, reply, self.hits)
             self.hits = 0
 
