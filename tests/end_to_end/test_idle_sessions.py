@@ -1,7 +1,8 @@
 """Sessions that hold a connection and carry no message: counted, kept, opened again, closed in good order."""
 
 import threading
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from trafficgen import ExitCode, OpenLoop, PlanError, Results
 from trafficgen.cli.program import call
+from trafficgen.engine.idle import IdleSessions
+from trafficgen.engine.slot import Slot
 from trafficgen.plan import Security, ShapePlan
 
 NS_PER_MS = 1_000_000
@@ -172,3 +175,17 @@ def test_what_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--target", "http://127.0.0.1/a", "--idle-sessions", "2", "--message-count", "1"]
     assert call(options) is ExitCode.USAGE
     assert "all alike" in capsys.readouterr().err
+
+
+def test_none_is_opened_before_the_run_begins() -> None:
+    opened: list[object] = []
+    around = cast("Any", SimpleNamespace(opening=0, on_turn=None))
+    sessions = IdleSessions(around, 3, noop_ns=0, began_ns=1_000)
+    for slot in sessions.slots:
+        assert not slot.working
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Slot, "give", lambda slot, _work, _now: opened.append(slot))
+        sessions.tick(999)
+        assert opened == []
+        sessions.tick(1_000)
+    assert opened == sessions.slots

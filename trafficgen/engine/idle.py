@@ -33,10 +33,11 @@ class _Place:
 class IdleSessions:
     """Those of one worker. `tick` looks at all of them, a few times a second."""
 
-    def __init__(self, surroundings: Surroundings, count: int, noop_ns: int) -> None:
+    def __init__(self, surroundings: Surroundings, count: int, noop_ns: int, began_ns: int) -> None:
+        """`began_ns`: none is opened before."""
         self._surroundings = surroundings
         self._noop_ns = noop_ns
-        self._places = [_Place(Slot(surroundings)) for _ in range(count)]
+        self._places = [_Place(Slot(surroundings), due_ns=began_ns) for _ in range(count)]
         self._to_open: deque[_Place] = deque()
         self._stopped = False
         self._noops = self._lost = self._most = 0

@@ -230,9 +230,10 @@ class _SendingWorker:
             self._surroundings, new_session=new_session, think_ns=0, opening=0, on_free=lambda _: None,
             on_turn=lambda: sessions.open_more(now_ns()),
         )  # fmt: skip
-        sessions = IdleSessions(surroundings, config.idle, shape.noop_ns)
+        sessions = IdleSessions(surroundings, config.idle, shape.noop_ns, self._began_ns)
         self._every(_FOLD_NS, lambda _lag_ns: sessions.tick(now_ns()))
-        sessions.tick(now_ns())
+        wait_ns = max(self._began_ns - now_ns(), 0)
+        self._loop.call_later(wait_ns / NS_PER_S, lambda: sessions.tick(now_ns()))
         return sessions
 
     @property
