@@ -9,7 +9,7 @@ Not here  what users do, and when (`agenda`, `director`)
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, fsum
 from pathlib import Path
 from typing import Final
 
@@ -75,7 +75,7 @@ def deliveries_at_once(users: Sequence[User], cap: int) -> int:
         for mean in (user.section.mail_inbox_delivery_interval, user.section.mail_spam_delivery_interval)
         if mean
     ]
-    return cap if cap and means else ceil(sum(NS_PER_S / mean for mean in means))
+    return cap if cap and means else ceil(fsum(NS_PER_S / mean for mean in means))
 
 
 def expand(username_format: str, index: int) -> str:
