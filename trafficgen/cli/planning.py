@@ -167,6 +167,7 @@ class SendOptions:
     observe_queue: str | None
     observe_cgroup: str | None
     observe_metrics: tuple[str, ...]
+    observe_doveadm: str | None
     observe_drain: str | None
 
 
@@ -285,6 +286,7 @@ def _check_lines(options: SendOptions) -> None:
         ("--observe", options.observe),
         ("--observe-queue", options.observe_queue),
         ("--observe-cgroup", options.observe_cgroup),
+        ("--observe-doveadm", options.observe_doveadm),
         ("--observe-drain", options.observe_drain),
         *(("--observe-metrics", text) for text in options.observe_metrics),
     )

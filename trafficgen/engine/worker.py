@@ -40,16 +40,16 @@ from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Dialect, Pipelining, Plan, TcpTarget
+from trafficgen.plan import Dialect, Pipelining, TcpTarget
 from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
-from trafficgen.protocol.http.injection import IN_REQUESTS
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.holding import HoldingSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
-from trafficgen.protocol.smtp.layout import WireLayout, layout_for
+from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
-from trafficgen.workload import Messages
+from trafficgen.workload import AS_DELIVERED, Messages
 from trafficgen.workload.address_book import uses_smtputf8
+from trafficgen.workload.mail_layout import MailLayout
 
 _HELLO: Final = table_of(Dialect, {
     Dialect.SMTP: Phase.EHLO,
@@ -91,8 +91,8 @@ class _SendingWorker:
             config.plan,
             date=config.date,
             body=config.resolved.body,
+            layout=_layout(config),
             signatures=config.resolved.signatures,
-            layout=IN_REQUESTS if _injects(config) else _layout(config.plan),
         )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
@@ -449,9 +449,13 @@ class _SendingWorker:
         )  # fmt: skip
 
 
-def _layout(plan: Plan) -> WireLayout:
-    """How an SMTP session wants messages in memory."""
-    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id)
+def _layout(config: control.WorkerConfig) -> MailLayout:
+    """How messages lie in memory for the protocol that hands them over."""
+    if _injects(config):
+        return AS_DELIVERED
+    plan = config.plan
+    pipelining = plan.session.pipelining is Pipelining.AUTO
+    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id, pipelining=pipelining)
 
 
 def _injects(config: control.WorkerConfig) -> bool:
