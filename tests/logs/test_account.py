@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.logs.writing import BEGAN_S, NS, RUN, arrived, ledger, line, manifest, removed, stamp, tried, whole
+from tests.peers.running import send
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.logs.join import Join
 from trafficgen.logs.lines import LineReader
 from trafficgen.logs.reading import LogReading
+from trafficgen.measure.observed import RunClock
+from trafficgen.measure.parts import ReplyCount
 
 Log = Callable[..., tuple[ExitCode, dict[str, Any]]]
 
@@ -215,6 +219,25 @@ def test_a_message_at_the_sink_that_the_log_does_not_have_proves_that_lines_are_
     assert code is ExitCode.INCONCLUSIVE
     assert counts(found) == {"sent": 1, "not_logged": 1, "only_at_sink": 1}
     assert "1 messages arrived at the sink" in found["whole"]["reasons"][0]
+
+
+def test_refusals_are_counted_by_code_and_those_of_another_time_are_left_out_with_results(
+    log: Log, tmp_path: Path
+) -> None:
+    refused = "NOQUEUE: reject: RCPT from gen[127.0.0.1]: 554 5.7.1 <x@y>: Access denied; from=<s@out.test>"
+    text = FIRST + whole(1, "AAAAAA0", 0) + line(2, "smtpd", refused) + line(90, "smtpd", refused) + LAST
+    _, found = log(text, [0])
+    assert found["refusals"] == [{"code": "554", "log": 2, "client": None, "stages": {"RCPT": 2}}]
+    run = send(None, messages=5)
+    client = replace(
+        run, run=replace(run.run, id=RUN, duration_s=10.0, clock=RunClock("0" * 16, 10**15, BEGAN_S * NS - 10**15)),
+        replies=(ReplyCount("rcpt", 554, "5.7.1", 3, "554 no"), ReplyCount("end_of_data", 250, "", 9, "250 ok")),
+    )  # fmt: skip
+    (tmp_path / "run.json").write_text(client.to_json())
+    _, found = log(text, [0], (), "--results", str(tmp_path / "run.json"))
+    assert found["refusals"] == [{"code": "554", "log": 1, "client": 3, "stages": {"RCPT": 1}}]
+    (tmp_path / "run.json").write_text(replace(client, run=replace(client.run, id="0" * 16)).to_json())
+    assert log(text, [0], (), "--results", str(tmp_path / "run.json"))[0] is ExitCode.NOT_COMPARABLE
 
 
 # -- what people see ------------------------------------------------------------------------------------

@@ -83,3 +83,42 @@ def test_the_log_and_the_sinks_ledger_agree_on_what_was_sent(
     assert code is ExitCode.DONE
     assert found["fates"]["sent"]["messages"] == MESSAGES
     assert all(group["messages"] == 0 for group in found["contradictions"].values())
+
+
+def test_refusals_and_latencies_of_both_sides_are_beside_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, results_file, log = tmp_path / "run.manifest", tmp_path / "run.json", tmp_path / "mail.log"
+    refusing = "smtpd_recipient_restrictions = check_recipient_access regexp:{{/@yahoo/ 550 5.7.1 not here}}, permit"
+    with sink_process("127.0.0.1:0") as sink, private_postfix(sink.port, refusing) as postfix:
+        target = f"127.0.0.1:{postfix.port}"
+        sent = [
+            "--message-count",
+            "60",
+            "--concurrency",
+            "4",
+            "--domain",
+            "gmail.com:1",
+            "--domain",
+            "yahoo.com:1",
+            "--keep-going",
+        ]
+        code = call(["--target", target, *sent, "--manifest", str(manifest), "--json", str(results_file)])
+        assert code is ExitCode.DONE
+        postfix.stop()
+        log.write_text(postfix.log)
+        sink.end()
+    refused = json.loads(results_file.read_text())["messages"]["rejected_permanent"]
+    assert 0 < refused < 60
+    _, found = said(capsys, manifest, log, "--results", results_file)
+    (at_rcpt,) = [one for one in found["refusals"] if one["code"] == "550"]
+    assert at_rcpt["log"] == at_rcpt["client"] == at_rcpt["stages"]["RCPT"] == refused
+    assert any(one["client_p99"] for one in found["delays_over_time"]["stretches"])
+    capsys.readouterr()
+    call(["log", str(manifest), str(log), "--results", str(results_file)])
+    text = capsys.readouterr().out
+    assert "refusals during the run" in text
+    # Without the results nobody knows when the run was over, nor what the client was told.
+    _, alone = said(capsys, manifest, log)
+    (at_rcpt,) = [one for one in alone["refusals"] if one["code"] == "550"]
+    assert (at_rcpt["log"], at_rcpt["client"]) == (refused, None)

@@ -9,8 +9,9 @@ from trafficgen.cli.mailbox import make_plan, read_words
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.mailbox.operations import TableColumn
-from trafficgen.mailbox.plan import Delivering, LoginMethod, Protection
+from trafficgen.mailbox.plan import Delivering, Protection
 from trafficgen.mailbox.table import ConsoleTable, Second
+from trafficgen.plan import Mechanism
 
 NOT_GIVEN = {
     "host": None, "imap": None, "pop3": None, "lmtp": None, "smtp": None, "imap_tls": None, "pop3_tls": None,
@@ -44,7 +45,7 @@ def test_imaptests_words_make_the_plan(profile: Path):
         False,
         False,
         True,
-        LoginMethod.PLAIN,
+        Mechanism.PLAIN,
     )
     assert any("rampup_time" in note for note in notes)
 
@@ -62,6 +63,7 @@ def test_our_options_say_the_same_and_win(profile: Path):
     ("words", "text"),
     [
         (["clients=ten"], 'expected a whole number, got "ten" (clients=)'),
+        (["mech=gssapi"], 'got "gssapi" (mech=)'),
         (["checkpoint=5"], 'got "checkpoint=5"'),
         (["--clients", "1", "--workers", "2"], "expected no more workers than clients"),
         (["mbox=none.mbox"], "none.mbox"),
@@ -105,3 +107,13 @@ def test_the_table_has_imaptests_form():
     assert header == rows[0]
     assert row.endswith("  0/  0")
     assert list(table.totals())[-1] == "   2" + "    0" * 11 + "    1 "
+
+
+def test_what_open_files_do_not_suffice_for_is_refused_with_numbers(
+    profile: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("trafficgen.runs.mailbox.raise_open_files", lambda _needed: 100)
+    assert call(["mailbox", "secs=1", f"profile={profile}", "clients=126", "--workers", "3"]) is ExitCode.FAILED
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot hold 126 sessions and 175 deliveries at a time: a process may have 100 connections, and 3" in said
+    assert "would need 101 each" in said

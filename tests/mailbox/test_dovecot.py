@@ -14,11 +14,11 @@ from tests.mailbox.profiles import ADVANCED, POP3
 from tests.peers.certificates import Certificate
 from tests.peers.dovecot import PASSWORD, Dovecot, running
 from trafficgen.errors import ExitCode
-from trafficgen.mailbox.plan import LoginMethod, MailboxPlan, MailboxService, Protection
+from trafficgen.mailbox.plan import MailboxPlan, MailboxService, Protection
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.measure.results import Results, read_results
 from trafficgen.outcomes import StoppedBy
-from trafficgen.plan import TcpTarget
+from trafficgen.plan import Mechanism, TcpTarget
 from trafficgen.runs.mailbox import run_mailbox
 
 S = 1_000_000_000
@@ -82,7 +82,7 @@ def test_the_pop3_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert results.messages.unsuccessful == results.messages.in_doubt == 0
     assert counts.delivered == results.messages.accepted == len(of(dovecot, SAVED, "pop"))
     assert counts.delivered > 0
-    logins = of(dovecot, r"pop3-login: Info: Login: user=<USER>", "pop")
+    logins = of(dovecot, r"pop3-login: Info: (?:Login|Logged in): user=<USER>", "pop")
     assert count(results, "pop3_login") == count(results, "pop3_quit") == len(logins)
     assert 0 < count(results, "uidl") <= len(logins)  # at the end users leave who have just come in
     ended = of(dovecot, r"pop3\(USER\).*retr=(\d+) del=(\d+)/", "pop")
@@ -112,7 +112,7 @@ def test_the_imap_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert counts.delivered == results.messages.accepted == len(of(dovecot, SAVED, "adv"))
     assert 0 < counts.seen <= counts.delivered
     assert results.histograms["seen"].count == counts.seen
-    logins = of(dovecot, r"imap-login: Info: Login: user=<USER>", "adv")
+    logins = of(dovecot, r"imap-login: Info: (?:Login|Logged in): user=<USER>", "adv")
     assert count(results, "login") == count(results, "select") == count(results, "logout") == len(logins)
     assert len(of(dovecot, r"imap\(USER\).*Logged out ", "adv")) == len(logins)
     # Both programs of a user may remove the same mail before one hears of the other; then the log says so twice.
@@ -125,14 +125,19 @@ def test_the_imap_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert results.exit_code(keep_going=False) is ExitCode.DONE
 
 
-def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
-    both = changed(
-        names(POP3, "tls"),
+def both_protocols(name: str, interval: str) -> str:
+    """A profile of four users, each with a program for IMAP and perhaps one for POP3."""
+    return changed(
+        names(POP3, name),
         ("total_user_count = 500", "total_user_count = 4"), ("rampup_time = 5", "rampup_time = 0"),
-        ("interval = 1s", "interval = 500 ms"), ("95%", "100%"), ("7s", "300 ms"),
+        ("interval = 1s", f"interval = {interval}"), ("95%", "100%"), ("7s", "300 ms"),
         ("client pop3 {\n count = 5%", IMAP_CLIENT + "client pop3 {\n count = 0%"),
     )  # fmt: skip
-    plan = plan_for(dovecot, both, duration_ns=2 * S, verify_tls=False, login=LoginMethod.PLAIN)
+
+
+def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
+    both = both_protocols("tls", "500 ms")
+    plan = plan_for(dovecot, both, duration_ns=2 * S, verify_tls=False, login=Mechanism.PLAIN)
     ports = {Protection.STARTTLS: (dovecot.imap, dovecot.pop3), Protection.TLS: (dovecot.imaps, dovecot.pop3s)}
     for protection, (imap, pop3) in ports.items():
         results = run_mailbox(
@@ -148,7 +153,23 @@ def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
         assert results.mailboxes.read > 0
         for step in ("imap_tls", "pop3_tls"):
             assert results.histograms[step].count > 0
-    assert len(of(dovecot, r"Login: user=<USER>, method=PLAIN.*TLS", "tls")) > 8
+    assert len(of(dovecot, r"(?:Login|Logged in): user=<USER>, method=PLAIN.*TLS", "tls")) > 8
+
+
+@pytest.mark.parametrize("mechanism", [one for one in Mechanism if one is not Mechanism.XOAUTH2])
+def test_every_mechanism_logs_in_and_a_wrong_password_does_not(dovecot: Dovecot, mechanism: Mechanism):
+    name = f"sasl{mechanism.name.lower()}"
+    plan = plan_for(dovecot, both_protocols(name, "200 ms"), duration_ns=S, login=mechanism)
+    results = run_mailbox(plan)
+    assert not results.failures
+    assert results.mailboxes is not None
+    assert results.mailboxes.read > 0
+    logins = of(dovecot, rf"(imap|pop3)-login: Info: Login: user=<USER>, method={mechanism.value},", name)
+    assert logins.count("imap") == count(results, "login") > 0
+    assert logins.count("pop3") == count(results, "pop3_login") > 0
+    refused = run_mailbox(replace(plan, password="wrong"))
+    assert refused.commands["login"].refused == refused.commands["login"].count > 0
+    assert refused.commands["pop3_login"].refused == refused.commands["pop3_login"].count > 0
 
 
 IMAP_CLIENT = """\
@@ -233,7 +254,7 @@ def test_the_command_with_imaptests_words(dovecot: Dovecot, tmp_path: Path):
     assert (
         int(totals[0])
         == results.commands["pop3_login"].count
-        == len(of(dovecot, "pop3-login: Info: Login: user=<USER>", "cli"))
+        == len(of(dovecot, "pop3-login: Info: (?:Login|Logged in): user=<USER>", "cli"))
     )
     assert int(totals[11]) == results.messages.accepted > 20
     assert results.mailboxes is not None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.mailbox.profiles import ADVANCED, POP3
 from trafficgen.errors import PlanError
-from trafficgen.mailbox.population import expand, populate
+from trafficgen.mailbox.population import deliveries_at_once, expand, populate
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.reading import parse_profile, read_profile
 
@@ -179,3 +179,16 @@ def test_a_missing_profile_is_named(tmp_path: Path):
 def test_any_lines_are_a_profile_or_refused(lines: list[str]):
     with suppress(PlanError):
         parse_profile("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("cap", "interval", "expected"),
+    [("0", "1s", 500), ("0", "10s", 50), ("0", "7s", 72), ("175", "1s", 175), ("175", "0", 0), ("0", "0", 0)],
+)
+def test_open_files_are_reserved_for_the_deliveries_that_there_can_be(cap: str, interval: str, expected: int):
+    text = POP3.replace("max_parallel_count = 175", f"max_parallel_count = {cap}")
+    profile = parse_profile(
+        text.replace("inbox_delivery_interval = 1s", f"inbox_delivery_interval = {interval}")
+    ).profile
+    users = populate(profile, 0).users
+    assert deliveries_at_once(users, profile.lmtp_max_parallel_count) == expected

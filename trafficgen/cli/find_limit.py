@@ -47,6 +47,7 @@ _NOT_HERE: Final = {
     "html": "many runs are made, and none has a page",
     "junit": "many runs are made, and none has a verdict",
     "manifest": "many runs are made, each with messages of its own",
+    "cluster": "one machine looks for what a server can take",
     "shard": "one machine looks for what a server can take",
     "start_at": "many runs are made, one after the other",
     "live_port": "many runs are made and none is shown while it goes on",

@@ -88,6 +88,7 @@ _NOT_HERE: Final = {
     "html": "a gate makes many runs: keep their results with --keep, for traffic-gen report --html",
     "junit": "a gate writes its own verdict with --junit before the --",
     "manifest": "a gate makes many runs, each with messages of its own",
+    "cluster": "a gate compares two builds on one machine",
     "shard": "a gate compares two builds on one machine",
     "start_at": "a gate makes many runs, one after the other",
     "live_port": "a gate makes many runs and shows none of them while it goes on",
@@ -96,6 +97,7 @@ _NOT_HERE: Final = {
     "observe_queue": _NOT_OBSERVED,
     "observe_cgroup": _NOT_OBSERVED,
     "observe_metrics": _NOT_OBSERVED,
+    "observe_doveadm": _NOT_OBSERVED,
     "observe_drain": _NOT_OBSERVED,
 }
 """Options of send that would be passed over in silence, and what to do instead."""
@@ -116,7 +118,10 @@ class GateOptions:
     b_stop: str | None
     a_cgroup: str | None
     b_cgroup: str | None
+    a_queue: Path | None
+    b_queue: Path | None
     rate: str | None
+    threshold: tuple[str, ...]
     metric: tuple[str, ...]
     budget: str | None
     slice: str | None
@@ -150,6 +155,12 @@ class GateOptions:
     Gate latency in the open model, at this many messages a second such as 200/s, the same for both builds; half: half
     of what A accepts in a short run without a rate. By slices only.""",
 )
+@_LOAD(
+    "--threshold",
+    multiple=True,
+    metavar="EXPR",
+    help="With --rate half: half of the highest rate at which A keeps this, such as p99<250ms, as find-limit finds it.",
+)
 @_BUILDS("--a", metavar="HOST[:PORT]", help="Where the build to compare with is, or comes up.")
 @_BUILDS("--b", metavar="HOST[:PORT]", help="Where the build under test is, or comes up. [default: as --a]")
 @_BUILDS("--a-start", metavar="CMD", help="Bring A up before each of its runs, without a shell; waits for a 220.")
@@ -163,6 +174,8 @@ class GateOptions:
     help="A's cgroup, to read what A used; else its process tree, if it is here.",
 )
 @_BUILDS("--b-cgroup", metavar="DIR", type=FILE, help="The same for B.")
+@_BUILDS("--a-queue", metavar="DIR", type=_PATH, help="A's Postfix queue: whose queue grew is said. By slices only.")
+@_BUILDS("--b-queue", metavar="DIR", type=_PATH, help="The same for B.")
 @_VERDICT(
     "--metric",
     multiple=True,
@@ -313,7 +326,8 @@ def build_of(options: GateOptions, side: "Side") -> "Build":
     if (start is None) != (stop is None):
         missing = f"--{name}-{'stop' if stop is None else 'start'}"
         raise PlanError("expected commands to start and to stop, or neither", field="build", flag=missing)
-    return Build(parse_target(where, "target", flag), start, stop, getattr(options, f"{name}_cgroup"))
+    cgroup, queue = getattr(options, f"{name}_cgroup"), getattr(options, f"{name}_queue")
+    return Build(parse_target(where, "target", flag), start, stop, cgroup, queue)
 
 
 def identity(

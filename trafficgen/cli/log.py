@@ -14,7 +14,7 @@ import click
 
 from mboxgen.console import PATH
 from trafficgen.cli.options import GroupedCommand, GroupedOption
-from trafficgen.errors import ExitCode, PlanError
+from trafficgen.errors import ExitCode, PlanError, ResultsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trafficgen.logs.account import LogAccount, SentSide
     from trafficgen.logs.join import Join
     from trafficgen.logs.reading import LogReading
+    from trafficgen.report.logged_client import ClientSide
     from trafficgen.report.sections import Section
 
 EPILOG: Final = """\
@@ -62,6 +63,14 @@ missing at the sink; 120 some are not in the log, and it is not whole.
     help="What a sink received behind the server: held against what the log says was sent.",
 )
 @click.option(
+    "--results",
+    cls=GroupedOption,
+    group="What",
+    metavar="FILE",
+    type=PATH,
+    help="What the run wrote with --json: the client's latency beside the server's delays, refusals of both.",
+)
+@click.option(
     "--accounts",
     cls=GroupedOption,
     group="What",
@@ -91,6 +100,7 @@ def command(
     files: tuple[Path, ...],
     report: bool,
     ledger: tuple[Path, ...],
+    results: Path | None,
     accounts: Path | None,
     log_zone: str | None,
     follow: str | None,
@@ -99,7 +109,7 @@ def command(
 ) -> ExitCode:
     """Find every message of a run in the server's log, or say who used the server."""
     if report:
-        if ledger or csv_file or log_zone:
+        if ledger or csv_file or log_zone or results:
             raise PlanError("expected no manifest's options with it", field="report", flag="--report")
         return _report(files, accounts, follow, as_json=as_json)
     if len(files) < 2:
@@ -107,13 +117,14 @@ def command(
         raise PlanError(text, field="files", flag="LOG")
     if accounts:
         raise PlanError("expected --report with it", field="accounts", flag="--accounts")
-    return _account(files[0], files[1:], ledger, log_zone, follow, csv_file, as_json=as_json)
+    return _account(files[0], files[1:], ledger, results, log_zone, follow, csv_file, as_json=as_json)
 
 
 def _account(
     manifest: Path,
     logs: tuple[Path, ...],
     ledgers: tuple[Path, ...],
+    results: Path | None,
     log_zone: str | None,
     follow: str | None,
     csv_file: Path | None,
@@ -133,6 +144,7 @@ def _account(
         output.check()
     zone_ns = _zone_ns(log_zone)
     sent = SentSide.of(manifests.read(manifest))
+    client = _client(results, sent.run_id)
     join = Join(sent.run_id, sent.accepted.size)
     reading = LogReading(join.handlers)
     near_ns = int(sent.began_ns.max(initial=0)) or None
@@ -148,7 +160,7 @@ def _account(
         with output.replacing() as file:
             file.writelines(messages_csv(account, join))
     shown = account_plain if as_json else account_sections
-    _show(shown(account, join, reading.about))
+    _show(shown(account, join, reading.about, client))
     return _code(account)
 
 
@@ -169,6 +181,20 @@ def _report(logs: tuple[Path, ...], accounts: Path | None, follow: str | None, *
     shown = session_plain if as_json else session_sections
     _show(shown(sessions, reading.about, known))
     return ExitCode.DONE
+
+
+def _client(path: Path | None, run_id: str) -> "ClientSide | None":
+    from trafficgen.measure.results import read_results
+    from trafficgen.report.logged_client import ClientSide
+
+    if path is None:
+        return None
+    results = read_results(path)
+    if results.run.id != run_id:
+        raise ResultsError(f'expected results of run {run_id}, "{path}" is of run {results.run.id}')
+    if results.run.clock is None:
+        raise ResultsError(f'expected results that say when the run began, "{path}" has no clock')
+    return ClientSide(results, results.run.clock.began_ns + results.run.clock.wall_offset_ns)
 
 
 def _code(account: "LogAccount") -> ExitCode:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trafficgen.host.signals import RunControl
     from trafficgen.mailbox.plan import MailboxPlan, MailboxService
     from trafficgen.measure.results import Results
+    from trafficgen.plan import Mechanism
     from trafficgen.runs.monitor import MonitorOptions
     from trafficgen.verdict.thresholds import Threshold
 
@@ -52,6 +53,7 @@ _NO_EFFECT: Final = {
     "user": "the profile names the users",
     "userfile": "the profile names the users",
 }
+_LOGINS: Final = ("password", "plain", "login", "scram-sha-256", "cram-md5", "xoauth2")
 _PROTECTIONS: Final = ("none", "tls", "starttls")
 
 
@@ -101,7 +103,10 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
     (
         "Users",
         ("--login",),
-        {"type": click.Choice(("password", "plain")), "help": "LOGIN, USER and PASS; or AUTH PLAIN.  [password]"},
+        {
+            "type": click.Choice(_LOGINS, case_sensitive=False),
+            "help": "The command LOGIN, or USER and PASS; or a mechanism of SASL.  [password]",
+        },
     ),
     (
         "Users",
@@ -203,7 +208,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
     """The plan, and notes on the profile. PlanError for what makes no sense."""
     from trafficgen import units
     from trafficgen.cli.parsing import parse_with
-    from trafficgen.mailbox.plan import Delivering, LoginMethod, MailboxPlan
+    from trafficgen.mailbox.plan import Delivering, MailboxPlan
     from trafficgen.mailbox.reading import read_profile
 
     path = given["profile"] or said.get("profile")
@@ -218,9 +223,6 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
 
     clients = given["clients"] or _number(said.get("clients"), "clients=") or 10
     seed = given["seed"] if given["seed"] is not None else _number(said.get("seed"), "seed=") or 0
-    mech = said.get("mech", "LOGIN").upper()
-    if mech not in ("LOGIN", "PLAIN"):
-        raise _wrong(f'expected mech=PLAIN or mech=LOGIN, got "{mech}"', "mech=")
     mbox = given["mbox"] or said.get("mbox")
     times = {
         "duration_ns": time("duration", secs, "--duration"),
@@ -235,11 +237,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         delivery=delivery,
         delivering=Delivering.SMTP if given["smtp"] else Delivering.LMTP,
         password=_password(said, given),
-        login=LoginMethod(given["login"])
-        if given["login"]
-        else LoginMethod.PLAIN
-        if mech == "PLAIN"
-        else LoginMethod.PASSWORD,
+        login=_login(said, given),
         mbox=Path(mbox) if mbox else None,
         connections=clients,
         workers=given["workers"] or 1,
@@ -305,6 +303,17 @@ def _password(said: dict[str, str], given: dict[str, Any]) -> str:
         return lines[0]
     password: str = given["password"] or said.get("pass") or "pass"
     return password
+
+
+def _login(said: dict[str, str], given: dict[str, Any]) -> "Mechanism | None":
+    from trafficgen.plan import Mechanism
+
+    name: str = given["login"] or ("password" if said.get("mech", "login").lower() == "login" else said["mech"])
+    if name.lower() == "password":
+        return None
+    if name.lower() not in _LOGINS:
+        raise _wrong(f'expected mech= to be one of {", ".join(_LOGINS[1:])}, got "{name}"', "mech=")
+    return Mechanism(name.upper())
 
 
 def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":

@@ -230,6 +230,10 @@ def _add_session() -> None:
     add("--think-time", metavar="TIME", default="0", help="""
         How long a session rests between two messages. [default: 0]""")
     add("--rset-between", is_flag=True, help="Send RSET between two messages of a session.")
+    add("--idle-sessions", type=int, metavar="N", default=0, help="""
+        Hold N more sessions open that carry no message, as mail programs and connection caches do. [default: 0]""")
+    add("--noop-every", metavar="TIME", default="60s", help="""
+        How often each of them says NOOP; 0 for never. [default: 60s]""")
     add("--leave-share", metavar="SHARE", help="""
         This share of sessions greets and leaves with QUIT, without a message: 5%.""")
     add("--drop-share", metavar="SHARE", help="""
@@ -340,6 +344,13 @@ def _add_run() -> None:
         Be part I of N that are started on as many machines with the same options: it sends its share of messages,
         rate and sessions, and no other. Needs --start-at, --seed, --run-id and --concurrency; traffic-gen merge makes
         one run of the results.""")
+    add("--cluster", metavar="WHERE", help="""
+        Send from several hosts as one: local:4, tcp://SCHEDULER:8786 of Dask, or ssh:FILE with a host a line; needs
+        the extra "cluster" there and here.""")
+    add("--cluster-hosts", metavar="N", type=click.IntRange(2, 10_000), help="""
+        Wait for so many of its workers, and use no more. [default: all that are there]""")
+    add("--clock-error", metavar="TIME", default="50ms", show_default=True, help="""
+        The most by which the clock of a host of the cluster may be uncertain.""")
     add("--no-ledger", is_flag=True, help="Let the embedded sink count only, without proof of every message: faster.")
     add("--manifest", metavar="FILE", type=FILE, help="""
         Write down what was sent, message by message, to hold a sink's ledger or mailboxes against: see

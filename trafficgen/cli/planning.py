@@ -104,6 +104,8 @@ class SendOptions:
     deliver_by: str | None
     think_time: str
     rset_between: bool
+    idle_sessions: int
+    noop_every: str
     leave_share: str | None
     drop_share: str | None
     ehlo_name: tuple[str, ...]
@@ -141,6 +143,9 @@ class SendOptions:
     run_id: str | None
     shard: str | None
     start_at: str | None
+    cluster: str | None
+    cluster_hosts: int | None
+    clock_error: str
     trace: int
     no_ledger: bool
     manifest: str | None
@@ -162,6 +167,7 @@ class SendOptions:
     observe_queue: str | None
     observe_cgroup: str | None
     observe_metrics: tuple[str, ...]
+    observe_doveadm: str | None
     observe_drain: str | None
 
 
@@ -214,6 +220,11 @@ def make_plan(options: SendOptions) -> Planned:
 
 def _shard(options: SendOptions) -> Shard:
     """Which part of the run is sent here. What would differ from machine to machine must have been given."""
+    if options.cluster is not None and (options.shard or options.start_at):
+        text = "the hosts of a cluster are given their shards and their start: expected neither --shard nor --start-at"
+        raise _wrong(text, "cluster", "--cluster")
+    if options.cluster is not None and options.trace:
+        raise _wrong("sessions of other hosts are not shown: expected no --trace", "cluster", "--cluster")
     start_at_ns = None
     if options.start_at is not None:
         start_at_ns = parsing.parse_with(units.parse_instant, options.start_at, "start_at_ns", "--start-at")
@@ -275,6 +286,7 @@ def _check_lines(options: SendOptions) -> None:
         ("--observe", options.observe),
         ("--observe-queue", options.observe_queue),
         ("--observe-cgroup", options.observe_cgroup),
+        ("--observe-doveadm", options.observe_doveadm),
         ("--observe-drain", options.observe_drain),
         *(("--observe-metrics", text) for text in options.observe_metrics),
     )
@@ -446,6 +458,8 @@ def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> Sha
         drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
         think_ns=parsing.parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
         reset_between=options.rset_between,
+        idle_sessions=options.idle_sessions,
+        noop_ns=parsing.parse_with(units.parse_duration, options.noop_every, "noop_ns", "--noop-every"),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.judging import judging_options, monitor_options, observation_of, observers_for, run_hook
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode
@@ -64,7 +65,7 @@ def command(**given: Any) -> ExitCode:
 
     Every message ends as accepted (the server answered 250), rejected, failed, or in doubt; the summary adds up.
     """
-    if not given["dry_run"]:
+    if not given["dry_run"] and not given["cluster"]:
         from trafficgen.host import processes
 
         processes.prepare()  # what takes longest to import, beside the rest
@@ -126,6 +127,8 @@ def _run(
             observation=observation,
             trace=LinesBetween(),
         )
+        if options.cluster is not None:
+            run = partial(run, runner=stack.enter_context(cluster_of(options)).run)
         if options.quiet:
             return run()
         live = stack.enter_context(Live(planned=resolved.planned, duration_ns=resolved.sending_ns))

@@ -10,6 +10,7 @@ import sys
 from typing import Final
 
 EXTRAS: Final = {
+    "cluster": "distributed>=2026.1",
     "dkim": "dkimpy>=1.1.8",
     "dns": "dnspython>=2.6",
     "prometheus": "prometheus_client>=0.20",

@@ -16,7 +16,7 @@ it a second queue id: the reply `queued as ID` of the first names it, and it is 
 
 import re
 from array import array
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Final
 
 from trafficgen.clock import NS_PER_S
@@ -32,6 +32,7 @@ from trafficgen.logs.records import (
     Marked,
     MessageReceived,
     Queued,
+    Rejected,
     Requeued,
     Saved,
 )
@@ -73,6 +74,8 @@ class Join:
         self.headless = 0
         """Attempts for messages that came after the log begins and whose arrival it does not have: lines are
         missing."""
+        self.refused: Counter[tuple[int, bool, bytes, bytes]] = Counter()
+        """Refusals by second since 1970, whether its zone was said, stage and code: they have no queue id."""
         self._run = run_id.encode("ascii")
         self._live: dict[bytes, int] = {}
         """Numbers by queue id, of what is in the queue."""
@@ -100,9 +103,13 @@ class Join:
             Expired: self._expired,
             Requeued: self._requeued,
             Finished: self._finished,
+            Rejected: self._refused,
             Saved: self._saved_to,
             Discarded: self._thrown_away,
         }
+
+    def _refused(self, at_ns: int, zoned: bool, record: Rejected) -> None:
+        self.refused[at_ns // NS_PER_S, zoned, record.stage, record.code] += 1
 
     def queue_id(self, number: int) -> str:
         """The last of this message; empty when it has none."""

@@ -349,7 +349,9 @@ class ImapProgram(ImapOpening):
                 self._record(done, now_ns)
                 self.end("IDLE refused", done.text.decode("ascii", "backslashreplace"))
         elif command in (ImapCommand.LOGIN, ImapCommand.AUTHENTICATE):
-            if self._record(done, now_ns):
+            if self._sasl is not None and (fault := self._sasl.fault(ok=done.ok)) is not None:
+                self.end(fault.reason, fault.example)
+            elif self._record(done, now_ns):
                 self._logged_in(now_ns)
             else:
                 self.over = True

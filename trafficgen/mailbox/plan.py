@@ -13,7 +13,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.errors import PlanError
 from trafficgen.mailbox.profile import Profile, UserSection
 from trafficgen.measure.document import to_plain
-from trafficgen.plan import OpenLoop, TcpTarget
+from trafficgen.plan import Mechanism, OpenLoop, TcpTarget
 
 DEFAULT_CLIENTS: Final = 10
 """imaptest's."""
@@ -27,15 +27,6 @@ class Protection(Enum):
     """From the first octet."""
     STARTTLS = "starttls"
     """By command (STLS in POP3)."""
-
-
-class LoginMethod(Enum):
-    """How users show who they are."""
-
-    PASSWORD = "password"  # noqa: S105  # the name of a way, not a password
-    """LOGIN in IMAP, USER and PASS in POP3."""
-    PLAIN = "plain"
-    """AUTH PLAIN (RFC 4616)."""
 
 
 class Delivering(Enum):
@@ -63,7 +54,8 @@ class MailboxPlan:
     delivery: MailboxService
     delivering: Delivering = Delivering.LMTP
     password: str = field(default="pass", repr=False)
-    login: LoginMethod = LoginMethod.PASSWORD
+    login: Mechanism | None = None
+    """How users show who they are; None: LOGIN in IMAP, USER and PASS in POP3."""
     mbox: Path | None = None
     """Where the mail is from; None: small mail made on the spot."""
     connections: int = DEFAULT_CLIENTS

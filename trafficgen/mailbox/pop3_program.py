@@ -1,6 +1,6 @@
 """A mail program that speaks POP3: one visit to the mailbox.
 
-    greeting, [STLS,] USER and PASS or AUTH PLAIN, UIDL, for each mail not seen before: RETR, [DELE,] … QUIT
+    greeting, [STLS,] USER and PASS or AUTH, UIDL, for each mail not seen before: RETR, [DELE,] … QUIT
 
 Takes     a visitor; what his server answers
 Gives     what was found and deleted to the account; commands and failures to the recorder
@@ -14,80 +14,48 @@ from typing import TYPE_CHECKING, Final
 
 from mboxgen.enums import table_of
 from trafficgen.mailbox.agenda import Intent
-from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import LoginMethod, Protection
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.sasl import SaslLogin
+from trafficgen.mailbox.visit import Visit
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.pop3.client import Challenge, Pop3Fault, Pop3Reply, Pop3Session
-from trafficgen.protocol.pop3.commands import Pop3Command, Pop3State
+from trafficgen.protocol.pop3.commands import Pop3Command
 
 if TYPE_CHECKING:
     from trafficgen.mailbox.worker import Worker
 
 
-class Pop3Program(Connection):
+class Pop3Program(Visit[Pop3Session]):
     """One session."""
 
+    protocol = MailProtocol.POP3
+
     def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
-        super().__init__(server, worker)
-        self.visitor = visitor
-        self.session = Pop3Session(self.begun_ns)
-        self.goodbye_ns = -1
-        self._worker = worker
-        self._mailbox = visitor.user.mailbox
-        self._login_ns = self._shown_ns = -1
+        super().__init__(server, worker, visitor)
+        self._shown_ns = -1
         self._new: deque[tuple[str, bytes]] = deque()  # message number and unique-id of mail to read
         self._reading: tuple[str, bytes] | None = None
         self._known: set[bytes] = set()
-        self._protected = server.protection is not Protection.STARTTLS
-        self._leaving = False
         self._deletions = 0  # that QUIT will carry out (RFC 1939 section 6)
 
-    @property
-    def waiting_since_ns(self) -> int | None:
-        """Since when an answer is due."""
-        return self.session.waiting_since_ns
-
-    @property
-    def state_in_words(self) -> str:
-        """What is waited for."""
-        command = self.session.waiting_for
-        return command.value if command else ""
-
-    @property
-    def greeted(self) -> bool:
-        """Whether the server has said a word."""
-        return self.session.state is not Pop3State.GREETING
-
-    def opened(self, now_ns: int) -> None:
-        self.session = Pop3Session(now_ns)
-
-    def took(self, step: str, elapsed_ns: int) -> None:
-        self._worker.recorder.phase(f"pop3_{step}", elapsed_ns)
-
-    def secured(self, now_ns: int) -> None:
-        self._protected = True
-        self._log_in(now_ns)
+    def new_session(self, now_ns: int) -> Pop3Session:
+        return Pop3Session(now_ns)
 
     def heard(self, data: bytes, now_ns: int) -> None:
         for event in self.session.feed(data, now_ns):
             if isinstance(event, Pop3Fault):
                 self.end("not POP3", event.text)
             elif isinstance(event, Challenge):
-                self.session.answer(b64encode(self._plain()))
+                self._on_challenge(event)
             else:
                 self._on_reply(event, now_ns)
             if self.over:
                 return
-
-    def flush(self) -> None:
-        out = self.session.out
-        self.write(out)
-        out.clear()
 
     def leave(self, now_ns: int) -> None:
         """End the visit as soon as the command under way is answered."""
@@ -130,7 +98,7 @@ class Pop3Program(Connection):
                 return
             self._worker.recorder.phase("pop3_greeting", reply.elapsed_ns)
             if self._protected:
-                self._log_in(now_ns)
+                self.log_in(now_ns)
             else:
                 self._send(Pop3Command.STLS, "", now_ns)
         elif command is Pop3Command.STLS:
@@ -142,7 +110,10 @@ class Pop3Program(Connection):
             else:
                 self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns)
         elif command in (Pop3Command.PASS, Pop3Command.AUTH):
-            if self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
+            if self._sasl is not None and (fault := self._sasl.fault(ok=reply.ok)) is not None:
+                self._worker.command(Operation.POP3_LOGIN, Outcome.FAILED, self._login_ns, now_ns)
+                self.end(fault.reason, fault.example)
+            elif self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
                 self._logged_in(now_ns)
         else:
             self._within(reply, now_ns)
@@ -163,16 +134,19 @@ class Pop3Program(Connection):
         else:
             self._deleted(now_ns)
 
-    def _log_in(self, now_ns: int) -> None:
+    def log_in(self, now_ns: int) -> None:
         self._login_ns = now_ns
-        if self._worker.plan.login is LoginMethod.PLAIN:
-            self._send(Pop3Command.AUTH, "PLAIN " + b64encode(self._plain()).decode(), now_ns)
-        else:
-            self._send(Pop3Command.USER, self.visitor.user.name, now_ns)
+        user, mechanism = self.visitor.user, self._worker.plan.login
+        if mechanism is None:
+            self._send(Pop3Command.USER, user.name, now_ns)
+            return
+        self._sasl = sasl = SaslLogin(mechanism, user.name, self._worker.password_of(user))
+        first = "" if sasl.first is None else f" {b64encode(sasl.first).decode()}"
+        self._send(Pop3Command.AUTH, mechanism.value + first, now_ns)
 
-    def _plain(self) -> bytes:
-        user = self.visitor.user
-        return f"\0{user.name}\0{self._worker.password_of(user)}".encode()
+    def _on_challenge(self, challenge: Challenge) -> None:
+        assert self._sasl is not None
+        self.session.answer(b64encode(self._sasl.answer(challenge.text)))
 
     def _logged_in(self, now_ns: int) -> None:
         self._worker.logged_in()

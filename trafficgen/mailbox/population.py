@@ -7,11 +7,14 @@ Not here  what users do, and when (`agenda`, `director`)
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, fsum
 from pathlib import Path
 from typing import Final
 
 from mboxgen.limited import read_limited
+from trafficgen.clock import NS_PER_S
 from trafficgen.errors import PlanError
 from trafficgen.mailbox.chance import Chance
 from trafficgen.mailbox.profile import ClientSection, Profile, UserSection
@@ -61,6 +64,18 @@ class Population:
     def connecting(self) -> int:
         """Users who have a mail program that connects."""
         return sum(any(client.connection_max_count for client in user.clients) for user in self.users)
+
+
+def deliveries_at_once(users: Sequence[User], cap: int) -> int:
+    """How many deliveries to these users to have room for: the cap; 0 when nobody gets any; and where there is no cap,
+    as many as come due in a second."""
+    means = [
+        mean
+        for user in users
+        for mean in (user.section.mail_inbox_delivery_interval, user.section.mail_spam_delivery_interval)
+        if mean
+    ]
+    return cap if cap and means else ceil(fsum(NS_PER_S / mean for mean in means))
 
 
 def expand(username_format: str, index: int) -> str:

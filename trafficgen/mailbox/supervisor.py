@@ -28,7 +28,7 @@ from trafficgen.host.processes import Child
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.plan import MailboxPlan
-from trafficgen.mailbox.population import populate
+from trafficgen.mailbox.population import deliveries_at_once, populate
 from trafficgen.mailbox.table import Second
 from trafficgen.mailbox.worker import MailboxWorkerAccount, Routes, Worker
 from trafficgen.outcomes import StoppedBy
@@ -199,8 +199,8 @@ def _work(pipe: Connection, share: Share) -> None:
     control = RunControl()
     connections = share.part_of(plan.connections)
     parallel = share.part_of(plan.profile.lmtp_max_parallel_count)
-    raise_open_files(connections + (parallel or connections))
     users = populate(plan.profile, plan.seed).of_worker(share.number, share.workers)
+    raise_open_files(connections + deliveries_at_once(users, parallel))
 
     async def work(mail: Mail) -> MailboxWorkerAccount:
         begin: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -209,7 +209,8 @@ def _with_caveats(merged: Results, parts: Sequence[Results], lost: list[Caveat])
     for part in parts:
         for caveat in part.caveats:
             if caveat.kind not in _OF_THE_WHOLE:
-                said.setdefault(caveat.kind, []).append(f"shard {_number(part)}: {caveat.text}")
+                who = "" if caveat.kind is CaveatKind.SHARD_LOST else f"shard {_number(part)}: "
+                said.setdefault(caveat.kind, []).append(who + caveat.text)
     found = {caveat.kind: caveat.text for caveat in merged.caveats if caveat.kind not in _OF_EACH}
     found |= {caveat.kind: caveat.text for caveat in lost}
     for kind, texts in said.items():

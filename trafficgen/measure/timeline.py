@@ -55,6 +55,20 @@ class Interval:
     """The histogram behind the quantiles: bucket, count, bucket, count… (`SUB_BITS` bits a power of two)."""
 
 
+def latencies_between(intervals: Sequence[Interval], from_s: float, to_s: float) -> int | None:
+    """p99 of what was accepted in the intervals that begin there, ns; None when nothing was."""
+    counts: dict[int, int] = {}
+    for one in intervals:
+        if from_s <= one.at_s < to_s:
+            for bucket, count in zip(one.latencies[::2], one.latencies[1::2], strict=True):
+                counts[bucket] = counts.get(bucket, 0) + count
+    if not counts:
+        return None
+    row = np.zeros(max(counts) + 1, np.uint32)
+    row[list(counts)] = list(counts.values())
+    return _quantiles(row)[1]
+
+
 class Timeline:
     """Counts and coarse latency histograms, one row an interval."""
 

@@ -132,15 +132,15 @@ def is_manifest(path: Path) -> bool:
         return False  # whoever reads it says why
 
 
-def read_all(paths: Sequence[Path]) -> Manifest:
+def join(parts: Sequence[Manifest]) -> Manifest:
     """What all shards of a run sent. ResultsError when they are of different runs, or two have sent one message."""
-    parts = [read(path) for path in paths]
+    if not parts:
+        raise ResultsError("expected manifests of a run, got none")
     first = parts[0]
     if len(parts) == 1:
         return first
-    for path, part in zip(paths, parts, strict=True):
-        if part.run_id != first.run_id:
-            raise ResultsError(f'expected manifests of one run, got {first.run_id} and {part.run_id} in "{path}"')
+    if len(runs := dict.fromkeys(part.run_id for part in parts)) > 1:
+        raise ResultsError(f"expected manifests of one run, got those of {' and '.join(runs)}")
     accepted, in_doubt = (
         _joined([part.accepted for part in parts]), _joined([part.in_doubt for part in parts])
     )  # fmt: skip
@@ -168,6 +168,11 @@ def _joined(parts: Sequence[SentRecords]) -> SentRecords:
     )
 
 
+def from_octets(octets: bytes) -> Manifest:
+    """The manifest in a file that came over the network. Raises ResultsError when it is none."""
+    return _read_octets(np.frombuffer(octets, np.uint8), "of a shard")
+
+
 def read(path: Path) -> Manifest:
     """The manifest in a file. Raises ResultsError when there is none."""
     try:
@@ -175,6 +180,10 @@ def read(path: Path) -> Manifest:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
         raise ResultsError(f'cannot read "{path}": {reason.lower()}') from error
+    return _read_octets(octets, str(path))
+
+
+def _read_octets(octets: digits.Text, path: str) -> Manifest:
     top = octets[:4096].tobytes()
     line_end = top.find(b"\n", len(MAGIC))
     tail = octets[-40:].tobytes().rpartition(b"# end ")

@@ -17,6 +17,7 @@ from trafficgen.logs.lines import moment
 from trafficgen.logs.reading import LinesRead
 from trafficgen.logs.sessions import WEEK_NS, Sessions
 from trafficgen.measure.histogram import Histogram
+from trafficgen.report.logged_client import ClientSide, p99_cell, refusals_plain, refusals_section
 from trafficgen.report.sections import Row, Section, Tone
 from trafficgen.units import format_duration
 
@@ -57,14 +58,22 @@ _BAD: Final = {Fate.NOT_LOGGED, Fate.NOT_ACCEPTED, Fate.REMOVED}
 # -- a run ----------------------------------------------------------------------------------------------
 
 
-def account_sections(account: LogAccount, join: Join, about: LinesRead) -> tuple[Section, ...]:
+def account_sections(
+    account: LogAccount, join: Join, about: LinesRead, client: ClientSide | None = None
+) -> tuple[Section, ...]:
     """For people: first whether the log is whole, then what became of the messages, then where the time went."""
-    made = (_lines(about), _whole(account), _fates(account, join), _mailboxes(account), *_delays(account, join.delays))
+    made = (
+        _lines(about), _whole(account), _fates(account, join), refusals_section(account, join, client),
+        _mailboxes(account), *_delays(account, join.delays, client),
+    )  # fmt: skip
     return tuple(section for section in made if section.rows or section.notes)
 
 
-def account_plain(account: LogAccount, join: Join, about: LinesRead) -> dict[str, Any]:
+def account_plain(
+    account: LogAccount, join: Join, about: LinesRead, client: ClientSide | None = None
+) -> dict[str, Any]:  # fmt: skip
     """For JSON. Times are seconds."""
+    stretch_s = join.delays.stretch_ns // NS_PER_S
     return {
         "run_id": account.run_id,
         "accepted": account.accepted,
@@ -81,12 +90,17 @@ def account_plain(account: LogAccount, join: Join, about: LinesRead) -> dict[str
         "zone_s": None if account.zone_ns is None else account.zone_ns // NS_PER_S,
         "delays_s": {part: _quantiles_plain(one) for part, one in join.delays.total().items()},
         "delays_over_time": {
-            "stretch_s": join.delays.stretch_ns // NS_PER_S,
+            "stretch_s": stretch_s,
             "stretches": [
-                {"at_s": _since_began_s(at_ns, account), **{part: _quantiles_plain(one[part]) for part in PARTS}}
+                {
+                    "at_s": (at_s := _since_began_s(at_ns, account)),
+                    **{part: _quantiles_plain(one[part]) for part in PARTS},
+                    "client_p99": _client_p99_s(client, at_s, stretch_s),
+                }
                 for at_ns, one in join.delays.stretches()
             ],
         },
+        "refusals": refusals_plain(account, join, client),
     }
 
 
@@ -131,14 +145,14 @@ def _mailboxes(account: LogAccount) -> Section:
     return Section("mailboxes", "ll", tuple(rows))
 
 
-def _delays(account: LogAccount, delays: DelaysOverTime) -> tuple[Section, ...]:
+def _delays(account: LogAccount, delays: DelaysOverTime, client: ClientSide | None) -> tuple[Section, ...]:
     total = delays.total()
     known = [part for part in PARTS if total[part].count]
     if not known:
         return ()
     rows = tuple(Row((_PART_WORDS[part], *_quantile_cells(total[part]))) for part in known)
     whole = Section("time in the server", "lrrrr", rows, (*(name for name, _ in _QUANTILES), "max"), _growing(delays))
-    return whole, _over_time(account, delays, known)
+    return whole, _over_time(account, delays, known, client)
 
 
 def _quantile_cells(values: Histogram) -> tuple[str, ...]:
@@ -146,8 +160,11 @@ def _quantile_cells(values: Histogram) -> tuple[str, ...]:
     return (*cells, format_duration(values.max_ns or 0))
 
 
-def _over_time(account: LogAccount, delays: DelaysOverTime, known: list[str]) -> Section:
-    """At most `_MAX_STRETCHES` rows, each of as many stretches put together."""
+def _over_time(
+    account: LogAccount, delays: DelaysOverTime, known: list[str], client: ClientSide | None
+) -> Section:  # fmt: skip
+    """At most `_MAX_STRETCHES` rows, each of as many stretches put together. What the client saw is of messages that
+    were accepted then; the server's, of those delivered then."""
     stretches = delays.stretches()
     if len(stretches) < 2:
         return Section("", "ll", ())
@@ -161,9 +178,12 @@ def _over_time(account: LogAccount, delays: DelaysOverTime, known: list[str]) ->
         since_s = _since_began_s(stretches[begin][0], account)
         label = f"{since_s:,.0f} s" if since_s is not None else moment(stretches[begin][0])
         cells = (format_duration(together[part].quantile_ns(0.99) or 0) for part in known)
-        rows.append(Row((label, f"{together[known[-1]].count:,}", *cells)))
+        until_s = None if since_s is None else since_s + step * delays.stretch_ns / NS_PER_S
+        seen = () if client is None else (p99_cell(client, since_s, until_s),)
+        rows.append(Row((label, f"{together[known[-1]].count:,}", *cells, *seen)))
     names = tuple({"before": "a", "queued": "b", "connecting": "c", "sending": "d", "delay": "all"}[p] for p in known)
-    return Section("p99 over the run", "lr" + "r" * len(known), tuple(rows), ("delivered", *names))
+    names += () if client is None else ("client",)
+    return Section("p99 over the run", "lr" + "r" * len(names), tuple(rows), ("delivered", *names))
 
 
 def _growing(delays: DelaysOverTime) -> tuple[str, ...]:
@@ -191,6 +211,11 @@ def _since_began_s(at_ns: int, account: LogAccount) -> float | None:
     if account.began_ns is None:
         return None
     return (at_ns - (account.zone_ns or 0) - account.began_ns) / NS_PER_S
+
+
+def _client_p99_s(client: ClientSide | None, at_s: float | None, stretch_s: int) -> float | None:
+    found = client.p99_ns(at_s, at_s + stretch_s) if client is not None and at_s is not None else None
+    return None if found is None else found / NS_PER_S
 
 
 def _quantiles_plain(values: Histogram) -> dict[str, float] | None:

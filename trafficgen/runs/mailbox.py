@@ -20,7 +20,7 @@ from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES
 from trafficgen.mailbox.plan import Delivering, MailboxPlan, MailboxService
-from trafficgen.mailbox.population import Population, populate
+from trafficgen.mailbox.population import Population, deliveries_at_once, populate
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.supervisor import run_workers
 from trafficgen.mailbox.table import Second
@@ -58,7 +58,7 @@ def run_mailbox(
     for note in population.notes:
         say(note)
     _warn_of_few_connections(plan, population, say)
-    _check_files(plan)
+    _check_files(plan, population)
     started_at = datetime.now(UTC)
 
     def so_far(accounts: Sequence[MailboxWorkerAccount]) -> None:
@@ -153,12 +153,14 @@ def _warn_of_few_connections(plan: MailboxPlan, population: Population, say: Cal
         )
 
 
-def _check_files(plan: MailboxPlan) -> None:
-    needed = plan.connections + (plan.profile.lmtp_max_parallel_count or plan.connections)
+def _check_files(plan: MailboxPlan, population: Population) -> None:
+    deliveries = deliveries_at_once(population.users, plan.profile.lmtp_max_parallel_count)
+    needed = -(-(plan.connections + deliveries) // plan.workers)
     room = raise_open_files(needed)
     if room < needed:
         raise SetupError(
-            f"cannot hold {needed} connections: this process may open {room} files; raise the limit (ulimit -n) or "
+            f"cannot hold {plan.connections} sessions and {deliveries} deliveries at a time: a process may have {room} "
+            f"connections, and {plan.workers} would need {needed} each; raise the limit (ulimit -n) or --workers, or "
             "lower clients= and lmtp_max_parallel_count"
         )
 

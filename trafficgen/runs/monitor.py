@@ -67,10 +67,11 @@ def run_monitored(
     delivery_wait: DeliveryWait | None = None,
     control: RunControl | None = None,
     observation: Observation | None = None,
+    runner: Callable[..., Results] = run,
 ) -> Results:
     """Run `plan` as `trafficgen.run` does, with a monitor. `journal` keeps the results so far; whoever made it writes
     the whole ones. `trace`, `manifest`, `delivery_wait` and `control` are the run's. `observation` looks at the server
-    meanwhile, and until its queue is back where it was."""
+    meanwhile, and until its queue is back where it was. `runner` runs it in place of `run`."""
     resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
     monitor = Monitor(options, journal, observers, control, isolation, observation)
@@ -83,7 +84,7 @@ def run_monitored(
 
     cpu_before = CpuTime.now()
     results = monitor.close(
-        run(
+        runner(
             resolved,
             progress=see,
             notice=notice,

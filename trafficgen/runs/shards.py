@@ -66,6 +66,11 @@ def _digest(path: Path, flag: str) -> str:
         raise PlanError(f'cannot read "{path}": {error.strerror}', field="shard", flag=flag) from error
 
 
+def host_name() -> str:
+    """What this machine calls itself."""
+    return platform.node()
+
+
 def record(resolved: ResolvedPlan, snapshot: Snapshot, files: Mapping[str, str]) -> tuple[ShardRecord, ...]:
     """What the results of a shard say of it; nothing for a run that is whole."""
     plan = resolved.plan
@@ -85,7 +90,7 @@ def record(resolved: ResolvedPlan, snapshot: Snapshot, files: Mapping[str, str])
             of=plan.shard.of,
             start_at=zero.isoformat(timespec="milliseconds") if zero else None,
             planned_by_all=resolved.planned_by_all,
-            host=platform.node(),
+            host=host_name(),
             first_start_ns=first,
             last_start_ns=last,
             last_end_ns=end,

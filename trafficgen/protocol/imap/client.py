@@ -156,6 +156,11 @@ class ImapSession:
         return min(times) if times else None
 
     @property
+    def greeted(self) -> bool:
+        """Whether the server has said a word."""
+        return self.state is not ImapState.GREETING
+
+    @property
     def waiting_for(self) -> ImapCommand | None:
         """The oldest command without an answer."""
         return next((sent.command for sent in self._pending.values()), None)
@@ -184,13 +189,14 @@ class ImapSession:
         words = [string(mailbox), *([b"(" + flags + b")"] if flags else []), literal(message)]
         self.send(ImapCommand.APPEND, *words, now_ns=now_ns, argument=argument)
 
-    def authenticate(self, mechanism: str, first: bytes, answer: ChallengeAnswer, *, now_ns: int) -> None:
-        """AUTHENTICATE; `first` is the client's first response, not encoded, `answer` gives those to challenges."""
-        if self.offers(b"SASL-IR"):
+    def authenticate(self, mechanism: str, first: bytes | None, answer: ChallengeAnswer, *, now_ns: int) -> None:
+        """AUTHENTICATE; `first` is the client's first response, not encoded, None when the server begins; `answer`
+        gives those to challenges."""
+        if first is not None and self.offers(b"SASL-IR"):
             initial = b64encode(first) or b"="
             self._send(ImapCommand.AUTHENTICATE, [b" %s %s" % (mechanism.encode(), initial)], now_ns, "", answer)
             return
-        unsent = [first]
+        unsent = [] if first is None else [first]
 
         def respond(challenge: bytes) -> bytes:
             return unsent.pop() if unsent else answer(challenge)

@@ -1,0 +1,198 @@
+"""A run by several hosts: one start, one account, whatever becomes of a shard."""
+
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.engines import HostsHere, hosts_here
+from tests.peers.private_sink import private_sink
+from tests.peers.running import Counts, counts, plan_for
+from trafficgen import Plan, Progress
+from trafficgen.cluster import words
+from trafficgen.cluster.clocks import clock_of
+from trafficgen.cluster.coordinator import Cluster
+from trafficgen.cluster.host import ShardHost
+from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
+from trafficgen.host.signals import RunControl
+from trafficgen.measure.health import CaveatKind
+from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.plan import Corpus, OpenLoop, Shard
+from trafficgen.proof import sent
+
+MS = 1_000_000
+ALLOWED_NS = 5_000 * MS
+"""Of a clock: this machine is busy with other tests, and then every answer is late."""
+
+
+def plan_of(port: int, **given: Any) -> Plan:
+    return plan_for(port, **{"messages": 300, "sessions": 4, "seed": 7, **given})
+
+
+def run_by(engine: HostsHere, plan: Plan, **given: Any) -> Results:
+    return Cluster(engine, ALLOWED_NS).run(plan, **given)
+
+
+def adds_up(results: Results) -> Counts:
+    """Both equations, and the results survive their file."""
+    assert Results.from_dict(results.to_dict()) == results
+    return counts(results)
+
+
+def test_two_hosts_send_every_message_once_and_write_one_manifest(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    with private_sink() as sink, hosts_here(2) as engine:
+        plan = plan_of(sink.port, load=OpenLoop(400.0))
+        results = run_by(engine, plan, manifest=tmp_path / "manifest", progress=seen.append)
+        arrived = sink.arrivals(plan.run_id)
+    assert adds_up(results) == Counts(accepted=300)
+    assert arrived.numbers.tolist() == list(range(300))
+    assert arrived.counts.tolist() == [1] * 300
+    assert not arrived.damaged
+    assert results.valid
+    assert results.exit_code(keep_going=True) is ExitCode.DONE
+    assert sorted(sent.read(tmp_path / "manifest").accepted.numbers.tolist()) == list(range(300))
+    assert [one.number for one in results.shards] == [1, 2]
+    assert len({one.start_at for one in results.shards}) == 1
+    assert all(one.clock_error_ns is not None for one in results.shards)
+    assert results.rate.started_per_s == pytest.approx(400, rel=0.5)
+    assert all(now.snapshot.started <= now.planned for now in seen)
+    # Every shard was prepared and begun once: nothing asks for one again.
+    assert [engine.asked.count((host, what)) for host in engine.hosts for what in ("prepare", "begin")] == [1] * 4
+
+
+def test_a_host_takes_a_shard_once() -> None:
+    host = ShardHost()
+    order = words.ShardOrder("run/1", plan_of(25, shard=Shard(1, 2)), manifest=False)
+    host.prepare(order)
+    try:
+        with pytest.raises(TrafficgenError, match="shard 1/2 was started before, and is never started again"):
+            host.prepare(order)
+    finally:
+        host.end("run/1")
+
+
+def test_clocks_are_found_and_allowed_for() -> None:
+    """One 3 s ahead behind 80 ms of network, one 2 s behind: found within the error that is claimed."""
+    skews_ns = (3_000 * MS, -2_000 * MS)
+    with private_sink() as sink, hosts_here(2, skews_ns=skews_ns, delays_s=(0.04, 0.0)) as engine:
+        for host, skew_ns in zip(engine.hosts, skews_ns, strict=True):
+            clock = clock_of(engine, host)
+            assert abs(clock.offset_ns - skew_ns) <= clock.error_ns
+        results = run_by(engine, plan_of(sink.port, load=OpenLoop(400.0)))
+    assert adds_up(results) == Counts(accepted=300)
+    for one, skew_ns in zip(results.shards, skews_ns, strict=True):
+        assert one.clock_offset_ns is not None
+        assert one.clock_error_ns is not None
+        assert abs(one.clock_offset_ns - skew_ns) <= one.clock_error_ns
+    assert results.shards[0].clock_error_ns >= 40 * MS  # type: ignore[operator]
+
+
+def test_a_clock_that_is_not_known_well_enough_is_refused() -> None:
+    with private_sink() as sink, hosts_here(2, delays_s=(0.0, 0.06)) as engine:
+        with pytest.raises(SetupError, match=r"shard 2 .*: its clock is known to .* ms only, expected 50 ms"):
+            Cluster(engine).run(plan_of(sink.port))
+        assert sink.received == 0
+
+
+def killed(engine: HostsHere) -> None:
+    engine.process("host1").send_signal(signal.SIGKILL)
+
+
+def cut_off(engine: HostsHere) -> None:
+    engine.cut_off.add("host1")
+
+
+@pytest.mark.parametrize(("blow", "load"), [(killed, None), (cut_off, OpenLoop(500.0))], ids=["closed", "open"])
+def test_a_shard_that_is_lost_is_in_doubt_and_ends_the_run(
+    blow: Callable[[HostsHere], None], load: OpenLoop | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trafficgen.cluster.coordinator._LOST_NS", 2_000 * MS)
+    struck = threading.Event()
+    with private_sink() as sink, hosts_here(2) as engine:
+        plan = plan_of(sink.port, messages=2_000_000, duration_s=600, load=load)
+
+        def see(now: Progress) -> None:
+            if now.snapshot.accepted > 100 and len(now.snapshot.workers) > 1 and not struck.is_set():
+                struck.set()
+                blow(engine)
+
+        results = run_by(engine, plan, progress=see)
+        found = adds_up(results)
+        arrived = sink.arrivals(plan.run_id)
+    assert not results.valid
+    assert results.stopped_by is StoppedBy.WORKER_LOST
+    assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
+    (lost,) = [caveat for caveat in results.caveats if caveat.kind is CaveatKind.SHARD_LOST]
+    assert "shard 2" in lost.text
+    assert results.messages.planned == (2_000_000 if load is None else 300_000)
+    assert found.accepted <= arrived.numbers.size <= found.accepted + found.in_doubt
+    assert (arrived.counts == 1).all()
+
+
+def test_the_first_wish_ends_all_shards_in_good_order() -> None:
+    control = RunControl()
+    with private_sink() as sink, hosts_here(3) as engine:
+        plan = plan_of(sink.port, messages=None, duration_s=600)
+
+        def see(now: Progress) -> None:
+            if len(now.snapshot.workers) == 3 and not control.count:
+                control.stop()
+
+        results = run_by(engine, plan, progress=see, control=control)
+        arrived = sink.arrivals(plan.run_id)
+    found = adds_up(results)
+    assert results.valid
+    assert (results.stopped_by, results.exit_code(keep_going=True)) == (StoppedBy.INTERRUPTED, ExitCode.INTERRUPTED)
+    assert found.accepted == arrived.numbers.size > 0
+    assert found.in_doubt == 0
+
+
+def test_a_host_that_refuses_its_shard_says_why_before_anybody_sends(tmp_path: Path) -> None:
+    missing = tmp_path / "corpus.mbox"
+    with private_sink() as sink, hosts_here(2) as engine:
+        plan = plan_of(sink.port)
+        there = replace(plan, workload=replace(plan.workload, content=Corpus(missing)))
+        with pytest.raises(TrafficgenError, match=r"corpus\.mbox"):
+            run_by(engine, there)
+        assert sink.received == 0
+
+
+def found_by(number: int, **changes: Any) -> words.ShardPrepared:
+    found = words.ShardPrepared("0.1.0", f"machine{number}", ("127.0.0.1:25",), {"/srv/a.mbox": "ff"}, 10)
+    return replace(found, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"files": {"/srv/a.mbox": "00"}}, 'shard 1 (machine1) and shard 2 (machine2) have different files: "/srv/a'),
+        ({"addresses": ("10.0.0.9:25",)}, "is 127.0.0.1:25 for shard 1 (machine1) and 10.0.0.9:25 for shard 2 (machin"),
+        ({"version": "9.9"}, "shard 2 (machine2) has traffic-gen 9.9, and this is 0.1.0"),
+    ],
+)
+def test_hosts_that_differ_are_refused(changes: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trafficgen.cluster.coordinator import _ClusterRun
+    from trafficgen.engine.resolved import ResolvedPlan
+
+    monkeypatch.setattr("trafficgen.__version__", "0.1.0")
+    with hosts_here(2) as engine:
+        resolved = ResolvedPlan.of(plan_of(25))
+        run = _ClusterRun(Cluster(engine), resolved, None, lambda _: None, None, RunControl())
+        for number, shard in enumerate(run._shards, 1):
+            shard.prepared = found_by(number, **(changes if number == 2 else {}))
+        with pytest.raises(SetupError) as refused:
+            run._compare()
+    assert expected in str(refused.value)
+
+
+def test_one_host_is_no_cluster_and_nobody_waits_for_delivery() -> None:
+    with hosts_here(1) as engine, pytest.raises(SetupError, match="expected two hosts at least"):
+        run_by(engine, plan_of(25))
+    wait: Any = object()
+    with hosts_here(2) as engine, pytest.raises(PlanError, match="a cluster does not wait for delivery"):
+        run_by(engine, plan_of(25), delivery_wait=wait)

@@ -1,0 +1,126 @@
+"""One shard in a process of its own: `python -m trafficgen.cluster.shard_process`.
+
+Takes     pickled words on stdin: a `ShardOrder`, then `BeginShard`, `StopShard`…
+Gives     pickled words on stdout: `ShardPrepared`, `ShardProgress` twice a second, at last
+          `ShardEnded` or `ShardRefused`
+Stop      at once when stdin ends: nobody is there any more who could account for what is sent
+Not here  who starts it (host)
+"""
+
+import os
+import pickle
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import trafficgen
+from trafficgen.clock import NS_PER_MS, now_ns
+from trafficgen.cluster import words
+from trafficgen.engine.address import check, resolve
+from trafficgen.engine.limits import check_open_files, check_ports, check_sources
+from trafficgen.engine.resolved import ResolvedPlan
+from trafficgen.errors import TrafficgenError
+from trafficgen.host import processes
+from trafficgen.host.signals import RunControl
+from trafficgen.plan import Shard
+from trafficgen.runs import shards
+from trafficgen.runs.monitor import MonitorOptions, run_monitored
+from trafficgen.runs.run import Progress, default_workers
+
+_TELL_NS: Final = 500 * NS_PER_MS
+
+
+def main() -> None:
+    """The process from beginning to end."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything here prints is no word of ours
+    orders = os.fdopen(os.dup(0), "rb")  # Python locks sys.stdin at its end, where a thread still waits for a word
+    try:
+        _run(_Shard(orders, out))
+    except TrafficgenError as error:
+        tell(out, words.ShardRefused(str(error)))
+
+
+def tell(out: BinaryIO, word: object) -> None:
+    """One word; nobody may be there to hear it."""
+    try:
+        pickle.dump(word, out)
+        out.flush()
+    except OSError:
+        os._exit(1)
+
+
+class _Shard:
+    def __init__(self, orders: BinaryIO, out: BinaryIO) -> None:
+        order = pickle.load(orders)  # noqa: S301  (from the process that started this one)
+        assert isinstance(order, words.ShardOrder)
+        self.order = order
+        self.out = out
+        self.control = RunControl()
+        self.start_at_ns: int | None = None
+        self.begin = threading.Event()
+        self._orders = orders
+        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                word = pickle.load(self._orders)  # noqa: S301
+            except (EOFError, OSError, pickle.UnpicklingError):
+                self.control.stop()
+                self.control.stop()
+                self.begin.set()
+                return
+            if isinstance(word, words.BeginShard):
+                self.start_at_ns = word.start_at_ns
+            else:
+                self.control.stop()
+            self.begin.set()
+
+
+def _run(shard: _Shard) -> None:
+    order = shard.order
+    processes.prepare()  # what takes longest, before the start is near
+    resolved = ResolvedPlan.of(order.plan)
+    tell(shard.out, _prepared(resolved))
+    shard.begin.wait()
+    if shard.start_at_ns is None:
+        raise TrafficgenError("stopped before the start")
+    mine = order.plan.shard
+    resolved = resolved.with_plan(replace(order.plan, shard=Shard(mine.number, mine.of, shard.start_at_ns)))
+    told_ns = 0
+
+    def progress(now: Progress) -> None:
+        nonlocal told_ns
+        if now_ns() - told_ns >= _TELL_NS:
+            told_ns = now_ns()
+            tell(shard.out, words.ShardProgress(now.snapshot, now.planned))
+
+    with tempfile.TemporaryDirectory(prefix="traffic-gen-shard-") as folder:
+        manifest = Path(folder) / "manifest" if order.manifest else None
+        results = run_monitored(resolved, MonitorOptions(), progress=progress, manifest=manifest, control=shard.control)
+        kept = manifest.read_bytes() if manifest and manifest.exists() else None
+        tell(shard.out, words.ShardEnded(results.to_json(), kept))
+
+
+def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:
+    """Refuses what this host cannot do, before anything begins anywhere."""
+    plan = resolved.plan
+    addresses: tuple[str, ...] = ()
+    if plan.target is not None:
+        route = resolve(plan.target)
+        check(plan, route)
+        addresses = tuple(str(address) for address in route.addresses)
+        workers = min(plan.workers or default_workers(resolved.sessions, embedded=False), resolved.sessions)
+        check_open_files(-(-resolved.sessions // workers))
+        check_ports(plan, resolved.sessions, route)
+        check_sources(plan, route)
+    return words.ShardPrepared(
+        trafficgen.__version__, shards.host_name(), addresses, shards.files_of(plan), resolved.planned
+    )
+
+
+if __name__ == "__main__":
+    main()
