@@ -41,6 +41,10 @@ passdb {{
   driver = static
   args = nopassword=y
 }}
+metric lmtp_command {{
+  filter = event=smtp_server_command_finished
+  group_by = cmd_name
+}}
 service lmtp {{
   inet_listener lmtp {{
     address = 127.0.0.1

@@ -167,12 +167,18 @@ def cores() -> int:
 
 def _check_lines(options: SendOptions) -> None:
     """What goes into reports and commands stays on its line."""
-    given = (("--junit", options.junit), ("--before", options.before), ("--after", options.after))
+    given = (
+        ("--cluster", options.cluster),
+        ("--junit", options.junit),
+        ("--before", options.before),
+        ("--after", options.after),
+    )
     more = (("--html", options.html), ("--warm-up", options.warm_up), ("--abort-on-fail", options.abort_on_fail))
     server = (
         ("--observe", options.observe),
         ("--observe-queue", options.observe_queue),
         ("--observe-cgroup", options.observe_cgroup),
+        ("--observe-doveadm", options.observe_doveadm),
         ("--observe-drain", options.observe_drain),
         *(("--observe-metrics", text) for text in options.observe_metrics),
     )
@@ -344,6 +350,8 @@ def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> Sha
         drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
         think_ns=parsing.parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
         reset_between=options.rset_between,
+        idle_sessions=options.idle_sessions,
+        noop_ns=parsing.parse_with(units.parse_duration, options.noop_every, "noop_ns", "--noop-every"),
     )
 
 

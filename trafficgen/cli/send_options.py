@@ -54,6 +54,8 @@ class SendOptions:
     deliver_by: str | None
     think_time: str
     rset_between: bool
+    idle_sessions: int
+    noop_every: str
     leave_share: str | None
     drop_share: str | None
     ehlo_name: tuple[str, ...]
@@ -115,4 +117,5 @@ class SendOptions:
     observe_queue: str | None
     observe_cgroup: str | None
     observe_metrics: tuple[str, ...]
+    observe_doveadm: str | None
     observe_drain: str | None
