@@ -169,6 +169,7 @@ def _check_lines(options: SendOptions) -> None:
     """What goes into reports and commands stays on its line."""
     given = (
         ("--cluster", options.cluster),
+        ("--clock-error", options.clock_error),
         ("--junit", options.junit),
         ("--before", options.before),
         ("--after", options.after),
