@@ -193,8 +193,10 @@ def test_every_fault_has_its_end_and_is_said(react: React, ends: Counts, words: 
 
 
 def test_a_request_that_is_cut_before_all_of_it_has_left_fails() -> None:
-    """20 MB: more than the two ends' buffers hold (tcp_rmem and tcp_wmem of Linux, 6 and 4 MB)."""
+    """20 MB: more than the two ends' buffers hold (64 KiB here, 4 MB of tcp_wmem there)."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE_S)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
 
         def read_some_and_reset() -> None:
             peer, _ = listener.accept()
@@ -280,6 +282,8 @@ def test_a_file_that_holds_no_header_value_is_refused_without_its_text(tmp_path:
         (["--target", "http://127.0.0.1/a", "--http-batch-size", "0"], "expected 1 to 1000 recipients"),
         (["--target", "http://127.0.0.1/a", "--http-batch-size", "2", "--recipients", "3"], "one number of recipients"),
         (["--target", "http://127.0.0.1/a", "--tls"], "leave --starttls and --tls away"),
+        (["--target", "https://127.0.0.1/a", "--starttls"], "leave --starttls and --tls away"),
+        (["--target", "https://127.0.0.1/a", "--tls-share", "50%"], "not a share of them (--tls-share)"),
         (["--target", "http://127.0.0.1/a", "--auth-users", "users.csv"], "AUTH is SMTP's"),
         (["--target", "http://127.0.0.1/a", "--chunking", "4"], "they are SMTP's"),
         (["--target", "http://127.0.0.1/a", "--leave-share", "10%"], "all alike"),
