@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mboxgen.enums import table_of
 from trafficgen.mailbox.connection import Connection, Server
 from trafficgen.mailbox.director import Visitor
+from trafficgen.mailbox.mail import draft
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
 from trafficgen.mailbox.plan import Protection
@@ -47,7 +48,7 @@ class ImapOpening(Connection):
     def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
         super().__init__(server, worker)
         self.visitor = visitor
-        self.session = ImapSession(self.begun_ns, take)
+        self.session = ImapSession(self.begun_ns, take, pipelining=worker.plan.pipelining)
         self.goodbye_ns = -1
         self._worker = worker
         self._mailbox = visitor.user.mailbox
@@ -81,7 +82,7 @@ class ImapOpening(Connection):
     # -- the connection ---------------------------------------------------------------------------------
 
     def opened(self, now_ns: int) -> None:
-        self.session = ImapSession(now_ns, take)
+        self.session = ImapSession(now_ns, take, pipelining=self._worker.plan.pipelining)
 
     def took(self, step: str, elapsed_ns: int) -> None:
         self._worker.recorder.phase(f"imap_{step}", elapsed_ns)
@@ -114,6 +115,10 @@ class ImapOpening(Connection):
 
     def _end(self, *, failed: bool) -> None:
         """The session is over."""
+        raise NotImplementedError
+
+    def _within(self, done: Done, now_ns: int) -> None:
+        """A command of a session that is open was answered."""
         raise NotImplementedError
 
     # -- login ------------------------------------------------------------------------------------------
@@ -226,6 +231,43 @@ class ImapOpening(Connection):
             self._logged_in(now_ns)
         else:
             self._log_in(now_ns)
+
+    def _on_done(self, done: Done, now_ns: int) -> None:
+        command = done.command
+        if command is ImapCommand.GREETING:
+            self._on_greeting(done, now_ns)
+        elif command is ImapCommand.CREATE:
+            self._created(done, now_ns)
+        elif command is ImapCommand.STARTTLS:
+            if done.ok:
+                self.start_tls()
+            else:
+                self.end(done.status.decode(), "STARTTLS")
+        elif command in (ImapCommand.LOGIN, ImapCommand.AUTHENTICATE):
+            if self._sasl is not None and (fault := self._sasl.fault(ok=done.ok)) is not None:
+                self.end(fault.reason, fault.example)
+            elif self._record(done, now_ns):
+                self._logged_in(now_ns)
+            else:
+                self.over = True
+                if self.transport is not None:
+                    self.transport.close()
+                self._end(failed=True)
+        else:
+            self._within(done, now_ns)
+
+    # -- beside the inbox -------------------------------------------------------------------------------
+
+    def ask_status(self, now_ns: int) -> None:
+        """Ask about the other folders; not about the one that is selected (RFC 9051 section 6.3.11)."""
+        for name in sorted(set(self._folders.values())):
+            self._send(ImapCommand.STATUS, string(name), b"(MESSAGES UNSEEN UIDNEXT)", now_ns=now_ns)
+
+    def append_draft(self, folder: str, flags: bytes, number: int, now_ns: int) -> None:
+        """Put a mail of the user's own into a folder of his."""
+        message = draft(self.visitor.user.section.mail_write_size, number)
+        self.session.end_idle()
+        self.session.append(self._folders[folder], message, flags, now_ns=now_ns, argument=folder)
 
     def _record(self, done: Done, now_ns: int, outcome: Outcome | None = None) -> bool:
         """Count a command; whether it was carried out."""
