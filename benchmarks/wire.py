@@ -21,11 +21,12 @@ from trafficgen.measure.recorder import Recorder
 from trafficgen.plan import Plan, Workload
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import ROW, SessionOptions, Work
+from trafficgen.protocol.smtp.layout import BY_DATA
 from trafficgen.protocol.smtp.replies import ReplyReader
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import Messages
 
-_GREETING, _EHLO = b"220 server.test ESMTP\r\n", b"250-server.test\r\n250 PIPELINING\r\n"
+_GREETING, _EHLO = b"220 server.test ESMTP\r\n", b"250-server.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
 _FEEDS = 1000
 
 
@@ -41,7 +42,7 @@ class _Endless:
 
     def __init__(self, recipients: int) -> None:
         plan = Plan(max_messages=64, run_id="0" * 16, workload=Workload(recipients_per_message=((recipients, 1.0),)))
-        self._messages = Messages(plan, date="Fri, 21 Nov 2025 22:55:00 +0000").block(0, 64)
+        self._messages = Messages(plan, date="Fri, 21 Nov 2025 22:55:00 +0000", layout=BY_DATA).block(0, 64)
         self._turn = count()
 
     def take(self, now_ns: int) -> Work | None:

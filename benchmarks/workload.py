@@ -10,6 +10,7 @@ import sys
 import time
 
 from trafficgen.plan import LongTail, Plan, SizedBodies, Users, WeightedDomain, Workload
+from trafficgen.protocol.smtp.layout import BY_DATA
 from trafficgen.workload import Messages
 from trafficgen.workload.grid import GRID
 
@@ -56,7 +57,7 @@ def main() -> None:
     for name, workload in PLANS.items():
         if len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]):
             begin = time.perf_counter()
-            messages = Messages(Plan(max_messages=1, workload=workload, seed=0).identified(), date=DATE)
+            messages = Messages(Plan(max_messages=1, workload=workload, seed=0).identified(), date=DATE, layout=BY_DATA)
             built = time.perf_counter() - begin
             costs = f"{cost_us(messages, 4096):13.2f}{cost_us(messages, 64):13.2f}{first_ms(messages):10.2f}"
             print(f"{name:28}{built:10.2f}{costs}")

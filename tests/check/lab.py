@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from tests.conftest import program
+from tests.peers.dovecot_config import in_its_words
 from tests.peers.ports import free_ports
 from tests.peers.postfix import Postfix, private_postfix
 
@@ -177,10 +178,10 @@ def lab(outside_port: int, *, right: bool, mechanisms: str = "plain login") -> I
     authority, certificate, key = _certificates(folder, right=right)
     ports = dict(zip((*_NAMES, "imap_proxied", "pop3_proxied"), free_ports(8), strict=True))
     (folder / "dovecot.conf").write_text(
-        _DOVECOT.format(
+        in_its_words(_DOVECOT.format(
             folder=folder, certificate=certificate, key=key, least_tls="TLSv1.2" if right else "TLSv1",
             no_plain="yes" if right else "no", mechanisms=mechanisms, **ports,
-        )
+        ))
     )  # fmt: skip
     if not right:
         with (folder / "dovecot.conf").open("a") as more:

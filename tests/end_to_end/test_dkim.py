@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 import trafficgen
+from tests.peers.asgi_injector import asgi_injector
 from tests.peers.dkim_verifier import make_key, verdicts
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import collecting_sink
 from tests.peers.running import Counts, counts, plan_for
 from tests.sink.sink_process import sink_process
-from trafficgen import BodyFile, DkimKey, PlanError, SizedBodies, TcpTarget, WeightedDomain
+from trafficgen import BodyFile, DkimKey, PlanError, SizedBodies, TcpTarget, WeightedDomain, parse_target
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.plan import Header, WeightedAddress
@@ -95,6 +96,20 @@ def test_the_body_of_a_file_is_signed_with_its_dots(tmp_path: Path) -> None:
     with collecting_sink() as (port, messages):
         results = trafficgen.run(plan_for(port, messages=10, workers=2, sessions=2, workload=workload))
     assert counts(results) == Counts(accepted=10)
+    assert verdicts(tmp_path, messages, {f"s1._domainkey.{SUFFIX}": record}) == [f"s1 of {SUFFIX}"] * 10
+
+
+def test_what_is_injected_by_http_is_signed_for_all_its_recipients(tmp_path: Path) -> None:
+    record = make_key(tmp_path / "key.pem")
+    workload = {
+        "dkim_keys": (DkimKey(SUFFIX, "s1", tmp_path / "key.pem"),), "senders": 2,
+        "recipients_per_message": ((3, 1.0),),
+    }  # fmt: skip
+    with asgi_injector() as (port, injector):
+        target = parse_target(f"http://127.0.0.1:{port}/api/inject/v1")
+        results = trafficgen.run(plan_for(target, messages=10, workload=workload))
+    assert counts(results) == Counts(accepted=10)
+    messages = [request["content"].encode() for request in injector.requests]
     assert verdicts(tmp_path, messages, {f"s1._domainkey.{SUFFIX}": record}) == [f"s1 of {SUFFIX}"] * 10
 
 

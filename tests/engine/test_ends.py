@@ -29,6 +29,7 @@ from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import StoppedBy
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
+from trafficgen.protocol.smtp.layout import BY_DATA
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.sink.embedded import EmbeddedSink
@@ -66,7 +67,7 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
 ) -> None:
     async def open_and_give_up(port: int) -> tuple[Surroundings, ClosedSource, list[Slot], int]:
         plan = plan_for(port, messages=3)
-        source = ClosedSource(Messages(plan, date="Fri, 27 Nov 2026 00:00:00 +0000"), lambda _first: None)
+        source = ClosedSource(Messages(plan, date="", layout=BY_DATA), lambda _first: None)
         source.assign(0, 3)
         account, freed = QuietAccount(), []
         around = Surroundings(

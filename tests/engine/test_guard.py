@@ -123,7 +123,7 @@ def test_a_long_tail_without_a_suffix_is_reserved_all_the_same() -> None:
     plan = plan_for(25, messages=1, workload={"domains": (), "long_tail": LongTail(50, 1.0), "domain_suffix": ""})
     check(plan, Route("127.0.0.1", (TcpTarget("127.0.0.1", 25),)))
     for message in Messages(plan, date="").block(0, 50):
-        assert message.envelope.count(b".example>\r\n") == 2
+        assert all(address.endswith(b".example") for address in message.envelope.split(b"\n"))
 
 
 def test_the_embedded_sink_needs_no_word_for_real_domains() -> None:

@@ -13,9 +13,12 @@ from tests.gate.test_real_gate import server
 from tests.verdict.test_sequence import DESIGN, QUIET, block, noisy, served
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
+from trafficgen.plan import Plan
 from trafficgen.report.sliced import slices_json, slices_sections
 from trafficgen.report.slices_page import slices_page
 from trafficgen.report.to_text import sections_to_text
+from trafficgen.runs.limit import Limit, LimitOptions
+from trafficgen.verdict.limit import Bracket, LimitStep
 from trafficgen.verdict.sequence import advance
 from trafficgen.verdict.slices import Disturbance
 
@@ -59,9 +62,38 @@ def test_half_of_what_a_takes_is_the_rate(capsys: pytest.CaptureFixture[str], mo
     assert "p50 is " in shown.out
 
 
+@pytest.mark.parametrize("kept", [200.0, None])
+def test_half_of_the_limit_that_a_search_finds_is_the_rate(
+    kept: float | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[LimitOptions] = []
+
+    def find_limit(plan: Plan, options: LimitOptions, _say: object) -> Limit:
+        asked.append(options)
+        return Limit(Bracket(kept, 240.0), (LimitStep(240.0, held=False),), whole=False)
+
+    monkeypatch.setattr("trafficgen.runs.limit.find_limit", find_limit)
+    with server(5) as a, server(60) as b:
+        gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, "--rate", "half", "--threshold", "p99<250ms", *LOAD]
+        gate[gate.index("--concurrency") + 1] = "20"
+        assert call(gate) is (ExitCode.FAILED if kept is None else ExitCode.VERDICT_FAILED)
+    shown = capsys.readouterr().err
+    words = "no rate was found at which A keeps p99<250ms: 1 steps were made in the 15 s that there were"
+    if kept is not None:
+        words = "A accepts 200 messages/s while it keeps p99<250ms; both builds are served at 100/s"
+    assert words in shown
+    assert [(one.budget_ns, [held.expression for held in one.thresholds]) for one in asked] == [
+        (15 * 10**9, ["p99<250ms"])
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--threshold", "p99<1s"], "expected --rate half with it (--threshold)"),
+        (["--rate", "half", "--threshold", "p99<1"], "expected a limit with its unit"),
+        (["--rate", "half", "--threshold", "queue.depth<9", "--threshold", "domain{x.y}.p9<1s"], "no mail goes to"),
+        (["--whole-runs", "--threshold", "p99<1s"], "it is for --rate half, by slices only (--threshold)"),
         (["--looks", "8"], "a gate by slices looks by itself, within --budget; or give --whole-runs (--looks)"),
         (["--keep", "runs"], "--json holds its slices; or give --whole-runs (--keep)"),
         (

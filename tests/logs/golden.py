@@ -1,7 +1,7 @@
 """Lines of real servers and what they say; run it to make the expected files again, and read the change.
 
-The lines are those of Postfix 3.7.11, Dovecot 2.3.19, Exim 4.96 and journalctl 252, recorded on private instances, and
-kumod's in the shape of its manual. Run as `python -m tests.logs.golden`.
+The lines are those of Postfix 3.7.11, Dovecot 2.3.19 and 2.4.1, Exim 4.96 and journalctl 252, recorded on private
+instances, and kumod's in the shape of its manual. Run as `python -m tests.logs.golden`.
 """
 
 from pathlib import Path

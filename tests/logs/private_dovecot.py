@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import program
 from tests.peers.certificates import Certificate
+from tests.peers.dovecot_config import in_its_words
 from tests.peers.ports import free_port
 
 _CONFIG = """\
@@ -39,6 +40,10 @@ userdb {{
 passdb {{
   driver = static
   args = nopassword=y
+}}
+metric lmtp_command {{
+  filter = event=smtp_server_command_finished
+  group_by = cmd_name
 }}
 service lmtp {{
   inet_listener lmtp {{
@@ -79,7 +84,7 @@ def private_dovecot(certificate: Certificate | None = None) -> Iterator[Dovecot]
     if certificate is not None:
         ssl = f"yes\nssl_cert = <{certificate.certificate}\nssl_key = <{certificate.key}"
     config = folder / "dovecot.conf"
-    config.write_text(_CONFIG.format(folder=folder, port=port, ssl=ssl))
+    config.write_text(in_its_words(_CONFIG.format(folder=folder, port=port, ssl=ssl)))
     process = subprocess.Popen([dovecot, "-F", "-c", str(config)], stderr=subprocess.PIPE)
     try:
         _wait_until_open(port, process)

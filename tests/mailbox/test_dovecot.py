@@ -82,7 +82,7 @@ def test_the_pop3_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert results.messages.unsuccessful == results.messages.in_doubt == 0
     assert counts.delivered == results.messages.accepted == len(of(dovecot, SAVED, "pop"))
     assert counts.delivered > 0
-    logins = of(dovecot, r"pop3-login: Info: Login: user=<USER>", "pop")
+    logins = of(dovecot, r"pop3-login: Info: (?:Login|Logged in): user=<USER>", "pop")
     assert count(results, "pop3_login") == count(results, "pop3_quit") == len(logins)
     assert 0 < count(results, "uidl") <= len(logins)  # at the end users leave who have just come in
     ended = of(dovecot, r"pop3\(USER\).*retr=(\d+) del=(\d+)/", "pop")
@@ -112,7 +112,7 @@ def test_the_imap_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert counts.delivered == results.messages.accepted == len(of(dovecot, SAVED, "adv"))
     assert 0 < counts.seen <= counts.delivered
     assert results.histograms["seen"].count == counts.seen
-    logins = of(dovecot, r"imap-login: Info: Login: user=<USER>", "adv")
+    logins = of(dovecot, r"imap-login: Info: (?:Login|Logged in): user=<USER>", "adv")
     assert count(results, "login") == count(results, "logout") == len(logins)
     assert 0 < count(results, "select") < len(logins)  # second connections select nothing
     assert len(of(dovecot, r"imap\(USER\).*Logged out ", "adv")) == len(logins)
@@ -154,7 +154,7 @@ def test_tls_from_the_start_and_by_command_and_auth_plain(dovecot: Dovecot):
         assert results.mailboxes.read > 0
         for step in ("imap_tls", "pop3_tls"):
             assert results.histograms[step].count > 0
-    assert len(of(dovecot, r"Login: user=<USER>, method=PLAIN.*TLS", "tls")) > 8
+    assert len(of(dovecot, r"(?:Login|Logged in): user=<USER>, method=PLAIN.*TLS", "tls")) > 8
 
 
 @pytest.mark.parametrize("mechanism", [one for one in Mechanism if one is not Mechanism.XOAUTH2])
@@ -165,7 +165,7 @@ def test_every_mechanism_logs_in_and_a_wrong_password_does_not(dovecot: Dovecot,
     assert not results.failures
     assert results.mailboxes is not None
     assert results.mailboxes.read > 0
-    logins = of(dovecot, rf"(imap|pop3)-login: Info: Login: user=<USER>, method={mechanism.value},", name)
+    logins = of(dovecot, rf"(imap|pop3)-login: Info: (?:Login|Logged in): user=<USER>, method={mechanism.value},", name)
     assert logins.count("imap") == count(results, "login") > 0
     assert logins.count("pop3") == count(results, "pop3_login") > 0
     refused = run_mailbox(replace(plan, password="wrong"))
@@ -255,7 +255,7 @@ def test_the_command_with_imaptests_words(dovecot: Dovecot, tmp_path: Path):
     assert (
         int(totals[0])
         == results.commands["pop3_login"].count
-        == len(of(dovecot, "pop3-login: Info: Login: user=<USER>", "cli"))
+        == len(of(dovecot, "pop3-login: Info: (?:Login|Logged in): user=<USER>", "cli"))
     )
     assert int(totals[11]) == results.messages.accepted > 20
     assert results.mailboxes is not None

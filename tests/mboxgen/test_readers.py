@@ -21,6 +21,7 @@ import pytest
 
 from mboxgen import Recipe, generate, read_mbox
 from mboxgen.recipe.recipe import Eol, Format
+from tests.peers.dovecot_config import in_its_words, is_new
 from tests.peers.ports import free_port
 
 Program = Callable[[str], str]
@@ -131,23 +132,26 @@ def configured(folder: Path, mail_user: int, more: str = "") -> Path:
         {more or "protocols ="}
     """
     path = folder / "dovecot.conf"
-    path.write_text("\n".join(line.strip() for line in lines.splitlines()))
+    path.write_text(in_its_words("\n".join(line.strip() for line in lines.splitlines())))
     return path
 
 
 @pytest.mark.parametrize("eol", [Eol.LF, Eol.CRLF])
 def test_dovecot_import(room: tuple[Path, int], program: Program, eol: Eol) -> None:
     doveadm, (folder, user) = program("doveadm"), room
-    corpus = folder / "corpus.mbox"
+    (folder / "source").mkdir()
+    corpus = folder / "source" / "corpus"
     generate(Recipe(("uniform:700-40000",), count=300, seed=5, look="corporate", eol=eol), corpus)
     corpus.chmod(0o444)
     before = corpus.read_bytes()
-    source = f"mbox:{folder}/empty:INBOX={corpus}:INDEX=MEMORY"
-    command = [doveadm, "-c", str(configured(folder, user)), "-o", "stats_writer_socket_path="]
+    arguments = ["--no-userdb-lookup"] if is_new() else []
+    source = f"mbox:{folder}/source" if is_new() else f"mbox:{folder}/source:INDEX=MEMORY"
+    command = [doveadm, "-c", str(configured(folder, user)), "-o", "stats_writer_socket_path=", "import", *arguments]
     environment = {**os.environ, "HOME": str(folder), "USER": "tester"}
     root = {"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}
-    subprocess.run([*command, "import", source, "", "ALL"], check=True, timeout=60, env=environment, cwd=folder, **root)  # type: ignore[call-overload]
-    found = stored_in(folder / "mail")
+    whole = [*command, source, "", "MAILBOX", "corpus", "ALL"]
+    subprocess.run(whole, check=True, timeout=60, env=environment, cwd=folder, **root)  # type: ignore[call-overload]
+    found = stored_in(folder / "mail" / ".corpus")
     assert same(found, [message.replace(b"\r\n", b"\n") for message in read_mbox(corpus)])
     assert corpus.read_bytes() == before
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import program
+from tests.peers.dovecot_config import in_its_words
 from tests.peers.ports import free_ports
 
 PASSWORD = "testpass"
@@ -193,19 +194,21 @@ def running(*, certificate: tuple[Path, Path] | None = None, prefix: str = "", s
         user, group = "nobody", "nogroup"
     config = folder / "dovecot.conf"
     config.write_text(
-        _CONFIG.format(
-            folder=folder,
-            user=user,
-            group=group,
-            internal=internal,
-            internal_group=internal_group,
-            login=login,
-            ssl="yes" if certificate else "no",
-            certificate=tls,
-            password=PASSWORD,
-            prefix=prefix,
-            settings=settings,
-            **dict(zip(names, ports, strict=True)),
+        in_its_words(
+            _CONFIG.format(
+                folder=folder,
+                user=user,
+                group=group,
+                internal=internal,
+                internal_group=internal_group,
+                login=login,
+                ssl="yes" if certificate else "no",
+                certificate=tls,
+                password=PASSWORD,
+                prefix=prefix,
+                settings=settings,
+                **dict(zip(names, ports, strict=True)),
+            )
         )
     )
     for name in ("run", "state", "mail"):

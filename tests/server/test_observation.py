@@ -154,6 +154,7 @@ def test_the_command_puts_the_server_into_its_results(tmp_path: Path, capsys: py
     [
         (["--observe-queue", "/q"], "expected --observe local or ssh:HOST with it (--observe-queue)"),
         (["--observe", "there"], "expected local or ssh:HOST"),
+        (["--threshold", "queue.undelivered<5"], "counted at a sink behind the server (--wait-for-delivery)"),
         (["--threshold", "queue.depth<5"], "a threshold on what an observer sees needs one (--observe)"),
     ],
 )

@@ -32,6 +32,7 @@ class Letter(NamedTuple):
     tail: bytes
     octets: int
     eight_bit: bool
+    commands: tuple[bytes, ...] = ()
 
 
 def letter(number: int, *, recipients: int = 1, body: bytes = b"hello\r\n", eight_bit: bool = False) -> Letter:
@@ -51,11 +52,17 @@ def in_chunks(sent: Letter) -> Letter:
     return sent._replace(envelope=envelope, body=unstuff(sent.body), tail=sent.tail.removesuffix(b".\r\n"))
 
 
+def by_steps(sent: Letter) -> Letter:
+    """The same message, laid out for one command at a time."""
+    return sent._replace(commands=tuple(reversed(sent.envelope.splitlines(keepends=True))))
+
+
 class Queue:
     """Letters in their order, laid out for `chunks`; what is given back comes next. Implements `interfaces.Source`."""
 
-    def __init__(self, letters: Iterable[Letter], chunks: int = 0) -> None:
-        self.waiting: list[Work] = [(in_chunks(each) if chunks else each, -1) for each in reversed(list(letters))]
+    def __init__(self, letters: Iterable[Letter], chunks: int = 0, *, lock_step: bool = False) -> None:
+        lay_out: Callable[[Letter], Letter] = by_steps if lock_step else in_chunks if chunks else Letter._make
+        self.waiting: list[Work] = [(lay_out(each), -1) for each in reversed(list(letters))]
         self.returned: list[int] = []
 
     def take(self, now_ns: int) -> Work | None:
@@ -118,7 +125,7 @@ def session_for(
     letters: Iterable[Letter], *, lock_step: bool = False, max_messages: int = 0, steady: ReplyCache | None = None
 ) -> tuple[ClientSession, Queue, Notebook]:
     """A session that has been given the first letter and waits for the greeting."""
-    queue, notebook = Queue(letters), Notebook()
+    queue, notebook = Queue(letters, lock_step=lock_step), Notebook()
     manners = SessionOptions(b"client.test", max_messages, not lock_step)
     session = ClientSession(queue, notebook, manners, steady or ReplyCache())
     work = queue.take(0)
@@ -352,7 +359,11 @@ def send_all(
     notebook: Notebook | None = None,
 ) -> tuple[Notebook, list[tuple[int, int]], bytes]:
     """One session after another until every letter has an outcome: our account, the server's, what we wrote."""
-    queue, notebook, steady = Queue(letters, chunks), notebook or Notebook(), steady or ReplyCache()
+    queue, notebook, steady = (
+        Queue(letters, chunks, lock_step=lock_step),
+        notebook or Notebook(),
+        steady or ReplyCache(),
+    )
     wire = Wire(cycle(sizes))
     taken: list[tuple[int, int]] = []
     manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks, hello)

@@ -426,3 +426,13 @@ def test_the_fast_paths_are_taken(policy: Policy | None) -> None:
     session.feed((b"RSET\r\n" + MAIL + RCPT + b"BDAT 3 LAST\r\nfou") * 2)
     assert [message.content for message in box.accepted] == [b"one\r\n", b"two\r\n", b"three\r\n", b"fou", b"fou"]
     assert session.fast == {"commands": 5, "message": 3, "chunks": 0 if policy else 2}
+
+
+def test_after_a_reply_in_drips_the_fast_path_leaves_the_same_state() -> None:
+    both = LockStep()
+    plain = {"lmtp": False, "policy": "plain", "auth": False, "hidden": frozenset(), "require": ""}
+    both.begin(given=plain, faults=["drip rcpt:1ms:30%", "drip rcpt:1ms:30%"])
+    for _ in range(20):
+        both.envelope(line=ENVELOPE)
+        both.message(behind=b"", body=b"Subject: x\r\n")
+    both.teardown()

@@ -28,6 +28,8 @@ def results() -> Results:
             "server.cpu": (0.0, 0.5, 1.5, 9.0),
             "server.written": (0.0, 1e6, 3e6, 9e9),
             "space.free": (None, 4e9, 3e9, 1e9),
+            "dovecot.imap_command": (None, 1.0, 3.0, None),
+            "dovecot.imap_command.took": (None, 0.004, 0.008, None),
             "metric.ready_count": (None, 1.0, 2.0, None),
         },
     )
@@ -55,6 +57,8 @@ def results() -> Results:
         ("space.free>2.9GB", 3e9, True),
         ("space.free.avg>=4gb", 3.5e9, False),
         ("metric.ready_count<1.6", 1.5, True),
+        ("dovecot.imap_command<3/s", 2.0, True),
+        ("dovecot.imap_command.took<5ms", 6e6, False),
         ("queue.undelivered<9", 8.0, True),
         ("queue.undelivered.last<9", 2.0, True),
     ],

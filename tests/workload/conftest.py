@@ -6,6 +6,7 @@ import pytest
 
 from trafficgen.plan import Plan, Workload
 from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.layout import BY_DATA
 from trafficgen.workload import Messages
 
 DATE = "Fri, 21 Nov 2025 22:55:00 +0000"
@@ -17,7 +18,9 @@ def messages_of():
     """Build `Messages` from workload fields; `seed` and `run_id` are the plan's."""
 
     def build(seed=1, run_id=RUN_ID, **workload):
-        return Messages(Plan(max_messages=1, seed=seed, run_id=run_id, workload=Workload(**workload)), date=DATE)
+        return Messages(
+            Plan(max_messages=1, seed=seed, run_id=run_id, workload=Workload(**workload)), date=DATE, layout=BY_DATA
+        )
 
     return build
 

@@ -18,6 +18,7 @@ from scipy import stats
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Corpus, Header, LongTail, Plan, SizedBodies, Users, WeightedDomain, Workload
 from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.layout import BY_DATA
 from trafficgen.workload import BuiltMessage, Messages, check
 
 DATE = "Fri, 21 Nov 2025 22:55:00 +0000"
@@ -61,7 +62,7 @@ def test_envelope_is_mail_rcpt_data(messages_of):
     assert re.fullmatch(pattern, message.envelope)
     assert isinstance(message, BuiltMessage)
     assert message._fields == (
-        "number", "domain", "recipients", "envelope", "head", "body", "tail", "octets", "eight_bit",
+        "number", "domain", "recipients", "envelope", "commands", "head", "body", "tail", "octets", "eight_bit",
     )  # fmt: skip
     assert all(type(value) is int for value in (message.number, message.domain, message.recipients, message.octets))
 
@@ -182,7 +183,7 @@ def test_range_backwards_is_refused(messages_of):
 
 def test_messages_cross_a_process_border_as_a_plan(messages_of):
     plan = pickle.loads(pickle.dumps(Plan(max_messages=1, seed=1, run_id=RUN_ID)))
-    assert Messages(plan, date=DATE).block(0, 5) == messages_of().block(0, 5)
+    assert Messages(plan, date=DATE, layout=BY_DATA).block(0, 5) == messages_of().block(0, 5)
 
 
 # -- sizes ----------------------------------------------------------------------------------------------

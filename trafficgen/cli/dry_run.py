@@ -15,6 +15,7 @@ from mboxgen.recipe.sizes import format_size, parse_sizes
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.plan import Arrivals, Auth, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
 from trafficgen.plan.shape import ShapePlan
+from trafficgen.protocol.smtp.layout import BY_DATA
 from trafficgen.units import format_duration
 from trafficgen.workload import BuiltMessage, Messages
 from trafficgen.workload.address_book import given
@@ -30,7 +31,8 @@ def describe(resolved: ResolvedPlan) -> str:
     """The whole text of `--dry-run`."""
     plan = resolved.plan
     date = format_datetime(datetime.now(UTC))
-    messages = Messages(plan, date=date, body=resolved.body, signatures=resolved.signed(date).signatures)
+    signatures = resolved.signed(date).signatures
+    messages = Messages(plan, date=date, body=resolved.body, layout=BY_DATA, signatures=signatures)
     shown = min(SHOWN_MESSAGES, plan.max_messages or SHOWN_MESSAGES)
     parts = [
         "dry run: nothing is sent, no name is resolved",
@@ -98,6 +100,7 @@ def _sessions(plan: Plan) -> str:
 def _shape(shape: ShapePlan) -> list[str]:
     words = [f"{shape.leave_share:.3g} of them leave without a message"] if shape.leave_share else []
     words += [f"{shape.drop_share:.3g} of them close without a word"] if shape.drop_share else []
+    words += [f"{shape.idle_sessions:,} more held idle"] if shape.idle_sessions else []
     words += [f"{format_duration(shape.think_ns)} between messages"] if shape.think_ns else []
     return words + (["RSET between messages"] if shape.reset_between else [])
 

@@ -97,6 +97,7 @@ _NOT_HERE: Final = {
     "observe_queue": _NOT_OBSERVED,
     "observe_cgroup": _NOT_OBSERVED,
     "observe_metrics": _NOT_OBSERVED,
+    "observe_doveadm": _NOT_OBSERVED,
     "observe_drain": _NOT_OBSERVED,
 }
 """Options of send that would be passed over in silence, and what to do instead."""
@@ -118,6 +119,7 @@ class GateOptions:
     a_cgroup: str | None
     b_cgroup: str | None
     rate: str | None
+    threshold: tuple[str, ...]
     metric: tuple[str, ...]
     budget: str | None
     slice: str | None
@@ -150,6 +152,12 @@ class GateOptions:
     help="""
     Gate latency in the open model, at this many messages a second such as 200/s, the same for both builds; half: half
     of what A accepts in a short run without a rate. By slices only.""",
+)
+@_LOAD(
+    "--threshold",
+    multiple=True,
+    metavar="EXPR",
+    help="With --rate half: half of the highest rate at which A keeps this, such as p99<250ms, as find-limit finds it.",
 )
 @_BUILDS("--a", metavar="HOST[:PORT]", help="Where the build to compare with is, or comes up.")
 @_BUILDS("--b", metavar="HOST[:PORT]", help="Where the build under test is, or comes up. [default: as --a]")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from trafficgen.cli.parsing import parse_with
-from trafficgen.clock import now_ns
-from trafficgen.errors import ExitCode, PlanError
+from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.units import parse_duration
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 BUDGET: Final = "10m"
 SLICE: Final = "1500ms"
+_SEARCHED: Final = 4
+"""Of the budget, so large a part at most goes to the search for a rate."""
+_ROUGH: Final = 0.25
+_STEP_NS: Final = 3 * NS_PER_S
 _SKIPPED: Final = 3
 """Of a slice, a third as long is served before it and not measured."""
 
@@ -34,6 +38,7 @@ METRICS_AT_A_RATE: Final = ("p50:10%+2ms", "p95:10%+2ms")
 
 _SLICES_ONLY: Final = {
     "rate": ("--rate", "give it behind -- for whole runs"),
+    "threshold": ("--threshold", "it is for --rate half, by slices only"),
     "html": ("--html", "whole runs have no page: keep their results with --keep, for traffic-gen report --html"),
     "budget": ("--budget", "whole runs end after --looks"),
     "slice": ("--slice", "whole runs have no slices"),
@@ -55,7 +60,7 @@ _PASSED_OVER: Final = {
 def refuse(options: "GateOptions") -> None:
     """PlanError for an option of the kind of gate that this one is not."""
     for name, (flag, reason) in (_RUNS_ONLY if options.by_slices else _SLICES_ONLY).items():
-        if getattr(options, name) is not None:
+        if getattr(options, name) not in (None, ()):
             raise PlanError(reason, field=name, flag=flag)
 
 
@@ -73,6 +78,8 @@ def run(options: "GateOptions") -> ExitCode:
 
     began_ns = now_ns()
     refuse(options)
+    if options.threshold and options.rate != "half":
+        raise PlanError("expected --rate half with it", field="thresholds", flag="--threshold")
     say = partial(click.echo, err=True)
     seeds = seed_in(options.state)
     builds = {side: build_of(options, side) for side in Side}
@@ -85,7 +92,7 @@ def run(options: "GateOptions") -> ExitCode:
     if options.rate == "half":
         target = builds[Side.A].target
         assert target is not None
-        plan = _at_half(plan, target, say)
+        plan = _at_half(plan, target, options.threshold, design.budget_ns // _SEARCHED, say)
     started_at = datetime.now(UTC)
     load = SlicedLoad(plan, builds, delivery_wait, options.tolerate_refusals)
     ended = run_slices(design, load, file, notice=say, began_ns=began_ns)
@@ -114,12 +121,36 @@ def design_of_slices(options: "GateOptions", plan: "Plan", seed: int) -> "SliceD
         raise PlanError(str(error), field="slices", flag="--budget, --slice, --metric") from error
 
 
-def _at_half(plan: "Plan", target: "Target", say: partial[None]) -> "Plan":
-    """The plan at half of what A accepts as fast as it can."""
+def _at_half(plan: "Plan", target: "Target", texts: tuple[str, ...], budget_ns: int, say: partial[None]) -> "Plan":
+    """The plan at half of what A accepts as fast as it can, or of the rate at which it keeps thresholds."""
     from trafficgen.plan import OpenLoop
     from trafficgen.runs.limit import capacity
 
-    most = capacity(replace(plan, target=target))
+    aimed = replace(plan, target=target)
+    if texts:
+        most, words = _limit(aimed, texts, budget_ns, say), f"while it keeps {', '.join(texts)}"
+    else:
+        most, words = capacity(aimed), "without a rate"
     rate = float(f"{most / 2:.3g}")
-    say(f"A accepts {most:,.0f} messages/s without a rate; both builds are served at {rate:g}/s")
+    say(f"A accepts {most:,.0f} messages/s {words}; both builds are served at {rate:g}/s")
     return replace(plan, load=OpenLoop(rate))
+
+
+def _limit(plan: "Plan", texts: tuple[str, ...], budget_ns: int, say: partial[None]) -> float:
+    """A rough search: half of it is served, and 25 % are near enough. SetupError when A keeps them at no rate."""
+    from trafficgen.plan import OpenLoop
+    from trafficgen.runs.limit import LimitOptions, find_limit
+    from trafficgen.verdict.thresholds import check_threshold, parse_threshold
+
+    thresholds = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in texts]
+    for threshold in thresholds:
+        try:
+            check_threshold(threshold, replace(plan, load=OpenLoop(1.0)))
+        except ValueError as error:
+            raise PlanError(str(error), field="thresholds", flag="--threshold") from error
+    search = LimitOptions(thresholds, precision=_ROUGH, step_ns=_STEP_NS, budget_ns=budget_ns)
+    found = find_limit(plan, search, say)
+    if found.bracket.kept is None:
+        why = found.limited or f"{len(found.steps)} steps were made in the {budget_ns / NS_PER_S:.0f} s that there were"
+        raise SetupError(f"no rate was found at which A keeps {', '.join(texts)}: {why}")
+    return found.bracket.kept

@@ -78,6 +78,8 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
     (("--observe-cgroup",), {"group": "Server", "metavar": "DIR", "help": "Its cgroup (v2): CPU, octets written."}),
     (("--observe-metrics",), {"group": "Server", "multiple": True, "metavar": "URL=NAMES", "help": """
         Metrics that it publishes: http://127.0.0.1:8000/metrics=ready_count,scheduled_count."""}),
+    (("--observe-doveadm",), {"group": "Server", "metavar": "COMMAND", "help": """
+        Dovecot's own numbers, by "doveadm" or "doveadm -c FILE"."""}),
     (("--observe-drain",), {"group": "Server", "metavar": "TIME", "help": """
         Wait so long after the run for its queue to be back where it was."""}),
 ]
@@ -88,7 +90,7 @@ def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
     """The options understood. Refuses thresholds that this plan can never be judged by."""
     from trafficgen.runs.calibration import ceiling_path
     from trafficgen.verdict.ceiling import read_ceiling
-    from trafficgen.verdict.server_quantities import SERVER
+    from trafficgen.verdict.server_quantities import SERVER, UNDELIVERED
     from trafficgen.verdict.thresholds import check_threshold, parse_threshold
 
     thresholds = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in options.threshold]
@@ -97,8 +99,13 @@ def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
             check_threshold(threshold, plan)
         except ValueError as error:
             raise PlanError(str(error), field="thresholds", flag="--threshold") from error
-    if options.observe is None and any(threshold.quantity.subject == SERVER for threshold in thresholds):
+    of_server = [one for one in thresholds if one.quantity.subject == SERVER]
+    undelivered = [one for one in of_server if one.quantity.name.startswith(UNDELIVERED)]
+    if options.observe is None and len(undelivered) < len(of_server):
         raise PlanError("a threshold on what an observer sees needs one", field="observe", flag="--observe")
+    if undelivered and options.wait_for_delivery is None:
+        text = f"{UNDELIVERED} is counted at a sink behind the server"
+        raise PlanError(text, field="wait_for_delivery", flag="--wait-for-delivery")
     judged = judged_by(thresholds, options.abort_on_fail, options.warm_up, plan.duration_ns)
     return replace(judged, ceiling=read_ceiling(ceiling_path()))
 
@@ -148,7 +155,8 @@ def observation_of(options: "SendOptions") -> "Observation | None":
     """Who looks at the server; None when nobody was asked to. PlanError for options that need one."""
     asked = {
         "--observe-queue": options.observe_queue, "--observe-cgroup": options.observe_cgroup,
-        "--observe-metrics": options.observe_metrics, "--observe-drain": options.observe_drain,
+        "--observe-metrics": options.observe_metrics, "--observe-doveadm": options.observe_doveadm,
+        "--observe-drain": options.observe_drain,
     }  # fmt: skip
     if options.observe is None:
         for flag, value in asked.items():
@@ -157,7 +165,9 @@ def observation_of(options: "SendOptions") -> "Observation | None":
         return None
     from trafficgen.runs.observation import Observation, options_of
 
-    what = options_of(options.observe_queue, options.observe_cgroup, options.observe_metrics)
+    what = options_of(
+        options.observe_queue, options.observe_cgroup, options.observe_metrics, doveadm=options.observe_doveadm
+    )
     return Observation(options.observe, what, drain_ns=_duration(options.observe_drain, "--observe-drain") or 0)
 
 

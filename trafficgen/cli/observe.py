@@ -6,6 +6,7 @@ Not here  looking (server), clocks (measure.observed)
 """
 
 import json
+import shlex
 import sys
 import threading
 from dataclasses import replace
@@ -93,6 +94,13 @@ Exit codes: 0 done; 1 nothing could be written; 122 a file is missing, damaged, 
     multiple=True,
     help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count.",
 )
+@click.option(
+    "--doveadm",
+    cls=GroupedOption,
+    group="What",
+    metavar="COMMAND",
+    help='Dovecot\'s own numbers, by "doveadm" or "doveadm -c FILE": what its metric {} blocks count.',
+)
 @click.option("--on-stdin", is_flag=True, hidden=True)
 def command(
     words: tuple[str, ...],
@@ -106,6 +114,7 @@ def command(
     cgroup: Path | None,
     pid_file: Path | None,
     metrics: tuple[str, ...],
+    doveadm: str | None,
     on_stdin: bool,
 ) -> ExitCode:  # fmt: skip
     """Look at a server's queue, host and processes; or attach what was seen to the results of a run.
@@ -118,7 +127,11 @@ def command(
         return _attach(Path(words[1]), Path(words[2]), output)
     if write is None:
         raise PlanError("expected a file for the samples, or - for stdout", field="write", flag="--write")
-    what = replace(observed_of(queue, exim_spool, cgroup, pid_file, metrics), postfix_config=postfix_config)
+    if doveadm is not None and not _is_command(doveadm):
+        text = f'expected a command such as doveadm, got "{doveadm}"'
+        raise PlanError(text, field="doveadm", flag="--doveadm")
+    what = observed_of(queue, exim_spool, cgroup, pid_file, metrics)
+    what = replace(what, postfix_config=postfix_config, doveadm=doveadm)
     for_ns = _duration(for_, "--for") if for_ else None
     return _observe(what, write, _duration(every, "--every"), for_ns, on_stdin=on_stdin)
 
@@ -139,6 +152,13 @@ def observed_of(
             raise PlanError(words, field="metrics", flag="--metrics")
         pages.append((url, tuple(names.split(","))))
     return Observed(postfix_queue=queue, exim_spool=exim_spool, cgroup=cgroup, pid_file=pid_file, metrics=tuple(pages))
+
+
+def _is_command(text: str) -> bool:
+    try:
+        return bool(shlex.split(text)) and "\0" not in text
+    except ValueError:  # a quotation mark that is not closed
+        return False
 
 
 def _observe(what: "Observed", write: str, every_ns: int, for_ns: int | None, *, on_stdin: bool) -> ExitCode:

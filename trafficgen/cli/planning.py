@@ -104,6 +104,8 @@ class SendOptions:
     deliver_by: str | None
     think_time: str
     rset_between: bool
+    idle_sessions: int
+    noop_every: str
     leave_share: str | None
     drop_share: str | None
     ehlo_name: tuple[str, ...]
@@ -165,6 +167,7 @@ class SendOptions:
     observe_queue: str | None
     observe_cgroup: str | None
     observe_metrics: tuple[str, ...]
+    observe_doveadm: str | None
     observe_drain: str | None
 
 
@@ -283,6 +286,7 @@ def _check_lines(options: SendOptions) -> None:
         ("--observe", options.observe),
         ("--observe-queue", options.observe_queue),
         ("--observe-cgroup", options.observe_cgroup),
+        ("--observe-doveadm", options.observe_doveadm),
         ("--observe-drain", options.observe_drain),
         *(("--observe-metrics", text) for text in options.observe_metrics),
     )
@@ -454,6 +458,8 @@ def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> Sha
         drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
         think_ns=parsing.parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
         reset_between=options.rset_between,
+        idle_sessions=options.idle_sessions,
+        noop_ns=parsing.parse_with(units.parse_duration, options.noop_every, "noop_ns", "--noop-every"),
     )
 
 

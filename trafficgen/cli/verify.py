@@ -129,17 +129,14 @@ def _arrived(
 def _compare(sent: "Manifest", parts: "list[Copies]", *, one_clock: bool, late_after_ns: int | None) -> "DeliveryProof":
     import numpy as np
 
-    from trafficgen.proof.comparison import Got, Sent, verify
+    from trafficgen.proof.comparison import verify
+    from trafficgen.proof.ledger_reader import Copies
 
     fields = ("numbers", "recipients", "taken_ns", "damaged", "unanswered", "digests")
-    accepted, in_doubt = (
-        Sent(records.numbers, records.recipients, records.began_ns, records.digests, records.mendable)
-        for records in (sent.accepted, sent.in_doubt)
-    )
     return verify(
-        accepted,
-        in_doubt,
-        Got(
+        sent.accepted,
+        sent.in_doubt,
+        Copies(
             **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields},
             intact=np.concatenate([part.damaged if part.intact is None else part.intact for part in parts]),
         ),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _PATIENCE_S: Final = 30.0
+_CONNECT_S: Final = 10.0
 _CALL_S: Final = 15.0
 _QUIET: Final = logging.CRITICAL
 
@@ -125,7 +126,7 @@ def _present() -> bool:
 
 async def _connected(where: Any) -> Client:
     try:
-        return await Client(where, asynchronous=True, set_as_default=False, timeout=_PATIENCE_S)
+        return await Client(where, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
     except (OSError, TimeoutError) as error:
         raise SetupError(f"no Dask scheduler answers at {where}: {error or 'timed out'}") from error
 

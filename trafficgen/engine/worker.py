@@ -11,6 +11,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OneAtATime, OpenSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.identity import Identities
+from trafficgen.engine.idle import IdleSessions
 from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
@@ -38,15 +40,16 @@ from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Dialect, Pipelining, Plan, TcpTarget
+from trafficgen.plan import Dialect, Pipelining, TcpTarget
 from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
-from trafficgen.protocol.http.injection import IN_REQUESTS
 from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.holding import HoldingSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
-from trafficgen.protocol.smtp.layout import WireLayout, layout_for
+from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
-from trafficgen.workload import Messages
+from trafficgen.workload import AS_DELIVERED, Messages
 from trafficgen.workload.address_book import uses_smtputf8
+from trafficgen.workload.mail_layout import MailLayout
 
 _HELLO: Final = table_of(Dialect, {
     Dialect.SMTP: Phase.EHLO,
@@ -66,7 +69,7 @@ _LOOK_S: Final = 0.05
 
 def main(pipe: Connection, config: control.WorkerConfig) -> None:
     """A worker process from beginning to end."""
-    raise_open_files(config.slots)
+    raise_open_files(config.slots + config.idle)
     # Messages are tuples by the ten thousand and none of them is part of a cycle: looking for cycles less often saves
     # a tenth of what building them costs (benchmarks/workload.py).
     gc.set_threshold(50_000, 20, 20)
@@ -88,8 +91,8 @@ class _SendingWorker:
             config.plan,
             date=config.date,
             body=config.resolved.body,
+            layout=_layout(config),
             signatures=config.resolved.signatures,
-            layout=IN_REQUESTS if _injects(config) else _layout(config.plan),
         )
         self._idle: deque[Slot] = deque()
         self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
@@ -205,11 +208,37 @@ class _SendingWorker:
             self._surroundings.new_link = self._tracer.link
         self._slots = [Slot(self._surroundings) for _ in range(config.slots)]
         self._idle.extend(self._slots)
+        self._idle_sessions = self._hold(options)
         self._every(_FOLD_NS, self._fold)
         self._every(_PROGRESS_NS * max(config.slots // _LOOKED_AT, 1), self._progress)
         if held:
             self._work.hold(began_ns)
         self._dispatch()
+
+    def _hold(self, options: SessionOptions) -> IdleSessions | None:
+        """Sessions that carry no message, if some are asked for; they need no extension."""
+        config, shape = self._config, self._config.plan.session.shape
+        if not config.idle:
+            return None
+        plain = options._replace(needed=())
+
+        def new_session(own: SessionOptions | None) -> Session:
+            options = plain if own is None else own._replace(needed=())
+            return HoldingSession(self._source, self._account, options, self._replies)
+
+        surroundings = replace(
+            self._surroundings, new_session=new_session, think_ns=0, opening=0, on_free=lambda _: None,
+            on_turn=lambda: sessions.open_more(now_ns()),
+        )  # fmt: skip
+        sessions = IdleSessions(surroundings, config.idle, shape.noop_ns, self._began_ns)
+        self._every(_FOLD_NS, lambda _lag_ns: sessions.tick(now_ns()))
+        wait_ns = max(self._began_ns - now_ns(), 0)
+        self._loop.call_later(wait_ns / NS_PER_S, lambda: sessions.tick(now_ns()))
+        return sessions
+
+    @property
+    def _all_slots(self) -> list[Slot]:
+        return [*self._slots, *self._idle_sessions.slots] if self._idle_sessions is not None else self._slots
 
     def _session_maker(self, options: SessionOptions) -> Callable[[SessionOptions | None], Session]:
         """What makes a session for a new connection."""
@@ -357,17 +386,19 @@ class _SendingWorker:
             sessions_opened=sum(slot.opened for slot in self._slots),
             in_flight=sum(slot.in_flight for slot in self._slots),
         )
+        if self._idle_sessions is not None:
+            snapshot = replace(snapshot, idle=self._idle_sessions.counts)
         return snapshot if self._recipients is None else self._recipients.in_place(snapshot)
 
     def _sweep(self) -> None:
         """One look at every session, in place of a timer for each message."""
         now = now_ns()
         if self._stop_ns is not None and now >= self._stop_ns:
-            for slot in self._slots:
+            for slot in self._all_slots:
                 slot.stop("stopped", "the grace period was over")
             return
         limits = self._config.plan.session
-        for slot in self._slots:
+        for slot in self._all_slots:
             if (overdue := slot.overdue(now, limits.connect_timeout_ns, limits.reply_timeout_ns)) is not None:
                 slot.give_up("timed out", overdue)
         parting = self._surroundings.parting
@@ -381,8 +412,10 @@ class _SendingWorker:
         """When no slot has work and none will come: say goodbye on all sessions, then hand in the account."""
         if self._leaving is not None or self._working or not self._work.exhausted:
             return
-        self._leaving = sum(slot.open for slot in self._slots)
-        for slot in self._slots:
+        if self._idle_sessions is not None:
+            self._idle_sessions.stop()
+        self._leaving = sum(slot.open for slot in self._all_slots)
+        for slot in self._all_slots:
             slot.say_goodbye()
         self._parted_ns = now_ns() + self._config.plan.grace_ns
         self._loop.call_later(_GOODBYE_NS / NS_PER_S if self._leaving else 0, self._part)
@@ -400,7 +433,7 @@ class _SendingWorker:
         if self._finished.is_set():
             return
         self._finished.set()
-        for slot in self._slots:
+        for slot in self._all_slots:
             slot.stop("stopped", "no answer to QUIT")
         self._show_traced()
         snapshot = self._snapshot()
@@ -416,9 +449,13 @@ class _SendingWorker:
         )  # fmt: skip
 
 
-def _layout(plan: Plan) -> WireLayout:
-    """How an SMTP session wants messages in memory."""
-    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id)
+def _layout(config: control.WorkerConfig) -> MailLayout:
+    """How messages lie in memory for the protocol that hands them over."""
+    if _injects(config):
+        return AS_DELIVERED
+    plan = config.plan
+    pipelining = plan.session.pipelining is Pipelining.AUTO
+    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id, pipelining=pipelining)
 
 
 def _injects(config: control.WorkerConfig) -> bool:

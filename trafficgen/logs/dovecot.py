@@ -5,8 +5,9 @@ Takes     the text from the name of the service on: `imap-login: Info: Login: â€
 Gives     a record, or None for a text that is not understood
 Fails     never
 Sources   doc.dovecot.org: login_log_format_elements, imap_logout_format, pop3_logout_format, deliver_log_format, the
-          plugin mail_log; lines recorded from Dovecot 2.3.19 (tests/logs/lines). Operators can set these formats:
-          fields that are not known are passed over, missing ones are empty
+          plugin mail_log; lines recorded from Dovecot 2.3.19 and 2.4.1 (tests/logs/lines), which says `Logged in` for
+          `Login` and `Login aborted` for `Aborted login`. Operators can set these formats: fields that are not known
+          are passed over, missing ones are empty
 Not here  the head of the line (lines)
 """
 
@@ -47,10 +48,10 @@ _SERVER: Final = Noted("service")
 _DELIVERY_SESSION: Final = Noted("LMTP session")
 _MAIL_LOG: Final = Noted("mail_log")
 _NO_LOGIN: Final = Noted("connection without a login")
-_MAIL_LOG_WORDS: Final = (
-    b"save: ", b"copy from ", b"delete: ", b"undelete: ", b"expunge: ", b"flag_change: ", b"append: ",
-    b"mailbox_create: ", b"Mailbox created: ", b"Mailbox deleted: ", b"Mailbox renamed: ",
-)  # fmt: skip
+_MAIL_LOG_LINE: Final = re.compile(
+    rb"(?:Mailbox .+?: )?(?:save|copy from|delete|undelete|expunge|flag_change|append|mailbox_create)[ :]"
+    rb"|Mailbox (?:created|deleted|renamed): "
+).match
 
 
 def parse(text: bytes) -> Record | None:
@@ -75,13 +76,13 @@ _KNOWN: Final = _LOGINS.keys() | _SESSIONS | _DELIVERIES | _OTHERS
 
 
 def _login(protocol: bytes, text: bytes) -> Record | None:
-    words, _, _ = text.partition(b": ") if text.startswith(b"Login: ") else text.partition(b": user=")
+    words, _, _ = text.partition(b": user=")
     fields = {name: value.strip(b"<>") for name, value in _FIELD.findall(text)}
     user, method, host = (fields.get(name, b"") for name in (b"user", b"method", b"rip"))
-    if words == b"Login":
+    if words in (b"Login", b"Logged in"):
         encrypted = b", TLS" in text
         return LoggedIn(protocol, user, method, host, fields.get(b"session", b""), encrypted)
-    if words.startswith((b"Disconnected", b"Aborted login", b"Maximum number of connections")):
+    if words.startswith((b"Disconnected", b"Aborted login", b"Login aborted", b"Maximum number of connections")):
         if b"auth failed" in words or b"Maximum number" in words or b"Inactivity during authentication" in words:
             return LoginFailed(protocol, user, method, host, _reason(words))
         return _NO_LOGIN
@@ -102,7 +103,7 @@ def _session(service: bytes, user: bytes, session: bytes, text: bytes) -> Record
         if protocol == b"pop3" and (pieces := _POP3_OCTETS.findall(text)):
             sent = sum(map(int, pieces))
         return LoggedOut(protocol, user, session, _how_it_ended(text), received, sent)
-    return _MAIL_LOG if text.startswith(_MAIL_LOG_WORDS) else (_WARNING if user else None)
+    return _MAIL_LOG if _MAIL_LOG_LINE(text) else (_WARNING if user else None)
 
 
 def _how_it_ended(text: bytes) -> bytes:
@@ -117,7 +118,7 @@ def _delivery(user: bytes, session: bytes, text: bytes) -> Record | None:
         return Saved(user, session, found[1], found[2])
     if found := re.fullmatch(_DISCARDED, text):
         return Discarded(user, session, found[1])
-    if text.startswith(_MAIL_LOG_WORDS):
+    if _MAIL_LOG_LINE(text):
         return _MAIL_LOG
     if text.startswith(
         (b"Connect from ", b"Disconnect from ", b"Connection closed", b"Disconnected", b"Server shutting")

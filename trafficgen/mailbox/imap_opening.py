@@ -12,13 +12,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from mboxgen.enums import table_of
-from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.mail import draft
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import Protection
+from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.sasl import SaslLogin
+from trafficgen.mailbox.visit import Visit
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.imap.client import Done, ImapSession, string
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
@@ -42,59 +43,21 @@ def take(line: bytes) -> LiteralReceiver:
     return MessageReader() if _WHOLE_BODY.search(line) else Kept()
 
 
-class ImapOpening(Connection):
+class ImapOpening(Visit[ImapSession]):
     """One session up to the moment when its user's folders are there. `begin` goes on from there."""
 
+    protocol = MailProtocol.IMAP
+
     def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
-        super().__init__(server, worker)
-        self.visitor = visitor
-        self.session = ImapSession(self.begun_ns, take, pipelining=worker.plan.pipelining)
-        self.goodbye_ns = -1
-        self._worker = worker
-        self._mailbox = visitor.user.mailbox
-        self._protected = server.protection is not Protection.STARTTLS
-        self._login_ns = -1
-        self._sasl: SaslLogin | None = None
-        self._leaving = self._ready = False
+        super().__init__(server, worker, visitor)
+        self._ready = False
         self._folders: dict[str, bytes] = {}
         self._delimiter: bytes = b"/"
         self._names: list[bytes] = []
         self._missing: deque[str] = deque()
 
-    # -- what the worker asks ---------------------------------------------------------------------------
-
-    @property
-    def waiting_since_ns(self) -> int | None:
-        """Since when an answer is due; None while it idles."""
-        return self.session.waiting_since_ns
-
-    @property
-    def state_in_words(self) -> str:
-        """What is waited for."""
-        command = self.session.waiting_for
-        return command.value if command else ""
-
-    @property
-    def greeted(self) -> bool:
-        """Whether the server has said a word."""
-        return self.session.state is not ImapState.GREETING
-
-    # -- the connection ---------------------------------------------------------------------------------
-
-    def opened(self, now_ns: int) -> None:
-        self.session = ImapSession(now_ns, take, pipelining=self._worker.plan.pipelining)
-
-    def took(self, step: str, elapsed_ns: int) -> None:
-        self._worker.recorder.phase(f"imap_{step}", elapsed_ns)
-
-    def secured(self, now_ns: int) -> None:
-        self._protected = True
-        self._log_in(now_ns)
-
-    def flush(self) -> None:
-        out = self.session.out
-        self.write(out)
-        out.clear()
+    def new_session(self, now_ns: int) -> ImapSession:
+        return ImapSession(now_ns, take, pipelining=self._worker.plan.pipelining)
 
     def lost(self, reason: str, example: str) -> None:
         waiting = self.session.waiting_for
@@ -127,7 +90,7 @@ class ImapOpening(Connection):
         self.session.end_idle()
         self.session.send(command, *words, now_ns=now_ns, argument=argument)
 
-    def _log_in(self, now_ns: int) -> None:
+    def log_in(self, now_ns: int) -> None:
         session, plan, user = self.session, self._worker.plan, self.visitor.user
         if not session.capabilities_known:
             self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
@@ -164,7 +127,7 @@ class ImapOpening(Connection):
             self._listed(now_ns)
         elif self.session.state is ImapState.NOT_AUTHENTICATED:
             if self.session.capabilities_known:
-                self._log_in(now_ns)
+                self.log_in(now_ns)
             else:
                 self.end("CAPABILITY not answered", "")
 
@@ -230,7 +193,7 @@ class ImapOpening(Connection):
         if self.session.state is ImapState.AUTHENTICATED:
             self._logged_in(now_ns)
         else:
-            self._log_in(now_ns)
+            self.log_in(now_ns)
 
     def _on_done(self, done: Done, now_ns: int) -> None:
         command = done.command

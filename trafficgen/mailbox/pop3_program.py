@@ -14,66 +14,37 @@ from typing import TYPE_CHECKING, Final
 
 from mboxgen.enums import table_of
 from trafficgen.mailbox.agenda import Intent
-from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
-from trafficgen.mailbox.plan import Protection
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.sasl import SaslLogin
+from trafficgen.mailbox.visit import Visit
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.pop3.client import Challenge, Pop3Fault, Pop3Reply, Pop3Session
-from trafficgen.protocol.pop3.commands import Pop3Command, Pop3State
+from trafficgen.protocol.pop3.commands import Pop3Command
 
 if TYPE_CHECKING:
     from trafficgen.mailbox.worker import Worker
 
 
-class Pop3Program(Connection):
+class Pop3Program(Visit[Pop3Session]):
     """One session."""
 
+    protocol = MailProtocol.POP3
+
     def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
-        super().__init__(server, worker)
-        self.visitor = visitor
-        self.session = Pop3Session(self.begun_ns)
-        self.goodbye_ns = -1
-        self._worker = worker
-        self._mailbox = visitor.user.mailbox
-        self._login_ns = self._shown_ns = -1
+        super().__init__(server, worker, visitor)
+        self._shown_ns = -1
         self._new: deque[tuple[str, bytes]] = deque()  # message number and unique-id of mail to read
         self._reading: tuple[str, bytes] | None = None
         self._known: set[bytes] = set()
-        self._sasl: SaslLogin | None = None
-        self._protected = server.protection is not Protection.STARTTLS
-        self._leaving = False
         self._deletions = 0  # that QUIT will carry out (RFC 1939 section 6)
 
-    @property
-    def waiting_since_ns(self) -> int | None:
-        """Since when an answer is due."""
-        return self.session.waiting_since_ns
-
-    @property
-    def state_in_words(self) -> str:
-        """What is waited for."""
-        command = self.session.waiting_for
-        return command.value if command else ""
-
-    @property
-    def greeted(self) -> bool:
-        """Whether the server has said a word."""
-        return self.session.state is not Pop3State.GREETING
-
-    def opened(self, now_ns: int) -> None:
-        self.session = Pop3Session(now_ns)
-
-    def took(self, step: str, elapsed_ns: int) -> None:
-        self._worker.recorder.phase(f"pop3_{step}", elapsed_ns)
-
-    def secured(self, now_ns: int) -> None:
-        self._protected = True
-        self._log_in(now_ns)
+    def new_session(self, now_ns: int) -> Pop3Session:
+        return Pop3Session(now_ns)
 
     def heard(self, data: bytes, now_ns: int) -> None:
         for event in self.session.feed(data, now_ns):
@@ -85,11 +56,6 @@ class Pop3Program(Connection):
                 self._on_reply(event, now_ns)
             if self.over:
                 return
-
-    def flush(self) -> None:
-        out = self.session.out
-        self.write(out)
-        out.clear()
 
     def leave(self, now_ns: int) -> None:
         """End the visit as soon as the command under way is answered."""
@@ -132,7 +98,7 @@ class Pop3Program(Connection):
                 return
             self._worker.recorder.phase("pop3_greeting", reply.elapsed_ns)
             if self._protected:
-                self._log_in(now_ns)
+                self.log_in(now_ns)
             else:
                 self._send(Pop3Command.STLS, "", now_ns)
         elif command is Pop3Command.STLS:
@@ -168,7 +134,7 @@ class Pop3Program(Connection):
         else:
             self._deleted(now_ns)
 
-    def _log_in(self, now_ns: int) -> None:
+    def log_in(self, now_ns: int) -> None:
         self._login_ns = now_ns
         user, mechanism = self.visitor.user, self._worker.plan.login
         if mechanism is None:

@@ -384,6 +384,7 @@ def _wants_tls(plan: MailboxPlan) -> bool:
 
 def _context(plan: MailboxPlan) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the same with every Python: 3.13 and later set it
     if not plan.verify_tls:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

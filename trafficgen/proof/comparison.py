@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from mboxgen.columns import once_each
 from trafficgen.measure.parts import LedgerCounts
+from trafficgen.proof.ledger_reader import Copies
+from trafficgen.proof.sent import SentRecords
 
 _NONE: Final = np.zeros(0, np.int64)
 _SHOWN: Final = 10
@@ -99,61 +101,29 @@ class DeliveryProof:
         return not (self.missing or self.unexplained or self.corrupted or self.unexpected or self.misdelivered)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sent:
-    """Messages of the sender, arrays of one length.
-
-    Number, recipients, when each began (0: not known), its recipients (`trace_header.digest`; -1: not known), whether a
-    server may mend its header (None: of no message).
-    """
-
-    numbers: NDArray[np.int64]
-    recipients: NDArray[np.int64]
-    began_ns: NDArray[np.int64]
-    digests: NDArray[np.int64]
-    mendable: NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Got:
-    """Copies that arrived, arrays of one length.
-
-    `unanswered`: recipients whose sender may not have been told. `digests` as with `Sent`. `intact`: damaged ones that
-    are as a server leaves them that mends a header; None: that is not known of any.
-    """
-
-    numbers: NDArray[np.int64]
-    recipients: NDArray[np.int64]
-    taken_ns: NDArray[np.int64]
-    damaged: NDArray[np.bool_]
-    unanswered: NDArray[np.int64]
-    digests: NDArray[np.int64]
-    intact: NDArray[np.bool_] | None = None
-
-
 def verify(
-    accepted: Sent, in_doubt: Sent, got: Got, *, one_clock: bool, late_after_ns: int | None = None
+    accepted: SentRecords, in_doubt: SentRecords, copies: Copies, *, one_clock: bool, late_after_ns: int | None = None
 ) -> DeliveryProof:
     """Hold copies against what was sent. `one_clock`: began and taken are times of the same clock."""
     # Numbers may be any; everything below is in places of this sorted list.
-    numbers = once_each(np.concatenate([accepted.numbers, in_doubt.numbers, got.numbers]))
-    here, doubt, copy = (np.searchsorted(numbers, part.numbers) for part in (accepted, in_doubt, got))
+    numbers = once_each(np.concatenate([accepted.numbers, in_doubt.numbers, copies.numbers]))
+    here, doubt, copy = (np.searchsorted(numbers, part.numbers) for part in (accepted, in_doubt, copies))
     least = _sums(here, accepted.recipients, numbers.size)
     once = np.maximum(least, _once(doubt, in_doubt.recipients, numbers.size))
     most = least + _sums(doubt, in_doubt.recipients, numbers.size)
-    arrived = _sums(copy, got.recipients, numbers.size)
-    excused = _sums(copy, got.unanswered, numbers.size)
+    arrived = _sums(copy, copies.recipients, numbers.size)
+    excused = _sums(copy, copies.unanswered, numbers.size)
     unexpected = (most == 0) & (arrived > 0)
     double = (arrived > once) & ~unexpected
     unexplained = double & (arrived - excused > most)
     missing = arrived < least
     undecided = (once > 0) & (least == 0)
-    misdelivered = _misdelivered(accepted, got, here, copy, (arrived == least) & (least > 0))
-    damaged = once_each(got.numbers[got.damaged])
+    misdelivered = _misdelivered(accepted, copies, here, copy, (arrived == least) & (least > 0))
+    damaged = once_each(copies.numbers[copies.damaged])
     mended = np.isin(damaged, np.concatenate([_mendable(accepted), _mendable(in_doubt)]))
-    if got.intact is not None:
-        mended &= ~np.isin(damaged, got.numbers[got.damaged & ~got.intact])
-    latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, got))
+    if copies.intact is not None:
+        mended &= ~np.isin(damaged, copies.numbers[copies.damaged & ~copies.intact])
+    latencies = _latencies(numbers.size, (here, accepted), (doubt, in_doubt), (copy, copies))
     return DeliveryProof(
         expected=int(accepted.numbers.size),
         delivered=int(np.count_nonzero((arrived[here] >= accepted.recipients) & ~misdelivered[here])),
@@ -173,19 +143,19 @@ def verify(
     )
 
 
-def _mendable(sent: Sent) -> NDArray[np.int64]:
+def _mendable(sent: SentRecords) -> NDArray[np.int64]:
     return sent.numbers[sent.mendable] if sent.mendable is not None else np.empty(0, np.int64)
 
 
 def _misdelivered(
-    accepted: Sent, got: Got, here: NDArray[np.int64], copy: NDArray[np.int64], complete: NDArray[np.bool_]
+    accepted: SentRecords, copies: Copies, here: NDArray[np.int64], copy: NDArray[np.int64], complete: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which complete messages went to other recipients than they were for, as far as that is known."""
     wanted = np.full(complete.size, -1, np.int64)
     wanted[here] = accepted.digests
     known = complete & (wanted >= 0)
-    known[copy[got.digests < 0]] = False
-    others: NDArray[np.bool_] = _sums(copy, got.digests, complete.size) & 0xFFFFFFFF != wanted
+    known[copy[copies.digests < 0]] = False
+    others: NDArray[np.bool_] = _sums(copy, copies.digests, complete.size) & 0xFFFFFFFF != wanted
     return known & others
 
 
@@ -204,15 +174,15 @@ def _once(places: NDArray[np.int64], weights: NDArray[np.int64], size: int) -> N
 
 def _latencies(
     size: int,
-    accepted: tuple[NDArray[np.int64], Sent],
-    in_doubt: tuple[NDArray[np.int64], Sent],
-    got: tuple[NDArray[np.int64], Got],
+    accepted: tuple[NDArray[np.int64], SentRecords],
+    in_doubt: tuple[NDArray[np.int64], SentRecords],
+    copies: tuple[NDArray[np.int64], Copies],
 ) -> NDArray[np.int64]:
     began, first = np.zeros(size, np.int64), np.full(size, np.iinfo(np.int64).max)
     for places, sent in (accepted, in_doubt):
         began[places] = sent.began_ns
-    np.minimum.at(first, got[0], got[1].taken_ns)
+    np.minimum.at(first, copies[0], copies[1].taken_ns)
     arrived = np.zeros(size, np.bool_)
-    arrived[got[0]] = True
+    arrived[copies[0]] = True
     known = arrived & (began > 0) & (first > 0)
     return np.maximum(first[known] - began[known], 0)

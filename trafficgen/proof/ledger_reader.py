@@ -45,7 +45,7 @@ _HASH, _LINE_END = b"#\n"
 class Copies:
     """Copies of one run's messages, all arrays of one length, in the order they came within each file.
 
-    `digests`: who got this copy (`mark.digest`), -1 where that is not known.
+    `digests`: who got this copy (`trace_header.digest`), -1 where that is not known.
     `unanswered`: recipients of this copy whose sender was surely (`~`) or perhaps (killed) never told.
     `intact`: damaged ones whose body is whole behind a header that somebody ended early; None where nobody looked: a
     ledger has checksums only.

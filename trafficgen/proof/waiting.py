@@ -25,7 +25,7 @@ from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Delivery, Latency, LedgerCounts
 from trafficgen.plan import Plan, TcpTarget
 from trafficgen.proof.comparison import DeliveryProof as Proof
-from trafficgen.proof.comparison import Got, Sent, verify
+from trafficgen.proof.comparison import verify
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.remote_sink import RemoteSink
 from trafficgen.proof.sent import Manifest, SentRecords
@@ -144,16 +144,8 @@ class _DeliveryState(NamedTuple):
 def _compare(sink: RemoteSink, manifest: Manifest) -> _DeliveryState:
     one_clock = sink.shares_our_clock(manifest.run_id)
     copies = sink.arrivals(manifest.run_id, manifest.planned)
-    accepted, in_doubt = _sent(manifest.accepted), _sent(manifest.in_doubt)
-    got = Got(
-        copies.numbers, copies.recipients, copies.taken_ns, copies.damaged, copies.unanswered, copies.digests
-    )  # fmt: skip
-    return _DeliveryState(copies, verify(accepted, in_doubt, got, one_clock=one_clock), one_clock)
+    return _DeliveryState(copies, verify(manifest.accepted, manifest.in_doubt, copies, one_clock=one_clock), one_clock)
 
 
 def _per_s(messages: int, elapsed_ns: int) -> float:
     return messages * NS_PER_S / elapsed_ns if elapsed_ns > 0 else 0.0
-
-
-def _sent(records: SentRecords) -> Sent:
-    return Sent(records.numbers, records.recipients, records.began_ns, records.digests, records.mendable)

@@ -98,7 +98,7 @@ def in_words(name: str, value: float) -> str:
     """A value of a series, with its unit."""
     if name.endswith(_SHARES):
         return f"{value:.1%}"
-    if name in _DURATIONS or name.endswith(".await"):
+    if name in _DURATIONS or name.endswith((".await", ".took")):
         return format_duration(value * NS_PER_S)
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
 
@@ -106,7 +106,7 @@ def in_words(name: str, value: float) -> str:
 def _names(samples: ServerSamples) -> list[str]:
     disks = sorted({name.split(".")[1] for name in samples.series if name.startswith("disk.")})
     of_disks = [f"disk.{disk}.{part}" for disk in disks for part in _DISK_PARTS]
-    metrics = [name for name in samples.series if name.startswith("metric.")]
+    metrics = [name for name in samples.series if name.startswith(("metric.", "dovecot."))]
     return [name for name in (*_SHOWN, *of_disks, *metrics) if name in samples.series]
 
 

@@ -209,7 +209,10 @@ def _command(where: str, options: Sequence[str], program: Sequence[str]) -> list
     return ["ssh", "-T", "-o", "BatchMode=yes", host, remote]
 
 
-def options_of(queue: str | None, cgroup: str | None, metrics: Sequence[str], every: str | None = None) -> list[str]:
+def options_of(
+    queue: str | None, cgroup: str | None, metrics: Sequence[str], every: str | None = None, doveadm: str | None = None
+) -> list[str]:
     """The options of `traffic-gen observe` for what was asked of a run."""
     found = [("--queue", queue), ("--cgroup", cgroup), *(("--metrics", one) for one in metrics), ("--every", every)]
+    found.append(("--doveadm", doveadm))
     return [word for flag, value in found if value is not None for word in (flag, value)]

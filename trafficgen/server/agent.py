@@ -22,6 +22,7 @@ from typing import IO, Final, Protocol, runtime_checkable
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.host.machine_clock import boot_id
+from trafficgen.server.doveadm import DoveadmStats
 from trafficgen.server.host import HostSampler
 from trafficgen.server.metrics import MetricsPage
 from trafficgen.server.postqueue import Postqueue
@@ -64,6 +65,8 @@ class Observed:
     pid_file: Path | None = None
     metrics: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Addresses, and which names of each."""
+    doveadm: str | None = None
+    """The command that asks Dovecot for its statistics."""
 
     def samplers(self) -> list[ServerSampler]:
         """Cheap ones first."""
@@ -82,6 +85,7 @@ class Observed:
         elif pid_file:
             made.append(TreeSampler(pid_in(pid_file)))
         made += [MetricsPage(url, names) for url, names in self.metrics]
+        made += [DoveadmStats(self.doveadm)] if self.doveadm else []
         if postfix:
             made += [_PostfixQueues(postfix, ("deferred",)), PostfixShape(postfix)]
         return made

@@ -26,7 +26,7 @@ METRIC: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _KINDS: Final = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
-        (r"queue\.(oldest|age_p50|age_p99)|disk\.[^.]+\.await", "ns"),
+        (r"queue\.(oldest|age_p50|age_p99)|disk\.[^.]+\.await|dovecot\.[\w:-]+\.took", "ns"),
         (r"host\.(cpu|io|memory)_pressure(_full)?|host\.cpu_(user|system|irq|iowait|steal|busy)", "share"),
         (r"disk\.[^.]+\.busy", "share"),
         (r"queue\.(maildrop|incoming|active|deferred|hold|depth|undelivered)|host\.(running|blocked)", "count"),
@@ -34,7 +34,10 @@ _KINDS: Final = tuple(
         (r"space\.free|host\.memory_(available|dirty)", "octets"),
         (r"server\.written|disk\.[^.]+\.(read|written)", "octets per second"),
         (rf"server\.cpu|disk\.[^.]+\.queue|metric\.{METRIC}", "number"),
-        (r"host\.listen_(overflows|drops)|disk\.[^.]+\.(flushes|writes|reads)|server\.faults", "per second"),
+        (
+            r"host\.listen_(overflows|drops)|disk\.[^.]+\.(flushes|writes|reads)|server\.faults|dovecot\.[\w:-]+",
+            "per second",
+        ),
     )
 )
 _FORM: Final = re.compile(r"(.+?)(?:\.(avg|min|max|med|last|p\(?\d{1,2}(?:\.\d+)?\)?))?")

@@ -24,9 +24,9 @@ from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
 from mboxgen.text import prose
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile
-from trafficgen.protocol.smtp.layout import WireLayout as MailLayout
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Rows, strings
 from trafficgen.workload.grid import NUMBER, digits, numbers
+from trafficgen.workload.mail_layout import MailLayout
 
 MAX_POOL_OCTETS: Final = 64 * 1024 * 1024
 MAX_POOLS: Final = 64

@@ -12,7 +12,6 @@ the body gets what the header block leaves, and none at all when a message has m
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
-from operator import add
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,13 +21,13 @@ from mboxgen import streams
 from mboxgen.recipe import sizes
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, SizedBodies
-from trafficgen.protocol.smtp.layout import WireLayout
 from trafficgen.workload import people
 from trafficgen.workload.bodies import MIN_BODY, BodyCut, FileBody, TextBodies
 from trafficgen.workload.columns import Rows, hexadecimal
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span
 from trafficgen.workload.headers import Alternatives, header_layout
+from trafficgen.workload.mail_layout import MailLayout
 
 
 class Filled(NamedTuple):
@@ -37,8 +36,8 @@ class Filled(NamedTuple):
     heads: Iterable[bytes]
     bodies: Iterable[bytes | memoryview]
     tails: Iterable[bytes]
-    octets: Iterable[int]
-    eight_bit: Iterable[bool]
+    octets: list[int]
+    eight_bit: list[bool]
 
 
 class Contents(Protocol):
@@ -87,7 +86,7 @@ class _BodyBlock(NamedTuple):
 class SizedContents:
     """Text of set sizes."""
 
-    def __init__(self, plan: Plan, content: SizedBodies, date: str, envelopes: Envelopes, layout: WireLayout) -> None:
+    def __init__(self, plan: Plan, content: SizedBodies, date: str, envelopes: Envelopes, layout: MailLayout) -> None:
         self._end = layout.end_of_data
         self._seed = plan.seed
         try:
@@ -110,7 +109,7 @@ class SizedContents:
         """Heads, bodies and tails of a span."""
         (heads, cut, octets), part = self._block(span.grid), span.part
         tails = cut.tails.part(part)
-        return Filled(heads.part(part), cut.bodies[part], tails, octets[part].tolist(), repeat(False))
+        return Filled(heads.part(part), cut.bodies[part], tails, octets[part].tolist(), [False] * len(tails))
 
     def _make_block(self, grid: int) -> _BodyBlock:
         head_octets = self._headers.octets(grid)
@@ -134,7 +133,7 @@ class SizedContents:
 class FileContents:
     """The same body for all, from a file, under generated headers."""
 
-    def __init__(self, plan: Plan, body: FileBody, date: str, envelopes: Envelopes, layout: WireLayout) -> None:
+    def __init__(self, plan: Plan, body: FileBody, date: str, envelopes: Envelopes, layout: MailLayout) -> None:
         self._end = layout.end_of_data
         self._body = body
         self._headers = _Headers(plan, date, envelopes, self._body.content)
@@ -146,8 +145,8 @@ class FileContents:
     def fill(self, span: Span) -> Filled:
         """Heads, bodies and tails of a span."""
         heads, body = self._heads(span.grid).part(span.part), self._body
-        octets = map(add, map(len, heads), repeat(body.octets))
-        return Filled(heads, repeat(body.body), repeat(self._end), octets, repeat(body.eight_bit))
+        octets = [len(head) + body.octets for head in heads]
+        return Filled(heads, repeat(body.body), repeat(self._end), octets, [body.eight_bit] * len(heads))
 
     def _make_heads(self, grid: int) -> Rows:
         return self._headers.rows(grid, np.full(GRID, self._body.crc32, dtype=np.uint32))

@@ -30,11 +30,11 @@ from mboxgen.mbox import reader
 from mboxgen.mbox.reader import Flag
 from trafficgen.errors import PlanError
 from trafficgen.plan import Corpus, Plan
-from trafficgen.protocol.smtp.layout import BY_DATA, WireLayout
 from trafficgen.workload.bodies import canonical
 from trafficgen.workload.contents import Filled
 from trafficgen.workload.grid import Span
 from trafficgen.workload.headers import UserHeaders
+from trafficgen.workload.mail_layout import AS_DELIVERED, MailLayout
 
 CONVERTED: Final = int(Flag.LF_ONLY | Flag.BARE_LF | Flag.BARE_CR | Flag.UNTERMINATED)
 """What keeps a message from going over the wire as it lies in the file; for DATA, a leading dot does too."""
@@ -56,7 +56,7 @@ class _CorpusMessage(NamedTuple):
 class CorpusContents:
     """The messages of an mbox, for ever."""
 
-    def __init__(self, plan: Plan, content: Corpus, layout: WireLayout) -> None:
+    def __init__(self, plan: Plan, content: Corpus, layout: MailLayout) -> None:
         self._wire = layout
         self._converted = CONVERTED | (int(Flag.LEADING_DOT) if layout.stuffed else 0)
         self._plan = plan
@@ -124,7 +124,7 @@ class CorpusContents:
 class MessageContents:
     """The same message for all, from a file."""
 
-    def __init__(self, plan: Plan, octets: bytes, layout: WireLayout) -> None:
+    def __init__(self, plan: Plan, octets: bytes, layout: MailLayout) -> None:
         self._end = layout.end_of_data
         self._front = UserHeaders(plan)
         self._entry = _convert(octets, not octets.isascii(), layout)
@@ -138,7 +138,7 @@ class MessageContents:
         fronts = self._front.rows(span, np.full(count, entry.crc32, np.uint32))
         heads = [front + entry.head for front in fronts]
         octets = [len(head) - len(entry.head) + entry.octets for head in heads]
-        return Filled(heads, repeat(entry.body), repeat(self._end), octets, repeat(entry.eight_bit))
+        return Filled(heads, repeat(entry.body), repeat(self._end), octets, [entry.eight_bit] * count)
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def mendable(plan: Plan, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     content = plan.workload.content
     if not isinstance(content, Corpus):
         return np.zeros(numbers.size, np.bool_)
-    contents = CorpusContents(plan, content, BY_DATA)
+    contents = CorpusContents(plan, content, AS_DELIVERED)
     contents.prepare()
     return contents.mendable(numbers)
 
@@ -180,7 +180,7 @@ def _refusing() -> Iterator[None]:
         raise PlanError(str(error), field="content", flag="--mbox") from error
 
 
-def _convert(message: bytes, eight_bit: bool, layout: WireLayout) -> _CorpusMessage:
+def _convert(message: bytes, eight_bit: bool, layout: MailLayout) -> _CorpusMessage:
     """Line ends made CRLF, laid out for the wire, and an empty line after headers that have none."""
     octets = canonical(message)
     if octets.startswith(b"\r\n"):

@@ -22,11 +22,11 @@ from mboxgen.columns import once_each
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, WeightedAddress
 from trafficgen.plan.international import a_label
-from trafficgen.protocol.smtp.layout import WireLayout as MailLayout
 from trafficgen.workload import people, shares
 from trafficgen.workload.address_book import Drawn, address_book, user_columns, uses_smtputf8, with_tags
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Piece, Rows, strings
 from trafficgen.workload.grid import GRID, NUMBER, digits
+from trafficgen.workload.mail_layout import MailLayout
 
 
 class Sender(NamedTuple):

@@ -7,8 +7,7 @@ Not here  when they start (schedule), how they are handed over (engine)
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice, repeat
-from operator import or_
+from itertools import repeat
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -18,12 +17,12 @@ from mboxgen.columns import once_each
 from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Corpus, Plan, SizedBodies
 from trafficgen.proof import trace_header
-from trafficgen.protocol.smtp.layout import BY_DATA, WireLayout
 from trafficgen.workload.bodies import FileBody, TextBodies, is_whole_message, read_file
 from trafficgen.workload.contents import Contents, FileContents, SizedContents
 from trafficgen.workload.corpus import CorpusContents, MessageContents
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.grid import GRID, Span, spans
+from trafficgen.workload.mail_layout import AS_DELIVERED, MailLayout
 from trafficgen.workload.signed import SignedContents, SignedPool
 
 
@@ -38,6 +37,8 @@ class BuiltMessage(NamedTuple):
     """How many RCPT lines the envelope has."""
     envelope: bytes
     """MAIL and RCPT lines, and the command that hands over."""
+    commands: tuple[bytes, ...]
+    """The envelope's lines, the last one first, where the layout is for one command at a time."""
     head: bytes
     """Header block with its empty line; the mark is its first line."""
     body: bytes | memoryview
@@ -47,19 +48,25 @@ class BuiltMessage(NamedTuple):
     octets: int
     """Delivered size: header block and body, dots not stuffed, without the end of data (RFC 1870 section 5)."""
     eight_bit: bool
-    """Whether an octet is 0x80 or above, so that MAIL wants BODY=8BITMIME (RFC 6152)."""
+    """Whether an octet is 0x80 or above (RFC 6152)."""
 
 
 class Messages:
     """Every message of a run, as a pure function of seed, run id, date and number."""
 
     def __init__(
-        self, plan: Plan, *, date: str, body: bytes | None = None, contents: bool = True, layout: WireLayout = BY_DATA,
+        self,
+        plan: Plan,
+        *,
+        date: str,
+        body: bytes | None = None,
+        contents: bool = True,
+        layout: MailLayout = AS_DELIVERED,
         signatures: Sequence[bytes] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`date` is the value of the Date header (RFC 5322 section 3.3), the same for the whole run.
 
-        `layout`: how the protocol wants them in memory.
+        `layout`: how whoever hands them over wants them in memory.
         `body`: what `read_body` gave, if it was read before. Without `contents` there are no blocks, only who gets
         which message. `signatures`: what `signing.sign` made, where the plan has keys.
         """
@@ -112,14 +119,11 @@ class Messages:
         assert self._contents is not None
         filled = self._contents.fill(span)
         addressed, part = self._envelopes.addressed(span.grid), span.part
-        octets = list(filled.octets)
-        eight_bit = list(islice(filled.eight_bit, len(octets)))
-        if addressed.international is not None:  # then To is, too (RFC 6532)
-            eight_bit = list(map(or_, eight_bit, addressed.international[part].tolist()))
+        envelopes = self._layout.envelopes(addressed.envelopes.part(part), filled.octets, filled.eight_bit)
         rows = zip(
-            span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(),
-            self._layout.envelopes(addressed.envelopes.part(part), octets, eight_bit), filled.heads, filled.bodies,
-            filled.tails, octets, eight_bit,
+            span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(), envelopes,
+            self._layout.commands(envelopes), filled.heads, filled.bodies, filled.tails, filled.octets,
+            filled.eight_bit,
             strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
@@ -137,7 +141,7 @@ def check(plan: Plan, body: bytes | None = None) -> None:
 
     Reads the body file unless `body` is what it holds, and the beginning of a corpus. Raises PlanError.
     """
-    _contents(plan, "", Envelopes(plan, BY_DATA), BY_DATA, body)
+    _contents(plan, "", Envelopes(plan, AS_DELIVERED), AS_DELIVERED, body)
 
 
 def _spans(first: int, last: int, step: int = 1) -> list[Span]:
@@ -154,7 +158,7 @@ def _contents(
     plan: Plan,
     date: str,
     envelopes: Envelopes,
-    layout: WireLayout,
+    layout: MailLayout,
     body: bytes | None,
     signatures: Sequence[bytes] = (),
 ) -> Contents:
@@ -168,7 +172,7 @@ def _contents(
 
 
 def unsigned(
-    plan: Plan, date: str, envelopes: Envelopes, layout: WireLayout, body: bytes | None
+    plan: Plan, date: str, envelopes: Envelopes, layout: MailLayout, body: bytes | None
 ) -> tuple[Contents, Sequence[str]]:
     """Contents without signatures, and the header lines that describe bodies; none for whole messages."""
     match plan.workload.content:

@@ -135,7 +135,7 @@ class SignedContents:
         chosen = entries[part].tolist()
         return Filled(
             heads.part(part), map(self._bodies.__getitem__, chosen), map(self._tails.__getitem__, chosen),
-            octets[part].tolist(), map(self._eight_bit.__getitem__, chosen),
+            octets[part].tolist(), list(map(self._eight_bit.__getitem__, chosen)),
         )  # fmt: skip
 
     def _make_block(self, grid: int) -> _SignedBlock:

@@ -16,9 +16,9 @@ from trafficgen.errors import PlanError, SetupError
 from trafficgen.host.extras import advice
 from trafficgen.plan import Plan
 from trafficgen.plan.signing import DkimKey, key_for
-from trafficgen.protocol.smtp.layout import BY_CHUNKS
 from trafficgen.workload.envelopes import Envelopes
 from trafficgen.workload.headers import CRLF
+from trafficgen.workload.mail_layout import AS_DELIVERED
 from trafficgen.workload.messages import unsigned
 from trafficgen.workload.signed import SignedPool
 
@@ -37,8 +37,8 @@ def sign(plan: Plan, date: str, body: bytes | None) -> tuple[bytes, ...]:
     except ImportError as error:
         raise SetupError(f"--dkim-key needs dkimpy: {advice('dkim')}") from error
     private = {key: _read(key) for key in keys}
-    envelopes = Envelopes(plan, BY_CHUNKS)
-    inner, content = unsigned(plan, date, envelopes, BY_CHUNKS, body)
+    envelopes = Envelopes(plan, AS_DELIVERED)
+    inner, content = unsigned(plan, date, envelopes, AS_DELIVERED, body)
     pool = SignedPool(plan, inner, date, envelopes, content)
     inner.prepare()
     signatures = []

@@ -20,7 +20,8 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.plan import Corpus
 from trafficgen.proof import mailboxes
-from trafficgen.proof.comparison import Got, Sent, verify
+from trafficgen.proof.comparison import verify
+from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.sent import Manifest, SentRecords, read
 
 FROM = b"From ann@example.org Fri Nov 21 22:55:00 2025\n"
@@ -108,10 +109,10 @@ def test_through_postfix_headers_that_it_mends_are_said_before_and_are_no_damage
 
 def test_damage_is_still_damage_where_no_header_excuses_it(tmp_path: Path) -> None:
     numbers, ones = np.arange(3), np.ones(3, np.int64)
-    sent = Sent(numbers, ones, ones, -ones, np.array([True, False, False]))
-    nothing = Sent(*(np.zeros(0, np.int64),) * 4)
+    sent = SentRecords(numbers, ones, ones, -ones, np.array([True, False, False]))
+    nothing = SentRecords.none()
     damaged = np.array([True, True, False])
-    found = verify(sent, nothing, Got(numbers, ones, ones, damaged, 0 * ones, -ones), one_clock=False)
+    found = verify(sent, nothing, Copies(numbers, ones, ones, damaged, 0 * ones, -ones), one_clock=False)
     assert (found.corrupted, found.mended, found.clean) == (1, 1, False)
 
 
@@ -139,12 +140,12 @@ def test_in_a_mailbox_a_mended_header_is_told_from_a_damaged_body(
 
 def test_a_message_is_mended_only_when_all_of_its_damaged_copies_are(tmp_path: Path) -> None:
     numbers, ones = np.arange(4), np.ones(4, np.int64)
-    sent = Sent(numbers, ones, ones, -ones, np.array([True, True, True, False]))
-    nothing = Sent(*(np.zeros(0, np.int64),) * 4)
+    sent = SentRecords(numbers, ones, ones, -ones, np.array([True, True, True, False]))
+    nothing = SentRecords.none()
     copies = np.array([0, 1, 2, 2, 3])
     damaged, intact = np.ones(5, np.bool_), np.array([True, False, True, False, True])
     many = np.ones(5, np.int64)
-    found = verify(sent, nothing, Got(copies, many, many, damaged, 0 * many, -many, intact), one_clock=False)
+    found = verify(sent, nothing, Copies(copies, many, many, damaged, 0 * many, -many, intact), one_clock=False)
     assert (found.corrupted, found.mended) == (3, 1)
 
 

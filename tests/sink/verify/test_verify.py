@@ -15,7 +15,8 @@ from trafficgen.cli.program import call
 from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.proof import trace_header
-from trafficgen.proof.comparison import Got, Sent, verify
+from trafficgen.proof.comparison import verify
+from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.sent import Manifest, SentRecords, read
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.policy.fault_kinds import FaultKind
@@ -188,15 +189,15 @@ def test_the_account_adds_up_message_by_message(
 ) -> None:
     in_doubt -= accepted
 
-    def sent(numbers: set[int]) -> Sent:
-        return Sent(
+    def sent(numbers: set[int]) -> SentRecords:
+        return SentRecords(
             np.array(sorted(numbers), np.int64),
             np.ones(len(numbers), np.int64),
             np.zeros(len(numbers), np.int64),
             np.full(len(numbers), -1, np.int64),
         )
 
-    got = Got(
+    got = Copies(
         np.array([number for number, _, _ in arrived], np.int64),
         np.ones(len(arrived), np.int64),
         np.ones(len(arrived), np.int64),
@@ -288,8 +289,5 @@ def test_in_memory_arrivals_tell_who_got_what_too(tmp_path: Path) -> None:
 def test_the_sender_knows_who_its_recipients_are() -> None:
     plan = Plan(max_messages=9, workload=Workload(recipients_per_message=((1, 1), (3, 1))))
     messages = Messages(plan, date="")
-    wanted = [
-        trace_header.digest([line[9:-1] for line in one.envelope.split(b"\r\n") if line.startswith(b"RCPT TO:<")])
-        for one in messages.block(3, 9)
-    ]
+    wanted = [trace_header.digest(one.envelope.split(b"\n")[1:]) for one in messages.block(3, 9)]
     assert messages.digests_of(3, 9).tolist() == wanted

@@ -1,6 +1,7 @@
 """KumoMTA's `POST /api/inject/v1`: what a request's body says, and what the answer means.
 
-Takes     a message as it was laid out for requests (`IN_REQUESTS`); the body of an answer
+Takes     a message that is laid out as it is delivered: its envelope is sender and recipients, a line each; the body
+          of an answer
 Gives     JSON octets; how many recipients were taken and how many refused
 Fails     UnicodeDecodeError for a message that is not UTF-8, which JSON cannot carry; ValueError for an answer that
           does not say what became of every recipient
@@ -14,20 +15,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from trafficgen.protocol.smtp.interfaces import WireMessage
-from trafficgen.protocol.smtp.layout import WireLayout
 
 KIND: Final = b"application/json"
-
-IN_REQUESTS: Final = WireLayout(
-    sender=b"",
-    after_sender=b"",
-    first_recipient=b"\n",
-    recipient=b"\n",
-    end_of_addresses=b"",
-    end_of_data=b"",
-    stuffed=False,
-)
-"""An envelope is the sender and the recipients, a line each; content is as it will be delivered."""
 
 _SHOWN: Final = 100
 

@@ -165,6 +165,11 @@ class ImapSession:
         return min(times) if times else None
 
     @property
+    def greeted(self) -> bool:
+        """Whether the server has said a word."""
+        return self.state is not ImapState.GREETING
+
+    @property
     def waiting_for(self) -> ImapCommand | None:
         """The oldest command without an answer."""
         return next((sent.command for sent in self._pending.values()), None)

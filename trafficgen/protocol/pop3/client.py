@@ -85,6 +85,11 @@ class Pop3Session:
         self._listed = 0  # octets of the content so far
 
     @property
+    def greeted(self) -> bool:
+        """Whether the server has said a word."""
+        return self.state is not Pop3State.GREETING
+
+    @property
     def waiting_for(self) -> Pop3Command | None:
         """The command whose answer is due next; None when none is."""
         return self._pending[0].command if self._pending else None

@@ -56,8 +56,7 @@ class BySteps(ByData):
         self._transaction.start_ns = now_ns
         self._session.busy = True
         self._rode_along = False
-        self._unsent = message.envelope.splitlines(keepends=True)
-        self._unsent.reverse()
+        self._unsent = list(message.commands)
         if reset:
             conversation.write(_RSET, RSET, now_ns, out)
         else:

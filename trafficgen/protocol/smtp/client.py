@@ -166,7 +166,7 @@ class ClientSession:
             self.end(f"{missing[0]} not offered", f"the server offers {offered}", now_ns, self.options.hello)
             return
         in_chunks = self.options.chunks and self.options.pipelining and extensions.chunking and extensions.pipelining
-        lacking = Lacking.of(self.options, extensions, in_chunks=bool(in_chunks))
+        lacking = Lacking.of(self.options, extensions)
         if any(lacking):
             self.source = AdaptedSource(self.source, lacking)
             if self.transaction.message is not None:
@@ -197,6 +197,8 @@ class ClientSession:
         """Give an idle session a message; returns what to write."""
         out: list[Buffer] = []
         assert self._handover is not None
+        if isinstance(self.source, AdaptedSource):
+            work = self.source.adapt(work)
         self.assign(work, now_ns)
         self._handover.open(now_ns, out, reset=self.options.reset_between)
         return out

@@ -373,5 +373,5 @@ class Framing:
             self._close()  # RFC 5321 section 3.8
         elif decision.drip_ns:
             self.suspension = Suspension.DRIP
-        self.drip_ns = decision.drip_ns
+            self.drip_ns = decision.drip_ns
         return b"" if decision.silent else reply

@@ -2,11 +2,11 @@
 
 Takes     addresses, content with CRLF line ends, its octets; the extensions that a plan uses
 Gives     `WireLayout`, which workload is handed; `adapted`, for a server that does not offer what was laid out for
-Not here  what a message holds (workload), when it is written (by_data, by_chunks)
+Not here  what a message holds (workload), when it is written (by_data, by_steps, by_chunks)
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from trafficgen.plan import ExtensionPlan
@@ -17,15 +17,12 @@ _DATA: Final = b"DATA\r\n"
 _CHUNK: Final = b"BDAT %d LAST\r\n"
 _EIGHT_BIT: Final = b" BODY=8BITMIME"
 _SIZE: Final = b" SIZE=%d"
-_DECLARED: Final = re.compile(rb" SIZE=\d+(?=[ \r])")
 
 
 class WireLayout(NamedTuple):
     """The octets of a transaction but for addresses and content: RFC 5321 section 4.1.1, RFC 3030 section 2.
 
-    An envelope is `sender`, the sender's address, `after_sender`; `numbered` and the message's number, unless it is
-    empty; `international`, if its addresses are; `first_recipient`, the first address, `recipient`, …, the last
-    address, `end_of_addresses`; then what `envelopes` adds. Content is followed by `end_of_data`.
+    Implements `workload.mail_layout.MailLayout`, which says what its parts are.
     """
 
     sender: bytes
@@ -43,14 +40,14 @@ class WireLayout(NamedTuple):
     """Behind them: how many octets come."""
     chunk: bytes = b""
     """The command behind an envelope that says how many octets come."""
+    by_steps: bool = False
+    """Whether each command waits for the reply to the one before."""
 
     def content(self, canonical: bytes) -> bytes:
         """`canonical`, which begins a line, as it goes over the wire: if `stuffed`, with leading dots doubled."""
         return stuff(canonical) if self.stuffed else canonical
 
-    def envelopes(
-        self, envelopes: Sequence[bytes], octets: Sequence[int], eight_bit: Sequence[bool]
-    ) -> Iterable[bytes]:
+    def envelopes(self, envelopes: list[bytes], octets: list[int], eight_bit: list[bool]) -> list[bytes]:
         """Whole envelopes, of messages of so many octets."""
         if self.eight_bit and any(eight_bit):
             envelopes = [
@@ -65,14 +62,26 @@ class WireLayout(NamedTuple):
             envelopes = [envelope + self.chunk % count for envelope, count in zip(envelopes, octets, strict=True)]
         return envelopes
 
+    def commands(self, envelopes: list[bytes]) -> Iterable[tuple[bytes, ...]]:
+        """`WireMessage.commands` of these."""
+        return map(_commands, envelopes) if self.by_steps else repeat(())
+
+
+def _commands(envelope: bytes) -> tuple[bytes, ...]:
+    return tuple(envelope.splitlines(keepends=True)[::-1])
+
 
 def _with_parameter(envelope: bytes, parameter: bytes) -> bytes:
     """One more at the end of MAIL, the first line."""
     return envelope.replace(b"\r\n", parameter + b"\r\n", 1)
 
 
-def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str) -> WireLayout:
-    """The one for `SessionOptions.chunks` and these extensions, with their parameters of MAIL and RCPT in place."""
+def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str, *, pipelining: bool = True) -> WireLayout:
+    """The one for these `SessionOptions` and extensions, with their parameters of MAIL and RCPT in place.
+
+    Chunks need pipelining.
+    """
+    chunks = chunks if pipelining else 0
     mail, rcpt = _parameters(extensions)
     to = b"\r\nRCPT TO:<"
     return WireLayout(
@@ -88,6 +97,7 @@ def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str) -> WireLayou
         eight_bit=b"" if extensions.binary else _EIGHT_BIT,
         size=_SIZE if extensions.declare_size else b"",
         chunk=_CHUNK if chunks else b"",
+        by_steps=not pipelining,
     )
 
 
@@ -109,21 +119,22 @@ def _parameters(extensions: ExtensionPlan) -> tuple[bytes, bytes]:
 
 
 BY_DATA: Final = layout_for(0, ExtensionPlan(), "")
-BY_CHUNKS: Final = layout_for(1, ExtensionPlan(), "")
 
 
 class Lacking(NamedTuple):
-    """What was laid out for and is not to be: chunks, a declared size, an eight-bit body."""
+    """What was laid out for and is not to be: chunks, groups of commands, a declared size, an eight-bit body."""
 
     chunks: bool
+    pipelining: bool
     size: bool
     eight_bit: bool
 
     @classmethod
-    def of(cls, options: SessionOptions, offered: Extensions, *, in_chunks: bool) -> "Lacking":
+    def of(cls, options: SessionOptions, offered: Extensions) -> "Lacking":
         """In a session with a server that offers this."""
         return cls(
-            chunks=bool(options.chunks) and not in_chunks,
+            chunks=options.pipelining and options.chunks > 0 and not (offered.chunking and offered.pipelining),
+            pipelining=options.pipelining and not offered.pipelining,
             size=options.declares_size and not offered.size,
             eight_bit=not offered.eight_bit,
         )
@@ -136,6 +147,7 @@ class Adapted(NamedTuple):
     domain: int
     recipients: int
     envelope: bytes
+    commands: tuple[bytes, ...]
     head: bytes
     body: Buffer
     tail: bytes
@@ -151,14 +163,15 @@ def adapted(message: WireMessage, lacking: Lacking) -> WireMessage:
         envelope = envelope[: -len(_CHUNK % message.octets)] + _DATA
         content = (b"", BY_DATA.content(b"".join(content)), BY_DATA.end_of_data)
     if lacking.size:
-        envelope = _DECLARED.sub(b"", envelope, 1)
+        envelope = envelope.replace(_SIZE % message.octets, b"", 1)
     if lacking.eight_bit and message.eight_bit:
         envelope = envelope.replace(_EIGHT_BIT, b"", 1)
-    if envelope is message.envelope:
+    if envelope is message.envelope and not lacking.pipelining:
         return message
+    commands = _commands(envelope) if lacking.pipelining or message.commands else ()
     return Adapted(
-        message.number, message.domain, message.recipients, envelope, *content, message.octets, message.eight_bit,
-        message,
+        message.number, message.domain, message.recipients, envelope, commands, *content, message.octets,
+        message.eight_bit, message,
     )  # fmt: skip
 
 
@@ -171,7 +184,11 @@ class AdaptedSource:
 
     def take(self, now_ns: int) -> Work | None:
         work = self._source.take(now_ns)
-        return None if work is None else (adapted(work[0], self._lacking), work[1])
+        return None if work is None else self.adapt(work)
+
+    def adapt(self, work: Work) -> Work:
+        """Work that was taken from the other source."""
+        return adapted(work[0], self._lacking), work[1]
 
     def give_back(self, work: Work) -> None:
         message, due_ns = work

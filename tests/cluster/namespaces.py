@@ -1,0 +1,148 @@
+"""Hosts of a Dask cluster on this machine: each in a network namespace of its own, as far as that may be made.
+
+Without root, without ip(8) or in a container that lets nobody make namespaces, the same hosts are processes that share
+the loopback address. What is asked of them is the same; being cut off is then being suspended.
+"""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+_PATIENCE_S = 60
+_serial = itertools.count()
+
+
+@dataclass
+class NamespacedHost:
+    """A Dask worker. `inside`: what a command that runs there begins with."""
+
+    inside: tuple[str, ...]
+    link: str | None
+    process: "subprocess.Popen[str]"
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def cut_off(self) -> None:
+        """Nothing gets there or comes from there any more."""
+        if self.link is None:
+            self.process.send_signal(signal.SIGSTOP)
+        else:
+            _ip("link", "set", self.link, "down")
+
+    def slow_down(self, delay: str) -> bool:
+        """Let whatever comes from there take so long; False where that cannot be done."""
+        command = ("tc", "qdisc", "add", "dev", "eth", "root", "netem", "delay", delay)
+        return self.link is not None and _works((*self.inside, *command))
+
+
+@dataclass
+class HostsByDask:
+    """`address`: where a server listens that all of them reach."""
+
+    address: str
+    scheduler: str
+    scheduler_process: "subprocess.Popen[str]"
+    hosts: list[NamespacedHost]
+
+
+@contextmanager
+def hosts_by_dask(count: int) -> Iterator[HostsByDask]:
+    """A scheduler and `count` workers; all end with the test."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tg-dask-"))
+        network = stack.enter_context(_network(count))
+        scheduler = stack.enter_context(
+            _python("distributed.cli.dask_scheduler", "--host", network.address, "--port", "0", "--no-dashboard")
+        )
+        url = _said(scheduler, r"Scheduler at:\s+(tcp://\S+)")
+        hosts = []
+        for inside, link, address in network.hosts:
+            worker = stack.enter_context(
+                _python(
+                    "distributed.cli.dask_worker", url, "--host", address, "--nthreads", "1", "--no-nanny",
+                    "--no-dashboard", "--local-directory", folder, inside=inside,
+                )
+            )  # fmt: skip
+            hosts.append(NamespacedHost(inside, link, worker))
+        yield HostsByDask(network.address, url, scheduler, hosts)
+
+
+@dataclass
+class _Network:
+    address: str
+    hosts: list[tuple[tuple[str, ...], str | None, str]]
+
+
+@contextmanager
+def _network(count: int) -> Iterator[_Network]:
+    mark = f"{os.getpid() % 100_000}x{next(_serial)}"  # a namespace is there until the last process in it has ended
+    bridge, net = f"tgb{mark}", f"10.213.{os.getpid() % 250}"
+    if not _works(("ip", "link", "add", bridge, "type", "bridge")):
+        yield _Network("127.0.0.1", [((), None, "127.0.0.1")] * count)
+        return
+    names = [f"tg{mark}n{index}" for index in range(count)]
+    links = [f"tgv{mark}n{index}" for index in range(count)]
+    try:
+        if not _works(("ip", "netns", "add", names[0])):
+            yield _Network("127.0.0.1", [((), None, "127.0.0.1")] * count)
+            return
+        for name in names[1:]:
+            _ip("netns", "add", name)
+        _ip("addr", "add", f"{net}.1/24", "dev", bridge)
+        _ip("link", "set", bridge, "up")
+        hosts: list[tuple[tuple[str, ...], str | None, str]] = []
+        for index, (name, link) in enumerate(zip(names, links, strict=True)):
+            address = f"{net}.{index + 10}"
+            _ip("link", "add", link, "type", "veth", "peer", "name", "eth", "netns", name)
+            _ip("link", "set", link, "master", bridge, "up")
+            _ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth")
+            _ip("-n", name, "link", "set", "eth", "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+            hosts.append((("ip", "netns", "exec", name), link, address))
+        yield _Network(f"{net}.1", hosts)
+    finally:
+        for name, link in zip(names, links, strict=True):
+            _works(("ip", "link", "del", link))
+            _works(("ip", "netns", "del", name))
+        _works(("ip", "link", "del", bridge))
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=_PATIENCE_S)
+
+
+def _works(command: Sequence[str]) -> bool:
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=_PATIENCE_S).returncode == 0
+    except OSError:
+        return False
+
+
+@contextmanager
+def _python(module: str, *words: str, inside: tuple[str, ...] = ()) -> Iterator["subprocess.Popen[str]"]:
+    command = [*inside, sys.executable, "-m", module, *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            yield process
+        finally:
+            process.kill()  # also ends one that is suspended
+            process.stderr.read()
+
+
+def _said(process: "subprocess.Popen[str]", words: str) -> str:
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(words, line):
+            return found[1]
+    raise AssertionError(f"it ended and said {said}")

@@ -1,0 +1,109 @@
+"""The same by Dask: a scheduler and its workers as they really are, in network namespaces where those may be made."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.namespaces import HostsByDask, hosts_by_dask
+from tests.peers.private_sink import private_sink
+from tests.peers.running import Counts, counts, plan_for
+from trafficgen import Progress
+from trafficgen.cli.program import call
+from trafficgen.cluster.coordinator import Cluster
+from trafficgen.cluster.dask_engine import DaskEngine
+from trafficgen.errors import ExitCode, SetupError
+from trafficgen.measure.health import CaveatKind
+from trafficgen.measure.results import StoppedBy
+from trafficgen.plan import OpenLoop, TcpTarget
+
+pytestmark = pytest.mark.filterwarnings("default")  # what Dask and tornado leave to the garbage collector is theirs
+
+NS_PER_S = 10**9
+MESSAGES = 2_000
+
+
+def test_four_hosts_send_every_message_of_one_machine_once() -> None:
+    """One of them is behind 20 ms of network where that can be made, which shows in what its clock is known to."""
+    with hosts_by_dask(4) as there, private_sink(TcpTarget(there.address, 0)) as sink:
+        far = there.hosts[0].slow_down("20ms")
+        with closing(DaskEngine(there.scheduler, 4)) as engine:
+            plan = plan_for(sink.target, messages=MESSAGES, sessions=8, seed=7, load=OpenLoop(1_000.0))
+            results = Cluster(engine, 5 * NS_PER_S).run(plan)
+        arrived = sink.arrivals(plan.run_id)
+    assert counts(results) == Counts(accepted=MESSAGES)
+    assert arrived.numbers.tolist() == list(range(MESSAGES))
+    assert (arrived.counts == 1).all()
+    assert not arrived.damaged
+    assert [one.number for one in results.shards] == [1, 2, 3, 4]
+    for one in results.shards:
+        # All have this machine's clock: whatever is found is error.
+        assert one.clock_offset_ns is not None
+        assert one.clock_error_ns is not None
+        assert abs(one.clock_offset_ns) <= one.clock_error_ns
+    if far:
+        assert max(one.clock_error_ns or 0 for one in results.shards) >= 10_000_000
+
+
+def kill_a_worker(there: HostsByDask) -> None:
+    there.hosts[0].kill()
+
+
+def cut_a_host_off(there: HostsByDask) -> None:
+    there.hosts[0].cut_off()
+
+
+def kill_the_scheduler(there: HostsByDask) -> None:
+    there.scheduler_process.kill()
+
+
+@pytest.mark.parametrize("blow", [kill_a_worker, cut_a_host_off, kill_the_scheduler])
+def test_whatever_is_lost_the_account_is_whole(
+    blow: Callable[[HostsByDask], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trafficgen.cluster.coordinator._LOST_NS", 4 * NS_PER_S)
+    struck: list[int] = []
+    with hosts_by_dask(2) as there, private_sink(TcpTarget(there.address, 0)) as sink:
+        plan = plan_for(sink.target, duration_s=600, sessions=4, load=OpenLoop(300.0), grace_s=2)
+
+        def see(now: Progress) -> None:
+            if len(now.snapshot.workers) == 2 and now.snapshot.accepted > 50 and not struck:
+                struck.append(now.snapshot.accepted)
+                blow(there)
+
+        with closing(DaskEngine(there.scheduler, 2)) as engine:
+            results = Cluster(engine, 5 * NS_PER_S).run(plan, progress=see)
+        arrived = sink.arrivals(plan.run_id)
+    found = counts(results)
+    assert struck
+    assert not results.valid
+    assert results.stopped_by is StoppedBy.WORKER_LOST
+    assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
+    assert CaveatKind.SHARD_LOST in {caveat.kind for caveat in results.caveats}
+    assert results.messages.planned == 180_000
+    assert found.accepted <= arrived.numbers.size <= found.accepted + found.in_doubt
+    assert (arrived.counts == 1).all()  # nothing was sent again
+
+
+def test_a_cluster_of_this_machine_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with private_sink() as sink:
+        words = f"send --target 127.0.0.1:{sink.port} --message-count 100 --concurrency 4 --workers 1 --body-size 1kb"
+        code = call([*words.split(), "--cluster", "local:2", "--clock-error", "5s", "--json", str(tmp_path / "r.json")])
+    captured = capsys.readouterr()
+    assert code == ExitCode.DONE, captured.err
+    assert "shards   all 2; first starts" in captured.out
+    assert json.loads((tmp_path / "r.json").read_text())["messages"]["accepted"] == 100
+
+
+def test_nobody_at_home_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trafficgen.cluster.dask_engine._CONNECT_S", 1.0)
+    with pytest.raises(SetupError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
+        DaskEngine("tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("where", ["local:0", "local:x", "tcp://host", "kubernetes", "ssh:"])
+def test_a_place_that_is_none_is_refused(where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["send", "--target", "127.0.0.1:25", "--message-count", "10", "--cluster", where]) == ExitCode.USAGE
+    assert "expected local:N, tcp://SCHEDULER:PORT" in capsys.readouterr().err

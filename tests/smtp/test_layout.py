@@ -1,0 +1,123 @@
+"""How messages lie in memory, for each way of handing over, and laid out again for a server that offers less."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.smtp.conversation import Notebook, Queue, letter
+from trafficgen.plan import ExtensionPlan
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, WireMessage
+from trafficgen.protocol.smtp.layout import (
+    BY_DATA,
+    AdaptedSource,
+    Lacking,
+    WireLayout,
+    adapted,
+    layout_for,
+)
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
+
+BY_STEPS = layout_for(0, ExtensionPlan(), "", pipelining=False)
+BY_CHUNKS = layout_for(4, ExtensionPlan(), "")
+
+
+def laid_out(layout: WireLayout, *, body: bytes = b".a\r\nb\r\n", eight_bit: bool = False) -> WireMessage:
+    """A message as workload makes it with this layout: two recipients, a head of two lines."""
+    made = letter(3, body=body)
+    octets = len(made.head) + len(body)
+    addresses = (
+        layout.sender
+        + b"a@a.test"
+        + layout.after_sender
+        + layout.first_recipient
+        + b"b@b.test"
+        + layout.recipient
+        + b"c@b.test"
+    )
+    [envelope] = layout.envelopes([addresses + layout.end_of_addresses], [octets], [eight_bit])
+    commands = next(iter(layout.commands([envelope])))
+    return made._replace(
+        recipients=2, envelope=envelope, commands=commands, body=layout.content(body), tail=layout.end_of_data,
+        octets=octets, eight_bit=eight_bit,
+    )  # fmt: skip
+
+
+def wire(message: WireMessage) -> tuple[bytes, bytes, tuple[bytes, ...]]:
+    return message.envelope, b"".join((message.head, message.body, message.tail)), message.commands
+
+
+def test_each_way_has_its_commands_and_its_content() -> None:
+    addresses = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\n"
+    head = letter(3, body=b".a\r\nb\r\n").head
+    assert wire(laid_out(BY_DATA)) == (addresses + b"DATA\r\n", head + b"..a\r\nb\r\n.\r\n", ())
+    chunk = b"BDAT %d LAST\r\n" % (len(head) + 7)
+    assert wire(laid_out(BY_CHUNKS)) == (addresses + chunk, head + b".a\r\nb\r\n", ())
+    steps = (
+        b"DATA\r\n", b"RCPT TO:<c@b.test>\r\n", b"RCPT TO:<b@b.test>\r\n", b"MAIL FROM:<a@a.test>\r\n",
+    )  # fmt: skip
+    assert wire(laid_out(BY_STEPS)) == (*wire(laid_out(BY_DATA))[:2], steps)
+
+
+@pytest.mark.parametrize("layout", [BY_DATA, BY_STEPS, BY_CHUNKS])
+def test_mail_says_so_of_a_message_that_is_not_all_ascii(layout: WireLayout) -> None:
+    plain, wide = laid_out(layout), laid_out(layout, eight_bit=True)
+    assert wide.envelope == plain.envelope.replace(b"<a@a.test>", b"<a@a.test> BODY=8BITMIME")
+    assert wide.commands[-1:] == tuple(b"MAIL FROM:<a@a.test> BODY=8BITMIME\r\n" for _ in plain.commands[-1:])
+
+
+@given(
+    asked=st.builds(
+        SessionOptions, chunks=st.sampled_from([0, 4]), pipelining=st.booleans(), declares_size=st.booleans()
+    ),
+    offered=st.builds(Extensions, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    eight_bit=st.booleans(),
+    body=st.binary(max_size=20),
+)
+def test_adapted_is_what_would_have_been_laid_out_for_what_is_offered(
+    asked: SessionOptions, offered: Extensions, eight_bit: bool, body: bytes
+) -> None:
+    def best(chunks: int, *, sized: bool, pipelining: bool, eight_bit: bool) -> WireMessage:
+        layout = layout_for(chunks, ExtensionPlan(declare_size=sized), "", pipelining=pipelining)
+        return laid_out(layout, body=crlf, eight_bit=eight_bit)
+
+    crlf = body.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n"
+    message = best(asked.chunks, sized=asked.declares_size, pipelining=asked.pipelining, eight_bit=eight_bit)
+    again = adapted(message, Lacking.of(asked, offered))
+    assert wire(again) == wire(
+        best(
+            asked.chunks * offered.chunking, sized=asked.declares_size and offered.size,
+            pipelining=asked.pipelining and offered.pipelining, eight_bit=eight_bit and offered.eight_bit,
+        )
+    )  # fmt: skip
+    assert (again.number, again.recipients, again.octets) == (3, 2, message.octets)
+
+
+@pytest.mark.parametrize("chunks", [0, 4])
+def test_an_idle_session_is_given_messages_that_its_server_understands(chunks: int) -> None:
+    queue = Queue([letter(0), letter(1, eight_bit=True)], chunks)
+    waiting = queue.waiting.pop(0)
+    session = ClientSession(queue, Notebook(), SessionOptions(chunks=chunks), ReplyCache())
+    work = queue.take(0)
+    assert work is not None
+    session.greet(work, 0)
+    session.connected(0)
+    for said in (b"220 x\r\n", b"250 x\r\n", b"250 x\r\n", b"250 x\r\n", b"354 x\r\n", b"250 x\r\n"):
+        session.feed(said, 1)
+    assert not session.busy
+    wrote = [b"".join(session.start(waiting, 2))]
+    wrote += [b"".join(session.feed(said, 3)) for said in (b"250 x\r\n", b"250 x\r\n")]
+    assert wrote == [b"MAIL FROM:<1@a.test>\r\n", b"RCPT TO:<r0@b.test>\r\n", b"DATA\r\n"]
+
+
+def test_what_is_given_back_is_as_it_was_taken() -> None:
+    letters = [letter(0, eight_bit=True), letter(1)]
+    queue = Queue(letters)
+    source = AdaptedSource(queue, Lacking(chunks=False, pipelining=False, size=False, eight_bit=True))
+    taken = [source.take(0), source.take(0)]
+    assert source.take(0) is None
+    for work in taken:
+        assert work is not None
+        assert b"BODY" not in work[0].envelope
+        source.give_back(work)
+    assert queue.waiting == [(each, -1) for each in letters]

@@ -1,0 +1,80 @@
+"""A mail program's session, whichever protocol it speaks.
+
+Takes     a visitor; what the loop reports of the connection
+Gives     octets of the wire session to the transport; since when it waits for an answer, and to which command
+Not here  what is said (`imap_opening`, `imap_program`, `pop3_program`)
+"""
+
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.director import Visitor
+from trafficgen.mailbox.plan import Protection
+from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.protocol.imap.client import ImapSession
+from trafficgen.protocol.pop3.client import Pop3Session
+
+if TYPE_CHECKING:
+    from trafficgen.mailbox.sasl import SaslLogin
+    from trafficgen.mailbox.worker import Worker
+
+
+Wire = TypeVar("Wire", ImapSession, Pop3Session)
+
+
+class Visit(Connection, Generic[Wire]):
+    """One session. What inherits it also implements `new_session` and `log_in`."""
+
+    protocol: ClassVar[MailProtocol]
+
+    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+        super().__init__(server, worker)
+        self.visitor = visitor
+        self._worker = worker
+        self.session: Wire = self.new_session(self.begun_ns)
+        self.goodbye_ns = -1
+        self._mailbox = visitor.user.mailbox
+        self._protected = server.protection is not Protection.STARTTLS
+        self._login_ns = -1
+        self._leaving = False
+        self._sasl: SaslLogin | None = None
+
+    def new_session(self, now_ns: int) -> Wire:
+        """The wire session of a connection that is made now."""
+        raise NotImplementedError
+
+    def log_in(self, now_ns: int) -> None:
+        """The connection is as protected as it is to be."""
+        raise NotImplementedError
+
+    @property
+    def waiting_since_ns(self) -> int | None:
+        """Since when an answer is due; None where none is."""
+        return self.session.waiting_since_ns
+
+    @property
+    def state_in_words(self) -> str:
+        """What is waited for."""
+        return self.session.waiting_for or ""
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the server has said a word."""
+        return self.session.greeted
+
+    # -- the connection ---------------------------------------------------------------------------------
+
+    def opened(self, now_ns: int) -> None:
+        self.session = self.new_session(now_ns)
+
+    def took(self, step: str, elapsed_ns: int) -> None:
+        self._worker.recorder.phase(f"{self.protocol.value}_{step}", elapsed_ns)
+
+    def secured(self, now_ns: int) -> None:
+        self._protected = True
+        self.log_in(now_ns)
+
+    def flush(self) -> None:
+        out = self.session.out
+        self.write(out)
+        out.clear()
