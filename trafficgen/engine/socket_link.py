@@ -4,7 +4,7 @@ Takes     an address to connect to; what epoll(7) says of the socket
 Gives     to the session what came, and to the socket what it writes; what the kernel does not take waits here
 Limits    octets that wait are at most one message and what rides behind it; a turn of the loop lasts `SLICE_NS`
 Fails     never: every way a connection can end is told to the session
-Choice    a connection by the event loop costs a task, futures, a transport and five system calls more. Events
+Choice    a connection by the event loop costs a task, futures, a transport and some system calls more. Events
           are edge-triggered: one epoll_ctl(2) does for connecting, reading and writing. Linux alone has
           epoll; elsewhere plain sessions go over transports as well (link)
 """
@@ -158,7 +158,7 @@ class SocketLink(AnyLink):
             self._fd = peer.fileno()
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             problem = peer.connect_ex(where)
-            if problem == errno.EINPROGRESS:  # over loopback it has ended by now, and asking is cheaper than an event
+            if problem == errno.EINPROGRESS:  # over loopback it has ended by now: see `tell_connected`
                 problem = peer.connect_ex(where)
         except OSError as error:
             problem = error.errno or errno.EIO
@@ -199,7 +199,7 @@ class SocketLink(AnyLink):
         if (what != _IN and what != _IN_AND_OUT) or self._connecting or self._waiting or peer is None:
             self._heard_else(what)
             return
-        # The usual, in one piece, for two thirds of what calling `_read` and `_send` costs (benchmarks/peers.py).
+        # The usual, without the questions that `_heard_else` and `_read` ask: kept-5k of benchmarks/peers.py runs here.
         try:
             data = peer.recv(_READ_OCTETS)
         except OSError as error:
