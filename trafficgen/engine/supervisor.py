@@ -131,8 +131,9 @@ class Supervisor:
     def run(self) -> RunAccount:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
         check_open_files(-(-self._resolved.sessions // self._count))
-        check_ports(self._plan, self._resolved.sessions, self._route)
-        check_sources(self._plan, self._route)
+        for route in self._resolved.routes:
+            check_ports(self._plan, self._resolved.sessions, route)
+            check_sources(self._plan, route)
         try:
             if self._start():
                 began_ns = self._begin()
