@@ -45,6 +45,7 @@ class Phase(StrEnum):
     REQUEST = "request"
     """Of HTTP: a message and its answer."""
     RSET = "rset"
+    NOOP = "noop"
     QUIT = "quit"
     IDLE = "idle"
     """Between two messages, when a server has nothing to answer."""

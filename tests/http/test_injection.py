@@ -193,8 +193,10 @@ def test_every_fault_has_its_end_and_is_said(react: React, ends: Counts, words: 
 
 
 def test_a_request_that_is_cut_before_all_of_it_has_left_fails() -> None:
-    """20 MB: more than the two ends' buffers hold (tcp_rmem and tcp_wmem of Linux, 6 and 4 MB)."""
+    """20 MB: more than the two ends' buffers hold (64 KiB here, 4 MB of tcp_wmem there)."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE_S)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
 
         def read_some_and_reset() -> None:
             peer, _ = listener.accept()

@@ -231,6 +231,10 @@ def _add_session() -> None:
     add("--think-time", metavar="TIME", default="0", help="""
         How long a session rests between two messages. [default: 0]""")
     add("--rset-between", is_flag=True, help="Send RSET between two messages of a session.")
+    add("--idle-sessions", type=int, metavar="N", default=0, help="""
+        Hold N more sessions open that carry no message, as mail programs and connection caches do. [default: 0]""")
+    add("--noop-every", metavar="TIME", default="60s", help="""
+        How often each of them says NOOP; 0 for never. [default: 60s]""")
     add("--leave-share", metavar="SHARE", help="""
         This share of sessions greets and leaves with QUIT, without a message: 5%.""")
     add("--drop-share", metavar="SHARE", help="""

@@ -103,6 +103,8 @@ class SendOptions:
     deliver_by: str | None
     think_time: str
     rset_between: bool
+    idle_sessions: int
+    noop_every: str
     leave_share: str | None
     drop_share: str | None
     ehlo_name: tuple[str, ...]
@@ -457,6 +459,8 @@ def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> Sha
         drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
         think_ns=parsing.parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
         reset_between=options.rset_between,
+        idle_sessions=options.idle_sessions,
+        noop_ns=parsing.parse_with(units.parse_duration, options.noop_every, "noop_ns", "--noop-every"),
     )
 
 

@@ -23,12 +23,13 @@ from trafficgen.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What one worker is started with. `slots` is its share of the plan's sessions."""
+    """What one worker is started with. `slots` and `idle` are its share of the plan's sessions."""
 
     resolved: ResolvedPlan
     date: str
     index: int
     slots: int
+    idle: int = 0
 
     @property
     def plan(self) -> Plan:

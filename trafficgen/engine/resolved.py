@@ -110,6 +110,11 @@ class ResolvedPlan:
         """Sessions of this shard."""
         return self.plan.shard.share(self.plan.sessions)
 
+    @property
+    def idle_sessions(self) -> int:
+        """Sessions that carry no message, of this machine's share."""
+        return self.plan.shard.share(self.plan.session.shape.idle_sessions)
+
     def arrivals(self, worker: int) -> range:
         """Which arrivals of the open model are this worker's."""
         assert self.planned_by_all is not None  # with a rate, the schedule says it

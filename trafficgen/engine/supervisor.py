@@ -130,9 +130,10 @@ class Supervisor:
 
     def run(self) -> RunAccount:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
-        check_open_files(-(-self._resolved.sessions // self._count))
+        sessions = self._resolved.sessions + self._resolved.idle_sessions
+        check_open_files(-(-sessions // self._count))
         for route in self._resolved.routes:
-            check_ports(self._plan, self._resolved.sessions, route)
+            check_ports(self._plan, sessions, route)
             check_sources(self._plan, route)
         try:
             if self._start():
@@ -192,7 +193,9 @@ class Supervisor:
     def _config(self, index: int) -> control.WorkerConfig:
         sessions = self._resolved.sessions
         slots = sessions // self._count + (index < sessions % self._count)
-        return control.WorkerConfig(self._resolved, self._date, index, slots)
+        held = self._resolved.idle_sessions
+        idle = held // self._count + (index < held % self._count)
+        return control.WorkerConfig(self._resolved, self._date, index, slots, idle)
 
     def _begin(self) -> int:
         self._began_ns = self._start_ns() or now_ns() + self._lead_ns

@@ -25,6 +25,7 @@ from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OneAtATime, OpenSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.identity import Identities
+from trafficgen.engine.idle import IdleSessions
 from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
@@ -43,6 +44,7 @@ from trafficgen.outcomes import Phase
 from trafficgen.plan import Dialect, Pipelining, Target, TcpTarget
 from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
 from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.holding import HoldingSession
 from trafficgen.protocol.smtp.interfaces import SessionAccount, SessionOptions
 from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -68,7 +70,7 @@ _LOOK_S: Final = 0.05
 
 def main(pipe: Connection, config: control.WorkerConfig) -> None:
     """A worker process from beginning to end."""
-    raise_open_files(config.slots)
+    raise_open_files(config.slots + config.idle)
     # Messages are tuples by the ten thousand and none of them is part of a cycle: looking for cycles less often saves
     # a tenth of what building them costs (benchmarks/workload.py).
     gc.set_threshold(50_000, 20, 20)
@@ -195,7 +197,7 @@ class _SendingWorker:
         account: SessionAccount = self._retrying or self._account
         accounts = [TargetAccount(account) for _ in plan.more_targets] if plan.more_targets else []
         accounts += [TargetAccount(account)] if accounts else []
-        ways = [
+        ways = self._ways = [
             Way(
                 self._session_maker(options, target, accounts[at] if accounts else account, self._replies[at]),
                 Opener(route, plan.session, self._recorder, logins),
@@ -221,11 +223,40 @@ class _SendingWorker:
             self._surroundings.new_link = self._tracer.link
         self._slots = [Slot(self._surroundings) for _ in range(config.slots)]
         self._idle.extend(self._slots)
+        self._idle_sessions = self._hold(options)
         self._every(_FOLD_NS, self._fold)
         self._every(_PROGRESS_NS * max(config.slots // _LOOKED_AT, 1), self._progress)
         if held:
             self._work.hold(began_ns)
         self._dispatch()
+
+    def _hold(self, options: SessionOptions) -> IdleSessions | None:
+        """Sessions that carry no message, if some are asked for; they need no extension."""
+        config, shape = self._config, self._config.plan.session.shape
+        if not config.idle:
+            return None
+        plain = options._replace(needed=())
+
+        def new_session(own: SessionOptions | None) -> Session:
+            options = plain if own is None else own._replace(needed=())
+            return HoldingSession(self._source, self._account, options, self._replies[0])
+
+        ways = [Way(new_session, way.opener) for way in self._ways]
+        table = Turntable([one.weight for one in config.plan.targets] or [1.0])
+        next_way = (lambda: ways[table.next()]) if len(ways) > 1 else None
+        surroundings = replace(
+            self._surroundings, way=ways[0], next_way=next_way, think_ns=0, opening=0, on_free=lambda _: None,
+            on_turn=lambda: sessions.open_more(now_ns()),
+        )  # fmt: skip
+        sessions = IdleSessions(surroundings, config.idle, shape.noop_ns, self._began_ns)
+        self._every(_FOLD_NS, lambda _lag_ns: sessions.tick(now_ns()))
+        wait_ns = max(self._began_ns - now_ns(), 0)
+        self._loop.call_later(wait_ns / NS_PER_S, lambda: sessions.tick(now_ns()))
+        return sessions
+
+    @property
+    def _all_slots(self) -> list[Slot]:
+        return [*self._slots, *self._idle_sessions.slots] if self._idle_sessions is not None else self._slots
 
     def _session_maker(
         self, options: SessionOptions, target: Target | None, account: SessionAccount, replies: ReplyCache
@@ -378,17 +409,19 @@ class _SendingWorker:
         )
         if self._targets:
             snapshot = replace(snapshot, targets=self._targets.snapshots)
+        if self._idle_sessions is not None:
+            snapshot = replace(snapshot, idle=self._idle_sessions.counts)
         return snapshot if self._recipients is None else self._recipients.in_place(snapshot)
 
     def _sweep(self) -> None:
         """One look at every session, in place of a timer for each message."""
         now = now_ns()
         if self._stop_ns is not None and now >= self._stop_ns:
-            for slot in self._slots:
+            for slot in self._all_slots:
                 slot.stop("stopped", "the grace period was over")
             return
         limits = self._config.plan.session
-        for slot in self._slots:
+        for slot in self._all_slots:
             if (overdue := slot.overdue(now, limits.connect_timeout_ns, limits.reply_timeout_ns)) is not None:
                 slot.give_up("timed out", overdue)
         parting = self._surroundings.parting
@@ -402,8 +435,10 @@ class _SendingWorker:
         """When no slot has work and none will come: say goodbye on all sessions, then hand in the account."""
         if self._leaving is not None or self._working or not self._work.exhausted:
             return
-        self._leaving = sum(slot.open for slot in self._slots)
-        for slot in self._slots:
+        if self._idle_sessions is not None:
+            self._idle_sessions.stop()
+        self._leaving = sum(slot.open for slot in self._all_slots)
+        for slot in self._all_slots:
             slot.say_goodbye()
         self._parted_ns = now_ns() + self._config.plan.grace_ns
         self._loop.call_later(_GOODBYE_NS / NS_PER_S if self._leaving else 0, self._part)
@@ -421,7 +456,7 @@ class _SendingWorker:
         if self._finished.is_set():
             return
         self._finished.set()
-        for slot in self._slots:
+        for slot in self._all_slots:
             slot.stop("stopped", "no answer to QUIT")
         self._show_traced()
         snapshot = self._snapshot()

@@ -30,7 +30,7 @@ from trafficgen.measure.parts import (
     TlsCount,
 )
 from trafficgen.measure.results import Results, StoppedBy
-from trafficgen.measure.snapshot import added_retries
+from trafficgen.measure.snapshot import added
 from trafficgen.measure.timeline import Interval, Timeline
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def merge_results(parts: Sequence[Results]) -> Results:
         recipients=_recipients([part.recipients for part in ordered]),
         targets=_targets(ordered),
         target_histograms=_target_histograms(ordered),
-        retries=added_retries(part.retries for part in ordered),
+        retries=added(part.retries for part in ordered),
+        idle=added(part.idle for part in ordered),
         tls=_tls(ordered),
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ from trafficgen.measure.parts import (
 )
 from trafficgen.measure.parts import StoppedBy as StoppedBy
 from trafficgen.measure.phases import OF_OLD_FILES, PhaseTable
-from trafficgen.measure.snapshot import RetryCounts, Snapshot, latest
+from trafficgen.measure.snapshot import IdleCounts, RetryCounts, Snapshot, latest
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
 from trafficgen.outcomes import Outcome
@@ -133,6 +133,9 @@ class Results:
     """Latencies of accepted messages by target, where there are several."""
     retries: RetryCounts | None = None
     """Of a client that tries again; None of one that does not, and in results of before."""
+
+    idle: IdleCounts | None = None
+    """Of sessions that carry no message; None without any, and in results of before."""
 
     tls: tuple[TlsCount, ...] = ()
     """By version and cipher; empty where no session was protected, and in results of before."""
@@ -246,6 +249,7 @@ class Results:
                 if found.outcomes[Outcome.ACCEPTED]
             },
             retries=snapshot.retries,
+            idle=snapshot.idle,
             tls=tuple(
                 TlsCount(version, cipher, sessions, resumed)
                 for (version, cipher), (sessions, resumed) in sorted(snapshot.protected.items())

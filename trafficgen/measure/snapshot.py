@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import zip_longest
+from operator import add
 from typing import TypeVar
 
 import numpy as np
@@ -78,6 +79,23 @@ class RetryCounts:
         return RetryCounts(self.retries + other.retries, self.messages + other.messages, self.accepted + other.accepted)
 
 
+@dataclass(frozen=True, slots=True)
+class IdleCounts:
+    """Of sessions that hold a connection and carry no message: opened, how many were held at once (the most of each
+    worker, added up), lost while they were held, and NOOPs said."""
+
+    opened: Count = 0
+    most_held: Count = 0
+    lost: Count = 0
+    noops: Count = 0
+
+    def __add__(self, other: "IdleCounts") -> "IdleCounts":
+        return IdleCounts(
+            self.opened + other.opened, self.most_held + other.most_held, self.lost + other.lost,
+            self.noops + other.noops,
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TargetSnapshot:
     """Of one of several targets: sessions begun, messages by `Outcome`, latencies of those accepted."""
@@ -125,6 +143,8 @@ class Snapshot:
     """Where there are several, in the order of the plan."""
     retries: RetryCounts | None = None
     """Of a client that tries again; None of one that does not."""
+    idle: IdleCounts | None = None
+    """Of sessions that carry no message; None without any."""
     protected: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """By TLS version and cipher: sessions, and how many of them were resumed."""
 
@@ -241,7 +261,8 @@ class Snapshot:
             recipients=tuple(a + b for a, b in zip_longest(self.recipients, other.recipients, fillvalue=0)),
             partly_accepted=self.partly_accepted + other.partly_accepted,
             targets=_added_targets(self.targets, other.targets),
-            retries=added_retries((self.retries, other.retries)),
+            retries=added((self.retries, other.retries)),
+            idle=added((self.idle, other.idle)),
             protected=_pairs_added(self.protected, other.protected),
         )
 
@@ -275,10 +296,13 @@ def _added_targets(ours: tuple[TargetSnapshot, ...], others: tuple[TargetSnapsho
     return tuple(a + b for a, b in zip(ours, others, strict=True))
 
 
-def added_retries(parts: Iterable[RetryCounts | None]) -> RetryCounts | None:
-    """Together; None when nobody tried again."""
+_Counts = TypeVar("_Counts", RetryCounts, IdleCounts)
+
+
+def added(parts: Iterable[_Counts | None]) -> _Counts | None:
+    """Together; None when no part has any."""
     given = [part for part in parts if part is not None]
-    return reduce(RetryCounts.__add__, given) if given else None
+    return reduce(add, given) if given else None
 
 
 def _pairs_added(

@@ -88,6 +88,8 @@ def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
         yield "targets", started <= results.messages.started, "expected no more started than messages.started"
     if retries := results.retries:
         yield "retries", retries.accepted <= retries.messages <= retries.retries, "retries do not fit their messages"
+    if idle := results.idle:
+        yield "idle", max(idle.lost, idle.most_held) <= idle.opened, "expected no more held or lost than opened"
     if recipients := results.recipients:
         yield "recipients", recipients.add_up, "recipients do not add up"
         some = "expected no more than messages.accepted"

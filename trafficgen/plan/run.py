@@ -160,7 +160,7 @@ class Plan:
         client = session.client
         if client.ehlo_names or client.xclient_from or client.xforward_from:
             raise wrong("client", "expected no EHLO names, XCLIENT or XFORWARD with a target http://…", "--target")
-        if session.shape.drawn or session.shape.reset_between:
+        if session.shape.drawn or session.shape.reset_between or session.shape.idle_sessions:
             text = "expected connections that are all alike with a target http://…, and no RSET"
             raise wrong("shape", text, "--target")
         if session.extensions != ExtensionPlan():

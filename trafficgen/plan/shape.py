@@ -1,7 +1,9 @@
 """What shape sessions have, besides the messages that they carry one behind the other."""
 
 from dataclasses import dataclass
+from typing import Final
 
+from trafficgen.clock import NS_PER_S
 from trafficgen.plan.refusals import (
     MAX_MESSAGES,
     check_count,
@@ -12,6 +14,8 @@ from trafficgen.plan.refusals import (
     wrong,
 )
 
+MAX_IDLE: Final = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class ShapePlan:
@@ -20,6 +24,7 @@ class ShapePlan:
     `messages`: how many messages a session carries, with weights, in place of `SessionPlan.max_messages`. `leave_share`
     of the sessions say EHLO and QUIT, and `drop_share` of them close the connection after EHLO without a word: neither
     carries a message. `think_ns`: how long a session rests between two messages. `reset_between`: RSET between them.
+    `idle_sessions`: so many more are held open, carry no message, and say NOOP every `noop_ns` (0: never).
     """
 
     messages: tuple[tuple[int, float], ...] = ()
@@ -27,6 +32,8 @@ class ShapePlan:
     drop_share: float = 0.0
     think_ns: int = 0
     reset_between: bool = False
+    idle_sessions: int = 0
+    noop_ns: int = 60 * NS_PER_S
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -41,6 +48,10 @@ class ShapePlan:
                 raise wrong(field, f"expected a share of 0 to below 1, got {shown_number(share)}", flag)
         if self.leave_share + self.drop_share >= 1.0:
             raise wrong("drop_share", "expected some sessions to be left that carry messages", "--drop-share")
+        if not 0 <= self.idle_sessions <= MAX_IDLE:
+            text = f"expected 0 to {MAX_IDLE} idle sessions, got {shown_number(self.idle_sessions)}"
+            raise wrong("idle_sessions", text, "--idle-sessions")
+        check_duration(self.noop_ns, "noop_ns", "the time between two NOOPs", "--noop-every", least_ns=0)
         check_duration(self.think_ns, "think_ns", "a think time", "--think-time", least_ns=0)
 
     @property

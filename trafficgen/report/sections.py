@@ -80,6 +80,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         *((_rates(results), _latencies(results)) if sends_mail(results) else ()),
         _phases(results),
         _tls(results),
+        _idle(results),
         _commands(results),
         _replies(results),
         _failures(results),
@@ -207,6 +208,20 @@ def _retries(results: Results) -> list[Row]:
         Row(("  of these accepted", words.count(retries.accepted), "")),
         Row(("  tries beyond the first", words.count(retries.retries), "")),
     ]
+
+
+def _idle(results: Results) -> Section:
+    """Sessions that carry no message."""
+    if (idle := results.idle) is None:
+        return Section("idle sessions", "lr", ())
+    asked = (results.plan.get("session") or {}).get("shape", {}).get("idle_sessions", idle.most_held)
+    rows = [
+        Row((f"held at once, of {words.count(asked)}", words.count(idle.most_held))),
+        Row(("opened", words.count(idle.opened))),
+        Row(("lost while held", words.count(idle.lost)), tone=Tone.BAD if idle.lost else Tone.PLAIN),
+        Row(("NOOPs", words.count(idle.noops))),
+    ]
+    return Section("idle sessions", "lr", tuple(rows))
 
 
 def _recipients(results: Results) -> Section:

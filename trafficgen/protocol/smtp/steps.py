@@ -12,6 +12,7 @@ The legal paths, `>` what we send and `<` what we wait for:
     lock-step   > MAIL < > RCPT < … > DATA < 354 > content, END_OF_DATA <                                    (by_steps)
     in chunks   > MAIL RCPT… BDAT n LAST, n octets > RSET and the next one … > EHLO < < < …                  (by_chunks)
     refused     > RSET and the next envelope; a 354 though every recipient was refused: > a lone END_OF_DATA
+    idle        > NOOP < and again, in a session that carries no message                                      (holding)
     at the end  > QUIT < 221
 
 Not here  what a reply means for the message (handover), when it is believed (conversation)
@@ -56,6 +57,7 @@ STEPS: Final = table_of(Phase, {
     Phase.END_OF_DATA: Step(b"", 10 * _MINUTE_S, "end of data", (250,)),
     Phase.REQUEST: Step(b"POST ", 10 * _MINUTE_S, "request"),  # HTTP's, where no RFC says how long
     Phase.RSET: Step(b"RSET", 5 * _MINUTE_S, "RSET", (250,)),
+    Phase.NOOP: Step(b"NOOP", 5 * _MINUTE_S, "NOOP", (250,)),
     Phase.QUIT: Step(b"QUIT", 5 * _MINUTE_S, "QUIT", (221,)),
     Phase.IDLE: Step(b"", 5 * _MINUTE_S, "idle"),
 })  # fmt: skip
