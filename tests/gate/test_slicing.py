@@ -18,6 +18,7 @@ from trafficgen.gate.cpu_time import CpuReading, shares
 from trafficgen.gate.slicing import SlicedLoad, _Budget, run_slices
 from trafficgen.gate.trials import RecordFile
 from trafficgen.plan import OpenLoop, TcpTarget
+from trafficgen.report.sliced import queues_in_words
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Verdict
@@ -69,6 +70,32 @@ def test_a_build_that_takes_four_times_as_long_fails(tmp_path: Path) -> None:
     for block in file.records:
         assert [one.side for one in block.slices] == list(DESIGN.order(file.records.index(block)))
         assert all(one.latencies["latency"].count == one.accepted for one in block.slices)
+
+
+def test_whose_queue_grew_is_said(tmp_path: Path) -> None:
+    queues = {side: tmp_path / side.value for side in Side}
+    for queue in queues.values():
+        for name in ("incoming", "active", "deferred/A"):
+            (queue / name).mkdir(parents=True)
+        (queue / "deferred/A/AB12").touch()
+
+    def more(line: str) -> None:
+        if line.startswith("block "):
+            (queues[Side.B] / "incoming" / f"X{line.split(',')[0][6:]}").touch()
+
+    with two(4, 16) as (a, b):
+        load = load_for(a, b)
+        builds = {side: replace(build, queue=queues[side]) for side, build in load.builds.items()}
+        file = RecordFile(tmp_path / "state", HEAD, Block)
+        ended = run_slices(DESIGN, replace(load, builds=builds), file, notice=more)
+        grew = len(file.records) - 1
+        assert [block.queued for block in file.records[:2]] == [{"a": 1, "b": 1}, {"a": 1, "b": 2}]
+        assert RecordFile(tmp_path / "state", HEAD, Block).records[1].queued == {"a": 1, "b": 2}
+        assert queues_in_words(ended) == f"A's queue did not grow, B's queue grew by {grew} messages"
+        assert queues_in_words(replace(ended, counted=())) is None
+        gone = replace(load, builds={**builds, Side.A: replace(builds[Side.A], queue=tmp_path / "none")})
+        with pytest.raises(SetupError, match=r"cannot look at the queue .*: no such file or directory"):
+            run_slices(DESIGN, gone, RecordFile(None, HEAD, Block))
 
 
 def test_the_budget_is_of_all_that_passes_and_the_next_block_must_fit() -> None:

@@ -118,6 +118,8 @@ class GateOptions:
     b_stop: str | None
     a_cgroup: str | None
     b_cgroup: str | None
+    a_queue: Path | None
+    b_queue: Path | None
     rate: str | None
     threshold: tuple[str, ...]
     metric: tuple[str, ...]
@@ -172,6 +174,8 @@ class GateOptions:
     help="A's cgroup, to read what A used; else its process tree, if it is here.",
 )
 @_BUILDS("--b-cgroup", metavar="DIR", type=FILE, help="The same for B.")
+@_BUILDS("--a-queue", metavar="DIR", type=_PATH, help="A's Postfix queue: whose queue grew is said. By slices only.")
+@_BUILDS("--b-queue", metavar="DIR", type=_PATH, help="The same for B.")
 @_VERDICT(
     "--metric",
     multiple=True,
@@ -326,7 +330,8 @@ def build_of(options: GateOptions, side: "Side") -> "Build":
     if (start is None) != (stop is None):
         missing = f"--{name}-{'stop' if stop is None else 'start'}"
         raise PlanError("expected commands to start and to stop, or neither", field="build", flag=missing)
-    return Build(parse_target(where, "target", flag), start, stop, getattr(options, f"{name}_cgroup"))
+    cgroup, queue = getattr(options, f"{name}_cgroup"), getattr(options, f"{name}_queue")
+    return Build(parse_target(where, "target", flag), start, stop, cgroup, queue)
 
 
 def identity(

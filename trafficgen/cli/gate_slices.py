@@ -40,6 +40,8 @@ _SLICES_ONLY: Final = {
     "rate": ("--rate", "give it behind -- for whole runs"),
     "threshold": ("--threshold", "it is for --rate half, by slices only"),
     "html": ("--html", "whole runs have no page: keep their results with --keep, for traffic-gen report --html"),
+    "a_queue": ("--a-queue", "whole runs look at no queue"),
+    "b_queue": ("--b-queue", "whole runs look at no queue"),
     "budget": ("--budget", "whole runs end after --looks"),
     "slice": ("--slice", "whole runs have no slices"),
 }

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import NS_PER_S, now_ns
@@ -26,12 +27,14 @@ _ONE_TRY_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One side. `target` None: the embedded sink. `cgroup`: the server's directory under /sys/fs/cgroup."""
+    """One side. `target` None: the embedded sink. `cgroup`: the server's directory under /sys/fs/cgroup. `queue`:
+    Postfix's queue directory, here."""
 
     target: Target | None
     start: str | None = None
     stop: str | None = None
     cgroup: str | None = None
+    queue: Path | None = None
 
 
 @contextmanager

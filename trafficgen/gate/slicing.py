@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import NS_PER_S, now_ns
@@ -30,6 +31,7 @@ from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
 from trafficgen.runs.run import run
+from trafficgen.server.spool import depth_of
 from trafficgen.server.syncs import counted as counted_syncs
 from trafficgen.server.usage import Usage, UsageReader, pids_of, used, why_not
 from trafficgen.verdict.gating import Side
@@ -67,6 +69,9 @@ def run_slices(
     for build in load.builds.values():
         if build.target is not None:
             check(load.plan, resolve(build.target))  # before anything here connects
+    for side, build in load.builds.items():
+        if build.queue is not None:
+            notice(f"{side.name}'s queue holds {_depth(build.queue):,} messages before the first slice")
     notice(str(design.bounds))
     stretches = _stretches(design)
     ended = advance(design, file.records, time_is_up=clock.is_up)
@@ -234,6 +239,7 @@ def _block(
         messages={side.value: ends[side].accepted - sent[side] for side in Side},
         harm={side: words for side, words in harm.items() if words},
         lasted_s=(now_ns() - began_ns) / NS_PER_S,
+        queued={side.value: depth_of(build.queue) for side, build in load.builds.items() if build.queue is not None},
     )
 
 
@@ -267,6 +273,14 @@ def _stretch(snapshot: Snapshot, name: str) -> Histogram:
 
 def _pass(time_ns: int) -> None:
     time.sleep(time_ns / NS_PER_S)
+
+
+def _depth(queue: Path) -> int:
+    try:
+        return depth_of(queue)
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        raise SetupError(f'cannot look at the queue "{error.filename or queue}": {words}') from error
 
 
 def _accepted(runs: Mapping[Side, _Run]) -> dict[Side, int]:

@@ -151,9 +151,12 @@ class Plan:
                 raise wrong("injection", "expected a target http://HOST[:PORT]/api/inject/v1", "--http-…")
             return
         expected = Security.TLS if self.target.dialect is Dialect.HTTPS else Security.PLAIN
-        if session.security is not expected or session.tls.share < 1:
+        if session.security is not expected:
             text = "HTTP is plain behind http:// and protected behind https://: leave --starttls and --tls away"
             raise wrong("target", text, "--target")
+        if session.tls.share < 1:
+            text = "expected every connection protected behind https://, not a share of them"
+            raise wrong("tls", text, "--tls-share")
         if session.auth:
             text = "AUTH is SMTP's: expected --http-authorization-file with a target http://…"
             raise wrong("auth", text, "--auth-user")

@@ -13,6 +13,7 @@ from trafficgen.measure.document import to_plain
 from trafficgen.measure.histogram import Histogram
 from trafficgen.report.gated import as_json, compared_section, comparisons_of, verdict_section
 from trafficgen.report.sections import Section
+from trafficgen.verdict.gating import Side
 from trafficgen.verdict.sequence import SliceDesign, SlicesEnded
 from trafficgen.verdict.slices import REASONS, Slice
 
@@ -38,11 +39,27 @@ def served_in_words(ended: SlicesEnded, design: SliceDesign) -> Iterator[str]:
                 for one in ended.with_all.comparisons
             )
             yield f"with nothing left out it would be {ended.with_all.verdict.value.upper()}: {others}"
+    if grew := queues_in_words(ended):
+        yield grew
     if ended.joined > 1:
         yield (
             f"blocks are like their neighbours (lag-1 autocorrelation {ended.correlation:.2f}), so {ended.joined} of "
             "them are one observation"
         )
+
+
+def queues_in_words(ended: SlicesEnded) -> str | None:
+    """Whose queue grew from the first block to the last; None where none was looked at."""
+    blocks = [one.block for one in ended.counted]
+    told = []
+    for side in Side:
+        depths = [block.queued[side.value] for block in blocks if side.value in block.queued]
+        if len(depths) > 1:
+            grew = depths[-1] - depths[0]
+            told.append(
+                f"{side.name}'s queue grew by {grew:,} messages" if grew > 0 else f"{side.name}'s queue did not grow"
+            )
+    return ", ".join(told) or None
 
 
 def slices_json(ended: SlicesEnded, design: SliceDesign) -> str:
@@ -69,6 +86,7 @@ def slices_json(ended: SlicesEnded, design: SliceDesign) -> str:
                 "used": to_plain(counted.block.used),
                 "messages": to_plain(counted.block.messages),
                 "lasted_s": counted.block.lasted_s,
+                "queued": to_plain(counted.block.queued),
             }
             for counted in ended.counted
         ],

@@ -98,7 +98,8 @@ class Block:
     """Four slices, and what each build's processes used from the beginning of the first to the end of the last.
 
     By `Side.value`: `used`, by the names of `verdict.reading.SERVER_METRICS`; the accepted `messages` it was used for;
-    `harm`, what must never happen and did. `lasted_s`: from beginning to end.
+    `harm`, what must never happen and did; `queued`, how many messages waited in its queue at the end, where that was
+    looked at. `lasted_s`: from beginning to end.
     """
 
     slices: tuple[Slice, Slice, Slice, Slice]
@@ -106,6 +107,7 @@ class Block:
     messages: Mapping[str, int] = field(default_factory=dict)
     harm: Mapping[str, str] = field(default_factory=dict)
     lasted_s: float = 0.0
+    queued: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
