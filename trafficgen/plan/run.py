@@ -1,4 +1,10 @@
-"""One run, described whole."""
+"""One run, described whole.
+
+Takes     parts that have been checked each by itself (workload, session, load, identity, targets)
+Gives     a frozen `Plan`, equal and picklable in every process; seed and run id drawn where none was given
+Refuses   parts that do not go together, with PlanError
+Not here  what follows from a plan once files are opened (engine.resolved)
+"""
 
 import re
 from dataclasses import asdict, dataclass, field, replace
