@@ -16,6 +16,7 @@ from trafficgen.cli.options import GroupedOption
 from trafficgen.cli.program import call
 from trafficgen.cli.send import EPILOG
 from trafficgen.cli.send import command as send
+from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import (
     AddressRange,
@@ -46,7 +47,7 @@ S = 1_000_000_000
 def planned(*arguments, environment=None):
     """The plan and notices of a command line."""
     context = send.make_context("send", list(arguments)) if environment is None else _with(environment, arguments)
-    return planning.make_plan(planning.SendOptions(**context.params))
+    return planning.make_plan(SendOptions(**context.params))
 
 
 def _with(environment, arguments):
@@ -330,7 +331,7 @@ def test_nul_is_refused_in_every_path(flag):
 
 
 def test_parameters_are_the_fields_of_send_options():
-    fields = {field.name for field in dataclasses.fields(planning.SendOptions)}
+    fields = {field.name for field in dataclasses.fields(SendOptions)}
     exposed = {p.name for p in send.params if p.expose_value}
     assert fields == exposed
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.peers.running import plan_for
 from trafficgen.cli import planning
 from trafficgen.cli.send import command as send
+from trafficgen.cli.send_options import SendOptions
 from trafficgen.engine.ranges import Ranges
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import PlanError
@@ -105,7 +106,7 @@ GIVEN = {
 def planned(options: dict[str, str]) -> Plan:
     words = [word for pair in options.items() for word in pair]
     context = send.make_context("send", ["--target", "127.0.0.1:25", "--message-count", "100", *words])
-    return planning.make_plan(planning.SendOptions(**context.params)).plan
+    return planning.make_plan(SendOptions(**context.params)).plan
 
 
 def test_a_shard_from_its_options() -> None:

@@ -130,11 +130,11 @@ def test_a_new_socket_with_the_number_of_one_just_closed_is_not_told_what_happen
                 other.close()
                 new.append(socket.socketpair())
                 assert new[0][0].fileno() == fd
-                poller.add(fd, third)  # type: ignore[arg-type]
+                poller.add(fd, third, select.EPOLLOUT | select.EPOLLET)  # type: ignore[arg-type]
 
         first, second = Told(close_the_other), Told(close_the_other)
         for told, (ours, theirs) in zip((first, second), pairs, strict=True):
-            poller.add(ours.fileno(), told)  # type: ignore[arg-type]
+            poller.add(ours.fileno(), told, select.EPOLLIN | select.EPOLLET)  # type: ignore[arg-type]
             theirs.send(b"x")
         poller._hear()
         poller.close()

@@ -5,8 +5,8 @@ from dataclasses import fields
 import pytest
 
 from trafficgen.cli.gate import _NOT_HERE
-from trafficgen.cli.planning import SendOptions
 from trafficgen.cli.program import call
+from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode
 
 

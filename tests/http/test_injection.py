@@ -282,6 +282,8 @@ def test_a_file_that_holds_no_header_value_is_refused_without_its_text(tmp_path:
         (["--target", "http://127.0.0.1/a", "--http-batch-size", "0"], "expected 1 to 1000 recipients"),
         (["--target", "http://127.0.0.1/a", "--http-batch-size", "2", "--recipients", "3"], "one number of recipients"),
         (["--target", "http://127.0.0.1/a", "--tls"], "leave --starttls and --tls away"),
+        (["--target", "https://127.0.0.1/a", "--starttls"], "leave --starttls and --tls away"),
+        (["--target", "https://127.0.0.1/a", "--tls-share", "50%"], "not a share of them (--tls-share)"),
         (["--target", "http://127.0.0.1/a", "--auth-users", "users.csv"], "AUTH is SMTP's"),
         (["--target", "http://127.0.0.1/a", "--chunking", "4"], "they are SMTP's"),
         (["--target", "http://127.0.0.1/a", "--leave-share", "10%"], "all alike"),

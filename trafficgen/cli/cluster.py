@@ -18,7 +18,7 @@ from trafficgen.plan.refusals import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trafficgen.cli.planning import SendOptions
+    from trafficgen.cli.send_options import SendOptions
     from trafficgen.cluster.coordinator import Cluster
 
 _WHERE: Final = re.compile(r"local:[1-9]\d{0,3}|(?:tcp|tls)://\S+:\d{1,5}|ssh:.+")

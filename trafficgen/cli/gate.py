@@ -24,7 +24,7 @@ from trafficgen.errors import ExitCode, OutputError, PlanError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from trafficgen.cli.planning import SendOptions
+    from trafficgen.cli.send_options import SendOptions
     from trafficgen.gate.builds import Build
     from trafficgen.host.output import Output
     from trafficgen.plan import Plan
@@ -266,8 +266,9 @@ def _whole_runs(options: GateOptions) -> "ExitCode":
 
 def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan, DeliveryWait | None]":
     """The plan of every run, what was said of it, and the sink behind the builds, if there is one."""
-    from trafficgen.cli.planning import SendOptions, make_plan
+    from trafficgen.cli.planning import make_plan
     from trafficgen.cli.send import command as send
+    from trafficgen.cli.send_options import SendOptions
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
     told = SendOptions(**send.make_context("traffic-gen send", arguments).params)

@@ -22,7 +22,7 @@ from trafficgen.cli.scenario import use_scenario
 from trafficgen.errors import PlanError, SetupError
 
 if TYPE_CHECKING:
-    from trafficgen.cli.planning import SendOptions
+    from trafficgen.cli.send_options import SendOptions
     from trafficgen.plan import Plan
     from trafficgen.runs.monitor import MonitorOptions, Observer
     from trafficgen.runs.observation import Observation

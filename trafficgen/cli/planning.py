@@ -9,13 +9,13 @@ Not here  what the options are called and how help describes them (options)
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trafficgen import units
 from trafficgen.cli import parsing, protection
 from trafficgen.cli.extensions import extensions
+from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
@@ -56,119 +56,6 @@ _SIGNED_SENDERS: Final = 100
 
 SESSIONS_PER_CORE: Final = 10
 """As KumoMTA's traffic-gen without --concurrency."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendOptions:
-    """What `traffic-gen send` was told, by parameter name. None or empty: not given."""
-
-    target: str | None
-    allow_public_target: bool
-    allow_real_domains: bool
-    message_count: int | None
-    duration: str | None
-    concurrency: int | None
-    messages_per_session: str
-    workers: int | None
-    grace: str
-    rate: str | None
-    arrivals: str
-    stage: tuple[str, ...]
-    domain: tuple[str, ...]
-    domains_from: tuple[str, ...]
-    domain_preset: tuple[str, ...]
-    long_tail: str | None
-    domain_suffix: str
-    users: str
-    recipients: str
-    to: tuple[str, ...]
-    recipients_from: str | None
-    from_address: tuple[str, ...]
-    senders: int | None
-    smtputf8_share: str | None
-    body_size: tuple[str, ...]
-    body_file: str | None
-    mbox: str | None
-    shuffle: bool
-    subject: tuple[str, ...]
-    header: tuple[str, ...]
-    dkim_key: tuple[str, ...]
-    pipelining: str
-    chunking: int
-    declare_size: bool
-    notify: str | None
-    ret: str | None
-    binarymime: bool
-    requiretls: bool
-    mt_priority: int | None
-    deliver_by: str | None
-    think_time: str
-    rset_between: bool
-    idle_sessions: int
-    noop_every: str
-    leave_share: str | None
-    drop_share: str | None
-    ehlo_name: tuple[str, ...]
-    source_ip: tuple[str, ...]
-    proxy_protocol: str | None
-    proxy_from: tuple[str, ...]
-    xclient_from: tuple[str, ...]
-    xforward_from: tuple[str, ...]
-    starttls: bool
-    starttls_if_offered: bool
-    tls: bool
-    tls_share: str | None
-    tls_ca: str | None
-    insecure: bool
-    http_batch_size: int | None
-    http_defer_spool: bool
-    http_defer_generation: bool
-    http_authorization_file: str | None
-    tls_cert: str | None
-    tls_key: str | None
-    sni: str | None
-    tls_min: str | None
-    tls_max: str | None
-    tls_ciphers: str | None
-    tls_resume: bool
-    auth_user: str | None
-    auth_password_file: str | None
-    auth_users: str | None
-    auth_mechanism: str | None
-    connect_timeout: str
-    timeout: str
-    keep_going: bool
-    retry: str | None
-    seed: int | None
-    run_id: str | None
-    shard: str | None
-    start_at: str | None
-    cluster: str | None
-    cluster_hosts: int | None
-    clock_error: str
-    trace: int
-    no_ledger: bool
-    manifest: str | None
-    wait_for_delivery: str | None
-    sink_api: str | None
-    json: str | None
-    quiet: bool
-    dry_run: bool
-    threshold: tuple[str, ...]
-    warm_up: str | None
-    abort_on_fail: str | None
-    junit: str | None
-    html: str | None
-    live_port: int | None
-    metrics_port: int | None
-    before: str | None
-    after: str | None
-    observe: str | None
-    observe_queue: str | None
-    observe_cgroup: str | None
-    observe_metrics: tuple[str, ...]
-    observe_doveadm: str | None
-    observe_drain: str | None
 
 
 class Planned(NamedTuple):
@@ -280,7 +167,13 @@ def cores() -> int:
 
 def _check_lines(options: SendOptions) -> None:
     """What goes into reports and commands stays on its line."""
-    given = (("--junit", options.junit), ("--before", options.before), ("--after", options.after))
+    given = (
+        ("--cluster", options.cluster),
+        ("--clock-error", options.clock_error),
+        ("--junit", options.junit),
+        ("--before", options.before),
+        ("--after", options.after),
+    )
     more = (("--html", options.html), ("--warm-up", options.warm_up), ("--abort-on-fail", options.abort_on_fail))
     server = (
         ("--observe", options.observe),

@@ -1,4 +1,9 @@
-"""`traffic-gen schema`: what a results file or a scenario file may hold, as JSON Schema."""
+"""`traffic-gen schema`: what a results file or a scenario file may hold, as JSON Schema.
+
+Takes     which of the two
+Gives     the schema on stdout, made from the classes that read the file
+Not here  how a document is read (measure.document), the options that a scenario may set (options)
+"""
 
 import json
 from typing import Any, Final

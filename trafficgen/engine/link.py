@@ -117,7 +117,8 @@ class AnyLink(ABC):
     def catch_up(self) -> None:  # noqa: B027  (where nothing is put off there is nothing to do)
         """Look at what was put off."""
 
-    def _connected(self) -> None:
+    def _begin(self) -> None:
+        """The connection is up."""
         if buffers := self.session.connected(now_ns()):
             self._send(buffers)
         if not self.session.busy:
@@ -187,7 +188,7 @@ class Link(AnyLink, asyncio.Protocol):
         # `pause_writing` is to come as soon as anything waits here: a reply to what waits would be a lie. (Above 1, as
         # uvloop's TLS pauses at the limit itself; of TLS, up to 64 KiB wait where nobody can ask.)
         self.transport.set_write_buffer_limits(high=1, low=0)
-        self._connected()
+        self._begin()
 
     def data_received(self, data: bytes) -> None:
         now = now_ns()

@@ -24,6 +24,11 @@ from trafficgen.protocol.smtp.interfaces import Buffer
 
 _READ_OCTETS: Final = 16 * 1024
 _AT_ONCE: Final = 64
+_OPENED_AT_ONCE: Final = 8
+"""New connections before so many others are heard: opening all of 20,000 sessions at once lets no message through."""
+
+_CONNECTED: Final = (0, errno.EISCONN)
+_GOES_ON: Final = (errno.EINPROGRESS, errno.EALREADY)
 _MAX_BUFFERS: Final = 1024
 """UIO_MAXIOV, sendmsg(2)."""
 
@@ -35,6 +40,8 @@ class Poller:
         self._loop = loop
         self._epoll = select.epoll()
         self._links: dict[int, SocketLink] = {}
+        self._connected: list[SocketLink] = []  # and not told so yet
+        self._hearing = False
         self.call_soon = loop.call_soon
         loop.add_reader(self._epoll.fileno(), self._hear)
 
@@ -43,18 +50,27 @@ class Poller:
         """None where there is no epoll."""
         return cls(loop) if hasattr(select, "epoll") else None
 
-    def add(self, fd: int, link: "SocketLink") -> None:
-        """Tell `link` what happens to its socket."""
+    def add(self, fd: int, link: "SocketLink", events: int) -> None:
+        """Tell `link` when any of these happens to its socket."""
         self._links[fd] = link
-        self._epoll.register(fd, _EVENTS)
+        self._epoll.register(fd, events)
 
     def again(self, fd: int) -> None:
-        """Tell it once more, if there still is something."""
+        """Tell it once more, if there still is something, and when there is room to write."""
         self._epoll.modify(fd, _EVENTS)
 
     def remove(self, fd: int) -> None:
         """The socket is about to be closed, and the kernel forgets it then."""
         del self._links[fd]
+
+    def tell_connected(self, link: "SocketLink") -> None:
+        """Call `link.connected` soon, whatever else sockets have to say.
+
+        Behind ten thousand sessions that always have something to read, sessions would open by the dozen a second.
+        """
+        if not self._connected and not self._hearing:
+            self._loop.call_soon(self._hear)
+        self._connected.append(link)
 
     def close(self) -> None:
         """Hear nothing any more."""
@@ -62,20 +78,32 @@ class Poller:
         self._epoll.close()
 
     def _hear(self) -> None:
+        if self._epoll.closed:
+            return
+        self._hearing = True
         links, poll = self._links, self._epoll.poll
         ends_ns = now_ns() + SLICE_NS
-        while events := poll(0, _AT_ONCE):
+        while True:
+            connected, self._connected = self._connected[:_OPENED_AT_ONCE], self._connected[_OPENED_AT_ONCE:]
+            for link in connected:
+                link.connected()
+            events = poll(0, _AT_ONCE)
             # Looked up before any of them acts: a number may be another socket's by then.
             for link, what in [(links[fd], what) for fd, what in events]:
                 link.heard(what)
-            if now_ns() > ends_ns:
-                return  # the loop has other work, and comes back
+            if (not events and not self._connected) or now_ns() > ends_ns:
+                break  # the loop has other work, and comes back
+        self._hearing = False
+        if self._connected:
+            self._loop.call_soon(self._hear)
 
 
 if hasattr(select, "epoll"):
     _EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+    _READING: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+    _IN: Final = select.EPOLLIN
     _OUT: Final = select.EPOLLOUT
-    _READY: Final = select.EPOLLIN | select.EPOLLOUT
+    _IN_AND_OUT: Final = select.EPOLLIN | select.EPOLLOUT
     _FAILED: Final = select.EPOLLHUP | select.EPOLLERR
     _ENDED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
     _READABLE: Final = select.EPOLLIN | _ENDED
@@ -87,8 +115,8 @@ class SocketLink(AnyLink):
     of them may be tried."""
 
     __slots__ = (
-        "_broken", "_connecting", "_fd", "_on_connected", "_peer", "_poller", "_waiting", "address", "began_ns",
-        "tries",
+        "_broken", "_connecting", "_fd", "_heard_of", "_on_connected", "_peer", "_poller", "_waiting", "address",
+        "began_ns", "tries",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +133,7 @@ class SocketLink(AnyLink):
         self._peer: socket.socket | None = None
         self._fd = -1
         self._connecting = False
+        self._heard_of = False  # whether the poller has it
         self._waiting: list[Buffer] = []
         self._broken: OSError | None = None  # what came of the last write
         self.began_ns = -1
@@ -127,13 +156,26 @@ class SocketLink(AnyLink):
         try:
             peer = self._peer = socket.socket(family, _KIND)
             self._fd = peer.fileno()
-            self._poller.add(self._fd, self)
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             problem = peer.connect_ex(where)
+            if problem == errno.EINPROGRESS:  # over loopback it has ended by now, and asking is cheaper than an event
+                problem = peer.connect_ex(where)
         except OSError as error:
             problem = error.errno or errno.EIO
-        if problem not in (0, errno.EINPROGRESS):
+        if problem in _CONNECTED:
+            self._poller.tell_connected(self)
+        elif problem in _GOES_ON:
+            self._poller.add(self._fd, self, _EVENTS)
+            self._heard_of = True
+        else:
             self._poller.call_soon(self._connected_or_not, problem)
+
+    def connected(self) -> None:
+        """It is connected."""
+        if self._connecting:
+            self._poller.add(self._fd, self, _READING)
+            self._heard_of = True
+            self._connected_or_not(0)
 
     def cancel(self) -> None:
         """Connect no more."""
@@ -141,20 +183,20 @@ class SocketLink(AnyLink):
 
     def _connected_or_not(self, problem: int) -> None:
         if not self._connecting:
-            return
+            return  # given up
         if problem:
             self._close()
         self._connecting = False
         self._on_connected(self, problem)
         if not problem:
-            self._connected()
+            self._begin()
 
     # -- octets in ------------------------------------------------------------------------------------------
 
     def heard(self, what: int) -> None:
         """What happened, in epoll's words."""
         peer = self._peer
-        if what != _READY or self._connecting or self._waiting or peer is None:
+        if (what != _IN and what != _IN_AND_OUT) or self._connecting or self._waiting or peer is None:
             self._heard_else(what)
             return
         # The usual, in one piece, for two thirds of what calling `_read` and `_send` costs (benchmarks/peers.py).
@@ -240,14 +282,13 @@ class SocketLink(AnyLink):
             sent = peer.send(b"".join(buffers)) if octets <= JOINED_OCTETS else peer.sendmsg(_first(buffers))
         except BlockingIOError:
             sent = 0
-        except OSError as error:
-            self._break(error)
+        except OSError as error:  # what the server said before may still be there to read; then comes the end
+            self._broken = error
             sent = 0
         if sent < octets:
             self._waiting = _behind(buffers, sent)
             self._unsent = octets - sent
-            if octets > sent > 0:  # the kernel says when there is room only to who has found none
-                self._write_waiting()
+            self._poller.again(self._fd)
 
     def _write_waiting(self) -> None:
         peer = self._peer
@@ -260,12 +301,8 @@ class SocketLink(AnyLink):
         except BlockingIOError:
             pass
         except OSError as error:
-            self._break(error)
-
-    def _break(self, error: OSError) -> None:
-        """Nothing more goes out. What the server said before may still be there to read; then comes the end."""
-        self._broken = error
-        self._poller.again(self._fd)
+            self._broken = error
+            self._poller.again(self._fd)
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -279,7 +316,9 @@ class SocketLink(AnyLink):
         peer, self._peer = self._peer, None
         if peer is not None:
             self._connecting = False
-            self._poller.remove(self._fd)
+            if self._heard_of:
+                self._heard_of = False
+                self._poller.remove(self._fd)
             peer.close()
         self._gone()
 

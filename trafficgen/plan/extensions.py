@@ -1,4 +1,10 @@
-"""What sessions ask of a server beyond plain SMTP: parameters of MAIL and RCPT."""
+"""What sessions ask of a server beyond plain SMTP: parameters of MAIL and RCPT.
+
+Takes     values that are understood already (cli.extensions)
+Gives     a frozen `ExtensionPlan`
+Refuses   values that their RFCs do not allow, with PlanError
+Not here  the octets (protocol.smtp.layout), what becomes of a session whose server does not offer them (its client)
+"""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,9 @@
-"""Who the client is: the addresses and names that a run's sessions come from, or say that they come from."""
+"""Who the client is: the addresses and names that a run's sessions come from, or say that they come from.
+
+Gives     a frozen `ClientPlan`: source addresses, names for EHLO, clients for the PROXY protocol, XCLIENT and XFORWARD
+Refuses   names that EHLO cannot carry, ranges that run backwards, too many addresses to send from, with PlanError
+Not here  which session is given which of them (engine)
+"""
 
 import ipaddress
 import re

@@ -1,4 +1,9 @@
-"""How parts of a plan refuse what makes no sense: the field and its flag are named, what was typed is quoted safely."""
+"""How parts of a plan refuse what makes no sense: the field and its flag are named, what was typed is quoted safely.
+
+Takes     a value, its field and its flag
+Fails     PlanError: expected, found, what to try; nothing is corrected on the way
+Not here  what makes no sense: each part of the plan knows its own limits
+"""
 
 from dataclasses import fields
 from functools import cache

@@ -1,4 +1,10 @@
-"""One run, described whole."""
+"""One run, described whole.
+
+Takes     parts that have been checked each by itself (workload, session, load, identity, targets)
+Gives     a frozen `Plan`, equal and picklable in every process; seed and run id drawn where none was given
+Refuses   parts that do not go together, with PlanError
+Not here  what follows from a plan once files are opened (engine.resolved)
+"""
 
 import re
 from dataclasses import asdict, dataclass, field, replace
@@ -124,9 +130,12 @@ class Plan:
                 raise wrong("injection", "expected a target http://HOST[:PORT]/api/inject/v1", "--http-…")
             return
         expected = Security.TLS if self.target.dialect is Dialect.HTTPS else Security.PLAIN
-        if session.security is not expected or session.tls.share < 1:
+        if session.security is not expected:
             text = "HTTP is plain behind http:// and protected behind https://: leave --starttls and --tls away"
             raise wrong("target", text, "--target")
+        if session.tls.share < 1:
+            text = "expected every connection protected behind https://, not a share of them"
+            raise wrong("tls", text, "--tls-share")
         if session.auth:
             text = "AUTH is SMTP's: expected --http-authorization-file with a target http://…"
             raise wrong("auth", text, "--auth-user")

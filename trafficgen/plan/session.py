@@ -1,4 +1,9 @@
-"""How a session talks."""
+"""How a session talks.
+
+Gives     a frozen `SessionPlan`: messages a session, pipelining, chunks, protection, login, extensions, time limits
+Refuses   choices that exclude each other, with PlanError
+Not here  the conversation (protocol.smtp), how many sessions there are (run)
+"""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,9 @@
-"""How sessions are protected, and what a client shows and accepts in the handshake."""
+"""How sessions are protected, and what a client shows and accepts in the handshake.
+
+Gives     `Security` and a frozen `TlsOptions`
+Refuses   an order of versions or a share that makes no sense, with PlanError
+Not here  the context made from it, and certificates read from files (engine)
+"""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,9 @@
-"""What is sent: to which domains and users, from whom, how large."""
+"""What is sent: to which domains and users, from whom, how large.
+
+Gives     a frozen `Workload` and its parts
+Refuses   what can be seen to be wrong without a file, with PlanError
+Not here  files and sizes looked at (workload.check), the messages (workload)
+"""
 
 import re
 from dataclasses import dataclass
