@@ -125,6 +125,34 @@ def test_an_idle_that_is_refused_holds_nothing_up():
     assert session.out == [b"a4 NOOP\r\n"]
 
 
+def test_without_pipelining_each_command_waits_for_the_answer_before_and_is_timed_from_when_it_goes_out():
+    session = ImapSession(pipelining=False)
+    session.feed(b"* PREAUTH [CAPABILITY IMAP4rev1 IDLE LITERAL+] x\r\n", 0)
+    session.send(ImapCommand.SELECT, b"INBOX", now_ns=1)
+    session.append(b"Drafts", b"x\r\n", now_ns=1)
+    session.send(ImapCommand.LIST, b'""', b"*", now_ns=1)
+    assert session.out == [b"a1 SELECT INBOX\r\n"]
+    session.out.clear()
+    session.feed(b"a1 OK x\r\n", 10)
+    assert session.out == [b"a2 APPEND Drafts {3+}\r\nx\r\n\r\n"]
+    session.out.clear()
+    assert [event.elapsed_ns for event in session.feed(b"a2 OK x\r\n", 15) if isinstance(event, Done)] == [5]
+    assert session.out == [b'a3 LIST "" *\r\n']
+    session.feed(b"a3 OK x\r\n", 16)
+    session.idle(20)
+    session.feed(b"+ idling\r\n", 21)
+    session.end_idle()
+    session.send(ImapCommand.NOOP, now_ns=22)
+    session.send(ImapCommand.NOOP, now_ns=22)
+    assert session.out[-1] == b"DONE\r\n"
+    session.feed(b"a4 OK x\r\n", 23)
+    assert session.out[-1] == b"a5 NOOP\r\n"
+    assert session.waiting == 2
+    session.feed(b"a5 OK x\r\n", 30)
+    assert session.out[-1] == b"a6 NOOP\r\n"
+    assert session.waiting_since_ns == 30
+
+
 def test_a_literal_is_asked_for_where_the_server_wants_that():
     session = selected(b"* OK [CAPABILITY IMAP4rev1] x\r\n")
     session.append(b"Sent", b"A: b\r\n\r\nhi\r\n", b"\\Seen", now_ns=5)

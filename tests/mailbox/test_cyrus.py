@@ -76,7 +76,7 @@ def test_what_the_imap_profile_leaves_behind(cyrus: Cyrus):
     assert counts.clean
     assert not results.failures
     assert counts.delivered == results.messages.accepted == results.messages.started > 0
-    assert count(results, "login") == count(results, "select") == count(results, "logout") > 0
+    assert count(results, "login") == count(results, "logout") > count(results, "select") > 0
     assert counts.read > 0
     assert counts.deleted > 0
     assert counts.moved > 0

@@ -113,7 +113,8 @@ def test_the_imap_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert 0 < counts.seen <= counts.delivered
     assert results.histograms["seen"].count == counts.seen
     logins = of(dovecot, r"imap-login: Info: (?:Login|Logged in): user=<USER>", "adv")
-    assert count(results, "login") == count(results, "select") == count(results, "logout") == len(logins)
+    assert count(results, "login") == count(results, "logout") == len(logins)
+    assert 0 < count(results, "select") < len(logins)  # second connections select nothing
     assert len(of(dovecot, r"imap\(USER\).*Logged out ", "adv")) == len(logins)
     # Both programs of a user may remove the same mail before one hears of the other; then the log says so twice.
     removed = set(of(dovecot, r"imap\((USER)\).* expunge: box=INBOX, uid=(\d+)", "adv"))
@@ -164,7 +165,7 @@ def test_every_mechanism_logs_in_and_a_wrong_password_does_not(dovecot: Dovecot,
     assert not results.failures
     assert results.mailboxes is not None
     assert results.mailboxes.read > 0
-    logins = of(dovecot, rf"(imap|pop3)-login: Info: Login: user=<USER>, method={mechanism.value},", name)
+    logins = of(dovecot, rf"(imap|pop3)-login: Info: (?:Login|Logged in): user=<USER>, method={mechanism.value},", name)
     assert logins.count("imap") == count(results, "login") > 0
     assert logins.count("pop3") == count(results, "pop3_login") > 0
     refused = run_mailbox(replace(plan, password="wrong"))

@@ -58,6 +58,7 @@ def run(
     pop3: type[Pop3Session] = Pop3Session,
     said: list[str] | None = None,
     control: RunControl | None = None,
+    changes: tuple[tuple[str, str], ...] = (),
     **fields: Any,
 ) -> Results:
     with ExitStack() as stack:
@@ -65,8 +66,13 @@ def run(
             stack.enter_context(listening(lambda peer, kind=kind: kind(store, peer)))  # type: ignore[misc]
             for kind in (imap, pop3, LmtpSession)
         ]
-        profile = parse_profile(PROFILE.format(protocol=protocol, settings=settings)).profile
-        plan = plan_of(profile, ports, **{"duration_ns": S, "final_ns": 10 * S, "timeout_ns": 10 * S, **fields})
+        text = PROFILE.format(protocol=protocol, settings=settings)
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        plan = plan_of(
+            parse_profile(text).profile, ports, **{"duration_ns": S, "final_ns": 10 * S, "timeout_ns": 10 * S, **fields}
+        )
         return run_mailbox(plan, say=(said if said is not None else []).append, control=control)
 
 

@@ -10,7 +10,6 @@ Limits    a shard whose host does not answer for `_LOST_NS`, or that has not end
           period, is lost: no result waits for it
 """
 
-import json
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,7 +49,10 @@ _PATIENCE_NS: Final = 20 * NS_PER_S
 _PREPARE_NS: Final = 120 * NS_PER_S
 _LEAD_NS: Final = NS_PER_S
 _TURN_S: Final = 0.1
-_LOOK_NS: Final = 500 * NS_PER_MS
+_LOOK_NS: Final = NS_PER_S
+_LOOK_EACH_NS: Final = 100 * NS_PER_MS
+_LOOK_MOST_NS: Final = 3 * NS_PER_S
+"""Asking, reading and adding up is what a coordinator costs, and it grows with the shards (benchmarks/cluster.py)."""
 
 
 @dataclass(slots=True)
@@ -140,6 +142,9 @@ class _ClusterRun:
         self._zero_wall_ns = 0
         self._stopped_by: StoppedBy | None = None
         self._stops = 0
+        self._look_ns = min(max(_LOOK_NS, _LOOK_EACH_NS * len(cluster.engine.hosts)), _LOOK_MOST_NS)
+        self._news = False
+        self._shown_ns = 0
         self._last_ns: int | None = None  # when those that have not ended are lost
         hosts = self._engine.hosts
         self._shards = [
@@ -235,7 +240,7 @@ class _ClusterRun:
     # -- while it runs ----------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        news = self._look()
+        self._news = self._look() or self._news
         if self._control.why is not None:
             self._stop(self._control.why)
         for shard in self._shards:
@@ -247,7 +252,8 @@ class _ClusterRun:
             for shard in self._shards:
                 if not shard.over:
                     shard.last = words.ShardGone("it did not end in time")
-        if news and self._progress:
+        if self._news and self._progress and now_ns() - self._shown_ns >= self._look_ns:
+            self._news, self._shown_ns = False, now_ns()
             snapshot = self._merged()
             planned = sum(shard.running.planned for shard in self._shards if shard.running)
             self._progress(Progress(snapshot, max(now_ns() - self._zero_ns, 0), max(planned, snapshot.started)))
@@ -255,7 +261,7 @@ class _ClusterRun:
 
     def _stop_as(self, ended: words.ShardEnded) -> None:
         """A shard that met the first error ends the others as well."""
-        if (why := StoppedBy(json.loads(ended.results)["stopped_by"])) is StoppedBy.FIRST_ERROR:
+        if (why := ended.results.stopped_by) is StoppedBy.FIRST_ERROR:
             self._stop(why)
 
     def _look(self) -> bool:
@@ -265,7 +271,7 @@ class _ClusterRun:
             if shard.over:
                 continue
             if shard.asked is None:
-                if now_ns() - shard.asked_ns >= _LOOK_NS:
+                if now_ns() - shard.asked_ns >= self._look_ns:
                     shard.asked_ns = now_ns()
                     shard.asked = self._engine.ask(shard.host, "look", shard.order.token, shard.serial)
             elif shard.asked.done():
@@ -335,10 +341,8 @@ class _ClusterRun:
 
     def _part(self, shard: _HostShard) -> Results:
         zero = datetime.fromtimestamp(self._zero_wall_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
-        if isinstance(shard.last, words.ShardEnded):
-            results = Results.from_dict(json.loads(shard.last.results))
-        else:
-            results = self._of_lost(shard)
+        last = shard.last
+        results = last.results if isinstance(last, words.ShardEnded) else self._of_lost(shard)
         record = replace(
             results.shards[0], start_at=zero, clock_offset_ns=shard.clock.offset_ns, clock_error_ns=shard.clock.error_ns
         )

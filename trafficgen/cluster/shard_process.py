@@ -102,7 +102,7 @@ def _run(shard: _Shard) -> None:
         manifest = Path(folder) / "manifest" if order.manifest else None
         results = run_monitored(resolved, MonitorOptions(), progress=progress, manifest=manifest, control=shard.control)
         kept = manifest.read_bytes() if manifest and manifest.exists() else None
-        tell(shard.out, words.ShardEnded(results.to_json(), kept))
+        tell(shard.out, words.ShardEnded(results, kept))
 
 
 def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:

@@ -9,6 +9,7 @@ shard: ShardEnded | ShardRefused
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan
 
@@ -64,9 +65,9 @@ class ShardProgress:
 
 @dataclass(frozen=True, slots=True)
 class ShardEnded:
-    """A shard's results as JSON, and its manifest if one was kept."""
+    """A shard's results, and its manifest if one was kept."""
 
-    results: str
+    results: Results
     manifest: bytes | None
 
 

@@ -171,6 +171,20 @@ class Director:
                 if queue:
                     self._at_the_door[mailbox] = queue
                 self.wants_in(visitor, due_ns, now_ns)
+        self._fill(now_ns)
+
+    def take_spare(self) -> bool:
+        """One connection more for somebody who has one, unless somebody waits for his first; `give_back` ends it."""
+        spare = not self.stopping and not self._waiting and self.connections < self.max_connections
+        self.connections += spare
+        return spare
+
+    def give_back(self, now_ns: int) -> None:
+        """A connection that was spare is closed."""
+        self.connections -= 1
+        self._fill(now_ns)
+
+    def _fill(self, now_ns: int) -> None:
         while self._waiting and self.connections < self.max_connections:
             visitor, due_ns = self._waiting.popleft()
             self.connections += 1

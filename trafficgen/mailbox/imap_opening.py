@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mboxgen.enums import table_of
 from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.director import Visitor
+from trafficgen.mailbox.mail import draft
 from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
 from trafficgen.mailbox.profile import MailProtocol
@@ -56,7 +57,7 @@ class ImapOpening(Visit[ImapSession]):
         self._missing: deque[str] = deque()
 
     def new_session(self, now_ns: int) -> ImapSession:
-        return ImapSession(now_ns, take)
+        return ImapSession(now_ns, take, pipelining=self._worker.plan.pipelining)
 
     def lost(self, reason: str, example: str) -> None:
         waiting = self.session.waiting_for
@@ -77,6 +78,10 @@ class ImapOpening(Visit[ImapSession]):
 
     def _end(self, *, failed: bool) -> None:
         """The session is over."""
+        raise NotImplementedError
+
+    def _within(self, done: Done, now_ns: int) -> None:
+        """A command of a session that is open was answered."""
         raise NotImplementedError
 
     # -- login ------------------------------------------------------------------------------------------
@@ -189,6 +194,43 @@ class ImapOpening(Visit[ImapSession]):
             self._logged_in(now_ns)
         else:
             self.log_in(now_ns)
+
+    def _on_done(self, done: Done, now_ns: int) -> None:
+        command = done.command
+        if command is ImapCommand.GREETING:
+            self._on_greeting(done, now_ns)
+        elif command is ImapCommand.CREATE:
+            self._created(done, now_ns)
+        elif command is ImapCommand.STARTTLS:
+            if done.ok:
+                self.start_tls()
+            else:
+                self.end(done.status.decode(), "STARTTLS")
+        elif command in (ImapCommand.LOGIN, ImapCommand.AUTHENTICATE):
+            if self._sasl is not None and (fault := self._sasl.fault(ok=done.ok)) is not None:
+                self.end(fault.reason, fault.example)
+            elif self._record(done, now_ns):
+                self._logged_in(now_ns)
+            else:
+                self.over = True
+                if self.transport is not None:
+                    self.transport.close()
+                self._end(failed=True)
+        else:
+            self._within(done, now_ns)
+
+    # -- beside the inbox -------------------------------------------------------------------------------
+
+    def ask_status(self, now_ns: int) -> None:
+        """Ask about the other folders; not about the one that is selected (RFC 9051 section 6.3.11)."""
+        for name in sorted(set(self._folders.values())):
+            self._send(ImapCommand.STATUS, string(name), b"(MESSAGES UNSEEN UIDNEXT)", now_ns=now_ns)
+
+    def append_draft(self, folder: str, flags: bytes, number: int, now_ns: int) -> None:
+        """Put a mail of the user's own into a folder of his."""
+        message = draft(self.visitor.user.section.mail_write_size, number)
+        self.session.end_idle()
+        self.session.append(self._folders[folder], message, flags, now_ns=now_ns, argument=folder)
 
     def _record(self, done: Done, now_ns: int, outcome: Outcome | None = None) -> bool:
         """Count a command; whether it was carried out."""

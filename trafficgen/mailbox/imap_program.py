@@ -18,7 +18,6 @@ from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.habits import MailAction
 from trafficgen.mailbox.imap_opening import BODY, DRAFTS, SENT, SPAM, ImapOpening
-from trafficgen.mailbox.mail import draft
 from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.proof import trace_header
@@ -27,6 +26,9 @@ from trafficgen.protocol.imap.commands import ImapCommand, ImapState
 from trafficgen.protocol.imap.reader import Kept, Value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trafficgen.mailbox.imap_second import ImapSecond
     from trafficgen.mailbox.worker import Worker
 
 IDLE_ANEW_NS: Final = 28 * 60 * 1_000_000_000
@@ -58,6 +60,7 @@ class ImapProgram(ImapOpening):
         self._copied: set[int] = set()  # UIDs of messages that were there to be copied or moved
         self._idle_since_ns = -1
         self._drafts = 0
+        self._second: ImapSecond | None = None
 
     def look(self, now_ns: int) -> None:
         """Now and then: an IDLE does not last for ever."""
@@ -70,6 +73,8 @@ class ImapProgram(ImapOpening):
         if self._leaving or self.over:
             return
         self._leaving = True
+        if self._second is not None:
+            self._second.leave(now_ns)
         if self._ready:
             self._look_for_new(now_ns)
         self._settle(now_ns)
@@ -95,6 +100,8 @@ class ImapProgram(ImapOpening):
 
     def _end(self, *, failed: bool) -> None:
         self.session.close()
+        if self._second is not None:
+            self._second.leave(self._worker.now_ns())
         self.visitor.habits.logged_out()
         if self._ready:
             assert self.session.uid_validity is not None
@@ -258,19 +265,25 @@ class ImapProgram(ImapOpening):
         self.flush()
 
     def _status(self, now_ns: int) -> None:
-        """Ask about the other folders; not about the one that is selected (RFC 9051 section 6.3.11)."""
-        for name in sorted(set(self._folders.values())):
-            self._send(ImapCommand.STATUS, string(name), b"(MESSAGES UNSEEN UIDNEXT)", now_ns=now_ns)
+        self._beside(lambda connection, when_ns: connection.ask_status(when_ns), now_ns)
         if not self._idles:
             self._look_for_new(now_ns)
 
-    def _write_mail(self, action: MailAction, now_ns: int) -> None:
-        folder, flags = (DRAFTS, rb"\Draft") if action is MailAction.WRITE else (SENT, rb"\Seen")
+    def _write_mail(self, step: MailAction, now_ns: int) -> None:
+        folder, flags = (DRAFTS, rb"\Draft") if step is MailAction.WRITE else (SENT, rb"\Seen")
         if folder in self._folders:
-            self._drafts += action is MailAction.WRITE
-            size = self.visitor.user.section.mail_write_size
-            self.session.end_idle()
-            self.session.append(self._folders[folder], draft(size, self._drafts), flags, now_ns=now_ns, argument=folder)
+            self._drafts += step is MailAction.WRITE
+            number = self._drafts
+            self._beside(lambda connection, when_ns: connection.append_draft(folder, flags, number, when_ns), now_ns)
+
+    def _beside(self, work: "Callable[[ImapOpening, int], None]", now_ns: int) -> None:
+        """What is no matter of the inbox: on a second connection, where the program may have one and there is room."""
+        if self.visitor.client.connection_max_count > 1 and (self._second is None or self._second.over):
+            self._second = self._worker.second_connection(self.visitor, self._folders)
+        if self._second is not None and not self._second.over:
+            self._second.do(work, now_ns)
+        else:
+            work(self, now_ns)
 
     def _may_remove(self, uid: int) -> bool:
         return uid in self._marks or self._worker.plan.delete_foreign
@@ -333,35 +346,12 @@ class ImapProgram(ImapOpening):
         elif event.name == b"LIST":
             self._on_list(event.values)
 
-    def _on_done(self, done: Done, now_ns: int) -> None:
-        command = done.command
-        if command is ImapCommand.GREETING:
-            self._on_greeting(done, now_ns)
-        elif command is ImapCommand.CREATE:
-            self._created(done, now_ns)
-        elif command is ImapCommand.STARTTLS:
-            if done.ok:
-                self.start_tls()
-            else:
-                self.end(done.status.decode(), "STARTTLS")
-        elif command is ImapCommand.IDLE:
+    def _within(self, done: Done, now_ns: int) -> None:
+        if done.command is ImapCommand.IDLE:
             if not done.ok:
                 self._record(done, now_ns)
                 self.end("IDLE refused", done.text.decode("ascii", "backslashreplace"))
-        elif command in (ImapCommand.LOGIN, ImapCommand.AUTHENTICATE):
-            if self._sasl is not None and (fault := self._sasl.fault(ok=done.ok)) is not None:
-                self.end(fault.reason, fault.example)
-            elif self._record(done, now_ns):
-                self._logged_in(now_ns)
-            else:
-                self.over = True
-                if self.transport is not None:
-                    self.transport.close()
-                self._end(failed=True)
-        else:
-            self._within(done, now_ns)
-
-    def _within(self, done: Done, now_ns: int) -> None:
+            return
         ok = self._record(done, now_ns)
         command = done.command
         if command in (ImapCommand.CAPABILITY, ImapCommand.LIST):

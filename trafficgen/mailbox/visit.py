@@ -30,9 +30,9 @@ class Visit(Connection, Generic[Wire]):
     def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
         super().__init__(server, worker)
         self.visitor = visitor
+        self._worker = worker
         self.session: Wire = self.new_session(self.begun_ns)
         self.goodbye_ns = -1
-        self._worker = worker
         self._mailbox = visitor.user.mailbox
         self._protected = server.protection is not Protection.STARTTLS
         self._login_ns = -1

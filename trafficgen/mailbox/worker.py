@@ -25,6 +25,7 @@ from trafficgen.mailbox.delivery import DeliveryConnection
 from trafficgen.mailbox.director import Director, Visitor
 from trafficgen.mailbox.imap_opening import ImapOpening
 from trafficgen.mailbox.imap_program import ImapProgram
+from trafficgen.mailbox.imap_second import ImapSecond
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES, SEEN, Operation, column_of
 from trafficgen.mailbox.operations import TableColumn as Column
@@ -46,7 +47,7 @@ _THROTTLED_EVERY_NS: Final = 30 * NS_PER_S
 _MAX_STALLS: Final = 20
 _MAX_FAILURES_SAID: Final = 20
 
-Program = Pop3Program | ImapProgram
+Program = Pop3Program | ImapProgram | ImapSecond
 
 
 class Routes(NamedTuple):
@@ -232,7 +233,7 @@ class Worker:
             since = program.waiting_since_ns
             if since is not None and now - since > limit_ns:
                 program.end("timed out", program.state_in_words)
-            elif isinstance(program, ImapProgram):
+            elif not isinstance(program, Pop3Program):
                 program.look(now)
         for delivery in [one for one in self._on_their_way if now - one.begun_ns > limit_ns]:
             delivery.end("timed out", "")
@@ -297,6 +298,22 @@ class Worker:
             program = Pop3Program(self._pop3, self, visitor)
         else:
             program = ImapProgram(self._imap, self, visitor)
+        self._begin(program)
+
+    def second_connection(self, visitor: Visitor, folders: dict[str, bytes]) -> ImapSecond | None:
+        """One more for a program that has one; None when all are taken."""
+        if not self.director.take_spare():
+            return None
+        second = ImapSecond(self._imap, self, visitor, folders)
+        self._begin(second)
+        return second
+
+    def second_over(self, second: ImapSecond) -> None:
+        """It has ended."""
+        self._programs.discard(second)
+        self.director.give_back(now_ns())
+
+    def _begin(self, program: Program) -> None:
         if (folder := self.plan.rawlog) is not None:
             self._logs += 1
             worker = f"{self._number}." if self.plan.workers > 1 else ""

@@ -115,11 +115,18 @@ class ImapSession:
     """One connection. Write `out` after each call, and empty it."""
 
     __slots__ = (
-        "_blocked", "_count", "_done_wanted", "_idle_tag", "_pending", "_queue", "_reader",
-        "capabilities", "capabilities_known", "exists", "idling", "out", "state", "uid_next", "uid_validity",
+        "_blocked", "_count", "_done_wanted", "_idle_tag", "_pending", "_pipelining", "_queue", "_reader",
+        "_unanswered", "capabilities", "capabilities_known", "exists", "idling", "out", "state", "uid_next",
+        "uid_validity",
     )  # fmt: skip
 
-    def __init__(self, now_ns: int = 0, content: Callable[[bytes], LiteralReceiver] = lambda _line: Kept()) -> None:
+    def __init__(
+        self,
+        now_ns: int = 0,
+        content: Callable[[bytes], LiteralReceiver] = lambda _line: Kept(),
+        *,
+        pipelining: bool = True,
+    ) -> None:
         self.state = ImapState.GREETING
         self.out: list[bytes] = []
         self.capabilities: frozenset[bytes] = frozenset()
@@ -137,6 +144,8 @@ class ImapSession:
         self._queue: deque[tuple[bytes, list[bytes], ChallengeAnswer | None]] = deque()
         self._idle_tag: bytes | None = None
         self._done_wanted = False
+        self._pipelining = pipelining
+        self._unanswered = 0  # commands that have been written
 
     # -- what is asked ----------------------------------------------------------------------------------
 
@@ -241,7 +250,7 @@ class ImapSession:
             self.exists, self.uid_next, self.uid_validity = 0, None, None
         pieces = self._joined([b"%s %s%s" % (tag, command.value.encode(), pieces[0]), *pieces[1:]])
         pieces[-1] += b"\r\n"
-        if self._blocked is not None:
+        if not self._may_write:
             self._queue.append((tag, pieces, answer))
         else:
             self._write(tag, pieces, answer)
@@ -259,14 +268,19 @@ class ImapSession:
                 joined.append(piece)
         return joined
 
+    @property
+    def _may_write(self) -> bool:
+        return self._blocked is None and (self._pipelining or not self._unanswered)
+
     def _write(self, tag: bytes, pieces: list[bytes], answer: ChallengeAnswer | None) -> None:
+        self._unanswered += 1
         self.out.append(pieces[0])
         if len(pieces) > 1 or answer is not None or tag == self._idle_tag:
             self._blocked = _Waiting(tag, deque(pieces[1:]), answer)
 
     def _unblock(self) -> None:
         self._blocked = None
-        while self._queue and self._blocked is None:
+        while self._queue and self._may_write:
             self._write(*self._queue.popleft())
 
     def _say_done(self) -> None:
@@ -381,6 +395,7 @@ class ImapSession:
         if sent is None or response.more or status is None or status[1].upper() not in (b"OK", b"NO", b"BAD"):
             raise ValueError(f"expected an answer to a command, got {_shown(response.tag + b' ' + response.line)}")
         word, code = status[1].upper(), _code(status[2])
+        self._unanswered -= 1
         if response.tag == self._idle_tag:
             self._idle_tag, self.idling, self._done_wanted = None, False, False
         after = RULES[sent.command].after
@@ -393,6 +408,10 @@ class ImapSession:
         self._heed(code)
         if self._blocked is not None and self._blocked.tag == response.tag:
             self._unblock()
+        elif self._queue and self._may_write:  # without pipelining: the next one, whose time begins now
+            tag = self._queue[0][0]
+            self._pending[tag] = self._pending[tag]._replace(sent_ns=now_ns)
+            self._write(*self._queue.popleft())
         events.append(Done(sent.command, word, code, status[3] or b"", now_ns - sent.sent_ns, sent.argument))
         if sent.command is ImapCommand.LOGOUT:
             self.state = ImapState.CLOSED
