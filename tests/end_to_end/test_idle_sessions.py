@@ -179,7 +179,7 @@ def test_what_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_none_is_opened_before_the_run_begins() -> None:
     opened: list[object] = []
-    around = cast("Any", SimpleNamespace(opening=0, on_turn=None))
+    around = cast("Any", SimpleNamespace(opening=0, on_turn=None, way=None))
     sessions = IdleSessions(around, 3, noop_ns=0, began_ns=1_000)
     for slot in sessions.slots:
         assert not slot.working

@@ -22,7 +22,7 @@ from trafficgen.engine.dispatch import ClosedSource
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
-from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.slot import Slot, Surroundings, Way
 from trafficgen.engine.socket_link import Poller
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
@@ -71,8 +71,10 @@ def test_a_slot_that_is_given_up_at_any_moment_of_its_opening_leaves_nothing_beh
         source.assign(0, 3)
         account, freed = QuietAccount(), []
         around = Surroundings(
-            new_session=lambda _: ClientSession(source, account, SessionOptions(), ReplyCache()),
-            opener=Opener(resolve(plan.target), plan.session, account, Draw((), "")),  # type: ignore[arg-type]
+            way=Way(
+                lambda _: ClientSession(source, account, SessionOptions(), ReplyCache()),
+                Opener(resolve(plan.target), plan.session, account, Draw((), "")),  # type: ignore[arg-type]
+            ),
             on_free=freed.append, on_closed=lambda: None,
             on_turn=lambda: None, turns=Turns(lambda _: None),
             poller=Poller.of(asyncio.get_running_loop()) if own_sockets else None,

@@ -16,7 +16,7 @@ from trafficgen.engine.address import Route
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
-from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.slot import Slot, Surroundings, Way
 from trafficgen.engine.socket_link import Poller
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.client import ClientSession
@@ -37,8 +37,10 @@ def session_to(*ports: int) -> tuple[Notebook, Opener, int]:
         route = Route("localhost", tuple(TcpTarget("127.0.0.1", port) for port in ports))
         poller = Poller(loop)
         around = Surroundings(
-            new_session=lambda _: ClientSession(queue, book, SessionOptions(max_messages=1), ReplyCache()),
-            opener=Opener(route, plan.session, book, Draw((), "")),  # type: ignore[arg-type]
+            way=Way(
+                lambda _: ClientSession(queue, book, SessionOptions(max_messages=1), ReplyCache()),
+                Opener(route, plan.session, book, Draw((), "")),  # type: ignore[arg-type]
+            ),
             on_free=lambda _: freed.set(),
             on_closed=lambda: None,
             on_turn=lambda: None,
@@ -53,7 +55,7 @@ def session_to(*ports: int) -> tuple[Notebook, Opener, int]:
             await freed.wait()
         poller.close()
         assert around.opening == 0
-        return around.opener, slot.opened
+        return around.way.opener, slot.opened
 
     return book, *asyncio.run(send())
 

@@ -72,6 +72,20 @@ def test_a_build_that_takes_four_times_as_long_fails(tmp_path: Path) -> None:
         assert all(one.latencies["latency"].count == one.accepted for one in block.slices)
 
 
+def test_a_domain_of_its_own_is_a_metric() -> None:
+    metric = parse_metric("domain{gmail.com}.p50:30%")
+    with two(4, 24) as (a, b):
+        file = RecordFile(None, HEAD, Block)
+        ended = run_slices(replace(DESIGN, metrics=(metric,)), load_for(a, b), file)
+    assert ended.verdict is Verdict.FAIL, ended.reason
+    for block in file.records:
+        for one in block.slices:
+            assert 0 <= one.latencies["domain{gmail.com}"].count <= one.latencies["latency"].count
+    assert sum(one.latencies["domain{gmail.com}"].count for block in file.records for one in block.slices)
+    (compared,) = ended.judgement.comparisons if ended.judgement else ()
+    assert compared.ratio > 2
+
+
 def test_whose_queue_grew_is_said(tmp_path: Path) -> None:
     queues = {side: tmp_path / side.value for side in Side}
     for queue in queues.values():

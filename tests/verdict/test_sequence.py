@@ -104,7 +104,7 @@ def test_looks_fit_the_time_there_is() -> None:
 
 def test_what_is_not_measured_by_slices_is_refused() -> None:
     with pytest.raises(ValueError, match="is not measured by slices; use whole runs"):
-        replace(DESIGN, metrics=(parse_metric("domain{gmail.com}.p95:5%"),))
+        replace(DESIGN, metrics=(parse_metric("command{fetch}.p95:5%"),))
 
 
 # -- which pairs count ----------------------------------------------------------------------------------

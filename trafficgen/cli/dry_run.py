@@ -45,7 +45,11 @@ def describe(resolved: ResolvedPlan) -> str:
 
 def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     plan = resolved.plan
-    yield "target", str(plan.target) if plan.target else "the embedded sink, on a free loopback port"
+    yield (
+        "target",
+        ", ".join(map(str, plan.targets if plan.more_targets else filter(None, [plan.target])))
+        or "the embedded sink, on a free loopback port",
+    )
     yield "sessions", _sessions(plan)
     if plan.shard.of > 1:
         yield "shard", f"{plan.shard}: {resolved.sessions:,} of the sessions, and its share of what is said below"

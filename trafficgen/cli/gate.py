@@ -272,7 +272,7 @@ def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan,
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
     told = SendOptions(**send.make_context("traffic-gen send", arguments).params)
-    if told.target is not None:
+    if told.target:
         raise PlanError(
             "the builds are named by --a and --b; leave it out, here and in the scenario",
             field="target",
@@ -281,7 +281,11 @@ def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan,
     refuse_options(told, {**_NOT_HERE, **(_NOT_BY_SLICES if options.by_slices else {})})
     if seed is not None and told.seed is None:
         told = replace(told, seed=seed)
-    told = replace(told, target=options.a, rate=told.rate if options.rate in (None, "half") else options.rate)
+    told = replace(
+        told,
+        target=(options.a,) if options.a else (),
+        rate=told.rate if options.rate in (None, "half") else options.rate,
+    )
     planned = make_plan(told)
     return told, replace(planned.plan, target=None), planned.delivery_wait
 

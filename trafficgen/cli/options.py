@@ -113,11 +113,12 @@ def _group(title: str) -> Callable[..., None]:
 # fmt: off
 def _add_target() -> None:
     add = _group("Target")
-    add("--target", metavar="HOST[:PORT]", help="""
+    add("--target", multiple=True, metavar="HOST[:PORT][=WEIGHT]", help="""
         Server to send to: name, IPv4, [IPv6]:port or unix:/path; port 25 if none is given. lmtp://HOST[:PORT] or
         lmtp:unix:/path speaks LMTP, port 24 if none is given. http(s)://HOST[:PORT]/api/inject/v1 injects by HTTP, as
-        KumoMTA has it. Without it, mail goes to a sink that is started for the
-        run, and the summary proves that every message arrived.""")
+        KumoMTA has it. Repeat it for several servers, each with its weight, such as a:25=3 b:25=1: sessions go to each
+        in turn, and results have the numbers of each. Without it, mail goes to a sink that is started for the run, and
+        the summary proves that every message arrived.""")
     add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
         yours.""")

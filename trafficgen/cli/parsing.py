@@ -26,6 +26,8 @@ from trafficgen.plan import (
     WeightedAddress,
     WeightedDomain,
     WeightedName,
+    WeightedTarget,
+    parse_target,
 )
 
 T = TypeVar("T")
@@ -184,6 +186,17 @@ def parse_range(text: str, flag: str) -> AddressRange:
 def _weighted(text: str, flag: str, form: str) -> tuple[str, float]:
     head, equals, weight = text.rpartition("=")
     return (head, _number(weight, text, flag, form)) if equals else (text, 1.0)
+
+
+def parse_targets(texts: Sequence[str]) -> tuple[WeightedTarget, ...]:
+    """ "TARGET", or several of them, "TARGET[=WEIGHT]"; of one, a = belongs to its path."""
+    if len(texts) < 2:
+        return tuple(WeightedTarget(parse_target(text)) for text in texts)
+    form = "HOST[:PORT]=WEIGHT such as 10.0.0.7:25=3"
+    return tuple(
+        WeightedTarget(parse_target(head), weight)
+        for head, weight in (_weighted(text, "--target", form) for text in texts)
+    )
 
 
 def parse_retry(text: str) -> RetryPlan:

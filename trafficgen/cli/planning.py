@@ -43,7 +43,6 @@ from trafficgen.plan import (
     draw_seed,
     is_reserved,
     parse_service,
-    parse_target,
 )
 from trafficgen.plan.refusals import shown
 
@@ -78,15 +77,17 @@ def make_plan(options: SendOptions) -> Planned:
         notices.append(f"seed {seed}: repeat this run's messages with --seed {seed}")
     manifest, delivery_wait = _manifest(options), _delivery_wait(options)
     load = _load(options)
-    target = parse_target(options.target) if options.target is not None else None
+    targets = parsing.parse_targets(options.target)
     plan = Plan(
-        target=target,
+        target=targets[0].target if targets else None,
+        target_weight=targets[0].weight if targets else 1.0,
+        more_targets=targets[1:],
         sessions=SESSIONS_PER_CORE * cores() if options.concurrency is None else options.concurrency,
         max_messages=options.message_count,
         duration_ns=_duration_ns(options, load),
         workload=_workload(options, notices),
         load=load,
-        session=protection.protected(options, _session(options), target, notices),
+        session=protection.protected(options, _session(options), [one.target for one in targets], notices),
         keep_going=options.keep_going,
         retry=parsing.parse_retry(options.retry) if options.retry is not None else None,
         grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
@@ -149,7 +150,7 @@ def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
         return None
     from trafficgen.proof.waiting import DeliveryWait
 
-    if options.wait_for_delivery is None or options.sink_api is None or options.target is None:
+    if options.wait_for_delivery is None or options.sink_api is None or not options.target:
         text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
         raise _wrong(text, "drain", "--wait-for-delivery")
     sink = parse_service(options.sink_api, "drain", "--sink-api")
@@ -246,7 +247,7 @@ def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ..
     field, flag = "recipients_per_message", "--http-batch-size"
     if options.recipients != "1":
         raise _wrong(f"expected one number of recipients, got --recipients and {flag}", field, flag)
-    if options.target is None or not parse_target(options.target).dialect.injects:
+    if not options.target or not parsing.parse_targets(options.target)[0].target.dialect.injects:
         raise _wrong("expected a target http://HOST[:PORT]/api/inject/v1", field, flag)
     if not 1 <= options.http_batch_size <= MAX_RECIPIENTS:
         text = f"expected 1 to {MAX_RECIPIENTS} recipients a request, got {options.http_batch_size}"

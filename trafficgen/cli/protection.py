@@ -1,11 +1,12 @@
 """Options of `send` that say how sessions are protected and who logs in.
 
-Takes     the options as they were typed, the plan of a session without them, and the target
+Takes     the options as they were typed, the plan of a session without them, and the targets
 Gives     the plan of a session with them; a notice where no certificate is verified
 Refuses   options that do not go together, with a `PlanError` that names one of them
 """
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 _UNVERIFIED: Final = "certificates are not verified, as the server is on this machine; --tls-ca FILE verifies them"
 
 
-def protected(options: "SendOptions", session: SessionPlan, target: Target | None, notices: list[str]) -> SessionPlan:
+def protected(
+    options: "SendOptions", session: SessionPlan, targets: Sequence[Target], notices: list[str]
+) -> SessionPlan:
     """`session` with how it is protected."""
     security = _security(options)
-    if isinstance(target, TcpTarget) and target.dialect is Dialect.HTTPS and security is Security.PLAIN:
+    if any(target.dialect is Dialect.HTTPS for target in targets) and security is Security.PLAIN:
         security = Security.TLS
     tls = _tls(options)
     if security is Security.PLAIN and (options.insecure or tls != TlsOptions()):
@@ -33,7 +36,7 @@ def protected(options: "SendOptions", session: SessionPlan, target: Target | Non
     if options.insecure and tls.authority:
         raise PlanError("expected one of --tls-ca and --insecure", field="security", flag="--insecure")
     verify = not options.insecure
-    if security is not Security.PLAIN and verify and tls.authority is None and _is_loopback(target):
+    if security is not Security.PLAIN and verify and tls.authority is None and all(map(_is_loopback, targets)):
         verify = False
         notices.append(_UNVERIFIED)
     return replace(session, security=security, verify_certificate=verify, tls=tls, auth=_auth(options))
@@ -119,7 +122,7 @@ def _file(text: str | None, flag: str) -> Path | None:
     return Path(text)
 
 
-def _is_loopback(target: Target | None) -> bool:
+def _is_loopback(target: Target) -> bool:
     """Whether a server is on this machine by the way it is written; no name is looked up."""
     if not isinstance(target, TcpTarget):
         return True

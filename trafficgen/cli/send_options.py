@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class SendOptions:
     """What `traffic-gen send` was told, by parameter name. None or empty: not given."""
 
-    target: str | None
+    target: tuple[str, ...]
     allow_public_target: bool
     allow_real_domains: bool
     message_count: int | None

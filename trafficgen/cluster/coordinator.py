@@ -372,6 +372,7 @@ class _ClusterRun:
             snapshot,
             phases=PHASES,
             domains=resolved.weighted_domains,
+            targets=plan.target_shares,
             planned=snapshot.started + not_started,
             not_started=not_started,
             started_at=datetime.fromtimestamp(self._zero_wall_ns / NS_PER_S, UTC),

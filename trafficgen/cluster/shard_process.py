@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 import trafficgen
 from trafficgen.clock import NS_PER_MS, now_ns
 from trafficgen.cluster import words
-from trafficgen.engine.address import check, resolve
+from trafficgen.engine.address import routes
 from trafficgen.engine.limits import check_open_files, check_ports, check_sources
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import TrafficgenError
@@ -110,13 +110,13 @@ def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:
     plan = resolved.plan
     addresses: tuple[str, ...] = ()
     if plan.target is not None:
-        route = resolve(plan.target)
-        check(plan, route)
-        addresses = tuple(str(address) for address in route.addresses)
+        found = routes(plan)
+        addresses = tuple(str(address) for route in found for address in route.addresses)
         workers = min(plan.workers or default_workers(resolved.sessions, embedded=False), resolved.sessions)
         check_open_files(-(-resolved.sessions // workers))
-        check_ports(plan, resolved.sessions, route)
-        check_sources(plan, route)
+        for route in found:
+            check_ports(plan, resolved.sessions, route)
+            check_sources(plan, route)
     return words.ShardPrepared(
         trafficgen.__version__, shards.host_name(), addresses, shards.files_of(plan), resolved.planned
     )

@@ -14,7 +14,7 @@ from trafficgen.guard import Route, is_local, refuse_public, resolve
 from trafficgen.plan import Plan, Security, TcpTarget, is_reserved
 from trafficgen.workload.address_book import given
 
-__all__ = ["Route", "check", "is_local", "refuse_real_recipients", "resolve"]
+__all__ = ["Route", "check", "is_local", "refuse_real_recipients", "resolve", "routes"]
 
 
 def check(plan: Plan, route: Route) -> None:
@@ -57,6 +57,14 @@ def _refuse_passwords_in_the_clear(plan: Plan, route: Route) -> None:
 
 def _is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def routes(plan: Plan) -> tuple[Route, ...]:
+    """The addresses of every target of `plan`, looked up and checked. Raises SetupError and PlanError."""
+    found = tuple(resolve(one.target) for one in plan.targets)
+    for route in found:
+        check(plan, route)
+    return found
 
 
 def refuse_real_recipients(recipients: Iterable[str], field: str, flag: str, *, bare: bool) -> None:

@@ -48,6 +48,8 @@ class ResolvedPlan:
     """Addresses of the target; None until they were looked up, which a dry run never does."""
     planned_by_all: int | None = None
     """The same of all shards together."""
+    more_routes: tuple[Route, ...] = ()
+    """Of further targets, in the order of the plan."""
     workers: int = 0
     """Processes that send; decided with the route."""
 
@@ -86,9 +88,9 @@ class ResolvedPlan:
             authorization=authorization,
         )
 
-    def at(self, route: Route, workers: int) -> "ResolvedPlan":
+    def at(self, route: Route, workers: int, more_routes: tuple[Route, ...] = ()) -> "ResolvedPlan":
         """The same with where it goes and how many processes send; never more of them than sessions."""
-        return replace(self, route=route, workers=min(workers, self.sessions))
+        return replace(self, route=route, more_routes=more_routes, workers=min(workers, self.sessions))
 
     def signed(self, date: str) -> "ResolvedPlan":
         """The same with its pool signed, where the plan has keys. Raises PlanError and SetupError."""
@@ -97,6 +99,11 @@ class ResolvedPlan:
     def with_plan(self, plan: Plan) -> "ResolvedPlan":
         """The same for a plan that differs in what decides nothing here: its corpus made ready, what is remembered."""
         return replace(self, plan=plan)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Of all targets."""
+        return () if self.route is None else (self.route, *self.more_routes)
 
     @property
     def sessions(self) -> int:

@@ -31,18 +31,27 @@ FIRST_REST_NS: Final = 50 * NS_PER_MS
 MAX_REST_NS: Final = NS_PER_S
 
 
-@dataclass(slots=True)
-class Surroundings:
-    """What all slots of a worker share."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How sessions come about that go to one target."""
 
     new_session: Callable[[SessionOptions | None], Session]
     """Makes a session for a new connection; with its own options where it is not like the others."""
 
     opener: Opener
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all slots of a worker share."""
+
+    way: Way
+    """Of all sessions, unless `next_way` has another for each."""
     turns: Turns
     on_free: "Callable[[Slot], None]"
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
+    next_way: Callable[[], Way] | None = None
     new_link: Callable[[Session, Turns, Callable[[AnyLink], None]], Link] = Link
     identities: Identities | None = None
     """Who each session is, where they are not alike."""
@@ -64,12 +73,14 @@ class Slot:
         "_link",
         "_opening",
         "_surroundings",
+        "_way",
         "opened",
         "working",
     )
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
+        self._way = surroundings.way
         self._link: AnyLink | None = None
         self._opening: asyncio.Task[Extensions | None] | SocketLink | None = None  # what is making a connection
         self._connecting_since_ns: int | None = None
@@ -126,19 +137,22 @@ class Slot:
             return
         around = self._surroundings
         identity = around.identities.next() if around.identities is not None else None
-        session = around.new_session(None if identity is None else identity.options)
+        if around.next_way is not None:
+            self._way = around.next_way()
+        opener = self._way.opener
+        session = self._way.new_session(None if identity is None else identity.options)
         session.greet(work, now)
         around.opening += 1
-        security = around.opener.next_security()
-        if around.poller is not None and around.opener.connects_at_once(security, identity):
+        security = opener.next_security()
+        if around.poller is not None and opener.connects_at_once(security, identity):
             link = self._link = self._opening = SocketLink(session, around.poller, self._on_free, self._on_connected)
             self._connecting_since_ns = now
-            around.opener.connect(link, now)
+            opener.connect(link, now)
             return
         waiting = self._link = around.new_link(session, around.turns, self._on_free)
-        if not around.opener.greets(security):
+        if not opener.greets(security):
             self._connecting_since_ns = now
-        opening = around.opener.open(waiting, security, identity)
+        opening = opener.open(waiting, security, identity)
         self._opening = asyncio.get_running_loop().create_task(opening)
         self._opening.add_done_callback(partial(self._on_opened, waiting))
 
@@ -146,7 +160,7 @@ class Slot:
         """A connection is made, or cannot be."""
         if link is not self._opening:  # given up before
             return
-        opener = self._surroundings.opener
+        opener = self._way.opener
         if problem and opener.connect_elsewhere(link):
             return
         self._end_opening()
@@ -222,6 +236,6 @@ class Slot:
             return False
         self._opening.cancel()
         if isinstance(self._opening, SocketLink):
-            self._surroundings.opener.avoid(self._opening.address)
+            self._way.opener.avoid(self._opening.address)
         self._end_opening()
         return True

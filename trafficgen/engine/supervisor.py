@@ -132,8 +132,9 @@ class Supervisor:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
         sessions = self._resolved.sessions + self._resolved.idle_sessions
         check_open_files(-(-sessions // self._count))
-        check_ports(self._plan, sessions, self._route)
-        check_sources(self._plan, self._route)
+        for route in self._resolved.routes:
+            check_ports(self._plan, sessions, route)
+            check_sources(self._plan, route)
         try:
             if self._start():
                 began_ns = self._begin()

@@ -30,8 +30,9 @@ from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.retrying import Retrying
-from trafficgen.engine.slot import Slot, Surroundings
+from trafficgen.engine.slot import Slot, Surroundings, Way
 from trafficgen.engine.socket_link import Poller
+from trafficgen.engine.targets import TargetAccount, Targets, Turntable
 from trafficgen.engine.tracing import Tracer
 from trafficgen.errors import TrafficgenError
 from trafficgen.host.limits import raise_open_files
@@ -40,11 +41,11 @@ from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Dialect, Pipelining, TcpTarget
+from trafficgen.plan import Dialect, Pipelining, Target, TcpTarget
 from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.holding import HoldingSession
-from trafficgen.protocol.smtp.interfaces import SessionOptions
+from trafficgen.protocol.smtp.interfaces import SessionAccount, SessionOptions
 from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import AS_DELIVERED, Messages
@@ -103,7 +104,8 @@ class _SendingWorker:
         self._finished = asyncio.Event()  # binds itself to the loop that first waits for it
         self._bug: BaseException | None = None
         self._ranges_assigned = 0
-        self._replies = ReplyCache()
+        self._all_targets: list[Target | None] = [one.target for one in config.plan.targets] or [None]
+        self._replies = [ReplyCache() for _ in self._all_targets]  # servers repeat themselves, and not one another
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -192,9 +194,22 @@ class _SendingWorker:
             declares_size=plan.session.extensions.declare_size,
         )
         server = resolved.route.addresses[0]
+        account: SessionAccount = self._retrying or self._account
+        accounts = [TargetAccount(account) for _ in plan.more_targets] if plan.more_targets else []
+        accounts += [TargetAccount(account)] if accounts else []
+        ways = self._ways = [
+            Way(
+                self._session_maker(options, target, accounts[at] if accounts else account, self._replies[at]),
+                Opener(route, plan.session, self._recorder, logins),
+            )
+            for at, (target, route) in enumerate(zip(self._all_targets, resolved.routes, strict=True))
+        ]
+        weights = [one.weight for one in plan.targets]
+        table = Turntable(weights, first=first) if accounts else None
+        self._targets = Targets(ways, accounts, table) if table else None
         self._surroundings = Surroundings(
-            new_session=self._session_maker(options),
-            opener=Opener(resolved.route, plan.session, self._recorder, logins),
+            way=ways[0],
+            next_way=self._targets.next if self._targets else None,
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
             poller=None if plan.trace_sessions else Poller.of(self._loop),
@@ -224,10 +239,13 @@ class _SendingWorker:
 
         def new_session(own: SessionOptions | None) -> Session:
             options = plain if own is None else own._replace(needed=())
-            return HoldingSession(self._source, self._account, options, self._replies)
+            return HoldingSession(self._source, self._account, options, self._replies[0])
 
+        ways = [Way(new_session, way.opener) for way in self._ways]
+        table = Turntable([one.weight for one in config.plan.targets] or [1.0])
+        next_way = (lambda: ways[table.next()]) if len(ways) > 1 else None
         surroundings = replace(
-            self._surroundings, new_session=new_session, think_ns=0, opening=0, on_free=lambda _: None,
+            self._surroundings, way=ways[0], next_way=next_way, think_ns=0, opening=0, on_free=lambda _: None,
             on_turn=lambda: sessions.open_more(now_ns()),
         )  # fmt: skip
         sessions = IdleSessions(surroundings, config.idle, shape.noop_ns, self._began_ns)
@@ -240,16 +258,18 @@ class _SendingWorker:
     def _all_slots(self) -> list[Slot]:
         return [*self._slots, *self._idle_sessions.slots] if self._idle_sessions is not None else self._slots
 
-    def _session_maker(self, options: SessionOptions) -> Callable[[SessionOptions | None], Session]:
-        """What makes a session for a new connection."""
-        plan, account = self._config.plan, self._retrying or self._account
+    def _session_maker(
+        self, options: SessionOptions, target: Target | None, account: SessionAccount, replies: ReplyCache
+    ) -> Callable[[SessionOptions | None], Session]:
+        """What makes a session for a new connection to this target."""
+        plan = self._config.plan
         source = OneAtATime(self._work) if plan.session.shape.one_at_a_time else self._work
         if not _injects(self._config):
-            return lambda own: ClientSession(source, account, own or options, self._replies)
-        assert isinstance(plan.target, TcpTarget)
+            return lambda own: ClientSession(source, account, own or options, replies)
+        assert isinstance(target, TcpTarget)
         injecting = InjectionOptions(
-            host=plan.target.authority.encode("ascii"),
-            path=plan.target.path.encode("ascii"),
+            host=target.authority.encode("ascii"),
+            path=target.path.encode("ascii"),
             authorization=self._config.resolved.authorization.encode("ascii"),
             defer_spool=plan.session.injection.defer_spool,
             defer_generation=plan.session.injection.defer_generation,
@@ -373,7 +393,8 @@ class _SendingWorker:
             self._tell(control.WorkerProgress(snapshot, self._source.taken, held))
 
     def _snapshot(self) -> Snapshot:
-        self._replies.tally_all(self._account)
+        for cache in self._replies:
+            cache.tally_all(self._account)
         self._account.tally()
         self._count(1)
         now = now_ns()
@@ -386,6 +407,8 @@ class _SendingWorker:
             sessions_opened=sum(slot.opened for slot in self._slots),
             in_flight=sum(slot.in_flight for slot in self._slots),
         )
+        if self._targets:
+            snapshot = replace(snapshot, targets=self._targets.snapshots)
         if self._idle_sessions is not None:
             snapshot = replace(snapshot, idle=self._idle_sessions.counts)
         return snapshot if self._recipients is None else self._recipients.in_place(snapshot)

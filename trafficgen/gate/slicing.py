@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +20,13 @@ from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import check, resolve
 from trafficgen.engine.control import Turn
 from trafficgen.engine.turns import TurnControl
-from trafficgen.errors import SetupError, StoppedError
+from trafficgen.errors import PlanError, SetupError, StoppedError
 from trafficgen.gate.builds import Build
 from trafficgen.gate.cpu_time import CpuReading, shares
 from trafficgen.gate.trials import RecordFile
 from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan, draw_run_id
@@ -35,10 +37,12 @@ from trafficgen.server.spool import depth_of
 from trafficgen.server.syncs import counted as counted_syncs
 from trafficgen.server.usage import Usage, UsageReader, pids_of, used, why_not
 from trafficgen.verdict.gating import Side
-from trafficgen.verdict.quantities import QuantityKind, parse_quantity
+from trafficgen.verdict.quantities import QuantityKind, matching_domain, parse_quantity
 from trafficgen.verdict.reading import SERVER_METRICS, harm_of
 from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, advance, harmed
-from trafficgen.verdict.slices import REASONS, Block, Disturbance, Slice, count, value
+from trafficgen.verdict.slices import REASONS, Block, Disturbance, Slice, count, stretch_of, value
+
+Stretches = Mapping[str, Callable[[Snapshot], Histogram]]
 
 _LOOK_S: Final = 0.05
 _OVER_NS: Final = 600 * NS_PER_S
@@ -73,7 +77,7 @@ def run_slices(
         if build.queue is not None:
             notice(f"{side.name}'s queue holds {_depth(build.queue):,} messages before the first slice")
     notice(str(design.bounds))
-    stretches = _stretches(design)
+    stretches = _stretches(design, load.plan)
     ended = advance(design, file.records, time_is_up=clock.is_up)
     if ended is not None:
         return ended
@@ -220,7 +224,7 @@ def _block(
     design: SliceDesign,
     runs: Mapping[Side, _Run],
     index: int,
-    stretches: Sequence[str],
+    stretches: Stretches,
     server: _Server,
     load: SlicedLoad,
 ) -> Block:
@@ -243,9 +247,7 @@ def _block(
     )
 
 
-def _slice(
-    design: SliceDesign, runs: Mapping[Side, _Run], side: Side, stretches: Sequence[str], server: _Server
-) -> Slice:
+def _slice(design: SliceDesign, runs: Mapping[Side, _Run], side: Side, stretches: Stretches, server: _Server) -> Slice:
     """The load goes to this side; its first part, in which the other one may still be busy, is not measured."""
     mine = runs[side]
     mine.take(Turn.GO)
@@ -263,12 +265,8 @@ def _slice(
         disturbance=Disturbance(
             stolen, foreign, max(lags), max((b.cpu_ns - a.cpu_ns) / (b.wall_ns - a.wall_ns) for a, b in workers)
         ),
-        latencies={name: _stretch(end, name).since(_stretch(begin, name)) for name in stretches},
+        latencies={name: read(end).since(read(begin)) for name, read in stretches.items()},
     )
-
-
-def _stretch(snapshot: Snapshot, name: str) -> Histogram:
-    return snapshot.latency if name == "latency" else snapshot.histograms[name]
 
 
 def _pass(time_ns: int) -> None:
@@ -287,10 +285,38 @@ def _accepted(runs: Mapping[Side, _Run]) -> dict[Side, int]:
     return {side: one.take(Turn.LOOK).accepted for side, one in runs.items()}
 
 
-def _stretches(design: SliceDesign) -> list[str]:
-    """Whose histograms are kept: of latency, and what else is gated."""
-    named = [parse_quantity(metric.name) for metric in design.metrics if metric.name not in SERVER_METRICS]
-    return ["latency", *{one.subject for one in named if one.kind is QuantityKind.DURATION} - {"latency"}]
+def _stretches(design: SliceDesign, plan: Plan) -> dict[str, Callable[[Snapshot], Histogram]]:
+    """Whose histograms are kept, and where they are in a snapshot: of latency, and what else is gated."""
+    found: dict[str, Callable[[Snapshot], Histogram]] = {"latency": lambda snapshot: snapshot.latency}
+    for metric in design.metrics:
+        if metric.name in SERVER_METRICS or (quantity := parse_quantity(metric.name)).kind is not QuantityKind.DURATION:
+            continue
+        if quantity.domain is not None:
+            index = domain_index(plan, metric.name, quantity.domain)
+            found[stretch_of(quantity)] = partial(_of_domain, index)
+        elif quantity.subject != "latency":
+            found[quantity.subject] = partial(_of_stretch, quantity.subject)
+    return found
+
+
+def _of_domain(index: int, snapshot: Snapshot) -> Histogram:
+    return snapshot.domain_latencies.get(index, Histogram())
+
+
+def _of_stretch(name: str, snapshot: Snapshot) -> Histogram:
+    return snapshot.histograms[name]
+
+
+def domain_index(plan: Plan, metric: str, domain: str) -> int:
+    """Which of the plan's domains is meant. PlanError for one that gets no mail, or whose latency nobody keeps."""
+    workload = plan.workload
+    names = tuple(dict.fromkeys(one.domain for one in workload.recipients))
+    names = names or tuple(workload.with_suffix(one.name) for one in workload.domains)
+    found = matching_domain(domain, names) if workload.recipients_file is None else None
+    if found is None or names.index(found) >= MAX_TIMED_DOMAINS:
+        text = f'expected one of the first {MAX_TIMED_DOMAINS} domains that mail goes to, got "{metric}"'
+        raise PlanError(text, field="metrics", flag="--metric")
+    return names.index(found)
 
 
 def _harm(snapshot: Snapshot, *, tolerate_refusals: bool) -> str | None:

@@ -26,6 +26,7 @@ from trafficgen.measure.parts import (
     Rate,
     RecipientCounts,
     ReplyCount,
+    TargetCounts,
     TlsCount,
 )
 from trafficgen.measure.results import Results, StoppedBy
@@ -86,10 +87,38 @@ def merge_results(parts: Sequence[Results]) -> Results:
         command_histograms=of_commands,
         mailboxes=_mailboxes(ordered),
         recipients=_recipients([part.recipients for part in ordered]),
+        targets=_targets(ordered),
+        target_histograms=_target_histograms(ordered),
         retries=added(part.retries for part in ordered),
         idle=added(part.idle for part in ordered),
         tls=_tls(ordered),
     )  # fmt: skip
+
+
+def _targets(parts: Sequence[Results]) -> tuple[TargetCounts, ...]:
+    """By name. Shares are of all sessions of all parts: wanted as they were, by each part's sessions."""
+    histograms, every = _target_histograms(parts), [one for part in parts for one in part.targets]
+    sessions = max(sum(one.sessions for one in every), 1)
+    merged = []
+    for name in dict.fromkeys(one.target for one in every):
+        mine = [one for one in every if one.target == name]
+        wanted = sum(
+            one.weight * sum(other.sessions for other in part.targets)
+            for part in parts for one in part.targets if one.target == name
+        )  # fmt: skip
+        counts = ("sessions", "started", "accepted", "rejected_temporary", "rejected_permanent", "failed", "in_doubt")
+        sums = {field: sum(getattr(one, field) for one in mine) for field in counts}
+        latency = Latency.of(histograms[name]) if name in histograms else None
+        merged.append(TargetCounts(target=name, weight=wanted / sessions, latency_ns=latency, **sums))
+    return tuple(merged)
+
+
+def _target_histograms(parts: Sequence[Results]) -> dict[str, Histogram]:
+    merged: dict[str, Histogram] = {}
+    for part in parts:
+        for name, histogram in part.target_histograms.items():
+            merged[name] = merged[name] + histogram if name in merged else histogram
+    return merged
 
 
 def _mailboxes(parts: Sequence[Results]) -> MailboxCounts | None:

@@ -27,10 +27,10 @@ from trafficgen.measure.merging import (
     messages_of_all,
     stopped_by_of_all,
 )
-from trafficgen.measure.parts import Latency, ShardRecord
+from trafficgen.measure.parts import Latency, ShardRecord, TargetCounts
 from trafficgen.measure.phases import MESSAGE_STRETCHES, PhaseTable
 from trafficgen.measure.results import Results
-from trafficgen.measure.snapshot import Snapshot, Tally, merge
+from trafficgen.measure.snapshot import Snapshot, Tally, TargetSnapshot, merge
 from trafficgen.measure.timeline import Timeline
 from trafficgen.measure.window import Window, rate_over
 from trafficgen.plan import OpenLoop
@@ -72,6 +72,7 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
         snapshot,
         phases=_phases(first),
         domains=[(name, domain.weight) for name, domain in first.domains.items()],
+        targets=[(one.target, one.weight) for one in first.targets],
         planned=snapshot.started + not_started,
         not_started=not_started,
         started_at=datetime.fromisoformat(first.run.started_at),
@@ -86,6 +87,13 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
         shards=[part.shards[0] for part in parts],
     )
     return _with_caveats(merged, parts, lost)
+
+
+def _target(counts: TargetCounts, part: Results) -> TargetSnapshot:
+    outcomes = (
+        counts.accepted, counts.rejected_temporary, counts.rejected_permanent, counts.failed, counts.in_doubt,
+    )  # fmt: skip
+    return TargetSnapshot(counts.sessions, outcomes, part.target_histograms.get(counts.target, Histogram()))
 
 
 def snapshot_of(part: Results) -> Snapshot:
@@ -108,6 +116,8 @@ def snapshot_of(part: Results) -> Snapshot:
         domains_started=np.array([domain.started for domain in part.domains.values()], np.int64),
         domains_accepted=np.array([domain.accepted for domain in part.domains.values()], np.int64),
         timeline=Timeline.of(part.timeline),
+        targets=tuple(_target(one, part) for one in part.targets),
+        retries=part.retries,
         domain_latencies={names.index(name): timed for name, timed in part.domain_histograms.items()},
         recipients=()
         if recipients is None

@@ -17,7 +17,7 @@ from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.observed import RunClock
-from trafficgen.measure.snapshot import WorkerSnapshot
+from trafficgen.measure.snapshot import TargetSnapshot, WorkerSnapshot
 from trafficgen.outcomes import StoppedBy as StoppedBy
 
 RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -227,6 +227,46 @@ class CommandCounts:
             per_s=done / over_s if over_s > 0 else 0.0,
             latency_ns=Latency.of(account.latency),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCounts:
+    """One of several targets: `weight` its wanted share of sessions, `sessions` that were begun, and what became of the
+    messages that they `started`; of a client that tries again, of the tries. `latency_ns` as in the results."""
+
+    target: str
+    weight: Amount
+    sessions: Count
+    started: Count
+    accepted: Count
+    rejected_temporary: Count
+    rejected_permanent: Count
+    failed: Count
+    in_doubt: Count
+    latency_ns: Latency | None
+
+    @classmethod
+    def of(cls, target: str, weight: float, found: TargetSnapshot) -> "TargetCounts":
+        """From what was counted."""
+        accepted, rejected_temporary, rejected_permanent, failed, in_doubt = found.outcomes
+        return cls(
+            target=target,
+            weight=weight,
+            sessions=found.sessions,
+            started=sum(found.outcomes),
+            accepted=accepted,
+            rejected_temporary=rejected_temporary,
+            rejected_permanent=rejected_permanent,
+            failed=failed,
+            in_doubt=in_doubt,
+            latency_ns=Latency.of(found.latency),
+        )
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each that was started ended once."""
+        rejected = self.rejected_temporary + self.rejected_permanent
+        return self.started == self.accepted + rejected + self.failed + self.in_doubt
 
 
 @dataclass(frozen=True, slots=True)

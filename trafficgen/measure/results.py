@@ -40,6 +40,7 @@ from trafficgen.measure.parts import (
     ReplyCount,
     Run,
     ShardRecord,
+    TargetCounts,
     ThresholdVerdict,
     TlsCount,
     WorkerHealth,
@@ -126,6 +127,10 @@ class Results:
     server: ServerSamples | None = None
     """What an observer saw of the server; None without one."""
 
+    targets: tuple[TargetCounts, ...] = ()
+    """Where there are several; empty with one, and in results of before."""
+    target_histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    """Latencies of accepted messages by target, where there are several."""
     retries: RetryCounts | None = None
     """Of a client that tries again; None of one that does not, and in results of before."""
 
@@ -154,6 +159,7 @@ class Results:
         tool_version: str,
         stopped_by: StoppedBy = StoppedBy.FINISHED,
         addresses: Sequence[str] = (),
+        targets: Sequence[tuple[str, float]] = (),
         command: Sequence[str] | None = None,
         ledger: LedgerCounts | None = None,
         delivery: Delivery | None = None,
@@ -169,7 +175,8 @@ class Results:
 
         `phases`: what the recorders were given. `domains`: (name, wanted share 0 to 1) by domain index.
         `planned` and `not_started` count messages.
-        `started_at` is an aware date. `addresses`: what the target resolved to. `lost_workers`: numbers of workers
+        `started_at` is an aware date. `addresses`: what the target resolved to. `targets`: where there are
+        several, each with its wanted share of sessions, in the snapshot's order. `lost_workers`: numbers of workers
         that died, with their last words. `caveats`: what only the run itself knows. `shards`: see the field.
         AccountingError when the equations do not hold.
         """
@@ -232,6 +239,15 @@ class Results:
             command_histograms=_used({name: account.latency for name, account in snapshot.commands.items()}),
             mailboxes=mailboxes,
             recipients=_recipients(snapshot),
+            targets=tuple(
+                TargetCounts.of(name, share, found)
+                for (name, share), found in zip(targets, snapshot.targets, strict=bool(snapshot.targets))
+            ),
+            target_histograms={
+                name: found.latency
+                for (name, _), found in zip(targets, snapshot.targets, strict=False)
+                if found.outcomes[Outcome.ACCEPTED]
+            },
             retries=snapshot.retries,
             idle=snapshot.idle,
             tls=tuple(

@@ -97,6 +97,19 @@ class IdleCounts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TargetSnapshot:
+    """Of one of several targets: sessions begun, messages by `Outcome`, latencies of those accepted."""
+
+    sessions: int
+    outcomes: tuple[int, ...]
+    latency: Histogram
+
+    def __add__(self, other: "TargetSnapshot") -> "TargetSnapshot":
+        outcomes = tuple(a + b for a, b in zip(self.outcomes, other.outcomes, strict=True))
+        return TargetSnapshot(self.sessions + other.sessions, outcomes, self.latency + other.latency)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The state of a run, or of one worker's part of it, at `taken_ns`. Treat what it holds as read-only."""
 
@@ -126,6 +139,8 @@ class Snapshot:
     """Recipients by `Outcome`, in the order of its codes; empty where every message has one."""
     partly_accepted: int = 0
     """Accepted messages that some of their recipients did not get."""
+    targets: tuple[TargetSnapshot, ...] = ()
+    """Where there are several, in the order of the plan."""
     retries: RetryCounts | None = None
     """Of a client that tries again; None of one that does not."""
     idle: IdleCounts | None = None
@@ -245,6 +260,7 @@ class Snapshot:
             commands=_added(self.commands, other.commands),
             recipients=tuple(a + b for a, b in zip_longest(self.recipients, other.recipients, fillvalue=0)),
             partly_accepted=self.partly_accepted + other.partly_accepted,
+            targets=_added_targets(self.targets, other.targets),
             retries=added((self.retries, other.retries)),
             idle=added((self.idle, other.idle)),
             protected=_pairs_added(self.protected, other.protected),
@@ -272,6 +288,12 @@ def _added(a: Mapping[_Key, _Sum], b: Mapping[_Key, _Sum]) -> dict[_Key, _Sum]:
     for key, more in b.items():
         merged[key] = merged[key] + more if key in merged else more
     return merged
+
+
+def _added_targets(ours: tuple[TargetSnapshot, ...], others: tuple[TargetSnapshot, ...]) -> tuple[TargetSnapshot, ...]:
+    if not (ours and others):
+        return ours or others
+    return tuple(a + b for a, b in zip(ours, others, strict=True))
 
 
 _Counts = TypeVar("_Counts", RetryCounts, IdleCounts)

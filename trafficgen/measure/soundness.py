@@ -81,6 +81,11 @@ def check(results: "Results") -> None:
 def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
     """The place, whether all is well there, and what would be."""
     yield from _of_messages("messages", results.messages)
+    for target in results.targets:
+        yield f"targets.{target.target}", target.adds_up, "expected outcomes that add up to what was started"
+    if results.targets and not results.retries:
+        started = sum(target.started for target in results.targets)
+        yield "targets", started <= results.messages.started, "expected no more started than messages.started"
     if retries := results.retries:
         yield "retries", retries.accepted <= retries.messages <= retries.retries, "retries do not fit their messages"
     if idle := results.idle:

@@ -19,7 +19,7 @@ from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, 
 from trafficgen.plan.retry import RetryPlan
 from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.shard import Shard
-from trafficgen.plan.targets import Dialect, Target
+from trafficgen.plan.targets import Dialect, Target, WeightedTarget
 from trafficgen.plan.tls import Security
 from trafficgen.plan.workload import BodyFile, Workload
 
@@ -56,7 +56,8 @@ class Plan:
     one run from that of all others: 16 hexadecimal digits, drawn anew for each run when it is not given.
     `shard`: the part of it that is sent here, when its time zero is; all else describes the whole run.
     `workers` None = the cores this process may use, one left for the embedded sink. `keep_begins`: remember when every
-    message began, for a manifest. `trace_sessions`: the first so many sessions are shown as they talk.
+    message began, for a manifest. `trace_sessions`: the first so many sessions are shown as they talk. With
+    `more_targets`, sessions go to each by its weight, and to `target` by `target_weight`.
     """
 
     target: Target | None = None
@@ -77,6 +78,8 @@ class Plan:
     keep_begins: bool = False
     shard: Shard = Shard()  # noqa: RUF009  (frozen)
     trace_sessions: int = 0
+    target_weight: float = 1.0
+    more_targets: tuple[WeightedTarget, ...] = ()
     retry: RetryPlan | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +104,7 @@ class Plan:
         if self.retry is not None and not self.keep_going:
             text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
             raise wrong("retry", text, "--retry")
+        self._check_targets()
         self._check_injection()
         content = self.workload.content
         if isinstance(content, BodyFile) and content.binary and not self.session.extensions.binary:
@@ -122,6 +126,29 @@ class Plan:
         if self.max_messages is not None and self.max_messages < of:
             text = f"expected a message for each of {of} shards, got {self.max_messages}"
             raise wrong("max_messages", text, "--message-count")
+
+    @property
+    def targets(self) -> tuple[WeightedTarget, ...]:
+        """All of them; none where mail goes to the embedded sink."""
+        return (WeightedTarget(self.target, self.target_weight), *self.more_targets) if self.target else ()
+
+    @property
+    def target_shares(self) -> list[tuple[str, float]]:
+        """Where there are several: each with its share of the sessions."""
+        total = sum(one.weight for one in self.targets)
+        return [(str(one.target), one.weight / total) for one in self.targets] if self.more_targets else []
+
+    def _check_targets(self) -> None:
+        targets = [one.target for one in self.targets]
+        if self.more_targets and len(targets) <= len(self.more_targets):
+            raise wrong("more_targets", "expected a first target beside the others", "--target")
+        if len(set(map(str, targets))) < len(targets):
+            raise wrong("more_targets", "expected different targets, got one twice", "--target")
+        if len({target.dialect for target in targets}) > 1:
+            raise wrong("more_targets", "expected targets that all speak the same", "--target")
+        if self.more_targets and self.session.client.proxy_from:
+            text = "expected one target with a PROXY header, which names its address"
+            raise wrong("more_targets", text, "--proxy-protocol")
 
     def _check_injection(self) -> None:
         session = self.session
@@ -158,6 +185,7 @@ class Plan:
         """Plain values for a results file. Holds the path of a password file, never a password."""
         plain: dict[str, Any] = asdict(self, dict_factory=_plain)
         plain["target"] = str(self.target) if self.target else None
+        plain["more_targets"] = [str(one) for one in self.more_targets]
         return plain
 
 

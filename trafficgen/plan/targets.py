@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from trafficgen.errors import PlanError
-from trafficgen.plan.refusals import check_types, shown, wrong
+from trafficgen.plan.refusals import check_types, check_weight, shown, wrong
 
 RESERVED_SUFFIXES: Final = (
     "test", "example", "invalid", "localhost", "example.com", "example.net", "example.org",
@@ -138,6 +138,21 @@ class UnixTarget:
 
 
 Target = TcpTarget | UnixTarget
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedTarget:
+    """One of several targets, and how many of the sessions go there. Weights are relative."""
+
+    target: Target
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_weight(self.weight, f'the weight of "{self.target}"', "--target")
+
+    def __str__(self) -> str:
+        return f"{self.target}={self.weight:g}"
 
 
 def parse_target(text: str, field: str = "target", flag: str = "--target") -> Target:

@@ -52,6 +52,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         commands(results),
         _replies(results),
         _failures(results),
+        _targets(results),
         _domains(results.domains),
         _ledger(results),
         _mailboxes(results),
@@ -279,6 +280,20 @@ def _tls(results: Results) -> Section:
 
 def _rest(rest: Sequence[Any], form: Any) -> list[Row]:
     return [Row(form(sum(kind.count for kind in rest)))] if rest else []
+
+
+def _targets(results: Results) -> Section:
+    """Where there are several."""
+    sessions = sum(one.sessions for one in results.targets)
+    rows = []
+    for one in results.targets:
+        quantiles = (one.latency_ns.p50, one.latency_ns.p99) if one.latency_ns else (None, None)
+        times = [format_duration(value) if value is not None else "–" for value in quantiles]
+        cells = (words.share(one.weight, 1), words.share(one.sessions, sessions), words.count(one.sessions))
+        counts = (words.count(one.started), words.count(one.accepted))
+        rows.append(Row((words.shorten(one.target, 40), *cells, *counts, *times)))
+    header = ("wanted", "got", "sessions", "started", "accepted", "p50", "p99")
+    return Section("targets", "lrrrrrrr", tuple(rows), header=header)
 
 
 def _domains(domains: Mapping[str, Domain]) -> Section:

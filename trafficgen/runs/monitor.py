@@ -192,6 +192,7 @@ def _so_far(resolved: ResolvedPlan, started_at: datetime, now: Progress) -> Resu
         now.snapshot,
         phases=PHASES,
         domains=resolved.weighted_domains,
+        targets=resolved.plan.target_shares,
         planned=now.planned,
         not_started=now.planned - now.snapshot.started,
         started_at=started_at,

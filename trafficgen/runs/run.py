@@ -21,7 +21,7 @@ import trafficgen
 from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
-from trafficgen.engine.address import check, resolve
+from trafficgen.engine.address import Route, resolve, routes
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
@@ -91,20 +91,21 @@ def run(
         plan = replace(plan, keep_begins=True)
     with CountedSignals(control), ExitStack() as stack:
         sink = delivered_to = None
+        more: list[Route] = []
         if plan.target is None:
             sink = stack.enter_context(EmbeddedSink(sessions=resolved.sessions, ledger=plan.ledger, control=control))
             route = resolve(sink.address)
             say(f"no --target given: sending to the embedded sink at {route}")
         else:
-            route = resolve(plan.target)
-            check(plan, route)
+            route, *more = routes(plan)
             if delivery_wait is not None:
                 delivered_to = waiting.sink_of(delivery_wait, plan)
-            say(f"target {plan.target} is at {route}")
+            for one, found in zip(plan.targets, (route, *more), strict=True):
+                say(f"target {one.target} is at {found}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
         workers = plan.workers or default_workers(resolved.sessions, embedded=sink is not None)
         started_at = shards.time_zero(plan) or datetime.now(UTC)
-        resolved = resolved.with_plan(with_corpus).at(route, workers).signed(format_datetime(started_at))
+        resolved = resolved.with_plan(with_corpus).at(route, workers, tuple(more)).signed(format_datetime(started_at))
         supervisor = Supervisor(
             resolved,
             date=format_datetime(started_at),
@@ -281,7 +282,8 @@ def _results(
         host=Host.here(),
         tool_version=trafficgen.__version__,
         stopped_by=stopped_by,
-        addresses=[str(address) for address in resolved.route.addresses] if resolved.route else (),
+        addresses=[str(address) for route in resolved.routes for address in route.addresses],
+        targets=resolved.plan.target_shares,
         ledger=ledger,
         delivery=delivery,
         lost_workers=account.lost_workers,

@@ -22,7 +22,7 @@ from trafficgen.clock import NS_PER_MS
 from trafficgen.measure.health import MAX_CPU_SHARE
 from trafficgen.measure.histogram import Histogram
 from trafficgen.verdict.gating import Side
-from trafficgen.verdict.quantities import QuantityKind, aggregate, parse_quantity
+from trafficgen.verdict.quantities import Quantity, QuantityKind, aggregate, parse_quantity
 
 RELATIVE: Final = 2.0
 """A bound is never below this many times the usual disturbance of this gate's slices."""
@@ -176,9 +176,15 @@ def value(name: str, side: Side, unit: Sequence[Counted]) -> float | None:
     if quantity.kind is QuantityKind.RATE:
         seconds = sum(one.seconds for one in slices)
         return max(sum(one.accepted for one in slices), 0.5) / seconds if seconds else None
-    histograms = [one.latencies[quantity.subject] for one in slices if quantity.subject in one.latencies]
+    stretch = stretch_of(quantity)
+    histograms = [one.latencies[stretch] for one in slices if stretch in one.latencies]
     pooled = reduce(Histogram.__add__, histograms, Histogram())
     return aggregate(pooled, quantity.form) if pooled.count else None
+
+
+def stretch_of(quantity: Quantity) -> str:
+    """Under which name a slice holds the histogram of such a metric."""
+    return quantity.subject if quantity.domain is None else f"domain{{{quantity.domain}}}"
 
 
 def units(names: Sequence[str], counted: Sequence[Counted]) -> list[list[Counted]]:
