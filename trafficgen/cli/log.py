@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trafficgen.logs.join import Join
     from trafficgen.logs.reading import LogReading
     from trafficgen.report.logged_client import ClientSide
-    from trafficgen.report.sections import Section
+    from trafficgen.report.section import Section
 
 EPILOG: Final = """\
 Examples:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from mboxgen.enums import table_of
 from trafficgen.printable import printable
-from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.tables import write_xml
 from trafficgen.verdict.findings import Finding, Grade
 

@@ -8,7 +8,7 @@ import json
 
 from trafficgen.measure.document import to_plain
 from trafficgen.report.judged import quantities_in_words
-from trafficgen.report.sections import Row, Section
+from trafficgen.report.section import Row, Section
 from trafficgen.verdict.comparing import ALPHA, Compared, RunsCompared
 
 

@@ -21,7 +21,7 @@ from trafficgen.measure.document import to_plain
 from trafficgen.printable import csv_cell, markdown
 from trafficgen.report import words
 from trafficgen.report.judged import quantities_in_words
-from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.tables import add_suite, write_xml
 from trafficgen.verdict.control import Control
 from trafficgen.verdict.gating import Design, Ended, Trial

@@ -11,7 +11,7 @@ from trafficgen.errors import ExitCode
 from trafficgen.measure.parts import ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.report import words
-from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.report.section import Row, Section, Tone
 from trafficgen.units import format_duration
 from trafficgen.verdict.quantities import QuantityKind
 from trafficgen.verdict.thresholds import parse_threshold

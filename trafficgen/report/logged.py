@@ -18,7 +18,7 @@ from trafficgen.logs.reading import LinesRead
 from trafficgen.logs.sessions import WEEK_NS, Sessions
 from trafficgen.measure.histogram import Histogram
 from trafficgen.report.logged_client import ClientSide, p99_cell, refusals_plain, refusals_section
-from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.report.section import Row, Section, Tone
 from trafficgen.units import format_duration
 
 Fact: TypeAlias = tuple[str, float | str | None, str]

@@ -17,7 +17,7 @@ from trafficgen.logs.account import LogAccount
 from trafficgen.logs.join import Join
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import latencies_between
-from trafficgen.report.sections import Row, Section
+from trafficgen.report.section import Row, Section
 from trafficgen.units import format_duration
 
 _SLACK_S = 2.0

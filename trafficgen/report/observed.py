@@ -12,7 +12,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.measure.bottleneck import Drain, Shortage, Shortfall, drain, find
 from trafficgen.measure.observed import ServerSamples, silent_until
 from trafficgen.measure.results import Results
-from trafficgen.report.sections import Row, Section
+from trafficgen.report.section import Row, Section
 from trafficgen.units import format_duration
 
 _SHOWN: Final = (

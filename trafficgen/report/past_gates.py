@@ -14,7 +14,7 @@ from math import exp, log
 
 from trafficgen.printable import csv_cell
 from trafficgen.report.gated import PastGate
-from trafficgen.report.sections import Row, Section, Tone
+from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.still_page import Frame, document, line, svg, table
 from trafficgen.verdict.change_points import stretches
 from trafficgen.verdict.quantities import is_quantity, parse_quantity

@@ -6,24 +6,20 @@ Not here  widths, colours, terminals (to_text)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import Enum
+from dataclasses import asdict
 from typing import Any, Final
 
 from mboxgen.enums import table_of
 from trafficgen.measure.health import MAX_CPU_SHARE
-from trafficgen.measure.parts import Domain, Latency, MessageCounts, RecipientCounts, ShardRecord, WorkerHealth
-from trafficgen.measure.phases import BEFORE_PHASES
+from trafficgen.measure.parts import Domain, MessageCounts, RecipientCounts, ShardRecord, WorkerHealth
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
+from trafficgen.report.latencies import commands, in_unit, latencies, phases
+from trafficgen.report.section import Row, Section, Tone
 from trafficgen.units import format_duration
 
 MAX_ROWS: Final = 10
 """Rows of a long list; the rest is summed in one more."""
-
-_QUANTILES: Final = (
-    ("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999),
-)  # fmt: skip
 
 ENDED: Final = table_of(
     StoppedBy,
@@ -39,34 +35,6 @@ ENDED: Final = table_of(
 )
 
 
-class Tone(Enum):
-    """How a row is meant."""
-
-    PLAIN = "plain"
-    GOOD = "good"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a section: as many cells as the section has columns."""
-
-    cells: tuple[str, ...]
-    tone: Tone = Tone.PLAIN
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A titled table. `aligned`: "l" or "r" a column; `header`: words over all columns but the first, over which
-    the title stands. Without a header the rows speak for themselves."""
-
-    title: str
-    aligned: str
-    rows: tuple[Row, ...]
-    header: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def sections(results: Results) -> tuple[Section, ...]:
     """All that is worth saying about `results`, most important numbers first; empty sections are left out.
 
@@ -77,11 +45,11 @@ def sections(results: Results) -> tuple[Section, ...]:
     made = (
         _head(results),
         *((_messages(results), _recipients(results)) if sends_mail(results) else ()),
-        *((_rates(results), _latencies(results)) if sends_mail(results) else ()),
-        _phases(results),
+        *((_rates(results), latencies(results)) if sends_mail(results) else ()),
+        phases(results),
         _tls(results),
         _idle(results),
-        _commands(results),
+        commands(results),
         _replies(results),
         _failures(results),
         _targets(results),
@@ -273,75 +241,6 @@ def _rate(name: str, per_s: float, form: Any) -> Row:
 # -- how long it took -----------------------------------------------------------------------------------
 
 
-def _latencies(results: Results) -> Section:
-    names = [name for name in BEFORE_PHASES if name != "lateness"]
-    notes: tuple[str, ...] = ()
-    if results.run.model == "closed":
-        notes = ("closed model: messages have no intended start, so there is no response time",)
-    return _latency_section("latency", names, results, notes)
-
-
-def _phases(results: Results) -> Section:
-    return _latency_section("phases", [name for name in results.latency_ns if name not in BEFORE_PHASES], results)
-
-
-def _latency_section(title: str, names: Sequence[str], results: Results, notes: tuple[str, ...] = ()) -> Section:
-    named = words.stretches(results.phases)
-    found = {named[name]: latency for name in names if (latency := results.latency_ns.get(name))}
-    unit, ns_per_unit = words.unit_for_all(latency.p50 for latency in found.values())
-    rows = tuple(_latency(name, latency, ns_per_unit) for name, latency in found.items())
-    if any("–" in row.cells for row in rows):
-        notes = (*notes, "–  too few values to tell this percentile from the maximum")
-    header = ("count", "avg", "min", "p50", "p75", "p90", "p95", "p99", "p99.9", "max")
-    return Section(f"{title}, {unit}", "l" + 10 * "r", rows, header, notes if rows else ())
-
-
-def _latency(name: str, latency: Latency, ns_per_unit: float) -> Row:
-    values = [latency.mean, latency.min, *(_supported(latency, *quantile) for quantile in _QUANTILES), latency.max]
-    return Row((name, words.count(latency.count), *(_in(value, ns_per_unit) for value in values)))
-
-
-def _supported(latency: Latency, field: str, q: float) -> int | None:
-    """With fewer than 1/(1-q) values, none lies above the percentile q: it would only repeat the maximum."""
-    return getattr(latency, field) if latency.count * (1 - q) >= 1 - 1e-9 else None
-
-
-def _in(ns: float | None, ns_per_unit: float) -> str:
-    return "–" if ns is None else words.three_digits(ns / ns_per_unit)
-
-
-# -- commands besides sending a message ---------------------------------------------------------------
-
-
-def _commands(results: Results) -> Section:
-    """A row for each kind that was used; the latencies are of commands that were carried out."""
-    used = {name: one for name, one in results.commands.items() if one.count}
-    unit, ns_per_unit = words.unit_for_all(one.latency_ns.p50 for one in used.values() if one.latency_ns)
-    rows = tuple(
-        Row(
-            (
-                name,
-                words.count(one.count),
-                words.count(one.errors),
-                words.share(one.errors, one.count),
-                words.rate(one.per_s),
-                *_command_latency(one.latency_ns, ns_per_unit),
-            ),
-            Tone.BAD if one.errors else Tone.PLAIN,
-        )
-        for name, one in used.items()
-    )
-    header = ("count", "errors", "of count", "per second", "p50", "p90", "p99", "max")
-    return Section(f"commands, {unit}", "l" + 8 * "r", rows, header)
-
-
-def _command_latency(latency: Latency | None, ns_per_unit: float) -> tuple[str, ...]:
-    if latency is None:
-        return ("–",) * 4
-    shown = [_supported(latency, field, q) for field, q in _QUANTILES if field in ("p50", "p90", "p99")]
-    return tuple(_in(ns, ns_per_unit) for ns in (*shown, latency.max))
-
-
 # -- what was answered ----------------------------------------------------------------------------------
 
 
@@ -477,7 +376,7 @@ def _generator(results: Results) -> Section:
         Row((
             f"worker {worker.worker}",
             f"{worker.cpu_share:.0%}",
-            *(_in(ns, ns_per_unit) for ns in four),
+            *(in_unit(ns, ns_per_unit) for ns in four),
             words.count(worker.sessions_opened),
         ))
         for worker, four in zip(shown, waits, strict=True)

@@ -12,7 +12,7 @@ from typing import Any
 from trafficgen.measure.document import to_plain
 from trafficgen.measure.histogram import Histogram
 from trafficgen.report.gated import as_json, compared_section, comparisons_of, verdict_section
-from trafficgen.report.sections import Section
+from trafficgen.report.section import Section
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.sequence import SliceDesign, SlicesEnded
 from trafficgen.verdict.slices import REASONS, Slice

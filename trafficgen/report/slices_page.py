@@ -10,7 +10,7 @@ from html import escape
 from itertools import chain
 
 from trafficgen.report.gated import compared_section, values_in_words, verdict_in_words
-from trafficgen.report.sections import Row, Section
+from trafficgen.report.section import Row, Section
 from trafficgen.report.sliced import served_in_words
 from trafficgen.report.still_page import Frame, document, label, line, svg, table
 from trafficgen.verdict.rule import Better, Metric

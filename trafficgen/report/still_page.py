@@ -11,7 +11,7 @@ from importlib.resources import files
 from math import exp, log
 from typing import Final
 
-from trafficgen.report.sections import Section
+from trafficgen.report.section import Section
 
 WIDTH: Final = 1100
 HEIGHT: Final = 240

@@ -19,7 +19,7 @@ from trafficgen.measure.results import Results
 from trafficgen.printable import csv_cell, markdown, printable
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
-from trafficgen.report.sections import Tone
+from trafficgen.report.section import Tone
 
 _PERCENTILES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99_9", "max")
 

@@ -23,7 +23,8 @@ from trafficgen.plan import Stage
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
 from trafficgen.report.observed import SERVER_LOADS, SERVER_QUEUES, server_section, shape_section
-from trafficgen.report.sections import ENDED, Tone, content_in_words, load_in_words, sends_mail, target_in_words
+from trafficgen.report.section import Tone
+from trafficgen.report.sections import ENDED, content_in_words, load_in_words, sends_mail, target_in_words
 from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
 

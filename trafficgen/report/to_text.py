@@ -18,7 +18,8 @@ from trafficgen.measure.results import Results
 from trafficgen.printable import printable
 from trafficgen.report.judged import threshold_section, window_section
 from trafficgen.report.observed import server_section, shape_section
-from trafficgen.report.sections import Section, Tone, sections
+from trafficgen.report.section import Section, Tone
+from trafficgen.report.sections import sections
 from trafficgen.report.words import shorten
 
 MAX_WIDTH: Final = 100
