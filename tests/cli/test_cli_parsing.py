@@ -52,7 +52,20 @@ def recipients(text):
 REFUSED = {
     "--domain": (
         parsing.parse_domain,
-        ("a.com:0", "a.com:-1", "a.com:nan", "a.com:inf", "a.com:x", "a.com:", "", ":3", "a b", "a@b", "a..b", "é.com"),
+        (
+            "a.com:0",
+            "a.com:-1",
+            "a.com:nan",
+            "a.com:inf",
+            "a.com:x",
+            "a.com:",
+            "",
+            ":3",
+            "a b",
+            "a@b",
+            "a..b",
+            "\u200b.x",
+        ),
     ),
     "--domain-preset": (parsing.parse_domain_preset, ("nosuch", "")),
     "--long-tail": (parsing.parse_long_tail, ("1000", "0:1", "-1:1", "10:0", "10:nan", "x:1", "9999999:1")),

@@ -15,9 +15,10 @@ from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
 from trafficgen import ExitCode, Pipelining, PlanError, Users, WeightedDomain, Workload
 from trafficgen.cli.program import call
-from trafficgen.plan import WeightedAddress
+from trafficgen.plan import ExtensionPlan, WeightedAddress
 from trafficgen.plan.international import a_label
 from trafficgen.protocol.smtp.dots import unstuff
+from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.workload import BuiltMessage, Messages
 
 BUECHER = (WeightedDomain("bücher.test"), WeightedDomain("plain.test"))
@@ -31,7 +32,7 @@ GIVEN: dict[str, Any] = {
 
 def built(count: int, **workload: Any) -> list[BuiltMessage]:
     plan = plan_for(None, messages=count, workload=workload, seed=5)
-    return Messages(plan, date="x").block(0, count)
+    return Messages(plan, date="x", layout=layout_for(0, ExtensionPlan(), "")).block(0, count)
 
 
 def addresses(message: BuiltMessage) -> tuple[str, list[str]]:

@@ -90,7 +90,7 @@ def running(*, altnamespace: bool = True) -> Iterator[Cyrus]:
     (folder / "cyrus.conf").write_text(
         _CYRUS.format(**words, **dict(zip(("imap", "pop3", "lmtp"), ports, strict=True)))
     )
-    libraries = os.pathsep.join(map(str, root.glob("usr/lib/*-linux-gnu*")))
+    libraries = os.pathsep.join(map(str, [*root.glob("usr/lib/*-linux-gnu*"), *root.glob("lib/*-linux-gnu*")]))
     with _password_checker(folder / "mux"):
         for path in (folder, *folder.rglob("*")):
             shutil.chown(path, user, group)

@@ -66,6 +66,7 @@ discard   unix  -  -  n  -    -  discard
 anvil     unix  -  -  n  -    1  anvil
 scache    unix  -  -  n  -    1  scache
 postlog   unix-dgram n - n -  1  postlogd
+  -o max_use=1000000 -o max_idle=1d
 """
 
 

@@ -107,7 +107,7 @@ STEADY = '[[phase]]\nkind="steady"\nduration="1s"\n'
         ("xyzzy = 1", 'unknown key "xyzzy"'),
         ("scenario = 'x'", 'unknown key "scenario"'),
         ("keep-going = 1", 'expected true or false for "keep-going"'),
-        ("target = true", 'expected a text or a number for "target"'),
+        ("target = true", 'expected text or a list of texts for "target"'),
         ("seed = [1]", 'expected a whole number for "seed"'),
         ("domain = [true]", 'expected text or a list of texts for "domain"'),
         ("phase = 1", "expected phases as"),

@@ -213,6 +213,5 @@ def test_a_domain_is_found_with_or_without_its_suffix(name: str, found: str | No
 
 
 def test_a_name_is_a_quantity_or_it_is_not() -> None:
-    assert [is_quantity(name) for name in ("p99", "command{fetch}.errors", "server.cpu", "p100.5")] == [
-        True, True, False, False,
-    ]  # fmt: skip
+    names = ("p99", "command{fetch}.errors", "server.cpu", "server.fsyncs", "p100.5")
+    assert [is_quantity(name) for name in names] == [True, True, True, False, False]

@@ -160,8 +160,9 @@ class _Run:
             raise SetupError(f"the run to {results.run.target or 'the sink'} ended by itself: {words}") from error
 
     def stop(self) -> None:
-        """Begin nothing more."""
-        self._control.stop()
+        """Begin nothing more; asked for again it changes nothing."""
+        if not self._control.count:
+            self._control.stop()
 
     def end(self) -> Results:
         """Stop it, if it goes on; its results, or what it raised."""

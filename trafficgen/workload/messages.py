@@ -8,6 +8,7 @@ Not here  when they start (schedule), how they are handed over (engine)
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from operator import or_
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -119,11 +120,14 @@ class Messages:
         assert self._contents is not None
         filled = self._contents.fill(span)
         addressed, part = self._envelopes.addressed(span.grid), span.part
-        envelopes = self._layout.envelopes(addressed.envelopes.part(part), filled.octets, filled.eight_bit)
+        eight_bit = filled.eight_bit
+        if addressed.international is not None:  # then To is, too (RFC 6532)
+            eight_bit = list(map(or_, eight_bit, addressed.international[part].tolist()))
+        envelopes = self._layout.envelopes(addressed.envelopes.part(part), filled.octets, eight_bit)
         rows = zip(
             span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(), envelopes,
             self._layout.commands(envelopes), filled.heads, filled.bodies, filled.tails, filled.octets,
-            filled.eight_bit,
+            eight_bit,
             strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).
