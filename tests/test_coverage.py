@@ -22,7 +22,8 @@ What the gate reads of a server, and logging in to the sink, are run by tests th
 
 TESTS = (
     "tests/measure", "tests/schedule", "tests/smtp", "tests/verdict", "tests/gate/test_gate.py",
-    "tests/report/test_commands_on_files.py", "--ignore=tests/measure/test_overhead.py",
+    "tests/report/test_commands_on_files.py", "tests/cluster/test_merging_shards.py",
+    "--ignore=tests/measure/test_overhead.py",
     *(f"--ignore=tests/verdict/test_{name}.py" for name in ("ceiling", "known_waits", "watched_runs")),
 )  # fmt: skip
 """None that starts servers or runs."""

@@ -4,11 +4,12 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S
-from trafficgen.measure.timeline import MAX_INTERVALS, Interval, Timeline
+from trafficgen.measure.timeline import MAX_INTERVALS, Interval, Timeline, latencies_between
 from trafficgen.outcomes import Outcome
 
 Message = tuple[int, int, int, int]  # start and end in ms, outcome, octets
@@ -107,3 +108,16 @@ def test_an_absurdly_late_end_needs_no_absurd_memory() -> None:
     made.record(one, one * 10_000_000 * NS_PER_S, one * 0, one, one)
     assert len(made) <= MAX_INTERVALS
     assert sum(interval.accepted for interval in made.intervals()) == 1
+
+
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "expected_ms"),
+    [(-0.4, 0.6, 10), (0.4, 1.4, 10), (0.6, 1.6, 20), (0.0, 2.0, 20), (2.0, 9.0, None), (1.6, 9.0, None)],
+)
+def test_latencies_of_a_stretch_that_another_clock_has_cut(from_s: float, to_s: float, expected_ms: int | None) -> None:
+    timeline = Timeline()
+    ends = np.repeat([500, 1500], 200) * NS_PER_MS
+    latencies = np.repeat([10, 20], 200) * NS_PER_MS
+    timeline.record(ends - latencies, ends, np.zeros(400, np.int64), np.full(400, 1000), latencies)
+    found = latencies_between(timeline.intervals(), from_s, to_s)
+    assert found == (None if expected_ms is None else pytest.approx(expected_ms * NS_PER_MS, rel=0.05))

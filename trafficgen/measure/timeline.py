@@ -56,10 +56,10 @@ class Interval:
 
 
 def latencies_between(intervals: Sequence[Interval], from_s: float, to_s: float) -> int | None:
-    """p99 of what was accepted in the intervals that begin there, ns; None when nothing was."""
+    """p99 of what was accepted in the intervals whose middle is there, ns; None when nothing was."""
     counts: dict[int, int] = {}
     for one in intervals:
-        if from_s <= one.at_s < to_s:
+        if from_s <= one.at_s + one.span_s / 2 < to_s:
             for bucket, count in zip(one.latencies[::2], one.latencies[1::2], strict=True):
                 counts[bucket] = counts.get(bucket, 0) + count
     if not counts:

@@ -90,7 +90,7 @@ def test_what_was_begun_and_has_not_arrived_is_counted_each_second() -> None:
 
 
 def test_the_account_says_how_much_was_under_way() -> None:
-    _, delivery, _ = waited(records([0, 1, 2], [-1, -1, -1]), copies([0, 1], [-1, -1]))
+    _, delivery, _ = waited(records([0, 1, 2], [-1, -1, -1]), copies([0, 1], [-1, -1]), patience_ns=0)
     assert delivery.undelivered == (3,) * 10 + (2, 1)
 
 
