@@ -76,14 +76,14 @@ def play(
 
 @pytest.mark.parametrize("clients", CLIENTS)
 @given(tape=tapes, length=strategies.sampled_from(["0", "100 ms"]), foreign=strategies.sampled_from([0, 3]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_order_of_events_makes_mail_missing(clients: str, tape: bytes, length: str, foreign: int):
     play(clients, tape, length=length, foreign=foreign)
 
 
 @pytest.mark.parametrize("clients", CLIENTS)
 @given(tape=tapes, foreign=strategies.sampled_from([0, 3]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_what_the_store_loses_is_missing_in_every_order_of_events(clients: str, tape: bytes, foreign: int):
     world, due = play(clients, tape, lose=0, foreign=foreign)
     assert world.counts.missing == 1 if due else world.counts.missing <= 1
