@@ -10,9 +10,12 @@ import sys
 from typing import Final
 
 EXTRAS: Final = {
+    "arrow": "pyarrow>=15",
     "cluster": "distributed>=2026.1",
     "dkim": "dkimpy>=1.1.8",
     "dns": "dnspython>=2.6",
+    "pandas": "pandas>=2.2",
+    "polars": "polars>=1",
     "prometheus": "prometheus_client>=0.20",
     "server": "psutil>=6",
 }
