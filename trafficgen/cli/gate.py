@@ -302,9 +302,12 @@ def _design(options: GateOptions, seed: int) -> "Design":
     from trafficgen.verdict.gating import DEFAULT_CONTROL_PAIRS, Design
     from trafficgen.verdict.reading import DEFAULT_METRICS, parse_metric
     from trafficgen.verdict.rule import DEFAULT_LOOKS
+    from trafficgen.verdict.server_metrics import DELIVERED
 
     texts = options.metric or DEFAULT_METRICS
     metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in texts)
+    if any(metric.name == DELIVERED for metric in metrics):
+        raise PlanError(f"whole runs look at no queue ({DELIVERED})", field="metrics", flag="--metric")
     try:
         looks = tuple(int(word) for word in options.looks.split(",")) if options.looks is not None else DEFAULT_LOOKS
     except ValueError:
