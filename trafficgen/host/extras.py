@@ -14,9 +14,12 @@ from importlib.util import find_spec
 from typing import Final
 
 EXTRAS: Final = {
+    "arrow": "pyarrow>=15",
     "cluster": "distributed>=2026.1",
     "dkim": "dkimpy>=1.1.8",
     "dns": "dnspython>=2.6",
+    "pandas": "pandas>=2.2",
+    "polars": "polars>=1",
     "prometheus": "prometheus_client>=0.20",
     "server": "psutil>=6",
     "zstd": 'backports.zstd>=1.0; python_version < "3.14"',
