@@ -214,7 +214,8 @@ def _add_content() -> None:
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by
         weight. Replaces a generated header of the same name.""")
     add("--dkim-key", multiple=True, metavar="DOMAIN=SELECTOR:FILE", type=TextPerLine(), help="""
-        Sign mail of senders at DOMAIN and below it (DKIM) with an RSA key in PEM; repeat for more domains. A pool is
+        Sign mail of senders at DOMAIN and below it (DKIM) with an RSA or Ed25519 key in PEM; repeat for more domains,
+        and for more keys of one, which all sign. A pool is
         signed before the run begins, a message or more for each sender, and sent again and again: To, Message-ID and
         the trace header are each message's own and not signed. Needs the extra dkim.""")
 
