@@ -254,6 +254,9 @@ def _add_extensions() -> None:
         its run's id and its number.""")
     add("--ret", type=click.Choice(["FULL", "HDRS"], case_sensitive=False), help="""
         What such a report returns: the whole message or its headers.""")
+    add("--orcpt", is_flag=True, help="""
+        Name each recipient once more with ORCPT, which such a report repeats: rfc822;user+2Btag@…, beyond ASCII
+        utf-8;….""")
     add("--mt-priority", type=int, metavar="N", help="Ask for this priority, -9 to 9 (RFC 6710).")
     add("--deliver-by", metavar="TIME[:MODE]", help="""
         Ask for delivery within this time (RFC 2852), such as 2h:R: R returns a message that is late, N reports it; RT

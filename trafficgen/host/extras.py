@@ -11,7 +11,7 @@ from typing import Final
 
 EXTRAS: Final = {
     "cluster": "distributed>=2026.1",
-    "dkim": "dkimpy>=1.1.8",
+    "dkim": "dkimpy[ed25519]>=1.1.8",
     "dns": "dnspython>=2.6",
     "prometheus": "prometheus_client>=0.20",
     "server": "psutil>=6",
