@@ -221,7 +221,7 @@ def command(**given: Any) -> ExitCode:
 
     With --a and --b both builds are up, and the load goes to one at a time in slices of seconds, in random order, until
     the difference is known or --budget is spent; slices in which the machine was disturbed do not count. With --a-start
-    and --b-start, pairs of whole runs: 34 to 66 of them. docs/gate.md explains both.
+    and --b-start, pairs of whole runs: 34 to 66 of them. docs/explained/gate.md explains both.
     """
     from trafficgen.cli import gate_slices
 
