@@ -106,7 +106,6 @@ def test_every_command_has_a_man_page() -> None:
     assert {f"traffic-gen-{name}" for name in COMMANDS} < set(PAGES)
     assert {"traffic-gen", "mboxgen", "mboxgen-info", "mboxgen-verify", "mboxgen-index"} < set(PAGES)
     assert ".SH EXAMPLES\n" in PAGES["mboxgen-info"]
-    assert "\n99 " not in PAGES["traffic-gen-sink"]
     assert "\\fB\\-\\-bounce\\-to HOST:PORT\\fR\n" in PAGES["traffic-gen-sink"]
 
 
@@ -153,7 +152,7 @@ def test_nobody_is_told_to_install_us_from_an_index() -> None:
 
 
 def test_files_that_documents_name_are_there() -> None:
-    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
         for name in re.findall(
             r"`((?:trafficgen|mboxgen|tests|examples|docs|engine|sink)/[\w/]+\.\w+)`", document.read_text()
         ):

@@ -16,7 +16,7 @@ from typing import Final
 EXTRAS: Final = {
     "arrow": "pyarrow>=15",
     "cluster": "distributed>=2026.1",
-    "dkim": "dkimpy>=1.1.8",
+    "dkim": "dkimpy[ed25519]>=1.1.8",
     "dns": "dnspython>=2.6",
     "pandas": "pandas>=2.2",
     "polars": "polars>=1",
