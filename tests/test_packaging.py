@@ -60,7 +60,7 @@ def test_nobody_is_told_to_install_us_from_an_index() -> None:
 
 
 def test_files_that_documents_name_are_there() -> None:
-    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
         for name in re.findall(
             r"`((?:trafficgen|mboxgen|tests|examples|docs|engine|sink)/[\w/]+\.\w+)`", document.read_text()
         ):

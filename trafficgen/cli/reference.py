@@ -2,7 +2,7 @@
 
 Takes     the commands of `program`
 Gives     the text of docs/cli.md: `python -m trafficgen.cli.reference > docs/cli.md`; a test keeps the two alike
-Not here  explanations (docs/workload.md)
+Not here  explanations (docs/reference/workload.md)
 """
 
 import re
