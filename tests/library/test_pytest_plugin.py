@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import trafficgen.testing
+
 pytest_plugins = ["pytester"]
+
+assert (
+    trafficgen.testing.MailSink
+)  # numpy, which it needs, can be imported once a process, and pytester forgets imports
 
 PLUGIN = ("-p", "trafficgen.pytest_plugin")
 TESTS = """
