@@ -8,6 +8,7 @@ Not here  how it is decided (trafficgen.verdict), how runs are made (trafficgen.
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mboxgen.console import FILE, PATH, Names
+from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, OutputError, PlanError
@@ -88,7 +90,6 @@ _NOT_HERE: Final = {
     "html": "a gate makes many runs: keep their results with --keep, for traffic-gen report --html",
     "junit": "a gate writes its own verdict with --junit before the --",
     "manifest": "a gate makes many runs, each with messages of its own",
-    "cluster": "a gate compares two builds on one machine",
     "shard": "a gate compares two builds on one machine",
     "start_at": "a gate makes many runs, one after the other",
     "live_port": "a gate makes many runs and shows none of them while it goes on",
@@ -102,7 +103,10 @@ _NOT_HERE: Final = {
 }
 """Options of send that would be passed over in silence, and what to do instead."""
 
-_NOT_BY_SLICES: Final = {"stage": "a gate by slices has one rate (--rate), or give --whole-runs"}
+_NOT_BY_SLICES: Final = {
+    "stage": "a gate by slices has one rate (--rate), or give --whole-runs",
+    "cluster": "a gate by slices is made by one machine, or give --whole-runs",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +260,11 @@ def _whole_runs(options: GateOptions) -> "ExitCode":
     runner = BuildRunner(plan, builds, design.metrics, monitor, options.keep, options.tolerate_refusals, delivery_wait)
     started_at = datetime.now(UTC)
     say = partial(click.echo, err=True)
-    ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
+    with ExitStack() as stack:
+        if told.cluster is not None:
+            cluster = stack.enter_context(cluster_of(told.cluster, told.cluster_hosts, told.clock_error))
+            runner = replace(runner, runner=cluster.run)
+        ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
     failed = [*runner.failed, *((file.failed,) if file.failed else ())]
     documents = [(options.json, "--json", lambda: gated.gate_json(ended, design, file.trials))]
     show = partial(write_sections, gated.gate_sections(ended), sys.stdout)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from mboxgen.console import FILE
+from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.judging import RUN_OPTIONS, judged_by, judging_options, observers_for
 from trafficgen.cli.options import GroupedCommand, GroupedOption, TextPerLine
 from trafficgen.errors import ExitCode, PlanError
@@ -379,7 +380,7 @@ def _run(
     from trafficgen.mailbox.table import ConsoleTable, Second, tabbed, tabbed_header
     from trafficgen.measure.journal import Journal
     from trafficgen.report.live import Live
-    from trafficgen.runs.mailbox import run_mailbox_monitored
+    from trafficgen.runs.mailbox import run_mailbox, run_mailbox_monitored
 
     say = (lambda _line: None) if given["quiet"] else _say
     table = ConsoleTable(plan.connections)
@@ -404,6 +405,10 @@ def _run(
             for line in table.row(second):
                 tell(line)
 
+        runner = run_mailbox
+        if (where := given["cluster"]) is not None:
+            cluster = cluster_of(where, given["cluster_hosts"], given["clock_error"])
+            runner = stack.enter_context(cluster).run_mailbox
         results = run_mailbox_monitored(
             plan,
             monitor,
@@ -413,8 +418,9 @@ def _run(
             progress=live.update if live is not None else None,
             say=say,
             control=control,
+            runner=runner,
         )
-        for line in (*table.totals(), ""):
+        for line in (*table.totals(), "") if given["cluster"] is None else ():
             tell(line)
     return results
 

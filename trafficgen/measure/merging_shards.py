@@ -227,7 +227,7 @@ def _with_caveats(merged: Results, parts: Sequence[Results], lost: list[Caveat])
     said: dict[CaveatKind, list[str]] = {}
     for part in parts:
         for caveat in part.caveats:
-            if caveat.kind not in _OF_THE_WHOLE:
+            if caveat.kind not in _OF_THE_WHOLE or (part.mailboxes and caveat.kind is CaveatKind.ARRIVALS_DROPPED):
                 who = "" if caveat.kind is CaveatKind.SHARD_LOST else f"shard {_number(part)}: "
                 said.setdefault(caveat.kind, []).append(who + caveat.text)
     found = {caveat.kind: caveat.text for caveat in merged.caveats if caveat.kind not in _OF_EACH}

@@ -8,6 +8,7 @@ Fails     PlanError when a file or the guard refuses, SetupError when it cannot 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial, reduce
+from typing import NamedTuple
 
 import uvloop
 
@@ -36,8 +37,27 @@ from trafficgen.publish.isolated import Isolation
 from trafficgen.runs import shards
 from trafficgen.runs.monitor import Monitor, MonitorOptions, Observer
 
-_DOMAIN = "users"
+DOMAIN = "users"
 """All recipients count as one domain: what they have in common is that they are users."""
+
+
+class Prepared(NamedTuple):
+    """What a machine found for its users before anybody logs in. `files`: what its mail and users are made from."""
+
+    population: Population
+    routes: Routes
+    files: Mapping[str, str]
+
+
+def prepare(plan: MailboxPlan) -> Prepared:
+    """Look at everything that may refuse the run. PlanError or SetupError when it cannot begin."""
+    population = populate(plan.profile, plan.seed)
+    if population.mailboxes < plan.shard.of:
+        text = f"expected a mailbox for each of {plan.shard.of} shards, got {population.mailboxes}"
+        raise PlanError(text, field="shard", flag="--shard")
+    found = Prepared(population, _routes(plan, population), shards.files_of_users(plan, population))
+    _check_files(plan, population)
+    return found
 
 
 def run_mailbox(
@@ -55,16 +75,10 @@ def run_mailbox(
     plan = plan.identified().with_password()
     shards.check_start(plan.shard)
     control = control or RunControl()
-    population = populate(plan.profile, plan.seed)
-    if population.mailboxes < plan.shard.of:
-        text = f"expected a mailbox for each of {plan.shard.of} shards, got {population.mailboxes}"
-        raise PlanError(text, field="shard", flag="--shard")
-    files = shards.files_of_users(plan, population)
-    routes = _routes(plan, population)
+    population, routes, files = prepare(plan)
     for note in population.notes:
         say(note)
     _warn_of_few_connections(plan, population, say)
-    _check_files(plan, population)
     started_at = shards.time_zero(plan.shard) or datetime.now(UTC)
 
     def so_far(accounts: Sequence[MailboxWorkerAccount]) -> None:
@@ -103,9 +117,10 @@ def run_mailbox_monitored(
     progress: Callable[[Snapshot, int], None] | None = None,
     say: Callable[[str], None] = lambda _line: None,
     control: RunControl | None = None,
+    runner: Callable[..., Results] = run_mailbox,
 ) -> Results:
     """`run_mailbox` with a monitor, as `run_monitored` is for sending. `progress` gets everything so far, and the time
-    since the run began in ns."""
+    since the run began in ns. `runner` runs it in place of `run_mailbox`."""
     control = control or RunControl()
     isolation = Isolation(say)
     monitor = Monitor(options, journal, observers, control, isolation)
@@ -116,7 +131,7 @@ def run_mailbox_monitored(
             isolation.call("the live line", lambda: progress(snapshot, elapsed_ns))
 
     cpu_before = CpuTime.now()
-    results = run_mailbox(plan, on_second=on_second, say=say, progress=see, control=control)
+    results = runner(plan, on_second=on_second, say=say, progress=see, control=control)
     results = monitor.close(results, cpu_before)
     monitor.show(results)
     return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
@@ -196,7 +211,7 @@ def _results(
         plan,
         snapshot,
         phases=PHASES,
-        domains=((_DOMAIN, 1.0),),
+        domains=((DOMAIN, 1.0),),
         planned=snapshot.started + counts.dropped,
         not_started=counts.dropped,
         started_at=started_at,
