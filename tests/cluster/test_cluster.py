@@ -23,18 +23,14 @@ from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.host import ShardHost
 from trafficgen.cluster.shard import HostShard
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
-from trafficgen.gate.builds import Build
-from trafficgen.gate.gate import BuildRunner
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results, StoppedBy
-from trafficgen.plan import Corpus, OpenLoop, Shard, TcpTarget
+from trafficgen.plan import Corpus, OpenLoop, Shard
 from trafficgen.proof import sent
 from trafficgen.runs.mailbox import run_mailbox_monitored
 from trafficgen.runs.monitor import MonitorOptions
-from trafficgen.verdict.gating import Design, Side, steps
-from trafficgen.verdict.reading import parse_metric
 
 MS = 1_000_000
 ALLOWED_NS = 5_000 * MS
@@ -268,20 +264,6 @@ def test_users_of_mailboxes_on_two_hosts_are_one_run(tmp_path: Path) -> None:
     assert [one.complete for one in seen][-1]
     assert logins == {"secret"}
     assert "secret" not in results.to_json()
-
-
-def test_a_gate_makes_each_of_its_runs_by_all_hosts() -> None:
-    """The same hosts run after run: each is a run of its own."""
-    with private_sink() as sink, hosts_here(2) as engine:
-        builds = {side: Build(TcpTarget("127.0.0.1", sink.port)) for side in Side}
-        metrics = (parse_metric("throughput:5%"),)
-        cluster = Cluster(engine, ALLOWED_NS)
-        runner = BuildRunner(plan_of(sink.port, messages=40), builds, metrics, MonitorOptions(), runner=cluster.run)
-        trials = [runner.run(step) for step in steps(Design(metrics))[:2]]
-        assert sink.received == 80
-    assert [trial.harm for trial in trials] == ["", ""]
-    assert all(trial.values["throughput"] > 0 for trial in trials)
-    assert engine.asked.count(("host1", "begin")) == 2
 
 
 def test_one_host_is_no_cluster_and_nobody_waits_for_delivery() -> None:
