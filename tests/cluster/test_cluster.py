@@ -215,7 +215,7 @@ def found_by(number: int, **changes: Any) -> words.ShardPrepared:
     ],
 )
 def test_hosts_that_differ_are_refused(changes: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trafficgen.__version__", "0.1.0")
+    monkeypatch.setattr("trafficgen.cluster.agreement.VERSION", "0.1.0")
     order = words.ShardOrder("", plan_of(25), manifest=False)
     shards = [
         HostShard(f"host{number}", replace(order, plan=replace(order.plan, shard=Shard(number, 2))), 0)

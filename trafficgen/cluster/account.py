@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import trafficgen
 from trafficgen.clock import NS_PER_S
 from trafficgen.cluster import words
 from trafficgen.cluster.kinds import KindOfRun
 from trafficgen.cluster.shard import HostShard
 from trafficgen.errors import OutputError, ResultsError
+from trafficgen.host.version import VERSION
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.merging_shards import merge_shards
 from trafficgen.measure.parts import MailboxCounts
@@ -75,7 +75,7 @@ def _of_lost(kind: KindOfRun, shard: HostShard, zero_wall_ns: int) -> Results:
         not_started=not_started,
         started_at=instant(zero_wall_ns),
         duration_ns=(snapshot.last_end_ns or 0) - (snapshot.first_start_ns or 0),
-        tool_version=trafficgen.__version__,
+        tool_version=VERSION,
         stopped_by=StoppedBy.WORKER_LOST if begun else StoppedBy.INTERRUPTED,
         addresses=shard.found.addresses if begun else (),
         mailboxes=mailboxes or (MailboxCounts.none() if kind.of_mailboxes else None),

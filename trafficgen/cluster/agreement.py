@@ -7,16 +7,16 @@ Fails     SetupError that names two hosts and what differs: files, addresses of 
 
 from collections.abc import Sequence
 
-import trafficgen
 from trafficgen.cluster.shard import HostShard
 from trafficgen.errors import SetupError
+from trafficgen.host.version import VERSION
 
 
 def check(target: object, shards: Sequence[HostShard]) -> str | None:
     """None where there is no target."""
     for shard in shards:
-        if shard.found.version != trafficgen.__version__:
-            raise SetupError(f"{shard.who} has traffic-gen {shard.found.version}, and this is {trafficgen.__version__}")
+        if shard.found.version != VERSION:
+            raise SetupError(f"{shard.who} has traffic-gen {shard.found.version}, and this is {VERSION}")
     first, *others = shards
     for shard in others:
         for path, digest in first.found.files.items():

@@ -11,10 +11,10 @@ from datetime import datetime
 from functools import partial, reduce
 from typing import Any
 
-import trafficgen
 from trafficgen.cluster.words import ShardProgress
 from trafficgen.engine.account import PHASES as SEND_PHASES
 from trafficgen.engine.resolved import ResolvedPlan
+from trafficgen.host.version import VERSION
 from trafficgen.mailbox.operations import PHASES as MAILBOX_PHASES
 from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.measure.parts import Host, MailboxCounts
@@ -109,7 +109,7 @@ def of_mailboxes(
             not_started=counts.dropped,
             started_at=now.started_at,
             duration_ns=now.elapsed_ns,
-            tool_version=trafficgen.__version__,
+            tool_version=VERSION,
             mailboxes=counts,
             complete=False,
         )

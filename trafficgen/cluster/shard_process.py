@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import trafficgen
 from trafficgen.clock import NS_PER_MS, now_ns
 from trafficgen.cluster import words
 from trafficgen.engine.address import routes
@@ -25,6 +24,7 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.signals import RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
@@ -127,9 +127,7 @@ def _send(shard: _Shard, plan: Plan) -> None:
 def _run_mailboxes(shard: _Shard, plan: MailboxPlan) -> None:
     found = mailbox.prepare(plan.with_password())
     addresses = {str(address) for route in found.routes for address in route.addresses}
-    prepared = words.ShardPrepared(
-        trafficgen.__version__, shards.host_name(), tuple(sorted(addresses)), found.files, None
-    )
+    prepared = words.ShardPrepared(VERSION, shards.host_name(), tuple(sorted(addresses)), found.files, None)
     tell(shard.out, prepared)
 
     def progress(snapshot: Snapshot, _elapsed_ns: int, build: Callable[[], Results]) -> None:
@@ -154,9 +152,7 @@ def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:
         for route in found:
             check_ports(plan, resolved.sessions, route)
             check_sources(plan, route)
-    return words.ShardPrepared(
-        trafficgen.__version__, shards.host_name(), addresses, shards.files_of(plan), resolved.planned
-    )
+    return words.ShardPrepared(VERSION, shards.host_name(), addresses, shards.files_of(plan), resolved.planned)
 
 
 if __name__ == "__main__":

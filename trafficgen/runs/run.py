@@ -5,7 +5,6 @@ Gives     `Results`
 Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,7 +16,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-import trafficgen
 from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
@@ -26,9 +24,10 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
 from trafficgen.errors import StoppedError, TrafficgenError
-from trafficgen.host.limits import raise_open_files
+from trafficgen.host.limits import cores, raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Delivery, Host, LedgerCounts, ShardRecord, StoppedBy
 from trafficgen.measure.results import Results
@@ -170,8 +169,7 @@ class _Parts:
 
 def default_workers(sessions: int, *, embedded: bool) -> int:
     """The cores this process may use, one of them left for the embedded sink; more where a process holds too few."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
+    return max(cores() - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
 
 
 def _caveats(account: RunAccount) -> list[Caveat]:
@@ -280,7 +278,7 @@ def _results(
         started_at=started_at,
         duration_ns=last_ns - first_ns,
         host=Host.here(),
-        tool_version=trafficgen.__version__,
+        tool_version=VERSION,
         stopped_by=stopped_by,
         addresses=[str(address) for route in resolved.routes for address in route.addresses],
         targets=resolved.plan.target_shares,
