@@ -114,7 +114,7 @@ def followed(messages: int) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A run joined with its server's log.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["join", "followed"])
     parser.add_argument("number", nargs="?", type=int, help="lines, or messages")
     chosen = parser.parse_args()

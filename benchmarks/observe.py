@@ -4,7 +4,7 @@
     python -m benchmarks.observe run [PAIRS]         # throughput with and without, 20 pairs in turns, 9 minutes: quiet
 
 The promises  a look at 100,000 queued takes 0.15 s of CPU, an observer 1 % of a core, and a run beside it keeps 0.99 of
-              its throughput. With --write also benchmarks/results/<date>-observe-<what>.md
+              its throughput.
 `run`         closed, as fast as it can, to a sink in its own process: two full cores, so what an observer takes
               is missed. It looks at the host, the sink's processes and a spool of 10,000 messages each second. CPU is
               that of its whole process over a minute, with the start of Python
@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.machine import birth_certificate, write_result
 from tests.peers.running import plan_for
 from tests.sink.sink_process import SinkProcess, sink_process
 from trafficgen.measure.results import Results
@@ -144,18 +143,12 @@ def runs(pairs: int) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What an observer costs.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["look", "run"])
     parser.add_argument("number", nargs="?", type=int, help="messages, or pairs")
-    parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
-    lines = []
     for line in looks(chosen.number or 100_000) if chosen.what == "look" else runs(chosen.number or 20):
         print(line, flush=True)
-        lines.append(line)
-    if chosen.write:
-        command = f"python -m benchmarks.observe {' '.join(sys.argv[1:])}"
-        print("written to", write_result(f"observe-{chosen.what}", [birth_certificate(command), "", *lines]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.observe_postfix queue [MESSAGES]    # 20,000 held, as postqueue -j says, released, drained
     python -m benchmarks.observe_postfix shortage [SECONDS]  # the sentence for five servers
 
-Lasts     3 minutes (`queue`), 2 (`shortage`); with --write also benchmarks/results/<date>-observe-<what>.md
+Lasts     3 minutes (`queue`), 2 (`shortage`)
 The slow disk: a library put before libc in Postfix's processes (LD_PRELOAD) makes of each fsync `WRITES` more
 synchronous writes, so that processes wait for the disk that there is. A sleep would not do: the kernel counts only
 those that wait for I/O. Costly checks: regular expressions for every header, which cleanup(8) tries one by one.
@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from benchmarks.machine import birth_certificate, write_result
 from tests.conftest import program
 from tests.peers.postfix import private_postfix
 from tests.peers.running import plan_for
@@ -161,18 +160,12 @@ def queue(messages: int) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="An observer and a real Postfix.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["queue", "shortage"])
     parser.add_argument("number", nargs="?", type=int, help="messages, or seconds")
-    parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
-    lines = []
     for line in queue(chosen.number or 20_000) if chosen.what == "queue" else shortage(chosen.number or 15):
         print(line, flush=True)
-        lines.append(line)
-    if chosen.write:
-        command = f"python -m benchmarks.observe_postfix {' '.join(sys.argv[1:])}"
-        print("written to", write_result(f"observe-{chosen.what}", [birth_certificate(command), "", *lines]))
 
 
 if __name__ == "__main__":
