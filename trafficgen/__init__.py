@@ -65,7 +65,9 @@ Everything is imported on first use, so that a command line that only wants a he
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from trafficgen.host.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from trafficgen.errors import ExitCode as ExitCode
