@@ -23,6 +23,7 @@ from trafficgen.publish.live_page import LivePage
 from trafficgen.publish.prometheus import Prometheus
 from trafficgen.runs.mailbox import run_mailbox_monitored
 from trafficgen.runs.monitor import MonitorOptions
+from trafficgen.runs.observation import LOCAL, Observation, options_of
 from trafficgen.verdict.thresholds import parse_threshold
 
 USERS = 4
@@ -78,7 +79,7 @@ def test_a_threshold_that_fails_ends_the_run_where_that_was_asked_for(plan: Mail
         replace(plan, duration_ns=600 * S), MonitorOptions(thresholds=[never], abort_after_ns=S)
     )
     assert results.stopped_by is StoppedBy.THRESHOLD
-    assert results.exit_code(keep_going=False) is ExitCode.VERDICT_FAILED
+    assert [verdict.passed for verdict in results.thresholds] == [False]
     assert results.commands["logout"].count == results.commands["login"].count > 0, "they leave in good order"
     assert results.mailboxes is not None
     assert results.mailboxes.clean
@@ -93,6 +94,15 @@ def test_a_warm_up_is_left_out_of_verdicts_and_not_out_of_the_account(plan: Mail
     assert 0 < results.window.messages.accepted < results.messages.accepted
     assert results.commands["login"].count == USERS
     assert [verdict.passed for verdict in results.thresholds] == [True, True]
+
+
+def test_an_observer_looks_at_the_server_meanwhile(plan: MailboxPlan, tmp_path: Path):
+    (tmp_path / "maildrop").mkdir()
+    with Observation(LOCAL, options_of(str(tmp_path), None, (), every="100ms")) as observation:
+        results = run_mailbox_monitored(replace(plan, duration_ns=S), MonitorOptions(), observation=observation)
+    assert results.server is not None
+    (tmp_path / "run.json").write_text(results.to_json())
+    assert read_results(tmp_path / "run.json").server == results.server
 
 
 @pytest.mark.parametrize(
