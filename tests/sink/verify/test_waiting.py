@@ -1,5 +1,6 @@
 """What the wait for a delivery makes of what the sink has at last."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -10,6 +11,7 @@ from trafficgen.host.signals import RunControl
 from trafficgen.measure.parts import Delivery, LedgerCounts
 from trafficgen.proof import waiting
 from trafficgen.proof.ledger_reader import Copies
+from trafficgen.proof.remote_sink import RemoteSinks
 from trafficgen.proof.sent import Manifest, SentRecords
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def test_a_digest_of_zero_is_one() -> None:
 def test_a_sink_that_is_not_there_is_found_out_before_the_run() -> None:
     plan = Plan(TcpTarget("127.0.0.1", 1), max_messages=1)
     with pytest.raises(SetupError, match="no answer from the sink's API"):
-        waiting.sink_of(waiting.DeliveryWait(TcpTarget("127.0.0.1", 1), S), plan)
+        waiting.sinks_of(waiting.DeliveryWait(TcpTarget("127.0.0.1", 1), S), plan)
 
 
 def test_missing_and_misdelivered_messages_add_up() -> None:
@@ -138,3 +140,26 @@ def test_rates_and_latencies_run_from_the_first_begin_to_the_last_copy(monkeypat
     assert (delivery.inject_per_s, delivery.delivered_per_s) == (4 / 5, 4 / 13)
     assert delivery.latency_ns is not None
     assert (delivery.latency_ns.count, delivery.latency_ns.min) == (4, 10 * S)
+
+
+def test_several_sinks_are_asked_as_one() -> None:
+    """One message of two recipients came out at both, one at the second alone; each sink has its part of the account."""
+    accepted = SentRecords(np.array([0, 1]), np.array([2, 1]), np.full(2, 10 * S), np.full(2, -1), None)
+    sinks = [cast("RemoteSink", Sink(copies(numbers, [-1] * len(numbers)))) for numbers in ([0], [0, 1])]
+    together = RemoteSinks(sinks)
+    assert together.copies(RUN_ID) == 3
+    manifest = Manifest.here(RUN_ID, 2, accepted, SentRecords.none())
+    ledger, delivery = waiting.wait(together, 60 * S, manifest, lambda _line: None, RunControl())
+    assert ledger == LedgerCounts(expected=2, received=2, missing=0, duplicated=0, corrupted=0)
+    assert delivery.in_time
+    alone, _ = waiting.wait(RemoteSinks(sinks[:1]), 0, manifest, lambda _line: None, RunControl())
+    assert (alone.received, alone.missing) == (0, 2)
+
+
+def test_times_of_other_machines_make_no_latency() -> None:
+    """What hosts of a cluster wrote down by clocks of their own."""
+    manifest = replace(Manifest.here(RUN_ID, 3, records([0], [-1]), SentRecords.none()), boot_id="")
+    sink = cast("RemoteSink", Sink(copies([0], [-1])))
+    ledger, delivery = waiting.wait(sink, 60 * S, manifest, lambda _line: None, RunControl(), 5 * S)
+    assert ledger.received == 1
+    assert delivery.latency_ns is None
