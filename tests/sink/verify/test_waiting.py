@@ -1,18 +1,20 @@
 """What the wait for a delivery makes of what the sink has at last."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
 from trafficgen import Plan, SetupError, TcpTarget
+from trafficgen.errors import ResultsError
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.parts import Delivery, LedgerCounts
 from trafficgen.proof import waiting
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.remote_sink import RemoteSinks
-from trafficgen.proof.sent import Manifest, SentRecords
+from trafficgen.proof.sent import Manifest, SentRecords, is_manifest, join
 
 if TYPE_CHECKING:
     from trafficgen.proof.remote_sink import RemoteSink
@@ -143,7 +145,7 @@ def test_rates_and_latencies_run_from_the_first_begin_to_the_last_copy(monkeypat
 
 
 def test_several_sinks_are_asked_as_one() -> None:
-    """One message of two recipients came out at both, one at the second alone; each sink has its part of the account."""
+    """One message of two recipients came out at both, one at the second alone."""
     accepted = SentRecords(np.array([0, 1]), np.array([2, 1]), np.full(2, 10 * S), np.full(2, -1), None)
     sinks = [cast("RemoteSink", Sink(copies(numbers, [-1] * len(numbers)))) for numbers in ([0], [0, 1])]
     together = RemoteSinks(sinks)
@@ -154,6 +156,18 @@ def test_several_sinks_are_asked_as_one() -> None:
     assert delivery.in_time
     alone, _ = waiting.wait(RemoteSinks(sinks[:1]), 0, manifest, lambda _line: None, RunControl())
     assert (alone.received, alone.missing) == (0, 2)
+
+
+def test_manifests_of_senders_that_tried_again_are_joined(tmp_path: Path) -> None:
+    """A message of one sender may be accepted and have tries in doubt; no two senders have one message."""
+    first = Manifest.here(RUN_ID, 4, records([0, 1], [-1, -1]), records([0], [-1]))
+    second = Manifest.here(RUN_ID, 4, records([2], [-1]), records([3], [-1]))
+    together = join([first, second])
+    assert (together.accepted.numbers.tolist(), together.in_doubt.numbers.tolist()) == ([0, 1, 2], [0, 3])
+    with pytest.raises(ResultsError, match="got 000000000000 in two: was a shard run twice"):
+        join([first, Manifest.here(RUN_ID, 4, records([0], [-1]), SentRecords.none())])
+    first.write(tmp_path / "manifest")
+    assert is_manifest(tmp_path / "manifest")
 
 
 def test_times_of_other_machines_make_no_latency() -> None:
