@@ -18,7 +18,6 @@ from pathlib import Path
 from time import sleep, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
-import trafficgen
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.cluster import words
 from trafficgen.cluster.clocks import Clock, clock_of
@@ -28,6 +27,7 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import PlanError, SetupError, TrafficgenError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.host.signals import CountedSignals, RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.merging_shards import merge_shards
 from trafficgen.measure.observed import RunClock
@@ -211,10 +211,8 @@ class _ClusterRun:
                     "expected one answer everywhere"
                 )
         for shard in self._shards:
-            if shard.prepared and shard.prepared.version != trafficgen.__version__:
-                raise SetupError(
-                    f"{shard.who} has traffic-gen {shard.prepared.version}, and this is {trafficgen.__version__}"
-                )
+            if shard.prepared and shard.prepared.version != VERSION:
+                raise SetupError(f"{shard.who} has traffic-gen {shard.prepared.version}, and this is {VERSION}")
         if first.prepared.addresses:
             self._say(f"target {self._plan.target} is at {', '.join(first.prepared.addresses)} for all shards")
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import trafficgen
 from trafficgen.clock import NS_PER_MS, now_ns
 from trafficgen.cluster import words
 from trafficgen.engine.address import routes
@@ -24,6 +23,7 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.signals import RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.plan import Shard
 from trafficgen.runs import shards
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
@@ -117,9 +117,7 @@ def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:
         for route in found:
             check_ports(plan, resolved.sessions, route)
             check_sources(plan, route)
-    return words.ShardPrepared(
-        trafficgen.__version__, shards.host_name(), addresses, shards.files_of(plan), resolved.planned
-    )
+    return words.ShardPrepared(VERSION, shards.host_name(), addresses, shards.files_of(plan), resolved.planned)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from functools import partial, reduce
 
 import uvloop
 
-import trafficgen
 from trafficgen.engine.address import refuse_real_recipients
 from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.signals import RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES
 from trafficgen.mailbox.plan import Delivering, MailboxPlan, MailboxService
@@ -193,7 +193,7 @@ def _results(
         started_at=started_at,
         duration_ns=max(worker.wall_ns for worker in snapshot.workers),
         host=Host.here(),
-        tool_version=trafficgen.__version__,
+        tool_version=VERSION,
         stopped_by=StoppedBy.WORKER_LOST if lost else stopped_by,
         lost_workers=lost,
         addresses=tuple(str(address) for address in routes.delivery.addresses),

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import trafficgen
 from trafficgen.clock import NS_PER_S
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.host.signals import RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.measure.health import assess, diagnose
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
@@ -198,7 +198,7 @@ def _so_far(resolved: ResolvedPlan, started_at: datetime, now: Progress) -> Resu
         started_at=started_at,
         duration_ns=now.elapsed_ns,
         host=Host.here(),
-        tool_version=trafficgen.__version__,
+        tool_version=VERSION,
         shards=shards.record(resolved, now.snapshot, {}),
         complete=False,
     )

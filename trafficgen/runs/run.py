@@ -16,7 +16,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-import trafficgen
 from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
@@ -28,6 +27,7 @@ from trafficgen.errors import StoppedError, TrafficgenError
 from trafficgen.host.limits import cores, raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Delivery, Host, LedgerCounts, ShardRecord, StoppedBy
 from trafficgen.measure.results import Results
@@ -278,7 +278,7 @@ def _results(
         started_at=started_at,
         duration_ns=last_ns - first_ns,
         host=Host.here(),
-        tool_version=trafficgen.__version__,
+        tool_version=VERSION,
         stopped_by=stopped_by,
         addresses=[str(address) for route in resolved.routes for address in route.addresses],
         targets=resolved.plan.target_shares,
