@@ -6,7 +6,6 @@ Refuses   options that do not go together, with a `PlanError` that names one of 
 Not here  what the options are called and how help describes them (options)
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from trafficgen.cli import parsing, protection
 from trafficgen.cli.extensions import extensions
 from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import PlanError
+from trafficgen.host.limits import cores
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
     DEFAULT_DURATION_NS,
@@ -159,11 +159,6 @@ def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
     return DeliveryWait(
         sink, parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
     )
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_lines(options: SendOptions) -> None:

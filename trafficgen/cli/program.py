@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "check": Entry("trafficgen.cli.check", "Look at how a mail server is set up: TLS, logins, relaying, mailboxes."),
     "compare": Entry("trafficgen.cli.compare", "Show one set of runs as multiples of another."),
     "calibrate": Entry("trafficgen.cli.calibrate", "Measure what this machine's generator is capable of."),
+    "doctor": Entry("trafficgen.cli.doctor", "Show versions and limits, and what would hold a big run back here."),
     "merge": Entry("trafficgen.cli.merge", "Add up the results of generators that sent at the same time."),
     "export": Entry("trafficgen.cli.export", "Give latencies to other programs, such as HdrHistogram's."),
     "schema": Entry("trafficgen.cli.schema", "Print the JSON Schema of scenario or results files."),

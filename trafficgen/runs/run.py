@@ -5,7 +5,6 @@ Gives     `Results`
 Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,7 +25,7 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
 from trafficgen.errors import StoppedError, TrafficgenError
-from trafficgen.host.limits import raise_open_files
+from trafficgen.host.limits import cores, raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.measure.health import Caveat, CaveatKind
@@ -170,8 +169,7 @@ class _Parts:
 
 def default_workers(sessions: int, *, embedded: bool) -> int:
     """The cores this process may use, one of them left for the embedded sink; more where a process holds too few."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
+    return max(cores() - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
 
 
 def _caveats(account: RunAccount) -> list[Caveat]:
