@@ -23,7 +23,7 @@ import click
 from mboxgen.console import FILE, PATH
 from trafficgen import units
 from trafficgen.cli.options import GroupedCommand, GroupedOption
-from trafficgen.cli.parsing import parse_with
+from trafficgen.cli.parsing import parse_resolver, parse_with
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from trafficgen.verdict.findings import Grade, TlsScan
 
 MAX_PORTS: Final = 64
-DNS_PORT: Final = 53
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 EPILOG: Final = """\
@@ -321,7 +320,6 @@ def _domain_names(
     domains: tuple[str, ...], selectors: tuple[str, ...], resolver: str | None, *, allow_public: bool
 ) -> "DomainNames | None":
     from trafficgen.check.service import DomainNames
-    from trafficgen.plan import TcpTarget, parse_service
 
     if not domains:
         if selectors or resolver:
@@ -332,15 +330,7 @@ def _domain_names(
             raise PlanError(f'expected a name such as example.com, got "{name}"', field="dns", flag="--dns")
     where = None
     if resolver is not None:
-        try:
-            where = TcpTarget(str(ipaddress.ip_address(resolver.strip("[]"))), DNS_PORT)
-        except ValueError:
-            target = parse_service(resolver, "resolver", "--resolver")
-            if not isinstance(target, TcpTarget):
-                raise PlanError(
-                    f'expected ADDRESS[:PORT], got "{resolver}"', field="resolver", flag="--resolver"
-                ) from None
-            where = TcpTarget(_ip(target.host, "--resolver") or "", target.port)
+        where = parse_resolver(resolver, "--resolver")
     names = tuple(name.rstrip(".").lower() for name in domains)
     return DomainNames(names, selectors, where, allow_public=allow_public)
 
