@@ -7,6 +7,7 @@ put off once), its manifest, and the command that joins them, in a process of it
 alone. Everything is in a temporary folder.
 """
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -61,7 +62,9 @@ def write_manifest(path: Path, messages: int) -> None:
 
 
 def main() -> None:
-    lines = int(sys.argv[1]) if len(sys.argv) > 1 else 3_000_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lines", nargs="?", type=int, default=3_000_000)
+    lines: int = parser.parse_args().lines
     with tempfile.TemporaryDirectory() as folder:
         log, manifest = Path(folder) / "mail.log", Path(folder) / "run.manifest"
         messages = write_log(log, lines)

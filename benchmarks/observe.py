@@ -7,7 +7,7 @@ lies in a temporary folder. "again" is a look when all directories have changed 
 when none has. The host is this machine.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -53,7 +53,9 @@ def look(spool: PostfixSpool) -> float:
 
 
 def main() -> None:
-    messages = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("messages", nargs="?", type=int, default=100_000)
+    messages: int = parser.parse_args().messages
     print(f"| {messages:,} deferred | first look, CPU s | again | unchanged |\n|---|---|---|---|")
     for words, name in (("long ids", long_id), ("short ids", short_id)):
         with tempfile.TemporaryDirectory() as text:

@@ -376,7 +376,7 @@ def _refuse_unknown_cases(patterns: tuple[str, ...], flag: str) -> None:
     for pattern in patterns:
         if not any(fnmatchcase(case, pattern) for case in CASES):
             near = difflib.get_close_matches(pattern, CASES, 1)
-            hint = f"did you mean {near[0]}?" if near else "the ids are in docs/check.md"
+            hint = f"did you mean {near[0]}?" if near else "the ids are in docs/reference/check.md"
             raise PlanError(f'no case is called "{pattern}"; {hint}', field=flag[2:], flag=flag)
 
 

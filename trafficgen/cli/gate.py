@@ -221,7 +221,7 @@ def command(**given: Any) -> ExitCode:
 
     With --a and --b both builds are up, and the load goes to one at a time in slices of seconds, in random order, until
     the difference is known or --budget is spent; slices in which the machine was disturbed do not count. With --a-start
-    and --b-start, pairs of whole runs: 34 to 66 of them. docs/gate.md explains both.
+    and --b-start, pairs of whole runs: 34 to 66 of them. docs/explained/gate.md explains both.
     """
     from trafficgen.cli import gate_slices
 
@@ -302,9 +302,12 @@ def _design(options: GateOptions, seed: int) -> "Design":
     from trafficgen.verdict.gating import DEFAULT_CONTROL_PAIRS, Design
     from trafficgen.verdict.reading import DEFAULT_METRICS, parse_metric
     from trafficgen.verdict.rule import DEFAULT_LOOKS
+    from trafficgen.verdict.server_metrics import DELIVERED
 
     texts = options.metric or DEFAULT_METRICS
     metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in texts)
+    if any(metric.name == DELIVERED for metric in metrics):
+        raise PlanError(f"whole runs look at no queue ({DELIVERED})", field="metrics", flag="--metric")
     try:
         looks = tuple(int(word) for word in options.looks.split(",")) if options.looks is not None else DEFAULT_LOOKS
     except ValueError:

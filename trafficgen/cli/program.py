@@ -50,6 +50,8 @@ COMMANDS: Final = {
     "merge": Entry("trafficgen.cli.merge", "Add up the results of generators that sent at the same time."),
     "export": Entry("trafficgen.cli.export", "Give latencies to other programs, such as HdrHistogram's."),
     "schema": Entry("trafficgen.cli.schema", "Print the JSON Schema of scenario or results files."),
+    "completion": Entry("trafficgen.cli.completion", "Print the script that completes commands in a shell."),
+    "help": Entry("trafficgen.cli.help", "Show the help of a command."),
 }
 
 

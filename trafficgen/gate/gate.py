@@ -20,11 +20,12 @@ from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
-from trafficgen.server.syncs import counted
+from trafficgen.server.counters import counted, not_counted
 from trafficgen.server.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.verdict.gating import Design, Ended, PlannedRun, Side, Trial, advance, steps
-from trafficgen.verdict.reading import SERVER_METRICS, trial_of
+from trafficgen.verdict.reading import trial_of
 from trafficgen.verdict.rule import Metric
+from trafficgen.verdict.server_metrics import SERVER_METRICS
 
 
 class Runner(Protocol):
@@ -68,7 +69,7 @@ class BuildRunner:
             check(plan, resolve(build.target))  # before anything here connects
         with running(build):
             before = read_usage(build)
-            with counted(pids_of(build, before)) as syncs:
+            with counted(pids_of(build, before)) as counts:
                 results = run_monitored(plan, self.monitor, delivery_wait=self.delivery_wait)
             after = read_usage(build)
         if results.stopped_by is StoppedBy.INTERRUPTED:
@@ -79,7 +80,7 @@ class BuildRunner:
                 Output(self.keep / name, "--keep").write(results.to_json())
             except OutputError as error:
                 self.failed.append(error)
-        server = used_per_1000(before, after, results.messages.accepted, syncs.count)
+        server = used_per_1000(before, after, results.messages.accepted, counts)
         trial = trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
         if trial.spoiled and not server and (reason := why_not(build)) and self._asks_for_the_server():
             return replace(trial, spoiled=f"{trial.spoiled}: {reason}")
@@ -87,7 +88,8 @@ class BuildRunner:
 
     def unavailable(self) -> str | None:
         """Why nothing can be read of a build's processes, where that is known."""
-        return next(filter(None, map(why_not, self.builds.values())), None)
+        whole = next(filter(None, map(why_not, self.builds.values())), None)
+        return whole or "; ".join(f"{name}: {why}" for name, why in not_counted().items()) or None
 
     def _asks_for_the_server(self) -> bool:
         return any(metric.name in SERVER_METRICS for metric in self.metrics)

@@ -1,4 +1,4 @@
-"""What a run's results are made of, piece by piece; docs/results.md says each key's meaning and unit.
+"""What a run's results are made of, piece by piece; docs/reference/results.md says each key's meaning and unit.
 
 Takes     histograms and worker accounts where a piece is made from one (`of`)
 Gives     frozen pieces that `document` turns into JSON and back, field by field: a field's name is a key's name

@@ -1,7 +1,7 @@
 """One run, for good: the document that every report, comparison and verdict is made from.
 
 Takes     the plan, the last snapshot, and what only the caller knows (names, dates, the sink's ledger)
-Gives     a frozen `Results`; one JSON file, schema version 1 (`traffic-gen schema results`, docs/results.md)
+Gives     a frozen `Results`; one JSON file, schema version 1 (`traffic-gen schema results`, docs/reference/results.md)
 Promises  planned = started + not_started and started = the sum of all outcomes, or there are no results
 Fails     AccountingError when our own sums do not add up; ResultsError when a file is missing or damaged
 Not here  words for people (report), the comparison of two runs
@@ -85,7 +85,7 @@ _UNFINISHED: Final = Caveat.of(CaveatKind.UNFINISHED, "the run has not ended: th
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run. Times in ns, sizes in octets, rates per second unless a name says otherwise; docs/results.md."""
+    """One run. Times in ns, sizes in octets, rates a second unless a name says otherwise; docs/reference/results.md."""
 
     schema_version: Literal[1]
     complete: bool

@@ -71,7 +71,7 @@ class ResultTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultTables:
-    """What `tables_of` gives. The first column of each is `run`, the run's id; docs/results.md has the others' meaning.
+    """What `tables_of` gives. The first column of each is `run`, its id; docs/reference/results.md explains the others.
 
     `timeline`     a row an interval: `at_s` and `span_s`, messages by outcome, octets, p50 and p99
     `latencies`    a row a stretch of time: connecting, greeting, service time, response time…
