@@ -59,8 +59,8 @@ True
 **A test that expects mail.** `trafficgen.testing` has a sink for tests of other programs, and pytest has it as the
 fixture `mail_sink`, from this package alone.
 
-What is named here is public, and changes as docs/compatibility.md says; what is not named may change at any time.
-Everything is imported on first use, so that a command line that only wants a help text does not wait for numpy.
+What is named here is public, and changes as docs/reference/compatibility.md says; what is not named may change at any
+time. Everything is imported on first use, so that a command line that only wants a help text does not wait for numpy.
 """
 
 from typing import TYPE_CHECKING, Any

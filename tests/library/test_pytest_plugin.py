@@ -1,5 +1,6 @@
 """The fixture `mail_sink` in tests of somebody else's: with nothing asked, under xdist, with warnings as errors."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -86,3 +87,10 @@ def test_who_does_not_ask_for_it_does_not_wait_for_it() -> None:
 def test_an_installed_package_brings_it_along() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["pytest11"] == {"trafficgen.pytest_plugin": "trafficgen.pytest_plugin"}
+
+
+def test_the_examples_of_its_page_pass(pytester: pytest.Pytester) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "mail-in-tests.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    pytester.makepyfile(**{f"test_example_{number}": example for number, example in enumerate(examples)})
+    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(passed=len(examples) - 1)  # the last has no test function

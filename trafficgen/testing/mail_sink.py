@@ -165,8 +165,8 @@ class MailSink:
     @property
     def faults(self) -> tuple[str, ...]:
         """What goes wrong, as lines: an option of `traffic-gen sink` and its value, "reject rcpt:450:10%",
-        "delay dot:50ms", "drop dot:after" (docs/sink.md). Assign other lines, or none, to replace them all; those
-        with `times` are not shown, and are taken away as well. PlanError for what is no fault.
+        "delay dot:50ms", "drop dot:after" (docs/reference/sink.md). Assign other lines, or none, to replace them all;
+        those with `times` are not shown, and are taken away as well. PlanError for what is no fault.
         """
         return tuple(map(str, self._call(lambda: self._policy.listed)))
 
