@@ -12,7 +12,7 @@ import trafficgen.testing
 
 pytest_plugins = ["pytester"]
 
-assert trafficgen.testing.MailSink  # numpy can be imported once a process, and pytester forgets what was imported
+assert trafficgen.testing.MailSink.__doc__  # numpy can be imported once a process, and pytester forgets what was imported
 
 PLUGIN = ("-p", "trafficgen.testing.pytest_plugin")
 TESTS = """
