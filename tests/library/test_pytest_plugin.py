@@ -12,7 +12,8 @@ import trafficgen.testing
 
 pytest_plugins = ["pytester"]
 
-assert trafficgen.testing.MailSink.__doc__  # numpy can be imported once a process, and pytester forgets what was imported
+LOADED = trafficgen.testing.MailSink
+"""With numpy, which a process can import once only, and pytester forgets what was imported."""
 
 PLUGIN = ("-p", "trafficgen.testing.pytest_plugin")
 TESTS = """
