@@ -19,7 +19,7 @@ from trafficgen.errors import ExitCode
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "coming-from").glob("*.md"))
 TEXT = "\n".join(page.read_text() for page in PAGES)
 _COMMAND = re.compile(
-    r"^    (traffic-gen .*)$|`(traffic-gen(?: sink)? [^`]*--?[^`]*)`|`(traffic-gen sink [^`]*)`", re.MULTILINE
+    r"^(traffic-gen .*)$|`(traffic-gen(?: sink)? [^`]*--?[^`]*)`|`(traffic-gen sink [^`]*)`", re.MULTILINE
 )
 
 COMMANDS = list(dict.fromkeys(next(filter(None, found)) for found in _COMMAND.findall(TEXT)))
