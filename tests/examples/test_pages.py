@@ -10,7 +10,6 @@ from tests.examples.pages import RUN, SHOWN, blocks, run_page
 ROOT = Path(__file__).parents[2]
 _NOT_HERE = (
     "cli.md",  # made from the program, whose examples have tests of their own
-    "coming-from",  # test_coming_from: their commands stand in tables
     "project",  # pages of the top level, by their titles only
 )
 PAGES = [
@@ -21,6 +20,7 @@ PAGES = [
 WITH_COMMANDS = [path for path in PAGES if any(block.kind in RUN for block in blocks(path.read_text()))]
 
 
+@pytest.mark.timeout(400)  # a page is many commands
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_of_a_page_do_as_it_says(page: Path, tmp_path: Path) -> None:
     ran = run_page(page.read_text(), tmp_path)
