@@ -59,13 +59,15 @@ True
 **A test that expects mail.** `trafficgen.testing` has a sink for tests of other programs, and pytest has it as the
 fixture `mail_sink`, from this package alone.
 
-What is named here is public, and changes as docs/compatibility.md says; what is not named may change at any time.
-Everything is imported on first use, so that a command line that only wants a help text does not wait for numpy.
+What is named here is public, and changes as docs/reference/compatibility.md says; what is not named may change at any
+time. Everything is imported on first use, so that a command line that only wants a help text does not wait for numpy.
 """
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from trafficgen.host.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from trafficgen.errors import ExitCode as ExitCode

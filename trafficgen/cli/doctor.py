@@ -190,10 +190,10 @@ _CHECKS: Final[tuple[Callable[[Machine, int], Obstacle | None], ...]] = (
 
 
 def _versions() -> dict[str, str]:
-    from trafficgen import __version__
+    from trafficgen.host.version import VERSION
 
     python = f"{platform.python_version()} ({platform.python_implementation()})"
-    return {"traffic-gen": __version__, "python": python}
+    return {"traffic-gen": VERSION, "python": python}
 
 
 def _json(machine: Machine, sessions: int, found: list[Obstacle]) -> str:

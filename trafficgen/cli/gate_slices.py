@@ -19,7 +19,7 @@ from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.units import parse_duration
 
 if TYPE_CHECKING:
-    from trafficgen.cli.gate import GateOptions
+    from trafficgen.cli.gate_options import GateOptions
     from trafficgen.plan import Plan, Target
     from trafficgen.verdict.sequence import SliceDesign
 
@@ -68,7 +68,7 @@ def refuse(options: "GateOptions") -> None:
 
 def run(options: "GateOptions") -> ExitCode:
     """From options to everything that was asked for."""
-    from trafficgen.cli.gate import build_of, identity, load_of, write
+    from trafficgen.cli.gate_options import build_of, identity, load_of, write
     from trafficgen.gate.slicing import SlicedLoad, run_slices
     from trafficgen.gate.trials import RecordFile, seed_in
     from trafficgen.plan import draw_seed
@@ -79,7 +79,6 @@ def run(options: "GateOptions") -> ExitCode:
     from trafficgen.verdict.slices import Block
 
     began_ns = now_ns()
-    refuse(options)
     if options.threshold and options.rate != "half":
         raise PlanError("expected --rate half with it", field="thresholds", flag="--threshold")
     say = partial(click.echo, err=True)

@@ -21,10 +21,10 @@ from mboxgen.cli import EXIT_WORDS as MBOXGEN_EXIT_WORDS
 from mboxgen.cli import commands as mboxgen
 from mboxgen.cli import word_tables
 from mboxgen.console import HELP_OPTIONS
-from trafficgen import __version__
 from trafficgen.cli.options import ENVIRONMENT_PREFIX
 from trafficgen.cli.program import NAME, program
 from trafficgen.cli.reference import EXIT_WORDS
+from trafficgen.host.version import VERSION
 
 _ENVIRONMENT: Final = {
     f"{ENVIRONMENT_PREFIX}...": f"every option of `send`, such as {ENVIRONMENT_PREFIX}MESSAGE_COUNT for "
@@ -99,7 +99,7 @@ class _Manual:
     def _page(self, title: str, command: click.Command, usages: Iterable[str], middle: Iterable[str]) -> ManPage:
         words = _words(command)
         lines = [
-            f'.TH "{_roff(title.upper())}" 1 {self._day} "{NAME} {__version__}" "Traffic-gen"',
+            f'.TH "{_roff(title.upper())}" 1 {self._day} "{NAME} {VERSION}" "Traffic-gen"',
             ".nh",  # words are names of options, which a hyphen would change
             ".ad l",
             ".SH NAME",

@@ -15,10 +15,10 @@ from typing import Final, NamedTuple, NoReturn
 import click
 
 from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
-from trafficgen import __version__
 from trafficgen.cli.options import OTHERWISE, GroupedCommand
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError
 from trafficgen.host.signals import raise_on_signals
+from trafficgen.host.version import VERSION
 from trafficgen.printable import printable
 
 NAME: Final = "traffic-gen"
@@ -104,7 +104,7 @@ class Program(click.Group):
 
 
 @click.group(cls=Program, context_settings=HELP_OPTIONS)
-@click.version_option(__version__, prog_name=NAME)
+@click.version_option(VERSION, prog_name=NAME)
 def program() -> None:
     """Send weighted mail traffic at a server, at the highest speed or at an exact rate, and account for every message.
 
