@@ -33,7 +33,7 @@ def main() -> None:
         said = [(time.monotonic() - began, line.rstrip()) for line in process.stdout]
     if process.returncode:
         raise SystemExit(f"the run ended with {process.returncode}")
-    print(picture(_shortened(said)))
+    sys.stdout.write(picture(_shortened(said)) + "\n")
 
 
 def _shortened(said: list[tuple[float, str]]) -> list[tuple[float, str]]:
@@ -62,7 +62,9 @@ def picture(said: list[tuple[float, str]]) -> str:
         )
         kind = "t c l" if number == 0 else "t g l" if "0 missing" in line else "t l"
         y = _MARGIN + _LINE * (number + 1) - 5
-        rows.append(f'<text id="r{number}" class="{kind}" x="{_MARGIN}" y="{y}" xml:space="preserve">{escape(line)}</text>')
+        rows.append(
+            f'<text id="r{number}" class="{kind}" x="{_MARGIN}" y="{y}" xml:space="preserve">{escape(line)}</text>'
+        )
     moving = f"@media (prefers-reduced-motion:no-preference){{{''.join(frames)}}}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">'

@@ -98,7 +98,7 @@ def _replaced(text: str, standing: dict[str, str]) -> str:
     if not standing:
         return text
     longest_first = sorted(standing, key=len, reverse=True)
-    pattern = rf"(?<![\w.])(?:{'|'.join(map(re.escape, longest_first))})(?![\w.]|:\d)"
+    pattern = rf"(?<![\w.])(?:{'|'.join(map(re.escape, longest_first))})(?![\w.])"
     return re.sub(pattern, lambda found: standing[found[0]], text)
 
 
