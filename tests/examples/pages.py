@@ -36,7 +36,7 @@ from tests.sink.sink_process import sink_process
 RUN, SHOWN = ("sh", "python"), ("output", "text", "toml", "json", "yaml", "csv", "ini")
 _BLOCK = re.compile(r"((?:^<!-- [^\n]* -->\n)*)^( *)```([^\n]*)\n(.*?)^\2```$", re.MULTILINE | re.DOTALL)
 _TESTED_WITH = re.compile(r"^<!-- tested with\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
-_PATIENCE_S = 100
+_PATIENCE_S = 150
 
 
 @dataclass(frozen=True)
