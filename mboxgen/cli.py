@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mboxgen.console import HELP_OPTIONS, PATH, Names, nearest_name, no_such_command, prepare_streams, usage_line
+from mboxgen.console import (
+    HELP_OPTIONS,
+    PATH,
+    Names,
+    help_command,
+    nearest_name,
+    no_such_command,
+    prepare_streams,
+    usage_line,
+)
 from mboxgen.recipe.faults import FAULTS, FaultError, parse_fault
 from mboxgen.recipe.profiles import PROFILES
 from mboxgen.recipe.sizes import PRESETS, SizeError, format_size, parse_size
@@ -33,6 +42,13 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_BROKEN = 99
 EXIT_INTERRUPTED = 105
+EXIT_WORDS = {
+    0: "it did what was asked",
+    EXIT_FAILED: "it could not: no such file, no space, or it is no corpus",
+    2: "wrong usage: an option or the recipe makes no sense",
+    EXIT_BROKEN: "the corpus is broken: a message is not what its index says",
+    EXIT_INTERRUPTED: "interrupted; nothing half-made was left behind",
+}
 
 _SIZES_FROM = ("--size", "--preset", "--recipe", "--count", "--total-size")
 
@@ -112,19 +128,24 @@ class _Commands(click.Group):
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "PATH [OPTIONS]")
         formatter.write_usage(ctx.command_path, "info|verify|index PATH")
+        formatter.write_usage(ctx.command_path, "help [COMMAND]")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         make = self.commands["make"]
         make.format_options(click.Context(make, ctx, "make"), formatter)
-        sections = (
-            ("Presets", [(preset.name, f"{preset.words} ({preset.source})") for preset in PRESETS.values()]),
-            ("Mail profiles", [(profile.name, f"{profile.words} ({profile.source})") for profile in PROFILES.values()]),
-            ("Faults", [(fault.name, fault.words) for fault in FAULTS.values()]),
-        )
-        for title, rows in sections:
+        for title, rows in word_tables().items():
             with formatter.section(title):
                 formatter.write_dl(rows)
         self.format_commands(ctx, formatter)
+
+
+def word_tables() -> dict[str, list[tuple[str, str]]]:
+    """What options name, in words: by title, each with its name."""
+    return {
+        "Presets": [(preset.name, f"{preset.words} ({preset.source})") for preset in PRESETS.values()],
+        "Mail profiles": [(profile.name, f"{profile.words} ({profile.source})") for profile in PROFILES.values()],
+        "Faults": [(fault.name, fault.words) for fault in FAULTS.values()],
+    }
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -292,6 +313,9 @@ def index(path: Path) -> None:
 
     with display.progress("messages", False) as update, write_index(path, update) as mbox:
         display.show_index(path, mbox)
+
+
+commands.add_command(help_command("mboxgen help info"))
 
 
 def _recipe(path: Path | None, options: dict[str, Any]) -> Any:

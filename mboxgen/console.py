@@ -70,6 +70,28 @@ def no_such_command(name: str, known: Iterable[str], context: click.Context) -> 
     return click.UsageError(f'no such command "{name}"' + (f"; did you mean {nearest}?" if nearest else ""), context)
 
 
+def help_command(example: str, kind: type[click.Command] = click.Command) -> click.Command:
+    """`help [COMMAND…]` of a program: what that command says to --help; `kind` of command, with an example."""
+
+    @click.argument("names", nargs=-1, metavar="[COMMAND]...")
+    @click.pass_context
+    def show(context: click.Context, names: tuple[str, ...]) -> None:
+        """Show the help of a command, or of the program."""
+        program = context.parent
+        assert program is not None
+        command, shown = program.command, program
+        for name in names:
+            if not isinstance(command, click.Group):
+                break  # the rest are words that the command tells apart itself
+            found = command.get_command(shown, name)
+            if found is None:
+                raise no_such_command(name, command.list_commands(shown), shown)
+            command, shown = found, click.Context(found, info_name=name, parent=shown)
+        click.echo(command.get_help(shown))
+
+    return click.command("help", cls=kind, context_settings=HELP_OPTIONS, epilog=f"Example: {example}")(show)
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that somebody who typed `name` may have meant."""
     return next(iter(get_close_matches(name.lower(), list(known), 1, 0.6)), None)

@@ -1,4 +1,4 @@
-"""What goes out: the source archive is whole, the licence is there, extras are what their advice says."""
+"""What goes out: archives are whole and the same each time, man finds its pages, extras are what their advice says."""
 
 import re
 import shutil
@@ -6,36 +6,128 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import zipfile
+from datetime import date
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import program
+from trafficgen.cli.completion import completion_script
+from trafficgen.cli.manual import man_pages
+from trafficgen.cli.program import COMMANDS
 from trafficgen.host.extras import EXTRAS, advice
 
 ROOT = Path(__file__).parent.parent
 NOT_SOURCE = shutil.ignore_patterns(
     ".git", ".venv", "*.egg-info", "build", "dist", "__pycache__", ".*_cache", ".hypothesis"
 )
+PAGES = {page.title: page.text for page in man_pages(date(2026, 11, 27))}
 
 
-def test_the_source_archive_has_what_a_checkout_has(tmp_path: Path) -> None:
-    shutil.copytree(ROOT, tmp_path / "tree", ignore=NOT_SOURCE)
-    build = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", build], cwd=tmp_path / "tree", capture_output=True, text=True, check=False
-    )
+def build(tree: Path, folder: Path, *targets: str) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    arguments = [word for target in targets for word in ("-t", target)]
+    done = subprocess.run([*command, *arguments], cwd=tree, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("first") / "tree", ignore=NOT_SOURCE))
+
+
+@pytest.fixture(scope="module")
+def archives(tree: Path) -> Path:
+    build(tree, tree.parent / "built", "sdist", "wheel")
+    return tree.parent / "built"
+
+
+def one(archives: Path, pattern: str) -> Path:
+    (found,) = archives.glob(pattern)
+    return found
+
+
+def test_the_source_archive_has_what_a_checkout_has(tree: Path, archives: Path) -> None:
+    with tarfile.open(one(archives, "*.tar.gz")) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    parts = ("trafficgen", "mboxgen", "docs", "examples", "tests", "benchmarks")
+    parts = ("trafficgen", "mboxgen", "docs", "examples", "tests", "benchmarks", ".ci")
     wanted = {
-        str(path.relative_to(tmp_path / "tree"))
+        str(path.relative_to(tree))
         for part in parts
-        for path in (tmp_path / "tree" / part).rglob("*")
-        if path.is_file()
+        for path in (tree / part).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert len(wanted) > 300
     assert wanted - names == set()
     assert {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "pyproject.toml"} <= names
     assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_other_days_places_and_rights_make_the_same_archives(archives: Path, tmp_path: Path) -> None:
+    """The other wheel is made from the source archive, as whoever installs that makes it."""
+    source = one(archives, "*.tar.gz")
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tree,) = tmp_path.iterdir()
+    for path in tree.rglob("*.py"):
+        path.chmod(0o600)
+        path.touch()
+    (tree / "PKG-INFO").unlink()
+    build(tree, tmp_path / "built", "sdist", "wheel")
+    assert one(tmp_path / "built", "*.tar.gz").read_bytes() == source.read_bytes()
+    assert one(tmp_path / "built", "*.whl").read_bytes() == one(archives, "*.whl").read_bytes()
+
+
+def test_the_wheel_holds_all_that_is_installed(archives: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(one(archives, "*.whl")) as wheel:
+        wheel.extractall(tmp_path)
+    (shared,) = tmp_path.glob("*.data/data")
+    for package in ("trafficgen", "mboxgen"):
+        files = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.*") if "__pycache__" not in path.parts}
+        assert [path for path in sorted(files) if not (tmp_path / path).is_file()] == []
+    assert {path.stem for path in (shared / "share/man/man1").iterdir()} == set(PAGES)
+    fish = shared / "share/fish/vendor_completions.d/mboxgen.fish"
+    assert fish.read_text() == completion_script("fish", "mboxgen")
+    # As an installation has them: man looks beside the programs of PATH (manpath(1)).
+    (shared / "bin").mkdir()
+    environment = {"PATH": f"{shared}/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
+    found = subprocess.run(
+        [program("man", "man-db"), "-w", "traffic-gen-sink"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == str(shared / "share/man/man1/traffic-gen-sink.1")
+
+
+def test_every_command_has_a_man_page() -> None:
+    assert {f"traffic-gen-{name}" for name in COMMANDS} < set(PAGES)
+    assert {"traffic-gen", "mboxgen", "mboxgen-info", "mboxgen-verify", "mboxgen-index"} < set(PAGES)
+    assert ".SH EXAMPLES\n" in PAGES["mboxgen-info"]
+    assert "\\fB\\-\\-bounce\\-to HOST:PORT\\fR\n" in PAGES["traffic-gen-sink"]
+
+
+def test_groff_and_mandoc_have_nothing_to_say_of_man_pages(tmp_path: Path) -> None:
+    names = []
+    for title, text in PAGES.items():
+        names.append(str(tmp_path / f"{title}.1"))
+        Path(names[-1]).write_text(text, encoding="ascii")
+    checks = (
+        [program("groff", "groff-base"), "-man", "-ww", "-z", "-Tutf8", *names],
+        [program("mandoc", "mandoc"), "-Tlint", "-Wwarning", *names],
+    )
+    for command in checks:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    shown = subprocess.run(
+        [program("man", "man-db"), "-l", str(tmp_path / "traffic-gen-verify.1")],
+        env={"PATH": "/usr/bin:/bin", "MANWIDTH": "78", "LC_ALL": "C.UTF-8"},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "EXAMPLES\n" in shown
+    assert "       traffic-gen verify " in shown
 
 
 def test_the_licence_is_the_one_that_the_metadata_names() -> None:
@@ -60,7 +152,7 @@ def test_nobody_is_told_to_install_us_from_an_index() -> None:
 
 
 def test_files_that_documents_name_are_there() -> None:
-    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
         for name in re.findall(
             r"`((?:trafficgen|mboxgen|tests|examples|docs|engine|sink)/[\w/]+\.\w+)`", document.read_text()
         ):

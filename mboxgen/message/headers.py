@@ -48,7 +48,7 @@ class MessageTimes:
         self._stamps = rows(count, short, clocks, _SECONDS[50 + epochs % 10], year)
 
     def from_lines(self, openings: TextTable, senders: NDArray[np.int64]) -> TextColumn:
-        """Give From_ lines: asctime, UTC, no zone, which every known reader takes (docs/corpora.md)."""
+        """Give From_ lines: asctime, UTC, no zone, which every known reader takes (docs/reference/corpora.md)."""
         lines = list(map(add, openings.pick(senders), self._stamps.tolist()))
         return TextColumn(lines, openings.octets[senders] + self._stamps.itemsize)
 

@@ -28,7 +28,7 @@ MILLION = 1_000_000
 EXACT = Context(prec=30)
 STEPS = 16  # knots between two given quantiles
 TAIL_STEPS = 64
-PARETO_ALPHA = "1.5"  # measured above p99 on list and personal mail: 1.5 to 1.9 (docs/corpora.md)
+PARETO_ALPHA = "1.5"  # measured above p99 on list and personal mail: 1.5 to 1.9 (docs/reference/corpora.md)
 
 
 class Sizes(Protocol):

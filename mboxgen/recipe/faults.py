@@ -5,7 +5,8 @@ Refuses   an unknown name, a rate outside 0 to 1
 Not here  which message gets one (blocks)
 
 A rate is the share of messages. What real mail has: a leading dot in 2 to 6 % (21 % of newsletters), a line `From ` in
-0.3 to 0.7 %, a line above 998 octets in 0.1 to 0.9 % (SpamAssassin corpus and linux-mips list, docs/corpora.md).
+0.3 to 0.7 %, a line above 998 octets in 0.1 to 0.9 % (SpamAssassin corpus and linux-mips list;
+docs/reference/corpora.md).
 """
 
 from __future__ import annotations

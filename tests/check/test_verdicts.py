@@ -317,6 +317,6 @@ def test_a_service_that_never_answers_is_waited_for_once(capsys: pytest.CaptureF
 
 
 def test_the_page_has_every_case() -> None:
-    page = (Path(__file__).parents[2] / "docs/check.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/reference/check.md").read_text()
     for case, known in CASES.items():
         assert f"| `{case}` | {known.expected} | {known.source} |" in page

@@ -69,7 +69,8 @@ def test_any_text_in_an_option_of_the_sink(option: str, text: str, listen: str) 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(valued(gate)), TEXTS)
 def test_any_text_in_an_option_of_the_gate(option: str, text: str) -> None:
-    from trafficgen.cli.gate import GateOptions, _design, build_of, load_of
+    from trafficgen.cli.gate_options import GateOptions, build_of, load_of
+    from trafficgen.cli.gate_runs import design_of_runs
     from trafficgen.cli.gate_slices import design_of_slices, refuse
     from trafficgen.verdict.gating import Side
 
@@ -80,7 +81,7 @@ def test_any_text_in_an_option_of_the_gate(option: str, text: str) -> None:
         refuse(options)
         build_of(options, Side.A), build_of(options, Side.B)
         _, plan, _ = load_of(options, None)
-        design_of_slices(options, plan, 1) if options.by_slices else _design(options, 1)
+        design_of_slices(options, plan, 1) if options.by_slices else design_of_runs(options, 1)
 
 
 @settings(max_examples=200, deadline=None)

@@ -172,6 +172,19 @@ def test_help_of_the_program_shows_commands_and_options_of_send(capsys, asked):
         assert option.opts[0] in out
 
 
+@pytest.mark.parametrize("words", [[], ["sink"], ["sink", "status"], ["help"]])
+def test_help_says_what_the_option_says(capsys, words):
+    assert call(["help", *words]) is ExitCode.DONE
+    said = capsys.readouterr().out
+    assert call([*words[:1], "--help"]) is ExitCode.DONE
+    assert said == capsys.readouterr().out
+
+
+def test_help_of_no_command_suggests_one(capsys):
+    assert call(["help", "snik"]) is ExitCode.USAGE
+    assert capsys.readouterr().err == 'traffic-gen: no such command "snik"; did you mean sink?\n'
+
+
 def test_reference_page_is_what_the_program_says():
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     assert page.read_text(encoding="utf-8") == reference(), "python -m trafficgen.cli.reference > docs/cli.md"

@@ -18,6 +18,7 @@ from trafficgen.cli.send import EPILOG
 from trafficgen.cli.send import command as send
 from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode, PlanError
+from trafficgen.host.limits import cores
 from trafficgen.plan import (
     AddressRange,
     Arrivals,
@@ -126,7 +127,7 @@ def test_kumomta_throttle_and_header():
 def test_defaults():
     plan, notices, *_ = planned()
     assert plan.target is None
-    assert plan.sessions == 10 * planning.cores()
+    assert plan.sessions == 10 * cores()
     assert (plan.max_messages, plan.duration_ns) == (None, 60 * S)
     assert [d.name for d in plan.workload.domains] == ["aol.com", "gmail.com", "hotmail.com", "yahoo.com"]
     assert plan.workload.domain_suffix == "traffic-gen.test"

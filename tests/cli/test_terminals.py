@@ -99,9 +99,7 @@ class Shell:
             os.execve(shell, [shell, *self.begin[1:]], environment)
         for line in self.prepare:
             self.run(line)
-        for name in ("traffic-gen", "mboxgen"):
-            variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
-            self.run(f'eval "$({variable}={self.begin[0]}_source {name})"')
+        self.run(f'eval "$(traffic-gen completion {self.begin[0]})"')
 
     def run(self, line: str) -> None:
         os.write(self.terminal, f"{line}; echo READY-$((20+3))\n".encode())
@@ -152,10 +150,7 @@ class Fish:
         self.shell = program("fish", "fish")
 
     def complete(self, line: str) -> str:
-        script = (
-            f"_TRAFFIC_GEN_COMPLETE=fish_source {PROGRAMS}/traffic-gen | source;"
-            f"_MBOXGEN_COMPLETE=fish_source {PROGRAMS}/mboxgen | source; complete --do-complete $argv[1]"
-        )
+        script = "traffic-gen completion fish | source; complete --do-complete $argv[1]"
         environment = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": str(self.folder), "LANG": "C.UTF-8"}
         done = subprocess.run(
             [self.shell, "--no-config", "-c", script, line],

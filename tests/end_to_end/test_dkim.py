@@ -1,14 +1,16 @@
-"""Signed mail, verified by OpenDKIM from what a server got: behind our trace header, and after Postfix relayed it."""
+"""Signed mail, verified from what a server got: by OpenDKIM; what is signed with Ed25519 by dkimpy and cryptography."""
 
 import email
+import re
 from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
 
 import trafficgen
 from tests.peers.asgi_injector import asgi_injector
-from tests.peers.dkim_verifier import make_key, verdicts
+from tests.peers.dkim_verifier import ed25519_holds, make_ed25519_key, make_key, verdicts
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import collecting_sink
 from tests.peers.running import Counts, counts, plan_for
@@ -47,6 +49,31 @@ def test_mail_of_a_keys_senders_is_signed_and_other_mail_is_not(tmp_path: Path, 
         assert len({email.message_from_bytes(message)[name] for message in messages}) == 40
     bodies = [message.partition(b"\r\n\r\n")[2] for message in messages]
     assert {len(body) for body in bodies} == {3_000}
+
+
+def test_rsa_and_ed25519_sign_the_same_message_and_both_hold(tmp_path: Path) -> None:
+    record = make_key(tmp_path / "rsa.pem")
+    public = make_ed25519_key(tmp_path / "ed25519.pem")
+    records = {f"r._domainkey.{SUFFIX}": record, f"e._domainkey.{SUFFIX}": f"v=DKIM1; k=ed25519; p={public}"}
+    keys = (DkimKey(SUFFIX, "r", tmp_path / "rsa.pem"), DkimKey(SUFFIX, "e", tmp_path / "ed25519.pem"))
+    with collecting_sink() as (port, messages):
+        results = trafficgen.run(plan_for(port, messages=10, workload={"dkim_keys": keys, "senders": 2}))
+    assert counts(results) == Counts(accepted=10)
+
+    def answer(name: bytes, timeout: float = 0) -> bytes:
+        return records[name.decode().rstrip(".")].encode()
+
+    for message in messages:
+        algorithms = re.findall(rb"DKIM-Signature: v=1; a=([a-z0-9-]+);", message)
+        assert algorithms == [b"rsa-sha256", b"ed25519-sha256"]
+        verifiers = [dkim.DKIM(message), dkim.DKIM(message)]
+        assert [one.verify(idx=at, dnsfunc=answer) for at, one in enumerate(verifiers)] == [True, True]
+        assert ed25519_holds(message, public)
+        changed = message.replace(b"\r\nSubject: ", b"\r\nSubject: Re: ")
+        assert not ed25519_holds(changed, public)
+        assert not ed25519_holds(message + b"more\r\n", public)
+    # OpenDKIM looks at the first signature that it knows.
+    assert verdicts(tmp_path, messages, records) == [f"r of {SUFFIX}"] * 10
 
 
 def test_a_message_that_was_changed_fails(tmp_path: Path) -> None:
@@ -133,10 +160,10 @@ def test_a_dry_run_shows_what_is_signed(tmp_path: Path, capsys: pytest.CaptureFi
         (["--dkim-key", "-=s1:key.pem"], "expected a domain name"),
         (["--dkim-key", "lab.test=s1:key.pem"], "expected a sender at lab.test or below, found none; --from ADDRESS"),
         (["--dkim-key", "traffic-gen.test=s1:/nowhere/key.pem"], 'the key "/nowhere/key.pem": No such file'),
-        (["--dkim-key", f"traffic-gen.test=s1:{__file__}"], "expected an RSA private key in PEM"),
+        (["--dkim-key", f"traffic-gen.test=s1:{__file__}"], "expected a private key of RSA or Ed25519 in PEM"),
         (["--dkim-key", "traffic-gen.test=s1:k", "--mbox", "m"], "expected generated messages"),
         (["--dkim-key", "traffic-gen.test=s1:k", "--senders", "5000"], "expected at most 4096 senders"),
-        (["--dkim-key", "traffic-gen.test=s1:k", "--dkim-key", "Traffic-Gen.test=s2:k"], "one key for each domain"),
+        (["--dkim-key", "traffic-gen.test=s1:k", "--dkim-key", "Traffic-Gen.test=S1:k"], "one key for each selector"),
     ],
 )  # fmt: skip
 def test_keys_that_cannot_be_used_are_refused(

@@ -1,25 +1,29 @@
 """Parameters of MAIL and RCPT: sent as asked for, taken by servers that offer them, refused by those that do not."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from tests.end_to_end.test_embedded_sink import assert_proven
+from tests.peers.independent import aiosmtpd_server
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
+from tests.sink.bounces.test_bounces import api_of, recipient_blocks, tally
 from tests.sink.sink_process import sink_process
 from trafficgen import BodyFile, ExitCode, Pipelining, PlanError, Results
 from trafficgen.cli.program import call
-from trafficgen.plan import ByMode, DeliverBy, ExtensionPlan, Notify, Ret, Security
+from trafficgen.plan import ByMode, DeliverBy, ExtensionPlan, Notify, Ret, Security, WeightedAddress
 
 EVERYTHING = ExtensionPlan(
     declare_size=True, notify=(Notify.SUCCESS, Notify.DELAY), ret=Ret.HDRS, priority=-3,
     deliver_by=DeliverBy(7200, ByMode.RETURN, trace=True),
 )  # fmt: skip
+NAMED = replace(EVERYTHING, original_recipient=True)
 PROVED: dict[str, Any] = {"messages": 60, "sessions": 3, "workload": {"recipients_per_message": ((1, 1.0), (3, 1.0))}}
 
 
@@ -85,9 +89,29 @@ def test_size_and_8bitmime_are_left_out_where_a_server_does_not_offer_them(tmp_p
     assert [re.sub(r"SIZE=\d+", "SIZE=N", line) for line in seen] == both * 3
 
 
+@pytest.mark.parametrize("session", [{}, {"chunks": 2}, {"pipelining": Pipelining.OFF}])
+def test_each_recipient_is_named_once_more_as_it_was_first_written(session: dict[str, Any]) -> None:
+    class Own(OffersEverything):
+        extensions = (*OffersEverything.extensions, "CHUNKING", "SMTPUTF8")
+        lines_seen: ClassVar[list[str]] = []
+
+    asks = ExtensionPlan(notify=(Notify.DELAY,), original_recipient=True)
+    to = tuple(map(WeightedAddress, ("a+b=c@lab.test", "grüße+1@bücher.test", "plain@lab.test")))
+    workload = {"recipients": to, "recipients_per_message": ((3, 1.0),), "domain_suffix": ""}
+    with scripted(Own) as server:
+        send(server.port, messages=2, session={"extensions": asks, **session}, workload=workload)
+    utf8 = "<grüße+1@bücher.test>".encode().decode("ascii", "backslashreplace")  # as scripted servers read
+    named = {line.partition(" TO:")[2] for line in Own.lines_seen if line.startswith("RCPT")}
+    assert named == {
+        "<a+b=c@lab.test> NOTIFY=DELAY ORCPT=rfc822;a+2Bb+3Dc@lab.test",
+        utf8 + " NOTIFY=DELAY ORCPT=utf-8;gr\\x{FC}\\x{DF}e\\x{2B}1@b\\x{FC}cher.test",
+        "<plain@lab.test> NOTIFY=DELAY ORCPT=rfc822;plain@lab.test",
+    }
+
+
 @pytest.mark.parametrize("session", [{}, {"chunks": 3}, {"pipelining": Pipelining.OFF}])
 def test_every_message_arrives_once_with_all_parameters(session: dict[str, Any]) -> None:
-    results = send(None, session={"extensions": EVERYTHING, **session}, **PROVED)
+    results = send(None, session={"extensions": NAMED, **session}, **PROVED)
     assert_proven(results, 60)
 
 
@@ -120,6 +144,7 @@ def why(results: Results) -> tuple[str, str]:
     [
         ("DSN", ExtensionPlan(notify=(Notify.NEVER,))),
         ("DSN", ExtensionPlan(ret=Ret.FULL)),
+        ("DSN", ExtensionPlan(original_recipient=True)),
         ("MT-PRIORITY", ExtensionPlan(priority=9)),
         ("DELIVERBY", ExtensionPlan(deliver_by=DeliverBy(60))),
         ("BINARYMIME", ExtensionPlan(binary=True)),
@@ -157,6 +182,22 @@ def test_postfix_refuses_by_the_declared_size_before_it_reads_the_message() -> N
     assert counts(results) == counts(undeclared) == Counts(rejected_permanent=5)
     assert ("mail", 552) in {(each.phase, each.code) for each in results.replies}
     assert ("end_of_data", 552) in {(each.phase, each.code) for each in undeclared.replies}
+
+
+def test_reports_of_postfix_and_of_the_sink_repeat_the_recipient_as_it_was_written() -> None:
+    """Postfix undoes the encoding and makes one of its own on the way to the sink; the sink's report undoes that."""
+    asks = ExtensionPlan(notify=(Notify.FAILURE,), original_recipient=True)
+    workload = {"recipients": (WeightedAddress("user+tag=1@lab.test"),), "domain_suffix": "traffic-gen.test"}
+    with aiosmtpd_server() as (port, mailbox):
+        options = ("127.0.0.1:0", "--api", "127.0.0.1:0", "--bounce-to", f"127.0.0.1:{port}", "--bounce-share", "100%")
+        with sink_process(*options) as sink, private_postfix(sink.port) as postfix:
+            assert counts(send(postfix.port, messages=2, session={"extensions": asks}, workload=workload)) == Counts(
+                accepted=2
+            )
+            tally(api_of(sink), lambda now: now["sent"] == 2)
+    for report in mailbox.messages:
+        (block,) = recipient_blocks(report)
+        assert block["Original-Recipient"] == "rfc822;user+tag=1@lab.test"
 
 
 def test_postfix_reports_success_for_who_asked_for_it() -> None:

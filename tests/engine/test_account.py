@@ -1,14 +1,16 @@
 """The supervisor's account: two counts of the same that differ are said, and never made to fit."""
 
+import re
+from collections import Counter
 from multiprocessing.connection import Pipe
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from trafficgen import OpenLoop, Plan, RunControl, TcpTarget
+from trafficgen import OpenLoop, Plan, RunControl, TcpTarget, WeightedDomain, Workload
 from trafficgen.engine import control
-from trafficgen.engine.account import PHASES
+from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.address import resolve
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
@@ -16,6 +18,7 @@ from trafficgen.engine.worker_pool import WorkerHandle
 from trafficgen.host.pipes import Outbox
 from trafficgen.measure.recorder import Recorder
 from trafficgen.outcomes import Outcome
+from trafficgen.workload import Messages
 
 TARGET = TcpTarget("127.0.0.1", 25)
 
@@ -119,3 +122,49 @@ def test_workers_have_as_many_slots_together_as_sessions_were_asked_for() -> Non
     resolved = ResolvedPlan.of(Plan(max_messages=100, sessions=8)).at(resolve(TARGET), 3)
     made = Supervisor(resolved, date="", on_progress=lambda *_: None, say=lambda _: None, stop=RunControl())
     assert [made._config(index).slots for index in range(3)] == [3, 3, 2]
+
+
+def test_recipients_that_ended_in_other_ways_than_their_message() -> None:
+    account = WorkerAccount(Recorder(1, 0, False, phases=PHASES), lambda _: None)
+    of = {Outcome.ACCEPTED: 3, Outcome.IN_DOUBT: 1, Outcome.REJECTED_TEMPORARY: 2}
+    recipients = tuple(of.get(outcome, 0) for outcome in Outcome)
+    account.recipients_differ(7, Outcome.ACCEPTED, recipients)
+    account.recipients_differ(8, Outcome.REJECTED_TEMPORARY, recipients)
+    assert account.partial == {7: 4}, "who has it or may have it; a message that was refused is nobody's"
+    assert account.partly_accepted == 1
+    differences = {outcome: 2 * of.get(outcome, 0) for outcome in Outcome}
+    differences[Outcome.ACCEPTED] -= 6
+    differences[Outcome.REJECTED_TEMPORARY] -= 6
+    assert dict(zip(Outcome, account.differences.tolist(), strict=True)) == differences
+
+
+def test_recipients_are_counted_once_however_often_they_are_tallied() -> None:
+    weighted = tuple(WeightedDomain(f"{name}.test") for name in "abc")
+    plan = Plan(workload=Workload(domains=weighted, recipients_per_message=((1, 1), (3, 1))), max_messages=60)
+    messages = Messages(plan, date="")
+    recorder = Recorder(3, 0, False, phases=PHASES)
+    account = WorkerAccount(recorder, lambda _: None)
+    tally = RecipientTally(messages, account)
+    outcomes = [Outcome.ACCEPTED if number % 3 else Outcome.REJECTED_PERMANENT for number in range(60)]
+    folds = {20: False, 40: True, 60: False}  # what is tallied at that number; and whether the rows are folded then
+    for number, message in enumerate(messages.block(0, 60)):
+        recorder.rows.extend((number, outcomes[number], message.domain, -1, 1, -1, -1, 2, 10))
+        if (fold := folds.get(number + 1)) is not None:
+            tally.tally()
+            if fold:
+                recorder.fold(least=0)
+            tally.folded()
+    snapshot = tally.in_place(
+        recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
+    )
+    started, accepted, by_outcome = Counter[int](), Counter[int](), Counter[Outcome]()
+    for outcome, message in zip(outcomes, messages.block(0, 60), strict=True):
+        for name in re.findall(rb"\n\S+@([abc])\.test", message.envelope):
+            domain = b"abc".index(name)
+            started[domain] += 1
+            accepted[domain] += outcome is Outcome.ACCEPTED
+            by_outcome[outcome] += 1
+    assert sum(started.values()) > 60
+    assert snapshot.domains_started.tolist() == [started[index] for index in range(3)]
+    assert snapshot.domains_accepted.tolist() == [accepted[index] for index in range(3)]
+    assert dict(zip(Outcome, snapshot.recipients, strict=True)) == {outcome: by_outcome[outcome] for outcome in Outcome}

@@ -7,6 +7,8 @@ import pytest
 
 from tests.peers.certificates import Certificate, make_certificate
 from tests.peers.independent import aiosmtpd_server
+from tests.peers.postfix import private_postfix
+from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from tests.sink.sink_process import sink_process
@@ -50,6 +52,7 @@ def test_the_certificate_of_a_given_authority_is_trusted(tmp_path: Path, authori
     ("words", "reason", "example"),
     [
         ({"days": -1}, "certificate expired", "certificate has expired"),
+        ({"since": 1, "days": 2}, "certificate not yet valid", "certificate is not yet valid"),
         ({"host": "elsewhere.test"}, "certificate for another name", "Hostname mismatch, certificate is not valid for"),
     ],
 )
@@ -135,6 +138,35 @@ def test_sessions_are_resumed_when_asked_for(certificate: Certificate, security:
             assert counts(results) == Counts(accepted=5)
             (found,) = results.tls
             assert (found.sessions, found.resumed) == (5, again)
+
+
+def test_postfix_resumes_sessions_too(tmp_path: Path) -> None:
+    shown = make_certificate(tmp_path)
+    settings = f"""
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {shown.certificate}
+smtpd_tls_key_file = {shown.key}
+smtpd_tls_session_cache_database = btree:${{data_directory}}/smtpd_scache
+"""
+    with private_sink() as sink, private_postfix(sink.port, settings, "tlsmgr unix - - n 1000? 1 tlsmgr\n") as postfix:
+        for resume, again in ((True, 4), (False, 0)):
+            session = {
+                "security": Security.STARTTLS, "max_messages": 1, "tls": TlsOptions(resume=resume), **ANY,
+            }  # fmt: skip
+            results = send(postfix.port, messages=5, session=session)
+            assert counts(results) == Counts(accepted=5)
+            (found,) = results.tls
+            assert (found.sessions, found.resumed) == (5, again)
+
+
+def test_our_sink_resumes_sessions_and_has_every_message() -> None:
+    with sink_process("127.0.0.1:0", "--starttls") as sink:
+        session = {"security": Security.STARTTLS, "max_messages": 1, "tls": TlsOptions(resume=True), **ANY}
+        results = send(sink.port, messages=20, session=session)
+        assert counts(results) == Counts(accepted=20)
+        (found,) = results.tls
+        assert (found.sessions, found.resumed) == (20, 19)
+        assert "20 messages accepted" in sink.end()
 
 
 # -- which sessions -------------------------------------------------------------------------------------

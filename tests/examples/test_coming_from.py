@@ -1,4 +1,4 @@
-"""Every command of docs/coming-from.md does what the page says: it sends all its mail, or its sink takes mail."""
+"""Every command of docs/coming-from does what its page says: it sends all its mail, or its sink takes mail."""
 
 import json
 import re
@@ -16,19 +16,20 @@ from trafficgen import Results
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 
-PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
+PAGES = sorted((Path(__file__).parents[2] / "docs" / "coming-from").glob("*.md"))
+TEXT = "\n".join(page.read_text() for page in PAGES)
 _COMMAND = re.compile(
     r"^    (traffic-gen .*)$|`(traffic-gen(?: sink)? [^`]*--?[^`]*)`|`(traffic-gen sink [^`]*)`", re.MULTILINE
 )
 
-COMMANDS = list(dict.fromkeys(next(filter(None, found)) for found in _COMMAND.findall(PAGE.read_text())))
+COMMANDS = list(dict.fromkeys(next(filter(None, found)) for found in _COMMAND.findall(TEXT)))
 SENDING = [command for command in COMMANDS if not command.startswith("traffic-gen sink")]
 SINKS = [command for command in COMMANDS if command.startswith("traffic-gen sink")]
 
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What stands on the page for a server, and the server."""
+    """What stands on the pages for a server, and the server."""
     folder = tmp_path_factory.mktemp("servers")
     with ExitStack() as stack:
         api = _free_port()
@@ -93,7 +94,7 @@ def test_a_command_that_receives(command: str) -> None:
 
 
 def test_every_row_has_a_command_or_says_why_not() -> None:
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and not line.startswith("| option")]
+    rows = [line for line in TEXT.splitlines() if line.startswith("| ") and not line.startswith("| option")]
     assert len(rows) > 120
     plain = [row for row in rows if "`traffic-gen" not in row]
     assert [row for row in plain if not re.search(r"\| (no equal|always|`--)", row)] == []

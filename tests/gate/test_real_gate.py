@@ -20,7 +20,7 @@ from trafficgen.errors import ExitCode, SetupError
 from trafficgen.gate.builds import Build, answers, running
 from trafficgen.measure.host import CpuTime
 from trafficgen.plan import TcpTarget, UnixTarget
-from trafficgen.server.syncs import counted
+from trafficgen.server.counters import counted, not_counted
 from trafficgen.server.usage import Usage, UsageReader, pids_of, read_usage, used_per_1000
 
 LOAD = ["--whole-runs", "--", "--message-count", "30", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
@@ -169,20 +169,20 @@ def test_a_cgroup_is_read(tmp_path: Path) -> None:
     (tmp_path / "cpu.stat").write_text("usage_usec 4500000\n")
     (tmp_path / "io.stat").unlink()
     after = read_usage(Build(None, cgroup=str(tmp_path)))
-    assert used_per_1000(before, after, 4_000) == {"server.cpu": 0.5}
+    assert used_per_1000(before, after, 4_000, {}) == {"server.cpu": 0.5}
     assert read_usage(Build(None, cgroup=str(tmp_path / "none"))) is None
 
 
 def test_octets_of_processes_that_ended_are_not_guessed() -> None:
     before, after = Usage(1.0, 100, 10, frozenset({1, 2})), Usage(2.0, 50, 30, frozenset({1}))
-    assert used_per_1000(before, after, 1_000) == {"server.cpu": 1.0}
+    assert used_per_1000(before, after, 1_000, {}) == {"server.cpu": 1.0}
     stayed = Usage(2.0, 1_100, 30, frozenset({1, 2, 3}))
-    assert used_per_1000(before, stayed, 1_000) == {
+    assert used_per_1000(before, stayed, 1_000, {}) == {
         "server.cpu": 1.0,
         "server.written": 1000.0,
         "server.switches": 20.0,
     }
-    assert used_per_1000(None, after, 1_000) == used_per_1000(before, after, 0) == {}
+    assert used_per_1000(None, after, 1_000, {}) == used_per_1000(before, after, 0, {}) == {}
 
 
 def fake_perf(directory: Path, script: str) -> None:
@@ -193,6 +193,9 @@ def fake_perf(directory: Path, script: str) -> None:
 
 
 COUNTS = """
+if "--control" not in words:  # whether it may count
+    REFUSAL
+    sys.exit(0)
 orders, answers = map(int, re.fullmatch("fd:(.*),(.*)", words[words.index("--control") + 1]).groups())
 log = int(words[words.index("--log-fd") + 1])
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -201,30 +204,53 @@ os.write(answers, b"ack\\n")
 signal.sigwait({signal.SIGINT})
 os.write(log, b"# started\\n12,,syscalls:sys_enter_fsync,1,100.00,,\\n")
 os.write(log, b"<not counted>,,syscalls:sys_enter_fdatasync,0,,,\\n")
+if "instructions:u" in words[words.index("-e") + 1]:
+    os.write(log, b"8000000,,instructions:u,5,100.00,,\\n")
 """
+NO_COUNTERS = "this machine does not show its processor's counters"
+ALLOWED = COUNTS.replace("REFUSAL", "pass")
+IN_A_VM = COUNTS.replace("REFUSAL", "sys.stderr.write('<not supported>,,' + words[-2])  if 'instr' in words[-2] else 0")
+NO_TRACING = COUNTS.replace("REFUSAL", "sys.exit(129 if 'sys_enter' in words[-2] else 0)")
 
 
-def test_calls_of_fsync_are_those_that_perf_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_of_fsync_and_instructions_are_those_that_perf_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    fake_perf(tmp_path, COUNTS)
-    with counted({1, 2}) as syncs:
-        assert syncs.count is None
-    assert syncs.count == 12
-    used = used_per_1000(Usage(1.0, None, None), Usage(2.0, None, None), 4_000, syncs.count)
-    assert used == {"server.cpu": 0.25, "server.fsyncs": 3.0}
+    fake_perf(tmp_path, ALLOWED)
+    with counted({1, 2}) as counts:
+        assert counts == {}
+    assert counts == {"server.fsyncs": 12, "server.instructions": 8_000_000}
+    assert not not_counted()
+    used = used_per_1000(Usage(1.0, None, None), Usage(2.0, None, None), 4_000, counts)
+    assert used == {"server.cpu": 0.25, "server.fsyncs": 3.0, "server.instructions": 2_000_000}
 
 
-@pytest.mark.parametrize("script", ["sys.exit(255)", COUNTS.replace("12,,", "<not supported>,,")])
-def test_where_perf_may_not_count_there_is_no_number(
-    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("script", "counts", "refused"),
+    [
+        (IN_A_VM, {"server.fsyncs": 12}, {"server.instructions": NO_COUNTERS}),
+        (
+            NO_TRACING,
+            {"server.instructions": 8_000_000},
+            {"server.fsyncs": 'perf may not: be root, or "sysctl kernel.perf_event_paranoid=-1" and "mount -o '
+                              'remount,mode=755 /sys/kernel/tracing"'},
+        ),
+        (ALLOWED.replace("12,,", "<not supported>,,"), {"server.instructions": 8_000_000}, {}),
+    ],
+)  # fmt: skip
+def test_what_perf_may_not_count_is_said_with_what_mends_it(
+    script: str, counts: dict[str, int], refused: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with counted({1}) as without_perf:
         pass
+    assert set(not_counted().values()) == {"perf is missing (Debian: apt install linux-perf)"}
     fake_perf(tmp_path, script)
-    with counted({1}) as not_allowed, counted(()) as nobody:
+    with counted({1}) as found, counted(()) as nobody:
         pass
-    assert (without_perf.count, not_allowed.count, nobody.count) == (None, None, None)
+    assert (without_perf, found, nobody) == ({}, counts, {})
+    assert not_counted() == refused
 
 
 def test_the_processes_of_a_cgroup(tmp_path: Path) -> None:

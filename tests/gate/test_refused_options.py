@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from trafficgen.cli.gate import _NOT_HERE
+from trafficgen.cli.gate_options import NOT_HERE
 from trafficgen.cli.program import call
 from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode
@@ -13,6 +13,6 @@ from trafficgen.errors import ExitCode
 def test_observers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     observing = {field.name for field in fields(SendOptions) if field.name.startswith("observe")}
     assert observing
-    assert observing <= set(_NOT_HERE)
+    assert observing <= set(NOT_HERE)
     assert call(["gate", "--a", "127.0.0.1:9", "--b", "127.0.0.1:8", "--", "--observe", "local"]) is ExitCode.USAGE
     assert "(--observe)" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from trafficgen.gate.cpu_time import CpuReading, shares
 from trafficgen.gate.slicing import SlicedLoad, _Budget, run_slices
 from trafficgen.gate.trials import RecordFile
 from trafficgen.plan import OpenLoop, TcpTarget
-from trafficgen.report.sliced import queues_in_words
+from trafficgen.report.sliced import queues_in_words, served_in_words
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Verdict
@@ -112,6 +112,30 @@ def test_whose_queue_grew_is_said(tmp_path: Path) -> None:
             run_slices(DESIGN, gone, RecordFile(None, HEAD, Block))
 
 
+def test_a_build_whose_queue_grows_fails(tmp_path: Path) -> None:
+    """A hands on what it takes; of B's mail much stays."""
+    queues = {side: tmp_path / side.value for side in Side}
+    for queue in queues.values():
+        for name in ("incoming", "active", "deferred"):
+            (queue / name).mkdir(parents=True)
+
+    def more(line: str) -> None:
+        if line.startswith("block "):
+            for number in range(10):
+                (queues[Side.B] / f"deferred/{line.split(',')[0][6:]}-{number}").touch()
+
+    design = replace(DESIGN, metrics=(parse_metric("queue.delivered:5%"),))
+    with two(4, 4) as (a, b):
+        load = load_for(a, b)
+        builds = {side: replace(build, queue=queues[side]) for side, build in load.builds.items()}
+        ended = run_slices(design, replace(load, builds=builds), RecordFile(None, HEAD, Block), notice=more)
+    assert ended.verdict is Verdict.FAIL, ended.reason
+    assert ended.judgement is not None
+    assert ended.judgement.comparisons[0].median_a == 1
+    (line,) = [one for one in served_in_words(ended, design) if "queue" in one]
+    assert line.startswith("A's queue did not grow, B's queue grew by ")
+
+
 def test_the_budget_is_of_all_that_passes_and_the_next_block_must_fit() -> None:
     with two(4, 4) as (a, b):
         late = now_ns() - DESIGN.budget_ns
@@ -122,7 +146,8 @@ def test_the_budget_is_of_all_that_passes_and_the_next_block_must_fit() -> None:
         almost = now_ns() - DESIGN.budget_ns + 20 * DESIGN.block_ns
         ended = run_slices(DESIGN, load_for(a, b), file, began_ns=almost)
     assert len(file.records) < 20, "starting both runs, and the first slices, take of the time"
-    slow = replace(file.records[-1], lasted_s=40.0) if file.records else None
+    assert all(one.spent_s > 45 for one in file.records), "what was spent before counts"
+    slow = replace(file.records[-1], lasted_s=40.0, spent_s=40.0) if file.records else None
     assert slow is None or _Budget(DESIGN, [slow], now_ns()).is_up, "60 s, of which 40 are spent, have no room for 40"
 
 

@@ -90,7 +90,11 @@ def authority(tmp_path: Path) -> Certificate:
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [({"days": -1}, "certificate expired"), ({"host": "elsewhere.test"}, "certificate for another name")],
+    [
+        ({"days": -1}, "certificate expired"),
+        ({"since": 1, "days": 2}, "certificate not yet valid"),
+        ({"host": "elsewhere.test"}, "certificate for another name"),
+    ],
 )
 def test_a_wrong_certificate_is_named(
     tmp_path: Path, authority: Certificate, words: dict[str, Any], reason: str

@@ -79,7 +79,7 @@ def test_a_threshold_that_fails_ends_the_run_where_that_was_asked_for(plan: Mail
     )
     assert results.stopped_by is StoppedBy.THRESHOLD
     assert results.exit_code(keep_going=False) is ExitCode.VERDICT_FAILED
-    assert results.commands["logout"].count == USERS
+    assert results.commands["logout"].count == results.commands["login"].count > 0, "they leave in good order"
     assert results.mailboxes is not None
     assert results.mailboxes.clean
 

@@ -65,6 +65,12 @@ def test_h_asks_for_help_everywhere(mboxgen: Run, command: tuple[str, ...]) -> N
     assert asked.stdout.startswith("Usage: mboxgen")
 
 
+@pytest.mark.parametrize("command", [(), ("info",), ("help",)])
+def test_help_is_a_command_too(mboxgen: Run, command: tuple[str, ...]) -> None:
+    assert mboxgen("help", *command).stdout == mboxgen(*command, "--help").stdout
+    assert mboxgen("help", "nfo").returncode == 2
+
+
 def test_without_arguments_it_helps(mboxgen: Run) -> None:
     assert "Usage: mboxgen PATH" in mboxgen().stdout
     assert re.fullmatch(r"mboxgen \S+\n", mboxgen("--version").stdout)

@@ -141,7 +141,7 @@ BUSY, LATE, MISSED = CaveatKind.SESSIONS_BUSY, CaveatKind.STARTS_LATE, CaveatKin
 @pytest.mark.parametrize(
     ("found", "said", "more_sessions"),
     [
-        # The table of docs/measuring.md: what was found, what is said of it, whether more sessions are advised.
+        # The table of docs/explained/measuring.md: what was found, what is said of it, whether to have more sessions.
         ({LOST}, [LOST], False),
         ({STOLEN}, [STOLEN], False),
         ({CPU}, [CPU], False),

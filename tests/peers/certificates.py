@@ -26,9 +26,9 @@ class Certificate:
 
 
 def make_certificate(
-    folder: Path, *, host: str = "localhost", days: int = 1, signed_by: Certificate | None = None
+    folder: Path, *, host: str = "localhost", days: int = 1, signed_by: Certificate | None = None, since: int = -30
 ) -> Certificate:
-    """For `host`, and 127.0.0.1 where that is localhost; good for `days` from now, in the past when below 0."""
+    """For `host`, and 127.0.0.1 where that is localhost; good from `since` to `days`, in days from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)
@@ -47,7 +47,7 @@ def make_certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=30))
+        .not_valid_before(now + datetime.timedelta(days=since))
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(

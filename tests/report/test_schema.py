@@ -71,6 +71,6 @@ def test_the_schema_refuses_what_is_not_results(key: str, value: object, results
 
 
 def test_every_key_is_in_the_manual() -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    manual = (Path(__file__).parents[2] / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
     keys = [*SCHEMA["properties"]] + [key for piece in SCHEMA["$defs"].values() for key in piece.get("properties", ())]
     assert [key for key in keys if f"`{key}`" not in manual] == []

@@ -107,12 +107,83 @@ def test_who_stops_waiting_does_not_stop_the_run() -> None:
     assert handle.wait(0).stopped_by is StoppedBy.INTERRUPTED
 
 
-def test_stopped_twice_it_ends_at_once() -> None:
+def test_told_so_it_ends_at_once() -> None:
     with RunHandle(Plan(target=None, duration_ns=3600 * 10**9, sessions=1, workers=1, grace_ns=600 * 10**9)) as handle:
         next(handle.watch())
         handle.stop()
-        handle.stop()
+        handle.stop(at_once=True)
         assert handle.wait(60).stopped_by is StoppedBy.INTERRUPTED
+
+
+def test_stopped_again_and_again_it_ends_in_good_order_all_the_same() -> None:
+    with RunHandle(FOREVER) as handle:
+        for now in handle.watch():
+            if now.snapshot.accepted:
+                handle.stop()
+                handle.stop()
+    ledger = handle.wait().ledger
+    assert ledger is not None
+    assert ledger.clean
+
+
+def test_progress_is_called_and_what_it_raises_ends_the_run() -> None:
+    seen: list[int] = []
+    RunHandle(SHORT, progress=lambda now: seen.append(now.snapshot.accepted)).wait(60)
+    assert seen[-1] == 40
+
+    def refuse(now: Progress) -> None:
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        RunHandle(FOREVER, progress=refuse).wait(60)
+
+
+def test_an_async_block_that_is_left_or_cancelled_ends_the_run() -> None:
+    async def leave() -> RunHandle:
+        async with RunHandle(FOREVER) as handle:
+            async for now in handle:
+                if now.snapshot.accepted:
+                    break
+        assert not handle.running
+        return handle
+
+    assert asyncio.run(leave()).wait(0).stopped_by is StoppedBy.INTERRUPTED
+
+    handles: list[RunHandle] = []
+
+    async def cancelled() -> None:
+        async def work() -> None:
+            async with RunHandle(FOREVER) as handle:
+                handles.append(handle)
+                async for _ in handle:
+                    under_way.set()
+
+        under_way = asyncio.Event()
+        task = asyncio.create_task(work())
+        await under_way.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert handles[0].wait(60).stopped_by is StoppedBy.INTERRUPTED
+
+
+def test_a_failed_run_that_nobody_waited_for_is_raised_where_its_block_ends() -> None:
+    unknown = Plan(max_messages=1, target=TcpTarget("no-such-host.invalid", 25))
+
+    async def work() -> None:
+        async with RunHandle(unknown):
+            pass
+
+    with pytest.raises((SetupError, PlanError), match=r"no-such-host\.invalid"), RunHandle(unknown):
+        pass
+    with pytest.raises((SetupError, PlanError), match=r"no-such-host\.invalid"):
+        asyncio.run(work())
+    with RunHandle(unknown) as heard, pytest.raises((SetupError, PlanError)):
+        heard.wait(60)
+    with pytest.raises(KeyError), RunHandle(unknown):
+        raise KeyError("the block's own")
 
 
 def test_what_a_plan_alone_shows_is_raised_at_once_and_the_rest_where_it_is_waited_for(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Verdict
 from trafficgen.verdict.sequence import LEVELS, LOOKS, SliceDesign, advance, autocorrelation, independent, resolvable
-from trafficgen.verdict.slices import Block, Bounds, Disturbance, LeftOut, Slice, count, units, value
+from trafficgen.verdict.slices import Block, Bounds, Counted, Disturbance, LeftOut, Slice, count, units, value
 
 THROUGHPUT = parse_metric("throughput:5%")
 DESIGN = SliceDesign((THROUGHPUT,), seed=1, budget_ns=96 * 8 * NS_PER_S)
@@ -102,11 +102,6 @@ def test_looks_fit_the_time_there_is() -> None:
         replace(DESIGN, budget_ns=63 * NS_PER_S)
 
 
-def test_what_is_not_measured_by_slices_is_refused() -> None:
-    with pytest.raises(ValueError, match="is not measured by slices; use whole runs"):
-        replace(DESIGN, metrics=(parse_metric("command{fetch}.p95:5%"),))
-
-
 # -- which pairs count ----------------------------------------------------------------------------------
 
 
@@ -186,6 +181,17 @@ def test_what_the_server_used_is_that_of_the_whole_block() -> None:
     assert value("server.cpu", Side.A, [one, one]) == 2.0
     assert value("server.cpu", Side.B, [one]) is None
     assert value("server.fsyncs", Side.A, [one]) is None
+
+
+def test_what_left_the_queue_is_a_share_of_what_was_accepted() -> None:
+    def one(accepted: int, left: float) -> Counted:
+        used = {"a": {"queue.delivered": left}}
+        return count([replace(block([100] * 4), used=used, messages={"a": accepted})], Bounds())[0]
+
+    assert value("queue.delivered", Side.A, [one(100, 80), one(100, 110)]) == 0.95
+    assert value("queue.delivered", Side.A, [one(100, -20), one(100, 0)]) == 0.5 / 200
+    assert value("queue.delivered", Side.A, [one(0, 5)]) is None
+    assert value("queue.delivered", Side.B, [one(100, 5)]) is None
 
 
 def test_a_build_that_accepts_nothing_still_has_a_throughput() -> None:

@@ -51,5 +51,5 @@ def test_recipient_preset_has_the_mean_of_its_source(name, mean):
 
 @pytest.mark.parametrize("name", [*DOMAINS, *RECIPIENTS])
 def test_every_preset_is_in_the_documentation(name):
-    page = Path(__file__).parents[2] / "docs" / "workload.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "workload.md"
     assert f"`{name}`" in page.read_text(encoding="utf-8")

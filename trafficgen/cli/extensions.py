@@ -25,6 +25,7 @@ def extensions(options: "SendOptions") -> ExtensionPlan:
         declare_size=options.declare_size,
         notify=_notify(options.notify) if options.notify is not None else (),
         ret=Ret(options.ret.upper()) if options.ret else None,
+        original_recipient=options.orcpt,
         binary=options.binarymime,
         require_tls=options.requiretls,
         priority=options.mt_priority,

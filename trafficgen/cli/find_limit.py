@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import FILE
-from trafficgen.cli.gate import SendWords, refuse_options
+from trafficgen.cli.gate import SendWords
+from trafficgen.cli.gate_options import refuse_options
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError

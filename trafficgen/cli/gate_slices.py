@@ -19,7 +19,7 @@ from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.units import parse_duration
 
 if TYPE_CHECKING:
-    from trafficgen.cli.gate import GateOptions
+    from trafficgen.cli.gate_options import GateOptions
     from trafficgen.plan import Plan, Target
     from trafficgen.verdict.sequence import SliceDesign
 
@@ -68,7 +68,7 @@ def refuse(options: "GateOptions") -> None:
 
 def run(options: "GateOptions") -> ExitCode:
     """From options to everything that was asked for."""
-    from trafficgen.cli.gate import build_of, identity, load_of, write
+    from trafficgen.cli.gate_options import build_of, identity, load_of, write
     from trafficgen.gate.slicing import SlicedLoad, run_slices
     from trafficgen.gate.trials import RecordFile, seed_in
     from trafficgen.plan import draw_seed
@@ -79,7 +79,6 @@ def run(options: "GateOptions") -> ExitCode:
     from trafficgen.verdict.slices import Block
 
     began_ns = now_ns()
-    refuse(options)
     if options.threshold and options.rate != "half":
         raise PlanError("expected --rate half with it", field="thresholds", flag="--threshold")
     say = partial(click.echo, err=True)
@@ -111,10 +110,14 @@ def design_of_slices(options: "GateOptions", plan: "Plan", seed: int) -> "SliceD
     """What is fixed before the first slice. PlanError for metrics and times that make no sense."""
     from trafficgen.verdict.reading import parse_metric
     from trafficgen.verdict.sequence import SliceDesign
+    from trafficgen.verdict.server_metrics import DELIVERED
 
     at_a_rate = options.rate is not None or plan.load is not None
     texts = options.metric or (METRICS_AT_A_RATE if at_a_rate else METRICS)
     metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in texts)
+    if any(metric.name == DELIVERED for metric in metrics) and not (options.a_queue and options.b_queue):
+        text = f"expected the queues of both builds, to see what leaves them ({DELIVERED})"
+        raise PlanError(text, field="queue", flag="--a-queue, --b-queue")
     budget_ns = parse_with(parse_duration, options.budget or BUDGET, "budget", "--budget")
     slice_ns = parse_with(parse_duration, options.slice or SLICE, "slice", "--slice")
     try:

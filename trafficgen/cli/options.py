@@ -214,7 +214,8 @@ def _add_content() -> None:
         Add a header to every message; repeat for more. 'X-Tenant: {a:3|b:1}' gives each message one of the values, by
         weight. Replaces a generated header of the same name.""")
     add("--dkim-key", multiple=True, metavar="DOMAIN=SELECTOR:FILE", type=TextPerLine(), help="""
-        Sign mail of senders at DOMAIN and below it (DKIM) with an RSA key in PEM; repeat for more domains. A pool is
+        Sign mail of senders at DOMAIN and below it (DKIM) with an RSA or Ed25519 key in PEM; repeat for more domains,
+        and for more keys of one, which all sign. A pool is
         signed before the run begins, a message or more for each sender, and sent again and again: To, Message-ID and
         the trace header are each message's own and not signed. Needs the extra dkim.""")
 
@@ -253,6 +254,9 @@ def _add_extensions() -> None:
         its run's id and its number.""")
     add("--ret", type=click.Choice(["FULL", "HDRS"], case_sensitive=False), help="""
         What such a report returns: the whole message or its headers.""")
+    add("--orcpt", is_flag=True, help="""
+        Name each recipient once more with ORCPT, which such a report repeats: rfc822;user+2Btag@…, beyond ASCII
+        utf-8;….""")
     add("--mt-priority", type=int, metavar="N", help="Ask for this priority, -9 to 9 (RFC 6710).")
     add("--deliver-by", metavar="TIME[:MODE]", help="""
         Ask for delivery within this time (RFC 2852), such as 2h:R: R returns a message that is late, N reports it; RT

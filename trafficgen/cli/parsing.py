@@ -21,6 +21,7 @@ from trafficgen.plan import (
     LongTail,
     Retried,
     RetryPlan,
+    Shard,
     Stage,
     Users,
     WeightedAddress,
@@ -29,6 +30,7 @@ from trafficgen.plan import (
     WeightedTarget,
     parse_target,
 )
+from trafficgen.plan.refusals import shown
 
 T = TypeVar("T")
 
@@ -209,6 +211,23 @@ def parse_retry(text: str) -> RetryPlan:
         raise _wrong(f'expected {form}, got "{text}"', "retry", "--retry")
     wait_ns = parse_with(units.parse_duration, wait, "retry", "--retry")
     return RetryPlan(kinds[what.strip().lower()], _whole(count, text, "--retry", form), wait_ns)
+
+
+def parse_shard(text: str | None, needed: Mapping[str, tuple[object, str]], start_at: str | None) -> Shard:
+    """Which part of a run "3/20" is, and when that begins. `needed`: by flag what was given for it, and why a shard
+    needs it: it would differ from machine to machine."""
+    start_at_ns = None
+    if start_at is not None:
+        start_at_ns = parse_with(units.parse_instant, start_at, "start_at_ns", "--start-at")
+    if text is None:
+        return Shard(start_at_ns=start_at_ns)
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and len(text) < 20):
+        raise _wrong(f'expected a shard such as 3/20, got "{shown(text)}"', "shard", "--shard")
+    for flag, (value, why) in {**needed, "--start-at": (start_at, "all shards begin at one time")}.items():
+        if value is None:
+            raise _wrong(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
+    return Shard(int(number), int(of), start_at_ns)
 
 
 def parse_share(text: str, flag: str) -> float:

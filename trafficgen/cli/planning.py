@@ -6,7 +6,6 @@ Refuses   options that do not go together, with a `PlanError` that names one of 
 Not here  what the options are called and how help describes them (options)
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from trafficgen.cli import parsing, protection
 from trafficgen.cli.extensions import extensions
 from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import PlanError
+from trafficgen.host.limits import cores
 from trafficgen.plan import (
     DEFAULT_DOMAINS,
     DEFAULT_DURATION_NS,
@@ -44,7 +44,6 @@ from trafficgen.plan import (
     is_reserved,
     parse_service,
 )
-from trafficgen.plan.refusals import shown
 
 if TYPE_CHECKING:
     from trafficgen.proof.waiting import DeliveryWait
@@ -113,26 +112,19 @@ def _shard(options: SendOptions) -> Shard:
         raise _wrong(text, "cluster", "--cluster")
     if options.cluster is not None and options.trace:
         raise _wrong("sessions of other hosts are not shown: expected no --trace", "cluster", "--cluster")
-    start_at_ns = None
-    if options.start_at is not None:
-        start_at_ns = parsing.parse_with(units.parse_instant, options.start_at, "start_at_ns", "--start-at")
-    if options.shard is None:
-        return Shard(start_at_ns=start_at_ns)
-    number, slash, of = options.shard.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal() and len(options.shard) < 20):
-        raise _wrong(f'expected a shard such as 3/20, got "{shown(options.shard)}"', "shard", "--shard")
-    for flag, value, why in (
-        ("--seed", options.seed, "all shards draw the same messages from it"),
-        ("--run-id", options.run_id, "it tells the mail of this run from all other"),
-        ("--concurrency", options.concurrency, "it is of all shards together"),
-        ("--start-at", options.start_at, "all shards begin at one time"),
-    ):
-        if value is None:
-            raise _wrong(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
-    if options.wait_for_delivery is not None:
+    shard = parsing.parse_shard(
+        options.shard,
+        {
+            "--seed": (options.seed, "all shards draw the same messages from it"),
+            "--run-id": (options.run_id, "it tells the mail of this run from all other"),
+            "--concurrency": (options.concurrency, "it is of all shards together"),
+        },
+        options.start_at,
+    )
+    if shard.of > 1 and options.wait_for_delivery is not None:
         text = "a shard cannot wait for the delivery of mail that others send: use --manifest, and traffic-gen verify"
         raise _wrong(text, "shard", "--wait-for-delivery")
-    return Shard(int(number), int(of), start_at_ns)
+    return shard
 
 
 def _manifest(options: SendOptions) -> Path | None:
@@ -159,11 +151,6 @@ def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
     return DeliveryWait(
         sink, parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
     )
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_lines(options: SendOptions) -> None:

@@ -15,10 +15,10 @@ from typing import Final, NamedTuple, NoReturn
 import click
 
 from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
-from trafficgen import __version__
 from trafficgen.cli.options import OTHERWISE, GroupedCommand
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError
 from trafficgen.host.signals import raise_on_signals
+from trafficgen.host.version import VERSION
 from trafficgen.printable import printable
 
 NAME: Final = "traffic-gen"
@@ -46,9 +46,12 @@ COMMANDS: Final = {
     "check": Entry("trafficgen.cli.check", "Look at how a mail server is set up: TLS, logins, relaying, mailboxes."),
     "compare": Entry("trafficgen.cli.compare", "Show one set of runs as multiples of another."),
     "calibrate": Entry("trafficgen.cli.calibrate", "Measure what this machine's generator is capable of."),
+    "doctor": Entry("trafficgen.cli.doctor", "Show versions and limits, and what would hold a big run back here."),
     "merge": Entry("trafficgen.cli.merge", "Add up the results of generators that sent at the same time."),
     "export": Entry("trafficgen.cli.export", "Give latencies to other programs, such as HdrHistogram's."),
     "schema": Entry("trafficgen.cli.schema", "Print the JSON Schema of scenario or results files."),
+    "completion": Entry("trafficgen.cli.completion", "Print the script that completes commands in a shell."),
+    "help": Entry("trafficgen.cli.help", "Show the help of a command."),
 }
 
 
@@ -101,7 +104,7 @@ class Program(click.Group):
 
 
 @click.group(cls=Program, context_settings=HELP_OPTIONS)
-@click.version_option(__version__, prog_name=NAME)
+@click.version_option(VERSION, prog_name=NAME)
 def program() -> None:
     """Send weighted mail traffic at a server, at the highest speed or at an exact rate, and account for every message.
 

@@ -2,18 +2,38 @@
 
 Takes     the commands of `program`
 Gives     the text of docs/cli.md: `python -m trafficgen.cli.reference > docs/cli.md`; a test keeps the two alike
-Not here  explanations (docs/workload.md)
+Not here  explanations (docs/reference/workload.md)
 """
 
 import re
 from collections.abc import Iterator
 from inspect import cleandoc
+from typing import Final
 
 import click
 
 from mboxgen.console import HELP_OPTIONS
+from mboxgen.enums import table_of
 from trafficgen.cli.options import ENVIRONMENT_PREFIX
 from trafficgen.cli.program import COMMANDS, NAME, program
+from trafficgen.errors import ExitCode
+
+EXIT_WORDS: Final = table_of(
+    ExitCode,
+    {
+        ExitCode.DONE: "it did what was asked",
+        ExitCode.FAILED: "it could not: target unreachable, a message failed without `--keep-going`, an output or a "
+        "proof is missing",
+        ExitCode.USAGE: "wrong usage: an option or the plan makes no sense",
+        ExitCode.VERDICT_FAILED: "a verdict failed: a threshold, a gate, or a ledger with a missing, duplicated or "
+        "corrupted message",
+        ExitCode.INTERRUPTED: "interrupted; the results were saved",
+        ExitCode.INCONCLUSIVE: "inconclusive: there is not enough evidence for a verdict",
+        ExitCode.NOT_VALID: "the measurement is not valid: part of the generator was lost, or it was the limit where a "
+        "threshold is judged",
+        ExitCode.NOT_COMPARABLE: "the results are missing or damaged, or cannot be compared",
+    },
+)
 
 INTRODUCTION = f"""\
 # The command line
@@ -31,12 +51,12 @@ alone. The command line wins.
 
 ## Shell completion
 
-    eval "$(_TRAFFIC_GEN_COMPLETE=bash_source {NAME})"      # in ~/.bashrc
-    eval "$(_TRAFFIC_GEN_COMPLETE=zsh_source {NAME})"       # in ~/.zshrc
-    _TRAFFIC_GEN_COMPLETE=fish_source {NAME} | source       # in ~/.config/fish/completions/{NAME}.fish
+    eval "$({NAME} completion bash)"      # in ~/.bashrc
+    eval "$({NAME} completion zsh)"       # in ~/.zshrc, after compinit
+    {NAME} completion fish | source       # in ~/.config/fish/config.fish
 
-For `mboxgen` the same with `_MBOXGEN_COMPLETE`. File names, presets, commands of commands and what follows `gate … --`
-are completed too.
+For `mboxgen` as well. File names, presets, commands of commands and what follows `gate … --` are completed too.
+With the wheel the scripts are installed where shells look for them, and man pages where `man` does (`man {NAME}-sink`).
 
 ## Where things go
 
@@ -52,15 +72,7 @@ as they are; start the reader of a named pipe first.
 
 | code | meaning |
 |---|---|
-| 0 | it did what was asked |
-| 1 | it could not: target unreachable, a message failed without `--keep-going`, an output or a proof is missing |
-| 2 | wrong usage: an option or the plan makes no sense |
-| 99 | a verdict failed: a threshold, a gate, or a ledger with a missing, duplicated or corrupted message |
-| 105 | interrupted; the results were saved |
-| 120 | inconclusive: there is not enough evidence for a verdict |
-| 121 | the measurement is not valid: part of the generator was lost, or it was the limit where a threshold is judged |
-| 122 | the results are missing or damaged, or cannot be compared |
-"""
+""" + "".join(f"| {code.value} | {words} |\n" for code, words in EXIT_WORDS.items())
 
 
 def reference() -> str:

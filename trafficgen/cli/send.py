@@ -130,7 +130,8 @@ def _run(
             trace=LinesBetween(),
         )
         if options.cluster is not None:
-            run = partial(run, runner=stack.enter_context(cluster_of(options)).run)
+            cluster = cluster_of(options.cluster, options.cluster_hosts, options.clock_error)
+            run = partial(run, runner=stack.enter_context(cluster).run)
         if options.quiet:
             return run()
         live = stack.enter_context(Live(planned=resolved.planned, duration_ns=resolved.sending_ns))

@@ -48,6 +48,7 @@ class SendOptions:
     declare_size: bool
     notify: str | None
     ret: str | None
+    orcpt: bool
     binarymime: bool
     requiretls: bool
     mt_priority: int | None

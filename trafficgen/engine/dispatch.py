@@ -155,7 +155,7 @@ class OpenSource:
 
     def hold(self, now_ns: int) -> None:
         """Hand out nothing until `go`."""
-        if self._held_ns is None:
+        if self._held_ns is None and not self._stopped:
             self._held_ns, self.next_due_ns = now_ns, None
 
     def go(self, now_ns: int) -> None:

@@ -10,14 +10,17 @@ Why       libuv hears up to 48 times 1,024 sockets before it does anything else 
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from trafficgen.clock import NS_PER_MS, now_ns
 
-if TYPE_CHECKING:
-    from trafficgen.engine.link import Link
-
 SLICE_NS: Final = 10 * NS_PER_MS
+
+
+class Reader(Protocol):
+    """What has octets that it has not acted on."""
+
+    def catch_up(self) -> None: ...
 
 
 class Turns:
@@ -28,7 +31,7 @@ class Turns:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         """`call_soon` is the event loop's."""
         self._call_soon = call_soon
-        self._waiting: deque[Link] = deque()
+        self._waiting: deque[Reader] = deque()
         self._waiting_for_turn = False
         self.ends_ns = 0
 
@@ -41,9 +44,9 @@ class Turns:
         self._call_soon(self._turn)
         return False
 
-    def put_off(self, link: "Link") -> None:
-        """Call `link.catch_up` in one of the next turns."""
-        self._waiting.append(link)
+    def put_off(self, reader: Reader) -> None:
+        """Call `reader.catch_up` in one of the next turns."""
+        self._waiting.append(reader)
 
     def _turn(self) -> None:
         ends_ns = now_ns() + SLICE_NS

@@ -6,15 +6,12 @@ Gives     a raised limit, or a SetupError that names the limit and the way out, 
 
 import socket
 import sys
-from pathlib import Path
 from typing import Final
 
 from trafficgen.engine.address import Route
 from trafficgen.errors import SetupError
-from trafficgen.host.limits import SPARE_FILES, raise_open_files
+from trafficgen.host.limits import SPARE_FILES, ephemeral_ports, raise_open_files
 from trafficgen.plan import Plan, TcpTarget
-
-_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def check_open_files(sessions: int) -> None:
@@ -66,12 +63,3 @@ def check_ports(plan: Plan, sessions: int, route: Route) -> None:
             f"cannot hold {sessions} sessions: this machine has {ports} ephemeral ports towards one address; "
             "widen net.ipv4.ip_local_port_range, add --source-ip, or lower --concurrency"
         )
-
-
-def ephemeral_ports() -> int | None:
-    """How many local ports the system gives out (ip(7), ip_local_port_range); None where it does not say."""
-    try:
-        first, last = _PORT_RANGE.read_text().split()
-    except (OSError, ValueError):
-        return None
-    return int(last) - int(first) + 1

@@ -2,7 +2,7 @@
 
     builds      a side's server: its address, and the commands that start and stop it
     usage       what the server's processes used (psutil, cgroup v2)
-    syncs       how often they called fsync (perf)
+    counters    how often they called fsync, and their instructions (perf)
     trials      the file of trials, so that an interrupted gate goes on
     gate        all of it in turn, until the verdict
 

@@ -16,15 +16,18 @@ from trafficgen.gate.builds import Build, running
 from trafficgen.gate.trials import TrialFile
 from trafficgen.host.output import Output
 from trafficgen.measure.parts import StoppedBy
+from trafficgen.measure.results import Results
 from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
-from trafficgen.server.syncs import counted
+from trafficgen.runs.run import run
+from trafficgen.server.counters import counted, not_counted
 from trafficgen.server.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.verdict.gating import Design, Ended, PlannedRun, Side, Trial, advance, steps
-from trafficgen.verdict.reading import SERVER_METRICS, trial_of
+from trafficgen.verdict.reading import trial_of
 from trafficgen.verdict.rule import Metric
+from trafficgen.verdict.server_metrics import SERVER_METRICS
 
 
 class Runner(Protocol):
@@ -39,7 +42,7 @@ class BuildRunner:
 
     `keep`: a directory for the results of every run. `tolerate_refusals`: rejected and failed messages are no harm.
     `delivery_wait`: our sink behind both builds; each run then waits until its mail has arrived there, and its results
-    hold what was lost, doubled or damaged on the way.
+    hold what was lost, doubled or damaged on the way. `runner` makes a run in place of `runs.run.run`.
     """
 
     plan: Plan
@@ -49,6 +52,7 @@ class BuildRunner:
     keep: Path | None = None
     tolerate_refusals: bool = False
     delivery_wait: DeliveryWait | None = None
+    runner: Callable[..., Results] = run
     failed: list[OutputError] = field(default_factory=list)
     """Results that could not be kept; the gate goes on without."""
 
@@ -68,8 +72,8 @@ class BuildRunner:
             check(plan, resolve(build.target))  # before anything here connects
         with running(build):
             before = read_usage(build)
-            with counted(pids_of(build, before)) as syncs:
-                results = run_monitored(plan, self.monitor, delivery_wait=self.delivery_wait)
+            with counted(pids_of(build, before)) as counts:
+                results = run_monitored(plan, self.monitor, delivery_wait=self.delivery_wait, runner=self.runner)
             after = read_usage(build)
         if results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt
@@ -79,7 +83,7 @@ class BuildRunner:
                 Output(self.keep / name, "--keep").write(results.to_json())
             except OutputError as error:
                 self.failed.append(error)
-        server = used_per_1000(before, after, results.messages.accepted, syncs.count)
+        server = used_per_1000(before, after, results.messages.accepted, counts)
         trial = trial_of(step, results, self.metrics, server, tolerate_refusals=self.tolerate_refusals)
         if trial.spoiled and not server and (reason := why_not(build)) and self._asks_for_the_server():
             return replace(trial, spoiled=f"{trial.spoiled}: {reason}")
@@ -87,7 +91,8 @@ class BuildRunner:
 
     def unavailable(self) -> str | None:
         """Why nothing can be read of a build's processes, where that is known."""
-        return next(filter(None, map(why_not, self.builds.values())), None)
+        whole = next(filter(None, map(why_not, self.builds.values())), None)
+        return whole or "; ".join(f"{name}: {why}" for name, why in not_counted().items()) or None
 
     def _asks_for_the_server(self) -> bool:
         return any(metric.name in SERVER_METRICS for metric in self.metrics)

@@ -33,13 +33,14 @@ from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
 from trafficgen.runs.run import run
+from trafficgen.server.counters import counted, not_counted
 from trafficgen.server.spool import depth_of
-from trafficgen.server.syncs import counted as counted_syncs
 from trafficgen.server.usage import Usage, UsageReader, pids_of, used, why_not
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.quantities import QuantityKind, matching_domain, parse_quantity
-from trafficgen.verdict.reading import SERVER_METRICS, harm_of
+from trafficgen.verdict.reading import harm_of
 from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, advance, harmed
+from trafficgen.verdict.server_metrics import DELIVERED, is_of_server
 from trafficgen.verdict.slices import REASONS, Block, Disturbance, Slice, count, stretch_of, value
 
 Stretches = Mapping[str, Callable[[Snapshot], Histogram]]
@@ -73,9 +74,9 @@ def run_slices(
     for build in load.builds.values():
         if build.target is not None:
             check(load.plan, resolve(build.target))  # before anything here connects
-    for side, build in load.builds.items():
-        if build.queue is not None:
-            notice(f"{side.name}'s queue holds {_depth(build.queue):,} messages before the first slice")
+    queues = _Queues(load.builds)
+    for side, many in queues.depths.items():
+        notice(f"{side.name}'s queue holds {many:,} messages before the first slice")
     notice(str(design.bounds))
     stretches = _stretches(design, load.plan)
     ended = advance(design, file.records, time_is_up=clock.is_up)
@@ -87,9 +88,10 @@ def run_slices(
         server.say_what_is_missing(load.builds)
         for side in (Side.A, Side.B):  # the first slices open sessions: they are served, and thrown away
             _slice(design, runs, side, stretches, server)
+        queues.look()
         while ended is None:
-            block = _block(design, runs, len(file.records), stretches, server, load)
-            if lost := file.add(block):
+            block = _block(design, runs, len(file.records), stretches, server, queues, load)
+            if lost := file.add(replace(block, spent_s=clock.now_s)):
                 notice(f"{lost}; the gate goes on, and cannot be gone on with later")
             notice(_told(design, file.records))
             ended = advance(design, file.records, time_is_up=clock.is_up)
@@ -100,19 +102,28 @@ def run_slices(
 
 
 class _Budget:
-    """How much of the time is spent: of a gate that goes on its blocks before, and all that passed since it began."""
+    """How much of the time is spent: of a gate that goes on what it spent before, and all that passed since it began.
+
+    Whether it is up is told by the blocks alone, so that a gate that has ended, called again, has ended.
+    """
 
     def __init__(self, design: SliceDesign, blocks: Sequence[Block], began_ns: int) -> None:
         self._design = design
         self._blocks = blocks
-        self._began_ns = began_ns - round(sum(block.lasted_s for block in blocks) * NS_PER_S)
+        self._began_ns = began_ns - round((blocks[-1].spent_s if blocks else 0.0) * NS_PER_S)
+
+    @property
+    def now_s(self) -> float:
+        """Spent so far."""
+        return (now_ns() - self._began_ns) / NS_PER_S
 
     @property
     def is_up(self) -> bool:
         """Whether another block, as long as the longest of the last four, would end too late."""
         longest_s = max((block.lasted_s for block in self._blocks[-4:]), default=0.0)
-        next_ns = max(self._design.block_ns, round(longest_s * NS_PER_S))
-        return now_ns() - self._began_ns + next_ns > self._design.budget_ns
+        next_s = max(self._design.block_ns / NS_PER_S, longest_s)
+        spent_s = self._blocks[-1].spent_s if self._blocks else self.now_s
+        return spent_s + next_s > self._design.budget_ns / NS_PER_S
 
 
 def _with_account(ended: SlicesEnded, results: Mapping[Side, Results], *, tolerate_refusals: bool) -> SlicesEnded:
@@ -219,6 +230,23 @@ class _Server:
         if self.roots is None:
             why = next(filter(None, map(why_not, builds.values())), "nobody on this machine listens there")
             self._notice(f"nothing can be read of the builds' processes, nor whether others take CPU time: {why}")
+            return
+        for name, why in not_counted().items():
+            self._notice(f"{name} is not counted: {why}")
+
+
+class _Queues:
+    """How many messages wait in the builds' queues, of those that were named, when it was looked at last."""
+
+    def __init__(self, builds: Mapping[Side, Build]) -> None:
+        self._queues = {side: build.queue for side, build in builds.items() if build.queue is not None}
+        self.depths: Mapping[Side, int] = {}
+        self.look()
+
+    def look(self) -> Mapping[Side, int]:
+        """Now. SetupError where that cannot be."""
+        self.depths = {side: _depth(queue) for side, queue in self._queues.items()}
+        return self.depths
 
 
 def _block(
@@ -227,24 +255,30 @@ def _block(
     index: int,
     stretches: Stretches,
     server: _Server,
+    queues: _Queues,
     load: SlicedLoad,
 ) -> Block:
     began_ns = now_ns()
-    before, sent = server.read(), _accepted(runs)
+    before, sent, queued = server.read(), _accepted(runs), queues.depths
     with ExitStack() as stack:
-        syncs = {side: stack.enter_context(counted_syncs(server.pids(side))) for side in Side}
+        counts = {side: stack.enter_context(counted(server.pids(side))) for side in Side}
         slices = [_slice(design, runs, side, stretches, server) for side in design.order(index)]
     after = server.read()
     ends = {side: one.take(Turn.LOOK) for side, one in runs.items()}
+    messages = {side: ends[side].accepted - sent[side] for side in Side}
+    grew = {side: many - queued[side] for side, many in queues.look().items()}
+    delivered = {side: {DELIVERED: messages[side] - more} for side, more in grew.items()}
     harm = {side.value: _harm(end, tolerate_refusals=load.tolerate_refusals) for side, end in ends.items()}
     first, second, third, fourth = slices
     return Block(
         (first, second, third, fourth),
-        used={side.value: used(before[side], after[side], syncs[side].count) for side in Side},
-        messages={side.value: ends[side].accepted - sent[side] for side in Side},
+        used={
+            side.value: {**used(before[side], after[side], counts[side]), **delivered.get(side, {})} for side in Side
+        },
+        messages={side.value: many for side, many in messages.items()},
         harm={side: words for side, words in harm.items() if words},
         lasted_s=(now_ns() - began_ns) / NS_PER_S,
-        queued={side.value: depth_of(build.queue) for side, build in load.builds.items() if build.queue is not None},
+        queued={side.value: many for side, many in queues.depths.items()},
     )
 
 
@@ -290,7 +324,7 @@ def _stretches(design: SliceDesign, plan: Plan) -> dict[str, Callable[[Snapshot]
     """Whose histograms are kept, and where they are in a snapshot: of latency, and what else is gated."""
     found: dict[str, Callable[[Snapshot], Histogram]] = {"latency": lambda snapshot: snapshot.latency}
     for metric in design.metrics:
-        if metric.name in SERVER_METRICS or (quantity := parse_quantity(metric.name)).kind is not QuantityKind.DURATION:
+        if is_of_server(metric.name) or (quantity := parse_quantity(metric.name)).kind is not QuantityKind.DURATION:
             continue
         if quantity.domain is not None:
             index = domain_index(plan, metric.name, quantity.domain)

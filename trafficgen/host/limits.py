@@ -1,10 +1,14 @@
-"""The limit of open files of a process (getrlimit(2), RLIMIT_NOFILE)."""
+"""What the system lets a process have: open files (getrlimit(2), RLIMIT_NOFILE), cores, ephemeral ports."""
 
+import os
 import resource
+from pathlib import Path
 from typing import Final
 
 SPARE_FILES: Final = 64
 """Open files that are not sessions: pipes, the event loop, modules, a corpus."""
+
+_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def raise_open_files(sessions: int) -> int:
@@ -20,3 +24,17 @@ def raise_open_files(sessions: int) -> int:
             soft = limits[0]
             break
     return soft - SPARE_FILES
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ephemeral_ports(range_file: Path = _PORT_RANGE) -> int | None:
+    """How many local ports the system gives out (ip(7), ip_local_port_range); None where it does not say."""
+    try:
+        first, last = range_file.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return int(last) - int(first) + 1

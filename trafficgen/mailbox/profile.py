@@ -4,7 +4,7 @@ Gives     `Profile`: how many users there are, of which kinds, and which mail pr
 Source    imaptest's profile files (dovecot.github.io/imaptest, "Profile"), of Dovecot 2.2 to 2.4
 Not here  the form of the file (`reading`), names and kinds of single users (`population`)
 
-Every setting has an effect here, also those that imaptest reads and ignores: docs/mailbox.md says which.
+Every setting has an effect here, also those that imaptest reads and ignores: docs/reference/mailbox.md says which.
 """
 
 from dataclasses import dataclass

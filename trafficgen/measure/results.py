@@ -1,7 +1,7 @@
 """One run, for good: the document that every report, comparison and verdict is made from.
 
 Takes     the plan, the last snapshot, and what only the caller knows (names, dates, the sink's ledger)
-Gives     a frozen `Results`; one JSON file, schema version 1 (`traffic-gen schema results`, docs/results.md)
+Gives     a frozen `Results`; one JSON file, schema version 1 (`traffic-gen schema results`, docs/reference/results.md)
 Promises  planned = started + not_started and started = the sum of all outcomes, or there are no results
 Fails     AccountingError when our own sums do not add up; ResultsError when a file is missing or damaged
 Not here  words for people (report), the comparison of two runs
@@ -9,11 +9,11 @@ Not here  words for people (report), the comparison of two runs
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
@@ -23,7 +23,7 @@ from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.observed import RunClock, ServerSamples
+from trafficgen.measure.observed import RunClock
 from trafficgen.measure.parts import (
     CommandCounts,
     Delivery,
@@ -41,15 +41,13 @@ from trafficgen.measure.parts import (
     Run,
     ShardRecord,
     TargetCounts,
-    ThresholdVerdict,
     TlsCount,
     WorkerHealth,
 )
 from trafficgen.measure.parts import StoppedBy as StoppedBy
-from trafficgen.measure.phases import OF_OLD_FILES, PhaseTable
-from trafficgen.measure.snapshot import IdleCounts, RetryCounts, Snapshot, latest
-from trafficgen.measure.timeline import Interval
-from trafficgen.measure.window import Window
+from trafficgen.measure.phases import PhaseTable
+from trafficgen.measure.results_values import ResultsValues
+from trafficgen.measure.snapshot import Snapshot, latest
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import OpenLoop
 
@@ -84,64 +82,8 @@ _UNFINISHED: Final = Caveat.of(CaveatKind.UNFINISHED, "the run has not ended: th
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
-    """One run. Times in ns, sizes in octets, rates per second unless a name says otherwise; docs/results.md."""
-
-    schema_version: Literal[1]
-    complete: bool
-    """False while the run goes on, and in the file of a run that was killed."""
-    valid: bool
-    """False when part of the measurement was lost: then no number here may be judged."""
-    stopped_by: StoppedBy
-    run: Run
-    plan: Mapping[str, Any]
-    host: Host
-    messages: MessageCounts
-    rate: Rate
-    latency_ns: Mapping[str, Latency | None]
-    replies: tuple[ReplyCount, ...]
-    failures: tuple[FailureCount, ...]
-    domains: Mapping[str, Domain]
-    ledger: LedgerCounts | None
-    generator: Generator
-    caveats: tuple[Caveat, ...]
-    timeline: tuple[Interval, ...]
-    histograms: Mapping[str, Histogram]
-    domain_histograms: Mapping[str, Histogram] = field(default_factory=dict)
-    """Latencies of accepted messages by domain, for the first `recorder.MAX_TIMED_DOMAINS` domains of the plan."""
-    window: Window | None = None
-    """The part that verdicts are made from; None: the whole run."""
-    thresholds: tuple[ThresholdVerdict, ...] = ()
-    delivery: Delivery | None = None
-    """With a wait for delivery; None without."""
-    phases: Mapping[str, str] = field(default_factory=lambda: OF_OLD_FILES.phases)
-    """Steps of the sessions of this run, in the order of events, with their words for reports."""
-    commands: Mapping[str, CommandCounts] = field(default_factory=dict)
-    """By kind, besides sending a message."""
-    command_histograms: Mapping[str, Histogram] = field(default_factory=dict)
-    """Latencies of commands that were carried out, without the empty ones."""
-    mailboxes: MailboxCounts | None = None
-    """Of a run with users of mailboxes: what was delivered against what they read."""
-    recipients: RecipientCounts | None = None
-    """Where messages may have several; None where each has one, and in results of 0.1.0."""
-    server: ServerSamples | None = None
-    """What an observer saw of the server; None without one."""
-
-    targets: tuple[TargetCounts, ...] = ()
-    """Where there are several; empty with one, and in results of before."""
-    target_histograms: Mapping[str, Histogram] = field(default_factory=dict)
-    """Latencies of accepted messages by target, where there are several."""
-    retries: RetryCounts | None = None
-    """Of a client that tries again; None of one that does not, and in results of before."""
-
-    idle: IdleCounts | None = None
-    """Of sessions that carry no message; None without any, and in results of before."""
-
-    tls: tuple[TlsCount, ...] = ()
-    """By version and cipher; empty where no session was protected, and in results of before."""
-
-    shards: tuple[ShardRecord, ...] = ()
-    """Of a run that several machines sent together: this shard, or all in merged results. Empty for any other."""
+class Results(ResultsValues):
+    """One run. Times in ns, sizes in octets, rates a second unless a name says otherwise; docs/reference/results.md."""
 
     @classmethod
     def build(

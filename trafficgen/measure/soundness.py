@@ -1,6 +1,6 @@
 """What must hold between the values of a results file, beyond the form of each.
 
-Takes     `Results` whose values are each of the right form
+Takes     `ResultsValues` each of the right form
 Fails     ValueError in one line that names the place and what does not agree there
 Not here  the form (document, and the types of each piece)
 """
@@ -10,17 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trafficgen.measure.document import Amount, Count, Nanoseconds, from_plain
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import CommandCounts, Latency, LedgerCounts, MessageCounts
 from trafficgen.measure.phases import MESSAGE_STRETCHES, NAME
+from trafficgen.measure.results_values import ResultsValues
 from trafficgen.measure.timeline import MAX_BUCKETS, MAX_INTERVALS, Interval
 from trafficgen.plan import Arrivals
-
-if TYPE_CHECKING:
-    from trafficgen.measure.results import Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class _StoredPlan:
     workload: _StoredWorkload | None = None
 
 
-def check(results: "Results") -> None:
+def check(results: ResultsValues) -> None:
     """ValueError that names the first thing that does not hold."""
     try:
         from_plain(_StoredPlan, results.plan, closed=False)
@@ -78,7 +76,7 @@ def check(results: "Results") -> None:
             raise ValueError(f"{place}: {rule}")
 
 
-def _rules(results: "Results") -> Iterator[tuple[str, bool, str]]:
+def _rules(results: ResultsValues) -> Iterator[tuple[str, bool, str]]:
     """The place, whether all is well there, and what would be."""
     yield from _of_messages("messages", results.messages)
     for target in results.targets:
@@ -130,7 +128,7 @@ def _of_messages(place: str, messages: MessageCounts) -> Iterator[tuple[str, boo
     yield place, messages.add_up, "messages do not add up"
 
 
-def _of_phases(results: "Results") -> Iterator[tuple[str, bool, str]]:
+def _of_phases(results: ResultsValues) -> Iterator[tuple[str, bool, str]]:
     for name in results.phases:
         yield f"phases.{name}", NAME.fullmatch(name) is not None, "expected a name of lower-case letters, digits and _"
     known = f"expected one of {', '.join(results.phases)}, got"

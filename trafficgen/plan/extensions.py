@@ -60,13 +60,15 @@ class ExtensionPlan:
     """Extensions that every message uses. A server that does not offer one of them fails the session, but for SIZE.
 
     `declare_size`: SIZE with MAIL where the server offers it (RFC 1870). `notify` and `ret`: DSN (RFC 3461), each
-    message with an ENVID of its own, `<run id>.<number>`. `binary`: BODY=BINARYMIME (RFC 3030 section 3).
+    message with an ENVID of its own, `<run id>.<number>`, and with `original_recipient` ORCPT behind every recipient.
+    `binary`: BODY=BINARYMIME (RFC 3030 section 3).
     `require_tls`: REQUIRETLS (RFC 8689). `priority`: MT-PRIORITY, -9 to 9 (RFC 6710). `deliver_by`: BY.
     """
 
     declare_size: bool = False
     notify: tuple[Notify, ...] = ()
     ret: Ret | None = None
+    original_recipient: bool = False
     binary: bool = False
     require_tls: bool = False
     priority: int | None = None
@@ -84,7 +86,7 @@ class ExtensionPlan:
     @property
     def dsn(self) -> bool:
         """Whether messages have parameters of DSN."""
-        return bool(self.notify) or self.ret is not None
+        return bool(self.notify) or self.ret is not None or self.original_recipient
 
     @property
     def needed(self) -> tuple[str, ...]:

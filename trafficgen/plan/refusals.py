@@ -25,7 +25,7 @@ MAX_WEIGHT: Final = 1e100
 """Any number of such weights can be added up."""
 
 MAX_MESSAGES: Final = 10**12
-"""Message numbers have twelve digits (docs/ledger.md)."""
+"""Message numbers have twelve digits (docs/reference/ledger.md)."""
 
 
 def wrong(field_name: str, text: str, flag: str) -> PlanError:

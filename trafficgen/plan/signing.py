@@ -17,8 +17,8 @@ _SELECTOR: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z
 
 @dataclass(frozen=True, slots=True)
 class DkimKey:
-    """Signs mail of senders at `domain` and below it. `file`: an RSA key in PEM; its public half is a TXT record at
-    SELECTOR._domainkey.DOMAIN (RFC 6376 section 3.6.2). Read when a run begins; shown nowhere."""
+    """Signs mail of senders at `domain` and below it. `file`: an RSA or Ed25519 key (RFC 8463) in PEM; its public half
+    is a TXT record at SELECTOR._domainkey.DOMAIN (RFC 6376 section 3.6.2). Read when a run begins; shown nowhere."""
 
     domain: str
     selector: str
@@ -38,6 +38,11 @@ class DkimKey:
         return asked == own or asked.endswith("." + own)
 
 
-def key_for(keys: Sequence[DkimKey], domain: str) -> DkimKey | None:
-    """The key of the longest domain that covers `domain`; None when there is none."""
-    return max((key for key in keys if key.signs_for(domain)), key=lambda key: len(key.domain), default=None)
+def keys_for(keys: Sequence[DkimKey], domain: str) -> list[DkimKey]:
+    """The keys of the longest domain that covers `domain`, one for each selector; none where no domain does.
+
+    Several sign one after the other, as RFC 8463 section 3 advises for RSA and Ed25519.
+    """
+    covering = [key for key in keys if key.signs_for(domain)]
+    longest = max((len(key.domain) for key in covering), default=0)
+    return [key for key in covering if len(key.domain) == longest]

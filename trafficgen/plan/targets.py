@@ -55,7 +55,7 @@ def may_be_a_registry(domain: str) -> bool:
     """Whether people may have domains of their own right under `domain`, as under com and co.uk.
 
     By its shape, and rather too often than too seldom: the list of all such names (publicsuffix.org) changes weekly,
-    and what looks like one only costs a word (docs/workload.md).
+    and what looks like one only costs a word (docs/reference/workload.md).
     """
     first, *rest = domain.lower().split(".")
     country = len(rest) == 1 and len(rest[0]) == 2 and len(first) <= 3

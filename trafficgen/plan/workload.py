@@ -231,9 +231,9 @@ class Workload:
     def _check_keys(self) -> None:
         if not self.dkim_keys:
             return
-        names = [key.domain.lower() for key in self.dkim_keys]
+        names = [(key.domain.lower(), key.selector.lower()) for key in self.dkim_keys]
         if len(set(names)) != len(names):
-            raise wrong("dkim_keys", "expected one key for each domain", "--dkim-key")
+            raise wrong("dkim_keys", "expected one key for each selector of a domain", "--dkim-key")
         if isinstance(self.content, Corpus):
             text = "expected generated messages: those of a corpus are sent as they are, and never signed"
             raise wrong("dkim_keys", text, "--dkim-key")

@@ -25,9 +25,9 @@ from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.tables import add_suite, write_xml
 from trafficgen.verdict.control import Control
 from trafficgen.verdict.gating import Design, Ended, Trial
-from trafficgen.verdict.quantities import is_quantity, parse_quantity
-from trafficgen.verdict.reading import SERVER_METRICS
+from trafficgen.verdict.quantities import QuantityKind, is_quantity, parse_quantity
 from trafficgen.verdict.rule import Comparison, Judgement, Metric, Verdict
+from trafficgen.verdict.server_metrics import DELIVERED, SERVER_METRICS
 
 _SHOWN: Final = table_of(Verdict, {
     Verdict.PASS: (Tone.GOOD, "✅"),
@@ -186,6 +186,8 @@ def history_rows(ended: GateEnd, *, time: str, label: str, header: bool) -> str:
 
 def values_in_words(name: str, values: Sequence[float]) -> tuple[str, ...]:
     """Values of one metric, in the unit that suits them. A gate counts what a server uses by 1,000 messages."""
+    if name == DELIVERED:
+        return quantities_in_words(values, QuantityKind.SHARE)
     if name not in SERVER_METRICS and is_quantity(name):
         return quantities_in_words(values, parse_quantity(name).kind)
     form = words.size if name == "server.written" else words.three_digits

@@ -17,8 +17,8 @@ from trafficgen.report.gated import PastGate
 from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.still_page import Frame, document, line, svg, table
 from trafficgen.verdict.change_points import stretches
-from trafficgen.verdict.quantities import is_quantity, parse_quantity
 from trafficgen.verdict.rule import Better
+from trafficgen.verdict.server_metrics import better_of
 
 COLUMNS = (
     "metric", "from_time", "from_label", "to_time", "to_label", "gates", "ratio", "low", "high", "together", "worse",
@@ -42,8 +42,7 @@ class GateEra:
     @property
     def worse(self) -> bool:
         """Whether gates lose on average, beyond chance."""
-        lower = not is_quantity(self.metric) or parse_quantity(self.metric).better is Better.LOWER
-        return self.low > 1 if lower else self.high < 1
+        return self.low > 1 if better_of(self.metric) is Better.LOWER else self.high < 1
 
 
 def eras_of(metric: str, gates: Sequence[PastGate]) -> list[GateEra]:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import trafficgen
 from trafficgen.errors import OutputError, SetupError
 from trafficgen.host.output import Output
+from trafficgen.host.version import VERSION
 from trafficgen.measure.parts import Host, StoppedBy
 from trafficgen.plan import Plan, SizedBodies, Workload
 from trafficgen.runs.run import run
@@ -43,7 +43,7 @@ def measure_ceiling(
             points.append(CeilingPoint(mean, count, results.rate.messages_per_s))
             notice(points[-1])
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Ceiling(now, trafficgen.__version__, Host.here(), tuple(points))
+    return Ceiling(now, VERSION, Host.here(), tuple(points))
 
 
 def save_ceiling(ceiling: Ceiling, path: Path) -> None:

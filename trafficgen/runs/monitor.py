@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import trafficgen
 from trafficgen.clock import NS_PER_S
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.host.signals import RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.measure.health import assess, diagnose
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
@@ -75,7 +75,7 @@ def run_monitored(
     resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
     monitor = Monitor(options, journal, observers, control, isolation, observation)
-    started_at = shards.time_zero(resolved.plan) or datetime.now(UTC)
+    started_at = shards.time_zero(resolved.plan.shard) or datetime.now(UTC)
 
     def see(now: Progress) -> None:
         monitor.see(now.snapshot, now.elapsed_ns, lambda: _so_far(resolved, started_at, now))
@@ -198,8 +198,8 @@ def _so_far(resolved: ResolvedPlan, started_at: datetime, now: Progress) -> Resu
         started_at=started_at,
         duration_ns=now.elapsed_ns,
         host=Host.here(),
-        tool_version=trafficgen.__version__,
-        shards=shards.record(resolved, now.snapshot, {}),
+        tool_version=VERSION,
+        shards=shards.record(resolved.plan.shard, resolved.planned_by_all, now.snapshot, {}),
         complete=False,
     )
 

@@ -5,7 +5,6 @@ Gives     `Results`
 Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,7 +16,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-import trafficgen
 from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
@@ -26,9 +24,10 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
 from trafficgen.errors import StoppedError, TrafficgenError
-from trafficgen.host.limits import raise_open_files
+from trafficgen.host.limits import cores, raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
+from trafficgen.host.version import VERSION
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.parts import Delivery, Host, LedgerCounts, ShardRecord, StoppedBy
 from trafficgen.measure.results import Results
@@ -81,7 +80,7 @@ def run(
     """
     resolved = ResolvedPlan.of(plan)
     plan = resolved.plan
-    shards.check_start(plan)
+    shards.check_start(plan.shard)
     files = shards.files_of(plan)
     say = notice or (lambda _line: None)
     control = control or RunControl()
@@ -104,7 +103,7 @@ def run(
                 say(f"target {one.target} is at {found}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
         workers = plan.workers or default_workers(resolved.sessions, embedded=sink is not None)
-        started_at = shards.time_zero(plan) or datetime.now(UTC)
+        started_at = shards.time_zero(plan.shard) or datetime.now(UTC)
         resolved = resolved.with_plan(with_corpus).at(route, workers, tuple(more)).signed(format_datetime(started_at))
         supervisor = Supervisor(
             resolved,
@@ -139,7 +138,7 @@ def run(
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
         stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
-        record = shards.record(resolved, account.snapshot, files)
+        record = shards.record(plan.shard, resolved.planned_by_all, account.snapshot, files)
         return _results(
             resolved.with_plan(plan), account, started_at, stopped_by, ledger, delivery, parts.caveats, record
         )
@@ -170,8 +169,7 @@ class _Parts:
 
 def default_workers(sessions: int, *, embedded: bool) -> int:
     """The cores this process may use, one of them left for the embedded sink; more where a process holds too few."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
+    return max(cores() - embedded, -(-sessions // max(raise_open_files(sessions), 1)), 1)
 
 
 def _caveats(account: RunAccount) -> list[Caveat]:
@@ -280,7 +278,7 @@ def _results(
         started_at=started_at,
         duration_ns=last_ns - first_ns,
         host=Host.here(),
-        tool_version=trafficgen.__version__,
+        tool_version=VERSION,
         stopped_by=stopped_by,
         addresses=[str(address) for route in resolved.routes for address in route.addresses],
         targets=resolved.plan.target_shares,

@@ -1,4 +1,4 @@
-"""What the server's processes used: CPU, octets written, context switches; with `syncs`, calls of fsync.
+"""What the server's processes used: CPU, octets written, context switches; with `counters`, what perf counts.
 
 Takes     a build at an address of this machine; or its cgroup (v2)
 Gives     readings to subtract; per 1,000 messages. Nothing where they cannot be had: another machine, no psutil,
@@ -6,7 +6,7 @@ Gives     readings to subtract; per 1,000 messages. Nothing where they cannot be
 Exact     CPU by cgroup; by process tree it counts in ticks of 10 ms, and holds children that ended as soon as their
           parent has waited for them.
           Octets written are those of living processes, so they are left out when one of them ended meanwhile
-Not here  how calls of fsync are counted: neither /proc nor a cgroup does it (syncs)
+Not here  calls of fsync and instructions: neither /proc nor a cgroup counts them (counters)
 """
 
 from collections.abc import Iterable, Mapping
@@ -104,8 +104,8 @@ def pids_of(server: ServerUnderTest, usage: Usage | None) -> frozenset[int]:
         return frozenset()
 
 
-def used(before: Usage | None, after: Usage | None, syncs: int | None = None) -> Mapping[str, float]:
-    """Between the two, by the names of `verdict.reading.SERVER_METRICS`; what is not known is left out."""
+def used(before: Usage | None, after: Usage | None, counts: Mapping[str, int]) -> Mapping[str, float]:
+    """Between the two, by the names of `verdict.server_metrics`, with `counts`; what is not known is left out."""
     if before is None or after is None:
         return {}
     amounts: dict[str, float] = {"server.cpu": after.cpu_s - before.cpu_s}
@@ -113,18 +113,16 @@ def used(before: Usage | None, after: Usage | None, syncs: int | None = None) ->
         amounts["server.written"] = after.written - before.written
     if after.switches is not None and before.switches is not None and before.pids <= after.pids:
         amounts["server.switches"] = after.switches - before.switches
-    if syncs is not None:
-        amounts["server.fsyncs"] = syncs
-    return amounts
+    return amounts | dict(counts)
 
 
 def used_per_1000(
-    before: Usage | None, after: Usage | None, messages: int, syncs: int | None = None
+    before: Usage | None, after: Usage | None, messages: int, counts: Mapping[str, int]
 ) -> Mapping[str, float]:
     """The same per 1,000 messages; what is zero is left out, for it has no ratio."""
     if not messages:
         return {}
-    return {name: 1000 * amount / messages for name, amount in used(before, after, syncs).items() if amount > 0}
+    return {name: 1000 * amount / messages for name, amount in used(before, after, counts).items() if amount > 0}
 
 
 def _of_cgroup(directory: Path) -> Usage | None:

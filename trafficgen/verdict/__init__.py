@@ -4,5 +4,5 @@
     student       the t interval beside it
     rule          margins, looks, several metrics at once: one verdict and its reason in a sentence
 
-Pure: no clock, no file, no socket, no process. docs/gate.md gives the reasons and the sources.
+Pure: no clock, no file, no socket, no process. docs/explained/gate.md gives the reasons and the sources.
 """

@@ -17,11 +17,9 @@ from mboxgen.enums import table_of
 from trafficgen.errors import ExitCode
 from trafficgen.verdict.control import Control, ControlTrouble, check, worst
 from trafficgen.verdict.order import balanced_order
-from trafficgen.verdict.quantities import is_quantity, parse_quantity
 from trafficgen.verdict.rule import (
     DEFAULT_LOOKS,
     POCOCK,
-    Better,
     Comparison,
     Judgement,
     Metric,
@@ -31,6 +29,7 @@ from trafficgen.verdict.rule import (
     compare,
     judge,
 )
+from trafficgen.verdict.server_metrics import better_of
 
 DEFAULT_CONTROL_PAIRS: Final = 8
 NOT_GATED: Final = 0.05
@@ -213,8 +212,7 @@ def _common(sound: Mapping[int, Trial]) -> list[str]:
 
 
 def _series(name: str, plan: Sequence[PlannedRun], sound: Mapping[int, Trial]) -> list[Values]:
-    better = parse_quantity(name).better if is_quantity(name) else Better.LOWER
-    values = _pairs(Metric(name, better, NOT_GATED), plan, sound, Purpose.COMPARE)
+    values = _pairs(Metric(name, better_of(name), NOT_GATED), plan, sound, Purpose.COMPARE)
     return [values] if min(*values.a, *values.b) > 0 else []
 
 

@@ -13,17 +13,10 @@ from trafficgen.measure.results import Results
 from trafficgen.units import parse_duration
 from trafficgen.verdict.gating import PlannedRun, Trial
 from trafficgen.verdict.quantities import QuantityKind, parse_quantity
-from trafficgen.verdict.rule import Better, Metric
+from trafficgen.verdict.rule import Metric
+from trafficgen.verdict.server_metrics import better_of, is_of_server
 
 DEFAULT_METRICS: Final = ("throughput:5%", "p99:10%+2ms")
-
-SERVER_METRICS: Final = {
-    "server.cpu": "CPU seconds per 1,000 messages",
-    "server.written": "octets written per 1,000 messages",
-    "server.switches": "context switches per 1,000 messages",
-    "server.fsyncs": "calls of fsync and fdatasync per 1,000 messages",
-}
-"""The second channel: what the server's processes used. Scatters less than any time does."""
 
 _FORM: Final = re.compile(r"(.+?)(?::(\d+(?:\.\d+)?)%(?:\+(\S+))?)?")
 _ALSO_READ: Final = ("throughput", "p50", "p99", "avg")
@@ -35,9 +28,11 @@ def parse_metric(text: str) -> Metric:
     if not found:
         raise ValueError(f'expected METRIC:MARGIN% such as throughput:5% or p99:10%+2ms, got "{text}"')
     name, percent, floor = found.groups()
-    if name in SERVER_METRICS:
-        return Metric(name, Better.LOWER, float(percent or 5) / 100)
+    if is_of_server(name):
+        return Metric(name, better_of(name), float(percent or 5) / 100)
     quantity = parse_quantity(name)
+    if quantity.command is not None:
+        raise ValueError(f'"{name}" is of users of mailboxes, and a gate sends mail')
     if quantity.kind not in (QuantityKind.DURATION, QuantityKind.RATE):
         raise ValueError(f'"{name}" must be the same in every run; compare a latency or the throughput')
     is_latency = quantity.kind is QuantityKind.DURATION
@@ -57,7 +52,7 @@ def trial_of(
 ) -> Trial:
     """What this run says. `server`: the second channel, empty where it cannot be had."""
     harm = harm_of(results, tolerate_refusals=tolerate_refusals)
-    names = dict.fromkeys((*(metric.name for metric in metrics if metric.name not in SERVER_METRICS), *_ALSO_READ))
+    names = dict.fromkeys((*(metric.name for metric in metrics if not is_of_server(metric.name)), *_ALSO_READ))
     read = {name: parse_quantity(name).read(results) for name in names}
     values = {name: value for name, value in read.items() if value is not None} | dict(server)
     missing = [metric.name for metric in metrics if values.get(metric.name, 0.0) <= 0.0]

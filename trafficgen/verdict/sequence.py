@@ -21,7 +21,6 @@ from typing import Final
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.errors import ExitCode
 from trafficgen.verdict.gating import CODES, NOT_GATED, Side
-from trafficgen.verdict.quantities import is_quantity, parse_quantity
 from trafficgen.verdict.rule import (
     MAX_METRICS,
     Better,
@@ -33,6 +32,7 @@ from trafficgen.verdict.rule import (
     compare,
     judge,
 )
+from trafficgen.verdict.server_metrics import better_of
 from trafficgen.verdict.slices import Block, Bounds, Counted, LeftOut, count, disturbed, joined, units, value
 
 LOOKS: Final = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -62,9 +62,6 @@ class SliceDesign:
     def __post_init__(self) -> None:
         if not 1 <= len(self.metrics) <= MAX_METRICS:
             raise ValueError(f"expected 1 to {MAX_METRICS} metrics, got {len(self.metrics)}")
-        for name in (metric.name for metric in self.metrics if is_quantity(metric.name)):
-            if parse_quantity(name).command is not None:
-                raise ValueError(f'"{name}" is not measured by slices; use whole runs (--whole-runs)')
         if self.budget_ns < (needed_ns := LEAST * self.block_ns * 6 // 5):
             raise ValueError(
                 f"{LEAST} blocks of slices, and what is around them, take {needed_ns / NS_PER_S:.3g} s: "
@@ -257,14 +254,10 @@ def _others(design: SliceDesign, groups: Sequence[list[Counted]]) -> tuple[Compa
     stretches = [name for name in ("p50", "p99") if "latency" in one.slices[0].latencies]
     names = ("throughput", *stretches, *one.used.get(Side.A.value, {}))
     return tuple(
-        compare(_pairs(Metric(name, _better(name), NOT_GATED), groups), design.alpha)
+        compare(_pairs(Metric(name, better_of(name), NOT_GATED), groups), design.alpha)
         for name in dict.fromkeys(names)
         if name not in gated and all(value(name, side, group) is not None for group in groups for side in Side)
     )
-
-
-def _better(name: str) -> Better:
-    return parse_quantity(name).better if is_quantity(name) else Better.LOWER
 
 
 def _values(design: SliceDesign, groups: Sequence[list[Counted]]) -> list[Values]:

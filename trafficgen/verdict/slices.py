@@ -23,6 +23,7 @@ from trafficgen.measure.health import MAX_CPU_SHARE
 from trafficgen.measure.histogram import Histogram
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.quantities import Quantity, QuantityKind, aggregate, parse_quantity
+from trafficgen.verdict.server_metrics import DELIVERED, is_of_server
 
 RELATIVE: Final = 2.0
 """A bound is never below this many times the usual disturbance of this gate's slices."""
@@ -97,9 +98,9 @@ class Slice:
 class Block:
     """Four slices, and what each build's processes used from the beginning of the first to the end of the last.
 
-    By `Side.value`: `used`, by the names of `verdict.reading.SERVER_METRICS`; the accepted `messages` it was used for;
+    By `Side.value`: `used`, by the names of `verdict.server_metrics`; the accepted `messages` it was used for;
     `harm`, what must never happen and did; `queued`, how many messages waited in its queue at the end, where that was
-    looked at. `lasted_s`: from beginning to end.
+    looked at. `lasted_s`: from beginning to end; `spent_s`: of the gate's time, until the end of this block.
     """
 
     slices: tuple[Slice, Slice, Slice, Slice]
@@ -107,6 +108,7 @@ class Block:
     messages: Mapping[str, int] = field(default_factory=dict)
     harm: Mapping[str, str] = field(default_factory=dict)
     lasted_s: float = 0.0
+    spent_s: float = 0.0
     queued: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -164,13 +166,17 @@ def _middle(ascending: Sequence[float]) -> float:
 def value(name: str, side: Side, unit: Sequence[Counted]) -> float | None:
     """A metric of one side over all slices of these blocks that count; None when it cannot be taken from them.
 
-    A throughput is never zero: half a message stands for none, so that it has a logarithm.
+    Neither a throughput nor what left a queue is ever zero: half a message stands for none, so that it has a logarithm.
     """
-    if name.startswith("server."):
+    if is_of_server(name):
         messages = sum(one.block.messages.get(side.value, 0) for one in unit)
         amounts = [one.block.used.get(side.value, {}).get(name) for one in unit]
         known = [amount for amount in amounts if amount is not None]
-        return 1000 * sum(known) / messages if messages and len(known) == len(unit) and sum(known) > 0 else None
+        if not messages or len(known) < len(unit):
+            return None
+        if name == DELIVERED:
+            return max(sum(known), 0.5) / messages
+        return 1000 * sum(known) / messages if sum(known) > 0 else None
     slices = [one for counted in unit for one in counted.kept if one.side is side]
     quantity = parse_quantity(name)
     if quantity.kind is QuantityKind.RATE:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mboxgen import streams
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan
-from trafficgen.plan.signing import key_for
+from trafficgen.plan.signing import keys_for
 from trafficgen.proof import trace_header
 from trafficgen.workload import people
 from trafficgen.workload.columns import Columns, Rows, hexadecimal
@@ -57,7 +57,7 @@ class SignedPool:
         self._size = senders * self.each
         self._plan, self._inner = plan, inner
         self._head = shared_layout(plan, date, envelopes, content)
-        if not any(key_for(plan.workload.dkim_keys, sender.domain) for sender in envelopes.senders):
+        if not any(keys_for(plan.workload.dkim_keys, sender.domain) for sender in envelopes.senders):
             named = ", ".join(key.domain for key in plan.workload.dkim_keys)
             text = f"expected a sender at {named} or below, found none; --from ADDRESS sets senders"
             raise PlanError(text, field="dkim_keys", flag="--dkim-key")

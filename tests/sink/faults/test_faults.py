@@ -192,7 +192,7 @@ def test_a_truncated_message_that_must_wait_or_is_refused() -> None:
 
 
 def test_every_kind_has_its_option_and_its_line_in_the_manual() -> None:
-    manual = (Path(__file__).parents[3] / "docs" / "sink.md").read_text(encoding="utf-8")
+    manual = (Path(__file__).parents[3] / "docs" / "reference" / "sink.md").read_text(encoding="utf-8")
     options = {name for option in command.params for name in option.opts}
     for kind in FaultKind:
         assert kind.option in options

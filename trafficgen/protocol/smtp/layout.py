@@ -5,6 +5,7 @@ Gives     `WireLayout`, which workload is handed; `adapted`, for a server that d
 Not here  what a message holds (workload), when it is written (by_data, by_steps, by_chunks)
 """
 
+import re
 from collections.abc import Iterable
 from itertools import repeat
 from typing import Final, NamedTuple
@@ -17,6 +18,9 @@ _DATA: Final = b"DATA\r\n"
 _CHUNK: Final = b"BDAT %d LAST\r\n"
 _EIGHT_BIT: Final = b" BODY=8BITMIME"
 _SIZE: Final = b" SIZE=%d"
+_RCPT: Final = b"RCPT TO:<"
+_NOT_XTEXT: Final = re.compile(rb"[^!-*,-<>-~]")
+_NOT_UTF8_XTEXT: Final = re.compile(r"[^!-*,-<>-\[\]-~]")
 
 
 class WireLayout(NamedTuple):
@@ -40,6 +44,8 @@ class WireLayout(NamedTuple):
     """Behind them: how many octets come."""
     chunk: bytes = b""
     """The command behind an envelope that says how many octets come."""
+    original_recipients: bool = False
+    """Whether ORCPT stands behind each recipient."""
     by_steps: bool = False
     """Whether each command waits for the reply to the one before."""
 
@@ -58,6 +64,8 @@ class WireLayout(NamedTuple):
             envelopes = [
                 _with_parameter(envelope, self.size % count) for envelope, count in zip(envelopes, octets, strict=True)
             ]
+        if self.original_recipients:
+            envelopes = list(map(_with_original_recipients, envelopes))
         if self.chunk:
             envelopes = [envelope + self.chunk % count for envelope, count in zip(envelopes, octets, strict=True)]
         return envelopes
@@ -76,6 +84,24 @@ def _with_parameter(envelope: bytes, parameter: bytes) -> bytes:
     return envelope.replace(b"\r\n", parameter + b"\r\n", 1)
 
 
+def _with_original_recipients(envelope: bytes) -> bytes:
+    """ORCPT at the end of each RCPT."""
+    lines = envelope.split(b"\r\n")
+    return b"\r\n".join(
+        line + original_recipient(line[len(_RCPT) :].rpartition(b">")[0]) if line.startswith(_RCPT) else line
+        for line in lines
+    )
+
+
+def original_recipient(address: bytes) -> bytes:
+    """The parameter that names this address: in xtext (RFC 3461 section 4), and as an address of UTF-8 where it is
+    beyond ASCII, in the form that every server with DSN takes (utf-8-addr-xtext of RFC 6533 section 3)."""
+    if address.isascii():
+        return b" ORCPT=rfc822;" + _NOT_XTEXT.sub(lambda octet: b"+%02X" % ord(octet[0]), address)
+    text = _NOT_UTF8_XTEXT.sub(lambda character: f"\\x{{{ord(character[0]):02X}}}", address.decode())
+    return b" ORCPT=utf-8;" + text.encode("ascii")
+
+
 def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str, *, pipelining: bool = True) -> WireLayout:
     """The one for these `SessionOptions` and extensions, with their parameters of MAIL and RCPT in place.
 
@@ -83,7 +109,7 @@ def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str, *, pipelinin
     """
     chunks = chunks if pipelining else 0
     mail, rcpt = _parameters(extensions)
-    to = b"\r\nRCPT TO:<"
+    to = b"\r\n" + _RCPT
     return WireLayout(
         sender=b"MAIL FROM:<",
         after_sender=b">" + mail,
@@ -97,6 +123,7 @@ def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str, *, pipelinin
         eight_bit=b"" if extensions.binary else _EIGHT_BIT,
         size=_SIZE if extensions.declare_size else b"",
         chunk=_CHUNK if chunks else b"",
+        original_recipients=extensions.original_recipient,
         by_steps=not pipelining,
     )
 

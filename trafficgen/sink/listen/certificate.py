@@ -32,12 +32,17 @@ def context_from(certificate: Path, key: Path | None) -> ssl.SSLContext:
 
 def context_made_here() -> ssl.SSLContext:
     """With a self-signed certificate that nobody has seen before. Its key never outlives this call on the disk."""
+    return self_signed()[0]
+
+
+def self_signed() -> tuple[ssl.SSLContext, str]:
+    """The same, and the certificate in PEM, for clients that are to trust it."""
     certificate, key = _make()
     with tempfile.TemporaryDirectory() as folder:  # load_cert_chain reads files only
         chain = Path(folder) / "sink.pem"
         chain.touch(0o600)
         chain.write_bytes(certificate + key)
-        return context_from(chain, None)
+        return context_from(chain, None), certificate.decode("ascii")
 
 
 def _make() -> tuple[bytes, bytes]:
@@ -58,6 +63,10 @@ def _make() -> tuple[bytes, bytes]:
             x509.IPAddress(ipaddress.ip_address("::1")),
         ]
     )
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=True, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -68,6 +77,9 @@ def _make() -> tuple[bytes, bytes]:
         .not_valid_after(now + _VALID)
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        # Clients that hold certificates to RFC 5280 word by word, as Python 3.13 does, want both of an issuer.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM

@@ -28,7 +28,7 @@ from trafficgen.sink.store.interface import Store
 from trafficgen.sink.store.ledger import Ledger, SessionReceiver
 from trafficgen.sink.store.tee import Tee
 
-_BACKLOG: Final = 4096
+BACKLOG: Final = 4096
 _FEW_SESSIONS: Final = 16
 _ACCEPTED_AT_ONCE: Final = 1024
 """uvloop accepts one connection a turn, and a turn lasts as long as it takes to read once from every session that has
@@ -136,11 +136,11 @@ class Sink:
         listener = self._listener = _listener(self.listen, share_port=self._share_port)
         if isinstance(self.listen, UnixTarget):
             self._server = await loop.create_unix_server(
-                self._accepted, sock=listener, backlog=_BACKLOG, **self._tls_options()
+                self._accepted, sock=listener, backlog=BACKLOG, **self._tls_options()
             )
         else:
             self._server = await loop.create_server(
-                self._accepted, sock=listener, backlog=_BACKLOG, **self._tls_options()
+                self._accepted, sock=listener, backlog=BACKLOG, **self._tls_options()
             )
             self.address = TcpTarget(*listener.getsockname()[:2])
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep)

@@ -74,7 +74,8 @@ class Policy:
         self.clients = Clients(config.limits.client_rate)
         self.attempts = Attempts()
         self.greylist = Greylist()
-        self._listed = config.faults
+        self.listed = config.faults
+        """The faults in use."""
         self.replace(config)
 
     def replace(self, config: PolicyConfig) -> None:
@@ -92,12 +93,12 @@ class Policy:
         self.chance_at_rcpt, self.chance_at_data = Phase.RCPT in self.stages, Phase.DATA in self.stages
         self.found = self.destinations.found
         self.dots: dict[bytes, Sampler[Decision | None]] = {}
-        self.set_faults(self._listed)
+        self.set_faults(self.listed)
 
     def set_faults(self, faults: Iterable[SinkFault]) -> None:
         """Use other faults from now on."""
-        self._listed = tuple(faults)
-        self.faults = fault_table.table(self._listed, self.config.seed)
+        self.listed = tuple(faults)
+        self.faults = fault_table.table(self.listed, self.config.seed)
         in_envelope = {Phase.MAIL, Phase.RCPT, Phase.DATA}
         self.dot_is_plain = Phase.END_OF_DATA not in self.faults and self.storage_full is None
         self.envelope_is_plain = not (in_envelope & (self.stages | self.faults.keys()))

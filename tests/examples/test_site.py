@@ -1,0 +1,49 @@
+"""The book made of docs/: whole, with every link leading somewhere, and without anything fetched from elsewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def build(source: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    strict = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-c",
+        str(DOCS / "site"),
+        "-d",
+        str(folder / "kept"),
+    ]
+    return subprocess.run([*strict, source, folder / "site"], capture_output=True, text=True, check=False)
+
+
+def test_the_book_is_built_without_a_warning(tmp_path: Path) -> None:
+    done = build(DOCS, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 25
+    fetched = r"<(?:link|script|img|iframe)[^>]*(?:href|src)=\"(?:https?:)?//"
+    assert [page.name for page in pages if re.search(fetched, page.read_text())] == []
+    styles = [path.read_text() for path in (tmp_path / "site").rglob("*.css")]
+    assert [text for text in styles if re.search(r"@import|url\([\"']?(https?:)?//", text)] == []
+
+
+def test_a_link_that_leads_nowhere_and_a_page_out_of_every_menu_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages/index.md").write_text(
+        "# A\n\n[a](none.md) [b](#none) [c](none.py) [d](other.md#none) [e](../none.md)\n"
+    )
+    (tmp_path / "pages/other.md").write_text("# Other\n")
+    done = build(tmp_path / "pages", tmp_path)
+    assert done.returncode == 1
+    assert all(f"'{name}'" in done.stderr for name in ("none.md", "none", "none.py"))
+    assert "local id not found in doc 'other': 'none'" in done.stderr
+    assert "download file not readable" in done.stderr
+    assert "document isn't included in any toctree" in done.stderr
