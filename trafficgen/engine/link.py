@@ -231,8 +231,8 @@ class Link(AnyLink, asyncio.Protocol):
     def _send(self, buffers: Collection[Buffer]) -> None:
         """Straight to the socket while nothing waits in the transport, which gets what the kernel does not take.
 
-        The pieces go as they are: 0.96 of the CPU at 5 KB, where the transport had them joined, and 0.90 at 100 KB, where
-        it had `writelines` (lower quartiles of 12 and 8 runs in turns; 2026-11-27, busy 2-core AMD EPYC virtual machine).
+        The pieces go as they are: 0.96 of the CPU at 5 KB, where the transport had them joined, and 0.90 at 100 KB,
+        where it had `writelines` (lower quartiles of 12 and 8 runs in turns; 2026-11-27, busy 2-core AMD EPYC machine).
         """
         transport = self.transport
         assert transport is not None
