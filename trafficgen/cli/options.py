@@ -32,7 +32,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 if TYPE_CHECKING:
     _TextType = click.ParamType[str]
 else:
-    _TextType = click.ParamType  # generic since click 8.2 only
+    _TextType = click.ParamType  # generic since click 8.4 only
 
 
 class TextPerLine(_TextType):
