@@ -167,6 +167,25 @@ def test_ci_tests_versions_that_are_allowed_and_all_of_them() -> None:
         assert all(one.specifier.contains(version) for version in found), f"{one}: run .ci/lock"
 
 
+def test_what_others_wrote_goes_with_its_licence(archives: Path) -> None:
+    files = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license-files"]
+    others = {
+        str(path.relative_to(ROOT))
+        for package in ("trafficgen", "mboxgen")
+        for path in (ROOT / package).rglob("*-LICENSE")
+    }
+    assert set(files) == {"LICENSE"} | others
+    with zipfile.ZipFile(one(archives, "*.whl")) as wheel:
+        (metadata,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        head = wheel.read(metadata).decode("utf-8").splitlines()
+        assert "License-Expression: Apache-2.0 AND MIT" in head
+        for name in files:
+            assert f"License-File: {name}" in head
+            held = wheel.read(metadata.replace("METADATA", f"licenses/{name}")).decode("utf-8")
+            assert held == (ROOT / name).read_text(encoding="utf-8")
+            assert ("Permission is hereby granted, free of charge" in held) == (name in others)
+
+
 def test_advice_to_install_an_extra_is_what_the_metadata_says() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for extra, requirement in EXTRAS.items():
