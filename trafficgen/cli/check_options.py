@@ -18,15 +18,14 @@ from trafficgen.check.cases import CASES
 from trafficgen.check.conversation import ConnectionEnded, TextConnection
 from trafficgen.check.service import STANDARD_PORTS, CheckedServer, CheckLogin, DomainNames, ServiceKind
 from trafficgen.check.tls_scan import read_scan
-from trafficgen.cli.parsing import parse_with
+from trafficgen.cli.parsing import parse_resolver, parse_with
 from trafficgen.engine.password import read_password
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.guard import Route
-from trafficgen.plan import Auth, Target, TcpTarget, parse_service
+from trafficgen.plan import Auth, Target, TcpTarget
 from trafficgen.verdict.findings import TlsScan
 
 MAX_PORTS: Final = 64
-DNS_PORT: Final = 53
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 # -- which services -----------------------------------------------------------------------------------------
@@ -103,15 +102,7 @@ def domain_names(
             raise PlanError(f'expected a name such as example.com, got "{name}"', field="dns", flag="--dns")
     where = None
     if resolver is not None:
-        try:
-            where = TcpTarget(str(ipaddress.ip_address(resolver.strip("[]"))), DNS_PORT)
-        except ValueError:
-            target = parse_service(resolver, "resolver", "--resolver")
-            if not isinstance(target, TcpTarget):
-                raise PlanError(
-                    f'expected ADDRESS[:PORT], got "{resolver}"', field="resolver", flag="--resolver"
-                ) from None
-            where = TcpTarget(ip(target.host, "--resolver") or "", target.port)
+        where = parse_resolver(resolver, "--resolver")
     names = tuple(name.rstrip(".").lower() for name in domains)
     return DomainNames(names, selectors, where, allow_public=allow_public)
 

@@ -119,6 +119,11 @@ def _add_target() -> None:
         KumoMTA has it. Repeat it for several servers, each with its weight, such as a:25=3 b:25=1: sessions go to each
         in turn, and results have the numbers of each. Without it, mail goes to a sink that is started for the run, and
         the summary proves that every message arrived.""")
+    add("--mx", is_flag=True, help="""
+        In place of --target: send mail for each domain where its MX records say, looked up before the run, which needs
+        a session for each domain. Results have the numbers of each. Needs the extra dns.""")
+    add("--mx-port", metavar="PORT", type=int, help="Port of mail exchangers. [default: 25]")
+    add("--resolver", metavar="ADDRESS[:PORT]", help="Whom to ask, for --mx. [default: the system's resolver]")
     add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
         yours.""")

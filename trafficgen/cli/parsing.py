@@ -23,17 +23,20 @@ from trafficgen.plan import (
     RetryPlan,
     Shard,
     Stage,
+    TcpTarget,
     Users,
     WeightedAddress,
     WeightedDomain,
     WeightedName,
     WeightedTarget,
+    parse_service,
     parse_target,
 )
 from trafficgen.plan.refusals import shown
 
 T = TypeVar("T")
 
+DNS_PORT: Final = 53
 MAX_DOMAINS_OCTETS: Final = 64 * 1024 * 1024
 
 
@@ -152,6 +155,20 @@ def parse_address(text: str, flag: str) -> WeightedAddress:
         return WeightedAddress(address, _number(weight, text, flag, "ADDRESS[:WEIGHT]"))
     except PlanError as error:
         raise _wrong(error.text, "recipients", flag) from error
+
+
+def parse_resolver(text: str, flag: str) -> TcpTarget:
+    """ "ADDRESS[:PORT]" of a name server; a bare number is a port of this machine's."""
+    try:
+        return TcpTarget(str(ipaddress.ip_address(text.strip("[]"))), DNS_PORT)
+    except ValueError:
+        target = parse_service(text, "resolver", flag)
+    try:
+        if isinstance(target, TcpTarget):
+            return TcpTarget(str(ipaddress.ip_address(target.host)), target.port)
+    except ValueError:
+        pass
+    raise _wrong(f'expected ADDRESS[:PORT], got "{shown(text)}"', "resolver", flag)
 
 
 def parse_dkim_key(text: str) -> DkimKey:

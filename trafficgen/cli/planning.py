@@ -26,6 +26,7 @@ from trafficgen.plan import (
     BodyFile,
     ClientPlan,
     Corpus,
+    ExchangerPlan,
     Injection,
     LongTail,
     OpenLoop,
@@ -44,6 +45,7 @@ from trafficgen.plan import (
     is_reserved,
     parse_service,
 )
+from trafficgen.plan.targets import SMTP_PORT
 
 if TYPE_CHECKING:
     from trafficgen.proof.waiting import DeliveryWait
@@ -98,11 +100,28 @@ def make_plan(options: SendOptions) -> Planned:
         ledger=not options.no_ledger,
         shard=shard,
         trace_sessions=options.trace,
+        exchangers=_exchangers(options),
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):
         notices.append(f'"{suffix}" is not reserved for tests: make sure that mail for it cannot leave your network')
     return Planned(plan, notices, manifest, delivery_wait)
+
+
+def _exchangers(options: SendOptions) -> ExchangerPlan | None:
+    """Whether mail goes where MX records say."""
+    if not options.mx:
+        for flag, value in (("--mx-port", options.mx_port), ("--resolver", options.resolver)):
+            if value is not None:
+                raise _wrong("expected domains whose mail exchangers are looked up: add --mx", "exchangers", flag)
+        return None
+    for flag, given in (("--target", options.target), ("--cluster", options.cluster)):
+        if given:
+            raise _wrong(f"expected no {flag} where mail goes by MX records", "exchangers", "--mx")
+    return ExchangerPlan(
+        port=SMTP_PORT if options.mx_port is None else options.mx_port,
+        resolver=None if options.resolver is None else parsing.parse_resolver(options.resolver, "--resolver"),
+    )
 
 
 def _shard(options: SendOptions) -> Shard:

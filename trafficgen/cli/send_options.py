@@ -13,6 +13,9 @@ class SendOptions:
     """What `traffic-gen send` was told, by parameter name. None or empty: not given."""
 
     target: tuple[str, ...]
+    mx: bool
+    mx_port: int | None
+    resolver: str | None
     allow_public_target: bool
     allow_real_domains: bool
     message_count: int | None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
-from trafficgen.engine.address import Route, resolve, routes
+from trafficgen.engine.address import Route, exchangers, resolve, routes
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
@@ -91,7 +91,11 @@ def run(
     with CountedSignals(control), ExitStack() as stack:
         sink = delivered_to = None
         more: list[Route] = []
-        if plan.target is None:
+        if plan.exchangers is not None:
+            plan, (route, *more) = exchangers(resolved)
+            for found in (route, *more):
+                say(f"mail for {found.name} goes to {found}")
+        elif plan.target is None:
             sink = stack.enter_context(EmbeddedSink(sessions=resolved.sessions, ledger=plan.ledger, control=control))
             route = resolve(sink.address)
             say(f"no --target given: sending to the embedded sink at {route}")
