@@ -22,8 +22,8 @@ import click
 
 from mboxgen.console import FILE, PATH
 from trafficgen import units
+from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.options import GroupedCommand, GroupedOption
-from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:

@@ -207,7 +207,7 @@ def read_words(words: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
 def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan, list[str]]":
     """The plan, and notes on the profile. PlanError for what makes no sense."""
     from trafficgen import units
-    from trafficgen.cli.parsing import parse_with
+    from trafficgen.cli.flagged import parse_with
     from trafficgen.mailbox.plan import Delivering, MailboxPlan
     from trafficgen.mailbox.reading import read_profile
 
@@ -317,7 +317,7 @@ def _login(said: dict[str, str], given: dict[str, Any]) -> "Mechanism | None":
 
 
 def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":
-    from trafficgen.cli.parsing import parse_with
+    from trafficgen.cli.flagged import parse_with
     from trafficgen.mailbox.operations import PHASES
     from trafficgen.verdict.thresholds import parse_threshold
 
