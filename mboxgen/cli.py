@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
     from mboxgen.corpus.generate import GenerateProgress
 
+    _SizeType = click.ParamType[int]
+    _FaultType = click.ParamType[tuple[str, float]]
+else:
+    _SizeType = _FaultType = click.ParamType  # generic since click 8.4 only
+
 EXIT_FAILED = 1
 EXIT_BROKEN = 99
 EXIT_INTERRUPTED = 105
@@ -83,7 +88,7 @@ class _StopRequest:
 _STOP_REQUEST = _StopRequest()
 
 
-class _Size(click.ParamType[int]):
+class _Size(_SizeType):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -93,7 +98,7 @@ class _Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-class _Fault(click.ParamType[tuple[str, float]]):
+class _Fault(_FaultType):
     name = "fault:rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:

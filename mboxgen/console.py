@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     _Text = click.ParamType[Any]
 else:
-    _Text = click.ParamType  # generic since click 8.2 only
+    _Text = click.ParamType  # generic since click 8.4 only
 
 HELP_OPTIONS: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"]}
 """Context settings of a program; its commands inherit them."""

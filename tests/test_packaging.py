@@ -11,8 +11,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import program
+from tests.examples.containerfile import steps
 from trafficgen.cli.completion import completion_script
 from trafficgen.cli.manual import man_pages
 from trafficgen.cli.program import COMMANDS
@@ -79,6 +82,21 @@ def test_other_days_places_and_rights_make_the_same_archives(archives: Path, tmp
     assert one(tmp_path / "built", "*.whl").read_bytes() == one(archives, "*.whl").read_bytes()
 
 
+def test_what_the_container_copies_makes_that_wheel(tree: Path, archives: Path, tmp_path: Path) -> None:
+    """As an engine would: with nothing but what COPY names, in the place that it names."""
+    for name, rest in steps(0):
+        *given, to = rest.split()
+        for path in [tree / one for one in given] if name == "COPY" else []:
+            place = tmp_path / to.lstrip("/")
+            if path.is_dir():
+                shutil.copytree(path, place)
+            else:
+                place.mkdir(exist_ok=True)
+                shutil.copy(path, place)
+    build(tmp_path / "src", tmp_path / "built", "wheel")
+    assert one(tmp_path / "built", "*.whl").read_bytes() == one(archives, "*.whl").read_bytes()
+
+
 def test_the_wheel_holds_all_that_is_installed(archives: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(one(archives, "*.whl")) as wheel:
         wheel.extractall(tmp_path)
@@ -135,6 +153,18 @@ def test_the_licence_is_the_one_that_the_metadata_names() -> None:
     assert "Apache License" in text
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_ci_tests_versions_that_are_allowed_and_all_of_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / ".ci" / "lock.txt").read_text().splitlines()[1:]
+    pins = [Requirement(line) for line in lines]
+    assert not [pin for pin in pins if "://" in str(pin)]
+    wanted = [Requirement(line) for group in project["optional-dependencies"].values() for line in group]
+    for one in [*wanted, *map(Requirement, project["dependencies"])]:
+        found = [str(pin.specifier)[2:] for pin in pins if canonicalize_name(pin.name) == canonicalize_name(one.name)]
+        assert found, f"{one}: run .ci/lock"
+        assert all(one.specifier.contains(version) for version in found), f"{one}: run .ci/lock"
 
 
 def test_advice_to_install_an_extra_is_what_the_metadata_says() -> None:

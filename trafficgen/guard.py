@@ -8,8 +8,8 @@ Not here  connecting (engine.opening, sink.bounces), which recipients a run may 
 
 import ipaddress
 import socket
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
@@ -25,15 +25,46 @@ LOCAL_NETWORKS: Final = tuple(
 )  # fmt: skip
 
 
+_Part = TypeVar("_Part")
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where to connect to. `name` is the host as the user wrote it, which TLS certificates are checked against."""
+    """Where to connect to. `name` is the host as the user wrote it, which TLS certificates are checked against.
+
+    `hosts`: where addresses are those of different hosts, whose each is; certificates are then checked against that.
+    `equal`: so many of the first addresses are equally good, and sessions begin with each in turn.
+    """
 
     name: str
     addresses: tuple[Target, ...]
+    hosts: tuple[str, ...] = ()
+    equal: int = 1
 
     def __str__(self) -> str:
-        return ", ".join(str(address) for address in self.addresses)
+        if not self.hosts:
+            return ", ".join(map(str, self.addresses))
+        return ", ".join(f"{host} at {address}" for host, address in zip(self.hosts, self.addresses, strict=True))
+
+    def host_at(self, index: int) -> str:
+        """What the certificate at this address has to be for."""
+        return self.hosts[index] if self.hosts else self.name
+
+    @property
+    def rotated(self) -> "tuple[Route, ...]":
+        """The same, beginning with each of those addresses that are equally good."""
+        return tuple(
+            replace(
+                self,
+                addresses=_rotated(self.addresses, self.equal, at),
+                hosts=_rotated(self.hosts, self.equal, at),
+            )
+            for at in range(self.equal)
+        )
+
+
+def _rotated(parts: tuple[_Part, ...], equal: int, at: int) -> tuple[_Part, ...]:
+    return parts[at:equal] + parts[:at] + parts[equal:]
 
 
 def is_local(address: str) -> bool:
@@ -59,10 +90,16 @@ def resolve(target: Target, flag: str = "--target") -> Route:
 
 def refuse_public(route: Route, flag: str = "--target") -> None:
     """Raises PlanError, which says what to type, when one of the addresses could be a stranger's."""
-    public = [a.host for a in route.addresses if isinstance(a, TcpTarget) and not is_local(a.host)]
+    public = [
+        (a.host, route.host_at(at))
+        for at, a in enumerate(route.addresses)
+        if isinstance(a, TcpTarget) and not is_local(a.host)
+    ]
     if public:
+        address, host = public[0]
+        whose = f'"{route.name}"' if host == route.name else f'"{host}", which takes mail for "{route.name}",'
         raise PlanError(
-            f'"{route.name}" is at {public[0]}, which is not a loopback, private or link-local address: load on '
+            f"{whose} is at {address}, which is not a loopback, private or link-local address: load on "
             "somebody else's server is an attack; if this server is yours, add --allow-public-target "
             "(allow_public_target=True)",
             field=flag[2:].replace("-", "_"),

@@ -45,4 +45,5 @@ done
 
 export TRAFFIC_GEN_SINK_API="$api" TRAFFIC_GEN_WAIT_FOR_DELIVERY="${WAIT:-1m}"
 $traffic_gen gate --a "127.0.0.1:$port" --b "127.0.0.1:$((port + 1))" \
+    --a-queue "$work/a/spool" --b-queue "$work/b/spool" \
     --junit "${JUNIT:-gate.xml}" --history "${HISTORY:-gate.csv}" --html "${HTML:-gate.html}" "$@"

@@ -21,11 +21,11 @@ from tests.check.scripted import SMTP, serving
 from tests.peers.certificates import Certificate, make_certificate
 from tests.peers.ports import free_ports
 from trafficgen.check import transport_policy
-from trafficgen.check.lookups import Lookups
 from trafficgen.check.sender_policy import read_policy
 from trafficgen.check.transport_policy import PolicyRefused, parse_policy
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
+from trafficgen.host.lookups import Lookups
 
 POLICY: Final = "version: STSv1\r\nmode: enforce\r\nmx: *.lab.test\r\nmax_age: 86400\r\n"
 

@@ -21,8 +21,9 @@ _serial = itertools.count()
 
 @dataclass
 class NamespacedHost:
-    """A Dask worker. `inside`: what a command that runs there begins with."""
+    """A Dask worker, by Dask's own name `url`. `inside`: what a command that runs there begins with."""
 
+    url: str
     inside: tuple[str, ...]
     link: str | None
     process: "subprocess.Popen[str]"
@@ -63,7 +64,7 @@ def hosts_by_dask(count: int) -> Iterator[HostsByDask]:
             _python("distributed.cli.dask_scheduler", "--host", network.address, "--port", "0", "--no-dashboard")
         )
         url = _said(scheduler, r"Scheduler at:\s+(tcp://\S+)")
-        hosts = []
+        begun = []
         for inside, link, address in network.hosts:
             worker = stack.enter_context(
                 _python(
@@ -71,7 +72,11 @@ def hosts_by_dask(count: int) -> Iterator[HostsByDask]:
                     "--no-dashboard", "--local-directory", folder, inside=inside,
                 )
             )  # fmt: skip
-            hosts.append(NamespacedHost(inside, link, worker))
+            begun.append((worker, inside, link))
+        hosts = [
+            NamespacedHost(_said(worker, r"Start worker at:\s+(tcp://\S+)"), inside, link, worker)
+            for worker, inside, link in begun
+        ]
         yield HostsByDask(network.address, url, scheduler, hosts)
 
 

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,29 @@ from typing import Any
 import pytest
 
 from tests.cluster.engines import HostsHere, hosts_here
+from tests.mailbox.store import ImapSession, LmtpSession, Pop3Session, Store, listening
+from tests.mailbox.test_faults import PROFILE
+from tests.mailbox.test_faults import plan_of as plan_of_users
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
+from tests.sink.sink_process import sink_process
 from trafficgen import Plan, Progress
-from trafficgen.cluster import words
+from trafficgen.cluster import agreement, words
 from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.host import ShardHost
-from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
+from trafficgen.cluster.shard import HostShard
+from trafficgen.errors import ExitCode, SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
+from trafficgen.mailbox.reading import parse_profile
 from trafficgen.measure.health import CaveatKind
+from trafficgen.measure.parts import LedgerCounts
 from trafficgen.measure.results import Results, StoppedBy
-from trafficgen.plan import Corpus, OpenLoop, Shard
+from trafficgen.plan import Corpus, OpenLoop, Shard, TcpTarget, WeightedTarget
 from trafficgen.proof import sent
+from trafficgen.proof.waiting import DeliveryWait
+from trafficgen.runs.mailbox import run_mailbox_monitored
+from trafficgen.runs.monitor import MonitorOptions
 
 MS = 1_000_000
 ALLOWED_NS = 5_000 * MS
@@ -43,16 +54,28 @@ def adds_up(results: Results) -> Counts:
     return counts(results)
 
 
-def test_two_hosts_send_every_message_once_and_write_one_manifest(tmp_path: Path) -> None:
+def test_two_hosts_send_every_message_once_to_two_sinks(tmp_path: Path) -> None:
+    """The proof is held against what both sinks have, and one manifest is of all."""
     seen: list[Progress] = []
-    with private_sink() as sink, hosts_here(2) as engine:
-        plan = plan_of(sink.port, load=OpenLoop(400.0))
-        results = run_by(engine, plan, manifest=tmp_path / "manifest", progress=seen.append)
-        arrived = sink.arrivals(plan.run_id)
+    api = ("--api", "127.0.0.1:0")
+    with (
+        sink_process("127.0.0.1:0", *api) as first,
+        sink_process("127.0.0.1:0", *api) as second,
+        hosts_here(2) as engine,
+    ):
+        here, there = (
+            TcpTarget("127.0.0.1", int(sink.wait_for(r"API on http://127\.0\.0\.1:(\d+)/")[1]))
+            for sink in (first, second)
+        )
+        more = (WeightedTarget(TcpTarget("127.0.0.1", second.port)),)
+        plan = plan_of(first.port, load=OpenLoop(400.0), more_targets=more)
+        wait = DeliveryWait(here, 60_000 * MS, (there,))
+        results = run_by(engine, plan, manifest=tmp_path / "manifest", progress=seen.append, delivery_wait=wait)
     assert adds_up(results) == Counts(accepted=300)
-    assert arrived.numbers.tolist() == list(range(300))
-    assert arrived.counts.tolist() == [1] * 300
-    assert not arrived.damaged
+    assert results.ledger == LedgerCounts(expected=300, received=300, missing=0, duplicated=0, corrupted=0)
+    assert results.delivery is not None
+    assert results.delivery.in_time
+    assert min(one.accepted for one in results.targets) > 0
     assert results.valid
     assert results.exit_code(keep_going=True) is ExitCode.DONE
     assert sorted(sent.read(tmp_path / "manifest").accepted.numbers.tolist()) == list(range(300))
@@ -63,6 +86,13 @@ def test_two_hosts_send_every_message_once_and_write_one_manifest(tmp_path: Path
     assert all(now.snapshot.started <= now.planned for now in seen)
     # Every shard was prepared and begun once: nothing asks for one again.
     assert [engine.asked.count((host, what)) for host in engine.hosts for what in ("prepare", "begin")] == [1] * 4
+
+
+def test_a_shard_that_was_ended_first_is_never_started() -> None:
+    host = ShardHost()
+    host.end("run/1")
+    with pytest.raises(TrafficgenError, match="was started before, and is never started again"):
+        host.prepare(words.ShardOrder("run/1", plan_of(25, shard=Shard(1, 2)), manifest=False))
 
 
 def test_a_host_takes_a_shard_once() -> None:
@@ -134,6 +164,30 @@ def test_a_shard_that_is_lost_is_in_doubt_and_ends_the_run(
     assert (arrived.counts == 1).all()
 
 
+@pytest.mark.parametrize("when", ["prepare", "clock"])
+def test_a_wish_before_the_start_ends_in_good_order(when: str) -> None:
+    """Everything that was planned is not started, and nobody is to blame."""
+    control = RunControl()
+    with private_sink() as sink, hosts_here(2) as engine:
+        ask = engine.ask
+
+        def asked(host: str, function: str, *given: Any) -> Any:
+            if function == when:
+                control.stop()
+            return ask(host, function, *given)
+
+        engine.ask = asked  # type: ignore[method-assign]
+        results = run_by(engine, plan_of(sink.port), control=control)
+        assert sink.received == 0
+        assert [function for _, function in engine.asked if function in ("begin", "stop")] == []
+        for host in engine.here.values():
+            for running in filter(None, host._taken.values()):
+                assert running._process.wait(60) != 0  # ended, since nobody needs it
+    adds_up(results)
+    assert (results.messages.planned, results.messages.not_started, results.valid) == (300, 300, True)
+    assert (results.stopped_by, results.exit_code(keep_going=True)) == (StoppedBy.INTERRUPTED, ExitCode.INTERRUPTED)
+
+
 def test_the_first_wish_ends_all_shards_in_good_order() -> None:
     control = RunControl()
     with private_sink() as sink, hosts_here(3) as engine:
@@ -176,23 +230,57 @@ def found_by(number: int, **changes: Any) -> words.ShardPrepared:
     ],
 )
 def test_hosts_that_differ_are_refused(changes: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trafficgen.cluster.coordinator import _ClusterRun
-    from trafficgen.engine.resolved import ResolvedPlan
-
-    monkeypatch.setattr("trafficgen.__version__", "0.1.0")
-    with hosts_here(2) as engine:
-        resolved = ResolvedPlan.of(plan_of(25))
-        run = _ClusterRun(Cluster(engine), resolved, None, lambda _: None, None, RunControl())
-        for number, shard in enumerate(run._shards, 1):
-            shard.prepared = found_by(number, **(changes if number == 2 else {}))
-        with pytest.raises(SetupError) as refused:
-            run._compare()
+    monkeypatch.setattr("trafficgen.cluster.agreement.VERSION", "0.1.0")
+    order = words.ShardOrder("", plan_of(25), manifest=False)
+    shards = [
+        HostShard(f"host{number}", replace(order, plan=replace(order.plan, shard=Shard(number, 2))), 0)
+        for number in (1, 2)
+    ]
+    for shard in shards:
+        shard.prepared = found_by(shard.number)
+    assert agreement.check("mx", shards) == "target mx is at 127.0.0.1:25 for all shards"
+    shards[1].prepared = found_by(2, **changes)
+    with pytest.raises(SetupError) as refused:
+        agreement.check("mx", shards)
     assert expected in str(refused.value)
 
 
-def test_one_host_is_no_cluster_and_nobody_waits_for_delivery() -> None:
+def test_users_of_mailboxes_on_two_hosts_are_one_run(tmp_path: Path) -> None:
+    """By the same monitor as on one machine; a host that is lost leaves an account that adds up."""
+    store, seen, logins = Store(), [], set()
+
+    class Session(ImapSession):
+        def on_login(self, argument: str) -> None:
+            logins.add(argument.rpartition(" ")[2].strip('"'))
+            super().on_login(argument)
+
+    with ExitStack() as stack:
+        kinds = (Session, Pop3Session, LmtpSession)
+        ports = [stack.enter_context(listening(lambda peer, kind=kind: kind(store, peer))) for kind in kinds]  # type: ignore[misc]
+        engine = stack.enter_context(hosts_here(2))
+        profile = parse_profile(PROFILE.format(protocol="imap", settings="mail_inbox_delete_percentage = 100")).profile
+        secret = tmp_path / "password"
+        secret.write_text("secret\n")
+        plan = plan_of_users(profile, ports, duration_ns=2_000 * MS, connections=4, password_file=secret)
+        results = run_mailbox_monitored(
+            plan,
+            MonitorOptions(),
+            observers=[seen.append],
+            runner=Cluster(engine, ALLOWED_NS).run_mailbox,
+        )
+    assert adds_up(results) == Counts(accepted=results.messages.accepted)
+    assert results.valid
+    assert results.mailboxes is not None
+    assert results.mailboxes.clean
+    assert results.mailboxes.delivered == results.messages.accepted > 0
+    assert results.commands["login"].count == 2
+    assert set(store.mail) == {"u1@example.com", "u2@example.com"}
+    assert [one.number for one in results.shards] == [1, 2]
+    assert [one.complete for one in seen][-1]
+    assert logins == {"secret"}
+    assert "secret" not in results.to_json()
+
+
+def test_one_host_is_no_cluster() -> None:
     with hosts_here(1) as engine, pytest.raises(SetupError, match="expected two hosts at least"):
         run_by(engine, plan_of(25))
-    wait: Any = object()
-    with hosts_here(2) as engine, pytest.raises(PlanError, match="a cluster does not wait for delivery"):
-        run_by(engine, plan_of(25), delivery_wait=wait)

@@ -1,22 +1,24 @@
 """The same by Dask: a scheduler and its workers as they really are, in network namespaces where those may be made."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.namespaces import HostsByDask, hosts_by_dask
+import trafficgen
+from tests.cluster.namespaces import HostsByDask, NamespacedHost, hosts_by_dask
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
 from trafficgen import Progress
 from trafficgen.cli.program import call
 from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.dask_engine import DaskEngine
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.measure.health import CaveatKind
-from trafficgen.measure.results import StoppedBy
+from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.plan import OpenLoop, TcpTarget
 
 pytestmark = pytest.mark.filterwarnings("default")  # what Dask and tornado leave to the garbage collector is theirs
@@ -25,13 +27,32 @@ NS_PER_S = 10**9
 MESSAGES = 2_000
 
 
-def test_four_hosts_send_every_message_of_one_machine_once() -> None:
+def kill_a_worker(there: HostsByDask, host: NamespacedHost) -> None:
+    host.kill()
+
+
+def cut_a_host_off(there: HostsByDask, host: NamespacedHost) -> None:
+    host.cut_off()
+
+
+def kill_the_scheduler(there: HostsByDask, host: NamespacedHost) -> None:
+    there.scheduler_process.kill()
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[HostsByDask]:
+    """Dear to start, so there is one: each test below that loses a host leaves the others to the next, and the last one
+    loses the scheduler."""
+    with hosts_by_dask(4) as hosts:
+        yield hosts
+
+
+def test_four_hosts_send_every_message_of_one_machine_once(there: HostsByDask) -> None:
     """One of them is behind 20 ms of network where that can be made, which shows in what its clock is known to."""
-    with hosts_by_dask(4) as there, private_sink(TcpTarget(there.address, 0)) as sink:
-        far = there.hosts[0].slow_down("20ms")
-        with closing(DaskEngine(there.scheduler, 4)) as engine:
-            plan = plan_for(sink.target, messages=MESSAGES, sessions=8, seed=7, load=OpenLoop(1_000.0))
-            results = Cluster(engine, 5 * NS_PER_S).run(plan)
+    far = there.hosts[0].slow_down("20ms")
+    with closing(DaskEngine(there.scheduler, 4)) as engine, private_sink(TcpTarget(there.address, 0)) as sink:
+        plan = plan_for(sink.target, messages=MESSAGES, sessions=8, seed=7, load=OpenLoop(1_000.0))
+        results = Cluster(engine, 5 * NS_PER_S).run(plan)
         arrived = sink.arrivals(plan.run_id)
     assert counts(results) == Counts(accepted=MESSAGES)
     assert arrived.numbers.tolist() == list(range(MESSAGES))
@@ -47,34 +68,22 @@ def test_four_hosts_send_every_message_of_one_machine_once() -> None:
         assert max(one.clock_error_ns or 0 for one in results.shards) >= 10_000_000
 
 
-def kill_a_worker(there: HostsByDask) -> None:
-    there.hosts[0].kill()
-
-
-def cut_a_host_off(there: HostsByDask) -> None:
-    there.hosts[0].cut_off()
-
-
-def kill_the_scheduler(there: HostsByDask) -> None:
-    there.scheduler_process.kill()
-
-
 @pytest.mark.parametrize("blow", [kill_a_worker, cut_a_host_off, kill_the_scheduler])
 def test_whatever_is_lost_the_account_is_whole(
-    blow: Callable[[HostsByDask], None], monkeypatch: pytest.MonkeyPatch
+    there: HostsByDask, blow: Callable[[HostsByDask, NamespacedHost], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trafficgen.cluster.coordinator._LOST_NS", 4 * NS_PER_S)
     struck: list[int] = []
-    with hosts_by_dask(2) as there, private_sink(TcpTarget(there.address, 0)) as sink:
+    with private_sink(TcpTarget(there.address, 0)) as sink, closing(DaskEngine(there.scheduler, 2)) as engine:
         plan = plan_for(sink.target, duration_s=600, sessions=4, load=OpenLoop(300.0), grace_s=2)
+        (host,) = (one for one in there.hosts if one.url == engine.hosts[0])
 
         def see(now: Progress) -> None:
             if len(now.snapshot.workers) == 2 and now.snapshot.accepted > 50 and not struck:
                 struck.append(now.snapshot.accepted)
-                blow(there)
+                blow(there, host)
 
-        with closing(DaskEngine(there.scheduler, 2)) as engine:
-            results = Cluster(engine, 5 * NS_PER_S).run(plan, progress=see)
+        results = Cluster(engine, 5 * NS_PER_S).run(plan, progress=see)
         arrived = sink.arrivals(plan.run_id)
     found = counts(results)
     assert struck
@@ -95,6 +104,29 @@ def test_a_cluster_of_this_machine_from_the_command_line(tmp_path: Path, capsys:
     assert code == ExitCode.DONE, captured.err
     assert "shards   all 2; first starts" in captured.out
     assert json.loads((tmp_path / "r.json").read_text())["messages"]["accepted"] == 100
+
+
+def test_a_gate_makes_its_runs_by_a_cluster(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command line to the engine: a cluster that is opened once, and makes the first run; then the test has seen
+    enough."""
+    made: list[Results] = []
+
+    def run(self: Cluster, plan: ResolvedPlan, **given: object) -> Results:
+        assert len(self.engine.hosts) == 2
+        made.append(trafficgen.run(plan))
+        raise SetupError("seen enough")
+
+    monkeypatch.setattr(Cluster, "run", run)
+    with private_sink() as sink:
+        where = f"127.0.0.1:{sink.port}"
+        words = f"gate --a {where} --b {where} --whole-runs -- --message-count 40 --concurrency 4 --cluster local:2"
+        assert call(words.split()) == ExitCode.FAILED
+    assert "seen enough" in capsys.readouterr().err
+    assert made[0].messages.accepted == 40
+    assert call(["gate", "--a", where, "--b", where, "--", "--cluster", "local:2"]) == ExitCode.USAGE
+    assert "or give --whole-runs" in capsys.readouterr().err
 
 
 def test_nobody_at_home_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def results_of(rows: Rows, numbers: range, plan: Plan, **changes: Any) -> Result
         "duration_ns": (snapshot.last_end_ns or 0) - (snapshot.first_start_ns or 0),
         "host": Host("3.11.7", "Linux", 2),
         "tool_version": "0.1.0",
-        "shards": shards.record(resolved, snapshot, {}),
+        "shards": shards.record(resolved.plan.shard, resolved.planned_by_all, snapshot, {}),
     }
     return Results.from_dict(Results.build(plan, snapshot, phases=PHASES, **(facts | changes)).to_dict())
 

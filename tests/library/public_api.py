@@ -20,8 +20,8 @@ import click
 
 import mboxgen.cli
 import trafficgen
-import trafficgen.pytest_plugin
 import trafficgen.testing
+import trafficgen.testing.pytest_plugin
 from trafficgen.cli.program import COMMANDS, program
 from trafficgen.cli.schema import scenario_schema
 from trafficgen.measure.results import Results

@@ -12,9 +12,10 @@ import trafficgen.testing
 
 pytest_plugins = ["pytester"]
 
-assert trafficgen.testing.__all__  # numpy can be imported once a process, and pytester forgets what was imported
+LOADED = trafficgen.testing.MailSink
+"""With numpy, which a process can import once only, and pytester forgets what was imported."""
 
-PLUGIN = ("-p", "trafficgen.pytest_plugin")
+PLUGIN = ("-p", "trafficgen.testing.pytest_plugin")
 TESTS = """
     import asyncio, smtplib
     import pytest
@@ -79,14 +80,18 @@ def test_a_wait_in_vain_shows_what_came_and_a_wrong_marker_what_was_expected(pyt
 
 
 def test_who_does_not_ask_for_it_does_not_wait_for_it() -> None:
-    look = "import pytest, sys; was = set(sys.modules); import trafficgen.pytest_plugin; print(*set(sys.modules) - was)"
+    look = f"import pytest, sys; was = set(sys.modules); import {PLUGIN[1]}; print(*set(sys.modules) - was)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"trafficgen", "trafficgen.pytest_plugin"}
+    assert set(done.stdout.split()) == {
+        "trafficgen", "trafficgen.host", "trafficgen.host.version", "trafficgen.testing", PLUGIN[1],
+    }  # fmt: skip
 
 
 def test_an_installed_package_brings_it_along() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"]["pytest11"] == {"trafficgen.pytest_plugin": "trafficgen.pytest_plugin"}
+    assert project["entry-points"]["pytest11"] == {
+        "trafficgen.testing.pytest_plugin": "trafficgen.testing.pytest_plugin"
+    }
 
 
 def test_the_examples_of_its_page_pass(pytester: pytest.Pytester) -> None:

@@ -19,6 +19,7 @@ NOT_GIVEN = {
     "allow_real_domains": False, "profile": None, "password": None,
     "password_file": None, "login": None, "mbox": None, "delete_foreign": False, "seed": None, "clients": None,
     "workers": None, "duration": None, "final": None, "timeout": None, "no_pipelining": False, "rawlog": False,
+    "run_id": None, "start_at": None, "shard": None, "cluster": None,
 }  # fmt: skip
 
 

@@ -64,8 +64,6 @@ def running(store: Store, imap: type[ImapSession], folder: Path, *words: str) ->
             for kind in (imap, LmtpSession)
         ]
         profile = PROFILE.format(protocol="imap", settings="mail_inbox_delete_percentage = 100")
-        # Seldom: mail that comes in while everybody leaves is no part of these tests.
-        profile = profile.replace("delivery_interval = 100 ms", "delivery_interval = 2 s")
         (folder / "profile.conf").write_text(profile.replace("count = 2", f"count = {USERS}"))
         command = [
             sys.executable, "-m", "trafficgen", "mailbox", "profile=profile.conf", "secs=600,600", "--json", "run.json",

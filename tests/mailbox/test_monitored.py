@@ -78,7 +78,8 @@ def test_a_threshold_that_fails_ends_the_run_where_that_was_asked_for(plan: Mail
         replace(plan, duration_ns=600 * S), MonitorOptions(thresholds=[never], abort_after_ns=S)
     )
     assert results.stopped_by is StoppedBy.THRESHOLD
-    assert results.exit_code(keep_going=False) is ExitCode.VERDICT_FAILED
+    limited = results.generator.limited  # on a machine that is busy with other things
+    assert results.exit_code(keep_going=False) is (ExitCode.NOT_VALID if limited else ExitCode.VERDICT_FAILED)
     assert results.commands["logout"].count == results.commands["login"].count > 0, "they leave in good order"
     assert results.mailboxes is not None
     assert results.mailboxes.clean

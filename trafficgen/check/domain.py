@@ -2,7 +2,7 @@
 
 Takes     a server with `dns`: domains, selectors of DKIM keys, a resolver
 Gives     findings dns.*, whose service is the domain, or the address
-Not here  questions and answers (lookups), SPF (sender_policy), the policy that MTA-STS fetches (transport_policy)
+Not here  questions and answers (host.lookups), SPF (sender_policy), the policy that MTA-STS fetches (transport_policy)
 """
 
 import base64
@@ -14,11 +14,11 @@ from typing import Final
 
 from trafficgen.check.cases import finding
 from trafficgen.check.conversation import ConnectionEnded
-from trafficgen.check.lookups import Lookups, NoAnswer, bare
 from trafficgen.check.sender_policy import read_policy
 from trafficgen.check.service import DomainNames, Probe, ServiceKind, anything_goes
 from trafficgen.check.tls import handshaken
 from trafficgen.check.transport_policy import PolicyRefused, fetch_policy
+from trafficgen.host.lookups import Lookups, NoAnswer, bare
 from trafficgen.plan import TcpTarget
 from trafficgen.verdict.findings import Finding, Grade
 
@@ -63,7 +63,7 @@ def _told(probe: Probe, case: str, about: str, look: Callable[[], _Verdict]) -> 
     since = len(probe.transcript)
     try:
         grade, words = look()
-    except ConnectionEnded as ended:
+    except (ConnectionEnded, NoAnswer) as ended:
         grade, words = Grade.INCONCLUSIVE, str(ended)
     return replace(finding(probe, case, grade, words, since), service=about)
 

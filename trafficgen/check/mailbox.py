@@ -7,7 +7,7 @@ Never     deletes or marks a message: RETR and BODY.PEEK alone
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from trafficgen.check.cases import finding, graded
@@ -83,24 +83,13 @@ def pop3_in_clear(probe: Probe) -> Iterator[Finding]:
 
 def pop3_mailbox(probe: Probe) -> Iterator[Finding]:
     """A wrong password, then the right one."""
-    login = probe.server.login
-    if login is None:
-        yield from (finding(probe, case, Grade.SKIPPED, _NO_ACCOUNT) for case in ("pop3.bad", "pop3.mailbox"))
-        return
-    with open_protected(probe) as talk:
-        answer = pop3_login(talk, CheckLogin(login.user, secrets.token_hex(8)))
-        yield graded(probe, "pop3.bad", answer.startswith("-ERR"), answer)
-    since = len(probe.transcript)
-    with open_protected(probe) as talk:
-        answer = pop3_login(talk, login)
-        if not answer.startswith("+OK"):
-            yield finding(probe, "pop3.mailbox", Grade.FAIL, answer, since)
-            return
-        yield _adds_up(probe, talk, since)
+    yield from _with_account(probe, "pop3", pop3_login, "-ERR", _adds_up)
 
 
-def _adds_up(probe: Probe, talk: TextConnection, since: int) -> Finding:
+def _adds_up(probe: Probe, talk: TextConnection, answer: str, since: int) -> Finding:
     """RFC 1939 5: STAT is the sum of LIST; UIDL names each; RETR gives as many octets as LIST says."""
+    if not answer.startswith("+OK"):
+        return finding(probe, "pop3.mailbox", Grade.FAIL, answer, since)
     count, octets = map(int, ask(talk, "STAT").split(" ")[1:3])
     ask(talk, "LIST")
     sizes = [int(line.split(" ")[1]) for line in rest(talk)]
@@ -160,25 +149,46 @@ def imap_in_clear(probe: Probe) -> Iterator[Finding]:
 
 def imap_mailbox(probe: Probe) -> Iterator[Finding]:
     """A wrong password, then the right one."""
+    yield from _with_account(probe, "imap", imap_login, "NO", _can_be_read)
+
+
+def _can_be_read(probe: Probe, talk: TextConnection, answer: str, since: int) -> Finding:
+    """LIST, EXAMINE of INBOX, FETCH of the last message."""
+    answers = [answer, imap(talk, 'LIST "" "*"')[0]]
+    selected, lines, _ = imap(talk, "EXAMINE INBOX")
+    answers.append(selected)
+    exists = next((int(line.split(" ")[1]) for line in lines if line.endswith(" EXISTS")), 0)
+    if exists:
+        answers.append(imap(talk, f"FETCH {exists} (UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[HEADER])")[0])
+    imap(talk, "NOOP")
+    bad = [answer for answer in answers if not answer.startswith("OK")]
+    words = bad[0] if bad else f"{exists} messages in INBOX"
+    return graded(probe, "imap.mailbox", not bad, words, since)
+
+
+# -- both ---------------------------------------------------------------------------------------------------
+
+
+def _with_account(
+    probe: Probe,
+    protocol: str,
+    log_in: Callable[[TextConnection, CheckLogin], str],
+    refused: str,
+    look: Callable[[Probe, TextConnection, str, int], Finding],
+) -> Iterator[Finding]:
+    """What is said to a wrong password, which begins with `refused`; then a look with the right one, whose answer
+    `look` is given."""
     login = probe.server.login
+    bad, mailbox = f"{protocol}.bad", f"{protocol}.mailbox"
     if login is None:
-        yield from (finding(probe, case, Grade.SKIPPED, _NO_ACCOUNT) for case in ("imap.bad", "imap.mailbox"))
+        yield from (finding(probe, case, Grade.SKIPPED, _NO_ACCOUNT) for case in (bad, mailbox))
         return
     with open_protected(probe) as talk:
-        answer = imap_login(talk, CheckLogin(login.user, secrets.token_hex(8)))
-        yield graded(probe, "imap.bad", answer.startswith("NO"), answer)
+        answer = log_in(talk, CheckLogin(login.user, secrets.token_hex(8)))
+        yield graded(probe, bad, answer.startswith(refused), answer)
     since = len(probe.transcript)
     with open_protected(probe) as talk:
-        answers = [imap_login(talk, login), imap(talk, 'LIST "" "*"')[0]]
-        selected, lines, _ = imap(talk, "EXAMINE INBOX")
-        answers.append(selected)
-        exists = next((int(line.split(" ")[1]) for line in lines if line.endswith(" EXISTS")), 0)
-        if exists:
-            answers.append(imap(talk, f"FETCH {exists} (UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[HEADER])")[0])
-        imap(talk, "NOOP")
-        bad = [answer for answer in answers if not answer.startswith("OK")]
-        words = bad[0] if bad else f"{exists} messages in INBOX"
-        yield graded(probe, "imap.mailbox", not bad, words, since)
+        yield look(probe, talk, log_in(talk, login), since)
 
 
 def _nobody() -> CheckLogin:

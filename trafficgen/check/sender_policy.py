@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from trafficgen.check.lookups import Lookups
+from trafficgen.host.lookups import Lookups
 
 MAX_LOOKUPS: Final = 10
 MAX_VOID: Final = 2

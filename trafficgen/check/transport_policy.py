@@ -15,8 +15,8 @@ from typing import Final
 
 from trafficgen import guard
 from trafficgen.check.conversation import ConnectionEnded
-from trafficgen.check.lookups import Lookups
 from trafficgen.check.service import CheckedServer
+from trafficgen.host.lookups import Lookups
 
 HTTPS_PORT: Final = 443
 PATH: Final = "/.well-known/mta-sts.txt"

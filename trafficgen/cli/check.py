@@ -2,40 +2,26 @@
 
 Takes     a server and its services; an account, a mailbox and our own sink outside for what needs them
 Gives     findings to stdout or a file; exit code 0, 99 when one failed, 120 when nothing could be told
-Not here  what is looked at (check.cases)
+Not here  what is looked at (check.cases), what the words of options mean (check_options)
 """
 
-import difflib
-import ipaddress
-import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from mboxgen.console import FILE, PATH
-from trafficgen import units
-from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.options import GroupedCommand, GroupedOption
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:
-    from trafficgen.check.service import CheckedServer, CheckLogin, DomainNames, ServiceKind
-    from trafficgen.guard import Route
-    from trafficgen.plan import Target
     from trafficgen.report.checked import Checked
-    from trafficgen.verdict.findings import Grade, TlsScan
-
-MAX_PORTS: Final = 64
-DNS_PORT: Final = 53
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+    from trafficgen.verdict.findings import Grade
 
 EPILOG: Final = """\
 Examples:
@@ -174,34 +160,48 @@ def command(
     from trafficgen.check.arrivals import Outside
     from trafficgen.check.service import CheckedServer, vantage
     from trafficgen.check.walks import check
+    from trafficgen.cli.check_options import (
+        account,
+        answering,
+        domain_names,
+        ip,
+        matches,
+        port_list,
+        readable,
+        refuse_unknown_cases,
+        route_to,
+        scans,
+        seconds_of,
+        services_of,
+    )
     from trafficgen.plan import UnixTarget, parse_listen, parse_target
     from trafficgen.report.checked import Checked
     from trafficgen.verdict.findings import Grade
 
     with _plugin(form, Grade.INCONCLUSIVE, TrafficgenError):
-        _refuse_unknown_cases(only, "--only")
-        _refuse_unknown_cases(skip, "--skip")
+        refuse_unknown_cases(only, "--only")
+        refuse_unknown_cases(skip, "--skip")
         target = parse_target(server, "server", "HOST[:PORT]")
         port_given = isinstance(target, UnixTarget) or server.endswith(f":{target.port}")
-        route = _route(target, allow_public=allow_public_target)
+        route = route_to(target, allow_public=allow_public_target)
         asked = CheckedServer(
-            route=route, ports=_services(target, service, port_given=port_given), name=name or route.name,
-            foreign=outside, mailbox=deliver, login=_login(login_user, password_file),
-            authorities=str(tls_ca) if tls_ca else None, timeout_s=_seconds(timeout, "--timeout"),
-            patience_s=_seconds(patience, "--patience"), pretend=_ip(xclient_as, "--xclient-as"),
-            proxied=_ip(proxy_as, "--proxy-as"), expected_ports=_port_list(expect),
-            pause_s=_seconds(slow, "--slow") if slow is not None else 0.0, log=_readable(log),
-            dns=_domain_names(dns, dkim_selector, resolver, allow_public=allow_public_target),
-            scans=_reports(tls_report), scan=tls_scan,
+            route=route, ports=services_of(target, service, port_given=port_given), name=name or route.name,
+            foreign=outside, mailbox=deliver, login=account(login_user, password_file),
+            authorities=str(tls_ca) if tls_ca else None, timeout_s=seconds_of(timeout, "--timeout"),
+            patience_s=seconds_of(patience, "--patience"), pretend=ip(xclient_as, "--xclient-as"),
+            proxied=ip(proxy_as, "--proxy-as"), expected_ports=port_list(expect),
+            pause_s=seconds_of(slow, "--slow") if slow is not None else 0.0, log=readable(log),
+            dns=domain_names(dns, dkim_selector, resolver, allow_public=allow_public_target),
+            scans=scans(tls_report), scan=tls_scan,
         )  # fmt: skip
         with _plugin(form, Grade.FAIL, SetupError):
-            checked = _answering(asked, all_must=port_given or bool(service), none_may=expect is not None)
+            checked = answering(asked, all_must=port_given or bool(service), none_may=expect is not None)
         listening = Outside(parse_listen(prove, "prove", "--prove")) if prove is not None else nullcontext()
         seen_from: list[str] = []
         started_at, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
 
         def wished(case: str) -> bool:
-            return (not only or _matches(case, only)) and not _matches(case, skip)
+            return (not only or matches(case, only)) and not matches(case, skip)
 
         with listening as world:
             findings = tuple(check(checked, world, wished, seen_from))
@@ -249,162 +249,3 @@ def _show(checked: "Checked", form: str, output: str | None, *, transcript: bool
     else:
         write({"json": forms.to_json, "junit": forms.to_junit, "html": forms.to_html}[form](checked), path)
     return exit_code(checked.findings)
-
-
-# -- which services -----------------------------------------------------------------------------------------
-
-
-def _route(target: "Target", *, allow_public: bool) -> "Route":
-    from trafficgen import guard
-
-    route = guard.resolve(target, "HOST")
-    if not allow_public:
-        guard.refuse_public(route, "HOST")
-    return route
-
-
-def _services(target: "Target", service: tuple[str, ...], *, port_given: bool) -> "dict[ServiceKind, int]":
-    """What is asked for; the standard ports when nothing is."""
-    from trafficgen.check.service import STANDARD_PORTS, ServiceKind
-    from trafficgen.plan import TcpTarget
-
-    names = {one.value: one for one in ServiceKind}
-    asked: dict[ServiceKind, int] = {}
-    for text in service:
-        name, _, port = text.partition("=")
-        if name not in names or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-            expected = f"expected NAME=PORT with a name of {', '.join(names)}"
-            raise PlanError(f'{expected}, got "{text}"', field="service", flag="--service")
-        asked[names[name]] = int(port)
-    if port_given:
-        asked.setdefault(ServiceKind.SMTP, target.port if isinstance(target, TcpTarget) else 25)
-    return asked or dict(STANDARD_PORTS)
-
-
-def _answering(server: "CheckedServer", *, all_must: bool, none_may: bool) -> "CheckedServer":
-    """The same server with the services that answer. SetupError when one that was asked for does not, or none does
-    where that is no finding."""
-    from trafficgen.check.conversation import ConnectionEnded, TextConnection
-
-    silent: list[str] = []
-    for address in server.route.addresses:  # of a name with several, the first that answers is the one looked at
-        there = replace(server, route=replace(server.route, addresses=(address,)))
-        ports = {}
-        for service, port in server.ports.items():
-            try:
-                with TextConnection(there.address(service), server.timeout_s, []):
-                    ports[service] = port
-            except ConnectionEnded as ended:
-                silent.append(f"{service.value} at {there.address(service)}: {ended}")
-        if ports and not (all_must and len(ports) < len(server.ports)):
-            return replace(there, ports=ports)
-    if all_must:
-        raise SetupError(silent[0])
-    if none_may:
-        return replace(server, ports={})
-    raise SetupError(f'none of the standard ports of "{server.route.name}" answers; name others with --service')
-
-
-def _port_list(text: str | None) -> tuple[int, ...]:
-    parts = text.split(",") if text else []
-    if not all(part.isascii() and part.isdigit() and 0 < int(part[:6]) < 65536 for part in parts):
-        raise PlanError(f'expected ports such as 25,465,587,993, got "{text}"', field="expect", flag="--expect")
-    if len(parts) > MAX_PORTS:
-        raise PlanError(f"expected {MAX_PORTS} ports at most, got {len(parts)}", field="expect", flag="--expect")
-    return tuple(map(int, parts))
-
-
-# -- the other options ---------------------------------------------------------------------------------------
-
-
-def _domain_names(
-    domains: tuple[str, ...], selectors: tuple[str, ...], resolver: str | None, *, allow_public: bool
-) -> "DomainNames | None":
-    from trafficgen.check.service import DomainNames
-    from trafficgen.plan import TcpTarget, parse_service
-
-    if not domains:
-        if selectors or resolver:
-            raise PlanError("expected a domain to ask for", field="dns", flag="--dns")
-        return None
-    for name in (*domains, *selectors):
-        if not _NAME.fullmatch(name):
-            raise PlanError(f'expected a name such as example.com, got "{name}"', field="dns", flag="--dns")
-    where = None
-    if resolver is not None:
-        try:
-            where = TcpTarget(str(ipaddress.ip_address(resolver.strip("[]"))), DNS_PORT)
-        except ValueError:
-            target = parse_service(resolver, "resolver", "--resolver")
-            if not isinstance(target, TcpTarget):
-                raise PlanError(
-                    f'expected ADDRESS[:PORT], got "{resolver}"', field="resolver", flag="--resolver"
-                ) from None
-            where = TcpTarget(_ip(target.host, "--resolver") or "", target.port)
-    names = tuple(name.rstrip(".").lower() for name in domains)
-    return DomainNames(names, selectors, where, allow_public=allow_public)
-
-
-def _reports(files: tuple[Path, ...]) -> "tuple[TlsScan, ...]":
-    from trafficgen.check.tls_scan import read_scan
-
-    found: list[TlsScan] = []
-    for file in files:
-        try:
-            found += read_scan(file.read_bytes())
-        except (OSError, ValueError) as error:
-            words = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
-            raise PlanError(f'cannot read "{file}": {words}', field="tls_report", flag="--tls-report") from error
-    return tuple(found)
-
-
-def _readable(log: Path | None) -> Path | None:
-    if log is not None:
-        try:
-            with log.open("rb"):
-                pass
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise PlanError(f'cannot read "{log}": {reason}', field="log", flag="--log") from error
-    return log
-
-
-def _seconds(text: str, flag: str) -> float:
-    seconds = parse_with(units.parse_duration, text, flag[2:], flag) / 1e9
-    if seconds <= 0:
-        raise PlanError(f'expected a time above 0, got "{text}"', field=flag[2:], flag=flag)
-    return seconds
-
-
-def _matches(case: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(case, pattern) for pattern in patterns)
-
-
-def _refuse_unknown_cases(patterns: tuple[str, ...], flag: str) -> None:
-    from trafficgen.check.cases import CASES
-
-    for pattern in patterns:
-        if not any(fnmatchcase(case, pattern) for case in CASES):
-            near = difflib.get_close_matches(pattern, CASES, 1)
-            hint = f"did you mean {near[0]}?" if near else "the ids are in docs/reference/check.md"
-            raise PlanError(f'no case is called "{pattern}"; {hint}', field=flag[2:], flag=flag)
-
-
-def _login(user: str | None, password_file: Path | None) -> "CheckLogin | None":
-    from trafficgen.check.service import CheckLogin
-    from trafficgen.engine.password import read_password
-    from trafficgen.plan import Auth
-
-    if user is None and password_file is None:
-        return None
-    if user is None or password_file is None:
-        text, flag = "expected both an account and its password file", "--login-user, --password-file"
-        raise PlanError(text, field="login_user", flag=flag)
-    return CheckLogin(user, read_password(Auth(user, password_file), "--password-file"))
-
-
-def _ip(text: str | None, flag: str) -> str | None:
-    try:
-        return str(ipaddress.ip_address(text)) if text is not None else None
-    except ValueError as error:
-        raise PlanError(f'expected an IP address, got "{text}"', field=flag[2:], flag=flag) from error

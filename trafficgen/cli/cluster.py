@@ -18,25 +18,23 @@ from trafficgen.plan.refusals import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trafficgen.cli.send_options import SendOptions
     from trafficgen.cluster.coordinator import Cluster
 
 _WHERE: Final = re.compile(r"local:[1-9]\d{0,3}|(?:tcp|tls)://\S+:\d{1,5}|ssh:.+")
 
 
 @contextmanager
-def cluster_of(options: "SendOptions") -> "Iterator[Cluster]":
+def cluster_of(where: str, hosts: int | None, clock_error: str) -> "Iterator[Cluster]":
     """Connected until the end. PlanError for a place that is none, SetupError when nobody answers there."""
-    where = options.cluster or ""
     if not _WHERE.fullmatch(where):
         text = f'expected local:N, tcp://SCHEDULER:PORT, tls://SCHEDULER:PORT or ssh:FILE, got "{shown(where)}"'
         raise PlanError(text, field="cluster", flag="--cluster")
-    error_ns = parse_with(units.parse_duration, options.clock_error, "clock_error", "--clock-error")
+    error_ns = parse_with(units.parse_duration, clock_error, "clock_error", "--clock-error")
     try:
         from trafficgen.cluster.dask_engine import DaskEngine
     except ImportError as error:
         raise SetupError(f"--cluster needs Dask, which is not installed: {advice('cluster')}") from error
     from trafficgen.cluster.coordinator import Cluster
 
-    with closing(DaskEngine(where, options.cluster_hosts)) as engine:
+    with closing(DaskEngine(where, hosts)) as engine:
         yield Cluster(engine, error_ns)

@@ -48,6 +48,7 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     yield (
         "target",
         ", ".join(map(str, plan.targets if plan.more_targets else filter(None, [plan.target])))
+        or ("mail exchangers, looked up when a run begins" if plan.exchangers else "")
         or "the embedded sink, on a free loopback port",
     )
     yield "sessions", _sessions(plan)
@@ -70,7 +71,7 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
         yield "header", f"{header.name}: {' | '.join(values)}"
     yield "errors", "counted, the run carries on" if plan.keep_going else "the first one ends the run"
     yield "seed", f"{plan.seed}, run id {plan.run_id}"
-    if plan.workload.real_domains and plan.target and not plan.allow_real_domains:
+    if plan.workload.real_domains and (plan.target or plan.exchangers) and not plan.allow_real_domains:
         yield "refused", "mail for real domains may reach real people: this run needs --allow-real-domains"
 
 

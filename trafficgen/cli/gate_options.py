@@ -35,7 +35,6 @@ NOT_HERE: Final = {
     "html": "a gate makes many runs: keep their results with --keep, for traffic-gen report --html",
     "junit": "a gate writes its own verdict with --junit before the --",
     "manifest": "a gate makes many runs, each with messages of its own",
-    "cluster": "a gate compares two builds on one machine",
     "shard": "a gate compares two builds on one machine",
     "start_at": "a gate makes many runs, one after the other",
     "live_port": "a gate makes many runs and shows none of them while it goes on",
@@ -49,7 +48,10 @@ NOT_HERE: Final = {
 }
 """Options of send that would be passed over in silence, and what to do instead."""
 
-_NOT_BY_SLICES: Final = {"stage": "a gate by slices has one rate (--rate), or give --whole-runs"}
+_NOT_BY_SLICES: Final = {
+    "stage": "a gate by slices has one rate (--rate), or give --whole-runs",
+    "cluster": "a gate by slices is made by one machine, or give --whole-runs",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +159,7 @@ def identity(
         "plan": without_id,
         "design": to_plain(design),
         "builds": sides,
-        "drain": delivery_wait and str(delivery_wait.sink),
+        "drain": delivery_wait and ", ".join(map(str, delivery_wait.sinks)),
     }
 
 

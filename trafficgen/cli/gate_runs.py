@@ -6,12 +6,15 @@ Not here  options and help (gate), how runs are made (trafficgen.gate.gate), wha
 """
 
 import sys
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
+from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.flagged import parse_with
 from trafficgen.errors import PlanError
 
@@ -41,7 +44,11 @@ def run(options: "GateOptions") -> "ExitCode":
     runner = BuildRunner(plan, builds, design.metrics, monitor, options.keep, options.tolerate_refusals, delivery_wait)
     started_at = datetime.now(UTC)
     say = partial(click.echo, err=True)
-    ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
+    with ExitStack() as stack:
+        if told.cluster is not None:
+            cluster = stack.enter_context(cluster_of(told.cluster, told.cluster_hosts, told.clock_error))
+            runner = replace(runner, runner=cluster.run)
+        ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
     failed = [*runner.failed, *((file.failed,) if file.failed else ())]
     documents = [(options.json, "--json", lambda: gated.gate_json(ended, design, file.trials))]
     show = partial(write_sections, gated.gate_sections(ended), sys.stdout)

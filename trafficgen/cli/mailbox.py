@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from mboxgen.console import FILE
+from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.judging import RUN_OPTIONS, judged_by, judging_options, observers_for
 from trafficgen.cli.options import GroupedCommand, GroupedOption, TextPerLine
 from trafficgen.errors import ExitCode, PlanError
@@ -129,6 +130,40 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
         {"type": click.IntRange(1, 1_000_000), "metavar": "N", "help": "Sessions at a time.  [10]"},
     ),
     ("Load", ("--workers",), {"type": click.IntRange(1, 1024), "metavar": "N", "help": "Processes.  [1]"}),
+    ("Load", ("--run-id",), {"metavar": "HEX", "help": "16 hexadecimal digits that mark this run's mail.  [random]"}),
+    ("Load", ("--start-at",), {"metavar": "TIME", "help": "Begin at this time, such as 2026-12-01T10:00:00Z.  [now]"}),
+    (
+        "Load",
+        ("--shard",),
+        {
+            "metavar": "I/N",
+            "help": "Be part I of N that are started on as many machines with the same options, with its part of the "
+            "users. Needs --start-at and --run-id; traffic-gen merge makes one run of the results.",
+        },
+    ),
+    (
+        "Load",
+        ("--cluster",),
+        {
+            "metavar": "WHERE",
+            "help": "Have the users on several hosts, as one: local:4, tcp://SCHEDULER:8786 of Dask, or ssh:FILE with "
+            'a host a line; needs the extra "cluster" there and here.',
+        },
+    ),
+    (
+        "Load",
+        ("--cluster-hosts",),
+        {
+            "metavar": "N",
+            "type": click.IntRange(2, 10_000),
+            "help": "Wait for so many of its workers, and use no more.  [all that are there]",
+        },
+    ),
+    (
+        "Load",
+        ("--clock-error",),
+        {"metavar": "TIME", "default": "50ms", "help": "The most by which a host's clock may be uncertain.  [50ms]"},
+    ),
     ("Load", ("--duration",), {"metavar": "TIME", "help": "Begin nothing more after this.  [until Ctrl-C]"}),
     ("Load", ("--final",), {"metavar": "TIME", "help": "For sessions to end by themselves after that.  [30s]"}),
     ("Load", ("--timeout",), {"metavar": "TIME", "help": "For every answer, and for a whole delivery.  [60s]"}),
@@ -208,6 +243,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
     """The plan, and notes on the profile. PlanError for what makes no sense."""
     from trafficgen import units
     from trafficgen.cli.flagged import parse_with
+    from trafficgen.cli.parsing import parse_shard
     from trafficgen.mailbox.plan import Delivering, MailboxPlan
     from trafficgen.mailbox.reading import read_profile
 
@@ -237,6 +273,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         delivery=delivery,
         delivering=Delivering.SMTP if given["smtp"] else Delivering.LMTP,
         password=_password(said, given),
+        password_file=Path(given["password_file"]) if given["password_file"] else None,
         login=_login(said, given),
         mbox=Path(mbox) if mbox else None,
         connections=clients,
@@ -249,9 +286,26 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         rawlog=str(Path.cwd()) if given["rawlog"] or "rawlog" in said else None,
         allow_real_domains=given["allow_real_domains"],
         seed=seed,
-        **{name: ns for name, ns in times.items() if ns is not None},  # type: ignore[arg-type]
+        run_id=(given["run_id"] or "").lower(),
+        shard=parse_shard(
+            given["shard"],
+            {"--run-id": (given["run_id"], "it tells the mail of this run from all other")},
+            given["start_at"],
+        ),
+        **{name: ns for name, ns in times.items() if ns is not None},
     )
-    return plan, list(notes)
+    if given["cluster"] is None:
+        return plan.with_password(), list(notes)
+    if given["shard"] or given["start_at"]:
+        text = "the hosts of a cluster are given their shards and their start: expected neither --shard nor --start-at"
+        raise _wrong(text, "--cluster")
+    if given["password"] or said.get("pass"):
+        text = "a password would go through the cluster's scheduler: give --password-file, which each host reads"
+        raise _wrong(text, "--cluster")
+    if plan.rawlog or said.get("output"):
+        text = "what is said on other hosts is not written here: expected neither rawlog nor output="
+        raise _wrong(text, "--cluster")
+    return plan.identified(), list(notes)
 
 
 def _services(
@@ -291,16 +345,6 @@ def _host_of(text: str) -> str:
 
 
 def _password(said: dict[str, str], given: dict[str, Any]) -> str:
-    if (path := given["password_file"]) is not None:
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise _wrong(
-                f'cannot read "{path}": {getattr(error, "strerror", None) or error}', "--password-file"
-            ) from error
-        if not lines or not lines[0]:
-            raise _wrong(f'expected a password in the first line of "{path}"', "--password-file")
-        return lines[0]
     password: str = given["password"] or said.get("pass") or "pass"
     return password
 
@@ -337,7 +381,7 @@ def _run(
     from trafficgen.mailbox.table import ConsoleTable, Second, tabbed, tabbed_header
     from trafficgen.measure.journal import Journal
     from trafficgen.report.live import Live
-    from trafficgen.runs.mailbox import run_mailbox_monitored
+    from trafficgen.runs.mailbox import run_mailbox, run_mailbox_monitored
 
     say = (lambda _line: None) if given["quiet"] else _say
     table = ConsoleTable(plan.connections)
@@ -362,6 +406,10 @@ def _run(
             for line in table.row(second):
                 tell(line)
 
+        runner = run_mailbox
+        if (where := given["cluster"]) is not None:
+            cluster = cluster_of(where, given["cluster_hosts"], given["clock_error"])
+            runner = stack.enter_context(cluster).run_mailbox
         results = run_mailbox_monitored(
             plan,
             monitor,
@@ -371,8 +419,9 @@ def _run(
             progress=live.update if live is not None else None,
             say=say,
             control=control,
+            runner=runner,
         )
-        for line in (*table.totals(), ""):
+        for line in (*table.totals(), "") if given["cluster"] is None else ():
             tell(line)
     return results
 

@@ -32,7 +32,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 if TYPE_CHECKING:
     _TextType = click.ParamType[str]
 else:
-    _TextType = click.ParamType  # generic since click 8.2 only
+    _TextType = click.ParamType  # generic since click 8.4 only
 
 
 class TextPerLine(_TextType):
@@ -119,6 +119,11 @@ def _add_target() -> None:
         KumoMTA has it. Repeat it for several servers, each with its weight, such as a:25=3 b:25=1: sessions go to each
         in turn, and results have the numbers of each. Without it, mail goes to a sink that is started for the run, and
         the summary proves that every message arrived.""")
+    add("--mx", is_flag=True, help="""
+        In place of --target: send mail for each domain where its MX records say, looked up before the run, which needs
+        a session for each domain. Results have the numbers of each. Needs the extra dns.""")
+    add("--mx-port", metavar="PORT", type=int, help="Port of mail exchangers. [default: 25]")
+    add("--resolver", metavar="ADDRESS[:PORT]", help="Whom to ask, for --mx. [default: the system's resolver]")
     add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
         yours.""")
@@ -363,8 +368,9 @@ def _add_run() -> None:
     add("--wait-for-delivery", metavar="TIME", help="""
         After the last message, wait so long for all of them to come out at a sink of ours behind the server under
         test, and prove it: needs --sink-api.""")
-    add("--sink-api", metavar="[HOST:]PORT", help="""
-        Where that sink has its --api; a local or private address, as for --target.""")
+    add("--sink-api", metavar="[HOST:]PORT", multiple=True, help="""
+        Where that sink has its --api; a local or private address, as for --target. Repeat it where mail comes out at
+        several.""")
     add("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
     add("--trace", metavar="N", type=int, default=0, help="""

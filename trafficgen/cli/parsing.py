@@ -22,17 +22,22 @@ from trafficgen.plan import (
     LongTail,
     Retried,
     RetryPlan,
+    Shard,
     Stage,
+    TcpTarget,
     Users,
     WeightedAddress,
     WeightedDomain,
     WeightedName,
     WeightedTarget,
+    parse_service,
     parse_target,
 )
+from trafficgen.plan.refusals import shown
 
 T = TypeVar("T")
 
+DNS_PORT: Final = 53
 MAX_DOMAINS_OCTETS: Final = 64 * 1024 * 1024
 
 
@@ -153,6 +158,20 @@ def parse_address(text: str, flag: str) -> WeightedAddress:
         raise _wrong(error.text, "recipients", flag) from error
 
 
+def parse_resolver(text: str, flag: str) -> TcpTarget:
+    """ "ADDRESS[:PORT]" of a name server; a bare number is a port of this machine's."""
+    try:
+        return TcpTarget(str(ipaddress.ip_address(text.strip("[]"))), DNS_PORT)
+    except ValueError:
+        target = parse_service(text, "resolver", flag)
+    try:
+        if isinstance(target, TcpTarget):
+            return TcpTarget(str(ipaddress.ip_address(target.host)), target.port)
+    except ValueError:
+        pass
+    raise _wrong(f'expected ADDRESS[:PORT], got "{shown(text)}"', "resolver", flag)
+
+
 def parse_dkim_key(text: str) -> DkimKey:
     """ "DOMAIN=SELECTOR:FILE"."""
     domain, equals, rest = text.partition("=")
@@ -210,6 +229,23 @@ def parse_retry(text: str) -> RetryPlan:
         raise _wrong(f'expected {form}, got "{text}"', "retry", "--retry")
     wait_ns = parse_with(units.parse_duration, wait, "retry", "--retry")
     return RetryPlan(kinds[what.strip().lower()], _whole(count, text, "--retry", form), wait_ns)
+
+
+def parse_shard(text: str | None, needed: Mapping[str, tuple[object, str]], start_at: str | None) -> Shard:
+    """Which part of a run "3/20" is, and when that begins. `needed`: by flag what was given for it, and why a shard
+    needs it: it would differ from machine to machine."""
+    start_at_ns = None
+    if start_at is not None:
+        start_at_ns = parse_with(units.parse_instant, start_at, "start_at_ns", "--start-at")
+    if text is None:
+        return Shard(start_at_ns=start_at_ns)
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and len(text) < 20):
+        raise _wrong(f'expected a shard such as 3/20, got "{shown(text)}"', "shard", "--shard")
+    for flag, (value, why) in {**needed, "--start-at": (start_at, "all shards begin at one time")}.items():
+        if value is None:
+            raise _wrong(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
+    return Shard(int(number), int(of), start_at_ns)
 
 
 def parse_share(text: str, flag: str) -> float:

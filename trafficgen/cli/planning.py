@@ -27,6 +27,7 @@ from trafficgen.plan import (
     BodyFile,
     ClientPlan,
     Corpus,
+    ExchangerPlan,
     Injection,
     LongTail,
     OpenLoop,
@@ -45,7 +46,7 @@ from trafficgen.plan import (
     is_reserved,
     parse_service,
 )
-from trafficgen.plan.refusals import shown
+from trafficgen.plan.targets import SMTP_PORT
 
 if TYPE_CHECKING:
     from trafficgen.proof.waiting import DeliveryWait
@@ -100,11 +101,28 @@ def make_plan(options: SendOptions) -> Planned:
         ledger=not options.no_ledger,
         shard=shard,
         trace_sessions=options.trace,
+        exchangers=_exchangers(options),
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):
         notices.append(f'"{suffix}" is not reserved for tests: make sure that mail for it cannot leave your network')
     return Planned(plan, notices, manifest, delivery_wait)
+
+
+def _exchangers(options: SendOptions) -> ExchangerPlan | None:
+    """Whether mail goes where MX records say."""
+    if not options.mx:
+        for flag, value in (("--mx-port", options.mx_port), ("--resolver", options.resolver)):
+            if value is not None:
+                raise _wrong("expected domains whose mail exchangers are looked up: add --mx", "exchangers", flag)
+        return None
+    for flag, given in (("--target", options.target), ("--cluster", options.cluster)):
+        if given:
+            raise _wrong(f"expected no {flag} where mail goes by MX records", "exchangers", "--mx")
+    return ExchangerPlan(
+        port=SMTP_PORT if options.mx_port is None else options.mx_port,
+        resolver=None if options.resolver is None else parsing.parse_resolver(options.resolver, "--resolver"),
+    )
 
 
 def _shard(options: SendOptions) -> Shard:
@@ -114,26 +132,19 @@ def _shard(options: SendOptions) -> Shard:
         raise _wrong(text, "cluster", "--cluster")
     if options.cluster is not None and options.trace:
         raise _wrong("sessions of other hosts are not shown: expected no --trace", "cluster", "--cluster")
-    start_at_ns = None
-    if options.start_at is not None:
-        start_at_ns = parse_with(units.parse_instant, options.start_at, "start_at_ns", "--start-at")
-    if options.shard is None:
-        return Shard(start_at_ns=start_at_ns)
-    number, slash, of = options.shard.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal() and len(options.shard) < 20):
-        raise _wrong(f'expected a shard such as 3/20, got "{shown(options.shard)}"', "shard", "--shard")
-    for flag, value, why in (
-        ("--seed", options.seed, "all shards draw the same messages from it"),
-        ("--run-id", options.run_id, "it tells the mail of this run from all other"),
-        ("--concurrency", options.concurrency, "it is of all shards together"),
-        ("--start-at", options.start_at, "all shards begin at one time"),
-    ):
-        if value is None:
-            raise _wrong(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
-    if options.wait_for_delivery is not None:
+    shard = parsing.parse_shard(
+        options.shard,
+        {
+            "--seed": (options.seed, "all shards draw the same messages from it"),
+            "--run-id": (options.run_id, "it tells the mail of this run from all other"),
+            "--concurrency": (options.concurrency, "it is of all shards together"),
+        },
+        options.start_at,
+    )
+    if shard.of > 1 and options.wait_for_delivery is not None:
         text = "a shard cannot wait for the delivery of mail that others send: use --manifest, and traffic-gen verify"
         raise _wrong(text, "shard", "--wait-for-delivery")
-    return Shard(int(number), int(of), start_at_ns)
+    return shard
 
 
 def _manifest(options: SendOptions) -> Path | None:
@@ -147,19 +158,21 @@ def _manifest(options: SendOptions) -> Path | None:
 
 def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
     """Where to wait for delivery, and how long, if at all."""
-    if options.wait_for_delivery is None and options.sink_api is None:
+    if options.wait_for_delivery is None and not options.sink_api:
         return None
     from trafficgen.proof.waiting import DeliveryWait
 
-    if options.wait_for_delivery is None or options.sink_api is None or not options.target:
+    if options.wait_for_delivery is None or not options.sink_api or not options.target:
         text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
         raise _wrong(text, "drain", "--wait-for-delivery")
-    sink = parse_service(options.sink_api, "drain", "--sink-api")
-    if not isinstance(sink, TcpTarget):
-        raise _wrong(f'expected [HOST:]PORT, got "{sink}"', "drain", "--sink-api")
-    return DeliveryWait(
-        sink, parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
-    )
+    sinks: list[TcpTarget] = []
+    for text in options.sink_api:
+        sink = parse_service(text, "drain", "--sink-api")
+        if not isinstance(sink, TcpTarget) or sink in sinks:
+            raise _wrong(f'expected [HOST:]PORT, each once, got "{sink}"', "drain", "--sink-api")
+        sinks.append(sink)
+    patience_ns = parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
+    return DeliveryWait(sinks[0], patience_ns, tuple(sinks[1:]))
 
 
 def _check_lines(options: SendOptions) -> None:

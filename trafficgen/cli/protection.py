@@ -36,10 +36,15 @@ def protected(
     if options.insecure and tls.authority:
         raise PlanError("expected one of --tls-ca and --insecure", field="security", flag="--insecure")
     verify = not options.insecure
-    if security is not Security.PLAIN and verify and tls.authority is None and all(map(_is_loopback, targets)):
+    if security is not Security.PLAIN and verify and tls.authority is None and _on_this_machine(options, targets):
         verify = False
         notices.append(_UNVERIFIED)
     return replace(session, security=security, verify_certificate=verify, tls=tls, auth=_auth(options))
+
+
+def _on_this_machine(options: "SendOptions", targets: Sequence[Target]) -> bool:
+    """Whether all servers surely are; where MX records lead is not known yet."""
+    return not options.mx and all(map(_is_loopback, targets))
 
 
 def _security(options: "SendOptions") -> Security:

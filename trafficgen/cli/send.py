@@ -131,7 +131,8 @@ def _run(
         if options.cluster is not None:
             from trafficgen.cli.cluster import cluster_of
 
-            run = partial(run, runner=stack.enter_context(cluster_of(options)).run)
+            cluster = cluster_of(options.cluster, options.cluster_hosts, options.clock_error)
+            run = partial(run, runner=stack.enter_context(cluster).run)
         if options.quiet:
             return run()
         live = stack.enter_context(Live(planned=resolved.planned, duration_ns=resolved.sending_ns))

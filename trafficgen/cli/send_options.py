@@ -13,6 +13,9 @@ class SendOptions:
     """What `traffic-gen send` was told, by parameter name. None or empty: not given."""
 
     target: tuple[str, ...]
+    mx: bool
+    mx_port: int | None
+    resolver: str | None
     allow_public_target: bool
     allow_real_domains: bool
     message_count: int | None
@@ -101,7 +104,7 @@ class SendOptions:
     no_ledger: bool
     manifest: str | None
     wait_for_delivery: str | None
-    sink_api: str | None
+    sink_api: tuple[str, ...]
     json: str | None
     quiet: bool
     dry_run: bool

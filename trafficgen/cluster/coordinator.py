@@ -11,31 +11,27 @@ Limits    a shard whose host does not answer for `_LOST_NS`, or that has not end
 """
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
-from trafficgen.cluster import words
-from trafficgen.cluster.clocks import Clock, clock_of
+from trafficgen.cluster import account, agreement, kinds, words
+from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.engine import Engine
-from trafficgen.engine.account import PHASES
+from trafficgen.cluster.shard import HostShard
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.errors import PlanError, SetupError, TrafficgenError
+from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.host.signals import CountedSignals, RunControl
-from trafficgen.host.version import VERSION
-from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.merging_shards import merge_shards
+from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.measure.observed import RunClock
-from trafficgen.measure.parts import Host, ShardRecord
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.outcomes import StoppedBy
-from trafficgen.plan import Plan, Shard
+from trafficgen.plan import Plan
 from trafficgen.proof import sent
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.runs.run import Progress
@@ -53,34 +49,6 @@ _LOOK_NS: Final = NS_PER_S
 _LOOK_EACH_NS: Final = 100 * NS_PER_MS
 _LOOK_MOST_NS: Final = 3 * NS_PER_S
 """Asking, reading and adding up is what a coordinator costs, and it grows with the shards (benchmarks/cluster.py)."""
-
-
-@dataclass(slots=True)
-class _HostShard:
-    """One shard and all that is known of it. `word`: its latest."""
-
-    host: str
-    order: words.ShardOrder
-    answered_ns: int
-    clock: Clock = field(default_factory=lambda: Clock(0, 0))
-    prepared: words.ShardPrepared | None = None
-    running: words.ShardProgress | None = None
-    last: words.ShardEnded | words.ShardRefused | words.ShardGone | None = None
-    serial: int = 0
-    asked: "Future[Any] | None" = None
-    asked_ns: int = 0
-
-    @property
-    def over(self) -> bool:
-        return self.last is not None
-
-    @property
-    def number(self) -> int:
-        return self.order.plan.shard.number
-
-    @property
-    def who(self) -> str:
-        return f"shard {self.number} ({self.prepared.name if self.prepared else self.host})"
 
 
 @dataclass(slots=True)
@@ -104,16 +72,39 @@ class Cluster:
     ) -> Results:
         """As `trafficgen.run`, by all hosts together; what only a run on one machine is told has no meaning here."""
         resolved = ResolvedPlan.of(plan)
-        if len(self.engine.hosts) < 2:
-            raise SetupError("expected two hosts at least: one needs no --cluster")
-        if delivery_wait is not None:
-            text = "a cluster does not wait for delivery: use --manifest, and traffic-gen verify"
-            raise PlanError(text, field="drain", flag="--wait-for-delivery")
         if manifest is not None:
             sent.check_writable(manifest)
+        kept = manifest is not None or delivery_wait is not None
+        kind = kinds.of_sending(resolved, self._count(), progress, begins=kept)
+        return self._run(kind, notice, account.Proofs(manifest, delivery_wait, resolved.plan), control)
+
+    def run_mailbox(
+        self,
+        plan: MailboxPlan,
+        *,
+        say: Callable[[str], None] | None = None,
+        progress: Callable[[Snapshot, int, Callable[[], Results]], None] | None = None,
+        control: RunControl | None = None,
+        **_alone: object,
+    ) -> Results:
+        """As `runs.mailbox.run_mailbox`, by all hosts together; the table of seconds is left out."""
+        return self._run(kinds.of_mailboxes(plan.identified(), self._count(), progress), say, account.Proofs(), control)
+
+    def _count(self) -> int:
+        if (count := len(self.engine.hosts)) < 2:
+            raise SetupError("expected two hosts at least: one needs no --cluster")
+        return count
+
+    def _run(
+        self,
+        kind: kinds.KindOfRun,
+        say: Callable[[str], None] | None,
+        proofs: account.Proofs,
+        control: RunControl | None,
+    ) -> Results:
         control = control or RunControl()
         with CountedSignals(control):
-            run = _ClusterRun(self, resolved, progress, notice or (lambda _line: None), manifest, control)
+            run = _ClusterRun(self, kind, say or (lambda _line: None), proofs, control)
             try:
                 return run.results()
             finally:
@@ -124,19 +115,16 @@ class _ClusterRun:
     def __init__(
         self,
         cluster: Cluster,
-        resolved: ResolvedPlan,
-        progress: Callable[[Progress], None] | None,
+        kind: kinds.KindOfRun,
         say: Callable[[str], None],
-        manifest: Path | None,
+        proofs: account.Proofs,
         control: RunControl,
     ) -> None:
         self._cluster = cluster
         self._engine = cluster.engine
-        self._resolved = resolved
-        self._plan = resolved.plan
-        self._progress = progress
+        self._kind = kind
         self._say = say
-        self._manifest = manifest
+        self._proofs = proofs
         self._control = control
         self._zero_ns = 0  # the run's time zero on our clock.now_ns
         self._zero_wall_ns = 0
@@ -146,75 +134,65 @@ class _ClusterRun:
         self._news = False
         self._shown_ns = 0
         self._last_ns: int | None = None  # when those that have not ended are lost
-        hosts = self._engine.hosts
+        keep = proofs.wanted
         self._shards = [
-            _HostShard(
-                host, words.ShardOrder(f"{self._plan.run_id}/{number}", shard_plan, manifest is not None), now_ns()
-            )
-            for number, (host, shard_plan) in enumerate(zip(hosts, _plans(self._plan, len(hosts)), strict=True), 1)
+            HostShard(host, words.ShardOrder(f"{plan.run_id}/{plan.shard.number}", plan, keep), now_ns())
+            for host, plan in zip(self._engine.hosts, kind.shards, strict=True)
         ]
 
     def results(self) -> Results:
+        self._proofs.check()
         began_ns = now_ns()
-        self._prepare()
-        self._begin(now_ns() - began_ns)
-        while not all(shard.over for shard in self._shards):
-            self._turn()
+        if self._prepare():
+            self._begin(now_ns() - began_ns)
+            while not all(shard.over for shard in self._shards):
+                self._turn()
         return self._account()
 
     def end(self) -> None:
         """Leave no process of a shard behind, as far as hosts still answer."""
         for shard in self._shards:
-            if not isinstance(shard.last, words.ShardEnded):
-                self._engine.ask(shard.host, "end", shard.order.token)
+            self._engine.ask(shard.host, "end", shard.order.token)
 
     # -- before the start -------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
-        for call in [self._engine.ask(one.host, "prepare", one.order) for one in self._shards]:
-            _done(call, "cannot start a shard")
+    def _prepare(self) -> bool:
+        """Let every host get ready. False when the run is stopped before it begins: then nothing was sent."""
+        calls = [self._engine.ask(one.host, "prepare", one.order) for one in self._shards]
         deadline_ns = now_ns() + _PREPARE_NS
-        while not all(shard.prepared for shard in self._shards):
-            self._look()
+        while not (all(call.done() for call in calls) and all(shard.prepared for shard in self._shards)):
+            if self._control.count:
+                return self._not_begun()
+            for call in calls:
+                _refuse_failed(call, "cannot start a shard")
+            if all(call.done() for call in calls):
+                self._look()
             for shard in self._shards:
                 if shard.last is not None:
                     raise SetupError(f"{shard.who}: {getattr(shard.last, 'words', 'it ended before it began')}")
             if now_ns() > deadline_ns:
                 late = ", ".join(shard.who for shard in self._shards if not shard.prepared)
                 raise SetupError(f"not ready within {_PREPARE_NS // NS_PER_S} s: {late}")
-            if self._control.count:
-                raise SetupError("stopped before the start: nothing was sent")
             sleep(_TURN_S)
-        self._compare()
+        if (line := agreement.check(self._kind.plan.target, self._shards)) is not None:
+            self._say(line)
         for shard in self._shards:
+            if self._control.count:
+                return self._not_begun()
             shard.clock = clock_of(self._engine, shard.host, self._cluster.wall_ns)
             if shard.clock.error_ns > self._cluster.max_clock_error_ns:
                 raise SetupError(
                     f"{shard.who}: its clock is known to {shard.clock.error_ns / NS_PER_MS:.1f} ms only, expected "
                     f"{self._cluster.max_clock_error_ns / NS_PER_MS:g} ms; allow more with --clock-error"
                 )
+        return True
 
-    def _compare(self) -> None:
-        """What all hosts must agree in."""
-        first, *others = self._shards
-        assert first.prepared is not None
-        for shard in others:
-            found = shard.prepared
-            assert found is not None
-            for path, digest in first.prepared.files.items():
-                if found.files.get(path) != digest:
-                    raise SetupError(f'{first.who} and {shard.who} have different files: "{path}"')
-            if set(found.addresses) != set(first.prepared.addresses):
-                ours, theirs = ", ".join(first.prepared.addresses), ", ".join(found.addresses)
-                raise SetupError(
-                    f"{self._plan.target} is {ours} for {first.who} and {theirs} for {shard.who}: "
-                    "expected one answer everywhere"
-                )
+    def _not_begun(self) -> bool:
+        self._say("stopped before the start: nothing was sent")
+        self._zero_wall_ns = self._cluster.wall_ns()
         for shard in self._shards:
-            if shard.prepared and shard.prepared.version != VERSION:
-                raise SetupError(f"{shard.who} has traffic-gen {shard.prepared.version}, and this is {VERSION}")
-        if first.prepared.addresses:
-            self._say(f"target {self._plan.target} is at {', '.join(first.prepared.addresses)} for all shards")
+            shard.last = words.ShardNotBegun()
+        return False
 
     def _begin(self, prepared_in_ns: int) -> None:
         """One time zero; far enough ahead for hosts that are as busy as they were when they prepared."""
@@ -244,17 +222,15 @@ class _ClusterRun:
         for shard in self._shards:
             if isinstance(shard.last, words.ShardGone | words.ShardRefused):
                 self._stop(StoppedBy.WORKER_LOST)
-            elif isinstance(shard.last, words.ShardEnded) and not self._plan.keep_going and not self._stops:
+            elif isinstance(shard.last, words.ShardEnded) and self._kind.first_error_ends and not self._stops:
                 self._stop_as(shard.last)
         if self._last_ns is not None and now_ns() > self._last_ns:
             for shard in self._shards:
                 if not shard.over:
                     shard.last = words.ShardGone("it did not end in time")
-        if self._news and self._progress and now_ns() - self._shown_ns >= self._look_ns:
+        if self._news and self._kind.show and now_ns() - self._shown_ns >= self._look_ns:
             self._news, self._shown_ns = False, now_ns()
-            snapshot = self._merged()
-            planned = sum(shard.running.planned for shard in self._shards if shard.running)
-            self._progress(Progress(snapshot, max(now_ns() - self._zero_ns, 0), max(planned, snapshot.started)))
+            self._kind.show(self._now())
         sleep(_TURN_S)
 
     def _stop_as(self, ended: words.ShardEnded) -> None:
@@ -279,7 +255,7 @@ class _ClusterRun:
                 shard.last = words.ShardGone("its host does not answer")
         return news
 
-    def _hear(self, shard: _HostShard, call: "Future[Any]") -> bool:
+    def _hear(self, shard: HostShard, call: "Future[Any]") -> bool:
         if (error := call.exception()) is not None:
             if not isinstance(error, OSError):
                 shard.last = words.ShardGone(f"its host is gone: {str(error) or type(error).__name__}")
@@ -303,7 +279,7 @@ class _ClusterRun:
         if self._stops >= wanted:
             return
         self._stopped_by = self._stopped_by or why
-        grace_ns = 0 if wanted == 2 else self._plan.grace_ns
+        grace_ns = 0 if wanted == 2 else self._kind.grace_ns
         self._last_ns = now_ns() + grace_ns + _PATIENCE_NS
         for _ in range(wanted - self._stops):
             for shard in self._shards:
@@ -321,106 +297,29 @@ class _ClusterRun:
                 first += len(snapshot.workers)
         return merge(moved)
 
+    def _now(self) -> kinds.ClusterProgress:
+        said = [shard.running for shard in self._shards if shard.running is not None]
+        elapsed_ns = max(now_ns() - self._zero_ns, 0)
+        return kinds.ClusterProgress(self._merged(), elapsed_ns, said, account.instant(self._zero_wall_ns))
+
     # -- the end ----------------------------------------------------------------------------------------
 
     def _account(self) -> Results:
-        lost = [shard for shard in self._shards if not isinstance(shard.last, words.ShardEnded)]
-        parts = [self._part(shard) for shard in self._shards]
-        caveats = self._write_manifest(lost)
-        merged = merge_shards(parts)
+        merged = account.closed(self._kind, self._shards, self._zero_wall_ns)
         stopped_by = self._stopped_by or merged.stopped_by
-        if lost:
+        if any(isinstance(shard.last, words.ShardGone | words.ShardRefused) for shard in self._shards):
             stopped_by = StoppedBy.WORKER_LOST
         elif self._control.why is not None:
             stopped_by = self._control.why
         clock = RunClock(boot_id(), self._zero_ns, wall_offset_ns())
         merged = replace(merged, stopped_by=stopped_by, run=replace(merged.run, clock=clock))
-        return merged.with_caveats((*merged.caveats, *caveats)) if caveats else merged
-
-    def _part(self, shard: _HostShard) -> Results:
-        zero = datetime.fromtimestamp(self._zero_wall_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds")
-        last = shard.last
-        results = last.results if isinstance(last, words.ShardEnded) else self._of_lost(shard)
-        record = replace(
-            results.shards[0], start_at=zero, clock_offset_ns=shard.clock.offset_ns, clock_error_ns=shard.clock.error_ns
-        )
-        plan = dict(results.plan)
-        plan["shard"] = dict(plan["shard"]) | {"start_at_ns": self._zero_wall_ns}
-        return replace(results, run=replace(results.run, started_at=zero), shards=(record,), plan=plan)
-
-    def _of_lost(self, shard: _HostShard) -> Results:
-        """What it last said; the rest of what it had to send is in doubt, unless it never began."""
-        resolved, last = self._resolved, shard.last
-        plan = replace(shard.order.plan, keep_begins=shard.order.manifest or self._plan.keep_begins)
-        assert shard.prepared is not None
-        snapshot = Snapshot.empty(open_loop=plan.load is not None)
-        planned = shard.prepared.planned or 0
-        if shard.running is not None:
-            said = shard.running.snapshot
-            snapshot, planned = said.moved(-said.began_ns, 0), max(shard.running.planned, said.started)
-        not_started = planned - snapshot.started
-        if not isinstance(last, words.ShardRefused):
-            snapshot, not_started = snapshot.with_lost(not_started), 0
-        reason = getattr(last, "words", "")
-        text = f"the measurement is not valid: {shard.who} was lost: {reason}"
-        if resolved.planned_by_all is None:
-            text += "; how much it sent after its last word is not known"
-        return Results.build(
-            plan,
-            snapshot,
-            phases=PHASES,
-            domains=resolved.weighted_domains,
-            targets=plan.target_shares,
-            planned=snapshot.started + not_started,
-            not_started=not_started,
-            started_at=datetime.fromtimestamp(self._zero_wall_ns / NS_PER_S, UTC),
-            duration_ns=(snapshot.last_end_ns or 0) - (snapshot.first_start_ns or 0),
-            host=Host.here(),
-            tool_version=shard.prepared.version,
-            stopped_by=StoppedBy.WORKER_LOST,
-            addresses=shard.prepared.addresses,
-            caveats=[Caveat.of(CaveatKind.SHARD_LOST, text)],
-            shards=[
-                ShardRecord(
-                    number=shard.number,
-                    of=plan.shard.of,
-                    start_at=None,
-                    planned_by_all=resolved.planned_by_all,
-                    host=shard.prepared.name,
-                    first_start_ns=snapshot.first_start_ns,
-                    last_start_ns=snapshot.last_start_ns,
-                    last_end_ns=snapshot.last_end_ns,
-                    last_answered_ns=snapshot.last_answered_ns,
-                    files=shard.prepared.files,
-                )
-            ],
-        )
-
-    def _write_manifest(self, lost: Sequence[_HostShard]) -> list[Caveat]:
-        """What all shards sent, in one file; a caveat where it cannot be whole."""
-        if self._manifest is None:
-            return []
-        kept = [shard.last.manifest for shard in self._shards if isinstance(shard.last, words.ShardEnded)]
-        problems = [f"what {shard.who} sent is not in it" for shard in lost]
-        try:
-            sent.join([sent.from_octets(octets) for octets in kept if octets is not None]).write(self._manifest)
-        except TrafficgenError as error:
-            problems.append(str(error))
-        if not problems:
-            return []
-        return [Caveat.of(CaveatKind.OUTPUT_FAILED, f'the manifest "{self._manifest}": {"; ".join(problems)}')]
+        return self._proofs.add(merged, self._shards, self._say, self._control)
 
 
-def _plans(plan: Plan, count: int) -> list[Plan]:
-    """The plan of each shard."""
-    return [replace(plan, shard=Shard(number, count)) for number in range(1, count + 1)]
-
-
-def _done(call: "Future[Any]", what: str) -> None:
-    """Wait for a call to return. SetupError in our own words otherwise."""
-    try:
-        call.result(_PREPARE_NS / NS_PER_S)
-    except TrafficgenError:
-        raise
-    except Exception as error:
+def _refuse_failed(call: "Future[Any]", what: str) -> None:
+    """SetupError in our own words when a call is over and failed."""
+    error = call.exception() if call.done() else None
+    if isinstance(error, TrafficgenError):
+        raise error
+    if error is not None:
         raise SetupError(f"{what}: {str(error) or type(error).__name__}; is traffic-gen installed there?") from error

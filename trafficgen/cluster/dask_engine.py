@@ -25,7 +25,7 @@ from trafficgen.errors import PlanError, SetupError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 90.0
 _CONNECT_S: Final = 10.0
 _CALL_S: Final = 15.0
 _QUIET: Final = logging.CRITICAL
@@ -108,8 +108,17 @@ class DaskEngine:
             except TimeoutError as error:
                 text = f"expected {shards or 1} workers at {where}, got fewer within {_PATIENCE_S:g} s"
                 raise SetupError(text) from error
-            found = sorted(await self._client.run(_present))
-            return found[:shards]
+            return (await self._answering())[:shards]
+
+    async def _answering(self) -> list[str]:
+        """Those that are there: a scheduler has workers in its books for minutes after they were cut off."""
+        assert self._client is not None
+        known = sorted(await self._client.nthreads())
+        answers = await asyncio.gather(*(self._call(host, "clock", ()) for host in known), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, OSError):
+                raise SetupError(f"cannot use a host: {answer}; is traffic-gen installed there?") from answer
+        return [host for host, answer in zip(known, answers, strict=True) if not isinstance(answer, BaseException)]
 
     async def _close(self) -> None:
         for part in (self._client, self._cluster):
@@ -118,10 +127,6 @@ class DaskEngine:
                     await asyncio.wait_for(part.close(), _PATIENCE_S)
                 except (OSError, TimeoutError):  # whoever is gone need not be let go
                     continue
-
-
-def _present() -> bool:
-    return True
 
 
 async def _connected(where: Any) -> Client:

@@ -26,7 +26,7 @@ class ShardHost:
 
     def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
         self._wall_ns = wall_ns
-        self._taken: dict[str, _ShardOfHost] = {}
+        self._taken: dict[str, _ShardOfHost | None] = {}
 
     def clock(self) -> tuple[int, int]:
         """When the question came and when the answer left, ns since 1970 by this host's clock."""
@@ -42,20 +42,26 @@ class ShardHost:
     def begin(self, token: str, start_at_ns: int) -> None:
         """Let it begin at this time by this host's clock."""
         ahead_ns = start_at_ns - self._wall_ns()
-        self._taken[token].say(words.BeginShard(time.time_ns() + ahead_ns))
+        self._shard(token).say(words.BeginShard(time.time_ns() + ahead_ns))
 
     def look(self, token: str, serial: int) -> tuple[int, bytes | None]:
         """The latest word of a shard, pickled, and its number; None when that is the one with `serial`."""
-        return self._taken[token].latest(serial)
+        return self._shard(token).latest(serial)
 
     def stop(self, token: str) -> None:
         """Ask the shard to stop."""
-        self._taken[token].say(words.StopShard())
+        self._shard(token).say(words.StopShard())
 
     def end(self, token: str) -> None:
-        """End the shard's process, whatever it is doing."""
-        if token in self._taken:
-            self._taken[token].kill()
+        """End the shard's process, whatever it is doing. One that is not there yet is never started: calls may overtake
+        each other."""
+        if (shard := self._taken.setdefault(token, None)) is not None:
+            shard.kill()
+
+    def _shard(self, token: str) -> "_ShardOfHost":
+        if (shard := self._taken[token]) is None:
+            raise TrafficgenError("the shard was ended before it was started")
+        return shard
 
 
 class _ShardOfHost:
@@ -92,8 +98,11 @@ class _ShardOfHost:
             return self._serial, None if self._serial == serial else self._latest
 
     def kill(self) -> None:
+        """Whatever it is doing; what it said last is of no use any more."""
         if not self._over:
             self._process.kill()
+        with self._lock:
+            self._latest = None
 
     def _listen(self, heard: IO[bytes]) -> None:
         last: object = None

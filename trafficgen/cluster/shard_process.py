@@ -11,6 +11,7 @@ import os
 import pickle
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -24,10 +25,13 @@ from trafficgen.errors import TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
-from trafficgen.plan import Shard
-from trafficgen.runs import shards
+from trafficgen.mailbox.plan import MailboxPlan
+from trafficgen.measure.results import Results
+from trafficgen.measure.snapshot import Snapshot
+from trafficgen.plan import Plan, Shard
+from trafficgen.runs import mailbox, shards
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
-from trafficgen.runs.run import Progress, default_workers
+from trafficgen.runs.run import default_workers
 
 _TELL_NS: Final = 500 * NS_PER_MS
 
@@ -62,6 +66,7 @@ class _Shard:
         self.start_at_ns: int | None = None
         self.begin = threading.Event()
         self._orders = orders
+        self._told_ns = 0
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
     def _listen(self) -> None:
@@ -79,30 +84,60 @@ class _Shard:
                 self.control.stop()
             self.begin.set()
 
+    def wait(self) -> Shard:
+        """The shard with its start, once that is known. TrafficgenError when there is none."""
+        self.begin.wait()
+        if self.start_at_ns is None:
+            raise TrafficgenError("stopped before the start")
+        return replace(self.order.plan.shard, start_at_ns=self.start_at_ns)
+
+    def progress(self, now: words.ShardProgress) -> None:
+        """Tell it, unless something was told a moment ago."""
+        if now_ns() - self._told_ns >= _TELL_NS:
+            self._told_ns = now_ns()
+            tell(self.out, now)
+
 
 def _run(shard: _Shard) -> None:
-    order = shard.order
     processes.prepare()  # what takes longest, before the start is near
-    resolved = ResolvedPlan.of(order.plan)
+    plan = shard.order.plan
+    if isinstance(plan, MailboxPlan):
+        _run_mailboxes(shard, plan)
+    else:
+        _send(shard, plan)
+
+
+def _send(shard: _Shard, plan: Plan) -> None:
+    resolved = ResolvedPlan.of(plan)
     tell(shard.out, _prepared(resolved))
-    shard.begin.wait()
-    if shard.start_at_ns is None:
-        raise TrafficgenError("stopped before the start")
-    mine = order.plan.shard
-    resolved = resolved.with_plan(replace(order.plan, shard=Shard(mine.number, mine.of, shard.start_at_ns)))
-    told_ns = 0
-
-    def progress(now: Progress) -> None:
-        nonlocal told_ns
-        if now_ns() - told_ns >= _TELL_NS:
-            told_ns = now_ns()
-            tell(shard.out, words.ShardProgress(now.snapshot, now.planned))
-
+    resolved = resolved.with_plan(replace(plan, shard=shard.wait()))
     with tempfile.TemporaryDirectory(prefix="traffic-gen-shard-") as folder:
-        manifest = Path(folder) / "manifest" if order.manifest else None
-        results = run_monitored(resolved, MonitorOptions(), progress=progress, manifest=manifest, control=shard.control)
+        manifest = Path(folder) / "manifest" if shard.order.manifest else None
+        results = run_monitored(
+            resolved,
+            MonitorOptions(),
+            progress=lambda now: shard.progress(words.ShardProgress(now.snapshot, now.planned)),
+            manifest=manifest,
+            control=shard.control,
+        )
         kept = manifest.read_bytes() if manifest and manifest.exists() else None
         tell(shard.out, words.ShardEnded(results, kept))
+
+
+def _run_mailboxes(shard: _Shard, plan: MailboxPlan) -> None:
+    found = mailbox.prepare(plan.with_password())
+    addresses = {str(address) for route in found.routes for address in route.addresses}
+    prepared = words.ShardPrepared(VERSION, shards.host_name(), tuple(sorted(addresses)), found.files, None)
+    tell(shard.out, prepared)
+
+    def progress(snapshot: Snapshot, _elapsed_ns: int, build: Callable[[], Results]) -> None:
+        counts = build().mailboxes
+        assert counts is not None
+        planned = snapshot.started + snapshot.in_flight + counts.dropped
+        shard.progress(words.ShardProgress(snapshot, planned, counts))
+
+    results = mailbox.run_mailbox(replace(plan, shard=shard.wait()), progress=progress, control=shard.control)
+    tell(shard.out, words.ShardEnded(results, None))
 
 
 def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:

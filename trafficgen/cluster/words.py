@@ -9,6 +9,8 @@ shard: ShardEnded | ShardRefused
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trafficgen.mailbox.plan import MailboxPlan
+from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan
@@ -20,7 +22,7 @@ class ShardOrder:
 
     token: str
     """Of this shard of this run: a host takes it once."""
-    plan: Plan
+    plan: Plan | MailboxPlan
     manifest: bool
 
 
@@ -33,7 +35,7 @@ class ShardPrepared:
     addresses: tuple[str, ...]
     files: Mapping[str, str]
     planned: int | None
-    """Messages of this shard."""
+    """Messages of this shard; None where only time ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,12 @@ class StopShard:
 
 @dataclass(frozen=True, slots=True)
 class ShardProgress:
-    """How a shard is doing; times on its host's clock."""
+    """How a shard is doing; times on its host's clock. `planned`: messages that it has to send, or has taken up so far.
+    `mailboxes`: where it has users of mailboxes."""
 
     snapshot: Snapshot
     planned: int
+    mailboxes: MailboxCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,8 @@ class ShardGone:
     """The shard's process ended without a last word."""
 
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardNotBegun:
+    """The run was stopped before its start: the shard has sent nothing, and that is nobody's fault."""

@@ -9,12 +9,14 @@ Not here  which addresses are public (guard), connecting (opening)
 import ipaddress
 from collections.abc import Iterable
 
+from trafficgen.engine.exchangers import look_up
+from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import PlanError
 from trafficgen.guard import Route, is_local, refuse_public, resolve
 from trafficgen.plan import Plan, Security, TcpTarget, is_reserved
 from trafficgen.workload.address_book import given
 
-__all__ = ["Route", "check", "is_local", "refuse_real_recipients", "resolve", "routes"]
+__all__ = ["Route", "check", "exchangers", "is_local", "refuse_real_recipients", "resolve", "routes"]
 
 
 def check(plan: Plan, route: Route) -> None:
@@ -65,6 +67,14 @@ def routes(plan: Plan) -> tuple[Route, ...]:
     for route in found:
         check(plan, route)
     return found
+
+
+def exchangers(resolved: ResolvedPlan) -> tuple[Plan, tuple[Route, ...]]:
+    """The same for a plan whose domains' mail exchangers are its targets, and the plan with them."""
+    plan, found = look_up(resolved)
+    for route in found:
+        check(plan, route)
+    return plan, found
 
 
 def refuse_real_recipients(recipients: Iterable[str], field: str, flag: str, *, bare: bool) -> None:

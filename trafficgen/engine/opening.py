@@ -103,7 +103,7 @@ class Opener:
             if link.transcript is not None:
                 link.transcript.note(f"Trying {addresses[at]}...", now_ns())
             try:
-                return await self._open_at(addresses[at], link, security, identity)
+                return await self._open_at(at, link, security, identity)
             except Refused as refused:
                 if refused.phase is not Phase.CONNECT:
                     raise
@@ -121,9 +121,8 @@ class Opener:
         if self._preferred == at:
             self._preferred = (at + 1) % len(self._route.addresses)
 
-    async def _open_at(
-        self, address: Target, link: Link, security: Security, identity: Identity | None
-    ) -> Extensions | None:
+    async def _open_at(self, at: int, link: Link, security: Security, identity: Identity | None) -> Extensions | None:
+        address, host = self._route.addresses[at], self._route.host_at(at)
         began_ns = now_ns()
         limit_s = self._plan.connect_timeout_ns / NS_PER_S
         loop = asyncio.get_running_loop()
@@ -150,13 +149,13 @@ class Opener:
             return None
         if not isinstance(link.session, ClientSession):
             assert self._context is not None
-            await shake_hands(link, peer, self._plan, self._context, self._route.name, self._account)
+            await shake_hands(link, peer, self._plan, self._context, host, self._account)
             return None
         greeter = Greeter(
             self._plan,
             security,
             self._context,
-            self._route.name,
+            host,
             self._account,
             link.session.options,
             link.transcript,

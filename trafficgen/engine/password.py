@@ -56,7 +56,7 @@ def read_logins(auth: Auth | AuthUsers | None) -> tuple[Login, ...]:
 
 def read_password(auth: Auth, flag: str = "--auth-password-file") -> str:
     """The first line of the password file. Raises PlanError that names `flag`; the text never holds the password."""
-    return _first_line(auth.password_file, "password", "auth", flag)
+    return first_line(auth.password_file, "password", "auth", flag)
 
 
 def read_authorization(path: Path) -> str:
@@ -65,14 +65,15 @@ def read_authorization(path: Path) -> str:
     Raises PlanError; the text never holds the value.
     """
     field, flag = "injection", "--http-authorization-file"
-    value = _first_line(path, "header value", field, flag).strip()
+    value = first_line(path, "header value", field, flag).strip()
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value):
         text = f'expected printable ASCII such as "Bearer …" on the first line of "{path}"'
         raise PlanError(text, field=field, flag=flag)
     return value
 
 
-def _first_line(path: Path, what: str, field: str, flag: str) -> str:
+def first_line(path: Path, what: str, field: str, flag: str) -> str:
+    """The first line of a file; `what` it is, in words. Raises PlanError."""
     try:
         lines = read_limited(path, _MAX_FILE).decode("utf-8").splitlines()
     except (OSError, ValueError) as error:

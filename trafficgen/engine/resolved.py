@@ -89,8 +89,12 @@ class ResolvedPlan:
         )
 
     def at(self, route: Route, workers: int, more_routes: tuple[Route, ...] = ()) -> "ResolvedPlan":
-        """The same with where it goes and how many processes send; never more of them than sessions."""
-        return replace(self, route=route, more_routes=more_routes, workers=min(workers, self.sessions))
+        """The same with where it goes and how many processes send; never more of them than sessions.
+
+        Where domains have sessions of their own, every process has one for each.
+        """
+        most = self.sessions // (1 + len(more_routes)) if self.plan.exchangers else self.sessions
+        return replace(self, route=route, more_routes=more_routes, workers=min(workers, most))
 
     def signed(self, date: str) -> "ResolvedPlan":
         """The same with its pool signed, where the plan has keys. Raises PlanError and SetupError."""

@@ -102,19 +102,41 @@ class Turntable:
         return index
 
 
+def apportioned(count: int, weights: Sequence[float]) -> list[int]:
+    """So many for each that they are as near to its weight as they can be, and one at least; `count` in all.
+
+    There must be one for each.
+    """
+    assert len(weights) <= count
+    wanted = [count * weight / sum(weights) for weight in weights]
+    given = [max(int(one), 1) for one in wanted]
+    while sum(given) > count:
+        most = max((at for at in range(len(given)) if given[at] > 1), key=lambda at: given[at] - wanted[at])
+        given[most] -= 1
+    order = sorted(range(len(given)), key=lambda at: given[at] - wanted[at])
+    for at in order[: count - sum(given)]:
+        given[at] += 1
+    return given
+
+
 class Targets:
     """The ways of one worker."""
 
-    def __init__(self, ways: Sequence[Way], accounts: Sequence[TargetAccount], turntable: Turntable) -> None:
+    def __init__(self, ways: Sequence[Sequence[Way]], accounts: Sequence[TargetAccount], turntable: Turntable) -> None:
+        """`ways`: to each target, by all of its addresses that are equally good."""
         self._ways = ways
         self._accounts = accounts
         self._turntable = turntable
 
     def next(self) -> Way:
         """The way of the session that is opened next."""
-        index = self._turntable.next()
-        self._accounts[index].sessions += 1
-        return self._ways[index]
+        return self.next_to(self._turntable.next())
+
+    def next_to(self, index: int) -> Way:
+        """The same for one to this target: its addresses take turns."""
+        account, ways = self._accounts[index], self._ways[index]
+        account.sessions += 1
+        return ways[account.sessions % len(ways)]
 
     @property
     def snapshots(self) -> tuple[TargetSnapshot, ...]:

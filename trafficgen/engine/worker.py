@@ -3,61 +3,51 @@
 Takes     its part of the plan, and over a pipe what the supervisor says (see `control`)
 Gives     over the same pipe snapshots while it runs, and its final account
 Fails     never because of a peer. A bug here ends the process, which the supervisor sees and counts
-Not here  processes and totals (supervisor), who is next (dispatch), a connection's life (slot)
+Not here  processes and totals (supervisor), who is next (lane), what sessions speak (handing_over)
 """
 
 import asyncio
 import gc
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import numpy as np
 import uvloop
 
-from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.dispatch import ClosedSource, OneAtATime, OpenSource
 from trafficgen.engine.fairness import Turns
+from trafficgen.engine.handing_over import layout, session_maker, session_options
 from trafficgen.engine.identity import Identities
 from trafficgen.engine.idle import IdleSessions
+from trafficgen.engine.lane import Lane, TimedSource
 from trafficgen.engine.link import Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.password import Draw
 from trafficgen.engine.retrying import Retrying
 from trafficgen.engine.slot import Slot, Surroundings, Way
 from trafficgen.engine.socket_link import Poller
-from trafficgen.engine.targets import TargetAccount, Targets, Turntable
+from trafficgen.engine.sorting import Sorting
+from trafficgen.engine.targets import TargetAccount, Targets, Turntable, apportioned
 from trafficgen.engine.tracing import Tracer
 from trafficgen.errors import TrafficgenError
+from trafficgen.guard import Route
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.memory import give_back
 from trafficgen.host.pipes import listen
 from trafficgen.measure.recorder import FOLD_FROM, Recorder
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.outcomes import Phase
-from trafficgen.plan import Dialect, Pipelining, Target, TcpTarget
-from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
-from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.holding import HoldingSession
 from trafficgen.protocol.smtp.interfaces import SessionAccount, SessionOptions
-from trafficgen.protocol.smtp.layout import layout_for
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
-from trafficgen.workload import AS_DELIVERED, Messages
-from trafficgen.workload.address_book import uses_smtputf8
-from trafficgen.workload.mail_layout import MailLayout
+from trafficgen.workload import Messages
 
-_HELLO: Final = table_of(Dialect, {
-    Dialect.SMTP: Phase.EHLO,
-    Dialect.LMTP: Phase.LHLO,
-    Dialect.HTTP: Phase.EHLO,  # never said
-    Dialect.HTTPS: Phase.EHLO,
-})  # fmt: skip
 _FOLD_NS: Final = 50 * NS_PER_MS
 _PROGRESS_NS: Final = 250 * NS_PER_MS
 _LOOKED_AT: Final = 2500
@@ -92,20 +82,16 @@ class _SendingWorker:
             config.plan,
             date=config.date,
             body=config.resolved.body,
-            layout=_layout(config),
+            layout=layout(config.plan),
             signatures=config.resolved.signatures,
         )
-        self._idle: deque[Slot] = deque()
-        self._queue: deque[Slot] = deque()  # idle, too, but as many others as may are being connected
-        self._working = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._stop_ns: int | None = None  # when the grace period is over
         self._leaving: int | None = None  # connections still open, once goodbye has been said
         self._finished = asyncio.Event()  # binds itself to the loop that first waits for it
         self._bug: BaseException | None = None
         self._ranges_assigned = 0
-        self._all_targets: list[Target | None] = [one.target for one in config.plan.targets] or [None]
-        self._replies = [ReplyCache() for _ in self._all_targets]  # servers repeat themselves, and not one another
+        # Servers repeat themselves, and not one another.
+        self._replies = [ReplyCache() for _ in config.plan.targets or (None,)]
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -177,59 +163,73 @@ class _SendingWorker:
             self._source = ClosedSource(self._messages, lambda first: self._tell(control.RangeBegun(first)))
         else:
             self._source = OpenSource(self._messages, resolved.schedule, began_ns=began_ns, index=first, step=step)
-        self._work: ClosedSource | OpenSource | Retrying = self._source
+        source: ClosedSource | OpenSource | Retrying = self._source
         if plan.retry is not None:
             wake = lambda: self._loop.call_soon(self._dispatch)  # noqa: E731
-            self._work = self._retrying = Retrying(self._source, self._account, plan.retry, wake)
+            source = self._retrying = Retrying(self._source, self._account, plan.retry, wake)
+        self._work: ClosedSource | OpenSource | Retrying | Sorting = source
+        self._sorting: Sorting | None = None
+        sources: Sequence[TimedSource] = [source]
+        if plan.exchangers is not None and plan.more_targets:
+            self._work = self._sorting = Sorting(source, len(plan.targets), self._loop, self._wake)
+            sources = self._sorting.shares
+        self._lanes = [Lane(source, self._loop, self._settle) for source in sources]
         shape = plan.session.shape
         logins = Draw(resolved.logins, f"{plan.seed}/{config.index}")
-        options = SessionOptions(
-            ehlo_name=plan.session.ehlo_name.encode("ascii"),
-            max_messages=plan.session.max_messages,
-            pipelining=plan.session.pipelining is Pipelining.AUTO,
-            chunks=plan.session.chunks,
-            hello=_HELLO[plan.target.dialect if plan.target else Dialect.SMTP],
-            reset_between=shape.reset_between,
-            needed=plan.session.extensions.needed + ("SMTPUTF8",) * uses_smtputf8(plan.workload),
-            declares_size=plan.session.extensions.declare_size,
-        )
+        options = session_options(plan)
         server = resolved.route.addresses[0]
         account: SessionAccount = self._retrying or self._account
-        accounts = [TargetAccount(account) for _ in plan.more_targets] if plan.more_targets else []
-        accounts += [TargetAccount(account)] if accounts else []
-        ways = self._ways = [
-            Way(
-                self._session_maker(options, target, accounts[at] if accounts else account, self._replies[at]),
-                Opener(route, plan.session, self._recorder, logins),
-            )
-            for at, (target, route) in enumerate(zip(self._all_targets, resolved.routes, strict=True))
-        ]
+        accounts = [TargetAccount(account) for _ in plan.targets] if plan.more_targets else []
+
+        def way(at: int, route: Route) -> Way:
+            """To one target."""
+            lane = self._lanes[at if self._sorting else 0]
+            source = OneAtATime(lane.source) if shape.one_at_a_time else lane.source
+            mine = accounts[at] if accounts else account
+            target = plan.targets[at].target if plan.target else None
+            maker = session_maker(config, options, source, target, mine, self._replies[at])
+            return Way(maker, Opener(route, plan.session, self._recorder, logins))
+
+        self._ways = [[way(at, one) for one in route.rotated] for at, route in enumerate(resolved.routes)]
         weights = [one.weight for one in plan.targets]
         table = Turntable(weights, first=first) if accounts else None
-        self._targets = Targets(ways, accounts, table) if table else None
+        self._targets = Targets(self._ways, accounts, table) if table else None
         self._surroundings = Surroundings(
-            way=ways[0],
+            way=self._ways[0][0],
             next_way=self._targets.next if self._targets else None,
             think_ns=shape.think_ns,
             turns=Turns(self._loop.call_soon),
             # Kept sessions of 100 KB messages took 37.8 µs of CPU by it, 27.7 without (benchmarks/peers.py).
             poller=Poller.of(self._loop) if plan.session.max_messages and not plan.trace_sessions else None,
             identities=Identities.of(plan, options, server, index=first, step=step),
-            on_free=self._on_free,
+            on_free=self._lanes[0].free,
             on_closed=self._on_closed,
-            on_turn=self._on_turn,
+            on_turn=self._lanes[0].next_turn,
         )
         self._tracer = Tracer(plan.trace_sessions, index=config.index, step=resolved.workers)
         if plan.trace_sessions:
             self._surroundings.new_link = self._tracer.link
-        self._slots = [Slot(self._surroundings) for _ in range(config.slots)]
-        self._idle.extend(self._slots)
+        self._slots = self._make_slots(weights)
         self._idle_sessions = self._hold(options)
         self._every(_FOLD_NS, self._fold)
         self._every(_PROGRESS_NS * max(config.slots // _LOOKED_AT, 1), self._progress)
         if held:
             self._work.hold(began_ns)
         self._dispatch()
+
+    def _make_slots(self, weights: list[float]) -> list[Slot]:
+        """All slots, each in its lane; where domains have lanes, every one has its share, and one at least."""
+        counts = apportioned(self._config.slots, weights) if self._sorting else [self._config.slots]
+        slots = []
+        for at, (lane, count) in enumerate(zip(self._lanes, counts, strict=True)):
+            around = self._surroundings
+            if self._sorting and self._targets:
+                next_way = partial(self._targets.next_to, at)
+                around = replace(around, next_way=next_way, on_free=lane.free, on_turn=lane.next_turn)
+            for _ in range(count):
+                slots.append(Slot(around))
+                lane.add(slots[-1])
+        return slots
 
     def _hold(self, options: SessionOptions) -> IdleSessions | None:
         """Sessions that carry no message, if some are asked for; they need no extension."""
@@ -242,7 +242,7 @@ class _SendingWorker:
             options = plain if own is None else own._replace(needed=())
             return HoldingSession(self._source, self._account, options, self._replies[0])
 
-        ways = [Way(new_session, way.opener) for way in self._ways]
+        ways = [Way(new_session, way.opener) for way, *_ in self._ways]
         table = Turntable([one.weight for one in config.plan.targets] or [1.0])
         next_way = (lambda: ways[table.next()]) if len(ways) > 1 else None
         surroundings = replace(
@@ -258,25 +258,6 @@ class _SendingWorker:
     @property
     def _all_slots(self) -> list[Slot]:
         return [*self._slots, *self._idle_sessions.slots] if self._idle_sessions is not None else self._slots
-
-    def _session_maker(
-        self, options: SessionOptions, target: Target | None, account: SessionAccount, replies: ReplyCache
-    ) -> Callable[[SessionOptions | None], Session]:
-        """What makes a session for a new connection to this target."""
-        plan = self._config.plan
-        source = OneAtATime(self._work) if plan.session.shape.one_at_a_time else self._work
-        if not _injects(self._config):
-            return lambda own: ClientSession(source, account, own or options, replies)
-        assert isinstance(target, TcpTarget)
-        injecting = InjectionOptions(
-            host=target.authority.encode("ascii"),
-            path=target.path.encode("ascii"),
-            authorization=self._config.resolved.authorization.encode("ascii"),
-            defer_spool=plan.session.injection.defer_spool,
-            defer_generation=plan.session.injection.defer_generation,
-            max_messages=plan.session.max_messages,
-        )
-        return lambda _own: InjectionSession(source, account, injecting)
 
     def _take_turn(self, word: control.TakeTurn) -> None:
         """Nothing of what is held or let go is in the numbers that go with it."""
@@ -298,47 +279,13 @@ class _SendingWorker:
 
     # -- work for idle slots ----------------------------------------------------------------------------
 
-    def _on_free(self, slot: Slot) -> None:
-        """A slot's session has nothing to do, or is over: give it the next message or let it rest."""
-        self._working -= 1
-        rest_ns = slot.rest_ns
-        now = now_ns()
-        if rest_ns and not self._work.exhausted:
-            self._loop.call_later(rest_ns / NS_PER_S, self._rested, slot)
-        elif not self._idle and (work := self._work.take(now)) is not None:
-            self._working += 1
-            slot.give(work, now)
-        else:
-            self._rested(slot)
-
-    def _rested(self, slot: Slot) -> None:
-        self._idle.append(slot)
-        self._dispatch()
-        self._settle()
-
     def _dispatch(self) -> None:
-        """Give what is due to the slots that have been idle longest, as far as they may take it."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        now = now_ns()
-        while self._idle:
-            if not self._idle[0].may_take:
-                self._queue.append(self._idle.popleft())
-            elif (work := self._work.take(now)) is not None:
-                self._working += 1
-                self._idle.popleft().give(work, now)
-            else:
-                break
-        due_ns = self._work.next_due_ns
-        if self._idle and due_ns is not None:
-            self._timer = self._loop.call_later(max(due_ns - now, 0) / NS_PER_S, self._dispatch)
+        for lane in self._lanes:
+            lane.dispatch()
 
-    def _on_turn(self) -> None:
-        """One more slot may be connected."""
-        if self._queue:
-            self._idle.appendleft(self._queue.popleft())
-            self._dispatch()
+    def _wake(self, lane: int) -> None:
+        """Something waits for its slots."""
+        self._lanes[lane].wake()
 
     def _on_closed(self) -> None:
         """A connection is gone."""
@@ -390,7 +337,8 @@ class _SendingWorker:
         if not self._finished.is_set():  # else the account is handed in, and nobody listens any more
             self._show_traced()
             snapshot = self._snapshot()
-            held = sum(slot.held for slot in self._slots) + (self._retrying.waiting if self._retrying else 0)
+            held = sum(slot.held for slot in self._slots)
+            held += sum(one.waiting for one in (self._retrying, self._sorting) if one)
             self._tell(control.WorkerProgress(snapshot, self._source.taken, held))
 
     def _snapshot(self) -> Snapshot:
@@ -434,7 +382,7 @@ class _SendingWorker:
 
     def _settle(self) -> None:
         """When no slot has work and none will come: say goodbye on all sessions, then hand in the account."""
-        if self._leaving is not None or self._working or not self._work.exhausted:
+        if self._leaving is not None or any(lane.working for lane in self._lanes) or not self._work.exhausted:
             return
         if self._idle_sessions is not None:
             self._idle_sessions.stop()
@@ -471,18 +419,3 @@ class _SendingWorker:
                 np.array(self._retrying.doubtful if self._retrying else [], np.int64),
             )
         )  # fmt: skip
-
-
-def _layout(config: control.WorkerConfig) -> MailLayout:
-    """How messages lie in memory for the protocol that hands them over."""
-    if _injects(config):
-        return AS_DELIVERED
-    plan = config.plan
-    pipelining = plan.session.pipelining is Pipelining.AUTO
-    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id, pipelining=pipelining)
-
-
-def _injects(config: control.WorkerConfig) -> bool:
-    """Whether mail goes by HTTP."""
-    target = config.plan.target
-    return target is not None and target.dialect.injects

@@ -16,10 +16,12 @@ from trafficgen.gate.builds import Build, running
 from trafficgen.gate.trials import TrialFile
 from trafficgen.host.output import Output
 from trafficgen.measure.parts import StoppedBy
+from trafficgen.measure.results import Results
 from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
+from trafficgen.runs.run import run
 from trafficgen.server.counters import counted, not_counted
 from trafficgen.server.usage import pids_of, read_usage, used_per_1000, why_not
 from trafficgen.verdict.gating import Design, Ended, PlannedRun, Side, Trial, advance, steps
@@ -40,7 +42,7 @@ class BuildRunner:
 
     `keep`: a directory for the results of every run. `tolerate_refusals`: rejected and failed messages are no harm.
     `delivery_wait`: our sink behind both builds; each run then waits until its mail has arrived there, and its results
-    hold what was lost, doubled or damaged on the way.
+    hold what was lost, doubled or damaged on the way. `runner` makes a run in place of `runs.run.run`.
     """
 
     plan: Plan
@@ -50,6 +52,7 @@ class BuildRunner:
     keep: Path | None = None
     tolerate_refusals: bool = False
     delivery_wait: DeliveryWait | None = None
+    runner: Callable[..., Results] = run
     failed: list[OutputError] = field(default_factory=list)
     """Results that could not be kept; the gate goes on without."""
 
@@ -70,7 +73,7 @@ class BuildRunner:
         with running(build):
             before = read_usage(build)
             with counted(pids_of(build, before)) as counts:
-                results = run_monitored(plan, self.monitor, delivery_wait=self.delivery_wait)
+                results = run_monitored(plan, self.monitor, delivery_wait=self.delivery_wait, runner=self.runner)
             after = read_usage(build)
         if results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt

@@ -47,7 +47,7 @@ class _Mailbox:
     def __init__(self) -> None:
         self.states = bytearray()
         self.accepted_ns = array("q")
-        self.uids = {protocol: array("q") for protocol in MailProtocol}  # under which it was seen first; 0: not seen
+        self.uids = {protocol: array("Q") for protocol in MailProtocol}  # under which it was seen first; 0: not seen
         self.listed_ns = -1
         """All that was accepted before this was listed then."""
 
@@ -106,8 +106,9 @@ class Deliveries:
         return MessageOrigin.OURS if place < self.sent_to(mailbox) else MessageOrigin.FOREIGN
 
     def saw(self, mailbox: int, mark: Mark | None, protocol: MailProtocol, uid: int, shown_ns: int) -> MessageOrigin:
-        """A message was found for the first time by a program, under this UID (or a hash of it) of its protocol, which
-        the server showed at `shown_ns`."""
+        """A message was found for the first time by a program, which the server showed at `shown_ns`. `uid`, 64 bits,
+        tells it from all others of its protocol: in IMAP UIDVALIDITY and UID, 32 bits each, as UIDs mean nothing under
+        another UIDVALIDITY (RFC 9051 section 2.3.1.1); in POP3 a hash of the unique-id."""
         found = self.identify(mailbox, mark)
         if found is not MessageOrigin.OURS:
             self.foreign += found is MessageOrigin.FOREIGN
@@ -117,7 +118,8 @@ class Deliveries:
         assert mark is not None
         box, place = self._place(mark.number)
         uids, uid = box.uids[protocol], uid or 1
-        if not uids[place]:
+        renumbered = protocol is MailProtocol.IMAP and uids[place] >> 32 != uid >> 32
+        if not uids[place] or renumbered:
             uids[place] = uid
         elif uids[place] != uid:
             box.states[place] |= _DOUBLED
@@ -153,6 +155,14 @@ class Deliveries:
         """A program was shown all that the inbox had at `asked_ns`, and has looked at each message."""
         box = self._mailboxes.setdefault(mailbox, _Mailbox())
         box.listed_ns = max(box.listed_ns, asked_ns)
+
+    def waits_for_any(self, mailbox: int, asked_ns: int) -> bool:
+        """Whether any mail would be missing if all that the inbox had at `asked_ns` were listed."""
+        box = self._mailboxes.get(mailbox)
+        return box is not None and any(
+            0 <= accepted_ns < asked_ns and not state & (_SEEN | _SPAM)
+            for state, accepted_ns in zip(box.states, box.accepted_ns, strict=True)
+        )
 
     # -- the account ------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import ClientSection, MailProtocol, Profile
 
 if TYPE_CHECKING:
+    from trafficgen.mailbox.inbox_view import InboxView
     from trafficgen.mailbox.marks import Mark
 
 FIRST_PAUSE_NS: Final = 1_000_000_000
@@ -55,8 +56,8 @@ class Visitor:
         """What a POP3 program has seen before."""
         self.marks: dict[int, Mark] = {}
         """Of messages that an IMAP program has noticed and that wait for an action, by UID."""
-        self.remembered: tuple[int, int] | None = None
-        """UIDVALIDITY of the inbox, and the first UID that an IMAP program has not seen."""
+        self.remembered: tuple[int, InboxView] | None = None
+        """UIDVALIDITY of the inbox, and what an IMAP program knows of it."""
         self.habits = Habits(user.section, self.client, director.agenda, director.seed, user.index, place)
 
     def due(self, _intent: Intent, due_ns: int, now_ns: int) -> None:

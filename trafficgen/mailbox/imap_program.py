@@ -10,7 +10,6 @@ Not here  how the session is opened (`imap_opening`), when an action is due (`ha
 """
 
 import re
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from trafficgen.mailbox.connection import Server
@@ -18,6 +17,7 @@ from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.habits import MailAction
 from trafficgen.mailbox.imap_opening import BODY, DRAFTS, SENT, SPAM, ImapOpening
+from trafficgen.mailbox.inbox_view import MAX_UID, InboxView
 from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.proof import trace_header
@@ -34,11 +34,15 @@ if TYPE_CHECKING:
 IDLE_ANEW_NS: Final = 28 * 60 * 1_000_000_000
 """RFC 2177: a server may log out who idles for half an hour."""
 
+_UID_DIGITS: Final = 10
+"""Of `MAX_UID`: RFC 9051 section 9, nz-number."""
+
 _LOOK_BACK: Final = 100
 """Messages before the first of ours that are looked at when a program comes for the first time."""
 
 _MARK_FIELD: Final = b"BODY.PEEK[HEADER.FIELDS (%s)]" % trace_header.HEADER.rstrip(b": ")
 _NEW: Final = "new"
+_OLDER: Final = "older"
 
 _REMOVING: Final = frozenset(
     {ImapCommand.UID_COPY, ImapCommand.UID_STORE, ImapCommand.UID_MOVE, ImapCommand.UID_EXPUNGE, ImapCommand.EXPUNGE}
@@ -50,12 +54,8 @@ class ImapProgram(ImapOpening):
 
     def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
         super().__init__(server, worker, visitor)
-        self._uid_next = 1  # the first that has not been looked at
-        self._shown: deque[tuple[int, int]] = deque()  # how many messages there were, and since when
-        self._asked_ns = -1  # when the server was asked for all there is
-        self._answered = False  # and whether it has told
-        self._fetching = self._again = False
-        self._blind = False  # the last FETCH of what is new was refused
+        self._view = InboxView()
+        self._listed_ns = -1  # what is told when older mail has been looked at too
         self._marks = visitor.marks
         self._copied: set[int] = set()  # UIDs of messages that were there to be copied or moved
         self._idle_since_ns = -1
@@ -105,39 +105,36 @@ class ImapProgram(ImapOpening):
         self.visitor.habits.logged_out()
         if self._ready:
             assert self.session.uid_validity is not None
-            self.visitor.remembered = (self.session.uid_validity, self._uid_next)
+            self.visitor.remembered = self.session.uid_validity, self._view
         self._worker.visit_over(self, failed=failed)
 
     # -- the inbox --------------------------------------------------------------------------------------
 
     def begin(self, now_ns: int) -> None:
-        self._shown.clear()
-        self._asked_ns, self._answered = now_ns, False
-        self._send(ImapCommand.SELECT, b"INBOX", now_ns=now_ns)
+        self._send(ImapCommand.SELECT, b"INBOX", now_ns=now_ns, argument=str(now_ns))
 
-    def _selected(self, now_ns: int) -> None:
+    def _selected(self, asked_ns: int, now_ns: int) -> None:
         session, visitor = self.session, self.visitor
         if session.uid_validity is None:
             session.uid_validity = 0
-        self._ready = self._answered = True
-        self._shown = deque([(session.exists, now_ns)])
-        remembered = visitor.remembered
-        if remembered is not None and remembered[0] == session.uid_validity:
-            self._uid_next = remembered[1]
-            if session.uid_next is None or session.uid_next > self._uid_next:
-                self._fetch_new(now_ns)
+        self._ready = True
+        validity, view = visitor.remembered or (session.uid_validity, self._view)
+        if validity == session.uid_validity:
+            self._view = view
         else:
-            if remembered is not None:
-                visitor.habits.forget_all()
-                visitor.marks.clear()
+            visitor.habits.forget_all()
+            visitor.marks.clear()
+        view = self._view
+        view.selected(session.exists, now_ns, asked_ns)
+        if visitor.remembered is not None and validity == session.uid_validity:
+            if session.uid_next is None or session.uid_next > view.uid_next:
+                self._fetch_new(now_ns)
+        elif session.exists:
             # Not all that is there: only what can be ours, and a little more.
             first = session.exists - self._worker.deliveries.sent_to(self._mailbox) - _LOOK_BACK + 1
-            if session.exists:
-                self._fetch_from(max(first, 1), now_ns)
-            elif session.uid_next is not None:
-                self._uid_next = session.uid_next
-        if not self._fetching:
-            self._all_looked_at()
+            view.older_below = MAX_UID + 1 if first > 1 else 0
+            self._fetch(ImapCommand.FETCH, b"%d:*" % max(first, 1), now_ns)
+        self._all_looked_at(now_ns)
         visitor.habits.logged_in(self, now_ns)
 
     # -- new mail ---------------------------------------------------------------------------------------
@@ -151,30 +148,19 @@ class ImapProgram(ImapOpening):
         return b"(%s%s %s)" % (uid, text.encode(), _MARK_FIELD)
 
     def _fetch_new(self, now_ns: int) -> None:
-        self._fetching = True
-        self._send(ImapCommand.UID_FETCH, b"%d:*" % self._uid_next, self._new_items, now_ns=now_ns, argument=_NEW)
+        self._fetch(ImapCommand.UID_FETCH, b"%d:*" % self._view.uid_next, now_ns)
 
-    def _fetch_from(self, first: int, now_ns: int) -> None:
-        self._fetching = True
-        self._send(ImapCommand.FETCH, b"%d:*" % first, self._new_items, now_ns=now_ns, argument=_NEW)
+    def _fetch(self, command: ImapCommand, messages: bytes, now_ns: int) -> None:
+        self._view.fetching = True
+        self._send(command, messages, self._new_items, now_ns=now_ns, argument=_NEW)
 
     def _look_for_new(self, now_ns: int) -> None:
         """Ask for all there is."""
-        self._asked_ns, self._answered = now_ns, False
-        self._send(ImapCommand.NOOP, now_ns=now_ns)
+        self._send(ImapCommand.NOOP, now_ns=now_ns, argument=str(now_ns))
 
     def _on_exists(self, number: int, now_ns: int) -> None:
-        if not self._ready:
-            return
-        if not self._shown or number > self._shown[-1][0]:
-            self._shown.append((number, now_ns))
-            if self._fetching:
-                self._again = True
-            elif self.session.state is ImapState.SELECTED:
-                self._fetch_new(now_ns)
-
-    def _on_expunge(self, number: int) -> None:
-        self._shown = deque((count - (number <= count), since_ns) for count, since_ns in self._shown)
+        if self._ready and self.goodbye_ns < 0 and self._view.exists(number, now_ns):
+            self._fetch_new(now_ns)
 
     def _on_copied(self, code: tuple[bytes, bytes]) -> None:
         """COPYUID (RFC 4315): the message was there. One that somebody else has removed is neither copied nor moved."""
@@ -183,21 +169,32 @@ class ImapProgram(ImapOpening):
             self._copied.add(int(words[1]))
 
     def _fetched_new(self, now_ns: int, *, ok: bool) -> None:
-        self._fetching = False
-        self._blind = not ok
-        if self._again:
-            self._again = False
+        if self._view.fetched(ok=ok):
             self._fetch_new(now_ns)
-            return
-        while len(self._shown) > 1:
-            self._shown.popleft()
-        self._all_looked_at()
+        else:
+            self._all_looked_at(now_ns)
 
-    def _all_looked_at(self) -> None:
-        """Each message that was there when the server was asked has been looked at."""
-        if self._answered and self._asked_ns >= 0 and not self._blind:
-            self._worker.deliveries.listed(self._mailbox, self._asked_ns)
-            self._asked_ns = -1
+    def _all_looked_at(self, now_ns: int) -> None:
+        """Tell what has been listed; before any mail is called missing, mail that was there before is looked at too."""
+        listed_ns = self._view.take_listed_ns()
+        if listed_ns is None:
+            return
+        deliveries, older_below = self._worker.deliveries, self._view.older_below
+        if self._listed_ns >= 0:
+            self._listed_ns = listed_ns
+        elif older_below > 1 and deliveries.waits_for_any(self._mailbox, listed_ns):
+            self._listed_ns = listed_ns
+            messages = b"1:%d" % (older_below - 1)
+            items = b"(UID %s)" % _MARK_FIELD
+            self._send(ImapCommand.UID_FETCH, messages, items, now_ns=now_ns, argument=_OLDER)
+        else:
+            deliveries.listed(self._mailbox, listed_ns)
+
+    def _fetched_older(self, *, ok: bool) -> None:
+        if ok:
+            self._view.older_below = 0
+            self._worker.deliveries.listed(self._mailbox, self._listed_ns)
+        self._listed_ns = -1
 
     def _on_fetch(self, number: int, values: tuple[Value, ...], now_ns: int) -> None:
         if len(values) != 1 or not isinstance(values[0], tuple):
@@ -209,22 +206,25 @@ class ImapProgram(ImapOpening):
             if not isinstance(key, bytes):
                 continue
             name = key.upper()
-            if name == b"UID" and isinstance(value, bytes) and value.isdigit():
+            if name == b"UID" and isinstance(value, bytes) and value.isdigit() and len(value) <= _UID_DIGITS:
                 uid = int(value)
             elif name.startswith(b"BODY[HEADER.FIELDS") and b"X-TRAFFIC-GEN" in name:
                 fields = True
                 mark = _mark_in(value)
             elif name.startswith(b"BODY[]") and isinstance(value, MessageReader):
                 body = value
-        if fields and uid >= self._uid_next:
-            self._uid_next = uid + 1
-            self._on_new(uid, mark, number, now_ns)
+        if fields and 0 < uid <= MAX_UID:
+            # Of older mail only what is of this run was never counted.
+            older = uid < self._view.older_below and mark is not None and mark.run_id == self._worker.plan.run_id
+            if self._view.look_at(uid) or older:
+                self._on_new(uid, mark, number, now_ns)
         if body is not None and uid:
             self._on_body(uid, body)
 
     def _on_new(self, uid: int, mark: Mark | None, number: int, now_ns: int) -> None:
-        shown_ns = next((since_ns for count, since_ns in self._shown if count >= number), now_ns)
-        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.IMAP, uid, shown_ns)
+        shown_ns = self._view.shown_ns(number, now_ns)
+        unique = (self.session.uid_validity or 0) << 32 | uid
+        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.IMAP, unique, shown_ns)
         if found is MessageOrigin.OURS or self._worker.plan.delete_foreign:
             if mark is not None:
                 self._marks[uid] = mark
@@ -342,7 +342,8 @@ class ImapProgram(ImapOpening):
         elif event.name == b"EXISTS":
             self._on_exists(number, now_ns)
         elif event.name == b"EXPUNGE":
-            self._on_expunge(number)
+            if self._ready:
+                self._view.expunged(number)
         elif event.name == b"LIST":
             self._on_list(event.values)
 
@@ -358,15 +359,17 @@ class ImapProgram(ImapOpening):
             self._opened_further(done, now_ns)
         elif command is ImapCommand.SELECT:
             if ok:
-                self._selected(now_ns)
+                self._selected(int(done.argument), now_ns)
             else:
                 self.end(done.status.decode(), "SELECT INBOX")
         elif command in (ImapCommand.UID_FETCH, ImapCommand.FETCH) and done.argument == _NEW:
             self._fetched_new(now_ns, ok=ok)
+        elif done.argument == _OLDER:
+            self._fetched_older(ok=ok)
         elif command is ImapCommand.NOOP:
-            self._answered = ok
-            if not self._fetching:
-                self._all_looked_at()
+            if ok:
+                self._view.answered(int(done.argument))
+                self._all_looked_at(now_ns)
         elif command in _REMOVING and ok:
             self._go_on_removing(done, now_ns)
         elif command is ImapCommand.LOGOUT:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from trafficgen.mailbox.worker import Worker
 
 
+_MASK: Final = 2**64 - 1
+
+
 class Pop3Program(Visit[Pop3Session]):
     """One session."""
 
@@ -185,7 +188,7 @@ class Pop3Program(Visit[Pop3Session]):
         assert isinstance(reply.content, MessageReader)
         number, uid = self._reading
         mark = reply.content.mark
-        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.POP3, hash(uid), self._shown_ns)
+        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.POP3, hash(uid) & _MASK, self._shown_ns)
         if found is MessageOrigin.OURS and mark is not None:
             self._worker.deliveries.read(mark, whole=reply.content.whole)
         ours = found is not MessageOrigin.FOREIGN or self._worker.plan.delete_foreign

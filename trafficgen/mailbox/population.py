@@ -57,7 +57,7 @@ class Population:
     notes: tuple[str, ...]
 
     def of_worker(self, worker: int, workers: int) -> list[User]:
-        """Those that a worker has: users of one mailbox stay together."""
+        """Those that a worker has, of so many on all machines: users of one mailbox stay together."""
         return [user for user in self.users if user.mailbox % workers == worker]
 
     @property

@@ -44,11 +44,6 @@ class Share(NamedTuple):
     plan: MailboxPlan
     routes: Routes
     number: int
-    workers: int
-
-    def part_of(self, whole: int) -> int:
-        """Its part of a limit that holds for all together."""
-        return whole // self.workers + (self.number < whole % self.workers)
 
 
 class MailboxWorkerReady(NamedTuple):
@@ -87,7 +82,6 @@ class _Handle:
 def run_workers(
     plan: MailboxPlan,
     routes: Routes,
-    workers: int,
     on_second: Callable[[Second], None],
     on_accounts: Callable[[list[MailboxWorkerAccount]], None],
     say: Callable[[str], None],
@@ -97,8 +91,8 @@ def run_workers(
     inbox: Inbox[_Handle] = Inbox()
     handles: list[_Handle] = []
     try:
-        for number in range(workers):
-            child = processes.start(_work, Share(plan, routes, number, workers))
+        for number in range(plan.workers):
+            child = processes.start(_work, Share(plan, routes, number))
             handle = _Handle(number, child, Outbox(child.pipe))
             handles.append(handle)
             inbox.add(handle, child.pipe)
@@ -137,9 +131,10 @@ def _hear_all(
                 say(word.text)
         if not started and all(handle.ready or handle.over for handle in handles):
             started = True
+            start_ns = plan.time_zero_ns() if not control.count else now_ns()
             for handle in handles:
-                handle.outbox.send(Start(now_ns()))
-            ends_ns = None if plan.duration_ns is None else now_ns() + plan.duration_ns + plan.final_ns + _SPARE_NS
+                handle.outbox.send(Start(start_ns))
+            ends_ns = None if plan.duration_ns is None else start_ns + plan.duration_ns + plan.final_ns + _SPARE_NS
         for handle in handles:
             handle.outbox.flush()
         while told < control.count:
@@ -197,9 +192,9 @@ def _work(pipe: Connection, share: Share) -> None:
     """A worker process from beginning to end."""
     plan = share.plan
     control = RunControl()
-    connections = share.part_of(plan.connections)
-    parallel = share.part_of(plan.profile.lmtp_max_parallel_count)
-    users = populate(plan.profile, plan.seed).of_worker(share.number, share.workers)
+    connections = plan.share(plan.connections, share.number)
+    parallel = plan.share(plan.profile.lmtp_max_parallel_count, share.number)
+    users = populate(plan.profile, plan.seed).of_worker(*plan.shard.lane(share.number, plan.workers))
     raise_open_files(connections + deliveries_at_once(users, parallel))
 
     async def work(mail: Mail) -> MailboxWorkerAccount:

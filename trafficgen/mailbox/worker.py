@@ -124,7 +124,7 @@ class Worker:
         """From the first intent to the last goodbye. `started_ns`: the run's start, the same for all workers."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_bug)
-        started_ns = self._started_ns = now_ns() if started_ns is None else started_ns
+        started_ns = self._started_ns = await self._time_zero(control, started_ns)
         self._cpu_ns = time.process_time_ns()
         self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
@@ -139,6 +139,16 @@ class Worker:
             raise self._bug
         self._tell_second()
         return self._account(stopped_by)
+
+    async def _time_zero(self, control: RunControl, started_ns: int | None) -> int:
+        """Wait for the run's start; it is now where there is none, and where the run is stopped before."""
+        if started_ns is None:
+            return now_ns()
+        while not control.count:  # which is counted by a thread or a signal
+            if (left_ns := started_ns - now_ns()) <= 0:
+                return started_ns
+            await asyncio.sleep(min(left_ns, _LOOK_NS) / NS_PER_S)
+        return min(started_ns, now_ns())
 
     def _account(self, stopped_by: StoppedBy) -> MailboxWorkerAccount:
         self._flush_seen()

@@ -26,6 +26,13 @@ class CommandAccount:
     octets: int = 0
     latency: Histogram = field(default_factory=Histogram)
 
+    @classmethod
+    def of(cls, done: int, refused: int, failed: int, octets: int, latency: Histogram) -> "CommandAccount":
+        """From counts that were kept; whether a refusal was for good is not kept."""
+        outcomes = np.zeros(len(Outcome), np.int64)
+        outcomes[[Outcome.ACCEPTED, Outcome.REJECTED_PERMANENT, Outcome.FAILED]] = done, refused, failed
+        return cls(outcomes, octets, latency)
+
     def record(self, outcomes: NDArray[np.int64], latencies_ns: NDArray[np.int64], octets: NDArray[np.int64]) -> None:
         """Count finished commands; all three describe the same commands in the same order."""
         done = outcomes == Outcome.ACCEPTED

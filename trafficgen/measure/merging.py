@@ -83,9 +83,9 @@ def merge_results(parts: Sequence[Results]) -> Results:
         thresholds=(),
         delivery=None,  # each waited for its own
         phases={name: words for part in reversed(ordered) for name, words in part.phases.items()},
-        commands=_commands(ordered, of_commands, span_s),
+        commands=commands_of_all([part.commands for part in ordered], of_commands, span_s),
         command_histograms=of_commands,
-        mailboxes=_mailboxes(ordered),
+        mailboxes=mailboxes_of_all(ordered),
         recipients=_recipients([part.recipients for part in ordered]),
         targets=_targets(ordered),
         target_histograms=_target_histograms(ordered),
@@ -121,7 +121,8 @@ def _target_histograms(parts: Sequence[Results]) -> dict[str, Histogram]:
     return merged
 
 
-def _mailboxes(parts: Sequence[Results]) -> MailboxCounts | None:
+def mailboxes_of_all(parts: Sequence[Results]) -> MailboxCounts | None:
+    """Together; None when no part has any."""
     counts = [part.mailboxes for part in parts if part.mailboxes is not None]
     return reduce(MailboxCounts.__add__, counts) if counts else None
 
@@ -246,10 +247,13 @@ def _tls(parts: Sequence[Results]) -> tuple[TlsCount, ...]:
     return tuple(merged[kind] for kind in sorted(merged))
 
 
-def _commands(parts: Sequence[Results], timed: Mapping[str, Histogram], span_s: float) -> dict[str, CommandCounts]:
+def commands_of_all(
+    parts: Sequence[Mapping[str, CommandCounts]], timed: Mapping[str, Histogram], span_s: float
+) -> dict[str, CommandCounts]:
+    """By kind, together; `timed`: the histograms of all, `span_s`: how long it all took."""
     merged: dict[str, CommandCounts] = {}
-    for name in dict.fromkeys(name for part in parts for name in part.commands):
-        counts = [part.commands[name] for part in parts if name in part.commands]
+    for name in dict.fromkeys(name for part in parts for name in part):
+        counts = [part[name] for part in parts if name in part]
         count, refused, failed = (sum(getattr(one, what) for one in counts) for what in ("count", "refused", "failed"))
         merged[name] = CommandCounts(
             count=count,

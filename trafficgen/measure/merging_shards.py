@@ -21,9 +21,11 @@ from trafficgen.measure.document import from_plain
 from trafficgen.measure.health import Caveat, CaveatKind, diagnose
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.merging import (
+    commands_of_all,
     generator_of_all,
     histograms_of_all,
     ledger_of_all,
+    mailboxes_of_all,
     messages_of_all,
     stopped_by_of_all,
 )
@@ -76,7 +78,7 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
         planned=snapshot.started + not_started,
         not_started=not_started,
         started_at=datetime.fromisoformat(first.run.started_at),
-        duration_ns=_duration_ns(snapshot),
+        duration_ns=_duration_ns(snapshot, parts),
         host=first.host,
         tool_version=first.run.tool_version,
         stopped_by=stopped_by_of_all(parts),
@@ -84,6 +86,7 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
         command=first.run.command,
         ledger=None if lost else ledger_of_all(parts),
         complete=all(part.complete for part in parts),
+        mailboxes=mailboxes_of_all(parts),
         shards=[part.shards[0] for part in parts],
     )
     return _with_caveats(merged, parts, lost)
@@ -126,6 +129,9 @@ def snapshot_of(part: Results) -> Snapshot:
             recipients.in_doubt,
         ),
         partly_accepted=recipients.partly_accepted if recipients else 0,
+        commands={
+            name: one.account(part.command_histograms.get(name, Histogram())) for name, one in part.commands.items()
+        },
         protected={(one.version, one.cipher): (one.sessions, one.resumed) for one in part.tls},
     )  # fmt: skip
 
@@ -204,10 +210,13 @@ def _lost(missing: Sequence[int], record: ShardRecord) -> Caveat:
 
 def _phases(part: Results) -> PhaseTable:
     """The words of the results, and what they time."""
-    return PhaseTable(dict(part.phases), tuple(name for name in part.latency_ns if name not in MESSAGE_STRETCHES))
+    timed = tuple(name for name in part.latency_ns if name not in MESSAGE_STRETCHES)
+    return PhaseTable(dict(part.phases), timed, tuple(part.commands))
 
 
-def _duration_ns(snapshot: Snapshot) -> int:
+def _duration_ns(snapshot: Snapshot, parts: Sequence[Results]) -> int:
+    if any(part.mailboxes is not None for part in parts):  # users do more than get mail
+        return round(max(part.run.duration_s for part in parts) * NS_PER_S)
     if snapshot.first_start_ns is None or snapshot.last_end_ns is None:
         return 0
     return snapshot.last_end_ns - snapshot.first_start_ns
@@ -218,7 +227,7 @@ def _with_caveats(merged: Results, parts: Sequence[Results], lost: list[Caveat])
     said: dict[CaveatKind, list[str]] = {}
     for part in parts:
         for caveat in part.caveats:
-            if caveat.kind not in _OF_THE_WHOLE:
+            if caveat.kind not in _OF_THE_WHOLE or (part.mailboxes and caveat.kind is CaveatKind.ARRIVALS_DROPPED):
                 who = "" if caveat.kind is CaveatKind.SHARD_LOST else f"shard {_number(part)}: "
                 said.setdefault(caveat.kind, []).append(who + caveat.text)
     found = {caveat.kind: caveat.text for caveat in merged.caveats if caveat.kind not in _OF_EACH}
@@ -244,6 +253,7 @@ def _window(parts: Sequence[Results]) -> Window | None:
     from_s, to_s = fmean(one.from_s for one in windows), fmean(one.to_s for one in windows)
     messages = messages_of_all(one.messages for one in windows)
     histograms = histograms_of_all(one.histograms for one in windows)
+    of_commands = histograms_of_all(one.command_histograms for one in windows)
     names = dict.fromkeys(name for one in windows for name in one.latency_ns)
     return Window(
         from_s=from_s,
@@ -253,4 +263,6 @@ def _window(parts: Sequence[Results]) -> Window | None:
         latency_ns={name: Latency.of(histograms[name]) if name in histograms else None for name in names},
         histograms=histograms,
         domain_histograms=histograms_of_all(one.domain_histograms for one in windows),
+        commands=commands_of_all([one.commands for one in windows], of_commands, to_s - from_s),
+        command_histograms=of_commands,
     )

@@ -8,7 +8,7 @@ Not here  the whole and how it is built (results)
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -228,6 +228,10 @@ class CommandCounts:
             latency_ns=Latency.of(account.latency),
         )
 
+    def account(self, latency: Histogram) -> CommandAccount:
+        """What they were counted from, with the histogram that is kept beside; `of` gives the same again."""
+        return CommandAccount.of(self.count - self.errors, self.refused, self.failed, self.bytes, latency)
+
 
 @dataclass(frozen=True, slots=True)
 class TargetCounts:
@@ -341,6 +345,11 @@ class MailboxCounts:
     earlier: Count
     deleted: Count
     moved: Count
+
+    @classmethod
+    def none(cls) -> "MailboxCounts":
+        """Of a run that has not begun."""
+        return cls(*(0 for _ in fields(cls)))
 
     @property
     def clean(self) -> bool:

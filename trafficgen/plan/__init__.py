@@ -6,6 +6,7 @@ Refuses   what makes no sense, with a `PlanError` that names the field and its f
 Not here  anything that touches a file, a socket or a clock: a plan can be checked anywhere
 """
 
+from trafficgen.plan.exchangers import ExchangerPlan
 from trafficgen.plan.extensions import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
 from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
@@ -64,6 +65,7 @@ __all__ = [
     "DeliverBy",
     "Dialect",
     "DkimKey",
+    "ExchangerPlan",
     "ExtensionPlan",
     "Header",
     "Injection",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.plan.exchangers import ExchangerPlan
 from trafficgen.plan.extensions import ExtensionPlan
 from trafficgen.plan.load import OpenLoop
 from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, check_types, shown, shown_number, wrong
@@ -57,7 +58,8 @@ class Plan:
     `shard`: the part of it that is sent here, when its time zero is; all else describes the whole run.
     `workers` None = the cores this process may use, one left for the embedded sink. `keep_begins`: remember when every
     message began, for a manifest. `trace_sessions`: the first so many sessions are shown as they talk. With
-    `more_targets`, sessions go to each by its weight, and to `target` by `target_weight`.
+    `more_targets`, sessions go to each by its weight, and to `target` by `target_weight`. With `exchangers`, mail for
+    each domain goes where its MX records say: they are looked up when the run begins, and are its targets then.
     """
 
     target: Target | None = None
@@ -81,6 +83,7 @@ class Plan:
     target_weight: float = 1.0
     more_targets: tuple[WeightedTarget, ...] = ()
     retry: RetryPlan | None = None
+    exchangers: ExchangerPlan | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -105,6 +108,7 @@ class Plan:
             text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
             raise wrong("retry", text, "--retry")
         self._check_targets()
+        self._check_exchangers()
         self._check_injection()
         content = self.workload.content
         if isinstance(content, BodyFile) and content.binary and not self.session.extensions.binary:
@@ -149,6 +153,17 @@ class Plan:
         if self.more_targets and self.session.client.proxy_from:
             text = "expected one target with a PROXY header, which names its address"
             raise wrong("more_targets", text, "--proxy-protocol")
+
+    def _check_exchangers(self) -> None:
+        if self.exchangers is None:
+            return
+        if max(count for count, _ in self.workload.recipients_per_message) > 1:
+            text = "expected one recipient a message: those of several domains have different servers"
+            raise wrong("recipients_per_message", text, "--recipients")
+        if self.session.client.proxy_from:
+            raise wrong("exchangers", "expected one target with a PROXY header, which names its address", "--mx")
+        if self.shard.of > 1:
+            raise wrong("exchangers", "expected a target that is the same for all shards", "--mx")
 
     def _check_injection(self) -> None:
         session = self.session

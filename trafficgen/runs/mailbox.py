@@ -5,14 +5,15 @@ Gives     `Results`, with the account of what was delivered against what was rea
 Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial, reduce
+from typing import NamedTuple
 
 import uvloop
 
 from trafficgen.engine.address import refuse_real_recipients
-from trafficgen.errors import SetupError
+from trafficgen.errors import PlanError, SetupError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.signals import RunControl
@@ -33,10 +34,30 @@ from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.outcomes import StoppedBy
 from trafficgen.publish.isolated import Isolation
+from trafficgen.runs import shards
 from trafficgen.runs.monitor import Monitor, MonitorOptions, Observer
 
-_DOMAIN = "users"
+DOMAIN = "users"
 """All recipients count as one domain: what they have in common is that they are users."""
+
+
+class Prepared(NamedTuple):
+    """What a machine found for its users before anybody logs in. `files`: what its mail and users are made from."""
+
+    population: Population
+    routes: Routes
+    files: Mapping[str, str]
+
+
+def prepare(plan: MailboxPlan) -> Prepared:
+    """Look at everything that may refuse the run. PlanError or SetupError when it cannot begin."""
+    population = populate(plan.profile, plan.seed)
+    if population.mailboxes < plan.shard.of:
+        text = f"expected a mailbox for each of {plan.shard.of} shards, got {population.mailboxes}"
+        raise PlanError(text, field="shard", flag="--shard")
+    found = Prepared(population, _routes(plan, population), shards.files_of_users(plan, population))
+    _check_files(plan, population)
+    return found
 
 
 def run_mailbox(
@@ -51,20 +72,19 @@ def run_mailbox(
 
     `progress` gets, once a second, everything so far, the time since the run began in ns, and what makes results of it.
     """
-    plan = plan.identified()
+    plan = plan.identified().with_password()
+    shards.check_start(plan.shard)
     control = control or RunControl()
-    population = populate(plan.profile, plan.seed)
-    routes = _routes(plan, population)
+    population, routes, files = prepare(plan)
     for note in population.notes:
         say(note)
     _warn_of_few_connections(plan, population, say)
-    _check_files(plan, population)
-    started_at = datetime.now(UTC)
+    started_at = shards.time_zero(plan.shard) or datetime.now(UTC)
 
     def so_far(accounts: Sequence[MailboxWorkerAccount]) -> None:
         if progress is not None:
             snapshot = merge(account.snapshot for account in accounts)
-            build = partial(_results, plan, routes, accounts, {}, started_at, complete=False)
+            build = partial(_results, plan, routes, accounts, {}, started_at, files, complete=False)
             progress(snapshot, max(worker.wall_ns for worker in snapshot.workers), build)
 
     with Mail(
@@ -72,17 +92,19 @@ def run_mailbox(
     ) as mail:  # also where workers read it for themselves: a wrong path is found in time
         if plan.workers == 1:
             worker = Worker(
-                plan, list(population.users), routes, mail,
+                plan, population.of_worker(*plan.shard.lane(0, 1)), routes, mail,
                 say=say, on_second=on_second, on_account=lambda account: so_far([account]),
+                connections=plan.share(plan.connections, 0),
+                parallel=plan.share(plan.profile.lmtp_max_parallel_count, 0),
             )  # fmt: skip
-            accounts = [uvloop.run(worker.run(control))]
+            accounts = [uvloop.run(worker.run(control, plan.time_zero_ns()))]
             lost: dict[int, str] = {}
         else:
-            accounts, lost = run_workers(plan, routes, plan.workers, on_second, so_far, say, control)
+            accounts, lost = run_workers(plan, routes, on_second, so_far, say, control)
     if not accounts:
         raise SetupError(f"no worker gave an account: {next(iter(lost.values()))}")
     so_far(accounts)
-    return _results(plan, routes, accounts, lost, started_at, complete=True)
+    return _results(plan, routes, accounts, lost, started_at, files, complete=True)
 
 
 def run_mailbox_monitored(
@@ -95,9 +117,10 @@ def run_mailbox_monitored(
     progress: Callable[[Snapshot, int], None] | None = None,
     say: Callable[[str], None] = lambda _line: None,
     control: RunControl | None = None,
+    runner: Callable[..., Results] = run_mailbox,
 ) -> Results:
     """`run_mailbox` with a monitor, as `run_monitored` is for sending. `progress` gets everything so far, and the time
-    since the run began in ns."""
+    since the run began in ns. `runner` runs it in place of `run_mailbox`."""
     control = control or RunControl()
     isolation = Isolation(say)
     monitor = Monitor(options, journal, observers, control, isolation)
@@ -108,7 +131,7 @@ def run_mailbox_monitored(
             isolation.call("the live line", lambda: progress(snapshot, elapsed_ns))
 
     cpu_before = CpuTime.now()
-    results = run_mailbox(plan, on_second=on_second, say=say, progress=see, control=control)
+    results = runner(plan, on_second=on_second, say=say, progress=see, control=control)
     results = monitor.close(results, cpu_before)
     monitor.show(results)
     return results.with_caveats((*results.caveats, *isolation.caveats)) if isolation.caveats else results
@@ -155,7 +178,7 @@ def _warn_of_few_connections(plan: MailboxPlan, population: Population, say: Cal
 
 def _check_files(plan: MailboxPlan, population: Population) -> None:
     deliveries = deliveries_at_once(population.users, plan.profile.lmtp_max_parallel_count)
-    needed = -(-(plan.connections + deliveries) // plan.workers)
+    needed = plan.share(plan.connections, 0) + plan.share(deliveries, 0)
     room = raise_open_files(needed)
     if room < needed:
         raise SetupError(
@@ -171,6 +194,7 @@ def _results(
     accounts: Sequence[MailboxWorkerAccount],
     lost: dict[int, str],
     started_at: datetime,
+    files: Mapping[str, str],
     *,
     complete: bool,
 ) -> Results:
@@ -187,7 +211,7 @@ def _results(
         plan,
         snapshot,
         phases=PHASES,
-        domains=((_DOMAIN, 1.0),),
+        domains=((DOMAIN, 1.0),),
         planned=snapshot.started + counts.dropped,
         not_started=counts.dropped,
         started_at=started_at,
@@ -199,5 +223,6 @@ def _results(
         addresses=tuple(str(address) for address in routes.delivery.addresses),
         mailboxes=counts,
         caveats=caveats,
+        shards=shards.record(plan.shard, None, snapshot, files),
         complete=complete,
     )

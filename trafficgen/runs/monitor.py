@@ -75,7 +75,7 @@ def run_monitored(
     resolved, control = ResolvedPlan.of(plan), control or RunControl()
     isolation = Isolation(notice or (lambda _line: None))
     monitor = Monitor(options, journal, observers, control, isolation, observation)
-    started_at = shards.time_zero(resolved.plan) or datetime.now(UTC)
+    started_at = shards.time_zero(resolved.plan.shard) or datetime.now(UTC)
 
     def see(now: Progress) -> None:
         monitor.see(now.snapshot, now.elapsed_ns, lambda: _so_far(resolved, started_at, now))
@@ -199,7 +199,7 @@ def _so_far(resolved: ResolvedPlan, started_at: datetime, now: Progress) -> Resu
         duration_ns=now.elapsed_ns,
         host=Host.here(),
         tool_version=VERSION,
-        shards=shards.record(resolved, now.snapshot, {}),
+        shards=shards.record(resolved.plan.shard, resolved.planned_by_all, now.snapshot, {}),
         complete=False,
     )
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trafficgen import workload
 from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
-from trafficgen.engine.address import Route, resolve, routes
+from trafficgen.engine.address import Route, exchangers, resolve, routes
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.supervisor import RunAccount, Supervisor
 from trafficgen.engine.turns import TurnControl
@@ -80,7 +80,7 @@ def run(
     """
     resolved = ResolvedPlan.of(plan)
     plan = resolved.plan
-    shards.check_start(plan)
+    shards.check_start(plan.shard)
     files = shards.files_of(plan)
     say = notice or (lambda _line: None)
     control = control or RunControl()
@@ -91,19 +91,23 @@ def run(
     with CountedSignals(control), ExitStack() as stack:
         sink = delivered_to = None
         more: list[Route] = []
-        if plan.target is None:
+        if plan.exchangers is not None:
+            plan, (route, *more) = exchangers(resolved)
+            for found in (route, *more):
+                say(f"mail for {found.name} goes to {found}")
+        elif plan.target is None:
             sink = stack.enter_context(EmbeddedSink(sessions=resolved.sessions, ledger=plan.ledger, control=control))
             route = resolve(sink.address)
             say(f"no --target given: sending to the embedded sink at {route}")
         else:
             route, *more = routes(plan)
             if delivery_wait is not None:
-                delivered_to = waiting.sink_of(delivery_wait, plan)
+                delivered_to = waiting.sinks_of(delivery_wait, plan)
             for one, found in zip(plan.targets, (route, *more), strict=True):
                 say(f"target {one.target} is at {found}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))
         workers = plan.workers or default_workers(resolved.sessions, embedded=sink is not None)
-        started_at = shards.time_zero(plan) or datetime.now(UTC)
+        started_at = shards.time_zero(plan.shard) or datetime.now(UTC)
         resolved = resolved.with_plan(with_corpus).at(route, workers, tuple(more)).signed(format_datetime(started_at))
         supervisor = Supervisor(
             resolved,
@@ -138,7 +142,7 @@ def run(
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
         stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
-        record = shards.record(resolved, account.snapshot, files)
+        record = shards.record(plan.shard, resolved.planned_by_all, account.snapshot, files)
         return _results(
             resolved.with_plan(plan), account, started_at, stopped_by, ledger, delivery, parts.caveats, record
         )

@@ -1,6 +1,6 @@
 """One shard of a run: when it begins, which files it is made from, and what its results say of it.
 
-Takes     a plan whose `shard` is a part of a run, or the whole of one
+Takes     the shard of a plan: a part of a run, or the whole of one
 Gives     `time_zero`, `files_of`, `record`: what merging needs in order to check that parts belong together
 Refuses   a start that is past or far away; files that can be read once only
 Not here  what of the run is a shard's (plan.shard), adding results up (measure.merging)
@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import NS_PER_S
-from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import PlanError
+from trafficgen.mailbox.plan import MailboxPlan
+from trafficgen.mailbox.population import Population
 from trafficgen.measure.parts import ShardRecord
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.plan import BodyFile, Corpus, Plan
+from trafficgen.plan import BodyFile, Corpus, Plan, Shard
 
 MAX_AHEAD_S: Final = 7 * 86_400
 """A run that waits for longer was given a wrong date."""
 
 
-def check_start(plan: Plan) -> None:
-    """PlanError when the time zero that the plan names cannot be kept."""
-    at_ns = plan.shard.start_at_ns
+def check_start(shard: Shard) -> None:
+    """PlanError when the time zero that it names cannot be kept."""
+    at_ns = shard.start_at_ns
     if at_ns is None:
         return
     ahead_s = (at_ns - time.time_ns()) / NS_PER_S
@@ -39,9 +40,9 @@ def check_start(plan: Plan) -> None:
         raise PlanError(text, field="start_at_ns", flag="--start-at")
 
 
-def time_zero(plan: Plan) -> datetime | None:
-    """When the run begins, if the plan says so."""
-    at_ns = plan.shard.start_at_ns
+def time_zero(shard: Shard) -> datetime | None:
+    """When the run begins, if that is said."""
+    at_ns = shard.start_at_ns
     return None if at_ns is None else datetime.fromtimestamp(at_ns / NS_PER_S, UTC)
 
 
@@ -54,6 +55,17 @@ def files_of(plan: Plan) -> dict[str, str]:
     if plan.workload.recipients_file is not None:
         paths.append((plan.workload.recipients_file, "--recipients-from"))
     return {str(path): _digest(path, flag) for path, flag in paths}
+
+
+def files_of_users(plan: MailboxPlan, population: Population) -> dict[str, str]:
+    """The same of a mailbox run: its mail; of files with users the names alone, as they have passwords beside them."""
+    if plan.shard.of == 1:
+        return {}
+    files = {} if plan.mbox is None else {str(plan.mbox): _digest(plan.mbox, "mbox=")}
+    for path in dict.fromkeys(section.userfile for section in plan.profile.users if section.userfile):
+        names = [user.name for user in population.users if user.section.userfile == path]
+        files[str(path)] = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return files
 
 
 def _digest(path: Path, flag: str) -> str:
@@ -71,10 +83,11 @@ def host_name() -> str:
     return platform.node()
 
 
-def record(resolved: ResolvedPlan, snapshot: Snapshot, files: Mapping[str, str]) -> tuple[ShardRecord, ...]:
+def record(
+    shard: Shard, planned_by_all: int | None, snapshot: Snapshot, files: Mapping[str, str]
+) -> tuple[ShardRecord, ...]:
     """What the results of a shard say of it; nothing for a run that is whole."""
-    plan = resolved.plan
-    if plan.shard.of == 1:
+    if shard.of == 1:
         return ()
     began_ns = snapshot.began_ns
     first, last, end, answered = (
@@ -83,13 +96,13 @@ def record(resolved: ResolvedPlan, snapshot: Snapshot, files: Mapping[str, str])
             snapshot.first_start_ns, snapshot.last_start_ns, snapshot.last_end_ns, snapshot.last_answered_ns
         )
     )  # fmt: skip
-    zero = time_zero(plan)
+    zero = time_zero(shard)
     return (
         ShardRecord(
-            number=plan.shard.number,
-            of=plan.shard.of,
+            number=shard.number,
+            of=shard.of,
             start_at=zero.isoformat(timespec="milliseconds") if zero else None,
-            planned_by_all=resolved.planned_by_all,
+            planned_by_all=planned_by_all,
             host=host_name(),
             first_start_ns=first,
             last_start_ns=last,

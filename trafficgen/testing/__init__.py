@@ -24,7 +24,26 @@ Anywhere else, `MailSink` is a context manager:
 It relays nothing, looks no name up, starts no process and writes no file.
 """
 
-from trafficgen.testing.mail_sink import MailNotReceivedError, MailSink
-from trafficgen.testing.received_mail import ReceivedMail
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["MailNotReceivedError", "MailSink", "ReceivedMail"]
+if TYPE_CHECKING:
+    from trafficgen.testing.mail_sink import MailNotReceivedError as MailNotReceivedError
+    from trafficgen.testing.mail_sink import MailSink as MailSink
+    from trafficgen.testing.received_mail import ReceivedMail as ReceivedMail
+
+_HOME_OF: Final = {
+    "MailNotReceivedError": "trafficgen.testing.mail_sink",
+    "MailSink": "trafficgen.testing.mail_sink",
+    "ReceivedMail": "trafficgen.testing.received_mail",
+}
+"""Imported on first use: pytest loads its plugin in this package whatever it tests."""
+
+__all__ = [*_HOME_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -2,6 +2,8 @@
 
 import json
 import smtplib
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -16,6 +18,7 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.plan import TcpTarget
 from trafficgen.proof.remote_sink import RemoteSink
+from trafficgen.sink.api import json_body
 from trafficgen.sink.api.api import INLINE_OCTETS
 
 
@@ -197,10 +200,11 @@ def test_injections_with_all_that_kumomta_knows_are_taken() -> None:
         assert ask(api, "POST", "/api/inject/v1", large)[1]["success_count"] == 1
 
 
-def test_a_large_body_whose_values_would_fill_the_memory_is_refused(api_at_work: TcpTarget) -> None:
+def test_a_large_body_whose_values_would_fill_the_memory_is_refused() -> None:
+    """By the program that reads it, as the API gives it 20 s only, whatever else the machine does."""
     body = b'{"recipients": [' + b"[]," * 15_000_000 + b"[]]}"
-    status, answer = ask(api_at_work, "POST", "/api/inject/v1", body)
-    assert (status, answer["error"]) == (400, "expected fewer values: they do not fit into 768 MiB")
+    read = subprocess.run([sys.executable, json_body.__file__], input=body, capture_output=True, check=False)
+    assert (read.returncode, read.stdout) == (1, b"expected fewer values: they do not fit into 768 MiB")
 
 
 def test_mail_goes_on_while_large_bodies_come_in_at_a_time() -> None:

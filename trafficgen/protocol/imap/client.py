@@ -346,6 +346,8 @@ class ImapSession:
 
     def _count_messages(self, name: bytes, number: int) -> None:
         if name == b"EXISTS":
+            if number > self.exists:
+                self.uid_next = None  # what was said was of the messages before
             self.exists = number
         elif name == b"EXPUNGE":
             if not 0 < number <= self.exists:

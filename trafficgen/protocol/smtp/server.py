@@ -8,10 +8,8 @@ Takes     octets received; a `Receiver` for the messages; a `PolicyHooks`, or no
 Gives     the replies to send, in one piece for each group of commands
 Limits    `MAX_ERRORS` a session, `MAX_RECIPIENTS` a message
 Fails     never: a command that breaks the rules is answered 5xx, and too many of them end the session
-Fast      three ways past the general one, for what most clients send: `_fast_commands`, `_fast_message`,
-          `_fast_chunks`. Each gives what the general way would, or nothing; tests compare the two
-Not here  which command is legal when (server_table), octets to commands and messages (framing), sockets and the
-          content of messages (sink)
+Not here  which command is legal when (server_table), what most clients send and is answered at once (fast_paths),
+          octets to commands and messages (framing), sockets and the content of messages (sink)
 """
 
 import ipaddress
@@ -31,7 +29,8 @@ from trafficgen.protocol.smtp.capabilities import (
     read_mail,
     read_rcpt,
 )
-from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS, Framing
+from trafficgen.protocol.smtp.fast_paths import MAX_RECIPIENTS, OK, FastPaths
+from trafficgen.protocol.smtp.framing import MAX_COMMAND_OCTETS
 from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, Suspension
 from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
@@ -40,12 +39,10 @@ from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, ServerS
 
 __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
 
-MAX_RECIPIENTS: Final = 1000
 MAX_ERRORS: Final = 20
 
 GREETING: Final = b"220 " + NAME + b" ESMTP ready, everything is taken and nothing is delivered\r\n"
 _HELO: Final = b"250 " + NAME + b"\r\n"
-_OK: Final = b"250 2.0.0 ok\r\n"
 _BYE: Final = b"221 2.0.0 bye\r\n"
 _READY_FOR_TLS: Final = b"220 2.0.0 go ahead\r\n"
 _LOGGED_IN: Final = b"235 2.7.0 logged in\r\n"
@@ -64,20 +61,12 @@ _TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE_TOO_LONG: Final = b"421 4.4.2 idle for too long\r\n"
 _CAPABILITIES: Final = Capabilities()
 _IDLE, _SENDER, _RECIPIENTS, _CHUNKS = ServerState  # a module's name costs less than an enum's member
-_NO_PARAMETERS: Final[tuple[list[bytes], dict[bytes, bytes]]] = ([], {})
 
 
-_MAIL: Final = re.compile(framing.MAIL).fullmatch
-_RCPT: Final = re.compile(framing.RCPT).fullmatch
 _BDAT: Final = re.compile(rb"BDAT +([0-9]{1,18})( +LAST)? *", re.IGNORECASE).fullmatch
 
-_CHUNK: Final = re.compile(rb"RSET\r\n" + framing.MAIL + framing.RCPT + rb"BDAT ([0-9]{1,9}) LAST\r\n")
-"""All that comes before the octets of a message with one recipient that follows another message."""
-_BEFORE_CHUNK: Final = _OK + framing.SENDER_OK + framing.RECIPIENT_OK
-_CHUNK_TAKEN: Final = _BEFORE_CHUNK + framing.TAKEN
 
-
-class ServerSession(Framing):
+class ServerSession(FastPaths):
     """One session. `secure`: the connection is under TLS already."""
 
     __slots__ = (
@@ -85,10 +74,6 @@ class ServerSession(Framing):
         "_capabilities",
         "_commands",
         "_errors",
-        "_login",
-        "_open",
-        "_parameters",
-        "_plain",
         "_secure",
     )
 
@@ -105,10 +90,8 @@ class ServerSession(Framing):
         self._commands = _commands(capabilities)
         self._secure = secure
         self._errors = 0  # commands that broke the rules, so far
-        self._login: AuthExchange | None = None  # under way
         self._authenticated = False  # somebody is logged in
         self._open = not (capabilities.require_tls or capabilities.require_auth)  # MAIL needs neither first
-        self._parameters = _NO_PARAMETERS  # with the recipients that they belong to
         self._plain = self._open and policy is None and not capabilities.lmtp and "CHUNKING" not in capabilities.hidden
 
     @property
@@ -138,78 +121,6 @@ class ServerSession(Framing):
         return b"" if self._in_data or self._chunk else _IDLE_TOO_LONG
 
     # -- commands ---------------------------------------------------------------------------------------
-
-    def feed(self, data: bytes) -> bytes:
-        if self._open and not self._in_data and not self._rest and (reply := self._fast_commands(data)):
-            return reply
-        return super().feed(data)
-
-    def _fast_commands(self, data: bytes) -> bytes:
-        """The reply to one plain MAIL, RCPT or DATA, or to all three in one group, that arrived alone, is legal now and
-        is accepted; b"" to anything else.
-
-        A lock-step client sends three of them a message, at a third of the general way's cost (benchmarks/sink.py).
-        """
-        if self.closed or self.suspension is not None or self._login is not None or self._chunk or self._chunked:
-            return b""
-        if self._decision is not None:  # made before a delay that has passed
-            return b""
-        policy = self._policy
-        if self.sender is None:
-            if (mail := _MAIL(data)) is not None:
-                if not (policy is None or policy.accept_mail()):
-                    return b""
-                self.sender = mail[1]
-                return framing.SENDER_OK
-            if (envelope := framing.ENVELOPE(data)) is None:
-                return b""
-            if not (policy is None or policy.accept_envelope(envelope[1], envelope[2])):
-                return b""
-            self.sender = envelope[1]
-            self.recipients = [envelope[2]]
-            self._in_data = True
-            return framing.ENVELOPE_OK
-        recipients = self.recipients
-        if data == framing.DATA:
-            if not recipients or self._parameters[0] is recipients or not (policy is None or policy.accept_data()):
-                return b""
-            self._in_data = True
-            return framing.GO_AHEAD
-        if (rcpt := _RCPT(data)) is None or len(recipients) >= MAX_RECIPIENTS:
-            return b""
-        if not (policy is None or policy.accept_rcpt(rcpt[1])):
-            return b""
-        recipients.append(rcpt[1])
-        return framing.RECIPIENT_OK
-
-    def _read_commands(self, data: bytes, replies: list[bytes]) -> bytes | None:
-        if self._plain and not self._rest and data.startswith(b"RSET\r\nMAIL") and self._login is None:
-            return super()._read_commands(rest, replies) if (rest := self._fast_chunks(data, replies)) else None
-        return super()._read_commands(data, replies)
-
-    def _fast_chunks(self, data: bytes, replies: list[bytes]) -> bytes:
-        """Accept whole messages of one recipient, one after another; returns the octets after them.
-
-        A quarter of the cost command by command (benchmarks/sink.py: 3.7 µs and 16 at 5 KB, 2026-11-22, 2-core AMD
-        EPYC virtual machine).
-        """
-        self._reset()
-        begin = 0
-        while (found := _CHUNK.match(data, begin)) is not None:
-            end = found.end() + int(found[3])
-            if end > len(data):
-                break
-            self.sender = found[1]
-            self.recipients = [found[2]]
-            self._receiver.piece(data[found.end() : end])
-            try:
-                self._receiver.ended(1)
-                replies.append(_CHUNK_TAKEN)
-            except OSError:
-                replies.append(_BEFORE_CHUNK + self._no_room())
-            self._reset()
-            begin = end
-        return data[begin:]
 
     @property
     def _max_line(self) -> int:
@@ -430,10 +341,10 @@ class ServerSession(Framing):
 
     def _on_rset(self, _line: bytes) -> bytes:
         self._reset()
-        return _OK
+        return OK
 
     def _on_noop(self, _line: bytes) -> bytes:
-        return _OK
+        return OK
 
     def _on_vrfy(self, _line: bytes) -> bytes:
         return _VRFY

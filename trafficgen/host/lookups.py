@@ -3,12 +3,11 @@
 Takes     the address of a resolver, else the system's; a name and a type
 Gives     records, [] where there are none; each answer is a line of the transcript
 Fails     SetupError without dnspython or any resolver; `NoAnswer` where the resolver did not tell: it may be there
-Not here  what the records should be (domain)
+Not here  what the records should be (check.domain), where mail for a domain goes (engine.exchangers)
 """
 
 from typing import Any, Final
 
-from trafficgen.check.conversation import ConnectionEnded
 from trafficgen.errors import SetupError
 from trafficgen.host.extras import advice
 from trafficgen.plan import TcpTarget
@@ -17,22 +16,28 @@ from trafficgen.printable import printable
 _SHOWN: Final = 200
 
 
-class NoAnswer(ConnectionEnded):
+class NoAnswer(Exception):  # noqa: N818  (what a resolver did, not an error of ours)
     """The resolver did not tell: SERVFAIL, a refusal, or nothing in time."""
 
 
 class Lookups:
-    """Asks one resolver, each question once."""
+    """Asks one resolver, each question once. `flags`: the options that want it and that name the resolver."""
 
-    def __init__(self, resolver: TcpTarget | None, timeout_s: float, transcript: list[str]) -> None:
+    def __init__(
+        self,
+        resolver: TcpTarget | None,
+        timeout_s: float,
+        transcript: list[str],
+        flags: tuple[str, str] = ("--dns", "--resolver"),
+    ) -> None:
         try:
             import dns.resolver
         except ImportError as error:
-            raise SetupError(f"--dns needs dnspython: {advice('dns')}") from error
+            raise SetupError(f"{flags[0]} needs dnspython: {advice('dns')}") from error
         try:
             self._resolver = dns.resolver.Resolver(configure=resolver is None)
         except dns.resolver.NoResolverConfiguration as error:
-            raise SetupError(f"this machine has no resolver: {error}; name one with --resolver") from error
+            raise SetupError(f"this machine has no resolver: {error}; name one with {flags[1]}") from error
         if resolver is not None:
             self._resolver.nameservers = [resolver.host]
             self._resolver.port = resolver.port
