@@ -219,3 +219,10 @@ def test_files_that_documents_name_are_there() -> None:
             r"`((?:trafficgen|mboxgen|tests|examples|docs|engine|sink)/[\w/]+\.\w+)`", document.read_text()
         ):
             assert (ROOT / name).is_file(), f"{document.name} names {name}"
+
+
+def test_pages_that_code_and_documents_name_are_there() -> None:
+    code = [path for part in ("trafficgen", "mboxgen", "tests", "benchmarks") for path in (ROOT / part).rglob("*.py")]
+    for path in (*code, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        for name in re.findall(r"(?<![\w/.])docs/[\w/-]+\.\w+", path.read_text()):
+            assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)} names {name}"
