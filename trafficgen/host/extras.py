@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from typing import Final
 
 EXTRAS: Final = {
-    "arrow": "pyarrow>=15",
+    "arrow": "pyarrow>=16",
     "cluster": "distributed>=2026.1",
     "dkim": "dkimpy[ed25519]>=1.1.8",
     "dns": "dnspython>=2.6",
-    "pandas": "pandas>=2.2",
+    "pandas": "pandas>=2.2.2",
     "polars": "polars>=1",
     "prometheus": "prometheus_client>=0.20",
     "server": "psutil>=6",
