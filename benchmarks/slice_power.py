@@ -1,6 +1,8 @@
 """How often a gate by slices is right: simulated, seeded.
 
-    python -m benchmarks.slice_power                     # 10,000 gates a row, about an hour: use nice
+    python -m benchmarks.slice_power                     # 10,000 gates a row, an hour and a half of CPU: use nice
+    python -m benchmarks.slice_power --processes 2       # rows side by side, the same figures
+    python -m benchmarks.slice_power --rows 9-11,26      # some of them, counted from 0
     python -m benchmarks.slice_power --gates 500         # a look
     python -m benchmarks.slice_power --rules             # looks, looks with nothing left out, a confidence sequence
 
@@ -31,6 +33,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, islice
+from multiprocessing import Pool
 from pathlib import Path
 from statistics import fmean
 from typing import Final, NamedTuple
@@ -213,6 +216,8 @@ def main() -> None:
     parser.add_argument("--gates", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=20261127)
     parser.add_argument("--rules", action="store_true", help="compare the rule with two others, in a few of the rows")
+    parser.add_argument("--rows", help="some of them, such as 0-3,9")
+    parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args()
     rules: list[tuple[str, Rule, Bounds | None]] = [("looks", by_looks, None)]
     cases = CASES
@@ -221,10 +226,22 @@ def main() -> None:
         cases = [case for case in CASES if case.ratio in (1.0, 0.9) and case.noise != 0.02]
     head = "| rule | true B/A | noise | shape | PASS | FAIL | WARN | INCONCLUSIVE | covered | blocks | left out |"
     print(f"{head}\n{'|---' * 11}|")
-    for case in cases:
-        for name, rule, bounds in rules:
-            cells = row(case, chosen.gates, chosen.seed, rule, bounds)
-            print(f"| {' | '.join([name, *cells])} |", flush=True)
+    asked = [(name, (case, chosen.gates, chosen.seed, rule, bounds)) for case in cases for name, rule, bounds in rules]
+    kept = _places(chosen.rows) if chosen.rows else range(len(asked))
+    with Pool(chosen.processes) as pool:
+        made = pool.imap(_of, [asked[place][1] for place in kept])
+        for place, cells in zip(kept, made, strict=True):
+            print(f"| {' | '.join([asked[place][0], *cells])} |", flush=True)
+
+
+def _of(arguments: tuple[Case, int, int, Rule, Bounds | None]) -> list[str]:
+    return row(*arguments)
+
+
+def _places(text: str) -> list[int]:
+    """Of "0-3,9"."""
+    ends = [word.partition("-") for word in text.split(",")]
+    return [place for first, _, last in ends for place in range(int(first), int(last or first) + 1)]
 
 
 if __name__ == "__main__":

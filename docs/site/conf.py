@@ -5,11 +5,16 @@ Fails     with -W: a link to a page, heading or file that is not there, and a pa
 """
 
 import re
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
+import mboxgen
 import trafficgen
+
+sys.path.insert(0, str(Path(__file__).parent))
+from library import page_of
 
 project = "Traffic-gen"
 author = "the Traffic-gen authors"
@@ -27,6 +32,7 @@ html_title = f"Traffic-gen {version}"
 html_copy_source = html_show_sourcelink = False
 pygments_style, pygments_dark_style = "a11y-light", "a11y-dark"
 
+_LIBRARY = "<!-- the library -->"
 _PAGE_LINK = re.compile(r"\]\((?P<path>[^)\s:#]+\.md)(?=[#)])")
 
 
@@ -41,6 +47,12 @@ def _beyond_docs(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = _PAGE_LINK.sub(as_file, source[0])
 
 
+def _library(_app: Sphinx, _name: str, source: list[str]) -> None:
+    if _LIBRARY in source[0]:
+        source[0] = source[0].replace(_LIBRARY, page_of(trafficgen, mboxgen))
+
+
 def setup(app: Sphinx) -> None:
     """Register what this file adds to Sphinx."""
     app.connect("source-read", _beyond_docs)
+    app.connect("source-read", _library)

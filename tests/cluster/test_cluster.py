@@ -16,19 +16,22 @@ from tests.mailbox.test_faults import PROFILE
 from tests.mailbox.test_faults import plan_of as plan_of_users
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
+from tests.sink.sink_process import sink_process
 from trafficgen import Plan, Progress
 from trafficgen.cluster import agreement, words
 from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.host import ShardHost
 from trafficgen.cluster.shard import HostShard
-from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
+from trafficgen.errors import ExitCode, SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.measure.health import CaveatKind
+from trafficgen.measure.parts import LedgerCounts
 from trafficgen.measure.results import Results, StoppedBy
-from trafficgen.plan import Corpus, OpenLoop, Shard
+from trafficgen.plan import Corpus, OpenLoop, Shard, TcpTarget, WeightedTarget
 from trafficgen.proof import sent
+from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.runs.mailbox import run_mailbox_monitored
 from trafficgen.runs.monitor import MonitorOptions
 
@@ -51,16 +54,28 @@ def adds_up(results: Results) -> Counts:
     return counts(results)
 
 
-def test_two_hosts_send_every_message_once_and_write_one_manifest(tmp_path: Path) -> None:
+def test_two_hosts_send_every_message_once_to_two_sinks(tmp_path: Path) -> None:
+    """The proof is held against what both sinks have, and one manifest is of all."""
     seen: list[Progress] = []
-    with private_sink() as sink, hosts_here(2) as engine:
-        plan = plan_of(sink.port, load=OpenLoop(400.0))
-        results = run_by(engine, plan, manifest=tmp_path / "manifest", progress=seen.append)
-        arrived = sink.arrivals(plan.run_id)
+    api = ("--api", "127.0.0.1:0")
+    with (
+        sink_process("127.0.0.1:0", *api) as first,
+        sink_process("127.0.0.1:0", *api) as second,
+        hosts_here(2) as engine,
+    ):
+        here, there = (
+            TcpTarget("127.0.0.1", int(sink.wait_for(r"API on http://127\.0\.0\.1:(\d+)/")[1]))
+            for sink in (first, second)
+        )
+        more = (WeightedTarget(TcpTarget("127.0.0.1", second.port)),)
+        plan = plan_of(first.port, load=OpenLoop(400.0), more_targets=more)
+        wait = DeliveryWait(here, 60_000 * MS, (there,))
+        results = run_by(engine, plan, manifest=tmp_path / "manifest", progress=seen.append, delivery_wait=wait)
     assert adds_up(results) == Counts(accepted=300)
-    assert arrived.numbers.tolist() == list(range(300))
-    assert arrived.counts.tolist() == [1] * 300
-    assert not arrived.damaged
+    assert results.ledger == LedgerCounts(expected=300, received=300, missing=0, duplicated=0, corrupted=0)
+    assert results.delivery is not None
+    assert results.delivery.in_time
+    assert min(one.accepted for one in results.targets) > 0
     assert results.valid
     assert results.exit_code(keep_going=True) is ExitCode.DONE
     assert sorted(sent.read(tmp_path / "manifest").accepted.numbers.tolist()) == list(range(300))
@@ -266,9 +281,6 @@ def test_users_of_mailboxes_on_two_hosts_are_one_run(tmp_path: Path) -> None:
     assert "secret" not in results.to_json()
 
 
-def test_one_host_is_no_cluster_and_nobody_waits_for_delivery() -> None:
+def test_one_host_is_no_cluster() -> None:
     with hosts_here(1) as engine, pytest.raises(SetupError, match="expected two hosts at least"):
         run_by(engine, plan_of(25))
-    wait: Any = object()
-    with hosts_here(2) as engine, pytest.raises(PlanError, match="a cluster does not wait for delivery"):
-        run_by(engine, plan_of(25), delivery_wait=wait)

@@ -1,4 +1,4 @@
-"""Every command of docs/coming-from does what its page says: it sends all its mail, or its sink takes mail."""
+"""Every command in a table of docs/coming-from sends all its mail, or its sink takes mail. Blocks: test_pages."""
 
 import json
 import re
@@ -17,10 +17,10 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "coming-from").glob("*.md"))
+BY_OPTION = [page.read_text() for page in PAGES if "| option |" in page.read_text()]
+BY_WORD = [page.read_text() for page in PAGES if page.stem in ("imaptest", "k6")]
 TEXT = "\n".join(page.read_text() for page in PAGES)
-_COMMAND = re.compile(
-    r"^    (traffic-gen .*)$|`(traffic-gen(?: sink)? [^`]*--?[^`]*)`|`(traffic-gen sink [^`]*)`", re.MULTILINE
-)
+_COMMAND = re.compile(r"`(traffic-gen(?: sink)? [^`]*--?[^`]*)`|`(traffic-gen sink [^`]*)`")
 
 COMMANDS = list(dict.fromkeys(next(filter(None, found)) for found in _COMMAND.findall(TEXT)))
 SENDING = [command for command in COMMANDS if not command.startswith("traffic-gen sink")]
@@ -94,7 +94,15 @@ def test_a_command_that_receives(command: str) -> None:
 
 
 def test_every_row_has_a_command_or_says_why_not() -> None:
-    rows = [line for line in TEXT.splitlines() if line.startswith("| ") and not line.startswith("| option")]
+    rows = [line for page in BY_OPTION for line in page.splitlines() if re.match(r"\| (?!option)", line)]
     assert len(rows) > 120
     plain = [row for row in rows if "`traffic-gen" not in row]
     assert [row for row in plain if not re.search(r"\| (no equal|always|`--)", row)] == []
+
+
+def test_options_that_stand_for_words_of_other_tools_are_there() -> None:
+    rows = [row.split("|")[2] for page in BY_WORD for row in page.splitlines() if row.startswith("| ")]
+    known = set(re.findall(r"`(--[\w-]+)", (PAGES[0].parents[1] / "cli.md").read_text()))
+    named = {option for row in rows for option in re.findall(r"`(--[\w-]+)", row)}
+    assert len(named) > 20
+    assert named - known == set()

@@ -33,13 +33,13 @@ MS = 1_000_000
 
 
 def test_what_costs_little_is_looked_at_each_time_and_what_costs_much_less_often() -> None:
-    found = paces([1 * MS, 130 * MS, 2 * MS], NS)
+    found = paces([1 * MS, 130 * MS, 2 * MS], NS, 0.01)
     assert (found[0], found[2]) == (NS, NS)
     assert found[1] == pytest.approx(130 * MS / 0.007)  # 10 ms a second, less 3
 
 
 def test_two_dear_things_share_what_is_left() -> None:
-    assert paces([0, 20 * MS, 20 * MS], NS) == [NS, pytest.approx(4 * NS), pytest.approx(4 * NS)]
+    assert paces([0, 20 * MS, 20 * MS], NS, 0.01) == [NS, pytest.approx(4 * NS), pytest.approx(4 * NS)]
 
 
 @given(st.lists(st.floats(0, 1e10), max_size=8), st.integers(1_000_000, 10 * NS), st.floats(1e-4, 1))
@@ -60,6 +60,35 @@ def test_each_look_is_a_line_after_the_first() -> None:
     assert len(head["boot_id"]) == 16
     assert [one["values"] for one in rest] == [{"queue.a": n, "queue.b": n} for n in (1, 2, 3)]
     assert all(one["cost_ns"] >= 0 and one["wall_ns"] > one["mono_ns"] for one in rest)
+
+
+def test_what_is_dear_waits_until_as_much_was_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What costs little is looked at each time. The dear one's second look was thought to cost a tenth of its first."""
+    now, cpu = 0, 0
+
+    class Costly(Clocked):
+        def __init__(self, name: str, *costs: int) -> None:
+            super().__init__(name)
+            self.costs = costs
+
+        def sample(self, now_s: float) -> dict[str, float]:
+            nonlocal cpu
+            cpu += self.costs[min(self.asked, len(self.costs) - 1)]
+            return super().sample(now_s)
+
+    monkeypatch.setattr("trafficgen.server.agent.now_ns", lambda: now)
+    monkeypatch.setattr("trafficgen.server.agent._cpu_ns", lambda: cpu)
+    cheap, dear = Costly("cheap", 1 * MS), Costly("dear", 89 * MS, 20 * MS)
+    observer = Observer([cheap, dear], share=0.01)
+    at_dear = []
+    for second in range(1, 101):
+        now, before = second * NS, dear.asked
+        observer.look()
+        at_dear += [second] if dear.asked > before else []
+        assert second < 16 or cpu <= 0.01 * (now - NS)
+    assert cheap.asked == 100
+    assert at_dear[:4] == [1, 2, 16, 18]
+    assert cpu > 0.009 * 99 * NS
 
 
 def test_what_cannot_be_seen_is_said_once(tmp_path: Path) -> None:

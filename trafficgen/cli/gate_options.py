@@ -159,7 +159,7 @@ def identity(
         "plan": without_id,
         "design": to_plain(design),
         "builds": sides,
-        "drain": delivery_wait and str(delivery_wait.sink),
+        "drain": delivery_wait and ", ".join(map(str, delivery_wait.sinks)),
     }
 
 

@@ -371,8 +371,9 @@ def _add_run() -> None:
     add("--wait-for-delivery", metavar="TIME", help="""
         After the last message, wait so long for all of them to come out at a sink of ours behind the server under
         test, and prove it: needs --sink-api.""")
-    add("--sink-api", metavar="[HOST:]PORT", help="""
-        Where that sink has its --api; a local or private address, as for --target.""")
+    add("--sink-api", metavar="[HOST:]PORT", multiple=True, help="""
+        Where that sink has its --api; a local or private address, as for --target. Repeat it where mail comes out at
+        several.""")
     add("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
     add("--trace", metavar="N", type=int, default=0, help="""

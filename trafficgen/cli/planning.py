@@ -157,19 +157,21 @@ def _manifest(options: SendOptions) -> Path | None:
 
 def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
     """Where to wait for delivery, and how long, if at all."""
-    if options.wait_for_delivery is None and options.sink_api is None:
+    if options.wait_for_delivery is None and not options.sink_api:
         return None
     from trafficgen.proof.waiting import DeliveryWait
 
-    if options.wait_for_delivery is None or options.sink_api is None or not options.target:
+    if options.wait_for_delivery is None or not options.sink_api or not options.target:
         text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
         raise _wrong(text, "drain", "--wait-for-delivery")
-    sink = parse_service(options.sink_api, "drain", "--sink-api")
-    if not isinstance(sink, TcpTarget):
-        raise _wrong(f'expected [HOST:]PORT, got "{sink}"', "drain", "--sink-api")
-    return DeliveryWait(
-        sink, parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
-    )
+    sinks: list[TcpTarget] = []
+    for text in options.sink_api:
+        sink = parse_service(text, "drain", "--sink-api")
+        if not isinstance(sink, TcpTarget) or sink in sinks:
+            raise _wrong(f'expected [HOST:]PORT, each once, got "{sink}"', "drain", "--sink-api")
+        sinks.append(sink)
+    patience_ns = parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
+    return DeliveryWait(sinks[0], patience_ns, tuple(sinks[1:]))
 
 
 def _check_lines(options: SendOptions) -> None:

@@ -105,7 +105,7 @@ class SendOptions:
     no_ledger: bool
     manifest: str | None
     wait_for_delivery: str | None
-    sink_api: str | None
+    sink_api: tuple[str, ...]
     json: str | None
     quiet: bool
     dry_run: bool

@@ -5,16 +5,18 @@ Gives     the results of the whole run, closed by the code that merges shards' f
 Not here  how it came about (coordinator), adding up (measure.merging_shards)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.cluster import words
 from trafficgen.cluster.kinds import KindOfRun
 from trafficgen.cluster.shard import HostShard
-from trafficgen.errors import OutputError, ResultsError
+from trafficgen.errors import OutputError, ResultsError, TrafficgenError
+from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.merging_shards import merge_shards
@@ -22,8 +24,13 @@ from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import StoppedBy
-from trafficgen.proof import sent
+from trafficgen.plan import Plan
+from trafficgen.proof import sent, waiting
+from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.runs import shards
+
+if TYPE_CHECKING:
+    from trafficgen.proof.remote_sink import RemoteSinks
 
 
 def closed(kind: KindOfRun, every: Sequence[HostShard], zero_wall_ns: int) -> Results:
@@ -87,25 +94,81 @@ def _of_lost(kind: KindOfRun, shard: HostShard, zero_wall_ns: int) -> Results:
     )
 
 
-def manifest_of(every: Sequence[HostShard]) -> tuple[sent.Manifest | None, list[str]]:
+class Proofs:
+    """What a run of mail to send is held against: a file of all that was sent, sinks where it must come out."""
+
+    def __init__(
+        self, manifest: Path | None = None, delivery_wait: DeliveryWait | None = None, plan: Plan | None = None
+    ) -> None:
+        self._path = manifest
+        self._wait = delivery_wait
+        self._plan = plan
+        self._sinks: RemoteSinks | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether shards must write down what they send."""
+        return self._path is not None or self._wait is not None
+
+    def check(self) -> None:
+        """Before the run. PlanError or SetupError when a sink is not one to ask, or is not there."""
+        if self._wait is not None and self._plan is not None:
+            self._sinks = waiting.sinks_of(self._wait, self._plan)
+
+    def add(
+        self, results: Results, every: Sequence[HostShard], say: Callable[[str], None], control: RunControl
+    ) -> Results:
+        """The results with their proofs; a caveat for each that cannot be whole."""
+        if not self.wanted:
+            return results
+        manifest, problems = _manifest_of(every)
+        caveats = list(results.caveats)
+        if self._path is not None:
+            written = problems + self._write(manifest, self._path)
+            if written:
+                text = f'the manifest "{self._path}": {"; ".join(written)}'
+                caveats.append(Caveat.of(CaveatKind.OUTPUT_FAILED, text))
+        if self._wait is not None:
+            if not problems:
+                results, problems = self._delivered(results, manifest, say, control)
+            if problems:
+                text = f"what was delivered is not known: {'; '.join(problems)}"
+                caveats.append(Caveat.of(CaveatKind.PROOF_MISSING, text))
+        return results.with_caveats(tuple(caveats))
+
+    def _write(self, manifest: sent.Manifest | None, path: Path) -> list[str]:
+        try:
+            if manifest is not None:
+                manifest.write(path)
+        except OutputError as error:
+            return [str(error)]
+        return []
+
+    def _delivered(
+        self, results: Results, manifest: sent.Manifest | None, say: Callable[[str], None], control: RunControl
+    ) -> tuple[Results, list[str]]:
+        clock = results.run.clock
+        assert self._wait is not None
+        assert clock is not None
+        if manifest is None or self._sinks is None:
+            return results, []
+        asked = control.count
+        try:
+            ledger, delivery = waiting.wait(self._sinks, self._wait.patience_ns, manifest, say, control, clock.began_ns)
+        except TrafficgenError as error:
+            return results, [str(error)]
+        stopped_by = results.stopped_by if control.count == asked else StoppedBy.INTERRUPTED
+        return replace(results, ledger=ledger, delivery=delivery, stopped_by=stopped_by), []
+
+
+def _manifest_of(every: Sequence[HostShard]) -> tuple[sent.Manifest | None, list[str]]:
     """What all shards sent, and why that is not all."""
     kept = [shard.last.manifest for shard in every if isinstance(shard.last, words.ShardEnded)]
-    lost = [shard.who for shard in every if not isinstance(shard.last, words.ShardEnded)]
+    lost = [shard.who for shard in every if not isinstance(shard.last, words.ShardEnded | words.ShardNotBegun)]
     problems = [f"what {who} sent is not in it" for who in lost]
+    if not kept:
+        return None, problems
     try:
         return sent.join([sent.from_octets(octets) for octets in kept if octets is not None]), problems
     except ResultsError as error:
         return None, [*problems, str(error)]
-
-
-def write_manifest(every: Sequence[HostShard], path: Path) -> list[Caveat]:
-    """One file of what all shards sent; a caveat where it cannot be whole."""
-    manifest, problems = manifest_of(every)
-    try:
-        if manifest is not None:
-            manifest.write(path)
-    except OutputError as error:
-        problems.append(str(error))
-    if not problems:
-        return []
-    return [Caveat.of(CaveatKind.OUTPUT_FAILED, f'the manifest "{path}": {"; ".join(problems)}')]

@@ -23,7 +23,7 @@ from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.engine import Engine
 from trafficgen.cluster.shard import HostShard
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.errors import PlanError, SetupError, TrafficgenError
+from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.mailbox.plan import MailboxPlan
@@ -72,13 +72,11 @@ class Cluster:
     ) -> Results:
         """As `trafficgen.run`, by all hosts together; what only a run on one machine is told has no meaning here."""
         resolved = ResolvedPlan.of(plan)
-        if delivery_wait is not None:
-            text = "a cluster does not wait for delivery: use --manifest, and traffic-gen verify"
-            raise PlanError(text, field="drain", flag="--wait-for-delivery")
         if manifest is not None:
             sent.check_writable(manifest)
-        kind = kinds.of_sending(resolved, self._count(), progress, begins=manifest is not None)
-        return self._run(kind, notice, manifest, control)
+        kept = manifest is not None or delivery_wait is not None
+        kind = kinds.of_sending(resolved, self._count(), progress, begins=kept)
+        return self._run(kind, notice, account.Proofs(manifest, delivery_wait, resolved.plan), control)
 
     def run_mailbox(
         self,
@@ -90,7 +88,7 @@ class Cluster:
         **_alone: object,
     ) -> Results:
         """As `runs.mailbox.run_mailbox`, by all hosts together; the table of seconds is left out."""
-        return self._run(kinds.of_mailboxes(plan.identified(), self._count(), progress), say, None, control)
+        return self._run(kinds.of_mailboxes(plan.identified(), self._count(), progress), say, account.Proofs(), control)
 
     def _count(self) -> int:
         if (count := len(self.engine.hosts)) < 2:
@@ -101,12 +99,12 @@ class Cluster:
         self,
         kind: kinds.KindOfRun,
         say: Callable[[str], None] | None,
-        manifest: Path | None,
+        proofs: account.Proofs,
         control: RunControl | None,
     ) -> Results:
         control = control or RunControl()
         with CountedSignals(control):
-            run = _ClusterRun(self, kind, say or (lambda _line: None), manifest, control)
+            run = _ClusterRun(self, kind, say or (lambda _line: None), proofs, control)
             try:
                 return run.results()
             finally:
@@ -119,14 +117,14 @@ class _ClusterRun:
         cluster: Cluster,
         kind: kinds.KindOfRun,
         say: Callable[[str], None],
-        manifest: Path | None,
+        proofs: account.Proofs,
         control: RunControl,
     ) -> None:
         self._cluster = cluster
         self._engine = cluster.engine
         self._kind = kind
         self._say = say
-        self._manifest = manifest
+        self._proofs = proofs
         self._control = control
         self._zero_ns = 0  # the run's time zero on our clock.now_ns
         self._zero_wall_ns = 0
@@ -136,13 +134,14 @@ class _ClusterRun:
         self._news = False
         self._shown_ns = 0
         self._last_ns: int | None = None  # when those that have not ended are lost
-        keep = manifest is not None
+        keep = proofs.wanted
         self._shards = [
             HostShard(host, words.ShardOrder(f"{plan.run_id}/{plan.shard.number}", plan, keep), now_ns())
             for host, plan in zip(self._engine.hosts, kind.shards, strict=True)
         ]
 
     def results(self) -> Results:
+        self._proofs.check()
         began_ns = now_ns()
         if self._prepare():
             self._begin(now_ns() - began_ns)
@@ -314,8 +313,7 @@ class _ClusterRun:
             stopped_by = self._control.why
         clock = RunClock(boot_id(), self._zero_ns, wall_offset_ns())
         merged = replace(merged, stopped_by=stopped_by, run=replace(merged.run, clock=clock))
-        caveats = account.write_manifest(self._shards, self._manifest) if self._manifest else []
-        return merged.with_caveats((*merged.caveats, *caveats)) if caveats else merged
+        return self._proofs.add(merged, self._shards, self._say, self._control)
 
 
 def _refuse_failed(call: "Future[Any]", what: str) -> None:

@@ -84,7 +84,7 @@ class _Stored:
 class Histogram:
     """Latencies of one kind."""
 
-    __slots__ = ("_counts", "count", "max_ns", "min_ns", "sum_ns")
+    __slots__ = ("_dense", "_sparse", "count", "max_ns", "min_ns", "sum_ns")
 
     count: int
     """Recorded values."""
@@ -96,11 +96,34 @@ class Histogram:
     """The exact largest; None when nothing was recorded."""
 
     def __init__(self) -> None:
-        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._dense: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._sparse: tuple[NDArray[Any], NDArray[Any]] | None = None
         self.count = 0
         self.sum_ns = 0
         self.min_ns = None
         self.max_ns = None
+
+    @property
+    def _counts(self) -> NDArray[np.int64]:
+        """How many values each bucket holds. A histogram that came from elsewhere has only those in use until this is
+        asked: most are added to another and thrown away, and their zeros took most of a coordinator's time."""
+        if self._sparse is not None:
+            used, counts = self._sparse
+            self._dense = np.zeros(int(used[-1]) + 1 if used.size else 0, np.int64)
+            self._dense[used] = counts
+            self._sparse = None
+        return self._dense
+
+    @_counts.setter
+    def _counts(self, counts: NDArray[np.int64]) -> None:
+        self._dense, self._sparse = counts, None
+
+    def _used(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Buckets that hold something, ascending, and how many values each holds."""
+        if self._sparse is not None:
+            return self._sparse
+        used = np.flatnonzero(self._dense != 0)
+        return used, self._dense[used]
 
     def record_many(self, values_ns: NDArray[np.int64]) -> None:
         """Count all `values_ns`."""
@@ -139,7 +162,10 @@ class Histogram:
 
     def __iadd__(self, other: "Histogram") -> Self:
         if other.min_ns is not None and other.max_ns is not None:
-            self._add_counts(other._counts)
+            if other._sparse is None:
+                self._add_counts(other._counts)
+            else:
+                self._add_buckets(*other._sparse)
             self._add_totals(other.count, other.sum_ns, other.min_ns, other.max_ns)
         return self
 
@@ -173,20 +199,23 @@ class Histogram:
     def copy(self) -> "Histogram":
         """An independent copy."""
         twin = Histogram()
-        twin._counts = self._counts.copy()
+        if self._sparse is None:
+            twin._counts = self._counts.copy()
+        else:
+            twin._sparse = self._sparse  # nobody changes it
         twin.count, twin.sum_ns, twin.min_ns, twin.max_ns = self.count, self.sum_ns, self.min_ns, self.max_ns
         return twin
 
     def buckets(self) -> list[tuple[int, int]]:
         """(highest value in ns, count) of every bucket that is not empty, in ascending order."""
-        used = np.flatnonzero(self._counts != 0)
-        return [(highest_of(int(bucket)), int(self._counts[bucket])) for bucket in used]
+        used, counts = self._used()
+        return [(highest_of(int(bucket)), int(count)) for bucket, count in zip(used, counts, strict=True)]
 
     # -- stored forms: only the buckets that hold something -----------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the totals, and two lists of the same length, `buckets` and their `counts`."""
-        used = np.flatnonzero(self._counts != 0)
+        used, counts = self._used()
         return {
             "sub_bits": SUB_BITS,
             "count": self.count,
@@ -194,7 +223,7 @@ class Histogram:
             "min": self.min_ns,
             "max": self.max_ns,
             "buckets": used.tolist(),
-            "counts": self._counts[used].tolist(),
+            "counts": counts.tolist(),
         }
 
     @classmethod
@@ -219,8 +248,7 @@ class Histogram:
         return {key: value for key, value in schema_of(_Stored, "Histogram").items() if not key.startswith("$")}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        used = np.flatnonzero(self._counts != 0)
-        counts = self._counts[used]
+        used, counts = self._used()
         narrow = counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
         totals = (self.count, self.sum_ns, self.min_ns, self.max_ns)
         return (Histogram._restore, (used.astype(np.uint16), narrow, totals))
@@ -234,20 +262,19 @@ class Histogram:
         if used.size and not (used[0] >= 0 and used[-1] < _MAX_BUCKETS and np.all(used[1:] > used[:-1])):
             raise ValueError("buckets do not ascend within the layout")
         made = cls()
-        made._counts = np.zeros(int(used[-1]) + 1 if used.size else 0, np.int64)
-        made._counts[used] = counts
+        made._sparse = (used, counts)
         made.count, made.sum_ns, made.min_ns, made.max_ns = totals
         return made
 
     def _is_sound(self) -> bool:
-        used = np.flatnonzero(self._counts != 0)
+        used, counts = self._used()
         if not used.size:
             return (self.count, self.sum_ns, self.min_ns, self.max_ns) == (0, 0, None, None)
-        if self.min_ns is None or self.max_ns is None or int(self._counts.min()) < 0:
+        if self.min_ns is None or self.max_ns is None or int(counts.min()) < 0:
             return False
         ends = bucket_of(np.array([self.min_ns, self.max_ns], np.int64))
         return (
-            sum(self._counts[used].tolist()) == self.count
+            sum(counts.tolist()) == self.count
             and ends.tolist() == [used[0], used[-1]]
             and self.min_ns * self.count <= self.sum_ns <= self.max_ns * self.count
         )
@@ -259,6 +286,11 @@ class Histogram:
             self._counts = grown
         else:
             self._counts[: counts.size] += counts
+
+    def _add_buckets(self, used: NDArray[Any], counts: NDArray[Any]) -> None:
+        if (more := int(used[-1]) + 1 - self._counts.size) > 0:
+            self._counts = np.pad(self._counts, (0, more))
+        self._counts[used] += counts.astype(np.int64)
 
     def _add_totals(self, count: int, sum_ns: int, min_ns: int, max_ns: int) -> None:
         self.count += count

@@ -6,7 +6,7 @@ Promises  started is the sum of all outcomes; what is still on its way is `in_fl
 Not here  what the numbers mean for a reader (results), how they came in (recorder)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import zip_longest
@@ -238,62 +238,73 @@ class Snapshot:
         )
 
     def __add__(self, other: "Snapshot") -> "Snapshot":
-        timeline = self.timeline.copy()
-        timeline += other.timeline
-        return Snapshot(
-            taken_ns=max(self.taken_ns, other.taken_ns),
-            open_loop=self.open_loop or other.open_loop,
-            outcomes=tuple(a + b for a, b in zip(self.outcomes, other.outcomes, strict=True)),
-            octets=self.octets + other.octets,
-            first_start_ns=earliest(self.first_start_ns, other.first_start_ns),
-            last_start_ns=latest(self.last_start_ns, other.last_start_ns),
-            last_end_ns=latest(self.last_end_ns, other.last_end_ns),
-            last_answered_ns=latest(self.last_answered_ns, other.last_answered_ns),
-            histograms=_added(self.histograms, other.histograms),
-            replies=_added(self.replies, other.replies),
-            failures=_added(self.failures, other.failures),
-            domains_started=_padded_sum(self.domains_started, other.domains_started),
-            domains_accepted=_padded_sum(self.domains_accepted, other.domains_accepted),
-            timeline=timeline,
-            workers=tuple(sorted(self.workers + other.workers, key=lambda worker: worker.worker)),
-            domain_latencies=_added(self.domain_latencies, other.domain_latencies),
-            commands=_added(self.commands, other.commands),
-            recipients=tuple(a + b for a, b in zip_longest(self.recipients, other.recipients, fillvalue=0)),
-            partly_accepted=self.partly_accepted + other.partly_accepted,
-            targets=_added_targets(self.targets, other.targets),
-            retries=added((self.retries, other.retries)),
-            idle=added((self.idle, other.idle)),
-            protected=_pairs_added(self.protected, other.protected),
-        )
+        return merge((self, other))
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """One snapshot of all; the empty one when there are none."""
-    return reduce(Snapshot.__add__, snapshots, Snapshot.empty())
+    """One snapshot of all; the empty one when there are none.
+
+    All at once: what is large is copied once, however many there are.
+    """
+    parts = [Snapshot.empty(), *snapshots]
+    timeline = Timeline()
+    for part in parts:
+        timeline += part.timeline
+    return Snapshot(
+        taken_ns=max(part.taken_ns for part in parts),
+        open_loop=any(part.open_loop for part in parts),
+        outcomes=tuple(map(sum, zip(*(part.outcomes for part in parts), strict=True))),
+        octets=sum(part.octets for part in parts),
+        first_start_ns=earliest(*(part.first_start_ns for part in parts)),
+        last_start_ns=latest(*(part.last_start_ns for part in parts)),
+        last_end_ns=latest(*(part.last_end_ns for part in parts)),
+        last_answered_ns=latest(*(part.last_answered_ns for part in parts)),
+        histograms=_added(part.histograms for part in parts),
+        replies=_added(part.replies for part in parts),
+        failures=_added(part.failures for part in parts),
+        domains_started=_padded_sum([part.domains_started for part in parts]),
+        domains_accepted=_padded_sum([part.domains_accepted for part in parts]),
+        timeline=timeline,
+        workers=tuple(sorted((one for part in parts for one in part.workers), key=lambda one: one.worker)),
+        domain_latencies=_added(part.domain_latencies for part in parts),
+        commands=_added(part.commands for part in parts),
+        recipients=tuple(map(sum, zip_longest(*(part.recipients for part in parts), fillvalue=0))),
+        partly_accepted=sum(part.partly_accepted for part in parts),
+        targets=_added_targets([part.targets for part in parts if part.targets]),
+        retries=added(part.retries for part in parts),
+        idle=added(part.idle for part in parts),
+        protected=_pairs_added(part.protected for part in parts),
+    )
 
 
-def earliest(a: int | None, b: int | None) -> int | None:
-    """The smaller of two times; None is no time at all."""
-    return min((value for value in (a, b) if value is not None), default=None)
+def earliest(*times: int | None) -> int | None:
+    """The smallest; None is no time at all."""
+    return min((value for value in times if value is not None), default=None)
 
 
-def latest(a: int | None, b: int | None) -> int | None:
-    """The larger of two times; None is no time at all."""
-    return max((value for value in (a, b) if value is not None), default=None)
+def latest(*times: int | None) -> int | None:
+    """The largest; None is no time at all."""
+    return max((value for value in times if value is not None), default=None)
 
 
-def _added(a: Mapping[_Key, _Sum], b: Mapping[_Key, _Sum]) -> dict[_Key, _Sum]:
-    """Both, added up where a key is in both."""
-    merged = dict(a)
-    for key, more in b.items():
-        merged[key] = merged[key] + more if key in merged else more
+def _added(parts: Iterable[Mapping[_Key, _Sum]]) -> dict[_Key, _Sum]:
+    """All, added up where a key is in several; only sums that were made here are added to in place."""
+    merged: dict[_Key, _Sum] = {}
+    ours: set[_Key] = set()
+    for part in parts:
+        for key, more in part.items():
+            if key not in merged:
+                merged[key] = more
+            elif key in ours:
+                merged[key] += more
+            else:
+                ours.add(key)
+                merged[key] = merged[key] + more
     return merged
 
 
-def _added_targets(ours: tuple[TargetSnapshot, ...], others: tuple[TargetSnapshot, ...]) -> tuple[TargetSnapshot, ...]:
-    if not (ours and others):
-        return ours or others
-    return tuple(a + b for a, b in zip(ours, others, strict=True))
+def _added_targets(parts: Sequence[tuple[TargetSnapshot, ...]]) -> tuple[TargetSnapshot, ...]:
+    return tuple(reduce(TargetSnapshot.__add__, found) for found in zip(*parts, strict=True))
 
 
 _Counts = TypeVar("_Counts", RetryCounts, IdleCounts)
@@ -305,18 +316,17 @@ def added(parts: Iterable[_Counts | None]) -> _Counts | None:
     return reduce(add, given) if given else None
 
 
-def _pairs_added(
-    a: Mapping[tuple[str, str], tuple[int, int]], b: Mapping[tuple[str, str], tuple[int, int]]
-) -> dict[tuple[str, str], tuple[int, int]]:
-    none = (0, 0)
-    return {
-        kind: (a.get(kind, none)[0] + b.get(kind, none)[0], a.get(kind, none)[1] + b.get(kind, none)[1])
-        for kind in {**a, **b}
-    }
+def _pairs_added(parts: Iterable[Mapping[tuple[str, str], tuple[int, int]]]) -> dict[tuple[str, str], tuple[int, int]]:
+    merged: dict[tuple[str, str], tuple[int, int]] = {}
+    for part in parts:
+        for kind, (one, other) in part.items():
+            so_far = merged.get(kind, (0, 0))
+            merged[kind] = so_far[0] + one, so_far[1] + other
+    return merged
 
 
-def _padded_sum(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    longer, shorter = (a, b) if a.size >= b.size else (b, a)
-    total = longer.copy()
-    total[: shorter.size] += shorter
+def _padded_sum(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    total = np.zeros(max(part.size for part in parts), np.int64)
+    for part in parts:
+        total[: part.size] += part
     return total

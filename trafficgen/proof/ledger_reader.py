@@ -11,7 +11,7 @@ A sink that was killed has no closing line. What each of its sessions handed ove
 line is written before the answer is. Those copies count as unanswered, and no others.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -91,11 +91,11 @@ class Log:
 
 def read(paths: Iterable[Path], run_id: str) -> Log:
     """All copies of this run in these ledgers."""
-    log = Log(_joined([]), set(), {})
+    log = Log(joined([]), set(), {})
     parts: list[Copies] = []
     for path in _all_files(paths):
         parts += _read_file(path, run_id, log)
-    log.copies = _joined(parts)
+    log.copies = joined(parts)
     return log
 
 
@@ -172,7 +172,7 @@ class _Life:
     def ended(self, *, closed: bool, log: Log) -> Copies:
         log.killed += not closed
         if not self._columns:
-            return _joined([])
+            return joined([])
         numbers, recipients, taken_ns, sessions, kinds, digests = map(np.concatenate, zip(*self._columns, strict=True))
         copies = np.flatnonzero(kinds != UNANSWERED)
         unanswered = np.zeros(numbers.size, np.int64)
@@ -193,7 +193,8 @@ class _Life:
         )
 
 
-def _joined(parts: list[Copies]) -> Copies:
+def joined(parts: Sequence[Copies]) -> Copies:
+    """All copies together: a message that several sinks have got has a row of each."""
     empty = np.zeros(0, np.int64)
     return Copies(
         np.concatenate([part.numbers for part in parts] or [empty]),

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from trafficgen.errors import SetupError
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.plan import TcpTarget
-from trafficgen.proof.ledger_reader import Copies
+from trafficgen.proof.ledger_reader import Copies, joined
 
 _ANSWER_S: Final = 10.0
 _ARRIVALS_S: Final = 60.0
@@ -167,6 +167,40 @@ class RemoteSink:
             thread.join()
         if cut:
             raise TimeoutError(cut[0])
+
+
+class RemoteSinks:
+    """Several sinks that one server delivers to, asked as one."""
+
+    def __init__(self, sinks: Sequence[RemoteSink]) -> None:
+        self._sinks = tuple(sinks)
+
+    @property
+    def cancelled(self) -> Callable[[], bool]:
+        """As a sink's own."""
+        return self._sinks[0].cancelled
+
+    @cancelled.setter
+    def cancelled(self, asked: Callable[[], bool]) -> None:
+        for sink in self._sinks:
+            sink.cancelled = asked
+
+    def arrived(self, run_id: str) -> int:
+        """How many different messages of this run each has, added up."""
+        return sum(sink.arrived(run_id) for sink in self._sinks)
+
+    def copies(self, run_id: str) -> int:
+        """How many recipients have got messages of this run, again and again counted."""
+        return sum(sink.copies(run_id) for sink in self._sinks)
+
+    def shares_our_clock(self, run_id: str) -> bool:
+        """Whether the times of all can be compared with ours; one that has nothing of the run does not matter."""
+        having = [sink for sink in self._sinks if sink.copies(run_id)]
+        return all(sink.shares_our_clock(run_id) for sink in having or self._sinks)
+
+    def arrivals(self, run_id: str, messages: int) -> Copies:
+        """Everything of this run, of each sink a row for each message."""
+        return joined([sink.arrivals(run_id, messages) for sink in self._sinks])
 
 
 def _read(response: HTTPResponse, limit: int) -> bytes:

@@ -127,7 +127,7 @@ def is_manifest(path: Path) -> bool:
     """Whether the file begins as one does."""
     try:
         with path.open("rb") as file:
-            return file.read(len(MAGIC)) in (MAGIC, _MENDABLE_MAGIC, _OLD_MAGIC)
+            return file.read(len(MAGIC)) in (MAGIC, _MENDABLE_MAGIC, _RETRIED_MAGIC, _OLD_MAGIC)
     except OSError:
         return False  # whoever reads it says why
 
@@ -144,7 +144,8 @@ def join(parts: Sequence[Manifest]) -> Manifest:
     accepted, in_doubt = (
         _joined([part.accepted for part in parts]), _joined([part.in_doubt for part in parts])
     )  # fmt: skip
-    numbers = np.sort(np.concatenate((accepted.numbers, in_doubt.numbers)))
+    # One sender may have tries in doubt of a message that was accepted in the end; two never have one message.
+    numbers = np.sort(np.concatenate([np.union1d(part.accepted.numbers, part.in_doubt.numbers) for part in parts]))
     if (twice := numbers[1:][np.diff(numbers) == 0]).size:
         raise ResultsError(
             f"expected every message in one manifest, got {twice[0]:012d} in two: was a shard run twice?"

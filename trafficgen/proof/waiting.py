@@ -1,6 +1,6 @@
 """Wait until mail has come out at the other end of a server under test, and say how that went.
 
-Takes     the manifest of a run; the API of the sink that the server delivers to; how long to wait
+Takes     the manifest of a run; the API of the sinks that the server delivers to; how long to wait
 Gives     two parts of the results: what was delivered, missing, duplicated, corrupted; how long the drain took after
           the last message was sent, rates, end-to-end latencies
 Fails     SetupError when the sink does not answer
@@ -20,6 +20,7 @@ import numpy as np
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
+from trafficgen.host.machine_clock import boot_id
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.parts import Delivery, Latency, LedgerCounts
@@ -27,7 +28,7 @@ from trafficgen.plan import Plan, TcpTarget
 from trafficgen.proof.comparison import DeliveryProof as Proof
 from trafficgen.proof.comparison import verify
 from trafficgen.proof.ledger_reader import Copies
-from trafficgen.proof.remote_sink import RemoteSink
+from trafficgen.proof.remote_sink import RemoteSink, RemoteSinks
 from trafficgen.proof.sent import Manifest, SentRecords
 from trafficgen.units import format_duration
 
@@ -40,25 +41,32 @@ _POLL_S: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class DeliveryWait:
-    """Whom to ask, and how long to wait for the last message."""
+    """Whom to ask, and how long to wait for the last message. `more`: where the mail comes out at several sinks."""
 
     sink: TcpTarget
     patience_ns: int
+    more: tuple[TcpTarget, ...] = ()
+
+    @property
+    def sinks(self) -> tuple[TcpTarget, ...]:
+        return (self.sink, *self.more)
 
 
-def sink_of(delivery_wait: DeliveryWait, plan: Plan) -> RemoteSink:
-    """The sink, found to be there before the run. PlanError when it is at a public address, SetupError when it is no
+def sinks_of(delivery_wait: DeliveryWait, plan: Plan) -> RemoteSinks:
+    """The sinks, found to be there before the run. PlanError when one is at a public address, SetupError when one is no
     sink or keeps no ledger."""
-    route = resolve(delivery_wait.sink, OPTION)
-    if not plan.allow_public_target:
-        refuse_public(route, OPTION)
-    sink = RemoteSink(delivery_wait.sink, [address for address in route.addresses if isinstance(address, TcpTarget)])
-    sink.arrived(plan.run_id)
-    return sink
+    found = []
+    for address in delivery_wait.sinks:
+        route = resolve(address, OPTION)
+        if not plan.allow_public_target:
+            refuse_public(route, OPTION)
+        found.append(RemoteSink(address, [one for one in route.addresses if isinstance(one, TcpTarget)]))
+        found[-1].arrived(plan.run_id)
+    return RemoteSinks(found)
 
 
 def wait(
-    sink: RemoteSink,
+    sink: RemoteSink | RemoteSinks,
     patience_ns: int,
     manifest: Manifest,
     say: Callable[[str], None],
@@ -92,6 +100,8 @@ def wait(
         found = _compare(sink, manifest)
     copies, proof, one_clock = found
     began_ns = int(manifest.accepted.began_ns.min()) if expected else sent_ns
+    if manifest.boot_id != boot_id() and run_began_ns is not None:
+        began_ns = run_began_ns  # messages began by other machines' clocks
     last_ns = int(copies.taken_ns.max()) if one_clock and copies.taken_ns.size else now_ns()
     # A copy that a lost reply explains is the server's right; only the others are duplicates.
     doubles = proof.unexplained + proof.unexpected
@@ -141,8 +151,8 @@ class _DeliveryState(NamedTuple):
     one_clock: bool
 
 
-def _compare(sink: RemoteSink, manifest: Manifest) -> _DeliveryState:
-    one_clock = sink.shares_our_clock(manifest.run_id)
+def _compare(sink: RemoteSink | RemoteSinks, manifest: Manifest) -> _DeliveryState:
+    one_clock = manifest.boot_id == boot_id() and sink.shares_our_clock(manifest.run_id)
     copies = sink.arrivals(manifest.run_id, manifest.planned)
     return _DeliveryState(copies, verify(manifest.accepted, manifest.in_doubt, copies, one_clock=one_clock), one_clock)
 

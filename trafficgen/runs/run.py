@@ -102,7 +102,7 @@ def run(
         else:
             route, *more = routes(plan)
             if delivery_wait is not None:
-                delivered_to = waiting.sink_of(delivery_wait, plan)
+                delivered_to = waiting.sinks_of(delivery_wait, plan)
             for one, found in zip(plan.targets, (route, *more), strict=True):
                 say(f"target {one.target} is at {found}")
         with_corpus = stack.enter_context(workload.prepared(plan, say))

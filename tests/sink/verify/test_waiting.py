@@ -1,16 +1,20 @@
 """What the wait for a delivery makes of what the sink has at last."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
 from trafficgen import Plan, SetupError, TcpTarget
+from trafficgen.errors import ResultsError
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.parts import Delivery, LedgerCounts
 from trafficgen.proof import waiting
 from trafficgen.proof.ledger_reader import Copies
-from trafficgen.proof.sent import Manifest, SentRecords
+from trafficgen.proof.remote_sink import RemoteSinks
+from trafficgen.proof.sent import Manifest, SentRecords, is_manifest, join
 
 if TYPE_CHECKING:
     from trafficgen.proof.remote_sink import RemoteSink
@@ -102,7 +106,7 @@ def test_a_digest_of_zero_is_one() -> None:
 def test_a_sink_that_is_not_there_is_found_out_before_the_run() -> None:
     plan = Plan(TcpTarget("127.0.0.1", 1), max_messages=1)
     with pytest.raises(SetupError, match="no answer from the sink's API"):
-        waiting.sink_of(waiting.DeliveryWait(TcpTarget("127.0.0.1", 1), S), plan)
+        waiting.sinks_of(waiting.DeliveryWait(TcpTarget("127.0.0.1", 1), S), plan)
 
 
 def test_missing_and_misdelivered_messages_add_up() -> None:
@@ -138,3 +142,38 @@ def test_rates_and_latencies_run_from_the_first_begin_to_the_last_copy(monkeypat
     assert (delivery.inject_per_s, delivery.delivered_per_s) == (4 / 5, 4 / 13)
     assert delivery.latency_ns is not None
     assert (delivery.latency_ns.count, delivery.latency_ns.min) == (4, 10 * S)
+
+
+def test_several_sinks_are_asked_as_one() -> None:
+    """One message of two recipients came out at both, one at the second alone."""
+    accepted = SentRecords(np.array([0, 1]), np.array([2, 1]), np.full(2, 10 * S), np.full(2, -1), None)
+    sinks = [cast("RemoteSink", Sink(copies(numbers, [-1] * len(numbers)))) for numbers in ([0], [0, 1])]
+    together = RemoteSinks(sinks)
+    assert together.copies(RUN_ID) == 3
+    manifest = Manifest.here(RUN_ID, 2, accepted, SentRecords.none())
+    ledger, delivery = waiting.wait(together, 60 * S, manifest, lambda _line: None, RunControl())
+    assert ledger == LedgerCounts(expected=2, received=2, missing=0, duplicated=0, corrupted=0)
+    assert delivery.in_time
+    alone, _ = waiting.wait(RemoteSinks(sinks[:1]), 0, manifest, lambda _line: None, RunControl())
+    assert (alone.received, alone.missing) == (0, 2)
+
+
+def test_manifests_of_senders_that_tried_again_are_joined(tmp_path: Path) -> None:
+    """A message of one sender may be accepted and have tries in doubt; no two senders have one message."""
+    first = Manifest.here(RUN_ID, 4, records([0, 1], [-1, -1]), records([0], [-1]))
+    second = Manifest.here(RUN_ID, 4, records([2], [-1]), records([3], [-1]))
+    together = join([first, second])
+    assert (together.accepted.numbers.tolist(), together.in_doubt.numbers.tolist()) == ([0, 1, 2], [0, 3])
+    with pytest.raises(ResultsError, match="got 000000000000 in two: was a shard run twice"):
+        join([first, Manifest.here(RUN_ID, 4, records([0], [-1]), SentRecords.none())])
+    first.write(tmp_path / "manifest")
+    assert is_manifest(tmp_path / "manifest")
+
+
+def test_times_of_other_machines_make_no_latency() -> None:
+    """What hosts of a cluster wrote down by clocks of their own."""
+    manifest = replace(Manifest.here(RUN_ID, 3, records([0], [-1]), SentRecords.none()), boot_id="")
+    sink = cast("RemoteSink", Sink(copies([0], [-1])))
+    ledger, delivery = waiting.wait(sink, 60 * S, manifest, lambda _line: None, RunControl(), 5 * S)
+    assert ledger.received == 1
+    assert delivery.latency_ns is None
