@@ -167,6 +167,38 @@ def test_ci_tests_versions_that_are_allowed_and_all_of_them() -> None:
         assert all(one.specifier.contains(version) for version in found), f"{one}: run .ci/lock"
 
 
+def test_a_release_gets_its_number_in_one_step(tree: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tree, tmp_path / "tree", ignore=shutil.ignore_patterns("tests", "benchmarks")))
+    subprocess.run([sys.executable, copy / ".ci" / "version", "7.8.9", "2031-02-03"], check=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "hatchling", "version"], cwd=copy, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "7.8.9\n"
+    assert "\n## 7.8.9 (2031-02-03)\n" in (copy / "CHANGELOG.md").read_text()
+    again = [sys.executable, str(copy / ".ci" / "version"), "7.9"]
+    refused = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (1, 'expected a version such as 1.0.0, got "7.9"\n')
+
+
+def test_what_others_wrote_goes_with_its_licence(archives: Path) -> None:
+    files = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license-files"]
+    others = {
+        str(path.relative_to(ROOT))
+        for package in ("trafficgen", "mboxgen")
+        for path in (ROOT / package).rglob("*-LICENSE")
+    }
+    assert set(files) == {"LICENSE"} | others
+    with zipfile.ZipFile(one(archives, "*.whl")) as wheel:
+        (metadata,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        head = wheel.read(metadata).decode("utf-8").splitlines()
+        assert "License-Expression: Apache-2.0 AND MIT" in head
+        for name in files:
+            assert f"License-File: {name}" in head
+            held = wheel.read(metadata.replace("METADATA", f"licenses/{name}")).decode("utf-8")
+            assert held == (ROOT / name).read_text(encoding="utf-8")
+            assert ("Permission is hereby granted, free of charge" in held) == (name in others)
+
+
 def test_advice_to_install_an_extra_is_what_the_metadata_says() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for extra, requirement in EXTRAS.items():
@@ -187,3 +219,10 @@ def test_files_that_documents_name_are_there() -> None:
             r"`((?:trafficgen|mboxgen|tests|examples|docs|engine|sink)/[\w/]+\.\w+)`", document.read_text()
         ):
             assert (ROOT / name).is_file(), f"{document.name} names {name}"
+
+
+def test_pages_that_code_and_documents_name_are_there() -> None:
+    code = [path for part in ("trafficgen", "mboxgen", "tests", "benchmarks") for path in (ROOT / part).rglob("*.py")]
+    for path in (*code, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        for name in re.findall(r"(?<![\w/.])docs/[\w/-]+\.\w+", path.read_text()):
+            assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)} names {name}"

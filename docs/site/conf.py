@@ -23,7 +23,7 @@ copyright = f"{author}, Apache-2.0"  # noqa: A001 - Sphinx's name for it
 language = "en"
 
 extensions = ["myst_parser"]
-exclude_patterns = ["site"]
+exclude_patterns = ["site", "ISSUE_TEMPLATE.md"]  # a forge finds the template here
 myst_heading_anchors = 4  # links to headings as browsers of the checkout make them
 nitpicky = True
 

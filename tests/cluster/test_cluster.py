@@ -23,6 +23,7 @@ from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.host import ShardHost
 from trafficgen.cluster.shard import HostShard
+from trafficgen.engine.limits import check_memory
 from trafficgen.errors import ExitCode, SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.reading import parse_profile
@@ -204,6 +205,18 @@ def test_the_first_wish_ends_all_shards_in_good_order() -> None:
     assert (results.stopped_by, results.exit_code(keep_going=True)) == (StoppedBy.INTERRUPTED, ExitCode.INTERRUPTED)
     assert found.accepted == arrived.numbers.size > 0
     assert found.in_doubt == 0
+
+
+@pytest.mark.parametrize(("available", "words"), [(10**8, "and this machine has 100 MB to be had"), (None, None)])
+def test_a_machine_without_memory_for_its_share_refuses(available: int | None, words: str | None) -> None:
+    """None: the machine of this test, which has enough for little."""
+    if words is None:
+        check_memory(100, 1, 0, available)
+    else:
+        with pytest.raises(SetupError, match=words):
+            check_memory(1_000, 2, 0, available)
+    with pytest.raises(SetupError, match="take about 120,000,000,240 MB of memory"):
+        check_memory(10**13, 1, 10**6, available)
 
 
 def test_a_host_that_refuses_its_shard_says_why_before_anybody_sends(tmp_path: Path) -> None:

@@ -45,6 +45,10 @@ class Wire:
     def get_write_buffer_size(self) -> int:
         return self.waiting
 
+    def get_extra_info(self, name: str) -> object:
+        """As of TLS: nothing goes past this."""
+        return self if name == "ssl_object" else None
+
 
 class Loop:
     """What is to be called soon, and a clock that only a write moves."""

@@ -47,3 +47,20 @@ def test_a_link_that_leads_nowhere_and_a_page_out_of_every_menu_are_errors(tmp_p
     assert "local id not found in doc 'other': 'none'" in done.stderr
     assert "download file not readable" in done.stderr
     assert "document isn't included in any toctree" in done.stderr
+
+
+def test_results_that_pages_name_are_there() -> None:
+    pages = [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+    named = {
+        (page.name, name) for page in pages for name in re.findall(r"benchmarks/results/[\w.-]+\w", page.read_text())
+    }
+    assert {page for page, _ in named} >= {"README.md", "speed.md", "gate.md", "measuring.md", "design.md"}
+    assert [(page, name) for page, name in named if not (DOCS.parent / name).is_file()] == []
+
+
+def test_the_power_of_the_gate_is_what_its_benchmark_wrote() -> None:
+    written = (DOCS.parent / "benchmarks/results/2026-11-27-slice-power.md").read_text().splitlines()
+    by_slices, _, _ = (DOCS / "explained/gate.md").read_text().partition("## By whole runs")
+    rows = [line for line in by_slices.splitlines() if re.match(r"\| .*%", line)]
+    assert len(rows) > 45
+    assert [row for row in rows if row not in written] == []

@@ -66,15 +66,21 @@ class Session:
 
 
 class LmtpSession(Session):
+    offers = "250 lmtp"
+    rcpt = "250 ok"
+
     def run(self) -> None:
         self.say("220 lmtp")
         while True:
             line = self.read()
+            self.store.said.append(line)
             if line.startswith("LHLO"):
-                self.say("250 lmtp")
+                self.say(self.offers)
             elif line.startswith("RCPT"):
                 self.user = line.partition("<")[2].partition(">")[0]
-                self.say("250 ok")
+                self.say(self.rcpt)
+            elif line == "DATA" and not self.rcpt.startswith("2"):
+                self.say("503 5.5.1 no recipient")  # RFC 2033 section 4.2
             elif line == "DATA":
                 self.say("354 go")
                 octets = b""

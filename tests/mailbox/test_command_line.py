@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.mailbox.profiles import ADVANCED, POP3
-from trafficgen.cli.mailbox import make_plan, read_words
+from trafficgen.cli.mailbox import command, without_overruled
+from trafficgen.cli.mailbox_plan import make_plan, read_words
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.mailbox.operations import TableColumn
@@ -118,3 +120,49 @@ def test_what_open_files_do_not_suffice_for_is_refused_with_numbers(
     said = capsys.readouterr().err.splitlines()[-1]
     assert "cannot hold 126 sessions and 175 deliveries at a time: a process may have 100 connections, and 3" in said
     assert "would need 101 each" in said
+
+
+def test_a_scenario_has_the_options_and_loses_against_words_and_options(profile: Path, tmp_path: Path):
+    context = click.Context(command)
+    scenario = tmp_path / "s.toml"
+    scenario.write_text(f'profile = "{profile}"\nclients = 5\nduration = "9s"\nseed = 3\nhost = "10.0.0.8"\n')
+    with context.scope():
+        command.parse_args(context, ["--scenario", str(scenario), "--seed", "4", "secs=2"])
+        said, _ = read_words(("secs=2",))
+        plan, _ = make_plan(said, without_overruled(context.params, said))
+    assert (plan.connections, plan.duration_ns, plan.seed) == (5, 2 * 10**9, 4)
+    assert str(plan.imap.target) == "10.0.0.8:143"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cleints = 5", 'unknown key "cleints"; did you mean "clients"?'),
+        ('[[phase]]\nkind = "steady"\nduration = "5s"', "this command has no phases"),
+    ],
+)
+def test_a_scenario_that_makes_no_sense(text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "s.toml").write_text(text)
+    assert call(["mailbox", "--scenario", str(tmp_path / "s.toml")]) is ExitCode.USAGE
+    assert expected in capsys.readouterr().err
+
+
+def test_hooks_run_before_and_after_and_a_failing_one_ends_the_command(profile: Path, tmp_path: Path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    words = ["mailbox", f"profile={profile}", "secs=1", "--quiet", "--after", f"touch {after}"]
+    assert call([*words, "--before", "false"]) is ExitCode.FAILED
+    assert not after.exists()
+    # mbox= is looked at when the run begins, between the two
+    assert call([*words, "--before", f"touch {before}", f"mbox={tmp_path / 'none'}"]) is ExitCode.USAGE
+    assert before.exists()
+    assert after.exists()
+
+
+def test_a_threshold_on_the_server_needs_somebody_who_looks_at_it(profile: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["mailbox", f"profile={profile}", "secs=1"]
+    assert call([*words, "--threshold", "queue.depth<10"]) is ExitCode.USAGE
+    assert "(--observe)" in capsys.readouterr().err
+    assert call([*words, "--threshold", "queue.undelivered<10"]) is ExitCode.USAGE
+    assert "counted at a sink" in capsys.readouterr().err
+    assert call([*words, "--observe-queue", "/tmp"]) is ExitCode.USAGE
+    assert "expected --observe local or ssh:HOST with it (--observe-queue)" in capsys.readouterr().err

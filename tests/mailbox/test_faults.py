@@ -56,6 +56,7 @@ def run(
     settings: str = "mail_inbox_delete_percentage = 100",
     imap: type[ImapSession] = ImapSession,
     pop3: type[Pop3Session] = Pop3Session,
+    lmtp: type[LmtpSession] = LmtpSession,
     said: list[str] | None = None,
     control: RunControl | None = None,
     changes: tuple[tuple[str, str], ...] = (),
@@ -64,7 +65,7 @@ def run(
     with ExitStack() as stack:
         ports = [
             stack.enter_context(listening(lambda peer, kind=kind: kind(store, peer)))  # type: ignore[misc]
-            for kind in (imap, pop3, LmtpSession)
+            for kind in (imap, pop3, lmtp)
         ]
         text = PROFILE.format(protocol=protocol, settings=settings)
         for old, new in changes:
@@ -320,6 +321,53 @@ def test_lmtp_refusals_have_their_outcomes_and_are_nowhere_missing():
     assert results.messages.rejected_temporary > 0
     assert results.messages.accepted > 0
     assert counts_of(results).clean
+
+
+class RefusesRecipients(LmtpSession):
+    rcpt = "450 4.2.1 busy"
+
+
+class RefusesInGroups(RefusesRecipients):
+    offers = "250-lmtp\r\n250 PIPELINING"
+
+
+@pytest.mark.parametrize("lmtp", [RefusesRecipients, RefusesInGroups])
+def test_a_recipient_who_is_refused_for_now_gets_nothing_and_misses_nothing(lmtp: type[LmtpSession]):
+    results = run(Store(), lmtp=lmtp)
+    assert results.messages.rejected_temporary == results.messages.planned > 0
+    assert counts_of(results).clean
+    assert not results.failures
+
+
+def test_mail_beyond_ascii_is_announced_as_such_where_the_server_takes_it(tmp_path: Path):
+    class EightBit(LmtpSession):
+        offers = "250-lmtp\r\n250 8BITMIME"
+
+    (tmp_path / "mbox").write_bytes("From a Thu Jan  1 00:00:00 2026\nSubject: x\n\nKäse\n".encode())
+    for lmtp, words in ((EightBit, "MAIL FROM:<> BODY=8BITMIME"), (LmtpSession, "MAIL FROM:<>")):
+        store = Store()
+        assert counts_of(run(store, lmtp=lmtp, mbox=tmp_path / "mbox")).clean
+        assert {line for line in store.said if line.startswith("MAIL")} == {words}
+
+
+class NeverStops(LmtpSession):
+    rcpt = "250 ok\r\n250 and more"
+
+
+class HangsUp(LmtpSession):
+    def read(self) -> str:
+        if (line := super().read()).startswith("RCPT"):
+            raise HangUp
+        return line
+
+
+@pytest.mark.parametrize(
+    ("lmtp", "reason"), [(NeverStops, "a reply that nothing asked for"), (HangsUp, "closed by the server")]
+)
+def test_a_delivery_that_breaks_off_is_failed_with_its_reason(lmtp: type[LmtpSession], reason: str):
+    results = run(Store(), lmtp=lmtp)
+    assert results.messages.failed == results.messages.planned > 0
+    assert {failure.reason for failure in results.failures} == {reason}
 
 
 def test_deliveries_above_the_cap_are_dropped_and_counted():

@@ -23,6 +23,7 @@ from trafficgen.publish.live_page import LivePage
 from trafficgen.publish.prometheus import Prometheus
 from trafficgen.runs.mailbox import run_mailbox_monitored
 from trafficgen.runs.monitor import MonitorOptions
+from trafficgen.runs.observation import LOCAL, Observation, options_of
 from trafficgen.verdict.thresholds import parse_threshold
 
 USERS = 4
@@ -94,6 +95,15 @@ def test_a_warm_up_is_left_out_of_verdicts_and_not_out_of_the_account(plan: Mail
     assert 0 < results.window.messages.accepted < results.messages.accepted
     assert results.commands["login"].count == USERS
     assert [verdict.passed for verdict in results.thresholds] == [True, True]
+
+
+def test_an_observer_looks_at_the_server_meanwhile(plan: MailboxPlan, tmp_path: Path):
+    (tmp_path / "maildrop").mkdir()
+    with Observation(LOCAL, options_of(str(tmp_path), None, (), every="100ms")) as observation:
+        results = run_mailbox_monitored(replace(plan, duration_ns=S), MonitorOptions(), observation=observation)
+    assert results.server is not None
+    (tmp_path / "run.json").write_text(results.to_json())
+    assert read_results(tmp_path / "run.json").server == results.server
 
 
 @pytest.mark.parametrize(

@@ -278,8 +278,8 @@ class SimulatedWorker(Worker):
 
     def deliver(self, user: User, spam: bool, due_ns: int, now_ns: int) -> None:
         number = self.deliveries.begin(user.mailbox, spam=spam)
-        mark, rest, _ = self.mail.of(number)
-        self.world.coming.append(Coming(number, user.mailbox, mark + rest))
+        mail = self.mail.of(number)
+        self.world.coming.append(Coming(number, user.mailbox, mail.mark + mail.rest))
 
     def _begin(self, program: Program) -> None:
         session = (Pop3 if isinstance(program, Pop3Program) else Imap)(self.world, program.visitor.user)

@@ -19,7 +19,7 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import BodyFile, Corpus, Header, LongTail, Plan, SizedBodies, Users, WeightedDomain, Workload
 from trafficgen.proof import trace_header
 from trafficgen.protocol.smtp.layout import BY_DATA
-from trafficgen.workload import BuiltMessage, Messages, check
+from trafficgen.workload import BuiltMessage, Messages, check, columns
 
 DATE = "Fri, 21 Nov 2025 22:55:00 +0000"
 RUN_ID = "9f3a6c1e02b4d857"
@@ -65,6 +65,12 @@ def test_envelope_is_mail_rcpt_data(messages_of):
         "number", "domain", "recipients", "envelope", "commands", "head", "body", "tail", "octets", "eight_bit",
     )  # fmt: skip
     assert all(type(value) is int for value in (message.number, message.domain, message.recipients, message.octets))
+
+
+def test_tables_too_large_for_ready_rows_give_the_same_messages(messages_of, monkeypatch):
+    ready = messages_of().block(1000, 1100)
+    monkeypatch.setattr(columns, "_MAX_ROWS", 0)
+    assert messages_of().block(1000, 1100) == ready
 
 
 def test_no_suffix_leaves_the_domain_as_it_is(messages_of):

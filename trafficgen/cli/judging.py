@@ -22,6 +22,8 @@ from trafficgen.cli.scenario import use_scenario
 from trafficgen.errors import PlanError, SetupError
 
 if TYPE_CHECKING:
+    from types import SimpleNamespace
+
     from trafficgen.cli.send_options import SendOptions
     from trafficgen.plan import Plan
     from trafficgen.runs.monitor import MonitorOptions, Observer
@@ -33,14 +35,10 @@ ABORT_AFTER: Final = "10s"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-RUN_OPTIONS: Final = ("--abort-on-fail", "--warm-up", "--junit", "--html", "--live-port", "--metrics-port")
-"""Those of any run; the others are of a run that sends."""
-
-
-def judging_options(command: _Command, only: Collection[str] | None = None) -> _Command:
-    """Add the options of this module, or some of them, to a click command."""
+def judging_options(command: _Command, without: Collection[str] = ()) -> _Command:
+    """Add the options of this module to a click command."""
     for declarations, settings in reversed(_OPTIONS):
-        if only is not None and declarations[0] not in only:
+        if declarations[0] in without:
             continue
         settings = {"group": "Verdict", **settings, "help": " ".join(settings["help"].split())}
         command = click.option(*declarations, cls=GroupedOption, **settings)(command)
@@ -90,7 +88,6 @@ def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
     """The options understood. Refuses thresholds that this plan can never be judged by."""
     from trafficgen.runs.calibration import ceiling_path
     from trafficgen.verdict.ceiling import read_ceiling
-    from trafficgen.verdict.server_quantities import SERVER, UNDELIVERED
     from trafficgen.verdict.thresholds import check_threshold, parse_threshold
 
     thresholds = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in options.threshold]
@@ -99,15 +96,22 @@ def monitor_options(options: "SendOptions", plan: "Plan") -> "MonitorOptions":
             check_threshold(threshold, plan)
         except ValueError as error:
             raise PlanError(str(error), field="thresholds", flag="--threshold") from error
-    of_server = [one for one in thresholds if one.quantity.subject == SERVER]
-    undelivered = [one for one in of_server if one.quantity.name.startswith(UNDELIVERED)]
-    if options.observe is None and len(undelivered) < len(of_server):
-        raise PlanError("a threshold on what an observer sees needs one", field="observe", flag="--observe")
-    if undelivered and options.wait_for_delivery is None:
-        text = f"{UNDELIVERED} is counted at a sink behind the server"
-        raise PlanError(text, field="wait_for_delivery", flag="--wait-for-delivery")
+    refuse_unseen(thresholds, options.observe, sink=options.wait_for_delivery is not None)
     judged = judged_by(thresholds, options.abort_on_fail, options.warm_up, plan.duration_ns)
     return replace(judged, ceiling=read_ceiling(ceiling_path()))
+
+
+def refuse_unseen(thresholds: "Sequence[Threshold]", observe: str | None, *, sink: bool) -> None:
+    """PlanError for a threshold on the server when nobody looks at it, or at the `sink` behind it."""
+    from trafficgen.verdict.server_quantities import SERVER, UNDELIVERED
+
+    of_server = [one.quantity.name for one in thresholds if one.quantity.subject == SERVER]
+    undelivered = [name for name in of_server if name.startswith(UNDELIVERED)]
+    if observe is None and len(undelivered) < len(of_server):
+        raise PlanError("a threshold on what an observer sees needs one", field="observe", flag="--observe")
+    if undelivered and not sink:
+        text = f"{UNDELIVERED} is counted at a sink behind the server"
+        raise PlanError(text, field="wait_for_delivery", flag="--wait-for-delivery")
 
 
 def judged_by(
@@ -151,7 +155,7 @@ def observers_for(
         yield observers
 
 
-def observation_of(options: "SendOptions") -> "Observation | None":
+def observation_of(options: "SendOptions | SimpleNamespace") -> "Observation | None":
     """Who looks at the server; None when nobody was asked to. PlanError for options that need one."""
     asked = {
         "--observe-queue": options.observe_queue, "--observe-cgroup": options.observe_cgroup,

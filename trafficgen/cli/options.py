@@ -212,6 +212,9 @@ def _add_content() -> None:
         Send the messages of an mbox as they are, in their order, again from the start at its end. Any size: the file
         is mapped, not loaded. Also packed (gzip, bzip2, xz, zstd), a Maildir, a folder of .eml files, or - for a
         pipe.""")
+    add("--mbox-recipe", metavar="FILE", type=FILE, help="""
+        Make the mbox where it is not there, on every host of a cluster: a recipe of mboxgen's, or a corpus's
+        .manifest.json.""")
     add("--shuffle", is_flag=True, help="Send the messages of --mbox in random order, another one each time round.")
     add("--subject", multiple=True, metavar="TEXT[:WEIGHT]", type=TextPerLine(), help="""
         The subject; repeat for several, of which each message gets one by weight.""")

@@ -320,12 +320,19 @@ def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
     ]  # fmt: skip
     if len(given) > 1:
         raise _wrong(f"expected one source of bodies, got {' and '.join(given)}", "content", given[1])
+    if options.mbox_recipe is not None and options.mbox is None:
+        raise _wrong("expected where the corpus is made: add --mbox FILE", "content", "--mbox-recipe")
     if options.shuffle and options.mbox is None:
         raise _wrong("expected a corpus to shuffle: add --mbox FILE", "content", "--shuffle")
     if options.body_file is not None:
         return BodyFile(_path(options.body_file, "--body-file"), binary=options.binarymime)
     if options.mbox is not None:
-        return Corpus(_path(options.mbox, "--mbox"), options.shuffle)
+        recipe = None
+        if options.mbox_recipe is not None:
+            from trafficgen.workload import recipes
+
+            recipe = recipes.read(_path(options.mbox_recipe, "--mbox-recipe"))
+        return Corpus(_path(options.mbox, "--mbox"), options.shuffle, recipe)
     return SizedBodies(options.body_size) if options.body_size else SizedBodies()
 
 

@@ -1,4 +1,4 @@
-"""A scenario file: every option of `send` under its own name, and phases.
+"""A scenario file: every option of `send` or `mailbox` under its own name; of `send`, phases.
 
 Takes     a TOML file whose keys are option names (`message-count = 1000`, `domain = ["gmail.com:67.4"]`), with phases
           in `[[phase]]` tables
@@ -71,6 +71,8 @@ def _defaults(plain: Mapping[str, Any], parameters: Iterable[click.Parameter]) -
     for key in values:
         _check_known(key, (*known, "phase"))
     if "phase" in plain:
+        if "rate" not in known:
+            raise ValueError("this command has no phases: its rates are those of its profile")
         for key in _SET_BY_PHASES:
             if key in values:
                 raise ValueError(f'"{key}" is set by the phases; leave it out, or the phases')

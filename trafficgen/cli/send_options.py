@@ -42,6 +42,7 @@ class SendOptions:
     body_size: tuple[str, ...]
     body_file: str | None
     mbox: str | None
+    mbox_recipe: str | None
     shuffle: bool
     subject: tuple[str, ...]
     header: tuple[str, ...]

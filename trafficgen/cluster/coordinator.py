@@ -43,7 +43,9 @@ MAX_CLOCK_ERROR_NS: Final = 50 * NS_PER_MS
 _LOST_NS: Final = 10 * NS_PER_S
 _PATIENCE_NS: Final = 20 * NS_PER_S
 _PREPARE_NS: Final = 120 * NS_PER_S
+_MAKING_NS: Final = 3600 * NS_PER_S
 _LEAD_NS: Final = NS_PER_S
+_MOST_LEAD_NS: Final = 30 * NS_PER_S
 _TURN_S: Final = 0.1
 _LOOK_NS: Final = NS_PER_S
 _LOOK_EACH_NS: Final = 100 * NS_PER_MS
@@ -159,7 +161,8 @@ class _ClusterRun:
     def _prepare(self) -> bool:
         """Let every host get ready. False when the run is stopped before it begins: then nothing was sent."""
         calls = [self._engine.ask(one.host, "prepare", one.order) for one in self._shards]
-        deadline_ns = now_ns() + _PREPARE_NS
+        patience_ns = _MAKING_NS if self._kind.makes_files else _PREPARE_NS
+        deadline_ns = now_ns() + patience_ns
         while not (all(call.done() for call in calls) and all(shard.prepared for shard in self._shards)):
             if self._control.count:
                 return self._not_begun()
@@ -172,7 +175,7 @@ class _ClusterRun:
                     raise SetupError(f"{shard.who}: {getattr(shard.last, 'words', 'it ended before it began')}")
             if now_ns() > deadline_ns:
                 late = ", ".join(shard.who for shard in self._shards if not shard.prepared)
-                raise SetupError(f"not ready within {_PREPARE_NS // NS_PER_S} s: {late}")
+                raise SetupError(f"not ready within {patience_ns // NS_PER_S} s: {late}")
             sleep(_TURN_S)
         if (line := agreement.check(self._kind.plan.target, self._shards)) is not None:
             self._say(line)
@@ -196,7 +199,7 @@ class _ClusterRun:
 
     def _begin(self, prepared_in_ns: int) -> None:
         """One time zero; far enough ahead for hosts that are as busy as they were when they prepared."""
-        ahead_ns = _LEAD_NS + prepared_in_ns
+        ahead_ns = min(_LEAD_NS + prepared_in_ns, _MOST_LEAD_NS)
         self._zero_wall_ns = self._cluster.wall_ns() + ahead_ns
         self._zero_ns = now_ns() + ahead_ns
         calls = [

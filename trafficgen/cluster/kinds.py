@@ -21,7 +21,7 @@ from trafficgen.measure.parts import Host, MailboxCounts
 from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.plan import Plan, Shard
+from trafficgen.plan import Corpus, Plan, Shard
 from trafficgen.runs.mailbox import DOMAIN
 from trafficgen.runs.run import Progress
 
@@ -55,6 +55,12 @@ class KindOfRun:
     @property
     def of_mailboxes(self) -> bool:
         return isinstance(self.plan, MailboxPlan)
+
+    @property
+    def makes_files(self) -> bool:
+        """Whether hosts may have to make a corpus first, which takes as long as it takes."""
+        content = self.plan.workload.content if isinstance(self.plan, Plan) else None
+        return isinstance(content, Corpus) and content.recipe is not None
 
     def planned_by(self, plan: Plan | MailboxPlan) -> int | None:
         """Messages of one shard; None where only time ends it."""

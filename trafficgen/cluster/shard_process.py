@@ -19,7 +19,7 @@ from typing import BinaryIO, Final
 from trafficgen.clock import NS_PER_MS, now_ns
 from trafficgen.cluster import words
 from trafficgen.engine.address import routes
-from trafficgen.engine.limits import check_open_files, check_ports, check_sources
+from trafficgen.engine.limits import check_memory, check_open_files, check_ports, check_sources
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import TrafficgenError
 from trafficgen.host import processes
@@ -32,6 +32,7 @@ from trafficgen.plan import Plan, Shard
 from trafficgen.runs import mailbox, shards
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.runs.run import default_workers
+from trafficgen.workload import recipes
 
 _TELL_NS: Final = 500 * NS_PER_MS
 
@@ -108,6 +109,7 @@ def _run(shard: _Shard) -> None:
 
 
 def _send(shard: _Shard, plan: Plan) -> None:
+    recipes.make(plan.workload.content)
     resolved = ResolvedPlan.of(plan)
     tell(shard.out, _prepared(resolved))
     resolved = resolved.with_plan(replace(plan, shard=shard.wait()))
@@ -126,6 +128,7 @@ def _send(shard: _Shard, plan: Plan) -> None:
 
 def _run_mailboxes(shard: _Shard, plan: MailboxPlan) -> None:
     found = mailbox.prepare(plan.with_password())
+    check_memory(plan.shard.share(plan.connections), plan.workers)
     addresses = {str(address) for route in found.routes for address in route.addresses}
     prepared = words.ShardPrepared(VERSION, shards.host_name(), tuple(sorted(addresses)), found.files, None)
     tell(shard.out, prepared)
@@ -149,6 +152,7 @@ def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:
         addresses = tuple(str(address) for route in found for address in route.addresses)
         workers = min(plan.workers or default_workers(resolved.sessions, embedded=False), resolved.sessions)
         check_open_files(-(-resolved.sessions // workers))
+        check_memory(resolved.sessions, workers, (resolved.planned or 0) * plan.keep_begins)
         for route in found:
             check_ports(plan, resolved.sessions, route)
             check_sources(plan, route)

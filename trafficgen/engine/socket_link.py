@@ -19,7 +19,7 @@ from typing import Final, Self
 
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import SLICE_NS
-from trafficgen.engine.link import JOINED_OCTETS, AnyLink, Session
+from trafficgen.engine.link import JOINED_OCTETS, AnyLink, Session, behind
 from trafficgen.protocol.smtp.interfaces import Buffer
 
 _READ_OCTETS: Final = 16 * 1024
@@ -286,7 +286,7 @@ class SocketLink(AnyLink):
             self._broken = error
             sent = 0
         if sent < octets:
-            self._waiting = _behind(buffers, sent)
+            self._waiting = behind(buffers, sent)
             self._unsent = octets - sent
             self._poller.again(self._fd)
 
@@ -296,7 +296,7 @@ class SocketLink(AnyLink):
         try:
             while self._waiting and self._broken is None:
                 sent = peer.sendmsg(_first(self._waiting))
-                self._waiting = _behind(self._waiting, sent)
+                self._waiting = behind(self._waiting, sent)
                 self._unsent -= sent
         except BlockingIOError:
             pass
@@ -325,15 +325,3 @@ class SocketLink(AnyLink):
 
 def _first(buffers: Collection[Buffer]) -> Collection[Buffer]:
     return buffers if len(buffers) <= _MAX_BUFFERS else list(islice(buffers, _MAX_BUFFERS))
-
-
-def _behind(buffers: Collection[Buffer], sent: int) -> list[Buffer]:
-    """What is left of them behind so many octets."""
-    left: list[Buffer] = []
-    for buffer in buffers:
-        if sent >= len(buffer):
-            sent -= len(buffer)
-        else:
-            left.append(memoryview(buffer)[sent:] if sent else buffer)
-            sent = 0
-    return left

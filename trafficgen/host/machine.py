@@ -52,7 +52,7 @@ def read_machine(sessions: int, root: Path = Path("/")) -> Machine:
     """This machine as it is now; `sessions`: so many open files are asked for, to see whether they are granted."""
     net, clock = root / "proc/sys/net", root / "sys/devices/system/clocksource/clocksource0"
     cpu_limit, cpu_group = _cpu_limit(root)
-    memory, available = _memory(root)
+    memory, available = memory_of(root)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     tracked = tuple(_number(net / f"netfilter/nf_conntrack_{word}") for word in ("count", "max"))
     return Machine(
@@ -102,7 +102,7 @@ def _cpu_limit(root: Path) -> tuple[float | None, str | None]:
     return min(limits, default=(None, None))
 
 
-def _memory(root: Path) -> tuple[int | None, int | None]:
+def memory_of(root: Path = Path("/")) -> tuple[int | None, int | None]:
     """Octets there are, and octets to be had: of the machine, or of a control group where that is less."""
     fields = dict(line.split(":", 1) for line in (_text(root / "proc/meminfo") or "").splitlines())
     kibibytes = [int(fields[key].split()[0]) if key in fields else None for key in ("MemTotal", "MemAvailable")]

@@ -1,160 +1,201 @@
-"""Deliver one message to one user: LMTP (RFC 2033), or SMTP.
+"""Deliver one message to one user: LMTP (RFC 2033), or SMTP, by the session machine that sends mail (`protocol.smtp`).
 
-    connect, greeting, LHLO, MAIL, RCPT, DATA, the message, QUIT
+    connect, [greeting, LHLO, STARTTLS, LHLO again, or] greeting and LHLO, MAIL, RCPT, DATA, the message and QUIT
 
 Takes     a message, its recipient, when it was due
 Gives     its outcome, once; replies and failures to the recorder
 Limits    the whole delivery has the plan's time limit (`worker` looks)
 Source    one connection a message, and QUIT without waiting for its answer, as imaptest does it
+Not here  what comes behind the opening (`protocol.smtp.client`), the mail itself (`mail`)
 """
 
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trafficgen.mailbox.connection import Connection, Server
-from trafficgen.mailbox.plan import Delivering, Protection
+from trafficgen.mailbox.plan import Delivering, MailboxPlan, Protection
+from trafficgen.measure.recorder import Recorder
 from trafficgen.outcomes import Outcome, Phase
+from trafficgen.plan import ExtensionPlan
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, Work
+from trafficgen.protocol.smtp.layout import layout_for
+from trafficgen.protocol.smtp.opening import REFUSED, hello_line
 from trafficgen.protocol.smtp.replies import Reply, ReplyReader
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
+from trafficgen.protocol.smtp.steps import STEPS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trafficgen.mailbox.mail import ReadyMail
     from trafficgen.mailbox.worker import Worker
 
-_ROW: Final = Struct("=9q").pack
-END_OF_DATA: Final = b".\r\n"
+_OF_ROW: Final = Struct("=9q").unpack
+_STARTTLS: Final = STEPS[Phase.TLS].command + b"\r\n"
+
+
+class _Handed(NamedTuple):
+    """A `protocol.smtp.interfaces.WireMessage` for one recipient."""
+
+    number: int
+    envelope: bytes
+    commands: tuple[bytes, ...]
+    head: bytes
+    body: bytes
+    tail: bytes
+    octets: int
+    eight_bit: bool
+    domain: int = 0
+    recipients: int = 1
+
+
+class _Account:
+    """Implements `protocol.smtp.interfaces.SessionAccount`: its own rows, and the recorder."""
+
+    def __init__(self, recorder: Recorder, on_row: "Callable[[bytes], None]") -> None:
+        self.rows = self
+        self.frombytes = on_row
+        self.phase = recorder.phase
+        self.failure = recorder.failure
+        self._recorder = recorder
+
+    def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None:
+        self._recorder.reply(phase.value, reply.code, reply.enhanced, reply.text, count)
+
+    def recipients_differ(self, number: int, outcome: Outcome, recipients: tuple[int, ...]) -> None:
+        raise AssertionError("a message to one recipient ends as he does")
+
+    def trouble(self, words: str) -> None:
+        """Its row says it."""
+
+
+class _OneMessage:
+    """A `protocol.smtp.interfaces.Source` of a session that has all its mail from the start."""
+
+    def take(self, _now_ns: int) -> Work | None:
+        return None
+
+    def give_back(self, work: Work) -> None:
+        raise AssertionError("nothing rides along")
+
+
+class DeliverySessions:
+    """What all deliveries of a worker have in common."""
+
+    def __init__(self, plan: MailboxPlan, recorder: Recorder) -> None:
+        hello = Phase.LHLO if plan.delivering is Delivering.LMTP else Phase.EHLO
+        self.options = SessionOptions(b"traffic-gen.test", max_messages=1, pipelining=plan.pipelining, hello=hello)
+        self.recorder = recorder
+        self._layout = layout_for(0, ExtensionPlan(), "", pipelining=plan.pipelining)
+        self._source = _OneMessage()
+        self._cache = ReplyCache()
+
+    def new(self, on_row: "Callable[[bytes], None]") -> ClientSession:
+        """A session that hands one message over."""
+        return ClientSession(self._source, _Account(self.recorder, on_row), self.options, self._cache)
+
+    def message(self, number: int, recipient: str, mail: "ReadyMail") -> _Handed:
+        """The message as it goes over the wire, from the empty reverse-path, as imaptest's."""
+        layout = self._layout
+        to = recipient.encode()
+        plain = layout.sender + layout.after_sender + layout.first_recipient + to + layout.end_of_addresses
+        (envelope,) = layout.envelopes([plain], [mail.octets], [mail.eight_bit])
+        commands = next(iter(layout.commands([envelope])))
+        return _Handed(
+            number, envelope, commands, mail.mark, mail.rest, layout.end_of_data, mail.octets, mail.eight_bit
+        )
+
+    def tally(self) -> None:
+        """Replies that were compared and not parsed go to the recorder."""
+        self._cache.tally_all(_Account(self.recorder, lambda _row: None))
 
 
 class DeliveryConnection(Connection):
     """One message on its way."""
 
-    def __init__(self, server: Server, worker: "Worker", number: int, recipient: str, due_ns: int) -> None:
+    def __init__(
+        self, server: Server, worker: "Worker", sessions: DeliverySessions, number: int, recipient: str, due_ns: int
+    ) -> None:
         super().__init__(server, worker)
         self.number = number
         self._worker = worker
-        self._recipient = recipient
-        self._due_ns = due_ns
-        self._ready_ns = self._sent_ns = -1
-        self._octets = 0
-        self._pending: deque[Phase] = deque()
+        self._sessions = sessions
+        self._ended = False
+        self._session = sessions.new(self._on_row)
+        self._session.greet((sessions.message(number, recipient, worker.mail.of(number)), due_ns), self.begun_ns)
+        # Until the server has agreed to TLS, and has been greeted again, the session is not asked.
+        hello = sessions.options.hello
+        opening = (Phase.GREETING, hello, Phase.TLS, hello) if server.protection is Protection.STARTTLS else ()
+        self._opening = deque(opening)
         self._reader = ReplyReader()
-        self._refusal: Reply | None = None
-        self._out: list[bytes] = []
-        self._sent_from_ns = self.begun_ns  # when what is waited for was sent
-        self._protected = server.protection is not Protection.STARTTLS
+        self._said_ns = self.begun_ns
+        self._connected = False
 
     def opened(self, now_ns: int) -> None:
-        self._pending.append(Phase.GREETING)
-        self._sent_from_ns = now_ns
+        self._connected = True
+        self._said_ns = now_ns
+        self._session.connected(now_ns)
 
     def took(self, step: str, elapsed_ns: int) -> None:
-        self._worker.recorder.phase(step, elapsed_ns)
+        self._sessions.recorder.phase(step, elapsed_ns)
 
     def secured(self, now_ns: int) -> None:
-        self._protected = True
-        self._say_hello()
+        self._say_hello(now_ns)
 
     def heard(self, data: bytes, now_ns: int) -> None:
-        for reply in self._reader.feed(data):
-            if not self._pending:
-                self.end("a reply that nothing asked for", reply.text)
-                return
-            phase = self._pending.popleft()
-            self._worker.recorder.reply(phase.value, reply.code, reply.enhanced, reply.text)
-            self._answer(phase, reply, now_ns)
-            if self.over:
-                return
-        if self._reader.fault:
-            self.end("malformed reply", self._reader.fault)
-
-    def flush(self) -> None:
-        out, self._out = self._out, []
-        self.write(out)
+        if self._opening:
+            self._open_further(data, now_ns)
+            return
+        self.write([bytes(piece) for piece in self._session.feed(data, now_ns)])
+        if self._ended and not self.over:
+            self.finish()
 
     def lost(self, reason: str, example: str) -> None:
-        phase = self._pending[0] if self._pending else Phase.CONNECT
-        self._worker.recorder.failure(phase.value, reason, example)
-        self._close(Outcome.IN_DOUBT if self._sent_ns >= 0 else Outcome.FAILED, self._worker.now_ns())
+        phase = self._opening[0] if self._opening else None
+        if not self._connected:
+            phase = Phase.TLS if self.transport is not None else Phase.CONNECT
+        self._session.lost(reason, example, self._worker.now_ns(), phase=phase)
 
-    # -- the conversation -------------------------------------------------------------------------------
+    def _on_row(self, row: bytes) -> None:
+        if not self._ended:
+            self._ended = True
+            _, outcome, *_, now_ns, _ = _OF_ROW(row)
+            self._worker.delivered(self, Outcome(outcome), row, now_ns)
 
-    def _say(self, phase: Phase, line: bytes) -> None:
-        self._pending.append(phase)
-        self._out.append(line)
+    # -- up to TLS --------------------------------------------------------------------------------------
 
-    def _say_hello(self) -> None:
-        word = b"LHLO" if self._worker.plan.delivering is Delivering.LMTP else b"EHLO"
-        self._say(Phase.EHLO, word + b" traffic-gen.test\r\n")
-        self._sent_from_ns = self._worker.now_ns()
+    def _open_further(self, data: bytes, now_ns: int) -> None:
+        for reply in self._reader.feed(data):
+            phase = self._opening[0]
+            self._sessions.recorder.reply(phase.value, reply.code, reply.enhanced, reply.text)
+            if reply.code not in STEPS[phase].good:
+                self.end(REFUSED, reply.words)
+                return
+            self._opening.popleft()
+            self._go_on(phase, reply, now_ns)
+            if phase is Phase.TLS or not self._opening:
+                break
+        if not self.over and (fault := self._reader.fault) is not None:
+            self.end("malformed reply", fault)
 
-    def _answer(self, phase: Phase, reply: Reply, now_ns: int) -> None:
-        if phase is Phase.GREETING or phase is Phase.EHLO:
-            self._open_session(phase, reply, now_ns)
+    def _go_on(self, phase: Phase, reply: Reply, now_ns: int) -> None:
+        if phase is not Phase.TLS:
+            step = Phase.GREETING if phase is Phase.GREETING else Phase.EHLO
+            self._sessions.recorder.phase(step.value, now_ns - self._said_ns)
+        if phase is Phase.GREETING:
+            self._say_hello(now_ns)
         elif phase is Phase.TLS:
-            if reply.code == 220:
+            if self._reader.empty:
                 self.start_tls()
             else:
-                self._refuse(reply, now_ns)
-        elif phase is Phase.MAIL or phase is Phase.RCPT:
-            if reply.code >= 300:
-                self._refusal = self._refusal or reply
-                if not self._pending:
-                    self._refuse(self._refusal, now_ns)
-            elif not self._pending:
-                self._go_on(phase)
-        elif phase is Phase.DATA:
-            self._on_data(reply, now_ns)
-        elif self._refusal is not None:
-            self._refuse(self._refusal, now_ns)
-        elif reply.code == 250:
-            self._close(Outcome.ACCEPTED, now_ns)
+                self.end("TLS failed", "octets behind the answer to STARTTLS, which nobody has protected")
+        elif self._opening:
+            self.write([_STARTTLS])
         else:
-            self._refuse(reply, now_ns)
+            self.write([bytes(piece) for piece in self._session.adopt(Extensions.offered(reply.lines), now_ns)])
 
-    def _open_session(self, phase: Phase, reply: Reply, now_ns: int) -> None:
-        if reply.code not in (220, 250):
-            self._refuse(reply, now_ns)
-            return
-        self._worker.recorder.phase(phase.value, now_ns - self._sent_from_ns)
-        if phase is Phase.GREETING:
-            self._say_hello()
-        elif not self._protected:
-            self._say(Phase.TLS, b"STARTTLS\r\n")
-        else:
-            words = {line.split(b" ", 1)[0].upper() for line in reply.lines[1:]}
-            recipient = self._recipient.encode()
-            self._say(Phase.MAIL, b"MAIL FROM:<>\r\n")
-            if b"PIPELINING" in words and self._worker.plan.pipelining:
-                self._say(Phase.RCPT, b"RCPT TO:<%s>\r\n" % recipient)
-                self._say(Phase.DATA, b"DATA\r\n")
-
-    def _go_on(self, phase: Phase) -> None:
-        if phase is Phase.MAIL:
-            self._say(Phase.RCPT, b"RCPT TO:<%s>\r\n" % self._recipient.encode())
-        else:
-            self._say(Phase.DATA, b"DATA\r\n")
-
-    def _on_data(self, reply: Reply, now_ns: int) -> None:
-        if reply.code != 354:
-            self._refuse(self._refusal or reply, now_ns)
-            return
-        self._pending.append(Phase.END_OF_DATA)
-        if self._refusal is not None:  # RFC 2920 section 3.1: nothing to send, and yet an end of data is due
-            self._out.append(END_OF_DATA)
-            return
-        mark, rest, self._octets = self._worker.mail.of(self.number)
-        self._ready_ns = self._sent_ns = now_ns
-        self._out += [mark, rest, END_OF_DATA]
-
-    def _refuse(self, reply: Reply, now_ns: int) -> None:
-        temporary = reply.code < 500
-        self._close(Outcome.REJECTED_TEMPORARY if temporary else Outcome.REJECTED_PERMANENT, now_ns)
-
-    def _close(self, outcome: Outcome, now_ns: int) -> None:
-        if not self.over:
-            self._out.append(b"QUIT\r\n")
-            self.flush()
-            self.finish()
-        row = (
-            self.number, outcome, 0, self._due_ns, self.begun_ns, self._ready_ns, self._sent_ns, now_ns, self._octets,
-        )  # fmt: skip
-        self._worker.delivered(self, outcome, _ROW(*row), now_ns)
+    def _say_hello(self, now_ns: int) -> None:
+        self._said_ns = now_ns
+        self.write([hello_line(self._sessions.options.hello, self._sessions.options)])

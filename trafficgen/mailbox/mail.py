@@ -32,6 +32,16 @@ class _Ready(NamedTuple):
     body_crc32: int
     size: int
     """Octets before dots were stuffed."""
+    eight_bit: bool
+
+
+class ReadyMail(NamedTuple):
+    """A message of the run: trace header and the rest, dots stuffed; the octets of both before that."""
+
+    mark: bytes
+    rest: bytes
+    octets: int
+    eight_bit: bool
 
 
 class Mail:
@@ -58,12 +68,12 @@ class Mail:
     ) -> None:
         self._stack.close()
 
-    def of(self, number: int) -> tuple[bytes, bytes, int]:
-        """Message `number` of the run: trace header, the rest, and the octets of both before dots were stuffed."""
+    def of(self, number: int) -> ReadyMail:
+        """Message `number` of the run."""
         mailbox, place = divmod(number, PER_MAILBOX)
         ready = self._ready((mailbox + place) % len(self._mbox) if self._mbox is not None else 0)
         mark = trace_header.render(self._run_id, number, ready.body_crc32)
-        return mark, ready.octets, len(mark) + ready.size
+        return ReadyMail(mark, ready.octets, len(mark) + ready.size, ready.eight_bit)
 
     def _ready(self, place: int) -> _Ready:
         if (ready := self._kept.get(place)) is not None:
@@ -74,7 +84,7 @@ class Mail:
             octets, body = octets + b"\r\n", b""
         elif octets.startswith(b"\r\n"):
             body = octets[2:]
-        ready = _Ready(stuff(octets), crc32(body), len(octets))
+        ready = _Ready(stuff(octets), crc32(body), len(octets), not octets.isascii())
         if self._kept_octets + len(octets) > KEPT_OCTETS:
             self._kept.clear()
             self._kept_octets = 0

@@ -21,7 +21,7 @@ from trafficgen.guard import Route
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import Deliveries
-from trafficgen.mailbox.delivery import DeliveryConnection
+from trafficgen.mailbox.delivery import DeliveryConnection, DeliverySessions
 from trafficgen.mailbox.director import Director, Visitor
 from trafficgen.mailbox.imap_opening import ImapOpening
 from trafficgen.mailbox.imap_program import ImapProgram
@@ -116,6 +116,7 @@ class Worker:
         self._failed: StoppedBy | None = None
         self._bug: BaseException | None = None
         self.recorder: Recorder
+        self._sessions: DeliverySessions
         self.now_ns = now_ns
 
     # -- the run ----------------------------------------------------------------------------------------
@@ -127,6 +128,7 @@ class Worker:
         started_ns = self._started_ns = await self._time_zero(control, started_ns)
         self._cpu_ns = time.process_time_ns()
         self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
+        self._sessions = DeliverySessions(self.plan, self.recorder)
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
         self.director.begin(started_ns)
         ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
@@ -152,6 +154,7 @@ class Worker:
 
     def _account(self, stopped_by: StoppedBy) -> MailboxWorkerAccount:
         self._flush_seen()
+        self._sessions.tally()
         now = now_ns()
         snapshot = self.recorder.snapshot(
             now_ns=now,
@@ -287,7 +290,7 @@ class Worker:
         number = self.deliveries.begin(user.mailbox, spam=spam)
         local, at, domain = user.name.partition("@")
         recipient = f"{local}+Spam{at}{domain}" if spam else user.name
-        delivery = DeliveryConnection(self._delivery, self, number, recipient, due_ns)
+        delivery = DeliveryConnection(self._delivery, self, self._sessions, number, recipient, due_ns)
         self._on_their_way.add(delivery)
         delivery.open()
 

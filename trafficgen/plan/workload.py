@@ -161,10 +161,14 @@ class BodyFile:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Whole messages from an mbox, in its order or shuffled, again from the start when it is used up."""
+    """Whole messages from an mbox, in its order or shuffled, again from the start when it is used up.
+
+    `recipe`: what the file is made from where it is not there (`workload.recipes`); None: it has to be there.
+    """
 
     path: Path
     shuffle: bool = False
+    recipe: str | None = None
 
     def __post_init__(self) -> None:
         check_types(self)

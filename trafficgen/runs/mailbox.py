@@ -36,6 +36,7 @@ from trafficgen.outcomes import StoppedBy
 from trafficgen.publish.isolated import Isolation
 from trafficgen.runs import shards
 from trafficgen.runs.monitor import Monitor, MonitorOptions, Observer
+from trafficgen.runs.observation import Observation
 
 DOMAIN = "users"
 """All recipients count as one domain: what they have in common is that they are users."""
@@ -118,12 +119,14 @@ def run_mailbox_monitored(
     say: Callable[[str], None] = lambda _line: None,
     control: RunControl | None = None,
     runner: Callable[..., Results] = run_mailbox,
+    observation: Observation | None = None,
 ) -> Results:
     """`run_mailbox` with a monitor, as `run_monitored` is for sending. `progress` gets everything so far, and the time
-    since the run began in ns. `runner` runs it in place of `run_mailbox`."""
+    since the run began in ns. `runner` runs it in place of `run_mailbox`. `observation` looks at the server
+    meanwhile, and until its queue is back where it was."""
     control = control or RunControl()
     isolation = Isolation(say)
-    monitor = Monitor(options, journal, observers, control, isolation)
+    monitor = Monitor(options, journal, observers, control, isolation, observation)
 
     def see(snapshot: Snapshot, elapsed_ns: int, build: Callable[[], Results]) -> None:
         monitor.see(snapshot, elapsed_ns, build)

@@ -40,6 +40,7 @@ from trafficgen.proof.sent import Manifest, SentRecords, check_writable
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.runs import shards
 from trafficgen.sink.embedded import EmbeddedSink
+from trafficgen.workload import recipes
 
 _Made = TypeVar("_Made")
 
@@ -81,8 +82,9 @@ def run(
     resolved = ResolvedPlan.of(plan)
     plan = resolved.plan
     shards.check_start(plan.shard)
-    files = shards.files_of(plan)
     say = notice or (lambda _line: None)
+    recipes.make(plan.workload.content, say)
+    files = shards.files_of(plan)
     control = control or RunControl()
     if manifest is not None:
         check_writable(manifest)

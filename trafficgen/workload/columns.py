@@ -21,6 +21,9 @@ Text = NDArray[np.uint8]
 """ASCII of one width, a row a message."""
 
 _DECIMAL: Final = np.array([b"%04d" % value for value in range(10_000)], dtype="S4")
+_MAX_ROWS: Final = 1 << 20
+"""Octets of a table whose every text has its whole row ready."""
+
 _HEXADECIMAL: Final = np.array([b"%04x" % value for value in range(65_536)], dtype="S4")
 
 
@@ -180,24 +183,33 @@ class _Matrix:
                 self._digits.append((piece.key, slice(len(template), len(template) + piece.width)))
                 piece = b"0" * piece.width
             template += piece
-        self._end = None
+        self._end = self._rows = None
         self._template = np.frombuffer(template, np.uint8)
         self._width = len(template)
         if end is not None:
             texts = np.array(end.texts, dtype=np.bytes_)
             self._end = end.key, texts.view(np.uint8).reshape(len(texts), -1)
             self._width += texts.itemsize
+            if len(texts) * self._width <= _MAX_ROWS:
+                fixed_part = np.broadcast_to(self._template, (len(texts), len(template)))
+                self._rows = end.key, np.hstack([fixed_part, self._end[1]])
 
     def __call__(self, columns: Columns) -> _Column:
-        ready = columns.digits[self._digits[0][0]]
-        text = np.empty((len(ready), self._width), np.uint8)
-        text[:, : len(self._template)] = self._template
+        text = self._without_digits(columns)
         for key, place in self._digits:
             text[:, place] = columns.digits[key]
+        return strings(text)
+
+    def _without_digits(self, columns: Columns) -> Text:
+        if self._rows is not None:  # half of what putting rows together takes (benchmarks/workload.py)
+            key, rows = self._rows
+            return rows.take(columns.picks[key], axis=0)
+        text = np.empty((len(columns.digits[self._digits[0][0]]), self._width), np.uint8)
+        text[:, : len(self._template)] = self._template
         if self._end is not None:
             key, texts = self._end
             text[:, len(self._template) :] = texts[columns.picks[key]]
-        return strings(text)
+        return text
 
 
 _Part = _Constant | _Picked | _TextColumn | _Matrix

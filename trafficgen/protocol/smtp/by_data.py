@@ -126,7 +126,7 @@ class ByData(Handover):
             )
             message, at.due_ns = self._next  # type: ignore[misc]
             at.message = message
-            at.recipients = message.recipients
+            at.recipients = cache.recipients
             at.ready_ns = -1
             at.start_ns = at.sent_ns = self._conversation.waiting_since_ns = now_ns
             work = self._next = self._take(now_ns)
