@@ -340,6 +340,7 @@ def _session(options: SendOptions) -> SessionPlan:
     messages = parsing.parse_messages_per_session(options.messages_per_session)
     return SessionPlan(
         extensions=extensions(options),
+        security=protection.asked(options),
         max_messages=messages if isinstance(messages, int) else 0,
         shape=_shape(options, () if isinstance(messages, int) else messages),
         pipelining=Pipelining(options.pipelining),

@@ -33,12 +33,12 @@ class ShapePlan:
     messages: tuple[tuple[int, float], ...] = ()
     leave_share: float = 0.0
     drop_share: float = 0.0
-    slow_share: float = 0.0
-    slow_octets_per_s: int = 0
     think_ns: int = 0
     reset_between: bool = False
     idle_sessions: int = 0
     noop_ns: int = 60 * NS_PER_S
+    slow_share: float = 0.0
+    slow_octets_per_s: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
