@@ -226,7 +226,9 @@ class Link(AnyLink, asyncio.Protocol):
         data, self._late = self._late, b""
         if data:
             feed = self._feed_unsent if self._unsent else self.session.feed
-            if (buffers := feed(data, now_ns())) and not self.closing:
+            if (buffers := feed(data, now_ns())) and self.closing:
+                self._unsent += sum(map(len, buffers))  # nowhere to go any more
+            elif buffers:
                 self._send(buffers)
             if not self.session.busy:
                 self._free()
