@@ -158,6 +158,14 @@ def parse_address(text: str, flag: str) -> WeightedAddress:
         raise _wrong(error.text, "recipients", flag) from error
 
 
+def parse_slow(text: str) -> tuple[float, int]:
+    """ "SHARE:OCTETS": which share of the sessions, and how many octets a second."""
+    share, _, octets = text.partition(":")
+    if not (octets.isascii() and octets.isdigit() and len(octets) < 10):
+        raise _wrong(f'expected SHARE:OCTETS, such as 5%:200, got "{shown(text)}"', "slow_share", "--slow-senders")
+    return parse_share(share, "--slow-senders"), int(octets)
+
+
 def parse_resolver(text: str, flag: str) -> TcpTarget:
     """ "ADDRESS[:PORT]" of a name server; a bare number is a port of this machine's."""
     try:

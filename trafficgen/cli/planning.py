@@ -341,6 +341,7 @@ def _session(options: SendOptions) -> SessionPlan:
     messages = parsing.parse_messages_per_session(options.messages_per_session)
     return SessionPlan(
         extensions=extensions(options),
+        security=protection.asked(options),
         max_messages=messages if isinstance(messages, int) else 0,
         shape=_shape(options, () if isinstance(messages, int) else messages),
         pipelining=Pipelining(options.pipelining),
@@ -362,7 +363,10 @@ def _session(options: SendOptions) -> SessionPlan:
 
 
 def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> ShapePlan:
+    slow = parsing.parse_slow(options.slow_senders) if options.slow_senders is not None else (0.0, 0)
     return ShapePlan(
+        slow_share=slow[0],
+        slow_octets_per_s=slow[1],
         messages=messages,
         leave_share=parsing.parse_share(options.leave_share, "--leave-share") if options.leave_share else 0.0,
         drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,

@@ -66,6 +66,9 @@ class AnyLink(ABC):
 
     __slots__ = ("_over", "_unsent", "leaving", "on_free", "session")
 
+    sent_ns = 0
+    """When octets that wait on our side went out last, where they wait on purpose (slow_link)."""
+
     def __init__(self, session: Session, on_free: Callable[["AnyLink"], None]) -> None:
         self.session = session
         self.on_free = on_free
