@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mboxgen.enums import table_of
 from trafficgen.measure.health import MAX_CPU_SHARE
-from trafficgen.measure.parts import Domain, MessageCounts, RecipientCounts, ShardRecord, WorkerHealth
+from trafficgen.measure.parts import Domain, MailboxCounts, MessageCounts, RecipientCounts, ShardRecord, WorkerHealth
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
 from trafficgen.report.latencies import commands, in_unit, latencies, phases
@@ -333,13 +333,24 @@ def _mailboxes(results: Results) -> Section:
     counts = results.mailboxes
     if counts is None:
         return Section("mailboxes", "l", ())
-    wrong = {"missing", "doubled", "damaged", "misplaced"}
     rows = [
-        Row((name.replace("_", " "), words.count(number)), Tone.BAD if name in wrong and number else Tone.PLAIN)
-        for name, number in asdict(counts).items()
-        if number or name in wrong or name in ("delivered", "read", "not_yet_due")
+        Row((name.replace("_", " "), words.count(number)), Tone.BAD if name in _WRONG and number else Tone.PLAIN)
+        for name, number in _worth_telling(counts)
     ]
     return Section("mailboxes", "lr", tuple(rows), header=("messages",))
+
+
+_WRONG: Final = ("missing", "doubled", "damaged", "misplaced")
+
+
+def _worth_telling(counts: MailboxCounts) -> list[tuple[str, int]]:
+    told = ("delivered", "read", "not_yet_due", *_WRONG)
+    return [(name, number) for name, number in asdict(counts).items() if number or name in told]
+
+
+def mailboxes_in_words(counts: MailboxCounts) -> str:
+    """The same in one line."""
+    return ", ".join(f"{words.count(number)} {name.replace('_', ' ')}" for name, number in _worth_telling(counts))
 
 
 def _delivery(results: Results) -> Section:

@@ -24,7 +24,14 @@ from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
 from trafficgen.report.observed import SERVER_LOADS, SERVER_QUEUES, server_section, shape_section
 from trafficgen.report.section import Tone
-from trafficgen.report.sections import ENDED, content_in_words, load_in_words, sends_mail, target_in_words
+from trafficgen.report.sections import (
+    ENDED,
+    content_in_words,
+    load_in_words,
+    mailboxes_in_words,
+    sends_mail,
+    target_in_words,
+)
 from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
 
@@ -117,6 +124,7 @@ def _facts(run: Results) -> list[list[str]]:
     mail = [["load", load_in_words(run.plan)], ["content", content_in_words(run.plan, len(run.domains))]]
     facts = [
         *(mail if sends_mail(run) else []),
+        *([["mailboxes", mailboxes_in_words(run.mailboxes)]] if run.mailboxes else []),
         ["seed", str(run.run.seed)],
         ["host", f"{host.platform}, {host.cpus} CPUs, Python {host.python}"],
         ["version", f"traffic-gen {run.run.tool_version}"],

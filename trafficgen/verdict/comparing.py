@@ -24,6 +24,9 @@ QUANTITIES: Final = (
     "throughput", "avg", "p50", "p90", "p95", "p99", "p99.9", "max", "connect.p95", "end_of_data.p95", "accepted.rate",
 )  # fmt: skip
 
+OF_MAILBOXES: Final = ("seen.p50", "seen.p95", "delivery.lost")
+"""Of runs with users of mailboxes, beside those of each command that all runs used."""
+
 OF_THE_SERVER: Final = (
     "queue.depth", "queue.oldest", "host.cpu_busy", "host.cpu_pressure", "host.io_pressure", "host.memory_pressure",
     "host.listen_overflows",
@@ -66,7 +69,7 @@ def compare_runs(a: Sequence[Results], b: Sequence[Results]) -> RunsCompared:
         raise ResultsError("expected results of both sides")
     check_comparable((*a, *b))
     a, b = sorted(a, key=_started), sorted(b, key=_started)
-    compared = (_compare(name, a, b) for name in (*QUANTITIES, *OF_THE_SERVER))
+    compared = (_compare(name, a, b) for name in (*QUANTITIES, *_of_mailboxes((*a, *b)), *OF_THE_SERVER))
     grew_a, grew_b = _queue_grew(a), _queue_grew(b)
     grew = None if grew_a is None or grew_b is None else (grew_a, grew_b)
     return RunsCompared(len(a), len(b), tuple(one for one in compared if one is not None), grew)
@@ -102,6 +105,13 @@ def _queue_grew(runs: Sequence[Results]) -> float | None:
     drains = [drain(run.server, run.run.duration_s) if run.server else None for run in runs]
     grew = [one.at_end_of_sending - one.before for one in drains if one is not None]
     return median(grew) if len(grew) == len(runs) else None
+
+
+def _of_mailboxes(runs: Sequence[Results]) -> list[str]:
+    if not all(run.mailboxes is not None for run in runs):
+        return []
+    used = [name for name in runs[0].commands if all(run.commands[name].count for run in runs)]
+    return [*(f"command{{{name}}}.{form}" for name in used for form in ("p50", "p99")), *OF_MAILBOXES]
 
 
 def _started(run: Results) -> str:
