@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from trafficgen.plan import DeliverBy as DeliverBy
     from trafficgen.plan import Dialect as Dialect
     from trafficgen.plan import DkimKey as DkimKey
+    from trafficgen.plan import ExchangerPlan as ExchangerPlan
     from trafficgen.plan import ExtensionPlan as ExtensionPlan
     from trafficgen.plan import Header as Header
     from trafficgen.plan import Injection as Injection
@@ -144,7 +145,7 @@ _HOMES = {
     "trafficgen.outcomes": ("Outcome", "Phase", "StoppedBy"),
     "trafficgen.plan": (
         "AddressRange", "Arrivals", "Auth", "AuthUsers", "BodyFile", "ByMode", "ClientPlan", "Corpus",
-        "DeliverBy", "Dialect", "DkimKey", "ExtensionPlan", "Header", "Injection", "LongTail", "Mechanism",
+        "DeliverBy", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header", "Injection", "LongTail", "Mechanism",
         "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol", "Ret", "Retried", "RetryPlan",
         "Security", "SessionPlan", "ShapePlan", "Shard", "SizedBodies", "Stage", "Target", "TcpTarget",
         "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedAddress", "WeightedDomain",

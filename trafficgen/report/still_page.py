@@ -28,7 +28,7 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .level { stroke: var(--ink); stroke-width: 2; } .one { stroke: var(--soft); }
 .margin { stroke: var(--bad); stroke-dasharray: 6 4; }
 .verdict { font-size: 1.1rem; }
-@media (max-width: 40rem) { svg text { font-size: 24px; } circle { r: 8px; } }
+@media (max-width: 40rem) { svg text { font-size: 20px; } circle { r: 8px; } }
 """
 
 
