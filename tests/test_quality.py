@@ -1,6 +1,7 @@
 """The tools that watch over the code, run as tests: format and lint, types, who may import whom."""
 
 import ast
+import graphlib
 import os
 import re
 import subprocess
@@ -55,3 +56,30 @@ def test_a_class_name_is_defined_once() -> None:
                     places.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert len(places) > 500
     assert {name: where for name, where in places.items() if len(where) > 1} == {}, "find the second idea its own word"
+
+
+def modules_taken(path: Path, modules: dict[str, Path]) -> set[str]:
+    """The modules whose names a file takes, for types only as well."""
+    taken = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module in modules:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            taken |= {name if name in modules else node.module for name in names}
+        elif isinstance(node, ast.Import):
+            taken |= {alias.name for alias in node.names if alias.name in modules}
+    return taken
+
+
+def test_no_files_need_each_other() -> None:
+    """Each file can be read after those that it takes from."""
+    modules = {}
+    for package in ("trafficgen", "mboxgen"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    assert len(modules) > 300
+    graph = {name: modules_taken(path, modules) - {name} for name, path in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"in a circle: {' <- '.join(error.args[1])}")

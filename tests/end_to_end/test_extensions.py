@@ -128,6 +128,10 @@ def test_tls_on_the_whole_way_is_asked_for_in_protected_sessions() -> None:
     plan = {"security": Security.STARTTLS, "verify_certificate": False, "extensions": ExtensionPlan(require_tls=True)}
     with sink_process("127.0.0.1:0", "--starttls") as sink:
         assert counts(send(sink.port, messages=5, session=plan)) == Counts(accepted=5)
+    with sink_process("127.0.0.1:0", "--tls") as sink:
+        options = ["--target", f"127.0.0.1:{sink.port}", "--tls", "--requiretls", "--message-count", "5"]
+        assert call(options) is ExitCode.DONE
+        assert "5 messages accepted" in sink.end()
     with sink_process("127.0.0.1:0", "--starttls", "--hide", "REQUIRETLS") as sink:
         results = send(sink.port, messages=1, session=plan)
     assert why(results) == ("ehlo", "REQUIRETLS not offered")

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 _NOT_HERE = (
     "cli.md",  # made from the program, whose examples have tests of their own
     "project",  # pages of the top level, by their titles only
+    "ISSUE_TEMPLATE.md",  # no page of the book
 )
 PAGES = [
     path

@@ -245,7 +245,7 @@ def test_what_perf_may_not_count_is_said_with_what_mends_it(
     monkeypatch.setenv("PATH", str(tmp_path))
     with counted({1}) as without_perf:
         pass
-    assert set(not_counted().values()) == {"perf is missing (Debian: apt install linux-perf)"}
+    assert set(not_counted().values()) == {"there is no perf, which Linux has (Debian: apt install linux-perf)"}
     fake_perf(tmp_path, script)
     with counted({1}) as found, counted(()) as nobody:
         pass

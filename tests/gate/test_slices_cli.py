@@ -131,7 +131,7 @@ def test_what_was_left_out_is_shown_with_its_reason_and_what_it_would_have_chang
     assert "left out: 1 of 18 pairs, 1 as CPU time went to others" in text
     assert "with nothing left out it would be " in text
     page = slices_page(ended, DESIGN)
-    assert page.count("<tr class=plain><td>9</td><td>1, ") == 2
+    assert page.count("<tr class=plain><th scope=row>9</th><td>1, ") == 2
     assert "<td>40.0%</td><td>1.0%</td><td>3.0 ms</td>" in page
     assert page.count('class="out"') == 2
     assert page.count('r="3"') == 9  # the ratio of each block; nine of them count in part

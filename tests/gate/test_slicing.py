@@ -124,7 +124,8 @@ def test_a_build_whose_queue_grows_fails(tmp_path: Path) -> None:
             for number in range(10):
                 (queues[Side.B] / f"deferred/{line.split(',')[0][6:]}-{number}").touch()
 
-    design = replace(DESIGN, metrics=(parse_metric("queue.delivered:5%"),))
+    metric = parse_metric("queue.delivered:5%")
+    design = replace(DESIGN, metrics=(metric,), slice_ns=30 * NS_PER_MS, skip_ns=10 * NS_PER_MS)
     with two(4, 4) as (a, b):
         load = load_for(a, b)
         builds = {side: replace(build, queue=queues[side]) for side, build in load.builds.items()}

@@ -18,7 +18,8 @@ from trafficgen.mailbox.pop3_program import Pop3Program
 from trafficgen.mailbox.population import User, populate
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.reading import parse_profile
-from trafficgen.mailbox.worker import Program, Routes, Worker
+from trafficgen.mailbox.visit import Visit
+from trafficgen.mailbox.worker import Routes, Worker
 from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.recorder import Recorder
 from trafficgen.outcomes import Outcome
@@ -281,7 +282,7 @@ class SimulatedWorker(Worker):
         mail = self.mail.of(number)
         self.world.coming.append(Coming(number, user.mailbox, mail.mark + mail.rest))
 
-    def _begin(self, program: Program) -> None:
+    def _begin(self, program: Visit[Any]) -> None:
         session = (Pop3 if isinstance(program, Pop3Program) else Imap)(self.world, program.visitor.user)
         self._programs.add(program)
         program.transport = cast("Any", session)
@@ -300,7 +301,7 @@ class World:
         self.capabilities = capabilities
         self.now = 1_000_000 * MS
         self.coming: list[Coming] = []
-        self.sessions: list[tuple[Program, ServerSession]] = []
+        self.sessions: list[tuple[Visit[Any], ServerSession]] = []
         self.accepted: list[int] = []
         self._lose, self._foreign = lose, foreign
         service = MailboxService(TcpTarget("127.0.0.1", 1))
@@ -342,7 +343,7 @@ class World:
                 steps.append(lambda session=session: session.tell(expunges=bool(session.idle)))  # type: ignore[misc]
         return steps
 
-    def _read(self, program: Program, session: ServerSession) -> None:
+    def _read(self, program: Visit[Any], session: ServerSession) -> None:
         program.heard(session.said.popleft(), self.now)
         program.flush()
 

@@ -292,7 +292,7 @@ def test_what_an_observer_saw_is_drawn_under_the_same_axis(drawn: Results, tmp_p
     assert 'data-charts="7"' in dom
     assert "Undelivered" in dom
     assert "the server was short of nothing that was looked at" in dom
-    assert re.search(r"<td[^>]*>gmail\.com</td><td[^>]*>7</td><td[^>]*>1</td><td[^>]*>2</td><td[^>]*>4</td>", dom)
+    assert re.search(r"<th[^>]*>gmail\.com</th><td[^>]*>7</td><td[^>]*>1</td><td[^>]*>2</td><td[^>]*>4</td>", dom)
     assert "&lt;b&gt;" in dom
     assert "when it was fullest, by age" in dom
     assert "Server: queue" in dom

@@ -54,3 +54,8 @@ def test_unit_for(ns: float, unit: tuple[str, float]) -> None:
 def test_shorten() -> None:
     assert words.shorten("abc", 3) == "abc"
     assert words.shorten("abcd", 3) == "ab…"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-0.3, "0 s"), (0.0, "0 s"), (-2.0, "-2 s"), (1234.4, "1,234 s")])
+def test_moments_of_a_run_in_whole_seconds(seconds: float, text: str) -> None:
+    assert words.whole_seconds(seconds) == text

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from trafficgen import units
+from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.options import GroupedCommand
-from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from trafficgen.check.cases import CASES
 from trafficgen.check.conversation import ConnectionEnded, TextConnection
 from trafficgen.check.service import STANDARD_PORTS, CheckedServer, CheckLogin, DomainNames, ServiceKind
 from trafficgen.check.tls_scan import read_scan
-from trafficgen.cli.parsing import parse_resolver, parse_with
+from trafficgen.cli.flagged import parse_with
+from trafficgen.cli.parsing import parse_resolver
 from trafficgen.engine.password import read_password
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.guard import Route

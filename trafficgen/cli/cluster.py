@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from trafficgen import units
-from trafficgen.cli.parsing import parse_with
+from trafficgen.cli.flagged import parse_with
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.host.extras import advice
 from trafficgen.plan.refusals import shown

@@ -105,6 +105,8 @@ def _sessions(plan: Plan) -> str:
 def _shape(shape: ShapePlan) -> list[str]:
     words = [f"{shape.leave_share:.3g} of them leave without a message"] if shape.leave_share else []
     words += [f"{shape.drop_share:.3g} of them close without a word"] if shape.drop_share else []
+    if shape.slow_share:
+        words.append(f"{shape.slow_share:.3g} of them send {shape.slow_octets_per_s:,} octets a second")
     words += [f"{shape.idle_sessions:,} more held idle"] if shape.idle_sessions else []
     words += [f"{format_duration(shape.think_ns)} between messages"] if shape.think_ns else []
     return words + (["RSET between messages"] if shape.reset_between else [])

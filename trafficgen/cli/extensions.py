@@ -8,7 +8,7 @@ Refuses   what cannot be said in SMTP, with a `PlanError` that names the option
 from typing import TYPE_CHECKING, Final
 
 from trafficgen import units
-from trafficgen.cli import parsing
+from trafficgen.cli.flagged import parse_with
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import PlanError
 from trafficgen.plan import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
@@ -46,7 +46,7 @@ def _deliver_by(text: str) -> DeliverBy:
     time, _, mode = text.partition(":")
     trace = mode.upper().endswith("T")
     letter = mode.upper().removesuffix("T")
-    nanoseconds = parsing.parse_with(units.parse_duration, time, "deliver_by", "--deliver-by")
+    nanoseconds = parse_with(units.parse_duration, time, "deliver_by", "--deliver-by")
     if letter not in _MODES or nanoseconds % NS_PER_S:
         shown = f"expected whole seconds and a mode N, R, NT or RT, such as 2h:R, got {ascii(text)[:80]}"
         raise PlanError(shown, field="deliver_by", flag="--deliver-by")

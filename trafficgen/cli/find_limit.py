@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import FILE
+from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.gate import SendWords
 from trafficgen.cli.gate_options import refuse_options
 from trafficgen.cli.options import GroupedCommand
-from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.units import parse_duration
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trafficgen.cli.cluster import cluster_of
-from trafficgen.cli.parsing import parse_with
+from trafficgen.cli.flagged import parse_with
 from trafficgen.errors import PlanError
 
 if TYPE_CHECKING:

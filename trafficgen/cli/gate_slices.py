@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from trafficgen.cli.parsing import parse_with
+from trafficgen.cli.flagged import parse_with
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.units import parse_duration

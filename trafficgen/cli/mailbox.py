@@ -91,7 +91,7 @@ def without_overruled(given: dict[str, Any], said: dict[str, str]) -> dict[str, 
 
 
 def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":
-    from trafficgen.cli.parsing import parse_with
+    from trafficgen.cli.flagged import parse_with
     from trafficgen.mailbox.operations import PHASES
     from trafficgen.verdict.thresholds import parse_threshold
 

@@ -53,7 +53,8 @@ def read_words(words: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
 def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan, list[str]]":
     """The plan, and notes on the profile. PlanError for what makes no sense."""
     from trafficgen import units
-    from trafficgen.cli.parsing import parse_shard, parse_with
+    from trafficgen.cli.flagged import parse_with
+    from trafficgen.cli.parsing import parse_shard
     from trafficgen.mailbox.plan import Delivering, MailboxPlan
     from trafficgen.mailbox.reading import read_profile
 

@@ -248,6 +248,9 @@ def _add_session() -> None:
         This share of sessions greets and leaves with QUIT, without a message: 5%.""")
     add("--drop-share", metavar="SHARE", help="""
         This share of sessions greets, and then closes the connection without a word.""")
+    add("--slow-senders", metavar="SHARE:OCTETS", help="""
+        This share of sessions sends no more than so many octets a second, as over a bad line: 5%:200. To loopback,
+        private and link-local addresses only.""")
     add("--connect-timeout", metavar="TIME", default="30s", help="""
         How long TCP and TLS may take to come up. [default: 30s]""")
     add("--timeout", metavar="TIME", default="60s", help="""

@@ -7,12 +7,13 @@ Not here  how options go together (planning); sizes (`mboxgen.recipe.sizes`), du
 """
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from mboxgen.limited import read_limited
 from trafficgen import units
+from trafficgen.cli.flagged import parse_with
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     AddressRange,
@@ -157,6 +158,14 @@ def parse_address(text: str, flag: str) -> WeightedAddress:
         raise _wrong(error.text, "recipients", flag) from error
 
 
+def parse_slow(text: str) -> tuple[float, int]:
+    """ "SHARE:OCTETS": which share of the sessions, and how many octets a second."""
+    share, _, octets = text.partition(":")
+    if not (octets.isascii() and octets.isdigit() and len(octets) < 10):
+        raise _wrong(f'expected SHARE:OCTETS, such as 5%:200, got "{shown(text)}"', "slow_share", "--slow-senders")
+    return parse_share(share, "--slow-senders"), int(octets)
+
+
 def parse_resolver(text: str, flag: str) -> TcpTarget:
     """ "ADDRESS[:PORT]" of a name server; a bare number is a port of this machine's."""
     try:
@@ -266,14 +275,6 @@ def parse_stage(text: str) -> Stage:
         else parse_with(units.parse_rate, rate, "stages", "--stage")
     )
     return Stage(parse_with(units.parse_duration, duration, "stages", "--stage"), rate_per_s)
-
-
-def parse_with(parser: Callable[[str], T], text: str, field: str, flag: str) -> T:
-    """`parser(text)`, its ValueError turned into a PlanError that names `flag`."""
-    try:
-        return parser(text)
-    except ValueError as error:
-        raise _wrong(str(error), field, flag) from error
 
 
 def _as_utf8(text: str) -> str:

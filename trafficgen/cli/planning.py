@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from trafficgen import units
 from trafficgen.cli import parsing, protection
 from trafficgen.cli.extensions import extensions
+from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import PlanError
 from trafficgen.host.limits import cores
@@ -91,7 +92,7 @@ def make_plan(options: SendOptions) -> Planned:
         session=protection.protected(options, _session(options), [one.target for one in targets], notices),
         keep_going=options.keep_going,
         retry=parsing.parse_retry(options.retry) if options.retry is not None else None,
-        grace_ns=parsing.parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
+        grace_ns=parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
         seed=seed,
         run_id=draw_run_id() if options.run_id is None else options.run_id.lower(),
@@ -170,7 +171,7 @@ def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
         if not isinstance(sink, TcpTarget) or sink in sinks:
             raise _wrong(f'expected [HOST:]PORT, each once, got "{sink}"', "drain", "--sink-api")
         sinks.append(sink)
-    patience_ns = parsing.parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
+    patience_ns = parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
     return DeliveryWait(sinks[0], patience_ns, tuple(sinks[1:]))
 
 
@@ -199,7 +200,7 @@ def _check_lines(options: SendOptions) -> None:
 
 def _duration_ns(options: SendOptions, load: OpenLoop | None) -> int | None:
     if options.duration is not None:
-        return parsing.parse_with(units.parse_duration, options.duration, "duration_ns", "--duration")
+        return parse_with(units.parse_duration, options.duration, "duration_ns", "--duration")
     if options.message_count is not None:
         return None
     return (load.stages_duration_ns if load else None) or DEFAULT_DURATION_NS
@@ -214,7 +215,7 @@ def _load(options: SendOptions) -> OpenLoop | None:
     stages = tuple(parsing.parse_stage(text) for text in options.stage)
     rate_per_s = 0.0
     if options.rate is not None:
-        rate_per_s = parsing.parse_with(units.parse_rate, options.rate, "rate", "--rate")
+        rate_per_s = parse_with(units.parse_rate, options.rate, "rate", "--rate")
     return OpenLoop(rate_per_s, stages, arrivals)
 
 
@@ -340,6 +341,7 @@ def _session(options: SendOptions) -> SessionPlan:
     messages = parsing.parse_messages_per_session(options.messages_per_session)
     return SessionPlan(
         extensions=extensions(options),
+        security=protection.asked(options),
         max_messages=messages if isinstance(messages, int) else 0,
         shape=_shape(options, () if isinstance(messages, int) else messages),
         pipelining=Pipelining(options.pipelining),
@@ -353,22 +355,25 @@ def _session(options: SendOptions) -> SessionPlan:
         ),
         ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "[127.0.0.1]",
         client=_client(options),
-        connect_timeout_ns=parsing.parse_with(
+        connect_timeout_ns=parse_with(
             units.parse_duration, options.connect_timeout, "connect_timeout_ns", "--connect-timeout"
         ),
-        reply_timeout_ns=parsing.parse_with(units.parse_duration, options.timeout, "reply_timeout_ns", "--timeout"),
+        reply_timeout_ns=parse_with(units.parse_duration, options.timeout, "reply_timeout_ns", "--timeout"),
     )
 
 
 def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> ShapePlan:
+    slow = parsing.parse_slow(options.slow_senders) if options.slow_senders is not None else (0.0, 0)
     return ShapePlan(
+        slow_share=slow[0],
+        slow_octets_per_s=slow[1],
         messages=messages,
         leave_share=parsing.parse_share(options.leave_share, "--leave-share") if options.leave_share else 0.0,
         drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
-        think_ns=parsing.parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
+        think_ns=parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
         reset_between=options.rset_between,
         idle_sessions=options.idle_sessions,
-        noop_ns=parsing.parse_with(units.parse_duration, options.noop_every, "noop_ns", "--noop-every"),
+        noop_ns=parse_with(units.parse_duration, options.noop_every, "noop_ns", "--noop-every"),
     )
 
 

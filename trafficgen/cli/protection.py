@@ -25,7 +25,7 @@ def protected(
     options: "SendOptions", session: SessionPlan, targets: Sequence[Target], notices: list[str]
 ) -> SessionPlan:
     """`session` with how it is protected."""
-    security = _security(options)
+    security = session.security
     if any(target.dialect is Dialect.HTTPS for target in targets) and security is Security.PLAIN:
         security = Security.TLS
     tls = _tls(options)
@@ -47,7 +47,8 @@ def _on_this_machine(options: "SendOptions", targets: Sequence[Target]) -> bool:
     return not options.mx and all(map(_is_loopback, targets))
 
 
-def _security(options: "SendOptions") -> Security:
+def asked(options: "SendOptions") -> Security:
+    """How sessions are to be protected, where not by their target."""
     asked = (
         (Security.STARTTLS, options.starttls),
         (Security.STARTTLS_IF_OFFERED, options.starttls_if_offered),

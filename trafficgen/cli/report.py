@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import PATH
+from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.options import GroupedCommand
-from trafficgen.cli.parsing import parse_with
 from trafficgen.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -10,15 +10,12 @@ rate of `steady`; `steady`, the part that verdicts are made from; `drain`, how l
 Without a rate in `steady` the run is closed-loop and a ramp has no meaning.
 """
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from mboxgen.limited import read_limited
 from trafficgen import units
 from trafficgen.errors import PlanError
 
@@ -37,6 +34,10 @@ def use_scenario(context: click.Context, _parameter: click.Parameter, path: str 
 
 def read_scenario(path: Path, parameters: Iterable[click.Parameter]) -> dict[str, Any]:
     """The file's values by parameter name."""
+    import tomllib
+
+    from mboxgen.limited import read_limited
+
     try:
         plain = tomllib.loads(read_limited(path, MAX_SCENARIO_OCTETS).decode("utf-8"))
     except OSError as error:
@@ -83,6 +84,8 @@ def _defaults(plain: Mapping[str, Any], parameters: Iterable[click.Parameter]) -
 def _check_known(key: str, known: Iterable[str], what: str = "key") -> None:
     names = list(known)
     if key not in names:
+        from difflib import get_close_matches
+
         nearest = get_close_matches(key.replace("_", "-"), names, 1, 0.5)
         hint = f'; did you mean "{nearest[0]}"?' if nearest else ""
         raise ValueError(f'unknown {what} "{key}"{hint}')

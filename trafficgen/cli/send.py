@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.judging import judging_options, monitor_options, observation_of, observers_for, run_hook
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode
@@ -130,6 +129,8 @@ def _run(
             trace=LinesBetween(),
         )
         if options.cluster is not None:
+            from trafficgen.cli.cluster import cluster_of
+
             cluster = cluster_of(options.cluster, options.cluster_hosts, options.clock_error)
             run = partial(run, runner=stack.enter_context(cluster).run)
         if options.quiet:

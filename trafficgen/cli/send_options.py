@@ -63,6 +63,7 @@ class SendOptions:
     noop_every: str
     leave_share: str | None
     drop_share: str | None
+    slow_senders: str | None
     ehlo_name: tuple[str, ...]
     source_ip: tuple[str, ...]
     proxy_protocol: str | None

@@ -23,6 +23,7 @@ def check(plan: Plan, route: Route) -> None:
     """Refuse to send where mail could reach strangers. Raises PlanError that says what to type."""
     if not plan.allow_public_target:
         refuse_public(route)
+    _refuse_slow_senders(plan, route)
     _refuse_passwords_in_the_clear(plan, route)
     if plan.allow_real_domains:
         return
@@ -40,6 +41,14 @@ def check(plan: Plan, route: Route) -> None:
             field="domain_suffix",
             flag="--domain-suffix",
         )
+
+
+def _refuse_slow_senders(plan: Plan, route: Route) -> None:
+    """Connections that are held for long with little are an attack of their own, also where mail is welcome."""
+    public = [one.host for one in route.addresses if isinstance(one, TcpTarget) and not is_local(one.host)]
+    if public and plan.session.shape.slow_share:
+        text = f"slow senders go to loopback, private and link-local addresses only, and not to {public[0]}"
+        raise PlanError(text, field="slow_share", flag="--slow-senders")
 
 
 def _refuse_passwords_in_the_clear(plan: Plan, route: Route) -> None:

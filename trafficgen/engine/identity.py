@@ -31,11 +31,12 @@ _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 
 
 class Identity(NamedTuple):
-    """Who one session is. `source` "": whatever address the system takes; `header` b"": none."""
+    """Who one session is. `source` "": whatever address the system takes; `header` b"": none. `slow`: so it sends."""
 
     options: SessionOptions
     source: str
     header: bytes
+    slow: bool = False
 
 
 class _Stream:
@@ -107,6 +108,8 @@ class Identities:
         )
         shares = [1.0 - shape.leave_share - shape.drop_share, shape.leave_share, shape.drop_share]
         self._leaving = _Choice(plan.seed, "session shape", shares) if any(shares[1:]) else None
+        slow = [1.0 - shape.slow_share, shape.slow_share]
+        self._slow = _Choice(plan.seed, "slow session", slow) if shape.slow_share else None
         in_turn = len({one.weight for one in client.sources}) == 1
         self._sources = [one.address(i) for one in client.sources for i in range(one.size)] if in_turn else []
         self._source = _Addresses(plan.seed, "source", client.sources) if client.sources and not in_turn else None
@@ -133,7 +136,8 @@ class Identities:
         source = self._source.at(number).address if self._source else ""
         if self._sources:
             source = self._sources[number % len(self._sources)]
-        return Identity(options, source, self._header(number))
+        slow = self._slow is not None and self._slow.at(number) == 1
+        return Identity(options, source, self._header(number), slow)
 
     def _header(self, number: int) -> bytes:
         header = _HEADERS[self._plan.proxy]

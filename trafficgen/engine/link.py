@@ -66,6 +66,9 @@ class AnyLink(ABC):
 
     __slots__ = ("_over", "_unsent", "leaving", "on_free", "session")
 
+    sent_ns = 0
+    """When octets that wait on our side went out last, where they wait on purpose (slow_link)."""
+
     def __init__(self, session: Session, on_free: Callable[["AnyLink"], None]) -> None:
         self.session = session
         self.on_free = on_free
@@ -223,7 +226,9 @@ class Link(AnyLink, asyncio.Protocol):
         data, self._late = self._late, b""
         if data:
             feed = self._feed_unsent if self._unsent else self.session.feed
-            if (buffers := feed(data, now_ns())) and not self.closing:
+            if (buffers := feed(data, now_ns())) and self.closing:
+                self._unsent += sum(map(len, buffers))  # nowhere to go any more
+            elif buffers:
                 self._send(buffers)
             if not self.session.busy:
                 self._free()

@@ -21,6 +21,7 @@ from trafficgen.engine.greeting import Refused
 from trafficgen.engine.identity import Identities
 from trafficgen.engine.link import AnyLink, Link, Session
 from trafficgen.engine.opening import Opener
+from trafficgen.engine.slow_link import SlowLink
 from trafficgen.engine.socket_link import Poller, SocketLink
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.client import ClientSession
@@ -59,6 +60,8 @@ class Surroundings:
     """Hears plain sessions' own sockets, where there are such."""
     think_ns: int = 0
     """How long a session rests between two messages."""
+    slow_octets_per_s: int = 0
+    """At which slow sessions send."""
     opening: int = 0
     parting: dict[AnyLink, int] = field(default_factory=dict)
     """Links whose server has said goodbye and is about to close, and since when."""
@@ -116,7 +119,7 @@ class Slot:
         if self._connecting_since_ns is not None and now - self._connecting_since_ns > connect_limit_ns:
             return f"no connection within {connect_limit_ns / NS_PER_S:g} s"
         if self._opening is None and self.working and self._link is not None and self._link.open:
-            since_ns = self._link.session.waiting_since_ns
+            since_ns = max(self._link.session.waiting_since_ns, self._link.sent_ns)
             reply_limit_ns = reply_limit_ns or self._link.session.limit_s * NS_PER_S
             if now - since_ns > reply_limit_ns:
                 return f"no reply within {reply_limit_ns / NS_PER_S:g} s"
@@ -149,7 +152,11 @@ class Slot:
             self._connecting_since_ns = now
             opener.connect(link, now)
             return
-        waiting = self._link = around.new_link(session, around.turns, self._on_free)
+        if identity is not None and identity.slow:
+            waiting: Link = SlowLink(session, around.turns, self._on_free, around.slow_octets_per_s)
+        else:
+            waiting = around.new_link(session, around.turns, self._on_free)
+        self._link = waiting
         if not opener.greets(security):
             self._connecting_since_ns = now
         opening = opener.open(waiting, security, identity)

@@ -2,23 +2,21 @@
 
 Takes     the name of an extra, as pyproject.toml has it
 Gives     advice that works wherever the program came from: by the name of the package, and from a checkout by the
-          extra's. The program itself is on no package index, so its own name is no advice
-          which versions are installed
+          extra's. The program itself is on no package index, so its own name is no advice; which versions are installed
 """
 
 import re
 import shlex
 import sys
-from importlib import metadata
 from importlib.util import find_spec
 from typing import Final
 
 EXTRAS: Final = {
-    "arrow": "pyarrow>=15",
+    "arrow": "pyarrow>=16",
     "cluster": "distributed>=2026.1",
     "dkim": "dkimpy[ed25519]>=1.1.8",
     "dns": "dnspython>=2.6",
-    "pandas": "pandas>=2.2",
+    "pandas": "pandas>=2.2.2",
     "polars": "polars>=1",
     "prometheus": "prometheus_client>=0.20",
     "server": "psutil>=6",
@@ -43,6 +41,8 @@ def libraries() -> dict[str, str | None]:
 
     Of a copy that was not installed nothing says what it needs: {}.
     """
+    from importlib import metadata  # 16 ms that advice does not need
+
     try:
         required = metadata.requires("traffic-gen") or []
     except metadata.PackageNotFoundError:
@@ -65,6 +65,8 @@ def _name(requirement: str) -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

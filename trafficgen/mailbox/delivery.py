@@ -11,9 +11,9 @@ Not here  what comes behind the opening (`protocol.smtp.client`), the mail itsel
 
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from trafficgen.mailbox.connection import Connection, Server
+from trafficgen.mailbox.connection import Connection, Server, Tasks
 from trafficgen.mailbox.plan import Delivering, MailboxPlan, Protection
 from trafficgen.measure.recorder import Recorder
 from trafficgen.outcomes import Outcome, Phase
@@ -29,8 +29,7 @@ from trafficgen.protocol.smtp.steps import STEPS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trafficgen.mailbox.mail import ReadyMail
-    from trafficgen.mailbox.worker import Worker
+    from trafficgen.mailbox.mail import Mail, ReadyMail
 
 _OF_ROW: Final = Struct("=9q").unpack
 _STARTTLS: Final = STEPS[Phase.TLS].command + b"\r\n"
@@ -112,11 +111,26 @@ class DeliverySessions:
         self._cache.tally_all(_Account(self.recorder, lambda _row: None))
 
 
+class DeliveryOwner(Tasks, Protocol):
+    """What a delivery asks of the worker that began it, and tells it."""
+
+    mail: "Mail"
+    now_ns: "Callable[[], int]"
+
+    def delivered(self, delivery: "DeliveryConnection", outcome: Outcome, row: bytes, now_ns: int) -> None: ...
+
+
 class DeliveryConnection(Connection):
     """One message on its way."""
 
     def __init__(
-        self, server: Server, worker: "Worker", sessions: DeliverySessions, number: int, recipient: str, due_ns: int
+        self,
+        server: Server,
+        worker: DeliveryOwner,
+        sessions: DeliverySessions,
+        number: int,
+        recipient: str,
+        due_ns: int,
     ) -> None:
         super().__init__(server, worker)
         self.number = number

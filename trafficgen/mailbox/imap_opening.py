@@ -9,7 +9,7 @@ Not here  what is done with the session (`imap_program`), the wire (`protocol.im
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.mailbox.connection import Server
@@ -19,14 +19,11 @@ from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.sasl import SaslLogin
-from trafficgen.mailbox.visit import Visit
+from trafficgen.mailbox.visit import Visit, VisitOwner
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.imap.client import Done, ImapSession, string
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
 from trafficgen.protocol.imap.reader import Kept, LiteralReceiver, Value
-
-if TYPE_CHECKING:
-    from trafficgen.mailbox.worker import Worker
 
 SPAM: Final = "Spam"
 DRAFTS: Final = "Drafts"
@@ -48,7 +45,7 @@ class ImapOpening(Visit[ImapSession]):
 
     protocol = MailProtocol.IMAP
 
-    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+    def __init__(self, server: Server, worker: VisitOwner, visitor: Visitor) -> None:
         super().__init__(server, worker, visitor)
         self._ready = False
         self._folders: dict[str, bytes] = {}

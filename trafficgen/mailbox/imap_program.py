@@ -10,26 +10,25 @@ Not here  how the session is opened (`imap_opening`), when an action is due (`ha
 """
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.habits import MailAction
 from trafficgen.mailbox.imap_opening import BODY, DRAFTS, SENT, SPAM, ImapOpening
+from trafficgen.mailbox.imap_second import ImapSecond
 from trafficgen.mailbox.inbox_view import MAX_UID, InboxView
 from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.visit import VisitOwner
 from trafficgen.proof import trace_header
 from trafficgen.protocol.imap.client import Done, Goodbye, Idling, ImapFault, Said, Untagged, string
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
 from trafficgen.protocol.imap.reader import Kept, Value
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from trafficgen.mailbox.imap_second import ImapSecond
-    from trafficgen.mailbox.worker import Worker
+NewSecond = Callable[[Visitor, dict[str, bytes]], ImapSecond | None]
 
 IDLE_ANEW_NS: Final = 28 * 60 * 1_000_000_000
 """RFC 2177: a server may log out who idles for half an hour."""
@@ -52,8 +51,10 @@ _REMOVING: Final = frozenset(
 class ImapProgram(ImapOpening):
     """One session."""
 
-    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+    def __init__(self, server: Server, worker: VisitOwner, visitor: Visitor, new_second: NewSecond) -> None:
+        """`new_second` begins one connection more."""
         super().__init__(server, worker, visitor)
+        self._new_second = new_second
         self._view = InboxView()
         self._listed_ns = -1  # what is told when older mail has been looked at too
         self._marks = visitor.marks
@@ -276,10 +277,10 @@ class ImapProgram(ImapOpening):
             number = self._drafts
             self._beside(lambda connection, when_ns: connection.append_draft(folder, flags, number, when_ns), now_ns)
 
-    def _beside(self, work: "Callable[[ImapOpening, int], None]", now_ns: int) -> None:
+    def _beside(self, work: Callable[[ImapOpening, int], None], now_ns: int) -> None:
         """What is no matter of the inbox: on a second connection, where the program may have one and there is room."""
         if self.visitor.client.connection_max_count > 1 and (self._second is None or self._second.over):
-            self._second = self._worker.second_connection(self.visitor, self._folders)
+            self._second = self._new_second(self.visitor, self._folders)
         if self._second is not None and not self._second.over:
             self._second.do(work, now_ns)
         else:

@@ -11,16 +11,14 @@ Not here  when there is work (`imap_program`), how the session is opened (`imap_
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.imap_opening import ImapOpening
+from trafficgen.mailbox.visit import VisitOwner
 from trafficgen.protocol.imap.client import Done, Goodbye, ImapFault
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
-
-if TYPE_CHECKING:
-    from trafficgen.mailbox.worker import Worker
 
 _NOOP_AFTER_NS: Final = 20 * 60 * 1_000_000_000
 """RFC 9051 section 5.4: a server may log out who says nothing for half an hour."""
@@ -29,8 +27,16 @@ _NOOP_AFTER_NS: Final = 20 * 60 * 1_000_000_000
 class ImapSecond(ImapOpening):
     """One connection beside the first."""
 
-    def __init__(self, server: Server, worker: "Worker", visitor: Visitor, folders: dict[str, bytes]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        worker: VisitOwner,
+        visitor: Visitor,
+        folders: dict[str, bytes],
+        on_over: "Callable[[ImapSecond], None]",
+    ) -> None:
         super().__init__(server, worker, visitor)
+        self._on_over = on_over
         self._folders = folders
         self._work: deque[Callable[[ImapOpening, int], None]] = deque()
         self._said_ns = self.begun_ns
@@ -98,4 +104,4 @@ class ImapSecond(ImapOpening):
 
     def _end(self, *, failed: bool) -> None:
         self.session.close()
-        self._worker.second_over(self)
+        self._on_over(self)

@@ -10,7 +10,7 @@ Not here  when the visit is due (`director`)
 
 from base64 import b64encode
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.mailbox.agenda import Intent
@@ -21,14 +21,10 @@ from trafficgen.mailbox.marks import MessageReader
 from trafficgen.mailbox.operations import Operation
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.sasl import SaslLogin
-from trafficgen.mailbox.visit import Visit
+from trafficgen.mailbox.visit import Visit, VisitOwner
 from trafficgen.outcomes import Outcome
 from trafficgen.protocol.pop3.client import Challenge, Pop3Fault, Pop3Reply, Pop3Session
 from trafficgen.protocol.pop3.commands import Pop3Command
-
-if TYPE_CHECKING:
-    from trafficgen.mailbox.worker import Worker
-
 
 _MASK: Final = 2**64 - 1
 
@@ -38,7 +34,7 @@ class Pop3Program(Visit[Pop3Session]):
 
     protocol = MailProtocol.POP3
 
-    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+    def __init__(self, server: Server, worker: VisitOwner, visitor: Visitor) -> None:
         super().__init__(server, worker, visitor)
         self._shown_ns = -1
         self._new: deque[tuple[str, bytes]] = deque()  # message number and unique-id of mail to read

@@ -5,29 +5,51 @@ Gives     octets of the wire session to the transport; since when it waits for a
 Not here  what is said (`imap_opening`, `imap_program`, `pop3_program`)
 """
 
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from trafficgen.mailbox.connection import Connection, Server
-from trafficgen.mailbox.director import Visitor
-from trafficgen.mailbox.plan import Protection
+from trafficgen.mailbox.connection import Connection, Server, Tasks
+from trafficgen.mailbox.deliveries import Deliveries
+from trafficgen.mailbox.director import Director, Visitor
+from trafficgen.mailbox.operations import Operation
+from trafficgen.mailbox.plan import MailboxPlan, Protection
+from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.measure.recorder import Recorder
+from trafficgen.outcomes import Outcome
 from trafficgen.protocol.imap.client import ImapSession
 from trafficgen.protocol.pop3.client import Pop3Session
 
 if TYPE_CHECKING:
     from trafficgen.mailbox.sasl import SaslLogin
-    from trafficgen.mailbox.worker import Worker
 
 
 Wire = TypeVar("Wire", ImapSession, Pop3Session)
 
 
+class VisitOwner(Tasks, Protocol):
+    """What a session asks of the worker that began it, and tells it."""
+
+    plan: MailboxPlan
+    deliveries: Deliveries
+    director: Director
+    recorder: Recorder
+    now_ns: Callable[[], int]
+
+    def password_of(self, user: User) -> str: ...
+    def command(self, operation: Operation, outcome: Outcome, start_ns: int, now_ns: int, octets: int = 0) -> None: ...
+    def failure(self, phase: str, reason: str, example: str) -> None: ...
+    def say_once(self, text: str) -> None: ...
+    def logged_in(self) -> None: ...
+    def visit_over(self, program: "Visit[Any]", *, failed: bool) -> None: ...
+
+
 class Visit(Connection, Generic[Wire]):
-    """One session. What inherits it also implements `new_session` and `log_in`."""
+    """One session. What inherits it also implements `new_session`, `log_in` and `leave`."""
 
     protocol: ClassVar[MailProtocol]
 
-    def __init__(self, server: Server, worker: "Worker", visitor: Visitor) -> None:
+    def __init__(self, server: Server, worker: VisitOwner, visitor: Visitor) -> None:
         super().__init__(server, worker)
         self.visitor = visitor
         self._worker = worker
@@ -46,6 +68,13 @@ class Visit(Connection, Generic[Wire]):
     def log_in(self, now_ns: int) -> None:
         """The connection is as protected as it is to be."""
         raise NotImplementedError
+
+    def leave(self, now_ns: int) -> None:
+        """The user goes: end in good order."""
+        raise NotImplementedError
+
+    def look(self, now_ns: int) -> None:
+        """Called once a second, for what is due whatever the server says."""
 
     @property
     def waiting_since_ns(self) -> int | None:

@@ -23,7 +23,6 @@ from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import Deliveries
 from trafficgen.mailbox.delivery import DeliveryConnection, DeliverySessions
 from trafficgen.mailbox.director import Director, Visitor
-from trafficgen.mailbox.imap_opening import ImapOpening
 from trafficgen.mailbox.imap_program import ImapProgram
 from trafficgen.mailbox.imap_second import ImapSecond
 from trafficgen.mailbox.mail import Mail
@@ -35,6 +34,7 @@ from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.rawlog import Rawlog
 from trafficgen.mailbox.table import Second
+from trafficgen.mailbox.visit import Visit
 from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.snapshot import Snapshot
@@ -46,8 +46,6 @@ _STUCK_NS: Final = 15 * NS_PER_S
 _THROTTLED_EVERY_NS: Final = 30 * NS_PER_S
 _MAX_STALLS: Final = 20
 _MAX_FAILURES_SAID: Final = 20
-
-Program = Pop3Program | ImapProgram | ImapSecond
 
 
 class Routes(NamedTuple):
@@ -99,7 +97,7 @@ class Worker:
         self._imap = _server(plan, plan.imap, routes.imap, context)
         self._pop3 = _server(plan, plan.pop3, routes.pop3, context)
         self._delivery = _server(plan, plan.delivery, routes.delivery, context)
-        self._programs: set[Program] = set()
+        self._programs: set[Visit[Any]] = set()
         self._on_their_way: set[DeliveryConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._second = Second()
@@ -246,7 +244,7 @@ class Worker:
             since = program.waiting_since_ns
             if since is not None and now - since > limit_ns:
                 program.end("timed out", program.state_in_words)
-            elif not isinstance(program, Pop3Program):
+            else:
                 program.look(now)
         for delivery in [one for one in self._on_their_way if now - one.begun_ns > limit_ns]:
             delivery.end("timed out", "")
@@ -306,27 +304,27 @@ class Worker:
 
     def login(self, visitor: Visitor, due_ns: int, now_ns: int) -> None:
         """Begin a session."""
-        program: Program
+        program: Visit[Any]
         if visitor.client.protocol is MailProtocol.POP3:
             program = Pop3Program(self._pop3, self, visitor)
         else:
-            program = ImapProgram(self._imap, self, visitor)
+            program = ImapProgram(self._imap, self, visitor, self._second_connection)
         self._begin(program)
 
-    def second_connection(self, visitor: Visitor, folders: dict[str, bytes]) -> ImapSecond | None:
+    def _second_connection(self, visitor: Visitor, folders: dict[str, bytes]) -> ImapSecond | None:
         """One more for a program that has one; None when all are taken."""
         if not self.director.take_spare():
             return None
-        second = ImapSecond(self._imap, self, visitor, folders)
+        second = ImapSecond(self._imap, self, visitor, folders, self._second_over)
         self._begin(second)
         return second
 
-    def second_over(self, second: ImapSecond) -> None:
+    def _second_over(self, second: ImapSecond) -> None:
         """It has ended."""
         self._programs.discard(second)
         self.director.give_back(now_ns())
 
-    def _begin(self, program: Program) -> None:
+    def _begin(self, program: Visit[Any]) -> None:
         if (folder := self.plan.rawlog) is not None:
             self._logs += 1
             worker = f"{self._number}." if self.plan.workers > 1 else ""
@@ -378,7 +376,7 @@ class Worker:
         """A session has opened."""
         self._opened += 1
 
-    def visit_over(self, program: Pop3Program | ImapOpening, *, failed: bool) -> None:
+    def visit_over(self, program: Visit[Any], *, failed: bool) -> None:
         """A session has ended."""
         self._programs.discard(program)
         now = now_ns()

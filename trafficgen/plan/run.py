@@ -107,6 +107,8 @@ class Plan:
         if self.retry is not None and not self.keep_going:
             text = "expected errors to be no reason to stop where messages are tried again: add --keep-going"
             raise wrong("retry", text, "--retry")
+        if self.trace_sessions and self.session.shape.slow_share:
+            raise wrong("trace_sessions", "expected no slow senders among sessions that are shown", "--trace")
         self._check_targets()
         self._check_exchangers()
         self._check_injection()

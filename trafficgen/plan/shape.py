@@ -15,6 +15,8 @@ from trafficgen.plan.refusals import (
 )
 
 MAX_IDLE: Final = 1_000_000
+MAX_SLOW: Final = 1_000_000
+"""Octets a second: beyond, a piece is more than a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class ShapePlan:
 
     `messages`: how many messages a session carries, with weights, in place of `SessionPlan.max_messages`. `leave_share`
     of the sessions say EHLO and QUIT, and `drop_share` of them close the connection after EHLO without a word: neither
-    carries a message. `think_ns`: how long a session rests between two messages. `reset_between`: RSET between them.
+    carries a message. `slow_share` of the sessions send `slow_octets_per_s`
+    and no faster. `think_ns`: how long a session rests between two messages. `reset_between`: RSET between them.
     `idle_sessions`: so many more are held open, carry no message, and say NOOP every `noop_ns` (0: never).
     """
 
@@ -34,6 +37,8 @@ class ShapePlan:
     reset_between: bool = False
     idle_sessions: int = 0
     noop_ns: int = 60 * NS_PER_S
+    slow_share: float = 0.0
+    slow_octets_per_s: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -46,6 +51,12 @@ class ShapePlan:
         ):
             if not 0.0 <= share < 1.0:
                 raise wrong(field, f"expected a share of 0 to below 1, got {shown_number(share)}", flag)
+        if not 0.0 <= self.slow_share <= 1.0:
+            text = f"expected a share of 0 to 1, got {shown_number(self.slow_share)}"
+            raise wrong("slow_share", text, "--slow-senders")
+        if self.slow_share:
+            what = "octets a second"
+            check_count(self.slow_octets_per_s, "slow_octets_per_s", what, "--slow-senders", most=MAX_SLOW)
         if self.leave_share + self.drop_share >= 1.0:
             raise wrong("drop_share", "expected some sessions to be left that carry messages", "--drop-share")
         if not 0 <= self.idle_sessions <= MAX_IDLE:
@@ -62,4 +73,4 @@ class ShapePlan:
     @property
     def drawn(self) -> bool:
         """Whether sessions differ."""
-        return bool(self.messages or self.leave_share or self.drop_share)
+        return bool(self.messages or self.leave_share or self.drop_share or self.slow_share)

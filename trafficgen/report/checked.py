@@ -141,10 +141,11 @@ def to_html(checked: Checked) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}'
         "td { vertical-align: top; white-space: normal; text-align: left } th { text-align: left } "
         "pre { font-size: .8rem; white-space: pre-wrap }</style></head><body>"
-        f"<header><h1>{title}</h1></header><p>{html.escape(checked.summary)}; {html.escape(checked.started_at)}, "
+        f"<main><header><h1>{title}</h1></header><p>{html.escape(checked.summary)}; {html.escape(checked.started_at)}, "
         f"{checked.seconds:.1f} s; seen {html.escape(checked.vantage)}</p>"
-        '<div class="table"><table><thead><tr><th>outcome</th><th>case</th><th>service</th><th>found</th>'
-        f"<th>expected, and what to do</th></tr></thead><tbody>{rows}</tbody></table></div></body></html>\n"
+        '<div class="table" role="region" tabindex="0" aria-label="findings">'
+        "<table><thead><tr><th>outcome</th><th>case</th><th>service</th><th>found</th>"
+        f"<th>expected, and what to do</th></tr></thead><tbody>{rows}</tbody></table></div></main></body></html>\n"
     )
 
 

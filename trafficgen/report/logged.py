@@ -19,6 +19,7 @@ from trafficgen.logs.sessions import WEEK_NS, Sessions
 from trafficgen.measure.histogram import Histogram
 from trafficgen.report.logged_client import ClientSide, p99_cell, refusals_plain, refusals_section
 from trafficgen.report.section import Row, Section, Tone
+from trafficgen.report.words import whole_seconds
 from trafficgen.units import format_duration
 
 Fact: TypeAlias = tuple[str, float | str | None, str]
@@ -176,7 +177,7 @@ def _over_time(
             for part in known:
                 together[part] += one[part]
         since_s = _since_began_s(stretches[begin][0], account)
-        label = f"{since_s:,.0f} s" if since_s is not None else moment(stretches[begin][0])
+        label = whole_seconds(since_s) if since_s is not None else moment(stretches[begin][0])
         cells = (format_duration(together[part].quantile_ns(0.99) or 0) for part in known)
         until_s = None if since_s is None else since_s + step * delays.stretch_ns / NS_PER_S
         seen = () if client is None else (p99_cell(client, since_s, until_s),)

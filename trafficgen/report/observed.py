@@ -13,6 +13,7 @@ from trafficgen.measure.bottleneck import Drain, Shortage, Shortfall, drain, fin
 from trafficgen.measure.observed import ServerSamples, silent_until
 from trafficgen.measure.results import Results
 from trafficgen.report.section import Row, Section
+from trafficgen.report.words import whole_seconds
 from trafficgen.units import format_duration
 
 _SHOWN: Final = (
@@ -68,7 +69,10 @@ def server_section(results: Results) -> Section:
     rows = [row for name in _names(samples) if (row := _row(samples, name, to_s))]
     drained = drain(samples, to_s)
     notes = [sentence(find(samples, 0.0, to_s)), *([_drain(drained)] if drained else []), _source(samples)]
-    notes += [f"nothing was seen from {gap.from_s:.0f} s to {gap.to_s:.0f} s" for gap in silent_until(samples, to_s)]
+    notes += [
+        f"nothing was seen from {whole_seconds(gap.from_s)} to {whole_seconds(gap.to_s)}"
+        for gap in silent_until(samples, to_s)
+    ]
     if samples.missing:
         notes.append(f"could not be looked at: {', '.join(samples.missing)}")
     return Section("server", "lrr", tuple(rows), ("mean", "highest"), tuple(notes))
@@ -83,7 +87,7 @@ def shape_section(results: Results) -> Section:
     counts = [("all", [sum(column) for column in zip(*shape.domains.values(), strict=True)]), *shape.domains.items()]
     rows = tuple(Row((name, f"{sum(row):,}", *(f"{count:,}" for count in row))) for name, row in counts if row)
     of = f"of {shape.looked:,} of the {shape.waiting:,} messages" if shape.looked < shape.waiting else "of all messages"
-    note = f"recipients {of} in the queue {shape.at_s:.0f} s after the run began, when it was fullest, by age"
+    note = f"recipients {of} in the queue {whole_seconds(shape.at_s)} after the run began, when it was fullest, by age"
     return Section("queue by domain and age", "l" + "r" * len(columns), rows, columns, (note,))
 
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from math import exp, log
 from typing import Final
 
-from trafficgen.report.section import Section
+from trafficgen.report.section import Row, Section
 
 WIDTH: Final = 1100
 HEIGHT: Final = 240
@@ -28,28 +28,38 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .level { stroke: var(--ink); stroke-width: 2; } .one { stroke: var(--soft); }
 .margin { stroke: var(--bad); stroke-dasharray: 6 4; }
 .verdict { font-size: 1.1rem; }
+@media (max-width: 40rem) { svg text { font-size: 24px; } circle { r: 8px; } }
 """
 
 
 def document(title: str, body: Sequence[str]) -> str:
     """The whole page. `body` is HTML already."""
     page = files("trafficgen.report").joinpath("page", "page.css").read_text(encoding="utf-8")
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{page}{_STYLE}</style>'
+    phone = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8">{phone}<title>{escape(title)}</title><style>{page}{_STYLE}</style>'
     lines = "\n".join(body)
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>\n{lines}\n</body></html>\n'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><main>\n{lines}\n</main></body></html>\n'
 
 
 def table(section: Section) -> str:
     """A section as a table; nothing when it has no rows."""
     if not section.rows:
         return ""
-    head = "".join(f"<th>{escape(word)}</th>" for word in (section.title, *section.header))
-    rows = (
-        f"<tr class={row.tone.value}>{''.join(f'<td>{escape(cell)}</td>' for cell in row.cells)}</tr>"
-        for row in section.rows
-    )
+    head = "".join(_heading(word) for word in (section.title, *section.header))
+    rows = "".join(f"<tr class={row.tone.value}>{_cells(row)}</tr>" for row in section.rows)
     notes = "".join(f"<p class=hint>{escape(note)}</p>" for note in section.notes)
-    return f"<div class=table><table><tr>{head}</tr>{''.join(rows)}</table></div>{notes}"
+    made = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div class=table role=region tabindex=0 aria-label="{escape(section.title)}">{made}</div>{notes}'
+
+
+def _heading(word: str) -> str:
+    return f"<th scope=col>{escape(word)}</th>" if word else "<td></td>"  # a heading that says nothing is none
+
+
+def _cells(row: Row) -> str:
+    """The first of them says what the row is about."""
+    first, *others = row.cells
+    return f"<th scope=row>{escape(first)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in others)
 
 
 class Frame:
@@ -91,6 +101,7 @@ def label(frame: Frame, at: float, words: str) -> str:
 def svg(inside: str, caption: str) -> str:
     """A chart with a line below it."""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 10}" role="img">{inside}<text x="{LEFT}" y="{HEIGHT + 4}">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 10}" role="img" aria-label="{escape(caption)}">{inside}'
+        f'<text x="{LEFT}" y="{HEIGHT + 4}">'
         f"{escape(caption)}</text></svg>"
     )

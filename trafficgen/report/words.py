@@ -91,6 +91,11 @@ def rate(per_s: float) -> str:
     return count(per_s) if per_s >= 99.95 else three_digits(per_s)
 
 
+def whole_seconds(seconds: float) -> str:
+    """When something was, counted from the run's beginning: a moment before it is "0 s", not "-0 s"."""
+    return f"{round(seconds):,} s"
+
+
 def shorten(text: str, width: int) -> str:
     """`text` in at most `width` characters."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"

@@ -29,7 +29,7 @@ _MENDS: Final = {
     '/sys/kernel/tracing"',
     "server.instructions": '"sysctl kernel.perf_event_paranoid=2"',
 }
-_NO_PERF: Final = "perf is missing (Debian: apt install linux-perf)"
+_NO_PERF: Final = "there is no perf, which Linux has (Debian: apt install linux-perf)"
 _UNSUPPORTED: Final = "<not supported>"
 
 _PATIENCE_S: Final = 5.0

@@ -20,11 +20,17 @@ from numpy.typing import NDArray
 Text = NDArray[np.uint8]
 """ASCII of one width, a row a message."""
 
-_DECIMAL: Final = np.array([b"%04d" % value for value in range(10_000)], dtype="S4")
+
+def _digits(base: int) -> NDArray[np.bytes_]:
+    """All numbers of four digits. Made by columns: one by one it took 30 ms of every start."""
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    return digits[np.indices((base,) * 4, np.uint8).reshape(4, -1).T].copy().view("S4").ravel()
+
+
+_DECIMAL: Final = _digits(10)
+_HEXADECIMAL: Final = _digits(16)
 _MAX_ROWS: Final = 1 << 20
 """Octets of a table whose every text has its whole row ready."""
-
-_HEXADECIMAL: Final = np.array([b"%04x" % value for value in range(65_536)], dtype="S4")
 
 
 def decimal(values: NDArray[np.int64], width: int) -> Text:

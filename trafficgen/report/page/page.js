@@ -29,7 +29,7 @@
   // pointer comes, the legend says `sum` of each line.
   const chart = (parent, title, note, runs, tables, lines, form, sum, { x = String, log = false, logX = false } = {}) => {
     const box = make(parent, "section", undefined, "chart");
-    make(box, "h3", title);
+    make(box, "h2", title);
     make(box, "p", note);
     const series = [{ label: "at", value: (_, v, __, i) => i === null ? "whole run" : v === null ? "–" : x(v) }];
     runs.forEach((run, r) => lines(run).forEach((name, l) => {
@@ -55,6 +55,11 @@
       ],
       cursor: { drag: { x: true, y: false } },
     }, tables.length > 1 ? uPlot.join(tables) : tables[0], box);
+    // A picture for those who cannot see it: its title, what it shows, and what the legend says of the whole run.
+    const canvas = plot.root.querySelector("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${title}, ${note}: ` +
+      series.slice(1).map(one => `${one.label} ${one.value(null, null, null, null)}`).join("; "));
     charts.push([plot, box]);
   };
 
@@ -68,8 +73,13 @@
     const body = make(made, "tbody");
     for (const [tone, ...cells] of rows) {
       const row = make(body, "tr", undefined, tone);
-      cells.forEach((cell, i) => make(row, "td", cell, text.includes(i) ? "text" : ""));
+      cells.forEach((cell, i) => {
+        const made = make(row, i ? "td" : "th", cell, text.includes(i) ? "text" : "");
+        if (!i) made.scope = "row";
+      });
     }
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", title);
     box.hint = make(parent, "p", "more columns to the right: scroll the table sideways →", "hint");
     box.addEventListener("scroll", () => hint(box));
   };
@@ -137,9 +147,9 @@
       runs.map(run => [run.phases.x, ...run.phases.series]), run => run.phases.names, time, p90, { x: nines, log: true, logX: true });
     const named = (run, cells) => runs.length > 1 ? [cells[0], `${run.name} ${cells[1]}`, ...cells.slice(2)] : cells;
     const rows = key => runs.flatMap(run => run[key].map(cells => named(run, cells)));
-    table(root, "Latency", ["", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], rows("latencies"));
-    table(root, "Commands", ["", "count", "errors", "of count", "per second", "p50", "p90", "p99", "max"], rows("commands"));
-    table(root, "Domains", ["", "wanted", "got", "started", "accepted", "p50", "p99"], rows("domains"));
+    table(root, "Latency", ["stretch of time", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], rows("latencies"));
+    table(root, "Commands", ["command", "count", "errors", "of count", "per second", "p50", "p90", "p99", "max"], rows("commands"));
+    table(root, "Domains", ["domain", "wanted", "got", "started", "accepted", "p50", "p99"], rows("domains"));
     for (const run of runs.filter(run => run.server)) {
       const whose = runs.length > 1 ? ` of ${run.name}` : "";
       make(root, "h2", `Server${whose}`);
@@ -147,8 +157,8 @@
       const shape = run.server.shape;
       if (shape) { table(root, `Queue by domain and age${whose}`, shape.head, shape.rows); make(root, "p", shape.note, "hint"); }
     }
-    table(root, "Replies and failures", ["", "code", "enhanced", "count", "for example"], rows("replies"), [4]);
-    table(root, "Generator", ["", "CPU", "loop lag p99", "lateness p99", "sessions opened"], rows("workers"));
+    table(root, "Replies and failures", ["at", "code", "enhanced", "count", "for example"], rows("replies"), [4]);
+    table(root, "Generator", ["worker", "CPU", "loop lag p99", "lateness p99", "sessions opened"], rows("workers"));
     hints();
     document.body.dataset.charts = String(charts.length);
   };
