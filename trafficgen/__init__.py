@@ -145,8 +145,8 @@ _HOMES = {
     "trafficgen.outcomes": ("Outcome", "Phase", "StoppedBy"),
     "trafficgen.plan": (
         "AddressRange", "Arrivals", "Auth", "AuthUsers", "BodyFile", "ByMode", "ClientPlan", "Corpus",
-        "DeliverBy", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header", "Injection", "LongTail", "Mechanism",
-        "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol", "Ret", "Retried", "RetryPlan",
+        "DeliverBy", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header", "Injection", "LongTail",
+        "Mechanism", "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol", "Ret", "Retried", "RetryPlan",
         "Security", "SessionPlan", "ShapePlan", "Shard", "SizedBodies", "Stage", "Target", "TcpTarget",
         "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedAddress", "WeightedDomain",
         "WeightedName", "WeightedTarget", "Workload", "parse_target",
