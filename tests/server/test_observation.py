@@ -20,6 +20,7 @@ from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure.bottleneck import drain
 from trafficgen.measure.observed import RunClock, silent_until
 from trafficgen.measure.results import read_results
+from trafficgen.plan import OpenLoop
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.runs.observation import Observation, options_of
 from trafficgen.verdict.thresholds import parse_threshold
@@ -62,13 +63,14 @@ def clock_now() -> RunClock:
 
 
 def test_a_local_observer_sees_the_queue_fill_and_drain() -> None:
+    """Its looks may take a hundredth of a core, so there are few of them in a second."""
     slow_out = "default_destination_concurrency_limit = 1\ninitial_destination_concurrency = 1\nqueue_run_delay = 1s"
     with sink_process("127.0.0.1:0", "--delay", "dot:10ms") as sink, private_postfix(sink.port, slow_out) as postfix:
         what = [*options_of(str(postfix.folder / "queue"), None, ()), *FAST]
         thresholds = [parse_threshold("queue.depth<1"), parse_threshold("queue.oldest<10m")]
         with Observation("local", what, drain_ns=60 * NS) as observation:
             results = run_monitored(
-                plan_for(postfix.port, messages=300, sessions=8),
+                plan_for(postfix.port, messages=400, sessions=8, load=OpenLoop(100.0)),
                 MonitorOptions(thresholds=thresholds),
                 observation=observation,
             )

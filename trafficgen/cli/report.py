@@ -4,6 +4,7 @@ Takes     results files; one format; thresholds to hold them to, also long after
 Gives     the report; the exit code of the thresholds
 """
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -73,7 +74,7 @@ def _renderer(form: str) -> "Callable[[Sequence[Results]], str]":
     from trafficgen.report.to_text import to_text
 
     renderers: dict[str, Callable[[Sequence[Results]], str]] = {
-        "text": lambda runs: "\n\n".join(to_text(run) for run in runs),
+        "text": lambda runs: "\n\n".join(to_text(run, _width()) for run in runs),
         "json": _as_json,
         "csv": tables.to_csv,
         "html": to_html,
@@ -81,6 +82,15 @@ def _renderer(form: str) -> "Callable[[Sequence[Results]], str]":
         "markdown": tables.to_markdown,
     }
     return renderers[form]
+
+
+def _width() -> int:
+    """Of the terminal, where there is one."""
+    from trafficgen.report.to_text import MAX_WIDTH, MIN_WIDTH
+
+    if not sys.stdout.isatty():
+        return MAX_WIDTH
+    return max(MIN_WIDTH, min(shutil.get_terminal_size().columns, MAX_WIDTH))
 
 
 def _as_json(runs: "Sequence[Results]") -> str:
