@@ -109,6 +109,22 @@ class Postfix:
         return done
 
 
+def _once(text: str) -> str:
+    """main.cf with the last entry of each name only.
+
+    Every process warns of a second one when it starts. The logger does so to its own socket, where ten lines have room:
+    when ten of others are there by then, it waits for itself, and all the rest for it.
+    """
+    entries: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if not line[:1].isspace():
+            name = line.partition("=")[0].strip()
+            entries.pop(name, None)
+        entries[name] = entries[name] + f"\n{line}" if name in entries else line
+    return "\n".join(entries.values()) + "\n"
+
+
 @contextmanager
 def private_postfix(relay_port: int, settings: str = "", services: str = "") -> Iterator[Postfix]:
     """A Postfix that relays everything to this loopback port. `settings` are more lines of main.cf, `services` of
@@ -126,7 +142,7 @@ def private_postfix(relay_port: int, settings: str = "", services: str = "") -> 
         (folder / name).mkdir(mode=0o755)
     shutil.chown(folder / "data", "postfix")
     port = free_port()
-    (folder / "config/main.cf").write_text(_MAIN.format(folder=folder, relay_port=relay_port, settings=settings))
+    (folder / "config/main.cf").write_text(_once(_MAIN.format(folder=folder, relay_port=relay_port, settings=settings)))
     (folder / "config/master.cf").write_text(_MASTER.format(port=port) + services)
     postfix = Postfix(folder, port)
     try:
