@@ -29,7 +29,7 @@ SHORT = ["--slice", "60ms", "--budget", "1m"]
 def test_a_gate_by_slices_with_all_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {name: tmp_path / f"gate.{name}" for name in ("json", "junit", "html", "history", "state")}
     arguments = [word for name, path in files.items() for word in (f"--{name}", str(path))]
-    with server(4) as a, server(40) as b:
+    with server(4) as a, server(16) as b:
         gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, *arguments, *LOAD, "--message-count", "5"]
         assert call(gate) is ExitCode.VERDICT_FAILED
         shown = capsys.readouterr()
