@@ -103,7 +103,9 @@ def test_refusals_and_latencies_of_both_sides_are_beside_each_other(
             "yahoo.com:1",
             "--keep-going",
         ]
-        code = call(["--target", target, *sent, "--manifest", str(manifest), "--json", str(results_file)])
+        code = call(
+            ["--target", target, "--rate", "25/s", *sent, "--manifest", str(manifest), "--json", str(results_file)]
+        )
         assert code is ExitCode.DONE
         postfix.stop()
         log.write_text(postfix.log)
