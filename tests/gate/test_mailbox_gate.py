@@ -60,7 +60,7 @@ def test_a_store_that_loses_or_doubles_mail_fails_at_once(
     runs = [read_results(path) for path in sorted(kept.iterdir())]
     assert 1 <= len(runs) <= 2  # B's first run is the first or the second
     assert len({run.run.id for run in runs}) == len(runs)
-    assert not runs[-1].mailboxes.clean  # type: ignore[union-attr]
+    assert not runs[-1].mailboxes.clean
 
 
 def test_what_a_run_of_users_says_to_a_gate(profile: str, tmp_path: Path) -> None:
