@@ -99,14 +99,14 @@ def _where(options: "GateOptions", side: "Side") -> tuple[str, ...]:
 def _build_of(options: "GateOptions", side: "Side", plan: "MailboxPlan") -> "Build":
     from dataclasses import replace
 
-    from trafficgen.gate.builds import Greeter
+    from trafficgen.gate.builds import ListeningServer
     from trafficgen.mailbox.plan import Protection
     from trafficgen.mailbox.profile import MailProtocol
 
     spoken = {section.protocol for section in plan.profile.clients if section.connection_max_count}
     services = {MailProtocol.IMAP: plan.imap, MailProtocol.POP3: plan.pop3}
     others = tuple(
-        Greeter(service.target, service.protection is Protection.TLS)
+        ListeningServer(service.target, service.protection is Protection.TLS)
         for protocol, service in services.items() if protocol in spoken
     )  # fmt: skip
     build = build_of(options, side, plan.delivery.target)

@@ -31,7 +31,7 @@ _GREETINGS: Final = (b"220", b"* O", b"* P", b"+OK")
 
 
 @dataclass(frozen=True, slots=True)
-class Greeter:
+class ListeningServer:
     """Who greets at a port of a build; `tls`: within TLS from the first octet."""
 
     target: Target
@@ -48,14 +48,14 @@ class Build:
     stop: str | None = None
     cgroup: str | None = None
     queue: Path | None = None
-    others: tuple[Greeter, ...] = ()
+    others: tuple[ListeningServer, ...] = ()
     tls: bool = False
     """Whether who listens at `target` speaks TLS from the first octet."""
 
     @property
-    def greeters(self) -> tuple[Greeter, ...]:
+    def servers(self) -> tuple[ListeningServer, ...]:
         """All that must greet when it is up, and none when it is down."""
-        return (*((Greeter(self.target, self.tls),) if self.target is not None else ()), *self.others)
+        return (*((ListeningServer(self.target, self.tls),) if self.target is not None else ()), *self.others)
 
 
 @contextmanager
@@ -64,14 +64,14 @@ def running(build: Build) -> Iterator[None]:
     if build.start:
         _call(build.start)
     try:
-        for greeter in build.greeters:
-            _wait(greeter, wanted=True)
+        for server in build.servers:
+            _wait(server, wanted=True)
         yield
     finally:
         if build.stop:
             _call(build.stop)
-            for greeter in build.greeters:
-                _wait(greeter, wanted=False)
+            for server in build.servers:
+                _wait(server, wanted=False)
 
 
 def answers(target: Target, *, tls: bool = False) -> bool:
@@ -118,10 +118,10 @@ def _call(command: str) -> None:
         raise SetupError(f'"{command}" ended with code {done.returncode}')
 
 
-def _wait(greeter: Greeter, *, wanted: bool) -> None:
+def _wait(server: ListeningServer, *, wanted: bool) -> None:
     deadline_ns = now_ns() + _PATIENCE_S * NS_PER_S
-    while answers(greeter.target, tls=greeter.tls) is not wanted:
+    while answers(server.target, tls=server.tls) is not wanted:
         if now_ns() > deadline_ns:
             what = "no server greets" if wanted else "a server still answers"
-            raise SetupError(f"{what} at {greeter.target} after {_PATIENCE_S} s")
+            raise SetupError(f"{what} at {server.target} after {_PATIENCE_S} s")
         time.sleep(_PAUSE_S)
