@@ -12,14 +12,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from trafficgen.cli.cluster import cluster_of
-from trafficgen.cli.gate_options import NOT_HERE, build_of, place_of, refuse_options
+from trafficgen.cli.gate_options import NOT_HERE, RunsLoad, build_of, place_of, refuse_options
 from trafficgen.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trafficgen.cli.gate_options import GateOptions
-    from trafficgen.cli.gate_runs import RunsLoad
     from trafficgen.gate.builds import Build
     from trafficgen.mailbox.plan import MailboxPlan
     from trafficgen.verdict.gating import Side
@@ -35,7 +34,6 @@ _NOT_HERE: Final = {
 
 def load_of(options: "GateOptions", stack: ExitStack, say: "Callable[[str], None]") -> "RunsLoad":
     """What is run, against which builds. `stack` holds the cluster of those who asked for one."""
-    from trafficgen.cli.gate_runs import RunsLoad
     from trafficgen.cli.judging import judged_by
     from trafficgen.gate.mailbox_load import MailboxUsers
     from trafficgen.runs.mailbox import run_mailbox
@@ -104,10 +102,10 @@ def _build_of(options: "GateOptions", side: "Side", plan: "MailboxPlan") -> "Bui
     from trafficgen.mailbox.profile import MailProtocol
 
     spoken = {section.protocol for section in plan.profile.clients if section.connection_max_count}
-    services = {MailProtocol.IMAP: plan.imap, MailProtocol.POP3: plan.pop3}
+    services = (MailProtocol.IMAP, plan.imap), (MailProtocol.POP3, plan.pop3)
     others = tuple(
         ListeningServer(service.target, service.protection is Protection.TLS)
-        for protocol, service in services.items() if protocol in spoken
+        for protocol, service in services if protocol in spoken
     )  # fmt: skip
     build = build_of(options, side, plan.delivery.target)
     return replace(build, others=others, tls=plan.delivery.protection is Protection.TLS)

@@ -17,6 +17,7 @@ from trafficgen.errors import OutputError, PlanError
 if TYPE_CHECKING:
     from trafficgen.cli.send_options import SendOptions
     from trafficgen.gate.builds import Build
+    from trafficgen.gate.gate import Load
     from trafficgen.host.output import Output
     from trafficgen.mailbox.plan import MailboxPlan
     from trafficgen.plan import Plan, Target
@@ -99,6 +100,16 @@ class GateOptions:
     def of_mailboxes(self) -> bool:
         """Whether the load is users of mailboxes: their command is named behind the `--`."""
         return self.send[:1] == ("mailbox",)
+
+
+@dataclass(frozen=True, slots=True)
+class RunsLoad:
+    """What each run does, and what it is told apart by from the runs of another gate."""
+
+    load: "Load"
+    builds: "Mapping[Side, Build]"
+    plan: "Plan | MailboxPlan"
+    delivery_wait: "DeliveryWait | None" = None
 
 
 def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan, DeliveryWait | None]":

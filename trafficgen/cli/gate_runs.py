@@ -8,7 +8,7 @@ Not here  options and help (gate), users of mailboxes as the load (gate_mailbox)
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,29 +16,13 @@ from typing import TYPE_CHECKING
 import click
 
 from trafficgen.cli.cluster import cluster_of
+from trafficgen.cli.gate_options import RunsLoad
 from trafficgen.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from trafficgen.cli.gate_options import GateOptions
     from trafficgen.errors import ExitCode
-    from trafficgen.gate.builds import Build
-    from trafficgen.gate.gate import Load
-    from trafficgen.mailbox.plan import MailboxPlan
-    from trafficgen.plan import Plan
-    from trafficgen.proof.waiting import DeliveryWait
-    from trafficgen.verdict.gating import Design, Side
-
-
-@dataclass(frozen=True, slots=True)
-class RunsLoad:
-    """What each run does, and what it is told apart by from the runs of another gate."""
-
-    load: "Load"
-    builds: "Mapping[Side, Build]"
-    plan: "Plan | MailboxPlan"
-    delivery_wait: "DeliveryWait | None" = None
+    from trafficgen.verdict.gating import Design
 
 
 def run(options: "GateOptions") -> "ExitCode":
