@@ -26,7 +26,7 @@ from tests.peers.postfix import Postfix, private_postfix
 from tests.peers.running import plan_for
 from tests.server.filled_queue import fill_and_drain
 from tests.sink.sink_process import sink_process
-from trafficgen.measure.bottleneck import Clients, Shortage, find
+from trafficgen.measure.bottleneck import ClientView, Shortage, find
 from trafficgen.plan import OpenLoop
 from trafficgen.report.observed import sentence
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
@@ -162,7 +162,7 @@ def said_of(server: Server, seconds: float) -> tuple[Shortage, str, float] | Non
     if results is None:
         return None
     assert results.server is not None
-    found = find(results.server, 0.0, results.run.duration_s, Clients.of(results))
+    found = find(results.server, 0.0, results.run.duration_s, ClientView.of(results))
     return found.shortage, sentence(found), results.rate.messages_per_s or 0.0
 
 

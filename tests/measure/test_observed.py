@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.peers.running import send
 from trafficgen.errors import ResultsError
-from trafficgen.measure.bottleneck import Clients, Drain, Shortage, drain, find
+from trafficgen.measure.bottleneck import ClientView, Drain, Shortage, drain, find
 from trafficgen.measure.observed import (
     MAX_SAMPLES,
     Gap,
@@ -119,7 +119,7 @@ DISK_BOUND = {"server.cpu": 0.01, "server.cpu_wait": 0.75, "server.blocked": 14.
 CPU_BOUND = {"server.cpu": 1.8, "server.cpu_wait": 6.0, "server.blocked": 0.2}
 STARVED = {"server.cpu": 0.32, "server.cpu_wait": 6.63, "server.blocked": 0.4}
 GROWS = [100.0 * n for n in range(9)]
-WAITED_FOR = Clients(in_hand=8.0, generator_cpu=0.2)
+WAITED_FOR = ClientView(in_hand=8.0, generator_cpu=0.2)
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ WAITED_FOR = Clients(in_hand=8.0, generator_cpu=0.2)
         ({"host.cpu_busy": 0.1, "host.cores": 16.0} | QUIET | {"server.busiest": 0.97}, None, Shortage.CPU),
         # ... and somebody else's
         (FULL | STARVED, None, Shortage.CPU_OF_OTHERS),
-        (FULL | STARVED, Clients(in_hand=9.0, generator_cpu=None), Shortage.CPU_OF_OTHERS),
-        (FULL | STARVED, Clients(in_hand=9.0, generator_cpu=0.7), Shortage.CPU_OF_OTHERS),
-        (FULL | STARVED, Clients(in_hand=9.0, generator_cpu=1.2), Shortage.CPU_OF_GENERATOR),
+        (FULL | STARVED, ClientView(in_hand=9.0, generator_cpu=None), Shortage.CPU_OF_OTHERS),
+        (FULL | STARVED, ClientView(in_hand=9.0, generator_cpu=0.7), Shortage.CPU_OF_OTHERS),
+        (FULL | STARVED, ClientView(in_hand=9.0, generator_cpu=1.2), Shortage.CPU_OF_GENERATOR),
         (FULL | QUIET, None, Shortage.NOTHING),
         # a kernel that does not tell of waits for a core: by what would run, and did not
         (FULL | {"server.cpu": 0.3, "server.running": 5.0, "server.blocked": 0.0}, None, Shortage.CPU_OF_OTHERS),
@@ -162,8 +162,8 @@ WAITED_FOR = Clients(in_hand=8.0, generator_cpu=0.2)
         (IDLE | {"queue.incoming": [50.0, 90.0] * 4 + [50.0]}, None, Shortage.NOTHING),
         # clients wait, and nobody here knows for what
         (IDLE | QUIET, WAITED_FOR, Shortage.ELSEWHERE),
-        (IDLE | QUIET, Clients(in_hand=0.9, generator_cpu=None), Shortage.NOTHING),
-        (IDLE | QUIET | {"server.blocked": 0.4}, Clients(in_hand=1.0, generator_cpu=None), Shortage.NOTHING),
+        (IDLE | QUIET, ClientView(in_hand=0.9, generator_cpu=None), Shortage.NOTHING),
+        (IDLE | QUIET | {"server.blocked": 0.4}, ClientView(in_hand=1.0, generator_cpu=None), Shortage.NOTHING),
         (IDLE, WAITED_FOR, Shortage.NOTHING),
         # no process was seen: its machine in their place
         (FULL | {"host.io_pressure": 0.5, "host.running": 9.0, "host.blocked": 1.0}, None, Shortage.CPU),
@@ -174,7 +174,7 @@ WAITED_FOR = Clients(in_hand=8.0, generator_cpu=0.2)
     ],
 )  # fmt: skip
 def test_the_first_shortage_in_order_of_cause_is_named(
-    means: dict[str, Any], clients: Clients | None, expected: Shortage
+    means: dict[str, Any], clients: ClientView | None, expected: Shortage
 ) -> None:
     length = max(len(value) if isinstance(value, list) else 9 for value in means.values())
     columns = {name: value if isinstance(value, list) else [value] * length for name, value in means.items()}
@@ -192,13 +192,13 @@ def test_what_clients_had_in_hand_is_by_littles_law_without_the_wire() -> None:
     a_hundred_a_second = replace(results.rate, messages_per_s=100.0)
     took_50_ms = {"service": replace(service, mean=50e6), "connect": replace(connect, p50=2_500_000)}
     run = replace(results, rate=a_hundred_a_second, latency_ns=took_50_ms, plan={"sessions": 20})
-    assert Clients.of(run) == Clients(4.0, None)
-    assert Clients.of(replace(run, plan={"sessions": 3})).in_hand == 3.0
-    assert Clients.of(replace(run, latency_ns={"service": None})).in_hand == 0.0
+    assert ClientView.of(run) == ClientView(4.0, None)
+    assert ClientView.of(replace(run, plan={"sessions": 3})).in_hand == 3.0
+    assert ClientView.of(replace(run, latency_ns={"service": None})).in_hand == 0.0
     here = samples(host__cpu_busy=[0.5] * 3)
     cores = sum(worker.cpu_share for worker in results.generator.workers)
-    assert Clients.of(replace(run, server=here)).generator_cpu == cores
-    assert Clients.of(replace(run, server=replace(here, clock="measured"))).generator_cpu is None
+    assert ClientView.of(replace(run, server=here)).generator_cpu == cores
+    assert ClientView.of(replace(run, server=replace(here, clock="measured"))).generator_cpu is None
 
 
 def test_only_the_time_of_the_sending_counts() -> None:

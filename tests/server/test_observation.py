@@ -17,7 +17,7 @@ from trafficgen.cli.program import call
 from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
-from trafficgen.measure.bottleneck import Clients, Shortage, drain, find
+from trafficgen.measure.bottleneck import ClientView, Shortage, drain, find
 from trafficgen.measure.observed import RunClock, silent_until
 from trafficgen.measure.results import Results, read_results
 from trafficgen.plan import OpenLoop
@@ -101,7 +101,7 @@ def what_was_short(settings: str) -> tuple[Results, Shortage, str]:
         postfix.stop()
         sink.end()
     assert results.server is not None
-    found = find(results.server, 0.0, results.run.duration_s, Clients.of(results))
+    found = find(results.server, 0.0, results.run.duration_s, ClientView.of(results))
     return results, found.shortage, " ".join(to_text(results).split())
 
 

@@ -81,7 +81,7 @@ _GROWING: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class ClientView:
     """What the other side knows. `in_hand`: messages at a time that the server had been given and had not answered,
     without the time on the wire; at most the sessions. `generator_cpu`: cores that the generator used; None on another
     machine."""
@@ -90,7 +90,7 @@ class Clients:
     generator_cpu: float | None
 
     @classmethod
-    def of(cls, results: Results) -> "Clients":
+    def of(cls, results: Results) -> "ClientView":
         """By Little's law: how many came a second, times how long each took."""
         service, connect = (results.latency_ns.get(phase) for phase in ("service", "connect"))
         took_ns = service.mean - ROUND_TRIPS * (connect.p50 if connect else 0) if service else 0.0
@@ -119,7 +119,7 @@ class Drain:
     per_s: float | None
 
 
-def find(samples: ServerSamples, from_s: float, to_s: float, clients: Clients | None = None) -> Shortfall:
+def find(samples: ServerSamples, from_s: float, to_s: float, clients: ClientView | None = None) -> Shortfall:
     """What it was short of between these times."""
     means = {
         name: fmean(values) for name in samples.series if (values := samples.within(name, from_s, to_s))
@@ -151,7 +151,7 @@ _OF_PROCESSES: Final = ("server.cpu", "server.cpu_wait", "server.blocked")
 """Threads that work, that wait for a core, that wait for the disk; at a time."""
 
 
-def _of_processes(means: dict[str, float], clients: Clients | None) -> Shortfall | None:
+def _of_processes(means: dict[str, float], clients: ClientView | None) -> Shortfall | None:
     """Disk or CPU, by what the server's processes waited for."""
     cpu, disk = means.get("server.cpu", 0.0), means["server.blocked"]
     cpu_wait = means.get("server.cpu_wait", max(means.get("server.running", 0.0) - cpu, 0.0))

@@ -9,7 +9,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
-from trafficgen.measure.bottleneck import Clients, Drain, Shortage, Shortfall, drain, find
+from trafficgen.measure.bottleneck import ClientView, Drain, Shortage, Shortfall, drain, find
 from trafficgen.measure.observed import ServerSamples, silent_until
 from trafficgen.measure.results import Results
 from trafficgen.report.section import Row, Section
@@ -75,7 +75,7 @@ def server_section(results: Results) -> Section:
     rows = [row for name in _names(samples) if (row := _row(samples, name, to_s))]
     drained = drain(samples, to_s)
     notes = [
-        sentence(find(samples, 0.0, to_s, Clients.of(results))),
+        sentence(find(samples, 0.0, to_s, ClientView.of(results))),
         *([_drain(drained)] if drained else []),
         _source(samples),
     ]
