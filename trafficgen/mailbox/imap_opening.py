@@ -21,9 +21,11 @@ from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.sasl import SaslLogin
 from trafficgen.mailbox.visit import Visit, VisitOwner
 from trafficgen.outcomes import Outcome
-from trafficgen.protocol.imap.client import Done, ImapSession, string
+from trafficgen.protocol.imap.client import ImapSession
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
+from trafficgen.protocol.imap.events import Done
 from trafficgen.protocol.imap.reader import Kept, LiteralReceiver, Value
+from trafficgen.protocol.imap.strings import string
 
 SPAM: Final = "Spam"
 DRAFTS: Final = "Drafts"

@@ -24,9 +24,10 @@ from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.visit import VisitOwner
 from trafficgen.proof import trace_header
-from trafficgen.protocol.imap.client import Done, Goodbye, Idling, ImapFault, Said, Untagged, string
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
+from trafficgen.protocol.imap.events import Done, Goodbye, Idling, ImapFault, Said, Untagged
 from trafficgen.protocol.imap.reader import Kept, Value
+from trafficgen.protocol.imap.strings import string
 
 NewSecond = Callable[[Visitor, dict[str, bytes]], ImapSecond | None]
 
