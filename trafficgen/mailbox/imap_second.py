@@ -65,10 +65,8 @@ class ImapSecond(ImapOpening):
         for event in self.session.feed(data, now_ns):
             if isinstance(event, Done):
                 self._on_done(event, now_ns)
-            elif isinstance(event, Goodbye):
-                self.end("BYE", event.text.decode("ascii", "backslashreplace"))
-            elif isinstance(event, ImapFault):
-                self.end("not IMAP", event.text)
+            elif isinstance(event, Goodbye | ImapFault):
+                self._end_as(event)
             if self.over:
                 return
 
