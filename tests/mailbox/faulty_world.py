@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Final
 
+from mboxgen.enums import table_of
 from tests.mailbox.world import MS, Imap, Pop3, ServerSession, SimulatedWorker, World
 from trafficgen.mailbox.visit import Visit
 from trafficgen.mailbox.worker import Worker
@@ -109,13 +110,16 @@ class _Faulty(ServerSession):
             self.said.pop()
         bye = self.bye + b"\r\n" if self.bye else b""
         lines = octets.splitlines(keepends=True)
-        said = {
-            Moment.BYE: bye,
-            Moment.BYE_BEFORE_ITS_END: b"".join(lines[:-1]) + bye,
-            Moment.BYE_BEHIND: octets + bye,
-            Moment.CUT_OFF: b"",
-            Moment.CUT_IN_THE_MIDDLE: octets[: len(octets) // 2],
-        }[moment]
+        said = table_of(
+            HANG_UPS,
+            {
+                Moment.BYE: bye,
+                Moment.BYE_BEFORE_ITS_END: b"".join(lines[:-1]) + bye,
+                Moment.BYE_BEHIND: octets + bye,
+                Moment.CUT_OFF: b"",
+                Moment.CUT_IN_THE_MIDDLE: octets[: len(octets) // 2],
+            },
+        )[moment]
         if said:
             self.said.append(said)
         self.hang_up()

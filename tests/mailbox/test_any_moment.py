@@ -87,10 +87,10 @@ POP3_WAYS: Mapping[Pop3Command, dict[str, Any]] = table_of(
 
 def phase_of(command: ImapCommand | Pop3Command) -> str:
     if isinstance(command, ImapCommand):
-        opening = {ImapCommand.GREETING: "imap_greeting", ImapCommand.STARTTLS: "imap_tls"}
-        return opening.get(command) or imap_opening._OPERATIONS[command].value
-    begins = {Pop3Command.GREETING: "pop3_greeting", Pop3Command.STLS: "pop3_tls"}
-    return begins.get(command) or pop3_program._OPERATIONS[command].value
+        opening = "imap_tls" if command is ImapCommand.STARTTLS else "imap_greeting"
+        return imap_opening._OPERATIONS[command].value if command in imap_opening._OPERATIONS else opening
+    opening = "pop3_tls" if command is Pop3Command.STLS else "pop3_greeting"
+    return pop3_program._OPERATIONS[command].value if command in pop3_program._OPERATIONS else opening
 
 
 def played(command: ImapCommand | Pop3Command, moment: Moment, *, once: bool) -> FaultyWorld:

@@ -77,9 +77,11 @@ class Pop3Program(Visit[Pop3Session]):
         elif waiting in _OPERATIONS:
             began = self.session.waiting_since_ns
             self._worker.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
-        opening = {Pop3Command.GREETING: "greeting", Pop3Command.STLS: "tls"}
-        before = self.step or ("idle" if waiting is None else opening.get(waiting))
-        phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else f"pop3_{before}"
+        if waiting in _OPERATIONS:
+            phase = _OPERATIONS[waiting].value
+        else:
+            opening = "tls" if waiting is Pop3Command.STLS else "greeting"
+            phase = f"pop3_{self.step or ('idle' if waiting is None else opening)}"
         left = self.session.content_octets
         self._worker.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))
         self.session.close()
