@@ -136,6 +136,8 @@ class ImapProgram(ImapOpening):
             view.older_below = MAX_UID + 1 if first > 1 else 0
             self._fetch(ImapCommand.FETCH, b"%d:*" % max(first, 1), now_ns)
         self._all_looked_at(now_ns)
+        if self._leaving:  # since SELECT was asked: what came after it is looked for as by everybody who leaves
+            self._look_for_new(now_ns)
         visitor.habits.logged_in(self, now_ns)
 
     # -- new mail ---------------------------------------------------------------------------------------
@@ -210,7 +212,8 @@ class ImapProgram(ImapOpening):
             if name == b"UID" and isinstance(value, bytes) and value.isdigit() and len(value) <= _UID_DIGITS:
                 uid = int(value)
             elif name.startswith(b"BODY[HEADER.FIELDS") and b"X-TRAFFIC-GEN" in name:
-                fields = True
+                # NIL: the server has its flags yet, but it is expunged already (RFC 2180 section 4.1).
+                fields = value is not None
                 mark = _mark_in(value)
             elif name.startswith(b"BODY[]") and isinstance(value, MessageReader):
                 body = value
@@ -298,6 +301,7 @@ class ImapProgram(ImapOpening):
     def _flagged(self, how: str, now_ns: int) -> None:
         """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
         if self.session.offers(b"UIDPLUS"):
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._send(ImapCommand.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
         elif self._worker.plan.delete_foreign:
             self._send(ImapCommand.EXPUNGE, now_ns=now_ns, argument=how)
@@ -310,6 +314,7 @@ class ImapProgram(ImapOpening):
             return
         folder, name = string(self._folders[SPAM]), b"%d" % uid
         if self.session.offers(b"MOVE"):
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._send(ImapCommand.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
         else:
             self._send(ImapCommand.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
@@ -388,6 +393,7 @@ class ImapProgram(ImapOpening):
         if command is ImapCommand.UID_COPY:
             self._delete(int(done.argument), now_ns, moved=True)
         else:
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._count_removed(done.argument)
 
     def _count_removed(self, argument: str) -> None:
