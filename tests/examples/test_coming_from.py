@@ -136,8 +136,8 @@ OPTIONS = {
         --xclient-no-verify --xclient-before-starttls --xclient-optional --xclient-optional-strict --proxy-version
         --proxy --proxy-family --proxy-protocol --proxy-command --proxy-source --proxy-source-port --proxy-dest
         --proxy-dest-port -d --data -dab --dump-as-body -dabsp --dump-as-body-shows-password --body --attach
-        --attach-body --attach-type --attach-name -ah --add-header --header --h-NAME -g --no-data-fixup -ndf --no-strip-from
-        -nsf -n --suppress-data -stl --show-time-lapse -nih --no-info-hints -nsh --no-send-hints -nrh
+        --attach-body --attach-type --attach-name -ah --add-header --header --h-NAME -g --no-data-fixup -ndf
+        --no-strip-from -nsf -n --suppress-data -stl --show-time-lapse -nih --no-info-hints -nsh --no-send-hints -nrh
         --no-receive-hints -nth --no-hints -raw --show-raw-text --output --output-file --output-file-stdout
         --output-file-stderr -pp --protect-prompt -hr --hide-receive -hs --hide-send -hi --hide-informational -ha
         --hide-all -S --silent --support --dump-mail --dump --help --version
