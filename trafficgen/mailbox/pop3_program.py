@@ -117,6 +117,10 @@ class Pop3Program(Visit[Pop3Session]):
             self._within(reply, now_ns)
 
     def _within(self, reply: Pop3Reply, now_ns: int) -> None:
+        of_one = reply.command in (Pop3Command.RETR, Pop3Command.DELE)
+        if of_one and not reply.ok and self._worker.deliveries.removed_since(self._mailbox, self._login_ns):
+            self._next(now_ns)  # an IMAP program of the same user was first: it is there no more
+            return
         operation = _OPERATIONS[reply.command]
         octets = reply.content.octets if isinstance(reply.content, MessageReader) else 0
         if not self._record(operation, reply, now_ns - reply.elapsed_ns, now_ns, octets):
