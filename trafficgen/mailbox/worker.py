@@ -325,7 +325,7 @@ class Worker:
     def _second_over(self, second: ImapSecond) -> None:
         """It has ended."""
         self._programs.discard(second)
-        self.director.give_back(now_ns())
+        self.director.give_back(self.now_ns())
 
     def _begin(self, program: Visit[Any]) -> None:
         if (folder := self.plan.rawlog) is not None:
@@ -382,7 +382,7 @@ class Worker:
     def visit_over(self, program: Visit[Any], *, failed: bool) -> None:
         """A session has ended."""
         self._programs.discard(program)
-        now = now_ns()
+        now = self.now_ns()
         goodbye_ns = program.goodbye_ns if program.goodbye_ns >= 0 else now
         self.director.over(program.visitor, goodbye_ns, now, failed=failed)
 
