@@ -39,8 +39,8 @@ _RSET: Final = Phase.RSET
 
 UNEXPECTED: Final = "unexpected reply"
 TOO_FEW: Final = "a reply too few"
-"""A 354 came before the answers to MAIL and RCPT: the server left a reply out, as a store does that forgets a recipient of
-the message before."""
+"""A 354 came before the answers to MAIL and RCPT: the server left a reply out, as a store does that forgets one of the
+recipients of the message before."""
 
 QUIT: Final = STEPS[_QUIT].command + b"\r\n"
 RSET: Final = STEPS[_RSET].command + b"\r\n"
