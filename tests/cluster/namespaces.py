@@ -88,8 +88,9 @@ class _Network:
 
 @contextmanager
 def _network(count: int) -> Iterator[_Network]:
-    mark = f"{os.getpid() % 100_000}x{next(_serial)}"  # a namespace is there until the last process in it has ended
-    bridge, net = f"tgb{mark}", f"10.213.{os.getpid() % 250}"
+    serial = next(_serial)
+    mark = f"{os.getpid() % 100_000}x{serial}"  # a namespace is there until the last process in it has ended
+    bridge, net = f"tgb{mark}", f"10.{100 + serial % 100}.{os.getpid() % 250}"
     if not _works(("ip", "link", "add", bridge, "type", "bridge")):
         yield _Network("127.0.0.1", [((), None, "127.0.0.1")] * count)
         return
