@@ -114,7 +114,7 @@ def _command_of(pid: int) -> bytes:
 
 def _victim(there: HostsByDask) -> NamespacedHost:
     """A host that has a shard."""
-    return next(host for host in there.hosts if host.process.poll() is None and _shards(host))
+    return next(host for host in there.hosts if not host.lost and _shards(host))
 
 
 def _kill_shard(there: HostsByDask, _client: "subprocess.Popen[str]") -> None:

@@ -21,18 +21,22 @@ _serial = itertools.count()
 
 @dataclass
 class NamespacedHost:
-    """A Dask worker, by Dask's own name `url`. `inside`: what a command that runs there begins with."""
+    """A Dask worker, by Dask's own name `url`. `inside`: what a command that runs there begins with. `lost`: killed or
+    cut off."""
 
     url: str
     inside: tuple[str, ...]
     link: str | None
     process: "subprocess.Popen[str]"
+    lost: bool = False
 
     def kill(self) -> None:
+        self.lost = True
         self.process.kill()
 
     def cut_off(self) -> None:
         """Nothing gets there or comes from there any more."""
+        self.lost = True
         if self.link is None:
             self.process.send_signal(signal.SIGSTOP)
         else:
