@@ -161,8 +161,8 @@ def _one(kind: str, moment_s: float, there: HostsByDask) -> dict[str, int]:
 @contextmanager
 def _sending(there: HostsByDask, sink: SinkProcess, results: Path) -> Iterator["subprocess.Popen[str]"]:
     words = (
-        f"--cluster {there.scheduler} --cluster-hosts 2 --target {sink.address} --rate 400/s --duration 10m --workers 1 "
-        f"--concurrency 8 --body-size 1kb --keep-going --grace 2s --clock-error 5s --quiet --json {results}"
+        f"--cluster {there.scheduler} --cluster-hosts 2 --target {sink.address} --rate 400/s --duration 10m "
+        f"--workers 1 --concurrency 8 --body-size 1kb --keep-going --grace 2s --clock-error 5s --quiet --json {results}"
     )
     command = [sys.executable, "-m", "trafficgen", "send", *words.split()]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True) as client:
