@@ -2,8 +2,8 @@
 
 Takes     the JSON of `testssl.sh --jsonfile` or `sslyze --json_out`; or a service, where one of them is installed
 Gives     `TlsScan`; the finding tls.scan, whose transcript has all that is not right
-Limits    a scan may take `MOST_S`, then what testssl.sh had found by then is told; it connects some hundred times to that
-          one service, at the address of the guard
+Limits    a scan may take `MOST_S`, then what testssl.sh had found by then is told; it connects some hundred times to
+          that one service, at the address of the guard
 Fails     ValueError for JSON of something else; a scan that did not come to its end is inconclusive
 Not here  what is told of a handshake without them (tls)
 """
