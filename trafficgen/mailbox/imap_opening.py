@@ -110,11 +110,16 @@ class ImapOpening(Visit[ImapSession]):
     # -- login ------------------------------------------------------------------------------------------
 
     def _send(self, command: ImapCommand, *words: bytes, now_ns: int, argument: str = "") -> None:
+        """Send it, unless the server has said goodbye in the octets behind what is being dealt with."""
+        if self.session.closed:
+            return
         self.session.end_idle()
         self.session.send(command, *words, now_ns=now_ns, argument=argument)
 
     def log_in(self, now_ns: int) -> None:
         session, plan, user = self.session, self._worker.plan, self.visitor.user
+        if session.closed:
+            return
         if not session.capabilities_known:
             self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
             return
@@ -212,6 +217,7 @@ class ImapOpening(Visit[ImapSession]):
 
     def _on_greeting(self, done: Done, now_ns: int) -> None:
         if not done.ok:
+            self.step = "greeting"
             self._end_as(Goodbye(done.code, done.text))
             return
         self._worker.recorder.phase("imap_greeting", done.elapsed_ns)
@@ -228,7 +234,8 @@ class ImapOpening(Visit[ImapSession]):
             self._created(done, now_ns)
         elif command is ImapCommand.STARTTLS:
             if done.ok:
-                self.start_tls()
+                if not self.session.closed:
+                    self.start_tls()
             else:
                 text = done.text.decode("ascii", "backslashreplace")
                 self.end(f"{done.status.decode()}{_in_brackets(done.code)}", f"STARTTLS: {text}")
@@ -251,6 +258,8 @@ class ImapOpening(Visit[ImapSession]):
 
     def append_draft(self, folder: str, flags: bytes, number: int, now_ns: int) -> None:
         """Put a mail of the user's own into a folder of his."""
+        if self.session.closed:
+            return
         message = draft(self.visitor.user.section.mail_write_size, number)
         self.session.end_idle()
         self.session.append(self._folders[folder], message, flags, now_ns=now_ns, argument=folder)
