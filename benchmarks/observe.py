@@ -6,10 +6,10 @@
 The promises  a look at 100,000 queued takes 0.15 s of CPU, an observer 1 % of a core, and a run beside it keeps 0.99 of
               its throughput.
 `run`         one run, closed, as fast as it can, to a sink in its own process: two full cores, so what an observer
-              takes is missed. It looks at the host, the sink's processes and a spool of 10,000 messages each second, and
-              is stopped (SIGSTOP) for `TURN_S` of every two, in random order: neighbours of seconds are more alike than
-              runs are. The interval is of the ratio of neighbours; CPU a message is that of generator and sink. The
-              observer's own CPU is that of its whole process over `WATCHED_S`, with the start of Python
+              takes is missed. It looks at the host, the sink's processes and a spool of 10,000 messages each second.
+              It is stopped (SIGSTOP) for `TURN_S` of every two, in random order: neighbours of seconds are more alike
+              than runs are. The interval is of the ratio of neighbours; CPU a message is that of generator and sink.
+              The observer's own CPU is that of its whole process over `WATCHED_S`, with the start of Python
 
 The spool is made up: names as Postfix gives them, in 16 directories, and in each file the first three records. It
 lies in a temporary folder. "again" is a look when all directories have changed and most names are known; "unchanged"

@@ -153,9 +153,11 @@ def scan_command(server: CheckedServer, service: ServiceKind, file: Path) -> lis
     inside = service not in IMPLICIT_TLS
     if testssl := next(filter(None, map(shutil.which, TESTSSL)), None):
         words = [testssl, "--quiet", "--warnings", "off", "--color", "0", "--ip", address.host, "--jsonfile", str(file)]
+        words += ["--add-ca", str(server.authorities)] if server.authorities else []
         return [*words, *(("--starttls", protocol) if inside else ()), f"{server.name}:{address.port}"]
     if sslyze := shutil.which(SSLYZE):
         words = [sslyze, f"--json_out={file}", *((f"--starttls={protocol}",) if inside else ())]
+        words += [f"--certinfo_ca_file={server.authorities}"] if server.authorities else []
         return [*words, f"{server.name}:{address.port}{{{address.host}}}"]
     return None
 
