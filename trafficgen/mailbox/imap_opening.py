@@ -37,6 +37,10 @@ BODY: Final = "body"
 _WHOLE_BODY: Final = re.compile(rb"BODY\[\](?:<\d+>)? ?$", re.IGNORECASE)
 
 
+_FOR_NOW: Final = frozenset({b"UNAVAILABLE", b"INUSE", b"LIMIT", b"SERVERBUG", b"CONTACTADMIN"})
+"""Refusals of a login that say nothing about the user (RFC 5530)."""
+
+
 def take(line: bytes) -> LiteralReceiver:
     """Who takes a literal: a body goes through a checksum, header fields are kept."""
     return MessageReader() if _WHOLE_BODY.search(line) else Kept()
@@ -144,7 +148,7 @@ class ImapOpening(Visit[ImapSession]):
             self._send(ImapCommand.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in()
+        self._worker.logged_in(self.visitor.user)
         if not self.session.capabilities_known:
             self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
         self._names = []
@@ -245,6 +249,10 @@ class ImapOpening(Visit[ImapSession]):
             elif self._record(done, now_ns):
                 self._logged_in(now_ns)
             else:
+                if done.code[0] not in _FOR_NOW:
+                    words = f"{done.status.decode()}{_in_brackets(done.code)}"
+                    text = done.text.decode("ascii", "backslashreplace")
+                    self._worker.refused_login(self.visitor.user, f"{words} {text}")
                 self._give_up()
         else:
             self._within(done, now_ns)

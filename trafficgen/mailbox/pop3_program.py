@@ -157,7 +157,7 @@ class Pop3Program(Visit[Pop3Session]):
         self.session.answer(b64encode(self._sasl.answer(challenge.text)))
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in()
+        self._worker.logged_in(self.visitor.user)
         if length := self.visitor.user.section.mail_session_length:
             self._worker.director.agenda.add(now_ns + length, Intent.LOGOUT, self)
         if self._leaving:
@@ -218,6 +218,8 @@ class Pop3Program(Visit[Pop3Session]):
         """Count the command; whether the visit goes on."""
         outcome = _outcome(reply)
         self._worker.command(operation, outcome, start_ns, now_ns, octets)
+        if operation is Operation.POP3_LOGIN and outcome is Outcome.REJECTED_PERMANENT:
+            self._worker.refused_login(self.visitor.user, _in_words(reply))
         return self._check(reply, operation.value)
 
     def _check(self, reply: Pop3Reply, phase: str) -> bool:
@@ -225,12 +227,11 @@ class Pop3Program(Visit[Pop3Session]):
         if reply.ok:
             return True
         code = f"[{reply.code.decode('ascii', 'replace')}] " if reply.code else ""
-        text = f"-ERR {code}{reply.text.decode('ascii', 'backslashreplace')}"
         if not self.over:
             self.over = True
             if self.transport is not None:
                 self.transport.close()
-            self._worker.failure(phase, f"-ERR {code}".rstrip(), f"{self.visitor.user.name}: {text}")
+            self._worker.failure(phase, f"-ERR {code}".rstrip(), f"{self.visitor.user.name}: {_in_words(reply)}")
             self._worker.visit_over(self, failed=True)
         return False
 
@@ -251,6 +252,11 @@ _OPERATIONS: Final = table_of(
         Pop3Command.QUIT: Operation.POP3_QUIT,
     },
 )
+
+
+def _in_words(reply: Pop3Reply) -> str:
+    code = f"[{reply.code.decode('ascii', 'replace')}] " if reply.code else ""
+    return f"-ERR {code}{reply.text.decode('ascii', 'backslashreplace')}"
 
 
 def _outcome(reply: Pop3Reply) -> Outcome:
