@@ -77,9 +77,8 @@ class Pop3Program(Visit[Pop3Session]):
         elif waiting in _OPERATIONS:
             began = self.session.waiting_since_ns
             self._worker.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
-        phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else "pop3_greeting"
-        if self.transport is None:
-            phase = "pop3_connect"
+        before = f"pop3_{self.step or ('tls' if waiting is Pop3Command.STLS else 'greeting')}"
+        phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else before
         left = self.session.content_octets
         self._worker.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))
         self.session.close()
