@@ -177,6 +177,11 @@ def test_a_release_gets_its_number_in_one_step(tree: Path, tmp_path: Path) -> No
     )
     assert shown.stdout == "7.8.9\n"
     assert "\n## 7.8.9 (2031-02-03)\n" in (copy / "CHANGELOG.md").read_text()
+    named = re.findall(
+        r"(?:gen-|constraints-|of version )(\d+\.\d+\.\d+)", (copy / "docs/reference/installing.md").read_text()
+    )
+    assert len(named) > 5
+    assert set(named) == {"7.8.9"}
     again = [sys.executable, str(copy / ".ci" / "version"), "7.9"]
     refused = subprocess.run(again, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stderr) == (1, 'expected a version such as 1.0.0, got "7.9"\n')

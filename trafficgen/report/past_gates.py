@@ -89,17 +89,20 @@ def history_page(gates: Mapping[str, Sequence[PastGate]], eras: Mapping[str, Seq
 
 def _section(metric: str, eras: Sequence[GateEra]) -> Section:
     rows = [Row(tuple(_cells(one)), Tone.BAD if one.worse else Tone.PLAIN) for one in eras]
-    header = ("to", "gates", "B / A on average", "95%", "together", "")
-    notes = ("together: what all of these gates come to, if each A was the B before; worse: on average, beyond chance",)
+    header = ("to", "gates", "B / A", "95%", "together", "")
+    notes = (
+        "B / A: on average; its interval wants two gates",
+        "together: what all of these gates come to, if each A was the B before; worse: on average, beyond chance",
+    )
     return Section(f"{metric}, from", "llrrrrl", tuple(rows), header, notes)
 
 
 def _cells(one: GateEra) -> Iterator[str]:
-    yield _named(one.first)
-    yield _named(one.last)
+    yield one.first.label or one.first.time.partition("T")[0]  # both do not fit into 80 columns
+    yield one.last.label or one.last.time.partition("T")[0]
     yield str(one.gates)
     yield f"{one.ratio:.3f}×"
-    yield f"[{one.low:.3f}, {one.high:.3f}]"
+    yield f"[{one.low:.3f}, {one.high:.3f}]" if one.gates > 1 else "–"
     yield f"{one.together:.3f}×"
     yield "worse" if one.worse else ""
 
