@@ -81,7 +81,7 @@ def history_page(gates: Mapping[str, Sequence[PastGate]], eras: Mapping[str, Seq
     for metric, found in eras.items():
         body += [
             f"<h2>{escape(metric)}: B / A of each gate, and all of them together (line)</h2>",
-            _chart(gates[metric], found),
+            _chart(metric, gates[metric], found),
             table(_section(metric, found)),
         ]
     return document("traffic-gen history", body)
@@ -111,7 +111,7 @@ def _named(gate: PastGate) -> str:
     return f"{gate.time} {gate.label}".strip()
 
 
-def _chart(gates: Sequence[PastGate], eras: Sequence[GateEra]) -> str:
+def _chart(metric: str, gates: Sequence[PastGate], eras: Sequence[GateEra]) -> str:
     total, together = 0.0, []
     for gate in gates:
         total += log(gate.ratio)
@@ -129,7 +129,11 @@ def _chart(gates: Sequence[PastGate], eras: Sequence[GateEra]) -> str:
         levels += f'<line class="level" x1="{frame.x(at):.1f}" x2="{frame.x(last):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         at = last + 1
     drawn = f'{points}<polyline class="ratio" points="{path}"/>{levels}{line(frame, 1.0, "one", "1.000×")}'
-    return svg(drawn, f"{len(gates)} gates; dark lines are levels between which something changed")
+    return svg(
+        f"{metric}: B / A of each gate",
+        drawn,
+        f"{len(gates)} gates; thick lines are levels between which something changed",
+    )
 
 
 def _exp(value: float) -> float:
