@@ -79,7 +79,11 @@ class ImapInbox(ImapOpening):
             first = session.exists - self._worker.deliveries.sent_to(self._mailbox) - _LOOK_BACK + 1
             view.older_below = MAX_UID + 1 if first > 1 else 0
             self._fetch(ImapCommand.FETCH, b"%d:*" % max(first, 1), now_ns)
+        if self._leaving:  # what came while SELECT was under way is the last new mail, too
+            self._look_for_new(now_ns)
         self._all_looked_at(now_ns)
+        if self._leaving:  # since SELECT was asked: what came after it is looked for as by everybody who leaves
+            self._look_for_new(now_ns)
         self._inbox_is_open(now_ns)
 
     # -- new mail ---------------------------------------------------------------------------------------
@@ -148,7 +152,8 @@ class ImapInbox(ImapOpening):
             if name == b"UID" and isinstance(value, bytes) and value.isdigit() and len(value) <= _UID_DIGITS:
                 uid = int(value)
             elif name.startswith(b"BODY[HEADER.FIELDS") and b"X-TRAFFIC-GEN" in name:
-                fields = True
+                # NIL: the server has its flags yet, but it is expunged already (RFC 2180 section 4.1).
+                fields = value is not None
                 mark = _mark_in(value)
             elif name.startswith(b"BODY[]") and isinstance(value, MessageReader):
                 body = value

@@ -153,6 +153,7 @@ class ImapProgram(ImapInbox):
     def _flagged(self, how: str, now_ns: int) -> None:
         """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
         if self.session.offers(b"UIDPLUS"):
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._send(ImapCommand.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
         elif self._worker.plan.delete_foreign:
             self._send(ImapCommand.EXPUNGE, now_ns=now_ns, argument=how)
@@ -165,6 +166,7 @@ class ImapProgram(ImapInbox):
             return
         folder, name = string(self._folders[SPAM]), b"%d" % uid
         if self.session.offers(b"MOVE"):
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._send(ImapCommand.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
         else:
             self._send(ImapCommand.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
@@ -225,6 +227,7 @@ class ImapProgram(ImapInbox):
         if command is ImapCommand.UID_COPY:
             self._delete(int(done.argument), now_ns, moved=True)
         else:
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._count_removed(done.argument)
 
     def _count_removed(self, argument: str) -> None:
