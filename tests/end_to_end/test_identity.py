@@ -219,6 +219,16 @@ def test_our_sink_hears_xclient_and_every_message_arrives() -> None:
     assert replies["ehlo", 250] == 2 * replies["xclient", 220]
 
 
+def test_our_sink_hears_xforward_and_every_message_arrives() -> None:
+    with private_sink(capabilities=Capabilities(xforward=True)) as sink:
+        results = send(sink.port, messages=12, sessions=2, session=session(xforward_from=(DOC, IPV6)), run_id="7" * 16)
+        arrived = sink.arrivals("7" * 16)
+    assert counts(results) == Counts(accepted=12)
+    assert arrived.numbers.size == 12
+    replies = {(one.phase, one.code): one.count for one in results.replies}
+    assert replies["xforward", 250] == results.generator.sessions_opened == 12
+
+
 # -- faults, each an exact outcome -----------------------------------------------------------------------
 
 
@@ -352,7 +362,11 @@ def test_postfix_takes_the_client_from_xclient() -> None:
 
 
 def test_postfix_takes_the_origin_from_xforward() -> None:
-    with private_sink() as sink, private_postfix(sink.port, "smtpd_authorized_xforward_hosts = 127.0.0.0/8") as postfix:
+    settings = "smtpd_authorized_xforward_hosts = 127.0.0.0/8\nsmtp_send_xforward_command = yes"
+    with (
+        private_sink(capabilities=Capabilities(xforward=True)) as sink,
+        private_postfix(sink.port, settings) as postfix,
+    ):
         results = send(postfix.port, messages=6, session=session(xforward_from=(DOC,)))
         sink.wait_for(6)
         found = re.findall(r"orig_client=(\S+)", postfix.log)

@@ -104,7 +104,11 @@ async def octets_a_session() -> float:
     return sum(statistic.size for statistic in found.statistics("filename")) / SESSIONS
 
 
-def test_a_session_holds_a_few_kilobytes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("many", "most"), [(SESSIONS + 1, 6000), (SESSIONS, 5000)])
+def test_a_session_holds_a_few_kilobytes_and_less_where_there_are_many(
+    monkeypatch: pytest.MonkeyPatch, many: int, most: int
+) -> None:
     monkeypatch.setattr(worker, "listen", lambda *_: None)
+    monkeypatch.setattr(worker, "_MANY", many)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(octets_a_session()) < 6000
+        assert runner.run(octets_a_session()) < most

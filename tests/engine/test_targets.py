@@ -1,6 +1,11 @@
 """Several targets: each gets its share of sessions, and results have the numbers of each."""
 
+import json
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -15,7 +20,14 @@ from trafficgen import PlanError, Results, parse_target
 from trafficgen.cli.parsing import parse_targets
 from trafficgen.engine.targets import Turntable
 from trafficgen.measure.merging import merge_results
+from trafficgen.measure.parts import TargetCounts
 from trafficgen.plan import Plan, WeightedTarget
+from trafficgen.report.sessions import target_in_words
+from trafficgen.report.tables import to_csv, to_junit, to_markdown
+from trafficgen.report.to_html import page_runs
+
+RECORDED: Final = Path(__file__).parents[1] / "report" / "recorded" / "results-0.1.0.json"
+"""Results as they were written by 0.1.0."""
 
 
 @given(
@@ -75,6 +87,26 @@ def test_the_command_line_takes_several_with_weights_and_merging_adds_them_up() 
     assert [(target.accepted, target.weight) for target in results.targets] == [(30, 0.75), (10, 0.25)]
     assert "targets" in err
     assert merge_results([results]).targets == results.targets
+    assert results.run.target == f"127.0.0.1:{one.port}=3, 127.0.0.1:{other.port}=1"
+    in_words = f"127.0.0.1:{one.port} (75.00%), 127.0.0.1:{other.port} (25.00%)"
+    assert in_words in err
+    suite = ElementTree.fromstring(to_junit([results]))[0]
+    assert suite[0][0].attrib == {"name": "target", "value": in_words}
+    assert f"| target | {results.run.target} |" in to_markdown([results])
+    assert results.run.target in to_csv([results])
+    (page,) = page_runs([results])
+    (targets,) = (section for section in page["sections"] if section["title"] == "Targets")
+    assert [row[1] for row in targets["rows"]] == [f"127.0.0.1:{port}" for port in (one.port, other.port)]
+    assert page["target"] == in_words
+
+
+def test_of_many_targets_the_first_are_named_and_the_others_counted() -> None:
+    results = Results.from_dict(json.loads(RECORDED.read_text()))
+    counts = TargetCounts("a.test:25", 0.2, 0, 0, 0, 0, 0, 0, 0, None)
+    many = tuple(replace(counts, target=f"{name}.test:25") for name in "abcde")
+    assert target_in_words(replace(results, targets=many)) == (
+        "a.test:25 (20.00%), b.test:25 (20.00%), c.test:25 (20.00%), 2 more"
+    )
 
 
 def test_every_target_passes_the_guard() -> None:

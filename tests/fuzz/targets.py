@@ -62,7 +62,11 @@ class Conversation:
         self.receiver = Receiver(self.ledger)
         policy = _policy(setting).session(b"192.0.2.1") if setting & (JUDGED | FAULTY) else None
         capabilities = Capabilities(
-            lmtp=bool(setting & LMTP), starttls=bool(setting & TLS), auth=bool(setting & AUTH), xclient=True
+            lmtp=bool(setting & LMTP),
+            starttls=bool(setting & TLS),
+            auth=bool(setting & AUTH),
+            xclient=True,
+            xforward=True,
         )
         self.session = ServerSession(self.receiver, policy, capabilities)
         self.replies = b""

@@ -101,8 +101,8 @@ def test_half_of_the_limit_that_a_search_finds_is_the_rate(
             "8 blocks of slices, and what is around them, take 76.8 s: allow more time or serve shorter slices",
         ),
         (["--slice", "x"], "(--slice)"),
-        (["--metric", "command{fetch}.p95:5%"], "is of users of mailboxes, and a gate sends mail"),
-        (["--whole-runs", "--metric", "command{fetch}.p95:5%"], "is of users of mailboxes, and a gate sends mail"),
+        (["--metric", "command{fetch}.p95:5%"], "is of users of mailboxes, and this gate sends mail"),
+        (["--whole-runs", "--metric", "command{fetch}.p95:5%"], "is of users of mailboxes, and this gate sends mail"),
         (
             ["--metric", "queue.delivered:5%", "--a-queue", "x"],
             "expected the queues of both builds, to see what leaves them (queue.delivered) (--a-queue, --b-queue)",

@@ -8,27 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trafficgen.errors import LocalProtocolError
-from trafficgen.protocol.imap.client import (
-    Done,
-    Event,
-    Goodbye,
-    Idling,
-    ImapFault,
-    ImapSession,
-    Said,
-    Untagged,
-    literal,
-    string,
-)
+from trafficgen.protocol.imap.client import ImapSession
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
+from trafficgen.protocol.imap.events import Done, Event, Goodbye, Idling, ImapFault, Said, Untagged
 from trafficgen.protocol.imap.reader import MAX_LINE_OCTETS, Kept, Quoted, ResponseReader
+from trafficgen.protocol.imap.strings import literal, string
 
 GREETING = b"* OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+ IDLE MOVE UIDPLUS ENABLE NAMESPACE UNSELECT] ready\r\n"
 
 
-def selected(greeting: bytes = GREETING) -> ImapSession:
+def selected(greeting: bytes = GREETING, *, pipelining: bool = True) -> ImapSession:
     """A session that has logged in and selected a mailbox of three messages."""
-    session = ImapSession()
+    session = ImapSession(pipelining=pipelining)
     session.feed(greeting, 0)
     session.send(ImapCommand.LOGIN, b"u", string(b"pass word"), now_ns=1)
     session.feed(b"a1 OK in\r\n", 2)
@@ -305,8 +296,8 @@ DATA = st.lists(
 )
 
 
-def fed(octets: bytes, cuts: list[int]) -> list[Event]:
-    session = selected()
+def fed(octets: bytes, cuts: list[int], *, pipelining: bool = True) -> list[Event]:
+    session = selected(pipelining=pipelining)
     session.send(ImapCommand.UID_FETCH, b"1:*", b"(BODY[])", now_ns=5)
     session.idle(5)
     events: list[Event] = []
@@ -339,10 +330,15 @@ WORDS = st.lists(
 )  # fmt: skip
 
 
-@given(WORDS, st.lists(st.integers(0, 10_000), max_size=10))
-def test_random_servers_neither_crash_it_nor_depend_on_chunks(words, cuts):
+@given(WORDS, st.lists(st.integers(0, 10_000), max_size=10), st.booleans())
+def test_random_servers_neither_crash_it_nor_depend_on_chunks(words, cuts, pipelining):
     octets = b"".join(words)
-    assert fed(octets, cuts) == fed(octets, [])
+    assert fed(octets, cuts, pipelining=pipelining) == fed(octets, [], pipelining=pipelining)
+
+
+def test_an_answer_to_a_command_that_has_not_left_yet_is_nobodys():
+    for answers in (b"a4 OK early\r\na3 OK fetched\r\n", b"a4 BAD early\r\n"):
+        assert isinstance(fed(answers, [], pipelining=False)[-1], ImapFault)
 
 
 @given(WORDS)

@@ -251,7 +251,8 @@ class Wrong(ImapSession):
 @pytest.mark.parametrize(
     ("imap", "failure", "example"),
     [
-        (ByeInIdle, "BYE", "going down"), (CutLiteral, "closed by the server", "octets of a literal are missing"),
+        (ByeInIdle, "BYE [UNAVAILABLE]", "going down"),
+        (CutLiteral, "closed by the server", "octets of a literal are missing"),
         (LongLiteral, "not IMAP", ""), (LongLine, "not IMAP", "response line over"),
         (Wrong, "not IMAP", "expected an answer to a command"),
     ],

@@ -87,6 +87,10 @@ def test_shards_and_their_files_are_one_run(store: tuple[Store, list[int]], tmp_
     assert timed is not None
     assert timed.count == merged.commands["fetch"].count
     assert [one.number for one in merged.shards] == [1, 2, 3]
+    alone = run_mailbox(replace(plan, shard=Shard()))  # the same seed in one process: the same users, the same times
+    assert alone.messages.planned == merged.messages.planned
+    assert alone.messages.accepted == merged.messages.accepted
+    assert alone.commands["login"].count == merged.commands["login"].count
     assert set(there.mail) == {f"u{number}@example.com" for number in range(1, USERS + 1)}
     changed = replace(parts[1], shards=(replace(parts[1].shards[0], files={str(plan.mbox): "00"}),))
     with pytest.raises(ResultsError, match="shards 1 and 2 have different files"):

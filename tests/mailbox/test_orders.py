@@ -49,7 +49,7 @@ CAPABILITIES = b"IMAP4rev1 IDLE MOVE UIDPLUS"
 @pytest.fixture(autouse=True, scope="module")
 def little_is_looked_back() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trafficgen.mailbox.imap_program._LOOK_BACK", 1)
+        patch.setattr("trafficgen.mailbox.imap_inbox._LOOK_BACK", 1)
         yield
 
 

@@ -192,3 +192,12 @@ def test_open_files_are_reserved_for_the_deliveries_that_there_can_be(cap: str, 
     ).profile
     users = populate(profile, 0).users
     assert deliveries_at_once(users, profile.lmtp_max_parallel_count) == expected
+
+
+def test_a_pop3_program_has_one_session_at_a_time_and_that_is_said():
+    text = POP3.replace("connection_max_count = 1", "connection_max_count = 3", 1)
+    _, notes = parse_profile(text)
+    said = [note for note in notes if "connection_max_count" in note]
+    assert said == [
+        "profile, line 21: connection_max_count of pop3: one at a time, as a POP3 session locks the mailbox"
+    ]

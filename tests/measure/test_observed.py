@@ -1,6 +1,7 @@
 """What an observer saw, on the run's clock; what the server was short of; how its queue drained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.peers.running import send
 from trafficgen.errors import ResultsError
-from trafficgen.measure.bottleneck import Drain, Shortage, drain, find
+from trafficgen.measure.bottleneck import ClientView, Drain, Shortage, drain, find
 from trafficgen.measure.observed import (
     MAX_SAMPLES,
     Gap,
@@ -20,6 +22,7 @@ from trafficgen.measure.observed import (
     read_recording,
     silent_until,
 )
+from trafficgen.report.observed import sentence
 
 NS = 1_000_000_000
 BOOT = "4e12593fa2683a3d"
@@ -109,21 +112,93 @@ def test_no_line_is_too_strange(line: bytes) -> None:
 # -- what it was short of -------------------------------------------------------------------------------
 
 
+FULL = {"host.cpu_busy": 0.99, "host.cores": 2.0}
+IDLE = {"host.cpu_busy": 0.2, "host.cores": 2.0}
+QUIET = {"server.cpu": 0.1, "server.cpu_wait": 0.02, "server.blocked": 0.1, "server.busiest": 0.05}
+DISK_BOUND = {"server.cpu": 0.01, "server.cpu_wait": 0.75, "server.blocked": 14.09}
+CPU_BOUND = {"server.cpu": 1.8, "server.cpu_wait": 6.0, "server.blocked": 0.2}
+STARVED = {"server.cpu": 0.32, "server.cpu_wait": 6.63, "server.blocked": 0.4}
+GROWS = [100.0 * n for n in range(9)]
+WAITED_FOR = ClientView(in_hand=8.0, generator_cpu=0.2)
+
+
 @pytest.mark.parametrize(
-    ("series", "expected"),
+    ("means", "clients", "expected"),
     [
-        ({"host__cpu_busy": [0.99] * 9, "host__io_pressure": [0.5] * 9}, Shortage.CPU),
-        ({"host__cpu_busy": [0.4] * 9, "host__memory_pressure": [0.3] * 9}, Shortage.MEMORY),
-        ({"host__cpu_busy": [0.4] * 9, "host__io_pressure": [0.5] * 9, "disk__vda__busy": [0.8] * 9}, Shortage.DISK),
-        ({"host__cpu_busy": [0.4] * 9, "host__listen_overflows": [3.0] * 9}, Shortage.CONNECTIONS),
-        ({"host__cpu_busy": [0.4] * 9, "queue__active": [100.0 * n for n in range(9)]}, Shortage.SLOTS),
-        ({"host__cpu_busy": [0.4] * 9, "queue__incoming": [100.0 * n for n in range(9)]}, Shortage.QUEUE_MANAGER),
-        ({"host__cpu_busy": [0.4] * 9, "queue__incoming": [50.0, 90.0] * 4 + [50.0]}, Shortage.NOTHING),
-        ({"space__free": [4.0] * 9}, Shortage.UNKNOWN),
+        # nothing to go by
+        ({"space.free": 4.0}, WAITED_FOR, Shortage.UNKNOWN),
+        # memory comes first: what it makes of CPU and disk is its doing
+        (FULL | DISK_BOUND | {"host.memory_pressure": 0.3}, None, Shortage.MEMORY),
+        (IDLE | QUIET | {"host.memory_pressure": 0.09}, None, Shortage.NOTHING),
+        # the disk, however busy the machine is with others (as recorded on one whose cores all were)
+        (FULL | DISK_BOUND, WAITED_FOR, Shortage.DISK),
+        (IDLE | DISK_BOUND, None, Shortage.DISK),
+        (IDLE | DISK_BOUND | {"host.listen_overflows": 3.0}, None, Shortage.DISK),
+        (IDLE | QUIET | {"server.blocked": 0.49}, None, Shortage.NOTHING),
+        (IDLE | QUIET | {"server.cpu": 0.9, "server.blocked": 0.8}, None, Shortage.NOTHING),
+        # CPU: its own
+        (FULL | CPU_BOUND, WAITED_FOR, Shortage.CPU),
+        (FULL | CPU_BOUND | {"host.io_pressure": 0.5, "host.listen_overflows": 3.0}, None, Shortage.CPU),
+        (FULL | CPU_BOUND | {"server.blocked": 3.0, "host.io_pressure": 0.9}, None, Shortage.CPU),
+        ({"host.cpu_busy": 0.7, "host.cores": 2.0, "server.cpu": 1.0, "server.cpu_wait": 1.2, "server.blocked": 0.0},
+         None, Shortage.CPU),
+        ({"host.cpu_busy": 0.1, "host.cores": 16.0} | QUIET | {"server.busiest": 0.97}, None, Shortage.CPU),
+        # ... and somebody else's
+        (FULL | STARVED, None, Shortage.CPU_OF_OTHERS),
+        (FULL | STARVED, ClientView(in_hand=9.0, generator_cpu=None), Shortage.CPU_OF_OTHERS),
+        (FULL | STARVED, ClientView(in_hand=9.0, generator_cpu=0.7), Shortage.CPU_OF_OTHERS),
+        (FULL | STARVED, ClientView(in_hand=9.0, generator_cpu=1.2), Shortage.CPU_OF_GENERATOR),
+        (FULL | QUIET, None, Shortage.NOTHING),
+        # a kernel that does not tell of waits for a core: by what would run, and did not
+        (FULL | {"server.cpu": 0.3, "server.running": 5.0, "server.blocked": 0.0}, None, Shortage.CPU_OF_OTHERS),
+        # connections
+        (IDLE | QUIET | {"host.listen_overflows": 3.0, "queue.active": GROWS}, WAITED_FOR, Shortage.CONNECTIONS),
+        (IDLE | QUIET | {"host.listen_overflows": [300.0, *[0.0] * 19]}, None, Shortage.NOTHING),
+        # queues
+        (IDLE | QUIET | {"queue.active": GROWS, "queue.incoming": GROWS}, WAITED_FOR, Shortage.SLOTS),
+        (IDLE | QUIET | {"queue.active": 3.0, "queue.incoming": GROWS}, WAITED_FOR, Shortage.QUEUE_MANAGER),
+        (IDLE | QUIET | {"queue.active": 3.0, "queue.deferred": GROWS, "queue.depth": GROWS}, None, Shortage.NEXT_HOP),
+        (IDLE | QUIET | {"queue.depth": GROWS}, None, Shortage.SLOTS),
+        (IDLE | {"queue.incoming": [50.0, 90.0] * 4 + [50.0]}, None, Shortage.NOTHING),
+        # clients wait, and nobody here knows for what
+        (IDLE | QUIET, WAITED_FOR, Shortage.ELSEWHERE),
+        (IDLE | QUIET, ClientView(in_hand=0.9, generator_cpu=None), Shortage.NOTHING),
+        (IDLE | QUIET | {"server.blocked": 0.4}, ClientView(in_hand=1.0, generator_cpu=None), Shortage.NOTHING),
+        (IDLE, WAITED_FOR, Shortage.NOTHING),
+        # no process was seen: its machine in their place
+        (FULL | {"host.io_pressure": 0.5, "host.running": 9.0, "host.blocked": 1.0}, None, Shortage.CPU),
+        (FULL | {"host.io_pressure": 0.5, "host.running": 4.0, "host.blocked": 7.0}, None, Shortage.DISK),
+        (IDLE | {"host.io_pressure": 0.5, "disk.vda.busy": 0.8}, None, Shortage.DISK),
+        (IDLE | {"host.io_pressure": 0.19}, None, Shortage.NOTHING),
+        ({"host.cpu_busy": 0.99, "host.io_pressure": 0.5}, None, Shortage.CPU),
     ],
 )  # fmt: skip
-def test_the_first_shortage_in_order_of_cause_is_named(series: dict[str, Any], expected: Shortage) -> None:
-    assert find(samples(**series), 0.0, 8.0).shortage is expected
+def test_the_first_shortage_in_order_of_cause_is_named(
+    means: dict[str, Any], clients: ClientView | None, expected: Shortage
+) -> None:
+    length = max(len(value) if isinstance(value, list) else 9 for value in means.values())
+    columns = {name: value if isinstance(value, list) else [value] * length for name, value in means.items()}
+    seen = on_the_runs_clock(recording(columns, from_s=0.0), CLOCK, "local")
+    found = find(seen, 0.0, float(length), clients)
+    assert found.shortage is expected
+    assert sentence(found)
+
+
+def test_what_clients_had_in_hand_is_by_littles_law_without_the_wire() -> None:
+    results = send(None, messages=5)
+    service, connect = results.latency_ns["service"], results.latency_ns["connect"]
+    assert service is not None
+    assert connect is not None
+    a_hundred_a_second = replace(results.rate, messages_per_s=100.0)
+    took_50_ms = {"service": replace(service, mean=50e6), "connect": replace(connect, p50=2_500_000)}
+    run = replace(results, rate=a_hundred_a_second, latency_ns=took_50_ms, plan={"sessions": 20})
+    assert ClientView.of(run) == ClientView(4.0, None)
+    assert ClientView.of(replace(run, plan={"sessions": 3})).in_hand == 3.0
+    assert ClientView.of(replace(run, latency_ns={"service": None})).in_hand == 0.0
+    here = samples(host__cpu_busy=[0.5] * 3)
+    cores = sum(worker.cpu_share for worker in results.generator.workers)
+    assert ClientView.of(replace(run, server=here)).generator_cpu == cores
+    assert ClientView.of(replace(run, server=replace(here, clock="measured"))).generator_cpu is None
 
 
 def test_only_the_time_of_the_sending_counts() -> None:

@@ -27,7 +27,7 @@ class ToyPlan:
 
     run_id: str = "00000000000000aa"
     seed: int = 7
-    target: str | None = "imap://127.0.0.1:143"
+    destination: str | None = "imap://127.0.0.1:143"
     load: OpenLoop | None = None
     max_messages: int | None = None
     duration_ns: int | None = 10 * S

@@ -17,10 +17,11 @@ from trafficgen.cli.program import call
 from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
-from trafficgen.measure.bottleneck import drain
+from trafficgen.measure.bottleneck import ClientView, Shortage, drain, find
 from trafficgen.measure.observed import RunClock, silent_until
-from trafficgen.measure.results import read_results
+from trafficgen.measure.results import Results, read_results
 from trafficgen.plan import OpenLoop
+from trafficgen.report.to_text import to_text
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.runs.observation import Observation, options_of
 from trafficgen.verdict.thresholds import parse_threshold
@@ -85,6 +86,40 @@ def test_a_local_observer_sees_the_queue_fill_and_drain() -> None:
     assert drained is not None
     assert drained.before == 0
     assert drained.took_s is not None
+
+
+OF_CPU = {Shortage.CPU, Shortage.CPU_OF_GENERATOR, Shortage.CPU_OF_OTHERS}
+
+
+def what_was_short(settings: str) -> tuple[Results, Shortage, str]:
+    """Of a Postfix under eight sessions that send as fast as they can; with the summary."""
+    with sink_process("127.0.0.1:0") as sink, private_postfix(sink.port, settings) as postfix:
+        options = [*options_of(str(postfix.folder / "queue"), None, ()), "--every", "200ms"]
+        with Observation("local", options) as observation:
+            plan = plan_for(postfix.port, duration_s=2.0, sessions=8)
+            results = run_monitored(plan, MonitorOptions(), observation=observation)
+        postfix.stop()
+        sink.end()
+    assert results.server is not None
+    found = find(results.server, 0.0, results.run.duration_s, ClientView.of(results))
+    return results, found.shortage, " ".join(to_text(results).split())
+
+
+def test_a_server_that_works_and_one_that_sleeps_are_told_apart(tmp_path: Path) -> None:
+    """However busy the machine is with others: then the one that sleeps may be short of CPU, too, but not by itself."""
+    tmp_path.chmod(0o755)
+    rules = tmp_path / "checks"
+    rules.write_text("".join(f"/^(Subject|X-[A-Z]+): *(.*[a-z]+)* nothing-{n}$/ WARN\n" for n in range(1500)))
+    rules.chmod(0o644)
+    working, short, said = what_was_short(f"header_checks = regexp:{rules}")
+    assert short in OF_CPU
+    assert "the server was short of CPU" in said
+    sleeping, short, said = what_was_short("smtpd_data_restrictions = sleep 1")
+    assert short in {Shortage.ELSEWHERE, Shortage.CPU_OF_OTHERS, Shortage.CPU_OF_GENERATOR}
+    assert short is not Shortage.ELSEWHERE or "they slept, or waited for a lock" in said
+    for results in (working, sleeping):
+        assert results.server is not None
+        assert {"server.cpu_wait", "server.busiest", "server.blocked", "host.cores"} <= results.server.series.keys()
 
 
 def test_an_observer_that_dies_leaves_a_gap_and_the_run_goes_on(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ PROCESS = "42 (a) R 1 (b)) S 7 1 1 0 -1 4194560 100 50 3 4 11 22 33 44 20 0 1 0 
 def test_cpu_ticks_and_tasks() -> None:
     found = proc.cpu(STAT)
     assert (found.ticks["user"], found.ticks["iowait"], found.ticks["steal"]) == (793254, 8458, 1537)
-    assert (found.running, found.blocked) == (7, 2)
+    assert (found.running, found.blocked, found.cores) == (7, 2, 1)
 
 
 def test_pressure_is_the_total_in_seconds() -> None:
@@ -65,14 +65,13 @@ def test_refused_connections_and_memory() -> None:
 
 
 def test_a_process_may_be_called_anything() -> None:
-    assert proc.process(PROCESS) == proc.Process(42, 7, 11 + 22 + 33 + 44, 3 + 4)
+    assert proc.process(PROCESS) == proc.Process(42, "S", 7, 11 + 22 + 33 + 44, 3 + 4, 1)
 
 
 def test_a_tree_is_a_process_and_all_that_descend_from_it() -> None:
     parents = {1: 0, 5: 1, 6: 5, 7: 6, 8: 1}
-    processes = {pid: proc.Process(pid, parent, 0, 0) for pid, parent in parents.items()}
-    assert sorted(one.pid for one in proc.tree(processes, 5)) == [5, 6, 7]
-    assert proc.tree(processes, 99) == []
+    assert sorted(proc.tree(parents, 5)) == [5, 6, 7]
+    assert proc.tree(parents, 99) == []
 
 
 def test_a_cgroup() -> None:
@@ -81,7 +80,9 @@ def test_a_cgroup() -> None:
     assert proc.cgroup_faults("anon 1\npgmajfault 9\n") == 9
 
 
-@pytest.mark.parametrize("parse", [proc.cpu, proc.pressure, proc.disks, proc.tcp, proc.process, proc.cgroup_cpu_s])
+@pytest.mark.parametrize(
+    "parse", [proc.cpu, proc.pressure, proc.disks, proc.tcp, proc.process, proc.scheduled, proc.cgroup_cpu_s]
+)
 @given(
     text=st.text(max_size=200)
     | st.sampled_from([STAT, PRESSURE, DISKSTATS, NETSTAT, PROCESS]).flatmap(
@@ -91,6 +92,10 @@ def test_a_cgroup() -> None:
 def test_a_text_of_another_shape_is_a_value_error_or_nothing(parse: Callable[[str], Any], text: str) -> None:
     with suppress(ValueError, StopIteration):
         parse(text)
+
+
+def test_what_a_thread_ran_and_waited_for_a_core() -> None:
+    assert proc.scheduled("1500000000 250000000 77\n") == proc.Scheduled(1.5, 0.25)
 
 
 # -- what changed between two looks ---------------------------------------------------------------------
@@ -162,6 +167,57 @@ def test_the_tree_of_this_process_is_seen_from_the_second_look_on(tmp_path: Path
     assert sampler.missing == {"the server's processes"}
 
 
+def process_of(folder: Path, pid: int, state: str, ran_s: float, waited_s: float, children: str = "") -> None:
+    """As /proc has it; of a process with one thread."""
+    at = folder / str(pid) / "task" / str(pid)
+    at.mkdir(parents=True, exist_ok=True)
+    for file in (folder / str(pid) / "stat", at / "stat"):
+        file.write_text(PROCESS.replace("42 (", f"{pid} (").replace(") S 7", f") {state} 7"))
+    (at / "schedstat").write_text(f"{ran_s * 1e9:.0f} {waited_s * 1e9:.0f} 5\n")
+    (at / "children").write_text(children)
+
+
+@pytest.mark.parametrize("by_cgroup", [False, True])
+def test_what_the_servers_threads_wait_for(tmp_path: Path, *, by_cgroup: bool) -> None:
+    """Between two looks 6 ran and waited, 7 slept, 9 began; 8 is somebody else's."""
+    for pid, children in ((5, "6 7"), (6, ""), (7, ""), (8, "")):
+        process_of(tmp_path, pid, "S", 10.0, 10.0, children)
+    (tmp_path / "cgroup.procs").write_text("5\n6\n7\n")
+    sampler = CgroupSampler(tmp_path, tmp_path) if by_cgroup else TreeSampler(lambda: 5, tmp_path)
+    assert {"server.running": 0.0, "server.blocked": 0.0}.items() <= sampler.sample(100.0).items()
+    process_of(tmp_path, 5, "S", 10.0, 10.0, "6 7 9")
+    process_of(tmp_path, 6, "R", 11.5, 13.0)
+    process_of(tmp_path, 8, "R", 99.0, 99.0)
+    process_of(tmp_path, 9, "D", 0.25, 1.0)
+    (tmp_path / "cgroup.procs").write_text("5\n6\n7\n9\n")
+    seen = sampler.sample(102.0)
+    assert (seen["server.processes"], seen["server.running"], seen["server.blocked"]) == (4.0, 1.0, 1.0)
+    assert seen["server.cpu_wait"] == pytest.approx((3.0 + 1.0) / 2)
+    assert seen["server.busiest"] == pytest.approx(1.5 / 2)
+
+
+def test_each_thread_of_a_process_counts(tmp_path: Path) -> None:
+    process_of(tmp_path, 5, "S", 1.0, 0.0)
+    for file in (tmp_path / "5/stat", tmp_path / "5/task/5/stat"):
+        file.write_text(file.read_text().replace(" 20 0 1 0", " 20 0 2 0"))
+    process_of(tmp_path, 6, "D", 3.0, 2.0)
+    (tmp_path / "6/task/6").rename(tmp_path / "5/task/6")
+    sampler = TreeSampler(lambda: 5, tmp_path)
+    assert sampler.sample(1.0)["server.blocked"] == 1.0
+    (tmp_path / "5/task/6/schedstat").write_text("3500000000 4000000000 9\n")
+    seen = sampler.sample(2.0)
+    assert (seen["server.cpu_wait"], seen["server.busiest"], seen["server.processes"]) == (2.0, 0.5, 1.0)
+
+
+def test_a_kernel_that_lists_no_children_is_searched(tmp_path: Path) -> None:
+    for pid, parent in ((5, 1), (6, 5), (7, 6), (8, 1)):
+        process_of(tmp_path, pid, "D", 1.0, 1.0)
+        (tmp_path / f"{pid}/task/{pid}/children").unlink()
+        (tmp_path / f"{pid}/stat").write_text(PROCESS.replace("42 (", f"{pid} (").replace(") S 7", f") D {parent}"))
+    sampler = TreeSampler(lambda: 5, tmp_path)
+    assert [sampler.sample(at)["server.blocked"] for at in (1.0, 2.0)] == [3.0, 3.0]
+
+
 def test_a_cgroup_is_seen_from_the_second_look_on(tmp_path: Path) -> None:
     for name, text in (
         ("cpu.stat", "usage_usec 1000000\n"),
@@ -169,8 +225,9 @@ def test_a_cgroup_is_seen_from_the_second_look_on(tmp_path: Path) -> None:
         ("cgroup.procs", "1\n2\n"),
     ):
         (tmp_path / name).write_text(text)
-    sampler = CgroupSampler(tmp_path)
-    assert sampler.sample(10.0) == {"server.processes": 2.0}
+    sampler = CgroupSampler(tmp_path, tmp_path / "no processes")
+    now = {"server.processes": 2.0, "server.running": 0.0, "server.blocked": 0.0}
+    assert sampler.sample(10.0) == now
     (tmp_path / "cpu.stat").write_text("usage_usec 2000000\n")
-    assert sampler.sample(12.0) == {"server.cpu": 0.5, "server.written": 0.0, "server.processes": 2.0}
+    assert sampler.sample(12.0) == {"server.cpu": 0.5, "server.written": 0.0} | now
     assert sampler.missing == {str(tmp_path / "memory.stat")}

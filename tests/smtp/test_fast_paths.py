@@ -180,6 +180,7 @@ class TwoSessions(RuleBasedStateMachine):
             starttls=True,
             auth=bool(given["auth"]),
             xclient=True,
+            xforward=True,
             require_tls=given["require"] == "tls",
             require_auth=given["require"] == "auth",
             hidden=given["hidden"],  # type: ignore[arg-type]

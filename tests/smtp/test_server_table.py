@@ -8,7 +8,7 @@ from trafficgen.protocol.smtp.server import MAX_ERRORS, ServerSession
 
 MAIL, RCPT = b"MAIL FROM:<a@a.test>\r\n", b"RCPT TO:<b@b.test>\r\n"
 STATES = {"idle": b"", "sender": MAIL, "recipients": MAIL + RCPT, "chunks": MAIL + RCPT + b"BDAT 3\r\nabc"}
-EVERYTHING = Capabilities(starttls=True, auth=True, xclient=True)
+EVERYTHING = Capabilities(starttls=True, auth=True, xclient=True, xforward=True)
 
 # Written out by hand from RFC 5321, 2920, 3030, 3207 and 4954; idle, sender, recipients, chunks.
 EXPECTED = {
@@ -18,6 +18,7 @@ EXPECTED = {
     b"STARTTLS": (220, 503, 503, 503),
     b"AUTH PLAIN AGEAYg==": (235, 503, 503, 503),
     b"XCLIENT ADDR=192.0.2.7": (220, 503, 503, 503),
+    b"XFORWARD ADDR=192.0.2.7": (250, 503, 503, 503),
     b"MAIL FROM:<c@c.test>": (250, 503, 503, 503),
     b"RCPT TO:<c@c.test>": (503, 250, 250, 503),
     b"DATA": (503, 503, 354, 503),
@@ -48,7 +49,8 @@ def test_a_command_in_a_state(command: bytes, state: str, expected: int) -> None
 @pytest.mark.parametrize(
     ("command", "kept"),
     [(b"EHLO x", False), (b"HELO x", False), (b"RSET", False), (b"NOOP", True), (b"VRFY x", True), (b"HELP", True),
-     (b"MAIL FROM:<c@c.test>", True), (b"STARTTLS", True), (b"AUTH PLAIN", True), (b"XCLIENT ADDR=::1", True)],
+     (b"MAIL FROM:<c@c.test>", True), (b"STARTTLS", True), (b"AUTH PLAIN", True), (b"XCLIENT ADDR=::1", True),
+     (b"XFORWARD ADDR=::1", True)],
 )  # fmt: skip
 def test_what_a_command_leaves_of_the_message(command: bytes, kept: bool, state: str) -> None:
     if state == "idle":

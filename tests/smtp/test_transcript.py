@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from trafficgen.protocol.proxy import header_v1, header_v2
 from trafficgen.protocol.transcript import MAX_LINES, Transcript
 
 PASSWORD = "sesame-õpen"
@@ -16,16 +17,16 @@ class Shown:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self._transcript = Transcript(0, self.lines.append)
+        self.transcript = Transcript(0, self.lines.append)
 
     def said(self, *lines: str) -> None:
-        self._transcript.sent(["".join(f"{line}\r\n" for line in lines).encode()], 1_500_000_000)
+        self.transcript.sent(["".join(f"{line}\r\n" for line in lines).encode()], 1_500_000_000)
 
     def raw(self, octets: bytes) -> None:
-        self._transcript.sent([octets], 1_500_000_000)
+        self.transcript.sent([octets], 1_500_000_000)
 
     def heard(self, *lines: str) -> None:
-        self._transcript.heard("".join(f"{line}\r\n" for line in lines).encode(), 2_000_000_000)
+        self.transcript.heard("".join(f"{line}\r\n" for line in lines).encode(), 2_000_000_000)
 
     @property
     def text(self) -> list[str]:
@@ -91,6 +92,32 @@ def test_what_logs_in_is_shown_nowhere_even_if_the_server_repeats_it(
     assert [secret for secret in secrets if secret in text] == []
     assert text.count("***") >= len(secrets) + 1
     assert text.endswith(" -> MAIL FROM:<a@lab.test>")  # what follows is shown again
+
+
+@pytest.mark.parametrize("code", ["334 ", "235 2.7.0 "])
+def test_the_servers_signature_is_masked_as_passwords_can_be_tried_against_it(code: str) -> None:
+    shown = Shown()
+    signature = encoded("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
+    shown.said(f"AUTH SCRAM-SHA-256 {encoded('n,,n=joe,r=abc')}")
+    shown.heard(f"334 {encoded('r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096')}")
+    shown.said(encoded("c=biws,r=abcdef,p=cHJvb2Y="))
+    shown.heard(code + signature)
+    assert shown.text[-1] == f"<-  {code}***"
+
+
+@pytest.mark.parametrize(
+    ("header", "shown_as"),
+    [
+        (header_v1("192.0.2.7", 40_000, "127.0.0.1", 25), " -> PROXY TCP4 192.0.2.7 127.0.0.1 40000 25"),
+        (header_v2("192.0.2.7", 40_000, "127.0.0.1", 25), " -> PROXY header of version 2 for 192.0.2.7, 28 octets"),
+        (header_v2("2001:db8::7", 40_000, "::1", 25), " -> PROXY header of version 2 for 2001:db8::7, 52 octets"),
+    ],
+)
+def test_a_proxy_header_is_one_line(header: bytes, shown_as: str) -> None:
+    shown = Shown()
+    shown.transcript.proxied(header, 0)
+    shown.said("EHLO me")
+    assert shown.text == [shown_as, " -> EHLO me"]
 
 
 def test_an_authorization_header_of_a_request_is_masked() -> None:

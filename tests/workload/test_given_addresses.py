@@ -77,7 +77,7 @@ def listed(tmp_path):
 
 def test_columns_in_headers(messages_of, delivered, listed):
     headers = (
-        Header("Subject", (("For {name}", 1.0), ("{plan}: {unknown} {name}", 1.0))),
+        Header("Subject", (("For {name}", 1.0), ("{plan}: {{unknown}} {name}", 1.0))),
         Header("X-Plan", (("{plan}", 1.0),)),
     )
     block = messages_of(recipients_file=listed, headers=headers).block(0, 200)
@@ -124,6 +124,42 @@ def test_a_file_with_something_wrong(messages_of, tmp_path, text, words):
 def test_no_such_file(messages_of, tmp_path):
     with pytest.raises(PlanError, match="no such file"):
         messages_of(recipients_file=tmp_path / "nothing.csv")
+
+
+def test_a_column_that_is_not_there_is_refused_and_the_nearest_named(listed, capsys):
+    from trafficgen.cli.program import call
+
+    there = ["--recipients-from", str(listed), "--message-count", "1", "--dry-run"]
+    for options, words in (
+        (["--subject", "For {nme}"], '"{nme}"; did you mean "{name}"; as text it is "{{nme}}" (--subject)'),
+        (["--header", "X-Plan: {plam}"], '"{plam}"; did you mean "{plan}"; as text it is "{{plam}}" (--header)'),
+        (["--subject", "{?!}"], '"{?!}", its columns are name, address, weight, plan; as text it is "{{?!}}"'),
+        (["--subject", "{nme}", "--recipients", "2"], 'did you mean "{name}"'),
+    ):
+        assert call([*there, *options]) is ExitCode.USAGE
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+
+
+@given(st.text(alphabet="{}ab", max_size=12))
+def test_doubled_braces_are_braces(messages_of, delivered, listed_once, text):
+    header = Header("X-Text", ((f"x{text}".replace("{", "{{").replace("}", "}}"), 1.0),))
+    with_column = Header("X-Name", (("{{{address}}}" + header.values[0][0], 1.0),))
+    (message,) = messages_of(recipients_file=listed_once, headers=(header, with_column)).block(0, 1)
+    assert f"\r\nX-Text: x{text}\r\n".encode() in delivered(message)
+    assert f"\r\nX-Name: {{ann@lab.test}}x{text}\r\n".encode() in delivered(message)
+
+
+@pytest.fixture(scope="module")
+def listed_once(tmp_path_factory):
+    path = tmp_path_factory.mktemp("one") / "people.csv"
+    path.write_text("address\nann@lab.test\n")
+    return path
+
+
+def test_braces_are_text_without_a_file(messages_of, delivered):
+    (message,) = messages_of(headers=(Header("Subject", (("For {{name}} {nme}", 1.0),)),)).block(0, 1)
+    assert b"\r\nSubject: For {{name}} {nme}\r\n" in delivered(message)
 
 
 def test_columns_where_there_is_no_row(messages_of, listed, tmp_path):

@@ -47,7 +47,7 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     plan = resolved.plan
     yield (
         "target",
-        ", ".join(map(str, plan.targets if plan.more_targets else filter(None, [plan.target])))
+        plan.destination
         or ("mail exchangers, looked up when a run begins" if plan.exchangers else "")
         or "the embedded sink, on a free loopback port",
     )

@@ -28,9 +28,14 @@ Examples:
   traffic-gen gate --a 10.0.0.7:25 --b 10.0.0.8:25 --rate half --metric p95:10%+2ms
   traffic-gen gate --a 10.0.0.7 --b 10.0.0.8 --state gate.jsonl -- --wait-for-delivery 2m --sink-api 8026
   traffic-gen gate --a localhost:2525 --a-start './up old' --a-stop ./down --b-start './up new' --b-stop ./down
+  traffic-gen gate --a 10.0.0.7 --b 10.0.0.8 -- mailbox profile=office.conf pass=testpass clients=100 secs=60
 
 What follows -- are options of send. With --wait-for-delivery and --sink-api there, the gate waits until all mail has
 come out at a sink behind the builds, and what is lost, doubled or damaged on the way fails B.
+
+Or the word mailbox, and what that command takes: then users of mailboxes are the load of whole runs; --a and --b are
+hosts, or options of it in quotes ('--imap HOST:PORT --lmtp HOST:PORT'); and what is missing, doubled, damaged or in
+somebody else's mailbox fails B.
 
 Exit codes: 0 pass, 99 fail, 105 interrupted, 120 warn or inconclusive, 121 nothing could be judged, 122 the file of
 --state belongs to another gate, or that of --history is no history.
@@ -48,14 +53,17 @@ class _GateOption(click.Option):
 
 
 class SendWords(Names):
-    """Words of a command line of `send`, completed as there."""
+    """Words of a command line of `send` or `mailbox`, completed as there."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         from click.shell_completion import ShellComplete
 
+        from trafficgen.cli.mailbox import command as mailbox
         from trafficgen.cli.send import command as send
 
         words = list(ctx.params.get("send") or ())
+        if words[:1] == ["mailbox"]:
+            return ShellComplete(mailbox, {}, "mailbox", "").get_completions(words[1:], incomplete)
         return ShellComplete(send, {}, "send", "").get_completions(words, incomplete)
 
 
@@ -66,7 +74,7 @@ _LOAD, _BUILDS, _VERDICT, _SLICES, _RUNS, _FILES = (
 
 
 @click.command("gate", cls=GroupedCommand, epilog=EPILOG)
-@_LOAD("--scenario", metavar="FILE", type=FILE, help="The load, as for send.")
+@_LOAD("--scenario", metavar="FILE", type=FILE, help="The load, as for send or mailbox.")
 @_LOAD(
     "--rate",
     metavar="RATE|half",
@@ -101,8 +109,8 @@ _LOAD, _BUILDS, _VERDICT, _SLICES, _RUNS, _FILES = (
     metavar="NAME[:PERCENT%[+TIME]]",
     help="""
     What must not get worse, and by how much it may, such as throughput:5%, p99:10%+2ms (10 %, or 2 ms if that is more),
-    server.cpu:3%. At most three. [default: throughput:5%; with --rate p50:10%+2ms p95:10%+2ms; of whole runs
-    throughput:5% p99:10%+2ms]""",
+    server.cpu:3%; of mailboxes also command{login}.p99:10%. At most three. [default: throughput:5%; with --rate
+    p50:10%+2ms p95:10%+2ms; of whole runs throughput:5% p99:10%+2ms; of mailboxes p95:10%+2ms seen.p95:10%+2ms]""",
 )
 @_VERDICT(
     "--on-inconclusive",
@@ -110,7 +118,7 @@ _LOAD, _BUILDS, _VERDICT, _SLICES, _RUNS, _FILES = (
     default="inconclusive",
     help="How warn and inconclusive end: 120, 99 or 0. [default: inconclusive]",
 )
-@_VERDICT("--tolerate-refusals", is_flag=True, help="Rejected and failed messages are part of this load.")
+@_VERDICT("--tolerate-refusals", is_flag=True, help="Rejected and failed messages and commands are part of this load.")
 @_SLICES("--budget", metavar="TIME", help="Decide within this time. [default: 10m]")
 @_SLICES(
     "--slice",
@@ -134,7 +142,7 @@ _LOAD, _BUILDS, _VERDICT, _SLICES, _RUNS, _FILES = (
 @_FILES("--json", metavar="FILE", type=_PATH, help="Write all numbers as JSON.")
 @_FILES("--junit", metavar="FILE", type=_PATH, help="Write the verdict as JUnit XML.")
 @_FILES("--html", metavar="FILE", type=_PATH, help="Write one page with the slices and the verdict. By slices only.")
-@click.argument("send", nargs=-1, type=SendWords(list), metavar="[-- SEND OPTIONS]")
+@click.argument("send", nargs=-1, type=SendWords(list), metavar="[-- [mailbox] OPTIONS]")
 def command(**given: Any) -> ExitCode:
     """Say whether build B is worse than build A by more than a margin, with the evidence for it.
 

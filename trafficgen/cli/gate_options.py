@@ -17,8 +17,10 @@ from trafficgen.errors import OutputError, PlanError
 if TYPE_CHECKING:
     from trafficgen.cli.send_options import SendOptions
     from trafficgen.gate.builds import Build
+    from trafficgen.gate.gate import Load
     from trafficgen.host.output import Output
-    from trafficgen.plan import Plan
+    from trafficgen.mailbox.plan import MailboxPlan
+    from trafficgen.plan import Plan, Target
     from trafficgen.proof.waiting import DeliveryWait
     from trafficgen.report.gated import GateEnd
     from trafficgen.verdict.gating import Design, Side
@@ -92,7 +94,22 @@ class GateOptions:
     def by_slices(self) -> bool:
         """Whether both builds are up at the same time."""
         commands = (self.a_start, self.a_stop, self.b_start, self.b_stop)
-        return self.b is not None and not self.whole_runs and not any(commands)
+        return self.b is not None and not self.whole_runs and not any(commands) and not self.of_mailboxes
+
+    @property
+    def of_mailboxes(self) -> bool:
+        """Whether the load is users of mailboxes: their command is named behind the `--`."""
+        return self.send[:1] == ("mailbox",)
+
+
+@dataclass(frozen=True, slots=True)
+class RunsLoad:
+    """What each run does, and what it is told apart by from the runs of another gate."""
+
+    load: "Load"
+    builds: "Mapping[Side, Build]"
+    plan: "Plan | MailboxPlan"
+    delivery_wait: "DeliveryWait | None" = None
 
 
 def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan, DeliveryWait | None]":
@@ -121,40 +138,72 @@ def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan,
     return told, replace(planned.plan, target=None), planned.delivery_wait
 
 
-def refuse_options(told: "SendOptions", reasons: Mapping[str, str]) -> None:
-    """PlanError for an option of send that would be passed over in silence."""
+def metrics_of(options: GateOptions, usual: Sequence[str]) -> "tuple[Metric, ...]":
+    """What is compared, the `usual` where nothing is named. PlanError for what this load does not have.
+
+    Losses of mail are held to zero whether or not they are named, and have no ratio.
+    """
+    from trafficgen.cli.flagged import parse_with
+    from trafficgen.verdict.quantities import is_quantity, parse_quantity
+    from trafficgen.verdict.reading import HELD_TO_ZERO, parse_metric
+
+    named = [text for text in options.metric if not (options.of_mailboxes and text in HELD_TO_ZERO)]
+    metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in named or usual)
+    for metric in () if options.of_mailboxes else metrics:
+        if is_quantity(metric.name) and parse_quantity(metric.name).command is not None:
+            text = f'"{metric.name}" is of users of mailboxes, and this gate sends mail (-- mailbox profile=FILE)'
+            raise PlanError(text, field="metrics", flag="--metric")
+    return metrics
+
+
+def refuse_options(told: object, reasons: Mapping[str, str]) -> None:
+    """PlanError for an option of the load that would be passed over in silence."""
     for name, reason in reasons.items():
-        if getattr(told, name) not in (None, (), ""):
+        value = getattr(told, name)
+        if value is not False and value not in (None, (), ""):
             flag = f"--{name.replace('_', '-')}"
             raise PlanError(f"{reason}; leave it out, here and in the scenario", field=name, flag=flag)
 
 
-def build_of(options: GateOptions, side: "Side") -> "Build":
-    """One side, as it was told of."""
-    from trafficgen.gate.builds import Build
-    from trafficgen.plan import parse_target
-
+def place_of(options: GateOptions, side: "Side") -> tuple[str, str]:
+    """Where one side is, as it was told, and by which option."""
     name = side.value
     flag = f"--{name}" if getattr(options, name) else "--a"
     where = getattr(options, name) or options.a
     if where is None:
         raise PlanError("expected the address of the build to compare with", field="target", flag="--a")
+    return where, flag
+
+
+def build_of(options: GateOptions, side: "Side", target: "Target | None" = None) -> "Build":
+    """One side, as it was told of. `target`: where it was found to be, if that is no address of its own."""
+    from trafficgen.gate.builds import Build
+    from trafficgen.plan import parse_target
+
+    name = side.value
+    where, flag = place_of(options, side)
     start, stop = getattr(options, f"{name}_start"), getattr(options, f"{name}_stop")
     if (start is None) != (stop is None):
         missing = f"--{name}-{'stop' if stop is None else 'start'}"
         raise PlanError("expected commands to start and to stop, or neither", field="build", flag=missing)
     cgroup, queue = getattr(options, f"{name}_cgroup"), getattr(options, f"{name}_queue")
-    return Build(parse_target(where, "target", flag), start, stop, cgroup, queue)
+    return Build(target or parse_target(where, "target", flag), start, stop, cgroup, queue)
 
 
 def identity(
-    plan: "Plan", design: "Design | SliceDesign", builds: "dict[Side, Build]", delivery_wait: "DeliveryWait | None"
+    plan: "Plan | MailboxPlan",
+    design: "Design | SliceDesign",
+    builds: "Mapping[Side, Build]",
+    delivery_wait: "DeliveryWait | None",
 ) -> dict[str, Any]:
     """What makes a gate the same gate."""
     from trafficgen.measure.document import to_plain
 
     without_id = {key: value for key, value in plan.to_dict().items() if key != "run_id"}
-    sides = {side.value: [str(build.target), build.start, build.stop] for side, build in builds.items()}
+    sides = {
+        side.value: [str(build.target), build.start, build.stop, *(str(other.target) for other in build.others)]
+        for side, build in builds.items()
+    }
     return {
         "plan": without_id,
         "design": to_plain(design),

@@ -2,7 +2,8 @@
 
 Takes     the options of the gate
 Gives     its exit code, with everything written that was asked for
-Not here  options and help (gate), how runs are made (trafficgen.gate.gate), what they mean (verdict.gating)
+Not here  options and help (gate), users of mailboxes as the load (gate_mailbox), how runs are made
+          (trafficgen.gate.gate), what they mean (verdict.gating)
 """
 
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trafficgen.cli.cluster import cluster_of
-from trafficgen.cli.flagged import parse_with
+from trafficgen.cli.gate_options import RunsLoad
 from trafficgen.errors import PlanError
 
 if TYPE_CHECKING:
@@ -26,28 +27,22 @@ if TYPE_CHECKING:
 
 def run(options: "GateOptions") -> "ExitCode":
     """A gate by pairs of whole runs, as it was asked for."""
-    from trafficgen.cli.gate_options import build_of, identity, load_of, write
-    from trafficgen.cli.judging import monitor_options
+    from trafficgen.cli import gate_mailbox
+    from trafficgen.cli.gate_options import identity, write
     from trafficgen.gate.gate import BuildRunner, run_gate
     from trafficgen.gate.trials import TrialFile, seed_in
     from trafficgen.plan import draw_seed
     from trafficgen.report import gated
     from trafficgen.report.to_text import write_sections
-    from trafficgen.verdict.gating import Side
 
     seeds = seed_in(options.state)
-    builds = {side: build_of(options, side) for side in Side}
-    told, plan, delivery_wait = load_of(options, seeds[0] if seeds else None)
-    monitor = monitor_options(told, plan)
-    design = design_of_runs(options, seeds[1] if seeds else draw_seed())
-    file = TrialFile(options.state, identity(plan, design, builds, delivery_wait))
-    runner = BuildRunner(plan, builds, design.metrics, monitor, options.keep, options.tolerate_refusals, delivery_wait)
-    started_at = datetime.now(UTC)
     say = partial(click.echo, err=True)
     with ExitStack() as stack:
-        if told.cluster is not None:
-            cluster = stack.enter_context(cluster_of(told.cluster, told.cluster_hosts, told.clock_error))
-            runner = replace(runner, runner=cluster.run)
+        asked = gate_mailbox.load_of(options, stack, say) if options.of_mailboxes else _of_mail(options, seeds, stack)
+        design = design_of_runs(options, seeds[1] if seeds else draw_seed())
+        file = TrialFile(options.state, identity(asked.plan, design, asked.builds, asked.delivery_wait))
+        runner = BuildRunner(asked.load, asked.builds, design.metrics, options.keep, options.tolerate_refusals)
+        started_at = datetime.now(UTC)
         ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
     failed = [*runner.failed, *((file.failed,) if file.failed else ())]
     documents = [(options.json, "--json", lambda: gated.gate_json(ended, design, file.trials))]
@@ -56,14 +51,29 @@ def run(options: "GateOptions") -> "ExitCode":
     return ended.code
 
 
+def _of_mail(options: "GateOptions", seeds: tuple[int, int] | None, stack: ExitStack) -> RunsLoad:
+    from trafficgen.cli.gate_options import build_of, load_of
+    from trafficgen.cli.judging import monitor_options
+    from trafficgen.gate.gate import SentMail
+    from trafficgen.verdict.gating import Side
+
+    builds = {side: build_of(options, side) for side in Side}
+    told, plan, delivery_wait = load_of(options, seeds[0] if seeds else None)
+    load = SentMail(plan, builds, monitor_options(told, plan), delivery_wait)
+    if told.cluster is not None:
+        cluster = stack.enter_context(cluster_of(told.cluster, told.cluster_hosts, told.clock_error))
+        load = replace(load, runner=cluster.run)
+    return RunsLoad(load, builds, plan, delivery_wait)
+
+
 def design_of_runs(options: "GateOptions", seed: int) -> "Design":
+    from trafficgen.cli.gate_options import metrics_of
     from trafficgen.verdict.gating import DEFAULT_CONTROL_PAIRS, Design
-    from trafficgen.verdict.reading import DEFAULT_METRICS, parse_metric
+    from trafficgen.verdict.reading import DEFAULT_METRICS, DEFAULT_METRICS_OF_MAILBOXES
     from trafficgen.verdict.rule import DEFAULT_LOOKS
     from trafficgen.verdict.server_metrics import DELIVERED
 
-    texts = options.metric or DEFAULT_METRICS
-    metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in texts)
+    metrics = metrics_of(options, DEFAULT_METRICS_OF_MAILBOXES if options.of_mailboxes else DEFAULT_METRICS)
     if any(metric.name == DELIVERED for metric in metrics):
         raise PlanError(f"whole runs look at no queue ({DELIVERED})", field="metrics", flag="--metric")
     try:

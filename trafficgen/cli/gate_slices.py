@@ -108,13 +108,12 @@ def run(options: "GateOptions") -> ExitCode:
 
 def design_of_slices(options: "GateOptions", plan: "Plan", seed: int) -> "SliceDesign":
     """What is fixed before the first slice. PlanError for metrics and times that make no sense."""
-    from trafficgen.verdict.reading import parse_metric
+    from trafficgen.cli.gate_options import metrics_of
     from trafficgen.verdict.sequence import SliceDesign
     from trafficgen.verdict.server_metrics import DELIVERED
 
     at_a_rate = options.rate is not None or plan.load is not None
-    texts = options.metric or (METRICS_AT_A_RATE if at_a_rate else METRICS)
-    metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in texts)
+    metrics = metrics_of(options, METRICS_AT_A_RATE if at_a_rate else METRICS)
     if any(metric.name == DELIVERED for metric in metrics) and not (options.a_queue and options.b_queue):
         text = f"expected the queues of both builds, to see what leaves them ({DELIVERED})"
         raise PlanError(text, field="queue", flag="--a-queue, --b-queue")

@@ -150,8 +150,8 @@ def _host_of(text: str) -> str:
     from trafficgen.plan import TcpTarget, parse_target
 
     target = parse_target(text, "host", "--host")
-    if not isinstance(target, TcpTarget):
-        raise _wrong("expected a host, not a UNIX socket", "--host")
+    if not isinstance(target, TcpTarget) or text not in (target.host, f"[{target.host}]"):
+        raise _wrong(f'expected a host alone (ports are those of --imap, --pop3 and --lmtp), got "{text}"', "--host")
     return target.host
 
 

@@ -187,8 +187,8 @@ def _add_recipients() -> None:
         Write to this address in place of users and domains; repeat for more. It is used as it is, and needs
         --allow-real-domains unless its domain is reserved for tests, such as lab.test.""")
     add("--recipients-from", metavar="FILE", type=FILE, help="""
-        Write to the addresses in a CSV file with a header row: a column address, perhaps one called weight; any other
-        can stand in --header and --subject as {column}.""")
+        Write to the addresses in a CSV file with a header row: a column address, perhaps one called weight, and any
+        others. All can stand in --header and --subject as {column}; a brace is written {{ or }} there.""")
     add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
         Write from this address, used as it is, in place of --senders; repeat for more.""")
     add("--smtputf8-share", metavar="SHARE", help="""

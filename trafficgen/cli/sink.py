@@ -159,6 +159,7 @@ def _capabilities(given: dict[str, Any]) -> "Capabilities":
         auth=given["auth"] or given["require_auth"] or given["auth_password_file"] is not None,
         password=_password(given["auth_password_file"]),
         xclient=given["xclient"],
+        xforward=given["xforward"],
         require_tls=given["require_tls"],
         require_auth=given["require_auth"],
         max_octets=_octets(given["max_size"]) or 0,

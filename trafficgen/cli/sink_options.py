@@ -37,6 +37,7 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     ("Sessions", "--require-auth", {"is_flag": True}, "Refuse MAIL before AUTH."),
     ("Sessions", "--require-tls", {"is_flag": True}, "Refuse MAIL before STARTTLS."),
     ("Sessions", "--xclient", {"is_flag": True}, "Let clients say with XCLIENT whose address counts for limits."),
+    ("Sessions", "--xforward", {"is_flag": True}, "Let clients say with XFORWARD where each message came from."),
     (
         "Sessions",
         "--proxy-protocol",

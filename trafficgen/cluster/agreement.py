@@ -12,7 +12,7 @@ from trafficgen.errors import SetupError
 from trafficgen.host.version import VERSION
 
 
-def check(target: object, shards: Sequence[HostShard]) -> str | None:
+def check(target: str | None, shards: Sequence[HostShard]) -> str | None:
     """None where there is no target."""
     for shard in shards:
         if shard.found.version != VERSION:

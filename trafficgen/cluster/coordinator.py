@@ -177,7 +177,7 @@ class _ClusterRun:
                 late = ", ".join(shard.who for shard in self._shards if not shard.prepared)
                 raise SetupError(f"not ready within {patience_ns // NS_PER_S} s: {late}")
             sleep(_TURN_S)
-        if (line := agreement.check(self._kind.plan.target, self._shards)) is not None:
+        if (line := agreement.check(self._kind.plan.destination, self._shards)) is not None:
             self._say(line)
         for shard in self._shards:
             if self._control.count:

@@ -303,7 +303,7 @@ class Link(AnyLink, asyncio.Protocol):
             self.transport.close()
 
 
-def behind(buffers: Collection[Buffer], sent: int) -> list[Buffer]:
+def behind(buffers: Collection[Buffer], sent: int) -> tuple[Buffer, ...]:
     """What is left of them behind so many octets."""
     left: list[Buffer] = []
     for buffer in buffers:
@@ -312,4 +312,4 @@ def behind(buffers: Collection[Buffer], sent: int) -> list[Buffer]:
         else:
             left.append(memoryview(buffer)[sent:] if sent else buffer)
             sent = 0
-    return left
+    return tuple(left)

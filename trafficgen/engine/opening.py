@@ -133,7 +133,7 @@ class Opener:
                 if link.transcript is not None:
                     link.transcript.connect(str(address), now_ns())
                     if identity is not None and identity.header:
-                        link.transcript.sent((identity.header, b"\n"), now_ns())
+                        link.transcript.proxied(identity.header, now_ns())
                 if not self.greets(security):
                     await loop.create_connection(lambda: link, sock=peer)
             elif isinstance(address, UnixTarget):

@@ -134,7 +134,7 @@ class SocketLink(AnyLink):
         self._fd = -1
         self._connecting = False
         self._heard_of = False  # whether the poller has it
-        self._waiting: list[Buffer] = []
+        self._waiting: tuple[Buffer, ...] = ()  # most of the time the empty one, which all share
         self._broken: OSError | None = None  # what came of the last write
         self.began_ns = -1
         self.address = 0
@@ -270,7 +270,7 @@ class SocketLink(AnyLink):
 
     def _send(self, buffers: Collection[Buffer]) -> None:
         if self._waiting:
-            self._waiting.extend(buffers)
+            self._waiting += tuple(buffers)
             self._unsent += sum(map(len, buffers))
             return
         octets = 0

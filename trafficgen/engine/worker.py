@@ -54,6 +54,10 @@ _LOOKED_AT: Final = 2500
 """Slots that are looked at so often, and more of them more seldom: a look at 10,000 takes 30 ms of CPU (5 for what is
 overdue, 25 for what is reported; 2026-11-27, 2-core AMD EPYC virtual machine)."""
 
+_MANY: Final = 1_000
+"""Slots from which on what a session holds matters more: over a transport that is 1.9 kB more (what 6,000
+of them, kept, take more than 20; benchmarks/many_sessions.py)."""
+
 _GOODBYE_NS: Final = NS_PER_S
 _LOOK_S: Final = 0.05
 
@@ -200,8 +204,7 @@ class _SendingWorker:
             think_ns=shape.think_ns,
             slow_octets_per_s=shape.slow_octets_per_s,
             turns=Turns(self._loop.call_soon),
-            # Kept sessions of 100 KB messages took 37.8 µs of CPU by it, 27.7 without (benchmarks/peers.py).
-            poller=Poller.of(self._loop) if plan.session.max_messages and not plan.trace_sessions else None,
+            poller=Poller.of(self._loop) if self._has_sockets_of_its_own else None,
             identities=Identities.of(plan, options, server, index=first, step=step),
             on_free=self._lanes[0].free,
             on_closed=self._on_closed,
@@ -217,6 +220,16 @@ class _SendingWorker:
         if held:
             self._work.hold(began_ns)
         self._dispatch()
+
+    @property
+    def _has_sockets_of_its_own(self) -> bool:
+        """Whether plain sessions are no transports of the event loop: where they come and go, or are many.
+
+        A few kept sessions of 100 KB messages took 37.8 µs of CPU so, 27.7 by transports (benchmarks/peers.py).
+        """
+        plan = self._config.plan
+        many = self._config.slots >= _MANY
+        return bool(plan.session.max_messages or many) and not plan.trace_sessions
 
     def _make_slots(self, weights: list[float]) -> list[Slot]:
         """All slots, each in its lane; where domains have lanes, every one has its share, and one at least."""

@@ -7,6 +7,7 @@ Fails     with SetupError when a command fails, or the server does not come up o
 
 import shlex
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,16 +26,36 @@ _PAUSE_S: Final = 0.05
 _ONE_TRY_S: Final = 5.0
 
 
+_GREETINGS: Final = (b"220", b"* O", b"* P", b"+OK")
+"""SMTP and LMTP; IMAP's OK and PREAUTH (RFC 9051 section 7.1); POP3 (RFC 1939 section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningServer:
+    """Who greets at a port of a build; `tls`: within TLS from the first octet."""
+
+    target: Target
+    tls: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
     """One side. `target` None: the embedded sink. `cgroup`: the server's directory under /sys/fs/cgroup. `queue`:
-    Postfix's queue directory, here."""
+    Postfix's queue directory, here. `others`: what else must greet before the build is up."""
 
     target: Target | None
     start: str | None = None
     stop: str | None = None
     cgroup: str | None = None
     queue: Path | None = None
+    others: tuple[ListeningServer, ...] = ()
+    tls: bool = False
+    """Whether who listens at `target` speaks TLS from the first octet."""
+
+    @property
+    def servers(self) -> tuple[ListeningServer, ...]:
+        """All that must greet when it is up, and none when it is down."""
+        return (*((ListeningServer(self.target, self.tls),) if self.target is not None else ()), *self.others)
 
 
 @contextmanager
@@ -43,29 +64,36 @@ def running(build: Build) -> Iterator[None]:
     if build.start:
         _call(build.start)
     try:
-        if build.target is not None:
-            _wait(build.target, wanted=True)
+        for server in build.servers:
+            _wait(server, wanted=True)
         yield
     finally:
         if build.stop:
             _call(build.stop)
-            if build.target is not None:
-                _wait(build.target, wanted=False)
+            for server in build.servers:
+                _wait(server, wanted=False)
 
 
-def answers(target: Target) -> bool:
+def answers(target: Target, *, tls: bool = False) -> bool:
     """Whether somebody greets there: a listener whose server is still starting does not count."""
-    return any(map(_greets, resolve(target).addresses))
+    return any(_greets(address, tls=tls) for address in resolve(target).addresses)
 
 
-def _greets(address: Target) -> bool:
+def _greets(address: Target, *, tls: bool) -> bool:
     try:
-        with _connected(address) as peer:
+        with _connected(address) as plain, _in_tls(plain) if tls else plain as peer:
             greeting = peer.recv(3)
-            peer.sendall(b"QUIT\r\n")
+            peer.sendall(b"a LOGOUT\r\n" if greeting[:1] == b"*" else b"QUIT\r\n")
     except OSError:
         return False
-    return greeting == b"220"
+    return greeting in _GREETINGS
+
+
+def _in_tls(peer: socket.socket) -> socket.socket:
+    """Whoever it is: certificates are for the runs to look at."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(peer)
 
 
 def _connected(address: Target) -> socket.socket:
@@ -90,10 +118,10 @@ def _call(command: str) -> None:
         raise SetupError(f'"{command}" ended with code {done.returncode}')
 
 
-def _wait(target: Target, *, wanted: bool) -> None:
+def _wait(server: ListeningServer, *, wanted: bool) -> None:
     deadline_ns = now_ns() + _PATIENCE_S * NS_PER_S
-    while answers(target) is not wanted:
+    while answers(server.target, tls=server.tls) is not wanted:
         if now_ns() > deadline_ns:
             what = "no server greets" if wanted else "a server still answers"
-            raise SetupError(f"{what} at {target} after {_PATIENCE_S} s")
+            raise SetupError(f"{what} at {server.target} after {_PATIENCE_S} s")
         time.sleep(_PAUSE_S)

@@ -5,7 +5,7 @@ Gives     `Ended`, with every trial behind it
 Ends      early with KeyboardInterrupt when a run was interrupted; the trials are on disk and the gate can go on
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -36,23 +36,53 @@ class Runner(Protocol):
     def run(self, step: PlannedRun) -> Trial: ...
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRunner:
-    """Runs the plan against the builds. Every run has the same messages; only its id is new.
+class Load(Protocol):
+    """What every run of a gate does to the build that is up. Every run is the same; only its id is new."""
 
-    `keep`: a directory for the results of every run. `tolerate_refusals`: rejected and failed messages are no harm.
-    `delivery_wait`: our sink behind both builds; each run then waits until its mail has arrived there, and its results
-    hold what was lost, doubled or damaged on the way. `runner` makes a run in place of `runs.run.run`.
-    """
+    def check(self, side: Side) -> None:
+        """Before anything here connects to that build: PlanError or SetupError for one that may not be."""
+
+    def run(self, side: Side) -> Results:
+        """One run against that build, which is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentMail:
+    """Messages that are sent. `delivery_wait`: our sink behind both builds; each run then waits until its mail has
+    arrived there, and its results hold what was lost, doubled or damaged on the way. `runner` makes a run in place of
+    `runs.run.run`."""
 
     plan: Plan
-    builds: dict[Side, Build]
-    metrics: Sequence[Metric]
+    builds: Mapping[Side, Build]
     monitor: MonitorOptions
-    keep: Path | None = None
-    tolerate_refusals: bool = False
     delivery_wait: DeliveryWait | None = None
     runner: Callable[..., Results] = run
+
+    def check(self, side: Side) -> None:
+        plan = self._plan(side)
+        if plan.target is not None:
+            check(plan, resolve(plan.target))
+
+    def run(self, side: Side) -> Results:
+        return run_monitored(self._plan(side), self.monitor, delivery_wait=self.delivery_wait, runner=self.runner)
+
+    def _plan(self, side: Side) -> Plan:
+        return replace(self.plan, target=self.builds[side].target, run_id=draw_run_id(), keep_going=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRunner:
+    """Runs a load against the builds.
+
+    `keep`: a directory for the results of every run. `tolerate_refusals`: rejected and failed messages and commands are
+    no harm.
+    """
+
+    load: Load
+    builds: Mapping[Side, Build]
+    metrics: Sequence[Metric]
+    keep: Path | None = None
+    tolerate_refusals: bool = False
     failed: list[OutputError] = field(default_factory=list)
     """Results that could not be kept; the gate goes on without."""
 
@@ -67,13 +97,11 @@ class BuildRunner:
 
     def run(self, step: PlannedRun) -> Trial:
         build = self.builds[step.side]
-        plan = replace(self.plan, target=build.target, run_id=draw_run_id(), keep_going=True)
-        if build.target is not None:
-            check(plan, resolve(build.target))  # before anything here connects
+        self.load.check(step.side)
         with running(build):
             before = read_usage(build)
             with counted(pids_of(build, before)) as counts:
-                results = run_monitored(plan, self.monitor, delivery_wait=self.delivery_wait, runner=self.runner)
+                results = self.load.run(step.side)
             after = read_usage(build)
         if results.stopped_by is StoppedBy.INTERRUPTED:
             raise KeyboardInterrupt

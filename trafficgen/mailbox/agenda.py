@@ -71,10 +71,12 @@ class Agenda:
         """When the next one is due; None when nothing is planned."""
         return self._heap[0].due_ns if self._heap else None
 
-    def run_due(self, now_ns: int, most: int = 1000) -> int:
-        """Let what is due by now happen, `most` at a time; returns how many it was."""
+    def run_due(self, now_ns: int, most: int = 1000, until_ns: int | None = None) -> int:
+        """Let what is due by now happen, `most` at a time; returns how many it was. `until_ns`: nothing later than
+        that, though it be due."""
         done = 0
-        while done < most and self._heap and self._heap[0].due_ns <= now_ns:
+        last_ns = now_ns if until_ns is None else min(now_ns, until_ns)
+        while done < most and self._heap and self._heap[0].due_ns <= last_ns:
             entry = heappop(self._heap)
             entry.subject.due(entry.intent, entry.due_ns, now_ns)
             done += 1

@@ -54,6 +54,8 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.over = False
         """Nothing is said or heard any more."""
+        self.step: str | None = "connect"
+        """What is under way to a connection on which something can be said: connect, tls; then None."""
         self.begun_ns = now_ns()
         self.rawlog: Rawlog | None = None
         self._tasks = tasks
@@ -87,10 +89,12 @@ class Connection(asyncio.Protocol):
     async def _protect(self) -> None:
         assert self.transport is not None
         begun_ns = now_ns()
+        self.step = "tls"
         protected = await asyncio.get_running_loop().start_tls(
             self.transport, self, cast("ssl.SSLContext", self.server.context), server_hostname=self.server.name
         )
         self.transport = cast("asyncio.Transport", protected)
+        self.step = None
         self.took("tls", now_ns() - begun_ns)
 
     def start_tls(self) -> None:
@@ -146,6 +150,7 @@ class Connection(asyncio.Protocol):
         now = now_ns()
         self.took("connect", now - self.begun_ns)
         if self.server.protection is not Protection.TLS:
+            self.step = None
             self.opened(now)  # here, as the greeting may be what is read next
 
     def data_received(self, data: bytes) -> None:

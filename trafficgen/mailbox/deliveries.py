@@ -42,7 +42,7 @@ class MessageOrigin(Enum):
 
 
 class _Mailbox:
-    __slots__ = ("accepted_ns", "listed_ns", "states", "uids")
+    __slots__ = ("accepted_ns", "listed_ns", "removed_ns", "states", "uids")
 
     def __init__(self) -> None:
         self.states = bytearray()
@@ -50,6 +50,8 @@ class _Mailbox:
         self.uids = {protocol: array("Q") for protocol in MailProtocol}  # under which it was seen first; 0: not seen
         self.listed_ns = -1
         """All that was accepted before this was listed then."""
+        self.removed_ns = -1
+        """When an IMAP program last had something removed, or asked for it."""
 
 
 class Deliveries:
@@ -133,6 +135,16 @@ class Deliveries:
         """A message of this run was read to its end, in the mailbox where it belongs."""
         box, place = self._place(mark.number)
         box.states[place] |= _READ if whole else _READ | _DAMAGED
+
+    def removing(self, mailbox: int, now_ns: int) -> None:
+        """An IMAP program has a message of this mailbox removed: it asked for that now, or was answered."""
+        self._mailboxes.setdefault(mailbox, _Mailbox()).removed_ns = now_ns
+
+    def removed_since(self, mailbox: int, since_ns: int) -> bool:
+        """Whether a POP3 session that began then may find a message gone: in a mailbox that IMAP programs share, what
+        is in its list may have been expunged meanwhile."""
+        box = self._mailboxes.get(mailbox)
+        return box is not None and box.removed_ns >= since_ns
 
     def gone(self, mark: Mark | None) -> bool:
         """A message was deleted or moved by us; whether nobody had done so before."""

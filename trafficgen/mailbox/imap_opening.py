@@ -21,9 +21,11 @@ from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.sasl import SaslLogin
 from trafficgen.mailbox.visit import Visit, VisitOwner
 from trafficgen.outcomes import Outcome
-from trafficgen.protocol.imap.client import Done, ImapSession, string
+from trafficgen.protocol.imap.client import ImapSession
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
+from trafficgen.protocol.imap.events import Done, Goodbye, ImapFault
 from trafficgen.protocol.imap.reader import Kept, LiteralReceiver, Value
+from trafficgen.protocol.imap.strings import string
 
 SPAM: Final = "Spam"
 DRAFTS: Final = "Drafts"
@@ -57,16 +59,40 @@ class ImapOpening(Visit[ImapSession]):
         return ImapSession(now_ns, take, pipelining=self._worker.plan.pipelining)
 
     def lost(self, reason: str, example: str) -> None:
-        waiting = self.session.waiting_for
+        """Every command that was not answered has failed; the first of them is where it happened."""
         now_ns = self._worker.now_ns()
-        began = self.session.waiting_since_ns
-        operation = _OPERATIONS.get(waiting) if waiting is not None else None
-        if operation is not None and operation is not Operation.IDLE:
-            self._worker.command(operation, Outcome.FAILED, now_ns if began is None else began, now_ns)
+        unanswered = [
+            (_operation(sent.command, sent.argument), sent.sent_ns)
+            for sent in self.session.unanswered
+            if sent.command not in _NOT_COUNTED and sent.command is not ImapCommand.IDLE
+        ]
+        for operation, sent_ns in unanswered:
+            self._worker.command(operation, Outcome.FAILED, sent_ns, now_ns)
         left = self.session.literal_left
-        before = "imap_greeting" if self.transport is not None else "imap_connect"
-        phase = operation.value if operation is not None else before
+        phase = unanswered[0][0].value if unanswered else self._phase_without_commands()
         self._worker.failure(phase, reason, example or (f"{left} octets of a literal are missing" if left else ""))
+        self._end(failed=True)
+
+    def _phase_without_commands(self) -> str:
+        if self.step is not None:
+            return f"imap_{self.step}"
+        waiting = self.session.waiting_for
+        if waiting is ImapCommand.GREETING:
+            return "imap_greeting"
+        return "imap_tls" if not self._protected else "imap_idle"
+
+    def _end_as(self, event: Goodbye | ImapFault) -> None:
+        """The server has said that it ends the session, or what is no IMAP."""
+        if isinstance(event, ImapFault):
+            self.end("not IMAP", event.text)
+        else:
+            self.end(f"BYE{_in_brackets(event.code)}", event.text.decode("ascii", "backslashreplace"))
+
+    def _give_up(self) -> None:
+        """A command was refused, which has been said, and without it the session is of no use."""
+        self.over = True
+        if self.transport is not None:
+            self.transport.close()
         self._end(failed=True)
 
     def begin(self, now_ns: int) -> None:
@@ -125,8 +151,10 @@ class ImapOpening(Visit[ImapSession]):
         elif self.session.state is ImapState.NOT_AUTHENTICATED:
             if self.session.capabilities_known:
                 self.log_in(now_ns)
-            else:
+            elif done.ok:
                 self.end("CAPABILITY not answered", "")
+            else:
+                self._give_up()
 
     def _on_list(self, values: tuple[Value, ...]) -> None:
         if len(values) == 3 and isinstance(values[2], bytes | Kept):
@@ -184,7 +212,7 @@ class ImapOpening(Visit[ImapSession]):
 
     def _on_greeting(self, done: Done, now_ns: int) -> None:
         if not done.ok:
-            self.end("BYE", done.text.decode("ascii", "backslashreplace"))
+            self._end_as(Goodbye(done.code, done.text))
             return
         self._worker.recorder.phase("imap_greeting", done.elapsed_ns)
         if self.session.state is ImapState.AUTHENTICATED:
@@ -202,17 +230,15 @@ class ImapOpening(Visit[ImapSession]):
             if done.ok:
                 self.start_tls()
             else:
-                self.end(done.status.decode(), "STARTTLS")
+                text = done.text.decode("ascii", "backslashreplace")
+                self.end(f"{done.status.decode()}{_in_brackets(done.code)}", f"STARTTLS: {text}")
         elif command in (ImapCommand.LOGIN, ImapCommand.AUTHENTICATE):
             if self._sasl is not None and (fault := self._sasl.fault(ok=done.ok)) is not None:
                 self.end(fault.reason, fault.example)
             elif self._record(done, now_ns):
                 self._logged_in(now_ns)
             else:
-                self.over = True
-                if self.transport is not None:
-                    self.transport.close()
-                self._end(failed=True)
+                self._give_up()
         else:
             self._within(done, now_ns)
 
@@ -231,17 +257,16 @@ class ImapOpening(Visit[ImapSession]):
 
     def _record(self, done: Done, now_ns: int, outcome: Outcome | None = None) -> bool:
         """Count a command; whether it was carried out."""
-        operation = Operation.BODY if done.argument == BODY else _OPERATIONS[done.command]
+        operation = _operation(done.command, done.argument)
         if outcome is None:
             # RFC 5530: somebody else has removed the message, and this program has not heard of it yet.
             ok = done.ok or done.code[0] == b"EXPUNGEISSUED"
             outcome = Outcome.ACCEPTED if ok else Outcome.REJECTED_PERMANENT
         self._worker.command(operation, outcome, now_ns - done.elapsed_ns, now_ns)
         if outcome is not Outcome.ACCEPTED:
-            code = f" [{done.code[0].decode('ascii', 'replace')}]" if done.code[0] else ""
             text = done.text.decode("ascii", "backslashreplace")
             name = self.visitor.user.name
-            self._worker.failure(operation.value, f"{done.status.decode()}{code}", f"{name}: {text}")
+            self._worker.failure(operation.value, f"{done.status.decode()}{_in_brackets(done.code)}", f"{name}: {text}")
         return done.ok or (outcome is Outcome.ACCEPTED and done.code[0] != b"EXPUNGEISSUED")
 
 
@@ -272,3 +297,11 @@ _OPERATIONS: Final = table_of(
         ImapCommand.LOGOUT: Operation.LOGOUT,
     },
 )
+
+
+def _operation(command: ImapCommand, argument: str) -> Operation:
+    return Operation.BODY if argument == BODY else _OPERATIONS[command]
+
+
+def _in_brackets(code: tuple[bytes, bytes]) -> str:
+    return f" [{code[0].decode('ascii', 'replace')}]" if code[0] else ""

@@ -1,63 +1,46 @@
-"""A mail program that speaks IMAP: a session that stays, and shows new mail as it comes.
+"""A mail program that speaks IMAP: a session that stays, and does with its mail what the user wants.
 
-    SELECT INBOX, FETCH of what is new, IDLE …
-    EXISTS: FETCH of what is new; actions of the user (`habits`): FETCH of a body, STORE, MOVE, APPEND …; LOGOUT
+    IDLE … actions of the user (`habits`): FETCH of a body, STORE, MOVE, APPEND …; LOGOUT
 
 Takes     a visitor; what his server answers; the actions of his habits
-Gives     what was found, read, deleted and moved to the account; commands and failures to the recorder
+Gives     what was deleted and moved to the account; commands and failures to the recorder
 Rules     before a message is deleted or moved its mark has been seen; a message without one is left alone
-Not here  how the session is opened (`imap_opening`), when an action is due (`habits`), the wire (`protocol.imap`)
+Not here  how the session is opened (`imap_opening`), how new mail is found (`imap_inbox`), when an action is due
+          (`habits`), the wire (`protocol.imap`)
 """
 
-import re
 from collections.abc import Callable
 from typing import Final
 
 from trafficgen.mailbox.connection import Server
-from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.habits import MailAction
+from trafficgen.mailbox.imap_inbox import ImapInbox
 from trafficgen.mailbox.imap_opening import BODY, DRAFTS, SENT, SPAM, ImapOpening
 from trafficgen.mailbox.imap_second import ImapSecond
-from trafficgen.mailbox.inbox_view import MAX_UID, InboxView
-from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
-from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.visit import VisitOwner
-from trafficgen.proof import trace_header
-from trafficgen.protocol.imap.client import Done, Goodbye, Idling, ImapFault, Said, Untagged, string
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
-from trafficgen.protocol.imap.reader import Kept, Value
+from trafficgen.protocol.imap.events import Done, Goodbye, Idling, ImapFault, Said, Untagged
+from trafficgen.protocol.imap.strings import string
 
 NewSecond = Callable[[Visitor, dict[str, bytes]], ImapSecond | None]
 
 IDLE_ANEW_NS: Final = 28 * 60 * 1_000_000_000
 """RFC 2177: a server may log out who idles for half an hour."""
 
-_UID_DIGITS: Final = 10
-"""Of `MAX_UID`: RFC 9051 section 9, nz-number."""
-
-_LOOK_BACK: Final = 100
-"""Messages before the first of ours that are looked at when a program comes for the first time."""
-
-_MARK_FIELD: Final = b"BODY.PEEK[HEADER.FIELDS (%s)]" % trace_header.HEADER.rstrip(b": ")
-_NEW: Final = "new"
-_OLDER: Final = "older"
-
+_LOOKING: Final = frozenset({ImapCommand.SELECT, ImapCommand.FETCH, ImapCommand.UID_FETCH, ImapCommand.NOOP})
 _REMOVING: Final = frozenset(
     {ImapCommand.UID_COPY, ImapCommand.UID_STORE, ImapCommand.UID_MOVE, ImapCommand.UID_EXPUNGE, ImapCommand.EXPUNGE}
 )
 
 
-class ImapProgram(ImapOpening):
+class ImapProgram(ImapInbox):
     """One session."""
 
     def __init__(self, server: Server, worker: VisitOwner, visitor: Visitor, new_second: NewSecond) -> None:
         """`new_second` begins one connection more."""
         super().__init__(server, worker, visitor)
         self._new_second = new_second
-        self._view = InboxView()
-        self._listed_ns = -1  # what is told when older mail has been looked at too
-        self._marks = visitor.marks
         self._copied: set[int] = set()  # UIDs of messages that were there to be copied or moved
         self._idle_since_ns = -1
         self._drafts = 0
@@ -91,10 +74,8 @@ class ImapProgram(ImapOpening):
                 self._on_copied(event.code)
             elif isinstance(event, Idling):
                 self._idle_since_ns = now_ns
-            elif isinstance(event, Goodbye):
-                self.end("BYE", event.text.decode("ascii", "backslashreplace"))
-            elif isinstance(event, ImapFault):
-                self.end("not IMAP", event.text)
+            elif isinstance(event, Goodbye | ImapFault):
+                self._end_as(event)
             if self.over:
                 return
         self._settle(now_ns)
@@ -109,136 +90,10 @@ class ImapProgram(ImapOpening):
             self.visitor.remembered = self.session.uid_validity, self._view
         self._worker.visit_over(self, failed=failed)
 
-    # -- the inbox --------------------------------------------------------------------------------------
+    # -- actions of the user ----------------------------------------------------------------------------
 
-    def begin(self, now_ns: int) -> None:
-        self._send(ImapCommand.SELECT, b"INBOX", now_ns=now_ns, argument=str(now_ns))
-
-    def _selected(self, asked_ns: int, now_ns: int) -> None:
-        session, visitor = self.session, self.visitor
-        if session.uid_validity is None:
-            session.uid_validity = 0
-        self._ready = True
-        validity, view = visitor.remembered or (session.uid_validity, self._view)
-        if validity == session.uid_validity:
-            self._view = view
-        else:
-            visitor.habits.forget_all()
-            visitor.marks.clear()
-        view = self._view
-        view.selected(session.exists, now_ns, asked_ns)
-        if visitor.remembered is not None and validity == session.uid_validity:
-            if session.uid_next is None or session.uid_next > view.uid_next:
-                self._fetch_new(now_ns)
-        elif session.exists:
-            # Not all that is there: only what can be ours, and a little more.
-            first = session.exists - self._worker.deliveries.sent_to(self._mailbox) - _LOOK_BACK + 1
-            view.older_below = MAX_UID + 1 if first > 1 else 0
-            self._fetch(ImapCommand.FETCH, b"%d:*" % max(first, 1), now_ns)
-        self._all_looked_at(now_ns)
-        visitor.habits.logged_in(self, now_ns)
-
-    # -- new mail ---------------------------------------------------------------------------------------
-
-    @property
-    def _new_items(self) -> bytes:
-        text = self.visitor.client.imap_fetch_immediate
-        if not self.session.offers(b"CONDSTORE") and not self.session.offers(b"QRESYNC"):
-            text = re.sub(r"\s*\bMODSEQ\b", "", text)
-        uid = b"" if re.search(r"\bUID\b", text) else b"UID "
-        return b"(%s%s %s)" % (uid, text.encode(), _MARK_FIELD)
-
-    def _fetch_new(self, now_ns: int) -> None:
-        self._fetch(ImapCommand.UID_FETCH, b"%d:*" % self._view.uid_next, now_ns)
-
-    def _fetch(self, command: ImapCommand, messages: bytes, now_ns: int) -> None:
-        self._view.fetching = True
-        self._send(command, messages, self._new_items, now_ns=now_ns, argument=_NEW)
-
-    def _look_for_new(self, now_ns: int) -> None:
-        """Ask for all there is."""
-        self._send(ImapCommand.NOOP, now_ns=now_ns, argument=str(now_ns))
-
-    def _on_exists(self, number: int, now_ns: int) -> None:
-        if self._ready and self.goodbye_ns < 0 and self._view.exists(number, now_ns):
-            self._fetch_new(now_ns)
-
-    def _on_copied(self, code: tuple[bytes, bytes]) -> None:
-        """COPYUID (RFC 4315): the message was there. One that somebody else has removed is neither copied nor moved."""
-        words = code[1].split(b" ")
-        if code[0] == b"COPYUID" and len(words) == 3 and words[1].isdigit():
-            self._copied.add(int(words[1]))
-
-    def _fetched_new(self, now_ns: int, *, ok: bool) -> None:
-        if self._view.fetched(ok=ok):
-            self._fetch_new(now_ns)
-        else:
-            self._all_looked_at(now_ns)
-
-    def _all_looked_at(self, now_ns: int) -> None:
-        """Tell what has been listed; before any mail is called missing, mail that was there before is looked at too."""
-        listed_ns = self._view.take_listed_ns()
-        if listed_ns is None:
-            return
-        deliveries, older_below = self._worker.deliveries, self._view.older_below
-        if self._listed_ns >= 0:
-            self._listed_ns = listed_ns
-        elif older_below > 1 and deliveries.waits_for_any(self._mailbox, listed_ns):
-            self._listed_ns = listed_ns
-            messages = b"1:%d" % (older_below - 1)
-            items = b"(UID %s)" % _MARK_FIELD
-            self._send(ImapCommand.UID_FETCH, messages, items, now_ns=now_ns, argument=_OLDER)
-        else:
-            deliveries.listed(self._mailbox, listed_ns)
-
-    def _fetched_older(self, *, ok: bool) -> None:
-        if ok:
-            self._view.older_below = 0
-            self._worker.deliveries.listed(self._mailbox, self._listed_ns)
-        self._listed_ns = -1
-
-    def _on_fetch(self, number: int, values: tuple[Value, ...], now_ns: int) -> None:
-        if len(values) != 1 or not isinstance(values[0], tuple):
-            return
-        uid, mark, body = 0, None, None
-        fields = False
-        items = values[0]
-        for key, value in zip(items[::2], items[1::2], strict=False):
-            if not isinstance(key, bytes):
-                continue
-            name = key.upper()
-            if name == b"UID" and isinstance(value, bytes) and value.isdigit() and len(value) <= _UID_DIGITS:
-                uid = int(value)
-            elif name.startswith(b"BODY[HEADER.FIELDS") and b"X-TRAFFIC-GEN" in name:
-                fields = True
-                mark = _mark_in(value)
-            elif name.startswith(b"BODY[]") and isinstance(value, MessageReader):
-                body = value
-        if fields and 0 < uid <= MAX_UID:
-            # Of older mail only what is of this run was never counted.
-            older = uid < self._view.older_below and mark is not None and mark.run_id == self._worker.plan.run_id
-            if self._view.look_at(uid) or older:
-                self._on_new(uid, mark, number, now_ns)
-        if body is not None and uid:
-            self._on_body(uid, body)
-
-    def _on_new(self, uid: int, mark: Mark | None, number: int, now_ns: int) -> None:
-        shown_ns = self._view.shown_ns(number, now_ns)
-        unique = (self.session.uid_validity or 0) << 32 | uid
-        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.IMAP, unique, shown_ns)
-        if found is MessageOrigin.OURS or self._worker.plan.delete_foreign:
-            if mark is not None:
-                self._marks[uid] = mark
-            if self.visitor.habits.noticed(uid, now_ns):
-                self._move(uid, now_ns)
-
-    def _on_body(self, uid: int, body: MessageReader) -> None:
-        mark = body.mark
-        if self._worker.deliveries.identify(self._mailbox, mark) is MessageOrigin.OURS and mark is not None:
-            self._marks.setdefault(uid, mark)
-            self._worker.deliveries.read(mark, whole=body.whole)
-
-    # -- actions of the user-----------------------------------------------------------------------------
+    def _inbox_is_open(self, now_ns: int) -> None:
+        self.visitor.habits.logged_in(self, now_ns)
 
     def carry_out(self, action: MailAction, uid: int, due_ns: int, now_ns: int) -> None:
         """An action is due."""
@@ -298,6 +153,7 @@ class ImapProgram(ImapOpening):
     def _flagged(self, how: str, now_ns: int) -> None:
         """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
         if self.session.offers(b"UIDPLUS"):
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._send(ImapCommand.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
         elif self._worker.plan.delete_foreign:
             self._send(ImapCommand.EXPUNGE, now_ns=now_ns, argument=how)
@@ -310,6 +166,7 @@ class ImapProgram(ImapOpening):
             return
         folder, name = string(self._folders[SPAM]), b"%d" % uid
         if self.session.offers(b"MOVE"):
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._send(ImapCommand.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
         else:
             self._send(ImapCommand.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
@@ -336,46 +193,28 @@ class ImapProgram(ImapOpening):
 
     # -- answers ----------------------------------------------------------------------------------------
 
-    def _on_data(self, event: Untagged, now_ns: int) -> None:
-        number = event.number or 0
-        if event.name == b"FETCH":
-            self._on_fetch(number, event.values, now_ns)
-        elif event.name == b"EXISTS":
-            self._on_exists(number, now_ns)
-        elif event.name == b"EXPUNGE":
-            if self._ready:
-                self._view.expunged(number)
-        elif event.name == b"LIST":
-            self._on_list(event.values)
-
     def _within(self, done: Done, now_ns: int) -> None:
         if done.command is ImapCommand.IDLE:
-            if not done.ok:
-                self._record(done, now_ns)
-                self.end("IDLE refused", done.text.decode("ascii", "backslashreplace"))
+            if not done.ok and not self._record(done, now_ns):
+                self._give_up()
             return
         ok = self._record(done, now_ns)
         command = done.command
         if command in (ImapCommand.CAPABILITY, ImapCommand.LIST):
             self._opened_further(done, now_ns)
-        elif command is ImapCommand.SELECT:
-            if ok:
-                self._selected(int(done.argument), now_ns)
-            else:
-                self.end(done.status.decode(), "SELECT INBOX")
-        elif command in (ImapCommand.UID_FETCH, ImapCommand.FETCH) and done.argument == _NEW:
-            self._fetched_new(now_ns, ok=ok)
-        elif done.argument == _OLDER:
-            self._fetched_older(ok=ok)
-        elif command is ImapCommand.NOOP:
-            if ok:
-                self._view.answered(int(done.argument))
-                self._all_looked_at(now_ns)
+        elif command in _LOOKING:
+            self._looked(done, now_ns, ok=ok)
         elif command in _REMOVING and ok:
             self._go_on_removing(done, now_ns)
         elif command is ImapCommand.LOGOUT:
             self.finish()
             self._end(failed=not ok)
+
+    def _on_copied(self, code: tuple[bytes, bytes]) -> None:
+        """COPYUID (RFC 4315): the message was there. One that somebody else has removed is neither copied nor moved."""
+        words = code[1].split(b" ")
+        if code[0] == b"COPYUID" and len(words) == 3 and words[1].isdigit():
+            self._copied.add(int(words[1]))
 
     def _go_on_removing(self, done: Done, now_ns: int) -> None:
         """One step after the other: COPY, the flag, EXPUNGE. A message that was not copied is not removed."""
@@ -388,6 +227,7 @@ class ImapProgram(ImapOpening):
         if command is ImapCommand.UID_COPY:
             self._delete(int(done.argument), now_ns, moved=True)
         else:
+            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._count_removed(done.argument)
 
     def _count_removed(self, argument: str) -> None:
@@ -400,10 +240,3 @@ class ImapProgram(ImapOpening):
         if self._worker.deliveries.gone(mark):
             self._worker.deliveries.moved += how == "moved"
             self._worker.deliveries.deleted += how == "deleted"
-
-
-def _mark_in(value: Value) -> Mark | None:
-    """From header fields, a literal or a string."""
-    if isinstance(value, Kept):
-        return find_mark(value.text)
-    return find_mark(value) if isinstance(value, bytes) else None

@@ -17,8 +17,8 @@ from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.director import Visitor
 from trafficgen.mailbox.imap_opening import ImapOpening
 from trafficgen.mailbox.visit import VisitOwner
-from trafficgen.protocol.imap.client import Done, Goodbye, ImapFault
 from trafficgen.protocol.imap.commands import ImapCommand, ImapState
+from trafficgen.protocol.imap.events import Done, Goodbye, ImapFault
 
 _NOOP_AFTER_NS: Final = 20 * 60 * 1_000_000_000
 """RFC 9051 section 5.4: a server may log out who says nothing for half an hour."""
@@ -65,10 +65,8 @@ class ImapSecond(ImapOpening):
         for event in self.session.feed(data, now_ns):
             if isinstance(event, Done):
                 self._on_done(event, now_ns)
-            elif isinstance(event, Goodbye):
-                self.end("BYE", event.text.decode("ascii", "backslashreplace"))
-            elif isinstance(event, ImapFault):
-                self.end("not IMAP", event.text)
+            elif isinstance(event, Goodbye | ImapFault):
+                self._end_as(event)
             if self.over:
                 return
 

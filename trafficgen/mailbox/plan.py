@@ -143,7 +143,7 @@ class MailboxPlan:
     # -- what results ask of a plan ---------------------------------------------------------------------
 
     @property
-    def target(self) -> str:
+    def destination(self) -> str:
         """Where the mail is delivered."""
         return f"{self.delivering.value}:{self.delivery.target}"
 

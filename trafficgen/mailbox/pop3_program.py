@@ -77,9 +77,8 @@ class Pop3Program(Visit[Pop3Session]):
         elif waiting in _OPERATIONS:
             began = self.session.waiting_since_ns
             self._worker.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
-        phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else "pop3_greeting"
-        if self.transport is None:
-            phase = "pop3_connect"
+        before = f"pop3_{self.step or ('tls' if waiting is Pop3Command.STLS else 'greeting')}"
+        phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else before
         left = self.session.content_octets
         self._worker.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))
         self.session.close()
@@ -118,6 +117,10 @@ class Pop3Program(Visit[Pop3Session]):
             self._within(reply, now_ns)
 
     def _within(self, reply: Pop3Reply, now_ns: int) -> None:
+        of_one = reply.command in (Pop3Command.RETR, Pop3Command.DELE)
+        if of_one and not reply.ok and self._worker.deliveries.removed_since(self._mailbox, self._login_ns):
+            self._next(now_ns)  # an IMAP program of the same user was first: it is there no more
+            return
         operation = _OPERATIONS[reply.command]
         octets = reply.content.octets if isinstance(reply.content, MessageReader) else 0
         if not self._record(operation, reply, now_ns - reply.elapsed_ns, now_ns, octets):

@@ -241,6 +241,9 @@ class _Parser:
             for key in needed:
                 if not getattr(client, key):
                     raise self._wrong(f"{key} in a section that speaks IMAP", "}")
+        if client.protocol is MailProtocol.POP3 and client.connection_max_count > 1:
+            # RFC 1939 section 4: a session has an exclusive lock; RFC 2449 section 8.1.2: a second one is told IN-USE.
+            self._note(f"connection_max_count of {client.name}: one at a time, as a POP3 session locks the mailbox")
         self._clients.append(client)
 
     def _whole_profile(self) -> Profile:

@@ -106,6 +106,7 @@ class Worker:
         self._logs = 0
         self._due = 0
         self._started_ns = self._cpu_ns = 0
+        self._ends_ns: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._throttled_ns = -_THROTTLED_EVERY_NS
@@ -128,10 +129,10 @@ class Worker:
         self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
         self._sessions = DeliverySessions(self.plan, self.recorder)
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
+        self._ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
         self.director.begin(started_ns)
-        ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
         try:
-            stopped_by = await self._until_stopped(control, started_ns, ends_ns)
+            stopped_by = await self._until_stopped(control, started_ns, self._ends_ns)
             await self._drain(control, started_ns)
         finally:
             await self._end_all()
@@ -179,6 +180,8 @@ class Worker:
             if self._failed is not None:
                 return self._failed
             if ends_ns is not None and now >= ends_ns:
+                while self.director.agenda.run_due(now, until_ns=ends_ns):
+                    pass  # however late this loop is, what was due before the end happens, and nothing else
                 return StoppedBy.DEADLINE
             if now >= next_second_ns:
                 next_second_ns += NS_PER_S
@@ -233,7 +236,7 @@ class Worker:
         agenda, now = self.director.agenda, now_ns()
         if (due_ns := agenda.next_ns) is not None:
             self.recorder.loop_lag(now - due_ns)
-        agenda.run_due(now)
+        agenda.run_due(now, until_ns=self._ends_ns)
         if (next_ns := agenda.next_ns) is not None and not self.director.stopping:
             self._arm(loop, next_ns)
 

@@ -142,7 +142,7 @@ class _Asked:
 
     run_id: str
     seed: int
-    target: str | None
+    destination: str | None
     load: OpenLoop | None
     max_messages: int | None
     duration_ns: int | None
@@ -156,7 +156,7 @@ class _Asked:
         return cls(
             run_id=part.run.id,
             seed=part.run.seed,
-            target=part.run.target,
+            destination=part.run.target,
             load=from_plain(OpenLoop, load) if load else None,
             max_messages=plan.get("max_messages"),
             duration_ns=plan.get("duration_ns"),

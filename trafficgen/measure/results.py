@@ -66,7 +66,7 @@ class Asked(Protocol):
     @property
     def seed(self) -> int: ...
     @property
-    def target(self) -> object | None: ...
+    def destination(self) -> str | None: ...
     @property
     def load(self) -> OpenLoop | None: ...
     @property
@@ -146,7 +146,7 @@ class Results(ResultsValues):
                 started_at=started_at.astimezone(UTC).isoformat(timespec="milliseconds"),
                 duration_s=duration_ns / NS_PER_S,
                 tool_version=tool_version,
-                target=str(plan.target) if plan.target else None,
+                target=plan.destination,
                 addresses=tuple(addresses),
                 model="open" if snapshot.open_loop else "closed",
                 command=tuple(command) if command is not None else None,

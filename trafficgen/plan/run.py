@@ -139,6 +139,11 @@ class Plan:
         return (WeightedTarget(self.target, self.target_weight), *self.more_targets) if self.target else ()
 
     @property
+    def destination(self) -> str | None:
+        """What was asked for, in words: of several targets each with its weight. None: the embedded sink."""
+        return ", ".join(map(str, self.targets if self.more_targets else filter(None, [self.target]))) or None
+
+    @property
     def target_shares(self) -> list[tuple[str, float]]:
         """Where there are several: each with its share of the sessions."""
         total = sum(one.weight for one in self.targets)

@@ -122,7 +122,7 @@ class Header:
 
     def __post_init__(self) -> None:
         check_types(self)
-        flag = "--subject" if self.name == "Subject" else "--header"
+        flag = self.flag
         if not _HEADER_NAME.fullmatch(self.name):
             raise wrong("headers", f'expected a header name (RFC 5322 2.2), got "{shown(self.name)}"', "--header")
         for value, weight in self.values:
@@ -133,6 +133,11 @@ class Header:
             if len(self.name) + 2 + len(value.encode()) > 998:
                 raise wrong("headers", f'header "{self.name}" is over 998 octets (RFC 5322 2.1.1)', flag)
             check_weight(weight, f'the weight of header "{self.name}"', flag)
+
+    @property
+    def flag(self) -> str:
+        """The option that sets it."""
+        return "--subject" if self.name == "Subject" else "--header"
 
 
 @dataclass(frozen=True, slots=True)

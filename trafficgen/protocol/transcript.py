@@ -9,7 +9,7 @@ Takes     octets written and received, and when
 Gives     each line to `tell`, with the seconds since the session began; of a message the first lines and how many
           octets follow; no more than `MAX_LINES`
 Masks     what AUTH sends (RFC 4954), also in the lines after a 334, and what an Authorization header says; the same,
-          and what it holds in base64, wherever the server repeats it
+          and what it holds in base64, wherever the server repeats it; SCRAM's signature of the server
 Not here  who is shown (engine.tracing)
 """
 
@@ -20,6 +20,7 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.printable import printable
+from trafficgen.protocol.proxy import SIGNATURE, read_header
 
 Octets = bytes | memoryview
 
@@ -33,6 +34,9 @@ _STATUS: Final = re.compile(rb"(?:HTTP/1\.\d )?([1-5])\d\d\b")
 _AUTHORIZATION: Final = re.compile(rb"(?i)((?:proxy-)?authorization:\s*)(.*)")
 _LENGTH: Final = re.compile(rb"(?i)content-length:\s*(\d{1,18})\s*")
 _SECRET_ENDS: Final = re.compile(rb"[\0\1\s,]+")
+_SIGNED: Final = re.compile(rb"\bdj[0-3][A-Za-z0-9+/]+=*")
+"""What begins with "v=" in base64: SCRAM's server signature (RFC 5802 section 7), which lets others try passwords."""
+
 _SHORT: Final = 4
 """Secrets that are shorter are masked where they stand alone: `a` stands in most words."""
 
@@ -86,6 +90,13 @@ class Transcript:
             self._secrets |= {secret: None, encoded: None}
 
     # -- we say -----------------------------------------------------------------------------------------
+
+    def proxied(self, header: bytes, now_ns: int) -> None:
+        """A PROXY header that was written; of a binary one, whom it names."""
+        if header.startswith(SIGNATURE) and (found := read_header(header)):
+            self._show(" -> ", f"PROXY header of version 2 for {found[0]}, {len(header)} octets", now_ns)
+        else:
+            self.sent((header,), now_ns)
 
     def sent(self, buffers: Collection[Octets], now_ns: int) -> None:
         """Octets that were written, in the order of the buffers."""
@@ -178,6 +189,8 @@ class Transcript:
         refused = status is not None and status[1] in b"45"
         mark = self._mark("<** ", "<~* ") if refused else self._mark("<-  ", "<~  ")
         code = line[:4] if status and line[:1].isdigit() else b""
+        if self._logging_in:
+            line = _SIGNED.sub(_MASK.encode("ascii"), line)
         self._show(mark, code.decode("ascii", "replace") + self._text(line[len(code) :], masked=True), now_ns)
         if status is None or line[3:4] == b"-":
             return

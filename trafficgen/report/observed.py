@@ -9,7 +9,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
-from trafficgen.measure.bottleneck import Drain, Shortage, Shortfall, drain, find
+from trafficgen.measure.bottleneck import ClientView, Drain, Shortage, Shortfall, drain, find
 from trafficgen.measure.observed import ServerSamples, silent_until
 from trafficgen.measure.results import Results
 from trafficgen.report.section import Row, Section
@@ -20,7 +20,8 @@ _SHOWN: Final = (
     "queue.depth", "queue.incoming", "queue.active", "queue.deferred", "queue.oldest",
     "host.cpu_busy", "host.cpu_pressure", "host.io_pressure", "host.memory_pressure", "host.cpu_steal",
     "host.running", "host.blocked", "host.listen_overflows",
-    "server.cpu", "server.written", "server.faults", "server.processes",
+    "server.cpu", "server.cpu_wait", "server.busiest", "server.blocked", "server.written", "server.faults",
+    "server.processes",
 )  # fmt: skip
 SERVER_QUEUES: Final = ("queue.depth", "queue.incoming", "queue.active", "queue.deferred")
 SERVER_LOADS: Final = (
@@ -49,11 +50,16 @@ _WORDS: Final = table_of(
     Shortage,
     {
         Shortage.CPU: "the server was short of CPU",
+        Shortage.CPU_OF_GENERATOR: "the server was short of CPU, which the generator on its machine used",
+        Shortage.CPU_OF_OTHERS: "the server was short of CPU, which others on its machine used",
         Shortage.MEMORY: "the server was short of memory",
         Shortage.DISK: "the server was short of its disk",
         Shortage.CONNECTIONS: "the server refused connections: its listen queue was full (backlog, somaxconn)",
         Shortage.SLOTS: "the server was short of delivery slots, or its next hop was slow: the active queue grew",
         Shortage.QUEUE_MANAGER: "the queue manager did not keep up: the incoming queue grew",
+        Shortage.NEXT_HOP: "deliveries were put off, as the next hop did not take them: the deferred queue grew",
+        Shortage.ELSEWHERE: "clients waited, and the server's processes neither worked nor waited for CPU or disk: "
+        "they slept, or waited for a lock, for DNS, for a filter or for another server",
         Shortage.NOTHING: "the server was short of nothing that was looked at",
         Shortage.UNKNOWN: "what the server was short of cannot be known: neither CPU nor queues were seen",
     },
@@ -68,7 +74,11 @@ def server_section(results: Results) -> Section:
     to_s = results.run.duration_s
     rows = [row for name in _names(samples) if (row := _row(samples, name, to_s))]
     drained = drain(samples, to_s)
-    notes = [sentence(find(samples, 0.0, to_s)), *([_drain(drained)] if drained else []), _source(samples)]
+    notes = [
+        sentence(find(samples, 0.0, to_s, ClientView.of(results))),
+        *([_drain(drained)] if drained else []),
+        _source(samples),
+    ]
     notes += [
         f"nothing was seen from {whole_seconds(gap.from_s)} to {whole_seconds(gap.to_s)}"
         for gap in silent_until(samples, to_s)

@@ -16,6 +16,7 @@ from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.report import words
 from trafficgen.report.latencies import commands, in_unit, latencies, phases
 from trafficgen.report.section import Row, Section, Tone
+from trafficgen.report.sessions import idle, target_in_words, targets, tls
 from trafficgen.units import format_duration
 
 MAX_ROWS: Final = 10
@@ -44,15 +45,15 @@ def sections(results: Results) -> tuple[Section, ...]:
         return _head(results), _no_session(results)
     made = (
         _head(results),
-        *((_messages(results), _recipients(results)) if sends_mail(results) else ()),
+        *((_messages(results), recipients(results)) if sends_mail(results) else ()),
         *((_rates(results), latencies(results)) if sends_mail(results) else ()),
         phases(results),
-        _tls(results),
-        _idle(results),
+        tls(results),
+        idle(results),
         commands(results),
         _replies(results),
         _failures(results),
-        _targets(results),
+        targets(results),
         _domains(results.domains),
         _ledger(results),
         _mailboxes(results),
@@ -102,12 +103,6 @@ def _shards(shards: Sequence[ShardRecord]) -> str:
 def _date(iso: str) -> str:
     """ "2026-11-22 00:24:36 UTC" from "2026-11-22T00:24:36.484+00:00"."""
     return f"{iso[:10]} {iso[11:19]} UTC"
-
-
-def target_in_words(results: Results) -> str:
-    """What was asked for, and where that was."""
-    target, addresses = results.run.target or "the embedded sink", ", ".join(results.run.addresses)
-    return f"{target} ({addresses})" if addresses and addresses != target else target
 
 
 def load_in_words(plan: Mapping[str, Any]) -> str:
@@ -178,29 +173,15 @@ def _retries(results: Results) -> list[Row]:
     ]
 
 
-def _idle(results: Results) -> Section:
-    """Sessions that carry no message."""
-    if (idle := results.idle) is None:
-        return Section("idle sessions", "lr", ())
-    asked = (results.plan.get("session") or {}).get("shape", {}).get("idle_sessions", idle.most_held)
-    rows = [
-        Row((f"held at once, of {words.count(asked)}", words.count(idle.most_held))),
-        Row(("opened", words.count(idle.opened))),
-        Row(("lost while held", words.count(idle.lost)), tone=Tone.BAD if idle.lost else Tone.PLAIN),
-        Row(("NOOPs", words.count(idle.noops))),
-    ]
-    return Section("idle sessions", "lr", tuple(rows))
-
-
-def _recipients(results: Results) -> Section:
+def recipients(results: Results) -> Section:
     """Where messages may have several, and not all of them ended alike."""
-    recipients = results.recipients
-    if recipients is None:
+    counts = results.recipients
+    if counts is None:
         return Section("recipients", "lrr", ())
     rows = [
-        Row(("started", words.count(recipients.started), "")),
-        _outcome("accepted", recipients.accepted, recipients.started, Tone.GOOD),
-        *_unwanted(recipients),
+        Row(("started", words.count(counts.started), "")),
+        _outcome("accepted", counts.accepted, counts.started, Tone.GOOD),
+        *_unwanted(counts),
     ]
     return Section("recipients", "lrr", tuple(rows), header=("count", "of started"))
 
@@ -270,30 +251,8 @@ def _failures(results: Results) -> Section:
     return Section("failures", "llrl", tuple(rows), header=("what", "count", "for example"))
 
 
-def _tls(results: Results) -> Section:
-    rows = [
-        Row((one.version, one.cipher, words.count(one.sessions), words.count(one.resumed)))
-        for one in sorted(results.tls, key=lambda one: -one.sessions)
-    ]
-    return Section("TLS", "llrr", tuple(rows), header=("cipher", "sessions", "resumed"))
-
-
 def _rest(rest: Sequence[Any], form: Any) -> list[Row]:
     return [Row(form(sum(kind.count for kind in rest)))] if rest else []
-
-
-def _targets(results: Results) -> Section:
-    """Where there are several."""
-    sessions = sum(one.sessions for one in results.targets)
-    rows = []
-    for one in results.targets:
-        quantiles = (one.latency_ns.p50, one.latency_ns.p99) if one.latency_ns else (None, None)
-        times = [format_duration(value) if value is not None else "–" for value in quantiles]
-        cells = (words.share(one.weight, 1), words.share(one.sessions, sessions), words.count(one.sessions))
-        counts = (words.count(one.started), words.count(one.accepted))
-        rows.append(Row((words.shorten(one.target, 40), *cells, *counts, *times)))
-    header = ("wanted", "got", "sessions", "started", "accepted", "p50", "p99")
-    return Section("targets", "lrrrrrrr", tuple(rows), header=header)
 
 
 def _domains(domains: Mapping[str, Domain]) -> Section:

@@ -20,6 +20,7 @@ from trafficgen.printable import csv_cell, markdown, printable
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
 from trafficgen.report.section import Tone
+from trafficgen.report.sessions import target_in_words
 
 _PERCENTILES: Final = ("min", "mean", "p50", "p75", "p90", "p95", "p99", "p99_9", "max")
 
@@ -133,7 +134,10 @@ def to_junit(runs: Sequence[Results]) -> str:
     """One suite a run: it is valid, its ledger is clean, each threshold holds."""
     suites = ET.Element("testsuites", name="traffic-gen")
     for run in runs:
-        add_suite(suites, f"run {run.run.id}", run.run.started_at, run.run.duration_s, tuple(_cases(run)))
+        suite = add_suite(suites, f"run {run.run.id}", run.run.started_at, run.run.duration_s, tuple(_cases(run)))
+        properties = ET.Element("properties")
+        ET.SubElement(properties, "property", name="target", value=target_in_words(run))
+        suite.insert(0, properties)
     return write_xml(suites)
 
 
@@ -150,7 +154,7 @@ def _cases(run: Results) -> Iterator[tuple[str, str | None]]:
 
 def add_suite(
     parent: ET.Element, name: str, started_at: str, duration_s: float, cases: Sequence[tuple[str, str | None]]
-) -> None:
+) -> ET.Element:
     """A suite of (name, failure) under `parent`; a failure of None is a success."""
     failures = sum(failure is not None for _, failure in cases)
     suite = ET.SubElement(
@@ -161,6 +165,7 @@ def add_suite(
         case = ET.SubElement(suite, "testcase", classname=f"traffic-gen.{name}", name=title, time="0")
         if failure is not None:
             ET.SubElement(case, "failure", message=failure).text = failure
+    return suite
 
 
 def write_xml(root: ET.Element) -> str:

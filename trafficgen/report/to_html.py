@@ -23,15 +23,16 @@ from trafficgen.plan import Stage
 from trafficgen.report import words
 from trafficgen.report.judged import value_in_words, verdict_of
 from trafficgen.report.observed import SERVER_LOADS, SERVER_QUEUES, server_section, shape_section
-from trafficgen.report.section import Tone
+from trafficgen.report.section import Section, Tone
 from trafficgen.report.sections import (
     ENDED,
     content_in_words,
     load_in_words,
     mailboxes_in_words,
+    recipients,
     sends_mail,
-    target_in_words,
 )
+from trafficgen.report.sessions import idle, target_in_words, targets, tls
 from trafficgen.schedule.rates import Ramps
 from trafficgen.units import format_duration
 
@@ -112,6 +113,7 @@ def _run(run: Results, most: int) -> dict[str, Any]:
         "latencies": _latencies(run, [name for name in run.latency_ns if name in BEFORE_PHASES])
         + _latencies(run, [name for name in run.latency_ns if name not in BEFORE_PHASES]),
         "commands": _commands(run),
+        "sections": [made for section in (recipients, tls, idle, targets) if (made := _section(section(run)))],
         "domains": _domains(run),
         "replies": _replies(run),
         "workers": _workers(run),
@@ -166,6 +168,14 @@ def _server(run: Results) -> dict[str, Any] | None:
     }
     drawn = {key: {"names": names, "series": [series[name] for name in names]} for key, names in shown.items()}
     return {"at_s": run.server.at_s, **drawn, "words": list(server_section(run).notes), "shape": _shape(run)}
+
+
+def _section(section: Section) -> dict[str, Any] | None:
+    """A section as it is in the summary; None for an empty one."""
+    head = [section.title, *(section.header or [""] * (len(section.aligned) - 1))]
+    head += [""] * (len(section.aligned) - len(head))
+    rows = [[row.tone.value if row.tone is Tone.BAD else "", *row.cells] for row in section.rows]
+    return {"title": section.title[:1].upper() + section.title[1:], "head": head, "rows": rows} if rows else None
 
 
 def _shape(run: Results) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from trafficgen.server import proc
+from trafficgen.server.files import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,7 @@ class HostSampler:
         counters: dict[str, float] = {}
         if stat := self._read("stat", proc.cpu):
             values |= {"host.running": float(stat.running), "host.blocked": float(stat.blocked)}
+            values["host.cores"] = float(stat.cores)
             values |= self._cpu_shares(stat)
         for name in _PRESSURES:
             if stalled := self._read(f"pressure/{name}", proc.pressure):
@@ -73,7 +75,7 @@ class HostSampler:
 
     def _read(self, name: str, parse: "Callable[[str], _Read]") -> "_Read | None":
         try:
-            return parse((self._proc / name).read_text("ascii", "replace"))
+            return parse(text_of(f"{self._proc}/{name}"))
         except (OSError, ValueError, StopIteration):
             self.missing.add(name)
             return None

@@ -7,6 +7,7 @@ Sources   proc(5); Documentation/accounting/psi.rst, admin-guide/iostats.rst, ad
 Not here  reading the files and what changed between two readings (host)
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 SECTOR_OCTETS: Final = 512
@@ -22,6 +23,7 @@ class Cpu(NamedTuple):
     ticks: dict[str, int]
     running: int
     blocked: int
+    cores: int
 
 
 class Disk(NamedTuple):
@@ -41,13 +43,23 @@ class Disk(NamedTuple):
 
 
 class Process(NamedTuple):
-    """One process: its parent, CPU ticks of itself and of the children it waited for, page faults that needed the
-    disk."""
+    """One process, or one thread of it: its state by one letter (R runs or would, D waits without being interruptible,
+    as for the disk), its parent, CPU ticks of itself and of the children it waited for, page faults that needed the
+    disk; how many threads the process has."""
 
     pid: int
+    state: str
     parent: int
     ticks: int
     major_faults: int
+    threads: int
+
+
+class Scheduled(NamedTuple):
+    """Since a thread began: seconds on a core, and seconds in which it would have run and had none."""
+
+    ran_s: float
+    waited_s: float
 
 
 def cpu(stat: str) -> Cpu:
@@ -56,9 +68,9 @@ def cpu(stat: str) -> Cpu:
     numbers = list(map(int, lines["cpu"].split())) if "cpu" in lines else []
     if len(numbers) < len(_CPU):
         raise ValueError("expected a line of cpu ticks in /proc/stat")
-    return Cpu(
-        dict(zip(_CPU, numbers, strict=False)), int(lines.get("procs_running", 0)), int(lines.get("procs_blocked", 0))
-    )
+    cores = sum(name.startswith("cpu") for name in lines) - 1
+    running, blocked = (int(lines.get(name, 0)) for name in ("procs_running", "procs_blocked"))
+    return Cpu(dict(zip(_CPU, numbers, strict=False)), running, blocked, cores)
 
 
 def pressure(text: str) -> dict[str, float]:
@@ -130,21 +142,30 @@ def process(stat: str) -> Process:
     """/proc/PID/stat. A process may call itself anything, also "a) R 1": its name ends at the last parenthesis."""
     pid, _, rest = stat.partition(" (")
     fields = rest.rpartition(") ")[2].split()
-    if len(fields) < 15:
-        raise ValueError("expected 15 fields or more behind the name in /proc/PID/stat")
-    return Process(int(pid), int(fields[1]), sum(map(int, fields[11:15])), int(fields[9]) + int(fields[10]))
+    if len(fields) < 18:
+        raise ValueError("expected 18 fields or more behind the name in /proc/PID/stat")
+    ticks, faults = sum(map(int, fields[11:15])), int(fields[9]) + int(fields[10])
+    return Process(int(pid), fields[0], int(fields[1]), ticks, faults, int(fields[17]))
 
 
-def tree(processes: dict[int, Process], root: int) -> list[Process]:
-    """`root` and all that it is an ancestor of."""
+def scheduled(schedstat: str) -> Scheduled:
+    """/proc/PID/schedstat (Documentation/scheduler/sched-stats.rst)."""
+    fields = schedstat.split()
+    if len(fields) < 2:
+        raise ValueError("expected two fields or more in /proc/PID/schedstat")
+    return Scheduled(int(fields[0]) / 1e9, int(fields[1]) / 1e9)
+
+
+def tree(parents: Mapping[int, int], root: int) -> list[int]:
+    """`root` and all that it is an ancestor of, by the parent of each process."""
     children: dict[int, list[int]] = {}
-    for one in processes.values():
-        children.setdefault(one.parent, []).append(one.pid)
-    found: list[Process] = []
-    waiting = [root] if root in processes else []
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    waiting = [root] if root in parents else []
     while waiting:
         pid = waiting.pop()
-        found.append(processes[pid])
+        found.append(pid)
         waiting += [child for child in children.get(pid, ()) if child != pid]
     return found
 

@@ -17,6 +17,10 @@ from trafficgen.verdict.rule import Metric
 from trafficgen.verdict.server_metrics import better_of, is_of_server
 
 DEFAULT_METRICS: Final = ("throughput:5%", "p99:10%+2ms")
+DEFAULT_METRICS_OF_MAILBOXES: Final = ("p95:10%+2ms", "seen.p95:10%+2ms")
+"""How long a delivery takes, and until its reader is shown it. How many there are is the profile's."""
+HELD_TO_ZERO: Final = frozenset(f"delivery.{name}" for name in ("lost", "missing", "doubled", "damaged", "misplaced"))
+"""Any of them in a run of B fails the gate, whether or not it is named."""
 
 _FORM: Final = re.compile(r"(.+?)(?::(\d+(?:\.\d+)?)%(?:\+(\S+))?)?")
 _ALSO_READ: Final = ("throughput", "p50", "p99", "avg")
@@ -31,8 +35,6 @@ def parse_metric(text: str) -> Metric:
     if is_of_server(name):
         return Metric(name, better_of(name), float(percent or 5) / 100)
     quantity = parse_quantity(name)
-    if quantity.command is not None:
-        raise ValueError(f'"{name}" is of users of mailboxes, and a gate sends mail')
     if quantity.kind not in (QuantityKind.DURATION, QuantityKind.RATE):
         raise ValueError(f'"{name}" must be the same in every run; compare a latency or the throughput')
     is_latency = quantity.kind is QuantityKind.DURATION
@@ -60,15 +62,24 @@ def trial_of(
 
 
 def harm_of(results: Results, *, tolerate_refusals: bool) -> str | None:
-    """What must be zero, without statistics."""
-    ledger, messages = results.ledger, results.messages
+    """What must be zero, without statistics. Of users of mailboxes also commands that were refused or not answered."""
+    ledger, messages, mailboxes = results.ledger, results.messages, results.mailboxes
     counts = [("in doubt", messages.in_doubt)]
     if not tolerate_refusals:
         counts += [("refused", messages.rejected_temporary + messages.rejected_permanent), ("failed", messages.failed)]
     if ledger:
         counts += [("missing", ledger.missing), ("duplicated", ledger.duplicated), ("corrupted", ledger.corrupted)]
+    if mailboxes:
+        counts += [
+            ("missing", mailboxes.missing), ("doubled", mailboxes.doubled), ("damaged", mailboxes.damaged),
+            ("in somebody else's mailbox", mailboxes.misplaced),
+        ]  # fmt: skip
     words = ", ".join(f"{count:,} {what}" for what, count in counts if count)
-    return f"of {messages.started:,} messages {words}" if words and results.valid else None
+    harm = [f"of {messages.started:,} messages {words}"] if words else []
+    if not tolerate_refusals:
+        failed = {name: one for name, one in results.commands.items() if one.errors}
+        harm += [f"of {one.count:,} {name} {one.errors:,} refused or not answered" for name, one in failed.items()]
+    return "; ".join(harm) if harm and results.valid else None
 
 
 def _spoiled(results: Results, missing: Sequence[str]) -> str | None:

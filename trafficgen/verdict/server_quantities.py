@@ -29,11 +29,14 @@ _KINDS: Final = tuple(
         (r"queue\.(oldest|age_p50|age_p99)|disk\.[^.]+\.await|dovecot\.[\w:-]+\.took", "ns"),
         (r"host\.(cpu|io|memory)_pressure(_full)?|host\.cpu_(user|system|irq|iowait|steal|busy)", "share"),
         (r"disk\.[^.]+\.busy", "share"),
-        (r"queue\.(maildrop|incoming|active|deferred|hold|depth|undelivered)|host\.(running|blocked)", "count"),
-        (r"disk\.[^.]+\.in_flight|server\.processes|space\.inodes_free", "count"),
+        (
+            r"queue\.(maildrop|incoming|active|deferred|hold|depth|undelivered)|(host|server)\.(running|blocked)",
+            "count",
+        ),
+        (r"disk\.[^.]+\.in_flight|server\.processes|host\.cores|space\.inodes_free", "count"),
         (r"space\.free|host\.memory_(available|dirty)", "octets"),
         (r"server\.written|disk\.[^.]+\.(read|written)", "octets per second"),
-        (rf"server\.cpu|disk\.[^.]+\.queue|metric\.{METRIC}", "number"),
+        (rf"server\.(cpu|cpu_wait|busiest)|disk\.[^.]+\.queue|metric\.{METRIC}", "number"),
         (
             r"host\.listen_(overflows|drops)|disk\.[^.]+\.(flushes|writes|reads)|server\.faults|dovecot\.[\w:-]+",
             "per second",

@@ -241,7 +241,7 @@ def read_recipients(path: Path) -> RecipientFile:
 
 def _read_rows(path: Path, names: list[str], rows: Any) -> RecipientFile:
     addresses: list[WeightedAddress] = []
-    columns: dict[str, list[str]] = {name: [] for name in names if name not in ("address", "weight")}
+    columns: dict[str, list[str]] = {name: [] for name in names}
     for row in rows:
         if not row:
             continue

@@ -5,14 +5,16 @@ Gives     a `columns.Layout`: mark first, then Date, From, To, Subject, Message-
 Refuses   a header of the user's that would stand in for the mark
 Not here  the To addresses (envelopes), the body's type and encoding (bodies)
 
-{name} in a header of the user's is the value of that column for the recipient, where recipients come from a file.
+{name} in a header of the user's is the value of that column for the recipient, where recipients come from a file; {{
+and }} are braces there.
 A header of the user's replaces ours of the same name: RFC 5322 section 3.6 allows one Date, From, To, Subject and
 Message-ID. Lines are folded to 78 where they have a place to fold (2.1.1). Values beyond ASCII become encoded words
 (RFC 2047), so that no server needs SMTPUTF8 for them.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from difflib import get_close_matches
 from email.header import Header as EncodedHeader
 from functools import lru_cache
 from typing import Final
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from mboxgen import streams
 from trafficgen.errors import PlanError
 from trafficgen.plan import Header, Plan, Workload
+from trafficgen.plan.refusals import shown
 from trafficgen.proof import trace_header
 from trafficgen.workload import people
 from trafficgen.workload.address_book import given, read_recipients
@@ -31,7 +34,9 @@ from trafficgen.workload.envelopes import Envelopes, Sender
 from trafficgen.workload.grid import GRID, NUMBER, Span, digits
 
 MAX_LINE: Final = 78
-_COLUMN: Final = re.compile(r"\{([^{}|]+)\}")
+_BRACES: Final = re.compile(r"(\{\{|\}\})|\{([^{}|]+)\}")
+"""A brace that is meant as such, or the name of a column."""
+
 _FOLD: Final = re.compile(r"[ \t]+(?=[^ \t])")
 
 CRLF: Final = b"\r\n"
@@ -110,8 +115,9 @@ class Alternatives:
             for number, header in enumerate(workload.headers)
             if len(header.values) > 1
         }
-        names = columns_of(workload)
-        self._filled_in = {f"header {number}" for number, one in enumerate(workload.headers) if uses_column(one, names)}
+        self._filled_in = {
+            f"header {number}" for number, one in enumerate(workload.headers) if uses_column(one, workload)
+        }
         self._addresses = len(given(workload)) if self._filled_in else 0
 
     def picks(self, grid: int, recipients: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.int64]]:
@@ -163,45 +169,52 @@ def _message_id_start(plan: Plan, senders: Sequence[Sender]) -> bytes:
 def users_own(plan: Plan) -> list[Piece]:
     """The user's headers in their order; one with alternatives is a table that the column "header N" picks from."""
     pieces: list[Piece] = []
-    names = columns_of(plan.workload)
     for number, header in enumerate(plan.workload.headers):
         values = [value for value, _ in header.values]
-        if uses_column(header, names):
-            values = [filled for value in values for filled in _filled_in(value, plan.workload, names)]
+        if uses_column(header, plan.workload):
+            values = [filled for value in values for filled in _filled_in(value, plan.workload)]
+        elif plan.workload.recipients_file is not None:
+            values = [_BRACES.sub(lambda found: found[1][0], value) for value in values]
         lines = [folded(header.name, value) for value in values]
         pieces.append(lines[0] if len(lines) == 1 else ColumnTable(f"header {number}", lines))
     return pieces
 
 
-def columns_of(workload: Workload) -> frozenset[str]:
-    """The columns that headers may name."""
+def uses_column(header: Header, workload: Workload) -> bool:
+    """Whether one of its values names a column. PlanError for a name that no column has."""
     path = workload.recipients_file
-    return frozenset(read_recipients(path).columns) if path is not None else frozenset()
+    if path is None:
+        return False
+    known = read_recipients(path).columns
+    named = [name for value, _ in header.values for literal, name in _BRACES.findall(value) if not literal]
+    for name in named:
+        if name not in known:
+            nearest = get_close_matches(name, known, 1, 0.5)
+            hint = f'; did you mean "{{{nearest[0]}}}"' if nearest else f", its columns are {', '.join(known)}"
+            text = f'"{path}" has no column for "{{{shown(name)}}}"{shown(hint)}; as text it is "{{{{{shown(name)}}}}}"'
+            raise PlanError(text, field="headers", flag=header.flag)
+    return bool(named)
 
 
-def uses_column(header: Header, names: Collection[str]) -> bool:
-    """Whether one of its values names a column."""
-    return any(name in names for value, _ in header.values for name in _COLUMN.findall(value))
-
-
-def _filled_in(value: str, workload: Workload, names: Collection[str]) -> list[str]:
-    """`value` for every recipient; one that is not from the file has nothing in its columns."""
+def _filled_in(value: str, workload: Workload) -> list[str]:
+    """`value` for every recipient; only line ends of a cell are no part of it, as a header holds none."""
     assert workload.recipients_file is not None
     columns = read_recipients(workload.recipients_file).columns
-    pieces = _COLUMN.split(value)  # text, name, text, name, …, text
-    for place in range(1, len(pieces), 2):
-        if pieces[place] not in names:
-            pieces[place] = f"{{{pieces[place]}}}"
-    rows = len(next(iter(columns.values()), []))
-    parts = [columns[piece] if place % 2 and piece in names else [piece] * rows for place, piece in enumerate(pieces)]
-    # A cell may hold line ends; a header may not.
+    rows = len(columns["address"])
+    parts: list[list[str]] = []
+    end = 0
+    for found in _BRACES.finditer(value):
+        literal, name = found.groups()
+        parts += [[value[end : found.start()]] * rows, [literal[0]] * rows if literal else columns[name]]
+        end = found.end()
+    parts.append([value[end:]] * rows)
     return [" ".join("".join(row).split()) for row in zip(*parts, strict=True)]
 
 
 def refuse_columns(plan: Plan) -> None:
     """PlanError for headers that name a column, where no message has one recipient's row."""
     for header in plan.workload.headers:
-        if uses_column(header, columns_of(plan.workload)):
+        if uses_column(header, plan.workload):
             text = "a column can stand in the headers of generated messages with one recipient, and in no others"
             raise PlanError(text, field="headers", flag="--header")
 

@@ -269,7 +269,8 @@ said = st.lists(
         [
             b"EHLO x\r\n", ENVELOPE, b"DATA\r\n", b"x\r\n.\r\n", b"BDAT 5\r\n", b"BDAT 3 LAST\r\n", b"abc", b"abcde",
             b"AUTH PLAIN\r\n", b"AUTH LOGIN dXNlcg==\r\n", b"c2VjcmV0\r\n", b"*\r\n", b"STARTTLS\r\n", b"RSET\r\n",
-            b"XCLIENT ADDR=192.0.2.77\r\n", b"QUIT\r\n", b"\x00\xff\r\n", b".\r\n", b"NOOP\r\n", b"LHLO x\r\n",
+            b"XCLIENT ADDR=192.0.2.77\r\n", b"XFORWARD ADDR=192.0.2.77\r\n",
+            b"QUIT\r\n", b"\x00\xff\r\n", b".\r\n", b"NOOP\r\n", b"LHLO x\r\n",
             b"MAIL FROM:<a@a.test> SIZE=999999\r\n",
         ]
     ),
@@ -279,7 +280,7 @@ said = st.lists(
 
 @given(said, sizes, st.sampled_from(["", "[default]\nbounce = 30\ndefer = 30\nstage = 'rcpt'\ndelay = '1s'"]))
 def test_anything_in_any_pieces_is_answered_the_same(said: list[bytes], sizes: list[int], table: str) -> None:
-    capabilities = Capabilities(auth=True, starttls=True, xclient=True)
+    capabilities = Capabilities(auth=True, starttls=True, xclient=True, xforward=True)
 
     def talk(pieces: list[bytes]) -> tuple[bytes, list[tuple[bytes, int]], bool]:
         conversation = Conversation(policy_of(table) if table else None, capabilities)

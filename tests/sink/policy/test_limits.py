@@ -185,6 +185,29 @@ def test_xclient_names_an_address_or_nothing(said: bytes) -> None:
     assert len(policy.clients) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (b"NAME=spike.test ADDR=192.0.2.7 PORT=1 PROTO=ESMTP HELO=me IDENT=4Bx SOURCE=REMOTE", 250),
+        (b"addr=not-an-IP source=local", 250),
+        (b"HELO=a+2Bb+3Dc IDENT=[UNAVAILABLE] SOURCE=[UNAVAILABLE]", 250),
+        (b"", 501),
+        (b"ADDR", 501),
+        (b"ADDR=", 501),
+        (b"LOGIN=me", 501),
+        (b"HELO=a=b", 501),
+        (b"HELO=a+2", 501),
+        (b"SOURCE=HERE", 501),
+        (b"ADDR=192.0.2.7 ADDR=192.0.2.8", 501),
+    ],
+)
+def test_xforward_names_attributes_in_xtext(said: bytes, code: int) -> None:
+    talk = Conversation(policy_of(), Capabilities(xforward=True))
+    assert b"XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n" in talk.say(b"EHLO me\r\n")
+    assert talk.codes(b"XFORWARD " + said + b"\r\n") == [code]
+    assert Conversation(policy_of()).codes(b"XFORWARD " + said + b"\r\n") == [500]
+
+
 def test_one_session_that_names_many_clients_leaves_none_behind() -> None:
     policy = policy_of(limits=Limits(connections_per_client=1))
     talk = Conversation(policy, Capabilities(xclient=True))

@@ -232,7 +232,7 @@ class InjectionSession:
         if not taken.accepted:
             self._finish(Outcome.REJECTED_PERMANENT, now_ns)
             return
-        at.refused = [Outcome.REJECTED_PERMANENT] * taken.refused
+        at.refused = (Outcome.REJECTED_PERMANENT,) * taken.refused
         self._finish(Outcome.ACCEPTED, now_ns)
 
     def _go_on(self, now_ns: int, out: list[Buffer], *, in_step: bool) -> None:

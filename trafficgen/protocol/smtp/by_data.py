@@ -44,7 +44,7 @@ class ByData(Handover):
 
     def __init__(self, session: SessionLife, cache: ReplyCache) -> None:
         super().__init__(session, cache)
-        self._enter = session.account.rows.frombytes
+        self._enter = session.conversation.enter_octets
         self._take = session.source.take
         self._next: Work | None = None
         self._lone: ReplyCache | None = None

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Final
 
 from trafficgen.protocol.smtp.server_auth import offered as offered_mechanisms
+from trafficgen.protocol.smtp.server_client import XCLIENT_NAMES, XFORWARD_NAMES
 
 NAME: Final = b"sink.traffic-gen.test"
-XCLIENT_NAMES: Final = (b"NAME", b"ADDR", b"PORT", b"PROTO", b"HELO", b"LOGIN", b"DESTADDR", b"DESTPORT")
 MAX_PATH_OCTETS: Final = 512
 """RFC 5321 section 4.5.3.1.3 asks for 256; with SMTPUTF8 one character may take four octets."""
 
@@ -70,6 +70,7 @@ class Capabilities:
     auth: bool = False
     password: bytes = field(default=b"", repr=False)
     xclient: bool = False
+    xforward: bool = False
     require_tls: bool = False
     require_auth: bool = False
     max_octets: int = 0
@@ -114,12 +115,16 @@ class Capabilities:
             "MT-PRIORITY": True,
             "DELIVERBY": True,
             "XCLIENT": self.xclient,
+            "XFORWARD": self.xforward,
         }
         return dict.fromkeys(name for name, on in offered.items() if on and name not in self.hidden)
 
     def _reply(self, *, secure: bool) -> bytes:
         words = {"SIZE": b"SIZE %d" % self.max_octets, "AUTH": b" ".join((b"AUTH", *offered_mechanisms(self.password)))}
-        words["XCLIENT"] = b"XCLIENT " + b" ".join(XCLIENT_NAMES)
+        words |= {
+            "XCLIENT": b" ".join((b"XCLIENT", *XCLIENT_NAMES)),
+            "XFORWARD": b" ".join((b"XFORWARD", *XFORWARD_NAMES)),
+        }
         listed = [words.get(name, name.encode("ascii")) for name in self._offered[secure]]
         lines = [NAME, *listed]
         return b"".join(b"250%b%b\r\n" % (b"-" if line is not lines[-1] else b" ", line) for line in lines)

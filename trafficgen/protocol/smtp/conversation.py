@@ -83,15 +83,17 @@ Learn = Callable[[bytes, list[Reply]], None]
 class Conversation:
     """`pending`: the steps whose replies are due. `early`: a reply began while none was due; it can only be a goodbye.
 
-    `waiting_since_ns`: since when the reply that is due first is waited for.
+    `waiting_since_ns`: since when the reply that is due first is waited for. `enter_octets` takes what `ROW` makes.
+
+    What is empty most of the time is a tuple: of those all sessions share one.
     """
 
     __slots__ = (
         "_account",
-        "_enter",
         "_held",
         "_most_held",
         "early",
+        "enter_octets",
         "pending",
         "reader",
         "waiting_since_ns",
@@ -99,9 +101,9 @@ class Conversation:
 
     def __init__(self, account: SessionAccount, batch: int) -> None:
         self._account = account
-        self._enter = account.rows.frombytes
+        self.enter_octets = account.rows.frombytes
         self._most_held = max(_MAX_HELD, batch)
-        self._held: list[tuple[Row, Mixed | None]] = []  # finished, while replies behind them are due
+        self._held: tuple[tuple[Row, Mixed | None], ...] = ()  # finished, while replies behind them are due
         self.pending: list[Phase] = []  # a deque takes 700 octets more for each session
         self.reader = ReplyReader()
         self.early = False
@@ -192,21 +194,21 @@ class Conversation:
     def enter(self, row: Row, mixed: Mixed | None, *, hold: bool) -> None:
         """A message has ended; `mixed` when its recipients did not all end alike. It waits if others do, or must."""
         if self._held or hold:
-            self._held.append((row, mixed))
+            self._held += ((row, mixed),)
         else:
             self._write_down(row, mixed)
 
     def let_go(self, *, doubtful: bool) -> None:
         """Write down what is held: as it was answered, or, when the replies have lost their order, as in doubt."""
-        for row, mixed in self._held:
+        held, self._held = self._held, ()
+        for row, mixed in held:
             if doubtful:
                 self._write_down((row[0], Outcome.IN_DOUBT, *row[2:]), None)
             else:
                 self._write_down(row, mixed)
-        self._held.clear()
 
     def _write_down(self, row: Row, mixed: Mixed | None) -> None:
-        self._enter(ROW(*row))
+        self.enter_octets(ROW(*row))
         if mixed is not None:
             self._account.recipients_differ(row[0], row[1], mixed)
 

@@ -51,7 +51,7 @@ class ReplyReader:
     def __init__(self) -> None:
         self._rest = b""
         self._code = b""  # of the reply whose `_lines` have come so far
-        self._lines: list[bytes] = []
+        self._lines: tuple[bytes, ...] = ()
         self.fault: str | None = None
 
     @property
@@ -96,10 +96,10 @@ class ReplyReader:
             self.fault = f"reply whose lines have different codes, {self._code.decode()} and {match[1].decode()}"
             return False
         self._code = match[1]
-        self._lines.append(match[3])
+        self._lines += (match[3],)
         if match[2] != b"-":
             replies.append(_reply(match[1], self._lines))
-            self._lines = []
+            self._lines = ()
         elif len(self._lines) >= MAX_LINES:
             self.fault = f"reply of over {MAX_LINES} lines"
             return False
@@ -119,7 +119,7 @@ def _joined(lines: tuple[bytes, ...]) -> str:
     return " / ".join(line.decode("ascii", "backslashreplace") for line in lines)
 
 
-def _reply(code: bytes, lines: list[bytes]) -> Reply:
+def _reply(code: bytes, lines: tuple[bytes, ...]) -> Reply:
     enhanced = b""
     texts = []
     for line in lines:

@@ -2,7 +2,7 @@
 
     > greeting, then any number of   < EHLO|HELO|LHLO >   < MAIL > < RCPT… > < DATA > 354 < message, end of data >
                                                           or           < BDAT n, octets >… < BDAT n LAST, octets >
-    STARTTLS, AUTH, XCLIENT between messages; RSET, NOOP, VRFY, HELP at any time; QUIT > 221 ends
+    STARTTLS, AUTH, XCLIENT, XFORWARD between messages; RSET, NOOP, VRFY, HELP at any time; QUIT > 221 ends
 
 Takes     octets received; a `Receiver` for the messages; a `PolicyHooks`, or none to accept everything
 Gives     the replies to send, in one piece for each group of commands
@@ -12,7 +12,6 @@ Not here  which command is legal when (server_table), what most clients send and
           octets to commands and messages (framing), sockets and the content of messages (sink)
 """
 
-import ipaddress
 import re
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -24,7 +23,6 @@ from trafficgen.protocol.smtp import framing
 from trafficgen.protocol.smtp.capabilities import (
     NAME,
     PARAMETER,
-    XCLIENT_NAMES,
     Capabilities,
     read_mail,
     read_rcpt,
@@ -35,6 +33,7 @@ from trafficgen.protocol.smtp.policy_hooks import PolicyHooks, Suspension
 from trafficgen.protocol.smtp.receiver import Receiver
 from trafficgen.protocol.smtp.server_auth import MAX_LINE_OCTETS as MAX_LOGIN_OCTETS
 from trafficgen.protocol.smtp.server_auth import AuthExchange
+from trafficgen.protocol.smtp.server_client import UNKNOWN, XCLIENT_NAMES, attributes, ip_address, origin
 from trafficgen.protocol.smtp.server_table import ORDER, TABLE, Refusal, ServerState
 
 __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "ServerSession"]
@@ -52,6 +51,7 @@ _UNKNOWN: Final = b"500 5.5.2 command not known\r\n"
 _NUMBER: Final = b"501 5.5.4 expected the number of octets\r\n"
 _NO_ARGUMENT: Final = b"501 5.5.4 expected no argument\r\n"
 _XCLIENT: Final = b"501 5.5.4 expected NAME=value of those that EHLO lists, and in ADDR an IP address\r\n"
+_XFORWARD: Final = b"501 5.5.4 expected NAME=xtext of those that EHLO lists, and in SOURCE LOCAL or REMOTE\r\n"
 _TLS_FIRST: Final = b"530 5.7.0 start TLS first\r\n"
 _LOGIN_FIRST: Final = b"530 5.7.0 log in first\r\n"
 _NOT_UTF8: Final = b"501 5.6.7 expected an address in UTF-8\r\n"
@@ -225,19 +225,23 @@ class ServerSession(FastPaths):
         return _LOGGED_IN
 
     def _on_xclient(self, line: bytes) -> bytes:
-        attributes = [word.partition(b"=") for word in line.split()[1:]]
-        if not attributes or any(name.upper() not in XCLIENT_NAMES or not value for name, _, value in attributes):
+        said = attributes(line, XCLIENT_NAMES)
+        if said is None:
             return self._error(_XCLIENT)
-        for name, _, value in attributes:
-            if name.upper() == b"ADDR" and value.upper() not in (b"[UNAVAILABLE]", b"[TEMPUNAVAIL]"):
-                try:
-                    address = ipaddress.ip_address(value.upper().removeprefix(b"IPV6:").decode("ascii", "replace"))
-                except ValueError:
-                    return self._error(_XCLIENT)
-                if self._policy is not None:
-                    self._policy.client(address.compressed.lower().partition("%")[0].encode("ascii"))
+        value = said.get(b"ADDR", UNKNOWN[0])
+        if value.upper() not in UNKNOWN:
+            try:
+                address = ip_address(value)
+            except ValueError:
+                return self._error(_XCLIENT)
+            if self._policy is not None:
+                self._policy.client(address)
         self._reset()
         return GREETING
+
+    def _on_xforward(self, line: bytes) -> bytes:
+        """Where the next message came from is for logs: limits are counted for who is connected."""
+        return OK if origin(line) is not None else self._error(_XFORWARD)
 
     # -- the envelope -----------------------------------------------------------------------------------
 
@@ -369,6 +373,7 @@ _HANDLERS: Final[dict[bytes, Callable[[ServerSession, bytes], bytes]]] = table_o
         b"STARTTLS": ServerSession._on_starttls,
         b"AUTH": ServerSession._on_auth,
         b"XCLIENT": ServerSession._on_xclient,
+        b"XFORWARD": ServerSession._on_xforward,
         b"MAIL": ServerSession._on_mail,
         b"RCPT": ServerSession._on_rcpt,
         b"DATA": ServerSession._on_data,

@@ -5,6 +5,7 @@
     STARTTLS              legal         503           503           503             RFC 3207 section 4
     AUTH                  legal         503           503           503             RFC 4954 section 4
     XCLIENT               legal         503           503           503             Postfix, XCLIENT_README
+    XFORWARD              legal         503           503           503             Postfix, XFORWARD_README
     MAIL                  legal         503           503           503             RFC 5321 section 4.1.4
     RCPT                  503           legal         legal         503             RFC 3030 section 2
     DATA                  503           503           legal         503             RFC 2920 section 3.1, RFC 3030
@@ -85,6 +86,7 @@ TABLE: Final[dict[bytes, CommandRow]] = {
     b"STARTTLS": CommandRow(_BETWEEN_MESSAGES, lambda offer: offer.starttls, argument=False),
     b"AUTH": CommandRow(_BETWEEN_MESSAGES, lambda offer: offer.auth),
     b"XCLIENT": CommandRow(_BETWEEN_MESSAGES, lambda offer: offer.xclient),
+    b"XFORWARD": CommandRow(_BETWEEN_MESSAGES, lambda offer: offer.xforward),
     b"MAIL": CommandRow(_BETWEEN_MESSAGES),
     b"RCPT": CommandRow((_503, _L, _L, _503)),
     b"DATA": CommandRow((_503, _NO, _L, _503), argument=False),

@@ -39,7 +39,7 @@ class Transaction:
         self.message: WireMessage | None = None
         self.due_ns = self.start_ns = self.ready_ns = self.sent_ns = -1
         self.recipients = self.taken = 0
-        self.refused: list[Outcome] = []
+        self.refused: tuple[Outcome, ...] = ()
         self.refusal: Reply | None = None
         self.sender_refused = False
 
@@ -51,7 +51,7 @@ class Transaction:
         self.refusal = None
         self.sender_refused = False
         self.recipients = self.taken = 0
-        self.refused = []
+        self.refused = ()
 
     @property
     def untouched(self) -> bool:
@@ -69,12 +69,12 @@ class Transaction:
     def refuse_recipient(self, reply: Reply) -> None:
         """A recipient of its own is refused. One that had no sender to write to it is not: all are, for one reason."""
         if not self.sender_refused:
-            self.refused.append(rejection(reply))
+            self.refused += (rejection(reply),)
 
     def forget_recipients(self) -> None:
         """Nobody knows which reply was whose, so no recipient differs from the message."""
         self.taken = 0
-        self.refused = []
+        self.refused = ()
 
     def finish(self, outcome: Outcome, now_ns: int, rest: Outcome | None = None) -> tuple[Row, Mixed | None]:
         """Its row, and its recipients by outcome unless all are as the message. There is no message afterwards.

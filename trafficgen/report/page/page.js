@@ -149,6 +149,8 @@
     const rows = key => runs.flatMap(run => run[key].map(cells => named(run, cells)));
     table(root, "Latency", ["stretch of time", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"], rows("latencies"));
     table(root, "Commands", ["command", "count", "errors", "of count", "per second", "p50", "p90", "p99", "max"], rows("commands"));
+    for (const run of runs) for (const one of run.sections)
+      table(root, runs.length > 1 ? `${one.title} of ${run.name}` : one.title, one.head, one.rows);
     table(root, "Domains", ["domain", "wanted", "got", "started", "accepted", "p50", "p99"], rows("domains"));
     for (const run of runs.filter(run => run.server)) {
       const whose = runs.length > 1 ? ` of ${run.name}` : "";
