@@ -1,7 +1,7 @@
 """What a cluster costs and gives: its coordinator, two shards beside two workers, a million messages once each.
 
     python -m benchmarks.cluster coordinator [--seconds 20] [--write]
-    python -m benchmarks.cluster throughput [--rounds 5] [--messages 200000] [--write]
+    python -m benchmarks.cluster throughput [--rounds 5] [--seconds 20] [--write]
     python -m benchmarks.cluster proof [--messages 1000000]
 
 coordinator  cost with 4, 20 and 100 shards: what one shard really said is played back for each, so that nothing is sent
@@ -55,7 +55,7 @@ def main() -> None:
     given = parser.parse_args()
     runs: dict[str, Callable[[], list[str]]] = {
         "coordinator": lambda: coordinator(given.seconds),
-        "throughput": lambda: throughput(given.rounds, given.messages or 200_000),
+        "throughput": lambda: throughput(given.rounds, given.seconds),
         "proof": lambda: proof(given.messages or 1_000_000),
     }
     lines = [f"# {given.what} of a cluster", "", *runs[given.what]()]
@@ -143,9 +143,9 @@ def coordinator(seconds: int) -> list[str]:
 # -- two shards beside two workers ----------------------------------------------------------------------
 
 
-def throughput(rounds: int, messages: int) -> list[str]:
-    """Messages/s in turns, whole command lines."""
-    common = f"--message-count {messages} --concurrency 40 --body-size 5kb --keep-going --seed 7 --quiet".split()
+def throughput(rounds: int, seconds: int) -> list[str]:
+    """Messages/s while they send, in turns, by whole command lines."""
+    common = f"--duration {seconds}s --concurrency 40 --body-size 5kb --keep-going --seed 7 --quiet".split()
     ways = {
         "one run, two workers": ["--workers", "2"],
         "two shards, a worker each": ["--cluster", "local:2", "--workers", "1", "--clock-error", "5s"],
@@ -162,7 +162,7 @@ def throughput(rounds: int, messages: int) -> list[str]:
     (one, first), (two, second) = rates.items()
     ratio = median(after / before for before, after in zip(first, second, strict=True))
     return [
-        f"{messages:,} messages of 5 kB over 40 sessions, {rounds} rounds in turns.",
+        f"Messages of 5 kB over 40 sessions for {seconds} s, {rounds} rounds in turns.",
         "",
         "| | messages/s, median |",
         "|---|---|",

@@ -11,9 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+
+from trafficgen.cluster import host as shard_host
+from trafficgen.cluster.dask_engine import DaskEngine
 
 _PATIENCE_S = 60
 _serial = itertools.count()
@@ -21,18 +25,22 @@ _serial = itertools.count()
 
 @dataclass
 class NamespacedHost:
-    """A Dask worker, by Dask's own name `url`. `inside`: what a command that runs there begins with."""
+    """A Dask worker, by Dask's own name `url`. `inside`: what a command that runs there begins with. `lost`: killed or
+    cut off."""
 
     url: str
     inside: tuple[str, ...]
     link: str | None
     process: "subprocess.Popen[str]"
+    lost: bool = False
 
     def kill(self) -> None:
+        self.lost = True
         self.process.kill()
 
     def cut_off(self) -> None:
         """Nothing gets there or comes from there any more."""
+        self.lost = True
         if self.link is None:
             self.process.send_signal(signal.SIGSTOP)
         else:
@@ -80,6 +88,17 @@ def hosts_by_dask(count: int) -> Iterator[HostsByDask]:
         yield HostsByDask(network.address, url, scheduler, hosts)
 
 
+def set_clock(engine: DaskEngine, url: str, ahead_ns: int) -> None:
+    """Let the host with that name take the time of day for so much later, by its own seam."""
+    assert engine._client is not None
+    engine._client.run(_skew, ahead_ns, workers=[url])
+
+
+def _skew(ahead_ns: int) -> None:
+    """Runs there."""
+    shard_host.HERE._wall_ns = lambda: time.time_ns() + ahead_ns
+
+
 @dataclass
 class _Network:
     address: str
@@ -88,8 +107,9 @@ class _Network:
 
 @contextmanager
 def _network(count: int) -> Iterator[_Network]:
-    mark = f"{os.getpid() % 100_000}x{next(_serial)}"  # a namespace is there until the last process in it has ended
-    bridge, net = f"tgb{mark}", f"10.213.{os.getpid() % 250}"
+    serial = next(_serial)
+    mark = f"{os.getpid() % 100_000}x{serial}"  # a namespace is there until the last process in it has ended
+    bridge, net = f"tgb{mark}", f"10.{100 + serial % 100}.{os.getpid() % 250}"
     if not _works(("ip", "link", "add", bridge, "type", "bridge")):
         yield _Network("127.0.0.1", [((), None, "127.0.0.1")] * count)
         return

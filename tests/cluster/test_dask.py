@@ -1,14 +1,16 @@
 """The same by Dask: a scheduler and its workers as they really are, in network namespaces where those may be made."""
 
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 import trafficgen
-from tests.cluster.namespaces import HostsByDask, NamespacedHost, hosts_by_dask
+from tests.cluster.namespaces import HostsByDask, NamespacedHost, hosts_by_dask, set_clock
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
 from trafficgen import Progress
@@ -17,6 +19,7 @@ from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.dask_engine import DaskEngine
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, SetupError
+from trafficgen.host.signals import RunControl
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results, StoppedBy
 from trafficgen.plan import OpenLoop, TcpTarget
@@ -48,9 +51,11 @@ def there() -> Iterator[HostsByDask]:
 
 
 def test_four_hosts_send_every_message_of_one_machine_once(there: HostsByDask) -> None:
-    """One of them is behind 20 ms of network where that can be made, which shows in what its clock is known to."""
-    far = there.hosts[0].slow_down("20ms")
+    """One of them has a clock that is 3 s ahead, behind 80 ms of network where that can be made."""
+    far = there.hosts[0].slow_down("80ms")
     with closing(DaskEngine(there.scheduler, 4)) as engine, private_sink(TcpTarget(there.address, 0)) as sink:
+        skewed = engine.hosts.index(there.hosts[0].url)
+        set_clock(engine, there.hosts[0].url, 3 * NS_PER_S)
         plan = plan_for(sink.target, messages=MESSAGES, sessions=8, seed=7, load=OpenLoop(1_000.0))
         results = Cluster(engine, 5 * NS_PER_S).run(plan)
         arrived = sink.arrivals(plan.run_id)
@@ -59,13 +64,13 @@ def test_four_hosts_send_every_message_of_one_machine_once(there: HostsByDask) -
     assert (arrived.counts == 1).all()
     assert not arrived.damaged
     assert [one.number for one in results.shards] == [1, 2, 3, 4]
-    for one in results.shards:
-        # All have this machine's clock: whatever is found is error.
+    for index, one in enumerate(results.shards):
+        # All have this machine's clock but for what was set: whatever else is found is error.
         assert one.clock_offset_ns is not None
         assert one.clock_error_ns is not None
-        assert abs(one.clock_offset_ns) <= one.clock_error_ns
+        assert abs(one.clock_offset_ns - 3 * NS_PER_S * (index == skewed)) <= one.clock_error_ns
     if far:
-        assert max(one.clock_error_ns or 0 for one in results.shards) >= 10_000_000
+        assert (results.shards[skewed].clock_error_ns or 0) >= 40_000_000
 
 
 @pytest.mark.parametrize("blow", [kill_a_worker, cut_a_host_off, kill_the_scheduler])
@@ -133,6 +138,30 @@ def test_nobody_at_home_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trafficgen.cluster.dask_engine._CONNECT_S", 1.0)
     with pytest.raises(SetupError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         DaskEngine("tcp://127.0.0.1:9")
+
+
+def test_whoever_is_no_scheduler_is_one_line() -> None:
+    with private_sink() as sink, pytest.raises(SetupError, match=r"what answers at tcp://\S+ is no Dask scheduler"):
+        DaskEngine(f"tcp://127.0.0.1:{sink.port}")
+
+
+@pytest.mark.parametrize("wishes", [1, 2])
+def test_ctrl_c_ends_the_waiting_for_a_scheduler(wishes: int) -> None:
+    """One that takes connections and says nothing."""
+    control = RunControl()
+    with ExitStack() as stack:
+        mute = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        def take() -> None:
+            stack.enter_context(mute.accept()[0])
+            for _ in range(wishes):
+                control.stop()
+
+        answered = threading.Thread(target=take)
+        answered.start()
+        with pytest.raises(KeyboardInterrupt):
+            DaskEngine(f"tcp://127.0.0.1:{mute.getsockname()[1]}", None, control)
+        answered.join()
 
 
 @pytest.mark.parametrize("where", ["local:0", "local:x", "tcp://host", "kubernetes", "ssh:"])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 import pytest
-from hypothesis import given, settings, strategies
+from hypothesis import example, given, settings, strategies
 
 from tests.mailbox.world import World
 from trafficgen.mailbox.inbox_view import InboxView
@@ -54,6 +54,13 @@ def little_is_looked_back() -> Iterator[None]:
 
 
 tapes = strategies.binary(min_size=200, max_size=800)
+LEAVES_WHILE_SELECT_IS_UNDER_WAY = bytes(
+    map(
+        int,
+        "00000001001000001000030300103004000000000000001002030300103001030303001001001001001001001030300100200303"
+        "001001000000001100100100100100100100100100000000103001001000000001030010010010010010010010300103",
+    )
+)
 
 
 def play(
@@ -83,6 +90,7 @@ def test_no_order_of_events_makes_mail_missing(clients: str, tape: bytes, length
 
 @pytest.mark.parametrize("clients", CLIENTS)
 @given(tape=tapes, foreign=strategies.sampled_from([0, 3]))
+@example(tape=LEAVES_WHILE_SELECT_IS_UNDER_WAY, foreign=0)
 @settings(max_examples=10, deadline=None)
 def test_what_the_store_loses_is_missing_in_every_order_of_events(clients: str, tape: bytes, foreign: int):
     world, due = play(clients, tape, lose=0, foreign=foreign)

@@ -75,7 +75,8 @@ class ServerSession:
         self.open = True
 
     def write(self, octets: bytes) -> None:
-        self.asked += octets.splitlines(keepends=True)
+        if self.open:
+            self.asked += octets.splitlines(keepends=True)
 
     def writelines(self, pieces: list[bytes]) -> None:
         self.write(b"".join(pieces))
@@ -87,6 +88,12 @@ class ServerSession:
 
     def say(self, line: bytes) -> None:
         self.said.append(line + b"\r\n")
+
+    def hang_up(self) -> None:
+        """The server closes the connection."""
+        self.said.append(b"")
+        self.asked.clear()
+        self.open = False
 
     def serve(self) -> None:
         """Answer the next line."""
@@ -283,19 +290,32 @@ class SimulatedWorker(Worker):
         self.world.coming.append(Coming(number, user.mailbox, mail.mark + mail.rest))
 
     def _begin(self, program: Visit[Any]) -> None:
-        session = (Pop3 if isinstance(program, Pop3Program) else Imap)(self.world, program.visitor.user)
+        kind = self.world.pop3 if isinstance(program, Pop3Program) else self.world.imap
+        session = kind(self.world, program.visitor.user)
         self._programs.add(program)
         program.transport = cast("Any", session)
+        program.step = None
         program.opened(self.world.now)
         self.world.sessions.append((program, session))
 
 
 class World:
     """Everything there is. `lose`: the number of a message that the store accepts, and does not keep. `foreign`: how
-    many messages of others are there before, and that others get mail as well."""
+    many messages of others are there before, and that others get mail as well. `fields`: of the plan."""
+
+    imap: type[ServerSession] = Imap
+    pop3: type[ServerSession] = Pop3
+    worker_type: type[SimulatedWorker] = SimulatedWorker
 
     def __init__(
-        self, profile: str, tape: Iterable[int], *, capabilities: bytes, lose: int | None = None, foreign: int = 0
+        self,
+        profile: str,
+        tape: Iterable[int],
+        *,
+        capabilities: bytes,
+        lose: int | None = None,
+        foreign: int = 0,
+        **fields: Any,
     ) -> None:
         self.tape = Tape(tape)
         self.capabilities = capabilities
@@ -304,18 +324,19 @@ class World:
         self.sessions: list[tuple[Visit[Any], ServerSession]] = []
         self.accepted: list[int] = []
         self._lose, self._foreign = lose, foreign
-        service = MailboxService(TcpTarget("127.0.0.1", 1))
+        services = dict.fromkeys(("imap", "pop3", "delivery"), MailboxService(TcpTarget("127.0.0.1", 1)))
         parsed = parse_profile(profile).profile
-        plan = MailboxPlan(profile=parsed, imap=service, pop3=service, delivery=service, run_id=RUN_ID, connections=100)
+        plan = MailboxPlan(profile=parsed, run_id=RUN_ID, connections=100, **{**services, **fields})
         users = list(populate(parsed, 1).users)
         self.inboxes = {user.mailbox: Inbox() for user in users}
         for inbox in self.inboxes.values():
             for _ in range(foreign):
                 inbox.add(FOREIGN)
         route = cast("Route", _Route)
-        worker = SimulatedWorker(
+        self.lines: list[str] = []
+        worker = self.worker_type(
             plan, users, Routes(route, route, route), Mail(None, RUN_ID),
-            say=lambda _: None, on_second=lambda _: None, on_account=lambda _: None,
+            say=self.lines.append, on_second=lambda _: None, on_account=lambda _: None,
         )  # fmt: skip
         worker.world = self
         worker.now_ns = lambda: self.now
@@ -344,8 +365,11 @@ class World:
         return steps
 
     def _read(self, program: Visit[Any], session: ServerSession) -> None:
-        program.heard(session.said.popleft(), self.now)
-        program.flush()
+        if octets := session.said.popleft():
+            program.heard(octets, self.now)
+            program.flush()
+        else:
+            program.eof_received()
 
     def _go_on(self, coming: Coming) -> None:
         if not coming.stored:

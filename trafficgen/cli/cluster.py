@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from trafficgen.cluster.coordinator import Cluster
+    from trafficgen.host.signals import RunControl
 
 _WHERE: Final = re.compile(r"local:[1-9]\d{0,3}|(?:tcp|tls)://\S+:\d{1,5}|ssh:.+")
 
 
 @contextmanager
-def cluster_of(where: str, hosts: int | None, clock_error: str) -> "Iterator[Cluster]":
-    """Connected until the end. PlanError for a place that is none, SetupError when nobody answers there."""
+def cluster_of(
+    where: str, hosts: int | None, clock_error: str, control: "RunControl | None" = None
+) -> "Iterator[Cluster]":
+    """Connected until the end. PlanError for a place that is none, SetupError when nobody answers there,
+    KeyboardInterrupt when `control` is asked to stop before."""
     if not _WHERE.fullmatch(where):
         text = f'expected local:N, tcp://SCHEDULER:PORT, tls://SCHEDULER:PORT or ssh:FILE, got "{shown(where)}"'
         raise PlanError(text, field="cluster", flag="--cluster")
@@ -36,5 +40,5 @@ def cluster_of(where: str, hosts: int | None, clock_error: str) -> "Iterator[Clu
         raise SetupError(f"--cluster needs Dask, which is not installed: {advice('cluster')}") from error
     from trafficgen.cluster.coordinator import Cluster
 
-    with closing(DaskEngine(where, hosts)) as engine:
+    with closing(DaskEngine(where, hosts, control)) as engine:
         yield Cluster(engine, error_ns)

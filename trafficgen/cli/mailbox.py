@@ -138,7 +138,7 @@ def _run(
 
         runner = run_mailbox
         if (where := given["cluster"]) is not None:
-            cluster = cluster_of(where, given["cluster_hosts"], given["clock_error"])
+            cluster = cluster_of(where, given["cluster_hosts"], given["clock_error"], control)
             runner = stack.enter_context(cluster).run_mailbox
         observation = observation_of(SimpleNamespace(**given))
         if observation is not None:

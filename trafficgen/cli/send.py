@@ -133,7 +133,7 @@ def _run(
         if options.cluster is not None:
             from trafficgen.cli.cluster import cluster_of
 
-            cluster = cluster_of(options.cluster, options.cluster_hosts, options.clock_error)
+            cluster = cluster_of(options.cluster, options.cluster_hosts, options.clock_error, control)
             run = partial(run, runner=stack.enter_context(cluster).run)
         if options.quiet:
             return run()

@@ -12,15 +12,18 @@ Not here  what is called (host), when (coordinator). Nothing else in the program
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine
+import warnings
+from concurrent.futures import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import dask
-from distributed import Client, LocalCluster, SSHCluster
+from distributed import Client, Scheduler, SpecCluster, SSHCluster, Worker
+from distributed.utils import get_ip
 
 from trafficgen.cluster import host as shard_host
 from trafficgen.errors import PlanError, SetupError
+from trafficgen.host.signals import RunControl
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -28,15 +31,26 @@ if TYPE_CHECKING:
 _PATIENCE_S: Final = 90.0
 _CONNECT_S: Final = 10.0
 _CALL_S: Final = 15.0
+_CLOSE_S: Final = 10.0
+_HURRY_S: Final = 0.5
+_LOOK_S: Final = 0.05
 _QUIET: Final = logging.CRITICAL
-
-_Value = TypeVar("_Value")
 
 _CONFIG: Final = {
     "distributed.comm.retry.count": 0,
-    "distributed.worker.daemon": True,  # workers that this process starts end with it
     "distributed.admin.low-level-log-length": 100,
+    # What Dask looks at for its dashboard, and does for tasks: 3.6 % of a core in a process that waits, else 0.4 %
+    # (2026-11-27, 2 cores of an AMD EPYC).
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "60s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
+_NO_PAGE: Final = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "protocol": "inproc://"}
 
 
 def call_host(function: str, given: tuple[Any, ...]) -> Any:
@@ -47,17 +61,27 @@ def call_host(function: str, given: tuple[Any, ...]) -> Any:
 class DaskEngine:
     """Open until `close`."""
 
-    def __init__(self, where: str, shards: int | None = None) -> None:
-        """`shards`: wait until there are so many workers, and use no more; None: those that are there."""
+    def __init__(self, where: str, shards: int | None = None, control: RunControl | None = None) -> None:
+        """`shards`: wait until there are so many workers, and use no more; None: those that are there.
+
+        KeyboardInterrupt when `control` is asked to stop meanwhile; asked twice, `close` waits for nobody.
+        """
+        self._control = control or RunControl()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dask", daemon=True)
         self._thread.start()
         self._cluster: Any = None
         self._client: Client | None = None
+        opening = asyncio.run_coroutine_threadsafe(self._open(where, shards), self._loop)
         try:
-            self._hosts = self._wait(self._open(where, shards), None)
+            while not wait([opening], _LOOK_S).done and not self._control.count:
+                continue
+            if opening.cancel():
+                raise KeyboardInterrupt  # noqa: TRY301  (as where nobody counts signals)
+            self._hosts = opening.result()
         except BaseException:
-            self.close()
+            opening.cancel()
+            self._end(_HURRY_S)
             raise
 
     @property
@@ -68,15 +92,23 @@ class DaskEngine:
         return asyncio.run_coroutine_threadsafe(self._call(host, function, given), self._loop)
 
     def close(self) -> None:
+        self._end(_CLOSE_S)
+
+    def _end(self, patience_s: float) -> None:
+        """Let go of everything; whatever has not let go by then ends with the process."""
         if self._loop.is_closed():
             return
-        self._wait(self._close(), None)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_PATIENCE_S)
-        self._loop.close()
-
-    def _wait(self, work: Coroutine[Any, Any, _Value], timeout_s: float | None) -> _Value:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+        self._loop.set_exception_handler(lambda _loop, _context: None)  # nobody waits for the rest any more
+        closing = asyncio.run_coroutine_threadsafe(self._close(patience_s), self._loop)
+        try:
+            while not wait([closing], _LOOK_S).done and not self._control.at_once:
+                continue
+            wait([closing], _HURRY_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_HURRY_S)
+            if not self._thread.is_alive():
+                self._loop.close()
 
     async def _call(self, host: str, function: str, given: tuple[Any, ...]) -> Any:
         assert self._client is not None
@@ -95,45 +127,61 @@ class DaskEngine:
             kind, _, what = where.partition(":")
             if kind == "local":
                 count = int(what)
-                self._cluster = await LocalCluster(
-                    n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
-                    asynchronous=True, silence_logs=_QUIET,
-                )  # fmt: skip
+                self._cluster = await _here(count)
                 shards = count if shards is None else shards
             elif kind == "ssh":
                 self._cluster = await _over_ssh(_hosts_in(Path(what)))
-            self._client = await _connected(self._cluster or where)
+            self._client = Client(self._cluster or where, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
+            try:
+                await self._client
+            except (OSError, TimeoutError) as error:
+                raise SetupError(f"no Dask scheduler answers at {where}: {error or 'timed out'}") from error
+            except (MemoryError, ValueError, EOFError) as error:  # it takes the first octets for a length
+                raise SetupError(f"what answers at {where} is no Dask scheduler: {error}") from error
             try:
                 await self._client.wait_for_workers(shards or 1, timeout=_PATIENCE_S)
             except TimeoutError as error:
                 text = f"expected {shards or 1} workers at {where}, got fewer within {_PATIENCE_S:g} s"
                 raise SetupError(text) from error
-            return (await self._answering())[:shards]
+            return await self._answering(where, shards)
 
-    async def _answering(self) -> list[str]:
-        """Those that are there: a scheduler has workers in its books for minutes after they were cut off."""
+    async def _answering(self, where: str, shards: int | None) -> list[str]:
+        """Those that are there: a scheduler has workers in its books for minutes after they were cut off. Where
+        `shards` are expected, a host that is busy is asked again."""
         assert self._client is not None
-        known = sorted(await self._client.nthreads())
-        answers = await asyncio.gather(*(self._call(host, "clock", ()) for host in known), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, OSError):
-                raise SetupError(f"cannot use a host: {answer}; is traffic-gen installed there?") from answer
-        return [host for host, answer in zip(known, answers, strict=True) if not isinstance(answer, BaseException)]
+        deadline_s = self._loop.time() + _PATIENCE_S
+        while True:
+            known = sorted(await self._client.nthreads())
+            answers = await asyncio.gather(*(self._call(host, "clock", ()) for host in known), return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, Exception) and not isinstance(answer, OSError):
+                    raise SetupError(f"cannot use a host: {answer}; is traffic-gen installed there?") from answer
+            there = [host for host, answer in zip(known, answers, strict=True) if not isinstance(answer, BaseException)]
+            if shards is None or len(there) >= shards:
+                return there[:shards]
+            if self._loop.time() > deadline_s:
+                raise SetupError(f"expected {shards} workers that answer at {where}, got {len(there)} of {len(known)}")
 
-    async def _close(self) -> None:
+    async def _close(self, patience_s: float) -> None:
         for part in (self._client, self._cluster):
             if part is not None:
                 try:
-                    await asyncio.wait_for(part.close(), _PATIENCE_S)
+                    await asyncio.wait_for(part.close(), patience_s)
                 except (OSError, TimeoutError):  # whoever is gone need not be let go
                     continue
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
 
 
-async def _connected(where: Any) -> Client:
-    try:
-        return await Client(where, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
-    except (OSError, TimeoutError) as error:
-        raise SetupError(f"no Dask scheduler answers at {where}: {error or 'timed out'}") from error
+async def _here(count: int) -> Any:
+    """Workers in this process, as their shards have processes of their own: no port is open, and nothing but shards
+    uses this machine's cores."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        get_ip()  # Dask asks for it again, and warns where there is no network; it has no part in this
+    worker = {"cls": Worker, "options": {**_NO_PAGE, "nthreads": 1, "memory_limit": 0}}
+    scheduler = {"cls": Scheduler, "options": _NO_PAGE}
+    return await SpecCluster(dict.fromkeys(range(count), worker), scheduler, asynchronous=True, silence_logs=_QUIET)
 
 
 def _hosts_in(path: Path) -> list[str]:

@@ -59,8 +59,12 @@ class _Account:
         self.phase = recorder.phase
         self.failure = recorder.failure
         self._recorder = recorder
+        self.refused_recipient: str | None = None
+        """What the server said to RCPT, if that was a refusal for good."""
 
     def reply(self, phase: Phase, reply: Reply, count: int = 1) -> None:
+        if phase is Phase.RCPT and reply.code >= 500:
+            self.refused_recipient = reply.words
         self._recorder.reply(phase.value, reply.code, reply.enhanced, reply.text, count)
 
     def recipients_differ(self, number: int, outcome: Outcome, recipients: tuple[int, ...]) -> None:
@@ -91,9 +95,13 @@ class DeliverySessions:
         self._source = _OneMessage()
         self._cache = ReplyCache()
 
-    def new(self, on_row: "Callable[[bytes], None]") -> ClientSession:
+    def account(self, on_row: "Callable[[bytes], None]") -> _Account:
+        """Where a session tells what becomes of its message."""
+        return _Account(self.recorder, on_row)
+
+    def new(self, account: _Account) -> ClientSession:
         """A session that hands one message over."""
-        return ClientSession(self._source, _Account(self.recorder, on_row), self.options, self._cache)
+        return ClientSession(self._source, account, self.options, self._cache)
 
     def message(self, number: int, recipient: str, mail: "ReadyMail") -> _Handed:
         """The message as it goes over the wire, from the empty reverse-path, as imaptest's."""
@@ -137,7 +145,9 @@ class DeliveryConnection(Connection):
         self._worker = worker
         self._sessions = sessions
         self._ended = False
-        self._session = sessions.new(self._on_row)
+        self.recipient = recipient
+        self._account = sessions.account(self._on_row)
+        self._session = sessions.new(self._account)
         self._session.greet((sessions.message(number, recipient, worker.mail.of(number)), due_ns), self.begun_ns)
         # Until the server has agreed to TLS, and has been greeted again, the session is not asked.
         hello = sessions.options.hello
@@ -146,6 +156,11 @@ class DeliveryConnection(Connection):
         self._reader = ReplyReader()
         self._said_ns = self.begun_ns
         self._connected = False
+
+    @property
+    def refused_recipient(self) -> str | None:
+        """What the server said to its recipient, if that was a refusal for good."""
+        return self._account.refused_recipient
 
     def opened(self, now_ns: int) -> None:
         self._connected = True

@@ -79,6 +79,8 @@ class ImapInbox(ImapOpening):
             first = session.exists - self._worker.deliveries.sent_to(self._mailbox) - _LOOK_BACK + 1
             view.older_below = MAX_UID + 1 if first > 1 else 0
             self._fetch(ImapCommand.FETCH, b"%d:*" % max(first, 1), now_ns)
+        if self._leaving:  # what came while SELECT was under way is the last new mail, too
+            self._look_for_new(now_ns)
         self._all_looked_at(now_ns)
         if self._leaving:  # since SELECT was asked: what came after it is looked for as by everybody who leaves
             self._look_for_new(now_ns)

@@ -37,6 +37,10 @@ BODY: Final = "body"
 _WHOLE_BODY: Final = re.compile(rb"BODY\[\](?:<\d+>)? ?$", re.IGNORECASE)
 
 
+_FOR_NOW: Final = frozenset({b"UNAVAILABLE", b"INUSE", b"LIMIT", b"SERVERBUG", b"CONTACTADMIN"})
+"""Refusals of a login that say nothing about the user (RFC 5530)."""
+
+
 def take(line: bytes) -> LiteralReceiver:
     """Who takes a literal: a body goes through a checksum, header fields are kept."""
     return MessageReader() if _WHOLE_BODY.search(line) else Kept()
@@ -110,11 +114,16 @@ class ImapOpening(Visit[ImapSession]):
     # -- login ------------------------------------------------------------------------------------------
 
     def _send(self, command: ImapCommand, *words: bytes, now_ns: int, argument: str = "") -> None:
+        """Send it, unless the server has said goodbye in the octets behind what is being dealt with."""
+        if self.session.closed:
+            return
         self.session.end_idle()
         self.session.send(command, *words, now_ns=now_ns, argument=argument)
 
     def log_in(self, now_ns: int) -> None:
         session, plan, user = self.session, self._worker.plan, self.visitor.user
+        if session.closed:
+            return
         if not session.capabilities_known:
             self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
             return
@@ -139,7 +148,7 @@ class ImapOpening(Visit[ImapSession]):
             self._send(ImapCommand.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in()
+        self._worker.logged_in(self.visitor.user)
         if not self.session.capabilities_known:
             self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
         self._names = []
@@ -212,6 +221,7 @@ class ImapOpening(Visit[ImapSession]):
 
     def _on_greeting(self, done: Done, now_ns: int) -> None:
         if not done.ok:
+            self.step = "greeting"
             self._end_as(Goodbye(done.code, done.text))
             return
         self._worker.recorder.phase("imap_greeting", done.elapsed_ns)
@@ -228,7 +238,8 @@ class ImapOpening(Visit[ImapSession]):
             self._created(done, now_ns)
         elif command is ImapCommand.STARTTLS:
             if done.ok:
-                self.start_tls()
+                if not self.session.closed:
+                    self.start_tls()
             else:
                 text = done.text.decode("ascii", "backslashreplace")
                 self.end(f"{done.status.decode()}{_in_brackets(done.code)}", f"STARTTLS: {text}")
@@ -238,6 +249,10 @@ class ImapOpening(Visit[ImapSession]):
             elif self._record(done, now_ns):
                 self._logged_in(now_ns)
             else:
+                if done.code[0] not in _FOR_NOW:
+                    words = f"{done.status.decode()}{_in_brackets(done.code)}"
+                    text = done.text.decode("ascii", "backslashreplace")
+                    self._worker.refused_login(self.visitor.user, f"{words} {text}")
                 self._give_up()
         else:
             self._within(done, now_ns)
@@ -251,6 +266,8 @@ class ImapOpening(Visit[ImapSession]):
 
     def append_draft(self, folder: str, flags: bytes, number: int, now_ns: int) -> None:
         """Put a mail of the user's own into a folder of his."""
+        if self.session.closed:
+            return
         message = draft(self.visitor.user.section.mail_write_size, number)
         self.session.end_idle()
         self.session.append(self._folders[folder], message, flags, now_ns=now_ns, argument=folder)

@@ -77,8 +77,11 @@ class Pop3Program(Visit[Pop3Session]):
         elif waiting in _OPERATIONS:
             began = self.session.waiting_since_ns
             self._worker.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
-        before = f"pop3_{self.step or ('tls' if waiting is Pop3Command.STLS else 'greeting')}"
-        phase = _OPERATIONS[waiting].value if waiting in _OPERATIONS else before
+        if waiting in _OPERATIONS:
+            phase = _OPERATIONS[waiting].value
+        else:
+            opening = "tls" if waiting is Pop3Command.STLS else "greeting"
+            phase = f"pop3_{self.step or ('idle' if waiting is None else opening)}"
         left = self.session.content_octets
         self._worker.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))
         self.session.close()
@@ -87,6 +90,9 @@ class Pop3Program(Visit[Pop3Session]):
     # -- the conversation -------------------------------------------------------------------------------
 
     def _send(self, command: Pop3Command, argument: str, now_ns: int, content: MessageReader | None = None) -> None:
+        """Send it, unless the server has said what is no POP3 in the octets behind what is being dealt with."""
+        if self.session.closed:
+            return
         self.session.send(command, argument, now_ns=now_ns, content=content)
 
     def _on_reply(self, reply: Pop3Reply, now_ns: int) -> None:
@@ -100,7 +106,7 @@ class Pop3Program(Visit[Pop3Session]):
             else:
                 self._send(Pop3Command.STLS, "", now_ns)
         elif command is Pop3Command.STLS:
-            if self._check(reply, "pop3_tls"):
+            if self._check(reply, "pop3_tls") and not self.session.closed:
                 self.start_tls()
         elif command is Pop3Command.USER:
             if reply.ok:
@@ -151,7 +157,7 @@ class Pop3Program(Visit[Pop3Session]):
         self.session.answer(b64encode(self._sasl.answer(challenge.text)))
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in()
+        self._worker.logged_in(self.visitor.user)
         if length := self.visitor.user.section.mail_session_length:
             self._worker.director.agenda.add(now_ns + length, Intent.LOGOUT, self)
         if self._leaving:
@@ -212,6 +218,8 @@ class Pop3Program(Visit[Pop3Session]):
         """Count the command; whether the visit goes on."""
         outcome = _outcome(reply)
         self._worker.command(operation, outcome, start_ns, now_ns, octets)
+        if operation is Operation.POP3_LOGIN and outcome is Outcome.REJECTED_PERMANENT:
+            self._worker.refused_login(self.visitor.user, _in_words(reply))
         return self._check(reply, operation.value)
 
     def _check(self, reply: Pop3Reply, phase: str) -> bool:
@@ -219,12 +227,11 @@ class Pop3Program(Visit[Pop3Session]):
         if reply.ok:
             return True
         code = f"[{reply.code.decode('ascii', 'replace')}] " if reply.code else ""
-        text = f"-ERR {code}{reply.text.decode('ascii', 'backslashreplace')}"
         if not self.over:
             self.over = True
             if self.transport is not None:
                 self.transport.close()
-            self._worker.failure(phase, f"-ERR {code}".rstrip(), f"{self.visitor.user.name}: {text}")
+            self._worker.failure(phase, f"-ERR {code}".rstrip(), f"{self.visitor.user.name}: {_in_words(reply)}")
             self._worker.visit_over(self, failed=True)
         return False
 
@@ -245,6 +252,11 @@ _OPERATIONS: Final = table_of(
         Pop3Command.QUIT: Operation.POP3_QUIT,
     },
 )
+
+
+def _in_words(reply: Pop3Reply) -> str:
+    code = f"[{reply.code.decode('ascii', 'replace')}] " if reply.code else ""
+    return f"-ERR {code}{reply.text.decode('ascii', 'backslashreplace')}"
 
 
 def _outcome(reply: Pop3Reply) -> Outcome:

@@ -20,7 +20,7 @@ from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.guard import Route
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.connection import Server
-from trafficgen.mailbox.deliveries import Deliveries
+from trafficgen.mailbox.deliveries import PER_MAILBOX, Deliveries
 from trafficgen.mailbox.delivery import DeliveryConnection, DeliverySessions
 from trafficgen.mailbox.director import Director, Visitor
 from trafficgen.mailbox.imap_program import ImapProgram
@@ -33,6 +33,7 @@ from trafficgen.mailbox.pop3_program import Pop3Program
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.rawlog import Rawlog
+from trafficgen.mailbox.refused import Refusals, RefusedUsers
 from trafficgen.mailbox.table import Second
 from trafficgen.mailbox.visit import Visit
 from trafficgen.measure.parts import MailboxCounts
@@ -64,6 +65,10 @@ class MailboxWorkerAccount(NamedTuple):
     stopped_by: StoppedBy
     due: int
     """Deliveries whose time came, the dropped ones too."""
+    waited: int
+    """Users who waited for a connection at one time, at most."""
+    never_in: RefusedUsers
+    no_recipients: RefusedUsers
 
 
 class Worker:
@@ -112,6 +117,7 @@ class Worker:
         self._throttled_ns = -_THROTTLED_EVERY_NS
         self._said: set[str] = set()
         self._failures: Counter[tuple[str, str]] = Counter()
+        self._logins, self._recipients = Refusals(), Refusals()
         self._failed: StoppedBy | None = None
         self._bug: BaseException | None = None
         self.recorder: Recorder
@@ -163,7 +169,10 @@ class Worker:
             sessions_opened=self._opened,
             in_flight=len(self._on_their_way),
         )
-        return MailboxWorkerAccount(snapshot, self.deliveries.count(), stopped_by, self._due)
+        return MailboxWorkerAccount(
+            snapshot, self.deliveries.count(), stopped_by, self._due, self.director.most_waiting, self._logins.users,
+            self._recipients.users,
+        )  # fmt: skip
 
     def _on_bug(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception of our own code in the loop: no account could be trusted."""
@@ -300,9 +309,13 @@ class Worker:
         self._on_their_way.discard(delivery)
         self.recorder.rows.frombytes(row)
         self.deliveries.ended(delivery.number, outcome, now_ns)
+        mailbox = delivery.number // PER_MAILBOX
         if outcome is Outcome.ACCEPTED:
+            self._recipients.accepted(mailbox)
             self._second.count(Column.LMTP, now_ns - delivery.begun_ns)
         else:
+            if (words := delivery.refused_recipient) is not None:
+                self._recipients.refused(mailbox, delivery.recipient, words)
             self._error()
 
     def login(self, visitor: Visitor, due_ns: int, now_ns: int) -> None:
@@ -325,7 +338,7 @@ class Worker:
     def _second_over(self, second: ImapSecond) -> None:
         """It has ended."""
         self._programs.discard(second)
-        self.director.give_back(now_ns())
+        self.director.give_back(self.now_ns())
 
     def _begin(self, program: Visit[Any]) -> None:
         if (folder := self.plan.rawlog) is not None:
@@ -375,14 +388,19 @@ class Worker:
             self._said.add(text)
             self._say(text)
 
-    def logged_in(self) -> None:
+    def logged_in(self, user: User) -> None:
         """A session has opened."""
         self._opened += 1
+        self._logins.accepted(user.mailbox)
+
+    def refused_login(self, user: User, words: str) -> None:
+        """The server does not let him in."""
+        self._logins.refused(user.mailbox, user.name, words)
 
     def visit_over(self, program: Visit[Any], *, failed: bool) -> None:
         """A session has ended."""
         self._programs.discard(program)
-        now = now_ns()
+        now = self.now_ns()
         goodbye_ns = program.goodbye_ns if program.goodbye_ns >= 0 else now
         self.director.over(program.visitor, goodbye_ns, now, failed=failed)
 

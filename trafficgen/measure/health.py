@@ -61,6 +61,8 @@ class CaveatKind(Enum):
     NEAR_CEILING = "near_ceiling"
     PORTS_EXHAUSTED = "ports_exhausted"
     ARRIVALS_DROPPED = "arrivals_dropped"
+    USERS_WAITED = "users_waited"
+    USERS_UNKNOWN = "users_unknown"
     SESSIONS_BUSY = "sessions_busy"
     STARTS_LATE = "starts_late"
     RATE_MISSED = "rate_missed"
@@ -82,6 +84,8 @@ ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.NEAR_CEILING: "use more machines, or ask for less; traffic-gen calibrate measures the ceiling anew",
     CaveatKind.PORTS_EXHAUSTED: "send more messages a session, or widen net.ipv4.ip_local_port_range",
     CaveatKind.ARRIVALS_DROPPED: "raise the number of sessions, or ask for a rate that this server takes",
+    CaveatKind.USERS_WAITED: "raise clients= (--clients): their logins came later than the profile says",
+    CaveatKind.USERS_UNKNOWN: "do they exist on the server, with this password? the others had all the load",
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
     CaveatKind.STARTS_LATE: "run it for longer: from some seconds on the two can be told apart",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",

@@ -80,8 +80,9 @@ _OPENING: Final = tuple(f"{name}_{step}" for name in ("imap", "pop3") for step i
 
 OF_MAILBOXES: Final = PhaseTable(
     {name: name.replace("_", " ").replace("imap", "IMAP").replace("pop3", "POP3") for name in _OPENING}
-    | {"imap_idle": "IMAP idle", "seen": "seen"},
+    | {"imap_idle": "IMAP idle", "pop3_idle": "POP3 idle", "seen": "seen"},
     timed=(*_OPENING, "seen"),
 )
 """What is timed where users read what was delivered; `seen`: from the answer that accepted a delivery to the EXISTS or
-UIDL that shows the message to its user. `imap_idle`: nothing is asked but perhaps an IDLE, which is not timed."""
+UIDL that shows the message to its user. `imap_idle`, `pop3_idle`: nothing is asked but
+perhaps an IDLE; not timed."""

@@ -5,7 +5,7 @@ Gives     `Results`, with the account of what was delivered against what was rea
 Fails     PlanError when a file or the guard refuses, SetupError when it cannot begin; what servers do is in the results
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial, reduce
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from trafficgen.mailbox.operations import PHASES
 from trafficgen.mailbox.plan import Delivering, MailboxPlan, MailboxService
 from trafficgen.mailbox.population import Population, deliveries_at_once, populate
 from trafficgen.mailbox.profile import MailProtocol
+from trafficgen.mailbox.refused import RefusedUsers
 from trafficgen.mailbox.supervisor import run_workers
 from trafficgen.mailbox.table import Second
 from trafficgen.mailbox.worker import MailboxWorkerAccount, Routes, Worker
@@ -191,6 +192,22 @@ def _check_files(plan: MailboxPlan, population: Population) -> None:
         )
 
 
+def _about_users(plan: MailboxPlan, accounts: Sequence[MailboxWorkerAccount]) -> Iterator[Caveat]:
+    """Users who could not do what the profile says: for want of connections, or as the server does not know them."""
+    if waited := sum(account.waited for account in accounts):
+        text = f"up to {waited:,} users waited at a time for one of {plan.connections:,} connections (clients=)"
+        yield Caveat.of(CaveatKind.USERS_WAITED, text)
+    never_in = RefusedUsers.of_all(account.never_in for account in accounts)
+    no_recipients = RefusedUsers.of_all(account.no_recipients for account in accounts)
+    texts = [
+        f"{refused.users:,} {'user was' if refused.users == 1 else 'users were'} {what}: {refused}"
+        for refused, what in ((never_in, "never let in"), (no_recipients, "never accepted as recipients"))
+        if refused.users
+    ]
+    if texts:
+        yield Caveat.of(CaveatKind.USERS_UNKNOWN, "; ".join(texts))
+
+
 def _results(
     plan: MailboxPlan,
     routes: Routes,
@@ -208,6 +225,7 @@ def _results(
         dropped = f"{counts.dropped:,} of {sum(account.due for account in accounts):,} deliveries were dropped"
         text = f"{dropped}: as many were at work as lmtp_max_parallel_count allows"
         caveats.append(Caveat.of(CaveatKind.ARRIVALS_DROPPED, text))
+    caveats += _about_users(plan, accounts)
     reasons = [account.stopped_by for account in accounts]
     stopped_by = next((why for why in reasons if why is not StoppedBy.DEADLINE), StoppedBy.DEADLINE)
     return Results.build(

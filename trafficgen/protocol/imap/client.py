@@ -103,6 +103,11 @@ class ImapSession:
         return self.state is not ImapState.GREETING
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing is said or heard any more, even where events of before are still being dealt with."""
+        return self.state is ImapState.CLOSED
+
+    @property
     def literal_left(self) -> int:
         """Octets that are missing of a literal under way."""
         return self._reader.literal_left
@@ -195,7 +200,7 @@ class ImapSession:
                 self._take(response, events, now_ns)
             except ValueError as error:
                 self._fault(str(error), events)
-            if self._is_closed():
+            if self.closed:
                 return events
             if _starts_tls(events) and (place < len(responses) or not self._reader.empty):
                 self._fault("octets behind the answer to STARTTLS, which nobody has protected", events)
@@ -207,9 +212,6 @@ class ImapSession:
     def close(self) -> None:
         """The connection is gone."""
         self.state = ImapState.CLOSED
-
-    def _is_closed(self) -> bool:
-        return self.state is ImapState.CLOSED
 
     def _take(self, response: ImapResponse, events: list[Event], now_ns: int) -> None:
         if response.tag == b"*":

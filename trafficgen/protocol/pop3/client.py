@@ -90,6 +90,11 @@ class Pop3Session:
         return self.state is not Pop3State.GREETING
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing is said or heard any more, even where events of before are still being dealt with."""
+        return self.state is Pop3State.CLOSED
+
+    @property
     def waiting_for(self) -> Pop3Command | None:
         """The command whose answer is due next; None when none is."""
         return self._pending[0].command if self._pending else None
@@ -121,7 +126,7 @@ class Pop3Session:
         events: list[Event] = []
         rest: bytes | None = self._rest + data if self._rest else data
         self._rest = b""
-        while rest and self.state is not Pop3State.CLOSED:
+        while rest and not self.closed:
             rest = (
                 self._read_lines(rest, events, now_ns) if self._dots is not None else self._read(rest, events, now_ns)
             )
