@@ -157,8 +157,9 @@ def metrics_of(options: GateOptions, usual: Sequence[str]) -> "tuple[Metric, ...
 def _not_here(name: str, *, by_slices: bool) -> str | None:
     """Why a gate that sends mail has no such metric, with those that it has; None when it has."""
     from trafficgen.engine.account import PHASES
-    from trafficgen.verdict.quantities import SERVER, QuantityKind, parse_quantity
+    from trafficgen.verdict.quantities import QuantityKind, parse_quantity
     from trafficgen.verdict.server_metrics import DELIVERED, SERVER_METRICS, is_of_server
+    from trafficgen.verdict.server_quantities import SERVER
 
     if is_of_server(name):
         return None

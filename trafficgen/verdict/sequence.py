@@ -272,7 +272,7 @@ def _others(design: SliceDesign, groups: Sequence[Unit]) -> tuple[Comparison, ..
     names = ("throughput", *stretches, *one.used.get(Side.A.value, {}))
     made = []
     for name in dict.fromkeys(names):
-        known = [one for group in groups if (one := unit([name], group.blocks)) is not None]
+        known = [whole for group in groups if (whole := unit([name], group.blocks)) is not None]
         if name not in gated and len(known) == len(groups):
             made.append(compare(_pairs(Metric(name, better_of(name), NOT_GATED), known), design.alpha))
     return tuple(made)
