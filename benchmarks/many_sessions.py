@@ -1,6 +1,6 @@
 """What thousands of sessions cost: memory of all generator processes, and the rate while they are open.
 
-    python -m benchmarks.many_sessions [--sessions 20000] [--messages 200000] [--body-size 100000] [--write]
+    python -m benchmarks.many_sessions [--sessions 20000] [--messages 300000] [--body-size 100000] [--write]
 
 Takes     room for so many open files in each process (ulimit -n; half of the sessions in each worker), 2 cores
 Gives     for few sessions and for many: the proportional set size of every process of the command at its peak (Pss of
@@ -88,7 +88,7 @@ def _family(pid: int) -> list[tuple[str, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=20_000)
-    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--messages", type=int, default=300_000)  # the last session is open before they are out
     parser.add_argument("--body-size", type=int, default=100_000)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()

@@ -171,12 +171,21 @@ def test_ci_tests_versions_that_are_allowed_and_all_of_them() -> None:
 
 def test_a_release_gets_its_number_in_one_step(tree: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tree, tmp_path / "tree", ignore=shutil.ignore_patterns("tests", "benchmarks")))
+    changelog = copy / "CHANGELOG.md"
+    before, _, after = changelog.read_text().partition("\n## ")
+    if not after.startswith("Unreleased\n"):  # right after a release
+        changelog.write_text(f"{before}\n## Unreleased\n\n- something\n\n## {after}")
     subprocess.run([sys.executable, copy / ".ci" / "version", "7.8.9", "2031-02-03"], check=True)
     shown = subprocess.run(
         [sys.executable, "-m", "hatchling", "version"], cwd=copy, capture_output=True, text=True, check=True
     )
     assert shown.stdout == "7.8.9\n"
-    assert "\n## 7.8.9 (2031-02-03)\n" in (copy / "CHANGELOG.md").read_text()
+    assert "\n## 7.8.9 (2031-02-03)\n" in changelog.read_text()
+    named = re.findall(
+        r"(?:gen-|constraints-|of version )(\d+\.\d+\.\d+)", (copy / "docs/reference/installing.md").read_text()
+    )
+    assert len(named) > 5
+    assert set(named) == {"7.8.9"}
     again = [sys.executable, str(copy / ".ci" / "version"), "7.9"]
     refused = subprocess.run(again, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stderr) == (1, 'expected a version such as 1.0.0, got "7.9"\n')

@@ -67,6 +67,13 @@ def english(seed: int) -> Pool:
     return pool_of(seed, "en_US", POOL_OCTETS, str.encode)
 
 
+def forget() -> None:
+    """Let go of what text is made from, 4 MB a seed, and of text that nobody holds. It is made again when asked for."""
+    for made in (_rounds, english, filling_lines, _words):
+        made.cache_clear()
+    vocabulary.forget()
+
+
 def pool_of(seed: int, locales: str, octets: int, encode: Callable[[str], bytes]) -> Pool:
     """Build a pool from the words of one or several locales ("de_DE fr_FR"); `encode` takes one word."""
     return pools.build(wrap(tokens(seed, locales, octets, encode), octets), filling_lines(seed))

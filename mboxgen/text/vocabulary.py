@@ -34,6 +34,11 @@ def _together(kind: str, locales: str) -> list[str]:
     return list(dict.fromkeys(entry for locale in locales.split() for entry in _lists()[locale][kind]))
 
 
+def forget() -> None:
+    """Let go of the lists; they are read again when they are asked for."""
+    _lists.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _lists() -> dict[str, dict[str, list[str]]]:
     lists: dict[str, dict[str, list[str]]] = json.loads(PATH.read_text("utf-8"))

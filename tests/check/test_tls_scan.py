@@ -2,6 +2,7 @@
 
 import json
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests.check.lab import services
 from tests.check.scripted import SMTP, serving
 from tests.peers.ports import free_ports
-from trafficgen.check.tls_scan import read_scan
+from trafficgen.check.tls_scan import MOST_S, read_scan
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 
@@ -151,6 +152,43 @@ def test_the_scanner_that_is_installed_is_called(
     assert (found["outcome"], words in found["found"]) == (outcome, True), found
     if lines != "no report":
         assert lines.replace("PORT", str(port)) in (tmp_path / f"{name}.called").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kept", "problem", "outcome", "words"),
+    [
+        ("half", "LOW", "inconclusive", "testssl.sh: it had not ended after 600 s"),
+        ("half", "CRITICAL", "fail", "CRITICAL first: something"),
+        ("nothing", "LOW", "inconclusive", "testssl had not ended after 600 s"),
+    ],
+)
+def test_of_a_scan_that_takes_too_long_what_it_had_found_is_told(
+    kept: str, problem: str, outcome: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    class NeverInTime(subprocess.Popen[bytes]):
+        """Its time is over as soon as it has written what it writes."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            while timeout == MOST_S and self.poll() is None:
+                if (tmp_path / "written").exists():
+                    raise subprocess.TimeoutExpired(self.args, timeout)
+            return super().wait(timeout)
+
+    with serving(SMTP) as port:
+        row = {"id": "first", "port": str(port), "severity": problem, "finding": "something"}
+        text = f"[\n{json.dumps(row)}\n,\n{json.dumps(row)[:-9]}" if kept == "half" else "["
+        (tmp_path / "report").write_text(text)
+        program = tmp_path / "testssl"
+        program.write_text(
+            '#!/bin/sh\nfor word; do case "$word" in *.json) file=$word;; esac; done\n'
+            f'cp {tmp_path}/report "$file"; >{tmp_path}/written; exec sleep 600\n'
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr("shutil.which", lambda one: str(program) if one == "testssl" else None)
+        monkeypatch.setattr("subprocess.Popen", NeverInTime)
+        found = scanned(capsys, port, "--tls-scan")
+    assert (found["outcome"], words in found["found"]) == (outcome, True), found
 
 
 def test_without_a_scanner_it_is_skipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,8 +133,8 @@ def test_what_was_left_out_is_shown_with_its_reason_and_what_it_would_have_chang
     page = slices_page(ended, DESIGN)
     assert page.count("<tr class=plain><th scope=row>9</th><td>1, ") == 2
     assert "<td>40.0%</td><td>1.0%</td><td>3.0 ms</td>" in page
-    assert page.count('class="out"') == 2
-    assert page.count('r="3"') == 9  # the ratio of each block; nine of them count in part
+    assert (page.count('class="a out"'), page.count('class="b out"')) == (1, 1)
+    assert page.count("<title>block ") == 9  # the ratio of each block; nine of them count in part
     plain = json.loads(slices_json(ended, DESIGN))
     assert plain["left_out"] == [{"block": 8, "pair": 0, "why": "others"}]
     assert plain["blocks"][8]["why"] == ["others", None]

@@ -64,6 +64,8 @@ def test_the_page_the_metrics_and_the_file_show_the_run_so_far(tmp_path: Path, p
     accepted = results.messages.accepted
     assert f'traffic_gen_messages_total{{outcome="accepted"}} {accepted}.0\n' in body
     assert f'traffic_gen_commands_total{{command="login",outcome="done"}} {USERS}.0\n' in body
+    assert f'traffic_gen_mailbox_messages{{state="delivered"}} {accepted}.0\n' in body
+    assert 'traffic_gen_mailbox_messages{state="missing"} 0.0\n' in body
     assert not said  # such as an observer that was left out
     assert unfinished
     for so_far in (*unfinished, *kept):

@@ -74,6 +74,29 @@ def test_a_refusal_of_what_nobody_has_removed_is_an_error():
     assert ("retr", "-ERR") in failures_of(results)
 
 
+class Vanishes(ImapSession):
+    """Shows what there is, and has lost it when its body is asked for."""
+
+    def content(self, octets: bytes, argument: str) -> bytes:
+        return super().content(octets, argument) if "X-Traffic-Gen" in argument else b"BODY[] NIL"
+
+
+def test_a_message_that_was_shown_and_is_gone_when_it_is_read_is_missing():
+    results = run(Store(), imap=Vanishes, settings="")
+    counts = counts_of(results)
+    assert counts.seen > 0
+    assert counts.read == 0
+    assert counts.missing == results.commands["body"].count > 0
+    assert results.exit_code(keep_going=True) is ExitCode.VERDICT_FAILED
+
+
+def test_a_message_of_which_no_body_is_asked_for_is_not_missing():
+    changes = ((MANUAL, "imap_fetch_manual = RFC822.SIZE"),)
+    counts = counts_of(run(Store(), imap=Vanishes, settings="", changes=changes))
+    assert counts.clean
+    assert counts.seen > 0
+
+
 def test_a_message_that_a_pop3_program_has_removed_is_not_called_foreign():
     LateFetch.nil = 0
     results = run(Store(), imap=LateFetch, settings="", changes=((MANUAL, BOTH),))

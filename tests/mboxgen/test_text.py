@@ -96,3 +96,10 @@ def test_checksums_of_groups_of_pieces_are_those_of_the_joined_octets(groups: li
     starts = np.cumsum([0] + [len(group) for group in groups[:-1]])
     found = checksums.joined(checksums.each(pieces), np.cumsum([len(piece) for piece in pieces]), starts)
     assert found.tolist() == [zlib.crc32(b"".join(group)) for group in groups]
+
+
+def test_text_that_was_forgotten_is_made_again_as_it_was() -> None:
+    before, ends = prose.lines(11, 5_000, variant=3)
+    prose.forget()
+    again, same_ends = prose.lines(11, 5_000, variant=3)
+    assert (again is not before, bytes(again), same_ends.tolist()) == (True, bytes(before), ends.tolist())

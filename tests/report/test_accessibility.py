@@ -21,6 +21,8 @@ from trafficgen.measure.parts import ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.report.checked import Checked
 from trafficgen.report.checked import to_html as page_of_check
+from trafficgen.report.gated import PastGate
+from trafficgen.report.past_gates import eras_of, history_page
 from trafficgen.report.slices_page import slices_page
 from trafficgen.report.to_html import to_html
 from trafficgen.verdict.findings import Finding, Grade
@@ -36,9 +38,8 @@ axe.run(document).then(found => {{
 }});
 </script>"""
 WAYS = {
-    "light": (),
-    "dark": ("--blink-settings=preferredColorScheme=0",),
-    "phone": ("--window-size=390,844",),
+    "light, on a desk": ("--window-size=1280,900",),
+    "dark, on a phone": ("--blink-settings=preferredColorScheme=0", "--window-size=390,844"),
 }
 
 
@@ -65,7 +66,13 @@ def of_check(_results: Results) -> str:
     return page_of_check(Checked("mx.test:25", "127.0.0.1", "2026-11-27 10:00:00 UTC", 1.5, findings))
 
 
-@pytest.mark.parametrize("page", [of_runs, of_gate, of_check])
+def of_history(_results: Results) -> str:
+    gates = [PastGate("2026-11-27T12:54:50+00:00", "", ratio) for ratio in (0.9, 0.91, 0.92) * 3]
+    metrics = {"throughput": gates, "p99": gates}
+    return history_page(metrics, {metric: eras_of(metric, past) for metric, past in metrics.items()})
+
+
+@pytest.mark.parametrize("page", [of_runs, of_gate, of_check, of_history])
 def test_an_accessibility_checker_has_nothing_to_say(
     page: Callable[[Results], str], drawn: Results, tmp_path: Path
 ) -> None:

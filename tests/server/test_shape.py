@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.peers.postfix import Postfix, private_postfix
-from tests.server.test_spool import queued_by_postfix
+from tests.server.test_spool import long_id, queued_by_postfix
 from trafficgen.measure.observed import QueueShape, Recording, RunClock, ServerSamples, on_the_runs_clock
 from trafficgen.server.agent import Observed, Observer
 from trafficgen.server.postqueue import Postqueue
-from trafficgen.server.shape import MAX_DOMAINS, OTHERS, recipients_in, shape_of
+from trafficgen.server.shape import MAX_DOMAINS, OTHERS, PostfixShape, _domains_in, recipients_in, shape_of
 from trafficgen.server.spool import PostfixSpool
 
 DEFERRED = "defer_transports = smtp relay\nqueue_run_delay = 300s"
@@ -107,6 +107,50 @@ def test_a_spool_and_postqueue_give_the_same_shape_as_postfix_says() -> None:
         shape = asked.shape()
         assert shape is not None
         assert {domain: sum(row) for domain, row in shape["domains"].items()} == said
+
+
+class Opened(PostfixShape):
+    """Counts the files that it opens."""
+
+    def __init__(self, spool: PostfixSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(spool)
+        self.opened = 0
+
+        def counted(path: str) -> tuple[str, ...] | None:
+            self.opened += 1
+            return _domains_in(path)
+
+        monkeypatch.setattr("trafficgen.server.shape._domains_in", counted)
+
+
+def test_a_queue_that_says_nothing_new_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the files never gets a recipient; it is not opened for ever."""
+    for queue in ("incoming", "active", "deferred"):
+        (tmp_path / queue).mkdir()
+
+    def put(number: int, *recipients: bytes) -> None:
+        envelope = HEAD + b"".join(record("R", one) for one in recipients)
+        (tmp_path / "deferred" / long_id(1_795_000_000, number)).write_bytes(envelope)
+
+    put(0)
+    for number in range(1, 20):
+        put(number, b"ann@mx.test")
+    spool = PostfixSpool(tmp_path)
+    shape = Opened(spool, monkeypatch)
+    assert not shape.due(0.0)
+    for queue in ("incoming", "active", "deferred"):
+        spool.look(queue)
+    assert shape.due(0.0)
+    shape.sample(0.0)
+    found = shape.shape()
+    assert found is not None
+    assert (found["looked"], found["waiting"], list(found["domains"])) == (19, 20, ["mx.test"])
+    assert [shape.due(at) for at in (1.0, 9.9, 10.0)] == [False, False, True]
+    shape.sample(10.0)
+    assert shape.opened == 20
+    put(20, b"ann@mx.test")
+    spool.look("deferred")
+    assert shape.due(11.0)  # a tenth more
 
 
 def answered(asked: Postqueue) -> dict[str, float]:

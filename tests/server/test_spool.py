@@ -120,9 +120,11 @@ def test_a_real_queue_is_as_deep_and_as_old_as_postfix_says(long_ids: str) -> No
         values = spool.values(now_s)
         assert values["queue.deferred"] == values["queue.depth"] == len(said) == MESSAGES
         assert values["queue.active"] == values["queue.incoming"] == 0
-        # postqueue gives whole seconds.
+        # postqueue gives whole seconds, of when a session began to write the file: a busy machine gives the file its
+        # name, which has the other time, up to some seconds later.
         arrivals = sorted(int(str(one["arrival_time"])) for one in said)
-        assert sorted(map(int, spool.arrivals().tolist())) == arrivals
-        assert values["queue.oldest"] == pytest.approx(now_s - arrivals[0], abs=1.01)
+        between = [ours - theirs for ours, theirs in zip(sorted(spool.arrivals().tolist()), arrivals, strict=True)]
+        assert -0.01 <= min(between) <= max(between) < 5
+        assert values["queue.oldest"] == pytest.approx(now_s - arrivals[0], abs=5)
         spool.look("deferred")  # nothing has changed
         assert spool.values(now_s) == values

@@ -107,7 +107,7 @@ def test_a_forgotten_answer_before_another_envelope_is_found_out() -> None:
     assert session.closed
     assert book.outcomes == [(0, IN_DOUBT), (1, FAILED)]
     assert book.recipients == {}
-    assert book.failures == [(Phase.RCPT, "unexpected reply", "354 go")]
+    assert book.failures == [(Phase.RCPT, "a reply too few", "354 go")]
 
 
 def test_an_answer_too_many_ends_the_session_and_says_so() -> None:

@@ -2,14 +2,16 @@
 
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.report.gated import HISTORY, read_history
-from trafficgen.report.past_gates import eras_of
+from trafficgen.report.gated import HISTORY, PastGate, read_history
+from trafficgen.report.past_gates import eras_of, history_sections
+from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.change_points import MOST, change_points, stretches
 
 
@@ -83,6 +85,16 @@ def test_ten_losses_of_one_per_cent_are_seen(tmp_path: Path, capsys: pytest.Capt
     assert table.read_text().splitlines()[-1].endswith(",1")
     assert page.read_text().count("<circle") == 30
     assert call(["history", str(path)]) is ExitCode.DONE
+
+
+@pytest.mark.parametrize("label", ["v2.10.1", ""])
+def test_a_history_fits_into_eighty_columns(label: str) -> None:
+    gates = [PastGate("2026-11-27T12:54:50+00:00", label, ratio) for ratio in (0.9, 0.91, 0.92) * 4]
+    shown = sections_to_text(history_sections({"throughput": eras_of("throughput", gates)}), 80)
+    assert re.search(r"12  0\.910×  \[0\.9\d\d, 0\.9\d\d\]    0\.322×  worse\n", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+    single = sections_to_text(history_sections({"throughput": eras_of("throughput", gates[:1])}), 80)
+    assert "1  0.900×    –    0.900×\n" in single
 
 
 def test_gates_that_win_are_not_worse(tmp_path: Path) -> None:

@@ -202,5 +202,7 @@ def vantage(server: CheckedServer, seen_from: Sequence[str]) -> str:
         return f"as {server.proxied}, by the PROXY protocol"
     if server.pretend is not None:
         return f"as {server.pretend}, by XCLIENT, where the service is SMTP"
-    places = ", ".join(sorted(set(filter(None, seen_from)))) or "nowhere"
+    places = ", ".join(sorted(set(filter(None, seen_from))))
+    if not places:
+        return "without a connection of our own"
     return f"from {places}, which the server may trust more than strangers (--proxy-as, --xclient-as)"

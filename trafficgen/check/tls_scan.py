@@ -2,7 +2,8 @@
 
 Takes     the JSON of `testssl.sh --jsonfile` or `sslyze --json_out`; or a service, where one of them is installed
 Gives     `TlsScan`; the finding tls.scan, whose transcript has all that is not right
-Limits    a scan may take `MOST_S`; it connects some hundred times to that one service, at the address of the guard
+Limits    a scan may take `MOST_S`, then what testssl.sh had found by then is told; it connects some hundred times to
+          that one service, at the address of the guard
 Fails     ValueError for JSON of something else; a scan that did not come to its end is inconclusive
 Not here  what is told of a handshake without them (tls)
 """
@@ -152,32 +153,52 @@ def scan_command(server: CheckedServer, service: ServiceKind, file: Path) -> lis
     inside = service not in IMPLICIT_TLS
     if testssl := next(filter(None, map(shutil.which, TESTSSL)), None):
         words = [testssl, "--quiet", "--warnings", "off", "--color", "0", "--ip", address.host, "--jsonfile", str(file)]
+        words += ["--add-ca", str(server.authorities)] if server.authorities else []
         return [*words, *(("--starttls", protocol) if inside else ()), f"{server.name}:{address.port}"]
     if sslyze := shutil.which(SSLYZE):
         words = [sslyze, f"--json_out={file}", *((f"--starttls={protocol}",) if inside else ())]
+        words += [f"--certinfo_ca_file={server.authorities}"] if server.authorities else []
         return [*words, f"{server.name}:{address.port}{{{address.host}}}"]
     return None
 
 
 def run_scan(probe: Probe) -> list[TlsScan]:
-    """ConnectionEnded when it ends without a report, or not in time."""
+    """ConnectionEnded when it ends without a report, or not in time and has found nothing so far."""
+    port = probe.server.ports[probe.service]
     with tempfile.TemporaryDirectory(prefix="traffic-gen-scan-") as folder:
         file = Path(folder) / "scan.json"
         command = scan_command(probe.server, probe.service, file)
         assert command is not None
         probe.transcript.append(f"   {printable(' '.join(command))}")
+        ended = ""
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         ) as scan:  # fmt: skip
             try:
                 scan.wait(MOST_S)
-            except subprocess.TimeoutExpired as late:
-                raise ConnectionEnded(f"{Path(command[0]).name} had not ended after {MOST_S:.0f} s") from late
+            except subprocess.TimeoutExpired:
+                ended = f"had not ended after {MOST_S:.0f} s"
             finally:
                 if scan.poll() is None:
                     os.killpg(scan.pid, signal.SIGKILL)
         try:
-            return read_scan(file.read_bytes())
+            octets = file.read_bytes()
+            if not ended:
+                return read_scan(octets)
+            return [_cut_short(one, ended) for one in read_scan(until_its_last_row(octets)) if one.port == port]
         except (OSError, ValueError) as error:
-            raise ConnectionEnded(f"{Path(command[0]).name} ended with {scan.returncode} and no report") from error
+            ended = ended or f"ended with {scan.returncode} and no report"
+            raise ConnectionEnded(f"{Path(command[0]).name} {ended}") from error
+
+
+def until_its_last_row(octets: bytes) -> bytes:
+    """What testssl.sh, which writes each row at once, had written when it was stopped. ValueError without a row."""
+    end = octets.rfind(b"}")
+    if end < 0:
+        raise ValueError("expected a row")
+    return octets[: end + 1] + b"]"
+
+
+def _cut_short(scan: TlsScan, words: str) -> TlsScan:
+    return TlsScan(scan.tool, scan.port, (*scan.problems, (Grade.INCONCLUSIVE, f"it {words}")))

@@ -142,7 +142,7 @@ def _options(
 def _words(limit: "Limit") -> str:
     found = limit.bracket.words(limit.steps)
     if limit.limited:
-        return f"{found}; the generator was the limit {limit.limited}"
+        return f"{found}; the search ended {limit.limited}"
     return found if limit.whole else f"the time was up: {found}"
 
 

@@ -108,12 +108,10 @@ def _run(
     journal: "Journal | None",
     control: RunControl,
 ) -> "Results":
-    from trafficgen.host.memory import give_back
     from trafficgen.report.live import LinesBetween, Live
     from trafficgen.runs.monitor import run_monitored
 
     say = (lambda _line: None) if options.quiet else _say
-    give_back()  # what imports took for themselves: 2 MB
     with ExitStack() as stack:
         observation = observation_of(options)
         if observation:

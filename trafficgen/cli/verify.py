@@ -150,7 +150,7 @@ def _lines(delivery: "DeliveryProof", late_after: str | None) -> list[str]:
     lines = [
         f"{delivery.expected} accepted: {delivery.delivered} delivered, {delivery.missing} missing",
         f"{doubles} duplicated: {delivery.explained} explained by a lost reply, {delivery.unexplained} not",
-        f"{delivery.corrupted} corrupted, {delivery.unexpected} arrived that nobody took over",
+        f"{delivery.corrupted} corrupted, {delivery.unexpected} arrived although never accepted",
     ]
     if delivery.misdelivered:
         lines.append(f"{delivery.misdelivered} misdelivered: a recipient got more than one copy, and another none")

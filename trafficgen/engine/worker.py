@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 import uvloop
 
+from mboxgen.text import prose
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
@@ -73,6 +74,7 @@ def main(pipe: Connection, config: control.WorkerConfig) -> None:
     except TrafficgenError as error:
         pipe.send(control.SetupFailed(error))
         return
+    prose.forget()  # its messages are made of what they have by now
     give_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(worker.run())

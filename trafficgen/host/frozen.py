@@ -6,5 +6,8 @@ A collection writes into the header of every object that it looks at, and a page
 
 import gc
 
+from trafficgen.host.memory import give_back
+
 gc.collect()
+give_back()
 gc.freeze()

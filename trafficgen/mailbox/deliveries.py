@@ -9,7 +9,8 @@ A message's number says whose it is: mailbox · 10^6 + its place there. So whoev
 right mailbox, and no two processes need to speak to each other.
 
 Missing is a message that the server has accepted, and that was not there when a program was told, after that, all
-that is in the inbox: until a program asks, it is not yet due.
+that is in the inbox: until a program asks, it is not yet due. Missing is also one that was shown and that was not there
+when its program came to read it, though none of ours had removed it.
 """
 
 from array import array
@@ -66,6 +67,8 @@ class Deliveries:
         """Deliveries that were due while as many as there may be were at work."""
         self.foreign = self.earlier = self.misplaced = 0
         self.deleted = self.moved = 0
+        self._being_removed: set[int] = set()
+        self._vanished: set[int] = set()
 
     def begin(self, mailbox: int, *, spam: bool) -> int:
         """The number of the next message for this mailbox."""
@@ -136,9 +139,19 @@ class Deliveries:
         box, place = self._place(mark.number)
         box.states[place] |= _READ if whole else _READ | _DAMAGED
 
-    def removing(self, mailbox: int, now_ns: int) -> None:
-        """An IMAP program has a message of this mailbox removed: it asked for that now, or was answered."""
+    def removing(self, mailbox: int, mark: Mark | None, now_ns: int) -> None:
+        """An IMAP program asks the server to remove a message of this mailbox; `gone` when it was answered."""
         self._mailboxes.setdefault(mailbox, _Mailbox()).removed_ns = now_ns
+        if self.identify_owner(mark) is not None:
+            assert mark is not None
+            self._being_removed.add(mark.number)
+
+    def vanished(self, mark: Mark | None) -> None:
+        """A program was shown this message, and it was not there when it wanted it. That is missing, unless somebody
+        had read it or has it removed."""
+        if self.identify_owner(mark) is not None:
+            assert mark is not None
+            self._vanished.add(mark.number)
 
     def removed_since(self, mailbox: int, since_ns: int) -> bool:
         """Whether a POP3 session that began then may find a message gone: in a mailbox that IMAP programs share, what
@@ -146,11 +159,13 @@ class Deliveries:
         box = self._mailboxes.get(mailbox)
         return box is not None and box.removed_ns >= since_ns
 
-    def gone(self, mark: Mark | None) -> bool:
+    def gone(self, mailbox: int, mark: Mark | None, now_ns: int) -> bool:
         """A message was deleted or moved by us; whether nobody had done so before."""
+        self._mailboxes.setdefault(mailbox, _Mailbox()).removed_ns = now_ns
         if self.identify_owner(mark) is None:
             return True  # of another run, or foreign: nobody keeps count
         assert mark is not None
+        self._being_removed.discard(mark.number)
         box, place = self._place(mark.number)
         first = not box.states[place] & _GONE
         box.states[place] |= _GONE
@@ -200,11 +215,19 @@ class Deliveries:
         doubled, damaged = number(of(_DOUBLED)), number(of(_DAMAGED))
         spam = number(unread & of(_SPAM))
         missing, waiting = number(unread & ~of(_SPAM) & late), number(unread & ~of(_SPAM) & ~late)
+        lost = sum(map(self._is_lost, self._vanished))
+        missing, waiting = missing + lost, waiting - lost
         return MailboxCounts(
             delivered=delivered, in_doubt=in_doubt, dropped=self.dropped, seen=seen, read=read, spam=spam,
             not_yet_due=waiting, missing=missing, doubled=doubled, damaged=damaged, misplaced=self.misplaced,
             foreign=self.foreign, earlier=self.earlier, deleted=self.deleted, moved=self.moved,
         )  # fmt: skip
+
+    def _is_lost(self, number: int) -> bool:
+        """Whether a message that was not there any more was accepted, seen, never read, and removed by nobody here."""
+        box, place = self._place(number)
+        there = box.states[place] & (_ACCEPTED | _SEEN) == _ACCEPTED | _SEEN
+        return there and not box.states[place] & (_SPAM | _READ | _GONE) and number not in self._being_removed
 
     def _place(self, number: int) -> tuple[_Mailbox, int]:
         owner, place = divmod(number, PER_MAILBOX)

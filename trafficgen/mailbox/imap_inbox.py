@@ -15,7 +15,7 @@ from typing import Final
 from trafficgen.mailbox.connection import Server
 from trafficgen.mailbox.deliveries import MessageOrigin
 from trafficgen.mailbox.director import Visitor
-from trafficgen.mailbox.imap_opening import ImapOpening
+from trafficgen.mailbox.imap_opening import BODY, ImapOpening
 from trafficgen.mailbox.inbox_view import MAX_UID, InboxView
 from trafficgen.mailbox.marks import Mark, MessageReader, find_mark
 from trafficgen.mailbox.profile import MailProtocol
@@ -32,6 +32,7 @@ _LOOK_BACK: Final = 100
 """Messages before the first of ours that are looked at when a program comes for the first time."""
 
 _MARK_FIELD: Final = b"BODY.PEEK[HEADER.FIELDS (%s)]" % trace_header.HEADER.rstrip(b": ")
+_WHOLE: Final = re.compile(r"\bBODY(\.PEEK)?\[\]", re.IGNORECASE)
 _NEW: Final = "new"
 _OLDER: Final = "older"
 
@@ -44,6 +45,7 @@ class ImapInbox(ImapOpening):
         self._view = InboxView()
         self._listed_ns = -1  # what is told when older mail has been looked at too
         self._marks = visitor.marks
+        self._bodies: set[int] = set()  # UIDs of those that came before the answer to their FETCH
 
     def _inbox_is_open(self, now_ns: int) -> None:
         """SELECT was answered, and what is there is being looked at."""
@@ -176,10 +178,18 @@ class ImapInbox(ImapOpening):
                 self._move(uid, now_ns)
 
     def _on_body(self, uid: int, body: MessageReader) -> None:
+        self._bodies.add(uid)
         mark = body.mark
         if self._worker.deliveries.identify(self._mailbox, mark) is MessageOrigin.OURS and mark is not None:
             self._marks.setdefault(uid, mark)
             self._worker.deliveries.read(mark, whole=body.whole)
+
+    def _fetched_body(self, uid: int) -> None:
+        """All that the server has of this message was sent. Where that is no body, it is not there any more."""
+        if uid in self._bodies:
+            self._bodies.discard(uid)
+        elif _WHOLE.search(self.visitor.client.imap_fetch_manual):
+            self._worker.deliveries.vanished(self._marks.get(uid))
 
     # -- answers ----------------------------------------------------------------------------------------
 
@@ -211,6 +221,8 @@ class ImapInbox(ImapOpening):
             self._fetched_new(now_ns, ok=ok)
         elif done.argument == _OLDER:
             self._fetched_older(ok=ok)
+        elif ok:
+            self._fetched_body(int(done.argument.removeprefix(BODY)))
 
 
 def _mark_in(value: Value) -> Mark | None:

@@ -317,7 +317,7 @@ _OPERATIONS: Final = table_of(
 
 
 def _operation(command: ImapCommand, argument: str) -> Operation:
-    return Operation.BODY if argument == BODY else _OPERATIONS[command]
+    return Operation.BODY if argument.startswith(BODY) else _OPERATIONS[command]
 
 
 def _in_brackets(code: tuple[bytes, bytes]) -> str:

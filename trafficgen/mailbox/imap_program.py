@@ -105,7 +105,7 @@ class ImapProgram(ImapInbox):
         name = b"%d" % uid
         if action is MailAction.READ:
             items = b"(UID %s)" % self.visitor.client.imap_fetch_manual.encode()
-            self._send(ImapCommand.UID_FETCH, name, items, now_ns=now_ns, argument=BODY)
+            self._send(ImapCommand.UID_FETCH, name, items, now_ns=now_ns, argument=f"{BODY} {uid}")
             self._send(ImapCommand.UID_STORE, name, rb"+FLAGS (\Seen)", now_ns=now_ns)
         elif action is MailAction.DELETE:
             self._delete(uid, now_ns, moved=False)
@@ -152,8 +152,8 @@ class ImapProgram(ImapInbox):
 
     def _flagged(self, how: str, now_ns: int) -> None:
         """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
+        self._worker.deliveries.removing(self._mailbox, self._marks.get(int(how.partition(" ")[0])), now_ns)
         if self.session.offers(b"UIDPLUS"):
-            self._worker.deliveries.removing(self._mailbox, now_ns)
             self._send(ImapCommand.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
         elif self._worker.plan.delete_foreign:
             self._send(ImapCommand.EXPUNGE, now_ns=now_ns, argument=how)
@@ -166,7 +166,7 @@ class ImapProgram(ImapInbox):
             return
         folder, name = string(self._folders[SPAM]), b"%d" % uid
         if self.session.offers(b"MOVE"):
-            self._worker.deliveries.removing(self._mailbox, now_ns)
+            self._worker.deliveries.removing(self._mailbox, self._marks.get(uid), now_ns)
             self._send(ImapCommand.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
         else:
             self._send(ImapCommand.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
@@ -227,16 +227,17 @@ class ImapProgram(ImapInbox):
         if command is ImapCommand.UID_COPY:
             self._delete(int(done.argument), now_ns, moved=True)
         else:
-            self._worker.deliveries.removing(self._mailbox, now_ns)
-            self._count_removed(done.argument)
+            self._count_removed(done.argument, now_ns)
 
-    def _count_removed(self, argument: str) -> None:
+    def _count_removed(self, argument: str, now_ns: int) -> None:
         uid, _, how = argument.partition(" ")
         mark = self._marks.pop(int(uid), None)
+        deliveries = self._worker.deliveries
         if how == "moved" and self.session.offers(b"UIDPLUS") and int(uid) not in self._copied:
+            deliveries.vanished(mark)
             return
         self._copied.discard(int(uid))
         # Somebody who shares the mailbox may have been first: it is removed once.
-        if self._worker.deliveries.gone(mark):
-            self._worker.deliveries.moved += how == "moved"
-            self._worker.deliveries.deleted += how == "deleted"
+        if deliveries.gone(self._mailbox, mark, now_ns):
+            deliveries.moved += how == "moved"
+            deliveries.deleted += how == "deleted"

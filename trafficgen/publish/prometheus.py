@@ -2,12 +2,13 @@
 
 Takes     the results so far, whenever called
 Gives     counters of messages and commands by outcome, of octets and of replies by code; latencies as quantiles, in
-          seconds
+          seconds; of users of mailboxes, the account of their mail
 Fails     with SetupError when prometheus_client is not installed or the port cannot be had
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib import import_module
 from typing import Any, Final
 
@@ -65,6 +66,13 @@ class Prometheus(Published):
         yield replies
         yield from self._latencies(results)
         yield from self._commands(results)
+        if mailboxes := results.mailboxes:
+            family = core.GaugeMetricFamily(
+                "traffic_gen_mailbox_messages", "Mail delivered to users, against what they read.", labels=["state"]
+            )
+            for field in fields(mailboxes):
+                family.add_metric([field.name], getattr(mailboxes, field.name))
+            yield family
         busiest = max((worker.cpu_share for worker in results.generator.workers), default=0.0)
         yield core.GaugeMetricFamily("traffic_gen_worker_cpu_share", "Of the busiest worker's core.", value=busiest)
 

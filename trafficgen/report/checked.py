@@ -23,8 +23,8 @@ _TONES: Final = table_of(
     Grade,
     {
         Grade.FAIL: Tone.BAD,
-        Grade.WARN: Tone.PLAIN,
-        Grade.INCONCLUSIVE: Tone.PLAIN,
+        Grade.WARN: Tone.WARN,
+        Grade.INCONCLUSIVE: Tone.WARN,
         Grade.PASS: Tone.GOOD,
         Grade.SKIPPED: Tone.PLAIN,
     },
@@ -39,6 +39,23 @@ _NAGIOS: Final = table_of(
         Grade.SKIPPED: ("UNKNOWN", 3),
     },
 )
+_CELL: Final = '<td role="cell">'
+_HEADS: Final = "".join(
+    f'<th role="columnheader">{words}</th>'
+    for words in ("outcome", "case", "service", "found", "expected, and what to do")
+)
+# On a phone the cells of a row stand below each other. A browser no longer takes that for a table, so roles say it.
+_STYLE: Final = """
+td { overflow-wrap: anywhere; text-align: left; vertical-align: top; white-space: normal } th { text-align: left }
+td:nth-child(-n + 3) { overflow-wrap: normal } pre { font-size: .8rem; white-space: pre-wrap }
+@media (max-width: 40rem) {
+  thead { clip-path: inset(50%); height: 1px; overflow: hidden; position: absolute; width: 1px }
+  table, tbody { display: block }
+  tr { border-bottom: 1px solid var(--line); display: block; padding: .5rem 0 }
+  td { border: 0; display: block; padding: .125rem 0 }
+  td:nth-child(-n + 3) { display: inline-block; font-weight: 600; padding-right: .75rem }
+}
+"""
 _TOLD: Final = _ORDER[:3]
 """What is shown with what was expected and what to do."""
 
@@ -139,13 +156,11 @@ def to_html(checked: Checked) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}'
-        "td { vertical-align: top; white-space: normal; text-align: left } th { text-align: left } "
-        "pre { font-size: .8rem; white-space: pre-wrap }</style></head><body>"
+        f"{_STYLE}</style></head><body>"
         f"<main><header><h1>{title}</h1></header><p>{html.escape(checked.summary)}; {html.escape(checked.started_at)}, "
         f"{checked.seconds:.1f} s; seen {html.escape(checked.vantage)}</p>"
-        '<div class="table" role="region" tabindex="0" aria-label="findings">'
-        "<table><thead><tr><th>outcome</th><th>case</th><th>service</th><th>found</th>"
-        f"<th>expected, and what to do</th></tr></thead><tbody>{rows}</tbody></table></div></main></body></html>\n"
+        f'<table role="table" aria-label="findings"><thead role="rowgroup"><tr role="row">{_HEADS}</tr></thead>'
+        f'<tbody role="rowgroup">{rows}</tbody></table></main></body></html>\n'
     )
 
 
@@ -156,6 +171,7 @@ def _row(finding: Finding) -> str:
     transcript = f"<details><summary>what was said</summary><pre>{said}</pre></details>" if said else ""
     advice = f"<br>{html.escape(finding.advice)}" if finding.advice else ""
     cells = (finding.outcome.value, finding.id, finding.service)
-    named = f'<td class="{tone}">' + "</td><td>".join(map(html.escape, cells)) + "</td>"
+    named = f'{_CELL[:-1]} class="{tone}">' + f"</td>{_CELL}".join(map(html.escape, cells)) + "</td>"
     expected = f"{html.escape(finding.expected)} <small>({html.escape(finding.source)})</small>{advice}"
-    return f"<tr>{named}<td>{html.escape(printable(finding.found))}{transcript}</td><td>{expected}</td></tr>"
+    found = f"{html.escape(printable(finding.found))}{transcript}"
+    return f'<tr role="row">{named}{_CELL}{found}</td>{_CELL}{expected}</td></tr>'

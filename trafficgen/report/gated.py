@@ -32,8 +32,8 @@ from trafficgen.verdict.server_metrics import DELIVERED, SERVER_METRICS
 _SHOWN: Final = table_of(Verdict, {
     Verdict.PASS: (Tone.GOOD, "✅"),
     Verdict.FAIL: (Tone.BAD, "❌"),
-    Verdict.WARN: (Tone.PLAIN, "⚠️"),
-    Verdict.INCONCLUSIVE: (Tone.PLAIN, "⚠️"),
+    Verdict.WARN: (Tone.WARN, "⚠️"),
+    Verdict.INCONCLUSIVE: (Tone.WARN, "⚠️"),
 })  # fmt: skip
 """How a verdict looks in a table, and in Markdown."""
 
@@ -90,6 +90,11 @@ def as_json(plain: Mapping[str, Any]) -> str:
 def verdict_section(ended: GateEnd) -> Section:
     """The verdict and its reason."""
     return Section(verdict_in_words(ended), "l", (), notes=(ended.reason,))
+
+
+def verdict_tone(ended: GateEnd) -> Tone:
+    """How it is meant."""
+    return _SHOWN[ended.verdict][0] if ended.verdict else Tone.BAD
 
 
 def verdict_in_words(ended: GateEnd) -> str:

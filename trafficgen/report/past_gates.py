@@ -81,7 +81,7 @@ def history_page(gates: Mapping[str, Sequence[PastGate]], eras: Mapping[str, Seq
     for metric, found in eras.items():
         body += [
             f"<h2>{escape(metric)}: B / A of each gate, and all of them together (line)</h2>",
-            _chart(gates[metric], found),
+            _chart(metric, gates[metric], found),
             table(_section(metric, found)),
         ]
     return document("traffic-gen history", body)
@@ -89,17 +89,20 @@ def history_page(gates: Mapping[str, Sequence[PastGate]], eras: Mapping[str, Seq
 
 def _section(metric: str, eras: Sequence[GateEra]) -> Section:
     rows = [Row(tuple(_cells(one)), Tone.BAD if one.worse else Tone.PLAIN) for one in eras]
-    header = ("to", "gates", "B / A on average", "95%", "together", "")
-    notes = ("together: what all of these gates come to, if each A was the B before; worse: on average, beyond chance",)
+    header = ("to", "gates", "B / A", "95%", "together", "")
+    notes = (
+        "B / A: on average; its interval wants two gates",
+        "together: what all of these gates come to, if each A was the B before; worse: on average, beyond chance",
+    )
     return Section(f"{metric}, from", "llrrrrl", tuple(rows), header, notes)
 
 
 def _cells(one: GateEra) -> Iterator[str]:
-    yield _named(one.first)
-    yield _named(one.last)
+    yield one.first.label or one.first.time.partition("T")[0]  # both do not fit into 80 columns
+    yield one.last.label or one.last.time.partition("T")[0]
     yield str(one.gates)
     yield f"{one.ratio:.3f}×"
-    yield f"[{one.low:.3f}, {one.high:.3f}]"
+    yield f"[{one.low:.3f}, {one.high:.3f}]" if one.gates > 1 else "–"
     yield f"{one.together:.3f}×"
     yield "worse" if one.worse else ""
 
@@ -108,7 +111,7 @@ def _named(gate: PastGate) -> str:
     return f"{gate.time} {gate.label}".strip()
 
 
-def _chart(gates: Sequence[PastGate], eras: Sequence[GateEra]) -> str:
+def _chart(metric: str, gates: Sequence[PastGate], eras: Sequence[GateEra]) -> str:
     total, together = 0.0, []
     for gate in gates:
         total += log(gate.ratio)
@@ -126,7 +129,11 @@ def _chart(gates: Sequence[PastGate], eras: Sequence[GateEra]) -> str:
         levels += f'<line class="level" x1="{frame.x(at):.1f}" x2="{frame.x(last):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         at = last + 1
     drawn = f'{points}<polyline class="ratio" points="{path}"/>{levels}{line(frame, 1.0, "one", "1.000×")}'
-    return svg(drawn, f"{len(gates)} gates; dark lines are levels between which something changed")
+    return svg(
+        f"{metric}: B / A of each gate",
+        drawn,
+        f"{len(gates)} gates; thick lines are levels between which something changed",
+    )
 
 
 def _exp(value: float) -> float:

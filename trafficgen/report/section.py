@@ -13,6 +13,7 @@ class Tone(Enum):
 
     PLAIN = "plain"
     GOOD = "good"
+    WARN = "warn"
     BAD = "bad"
 
 

@@ -117,7 +117,9 @@ def load_in_words(plan: Mapping[str, Any]) -> str:
     stages = load.get("stages") or ()
     rate = f"{words.rate(load['rate_per_s'])}/s"
     how = {"poisson": "Poisson arrivals"}.get(load.get("arrivals"), "evenly spaced")
-    return f"open model, {rate}{f' and {len(stages)} stages' if stages else ''}, {how}, onto {where}"
+    if stages:
+        rate = f"from {rate} in {len(stages)} stage{'s' if len(stages) != 1 else ''}"
+    return f"open model, {rate}, {how}, onto {where}"
 
 
 def content_in_words(plan: Mapping[str, Any], domains: int) -> str:

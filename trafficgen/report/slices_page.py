@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from html import escape
 from itertools import chain
 
-from trafficgen.report.gated import compared_section, values_in_words, verdict_in_words
+from trafficgen.report.gated import compared_section, values_in_words, verdict_in_words, verdict_tone
 from trafficgen.report.section import Row, Section
 from trafficgen.report.sliced import served_in_words
-from trafficgen.report.still_page import Frame, document, label, line, svg, table
+from trafficgen.report.still_page import Frame, document, label, line, mark, svg, table
 from trafficgen.verdict.rule import Better, Metric
 from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, interval_history
 from trafficgen.verdict.slices import REASONS, Block, Counted, Slice, value
@@ -20,9 +20,8 @@ from trafficgen.verdict.slices import REASONS, Block, Counted, Slice, value
 
 def slices_page(ended: SlicesEnded, design: SliceDesign) -> str:
     """The page."""
-    tone = "good" if ended.code == 0 else "bad"
     body = [
-        f"<header><h1 class={tone}>{verdict_in_words(ended)}</h1></header>",
+        f"<header><h1 class={verdict_tone(ended).value}>{verdict_in_words(ended)}</h1></header>",
         f"<p class=verdict>{escape(ended.reason)}</p>",
         table(compared_section(ended)),
         *(chain.from_iterable(_charts(ended, design, metric) for metric in design.metrics)),
@@ -62,7 +61,7 @@ def _left_out(ended: SlicesEnded) -> Iterator[str]:
 def _charts(ended: SlicesEnded, design: SliceDesign, metric: Metric) -> Iterator[str]:
     name = escape(metric.name)
     if not metric.name.startswith("server."):
-        yield f"<h2>{name} of each slice <span class=hint>A blue, B orange, hollow: left out</span></h2>"
+        yield f"<h2>{name} of each slice <span class=hint>A round, B square, hollow: left out</span></h2>"
         yield _slices_chart(ended, metric.name)
     if ended.judgement is not None:
         yield f"<h2>{name}: B / A and its interval, block by block</h2>"
@@ -82,12 +81,15 @@ def _slices_chart(ended: SlicesEnded, name: str) -> str:
         return "<p class=hint>nothing was measured</p>"
     frame = Frame(at, [found for _, found, _, _ in points])
     marks = "".join(
-        f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(found):.1f}" r="4" class="{one.side.value if kept else "out"}">'
-        f"<title>{one.side.name}, {x:.0f} s: {escape(values_in_words(name, (found,))[0])}</title></circle>"
+        mark(
+            (frame.x(x), frame.y(found)),
+            one.side.value if kept else f"{one.side.value} out",
+            f"{one.side.name}, {x:.0f} s: {values_in_words(name, (found,))[0]}",
+        )
         for x, found, one, kept in points
     )
     labels = "".join(label(frame, tick, values_in_words(name, (tick,))[0]) for tick in frame.ticks)
-    return svg(labels + marks, f"0 s to {at:.0f} s")
+    return svg(f"{name} of each slice", labels + marks, f"0 s to {at:.0f} s")
 
 
 def _alone(counted: Counted, place: int) -> Block:
@@ -108,14 +110,14 @@ def _ratio_chart(ended: SlicesEnded, design: SliceDesign, metric: Metric) -> str
     middle = [f"{x:.1f},{frame.y(ratio):.1f}" for x, (_, ratio, _, _) in zip(xs, history.intervals, strict=True)]
     outline = " ".join([*upper, *reversed(lower)])  # of one look alone it is a line
     blocks = "".join(
-        f'<circle class="b" cx="{frame.x(at):.1f}" cy="{frame.y(ratio):.1f}" r="3"><title>block {at + 1}: {ratio:.3f}×'
-        "</title></circle>"
+        mark((frame.x(at), frame.y(ratio)), "b", f"block {at + 1}: {ratio:.3f}×")
         for at, ratio in enumerate(history.ratios)
     )
     marks = (
         f'<polygon class="band" points="{outline}"/><polyline class="ratio" points="{" ".join(middle)}"/>{blocks}'
-        + line(frame, 1.0, "one", "1.000×")
-        + line(frame, margin, "margin", f"{margin:.3f}×")
+        + line(frame, 1.0, "one", "1.000×", below=margin > 1)
+        + line(frame, margin, "margin", f"{margin:.3f}×", below=margin < 1)
     )
     worse = "below" if metric.better is Better.HIGHER else "above"
-    return svg(marks, f"{len(history.ratios)} blocks; {worse} the dashed line, B is worse by the margin")
+    title = f"{metric.name}: B / A, block by block"
+    return svg(title, marks, f"{len(history.ratios)} blocks; {worse} the dashed line, B is worse by the margin")

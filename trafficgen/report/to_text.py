@@ -27,7 +27,8 @@ MIN_WIDTH: Final = 60
 INDENT: Final = "  "
 
 _ASCII: Final = str.maketrans({"µ": "u", "–": "-", "…": "~", "→": ">"})
-_STYLES: Final = table_of(Tone, {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red"})
+# Each can be read on black and on white, which yellow cannot; no colour says what no word does.
+_STYLES: Final = table_of(Tone, {Tone.PLAIN: "", Tone.GOOD: "green", Tone.WARN: "magenta", Tone.BAD: "red"})
 
 
 def to_text(results: Results, width: int = MAX_WIDTH) -> str:

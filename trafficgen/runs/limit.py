@@ -95,7 +95,7 @@ def find_limit(plan: Plan, options: LimitOptions, notice: Callable[[str], None] 
             limited = "; ".join(results.generator.sentences)
             notice(f"{rate:,.4g}/s: does not count: {limited}")
             if spoiled == MAX_SPOILED:
-                return Limit(bracket(steps), tuple(steps), whole=False, limited=f"at {rate:,.4g}/s {limited}")
+                return Limit(bracket(steps), tuple(steps), whole=False, limited=f"at {rate:,.4g}/s: {limited}")
             continue
         spoiled = 0
         steps.append(LimitStep(rate, why is None))

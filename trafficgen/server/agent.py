@@ -49,6 +49,10 @@ class ServerSampler(Protocol):
 class Shaping(Protocol):
     """One that sees domains, too."""
 
+    def due(self, now_s: float) -> bool:
+        """Whether a look could say more than the last one did; what is not due is left alone."""
+        ...
+
     def shape(self) -> ShapeRecord | None:
         """By domain and age, of the last look; None where it has nothing new."""
         ...
@@ -187,8 +191,10 @@ class Observer:
             saved = self._share * (began - self._began_ns) - self._spent - spent
             if looked is not None and pace_ns > self._every_ns and self._costs[place] > saved:
                 continue
-            before = _cpu_ns()
             sampler = self._samplers[place]
+            if isinstance(sampler, Shaping) and not sampler.due(began / NS_PER_S):
+                continue
+            before = _cpu_ns()
             values |= sampler.sample(now_ns() / NS_PER_S)
             if isinstance(sampler, Shaping) and (shape := sampler.shape()) is not None:
                 shapes.append(shape)

@@ -73,6 +73,10 @@ class Postqueue:
             self._ask(now_s)
         return {}
 
+    def due(self, _now_s: float) -> bool:
+        """Always: it is asked for the queue's depth as well."""
+        return True
+
     def shape(self) -> ShapeRecord | None:
         """By domain and age, of the answer that the last look read."""
         return self._pending

@@ -115,6 +115,10 @@ class PostfixSpool:
         values["queue.depth"] = sum(counts.get(queue, 0.0) for queue in WAITING)
         return values | ages(self.arrivals(), values["queue.depth"], now_s)
 
+    def depth(self) -> int:
+        """How many wait, as `waiting` has them."""
+        return sum(len(one.arrivals) for queue in WAITING for one in self._seen.get(queue, {}).values())
+
     def arrivals(self) -> Arrivals:
         """When each of the waiting messages came, those that are known."""
         waiting = [one.known for queue in WAITING for one in self._seen.get(queue, {}).values()]

@@ -44,7 +44,7 @@ def test_everything_there_once_is_clean(
     [
         ([0], "1 delivered, 1 missing"),
         ([0, 1, 1], "1 duplicated: 0 explained by a lost reply, 1 not"),
-        ([0, 1, 5], "1 arrived that nobody took over"),
+        ([0, 1, 5], "1 arrived although never accepted"),
     ],
 )
 def test_anything_else_fails(

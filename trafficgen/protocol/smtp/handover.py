@@ -30,6 +30,7 @@ from trafficgen.protocol.smtp.transaction import Transaction, rejection
 
 # By its name in the enum a member costs 0.1 µs each time (Python 3.11), as much as comparing a reply.
 _ACCEPTED: Final = Outcome.ACCEPTED
+_DATA: Final = Phase.DATA
 _END_OF_DATA: Final = Phase.END_OF_DATA
 _MAIL: Final = Phase.MAIL
 _QUIT: Final = Phase.QUIT
@@ -37,6 +38,10 @@ _RCPT: Final = Phase.RCPT
 _RSET: Final = Phase.RSET
 
 UNEXPECTED: Final = "unexpected reply"
+TOO_FEW: Final = "a reply too few"
+"""A 354 came before the answers to MAIL and RCPT: the server left a reply out, as a store does that forgets one of the
+recipients of the message before."""
+
 QUIT: Final = STEPS[_QUIT].command + b"\r\n"
 RSET: Final = STEPS[_RSET].command + b"\r\n"
 
@@ -187,7 +192,8 @@ class Handover(ABC):
     def refuse(self, phase: Phase, reply: Reply, now_ns: int) -> None:
         """Note why the message is refused."""
         if reply.code < 400:
-            self._session.lose(phase, UNEXPECTED, reply, now_ns)
+            too_few = reply.code == 354 and phase is not _DATA and _DATA in self._conversation.pending
+            self._session.lose(phase, TOO_FEW if too_few else UNEXPECTED, reply, now_ns)
             return
         self._transaction.refuse(reply)
         self._session.account.trouble(f"the server answered {phase.value.upper()} with {reply.words}")

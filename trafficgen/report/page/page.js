@@ -37,7 +37,7 @@
       series.push({
         label: runs.length > 1 ? `${run.name} ${name}` : name,
         stroke: () => colour(name === "wanted" && runs.length < 2 ? "--soft" : hue),
-        dash: runs.length > 1 ? DASHES[l % DASHES.length] : name === "wanted" ? DASHES[1] : [],
+        dash: DASHES[runs.length > 1 ? l % DASHES.length : name === "wanted" ? 1 : Math.floor(l / HUES.length) % DASHES.length],
         width: 2, spanGaps: false, points: { show: tables[r][0].length < 3 },
         value: (_, v, __, i) => i === null ? all : v === null ? "–" : form(v),
       });
