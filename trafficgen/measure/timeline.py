@@ -185,7 +185,7 @@ class Timeline:
         made = Timeline()
         made.span_s, made._counts = self.span_s, self._counts[rows]
         latencies = self._latencies[rows]
-        width = int(latencies.any(axis=0).nonzero()[0].max(initial=-1)) + 1
+        width = int(np.flatnonzero(latencies.any(axis=0)).max(initial=-1)) + 1
         made._latencies = np.ascontiguousarray(latencies[:, :width])
         return made
 
