@@ -1,6 +1,6 @@
 """How often a gate by slices is right: simulated, seeded.
 
-    python -m benchmarks.slice_power                     # 10,000 gates a row, an hour and a half of CPU: use nice
+    python -m benchmarks.slice_power                     # 10,000 gates a row, ten minutes of CPU
     python -m benchmarks.slice_power --processes 2       # rows side by side, the same figures
     python -m benchmarks.slice_power --rows 9-11,26      # some of them, counted from 0
     python -m benchmarks.slice_power --gates 500         # a look
@@ -32,7 +32,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, islice
+from functools import cache
 from multiprocessing import Pool
 from pathlib import Path
 from statistics import fmean
@@ -40,8 +40,8 @@ from typing import Final, NamedTuple
 
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.rule import Better, Metric, Verdict
-from trafficgen.verdict.sequence import LEAST, SliceDesign, advance
-from trafficgen.verdict.slices import Block, Bounds, Disturbance, Slice, count, units, value
+from trafficgen.verdict.sequence import LEAST, SliceDesign, decide
+from trafficgen.verdict.slices import Block, Bounds, Counted, Disturbance, Slice, count, units
 
 METRIC: Final = Metric("throughput", Better.HIGHER, 0.05)
 CAPACITY: Final = 96
@@ -78,10 +78,17 @@ Noise = Iterator[tuple[float, float]]
 """The logarithm of a slice's speed, and the share of CPU time stolen in it."""
 
 
+@cache
+def recorded() -> list[list[float]]:
+    """Of a slice, the logarithm of its speed and what was stolen."""
+    slices: list[list[float]] = json.loads(RECORDED.read_text())["slices"]
+    return slices
+
+
 def machine(rng: random.Random, case: Case) -> Noise:
     """What a machine does to one slice after the other."""
     if case.shape == "recorded":
-        slices = json.loads(RECORDED.read_text())["slices"]
+        slices = recorded()
         at = rng.randrange(len(slices))
         while True:
             yield slices[at][0], slices[at][1]
@@ -121,22 +128,20 @@ def blocks(rng: random.Random, case: Case, design: SliceDesign) -> Iterator[Bloc
 
 
 def by_looks(design: SliceDesign, serve: Iterator[Block], ratio: float) -> Ended:
-    """The program's own rule, which is asked where it may have an answer: blocks are served only as far as needed."""
-    served: list[Block] = []
-    while (known := len(served)) < design.capacity:
-        served += islice(serve, max(LEAST, len(served) // 2))
-        counted = count(served, design.bounds)
-        kept = list(accumulate(bool(one.kept) for one in counted))
-        asked = [many for many, one in enumerate(counted, 1) if one.kept and kept[many - 1] in design.looks]
-        last = [design.capacity] * (len(served) == design.capacity)
-        for index in dict.fromkeys([*(many for many in asked if many > known), *last]):
-            ended = advance(design, served[:index], time_is_up=index == design.capacity)
-            if ended is None:
-                continue
+    """The program's own rule, asked where it may have an answer: blocks are served only as far as needed."""
+    counted: list[Counted] = []
+    known, looks = 0, design.looks
+    for one in count(serve, design.bounds):
+        counted.append(one)
+        known += bool(one.kept)
+        last = len(counted) == design.capacity
+        if not last and not (one.kept and known in looks):
+            continue
+        if (ended := decide(design, tuple(counted), time_is_up=last)) is not None:
             assert ended.verdict is not None
             interval = ended.judgement.comparisons[0].interval if ended.judgement else None
             covered = interval is None or interval.low <= ratio <= interval.high
-            return Ended(ended.verdict, covered, index, len(ended.left_out))
+            return Ended(ended.verdict, covered, len(counted), len(ended.left_out))
     raise AssertionError("the last look decides")
 
 
@@ -148,7 +153,7 @@ def by_sequence(design: SliceDesign, serve: Iterator[Block], ratio: float) -> En
     """
     served = list(serve)
     groups = units(["throughput"], count(served, design.bounds))
-    differences = [math.log(_value(Side.B, group) / _value(Side.A, group)) for group in groups]
+    differences = [math.log(b / a) for a, b in (group.values["throughput"] for group in groups)]
     if len(differences) <= LEAST:
         return Ended(Verdict.INCONCLUSIVE, True, len(served), 0)
     scale = fmean(one * one for one in differences[:4]) or 1e-9
@@ -167,12 +172,6 @@ def by_sequence(design: SliceDesign, serve: Iterator[Block], ratio: float) -> En
         if verdict is not None:
             return Ended(verdict, low <= ratio <= high, many + 4, 0)
     raise AssertionError("the last block decides")
-
-
-def _value(side: Side, group: Sequence[object]) -> float:
-    found = value("throughput", side, group)  # type: ignore[arg-type]
-    assert found is not None
-    return found
 
 
 def _edge(differences: Sequence[float], rho: float, up: bool) -> float:
@@ -195,11 +194,11 @@ Rule = Callable[[SliceDesign, Iterator[Block], float], Ended]
 
 
 def row(case: Case, gates: int, seed: int, rule: Rule = by_looks, bounds: Bounds | None = None) -> list[str]:
-    rng = random.Random(f"{seed} {case}")
     ended = []
     for number in range(gates):
         block_ns = SliceDesign((METRIC,)).block_ns
         design = SliceDesign((METRIC,), number, CAPACITY * block_ns, bounds=bounds or Bounds())
+        rng = random.Random(f"{seed} {case} {number}")  # the same machine for each rule
         ended.append(rule(design, blocks(rng, case, design), case.ratio))
     counts = Counter(one.verdict for one in ended)
     shares = [f"{counts[verdict] / gates:.2%}" for verdict in Verdict]

@@ -33,8 +33,8 @@ def own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def server(delay_ms: int) -> Iterator[TcpTarget]:
-    command = [sys.executable, "-m", "tests.gate.slow_server", "0", str(delay_ms)]
+def server(delay_ms: int, queue: Path | None = None) -> Iterator[TcpTarget]:
+    command = [sys.executable, "-m", "tests.gate.slow_server", "0", str(delay_ms), "0", "0", str(queue or "")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdin is not None

@@ -1,5 +1,6 @@
 """`traffic-gen gate` by slices, from the command line to its files."""
 
+import csv
 import json
 import math
 import random
@@ -28,27 +29,42 @@ SHORT = ["--slice", "60ms", "--budget", "1m"]
 
 def test_a_gate_by_slices_with_all_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {name: tmp_path / f"gate.{name}" for name in ("json", "junit", "html", "history", "state")}
+    queues = {side: tmp_path / side for side in "ab"}
+    for directory in (queue / name for queue in queues.values() for name in ("incoming", "active", "deferred")):
+        directory.mkdir(parents=True)
     arguments = [word for name, path in files.items() for word in (f"--{name}", str(path))]
-    with server(4) as a, server(16) as b:
+    arguments += ["--a-queue", str(queues["a"]), "--b-queue", str(queues["b"]), "--metric", "queue.delivered:5%"]
+    with server(0) as a, server(0, queues["b"]) as b:
         gate = ["gate", "--a", str(a), "--b", str(b), *SHORT, *arguments, *LOAD, "--message-count", "5"]
+        gate[gate.index("--budget") + 1] = "10m"  # ends at the first look, however slow this machine is
         assert call(gate) is ExitCode.VERDICT_FAILED
-        shown = capsys.readouterr()
-        # The same again serves nothing more: all blocks are in the file.
-        assert call(gate) is ExitCode.VERDICT_FAILED
-    assert capsys.readouterr().out == shown.out
+    shown = capsys.readouterr()
+    blocks = files["state"].read_text()
+    # The same again needs nobody who listens: all blocks are in the file.
+    assert call(gate) is ExitCode.VERDICT_FAILED
+    assert (capsys.readouterr().out, files["state"].read_text()) == (shown.out, blocks)
     assert "--message-count plays no part: a gate by slices sends until it has decided" in shown.err
     assert shown.out.startswith("FAIL\n  after ")
     assert "blocks B is worse than A, beyond chance" in shown.out
     plain = json.loads(files["json"].read_text())
     assert plain["kind"] == "slices"
-    assert plain["comparisons"][0]["ratio"] < 0.5
-    assert [len(one["slices"]) for one in plain["blocks"]] == [4] * len(plain["blocks"])
-    assert len(files["state"].read_text().splitlines()) == 1 + len(plain["blocks"])
-    cases = [case.get("name") for case in ET.parse(files["junit"]).iter("testcase")]  # our own file
-    assert cases == ["the gate", "throughput"]
-    rows = files["history"].read_text().splitlines()
-    assert {row.split(",")[3] for row in rows[1:]} >= {"throughput", "p50", "p99"}
-    assert files["html"].read_text().count("<svg") == 2
+    (compared,) = plain["comparisons"]
+    assert compared["median_a"] == 1.0  # nothing stays in A's queue, and all in B's
+    assert compared["median_b"] < 0.5
+    assert {"".join(one["side"] for one in block["slices"]) for block in plain["blocks"]} <= {"abba", "baab"}
+    assert len(blocks.splitlines()) == 1 + len(plain["blocks"])
+    queued = plain["blocks"][-1]["queued"]
+    assert queued["a"] == 0
+    assert queued["b"] >= sum(one["messages"]["b"] for one in plain["blocks"]) > 0
+    failures = [case.find("failure") is not None for case in ET.parse(files["junit"]).iter("testcase")]  # our own file
+    assert failures == [True, True]  # the gate, and its one metric
+    rows = list(csv.DictReader(files["history"].read_text().splitlines()))
+    estimates = {one["metric"]["name"]: one["ratio"] for one in (compared, *plain["others"])}
+    assert {row["metric"]: float(row["ratio"]) for row in rows} == pytest.approx(estimates, rel=1e-5)
+    assert estimates.keys() >= {"queue.delivered", "throughput"}
+    page = files["html"].read_text()
+    assert page.count("<svg") == 2
+    assert "FAIL" in page
 
 
 def test_half_of_what_a_takes_is_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +117,12 @@ def test_half_of_the_limit_that_a_search_finds_is_the_rate(
             "8 blocks of slices, and what is around them, take 76.8 s: allow more time or serve shorter slices",
         ),
         (["--slice", "x"], "(--slice)"),
-        (["--metric", "command{fetch}.p95:5%"], "is of users of mailboxes, and this gate sends mail"),
-        (["--whole-runs", "--metric", "command{fetch}.p95:5%"], "is of users of mailboxes, and this gate sends mail"),
+        (["--metric", "command{fetch}.p95:5%"], "this gate sends mail: it times service, response,"),
+        (["--whole-runs", "--metric", "command{fetch}.p95:5%"], "envelope, end_of_data, as in end_of_data.p95"),
+        (["--metric", "host.listen_drops:5%"], "is read in whole runs only (--whole-runs); of the server, slices have"),
+        (["--metric", "queue.age_p99"], "server.fsyncs, queue.delivered (--metric)"),
+        (["--metric", "seen.p95"], '"seen.p95" is of users of mailboxes (-- mailbox profile=FILE)'),
+        (["--metric", "command{fetch}.throughput"], '"command{fetch}.throughput" is of users of mailboxes'),
         (
             ["--metric", "queue.delivered:5%", "--a-queue", "x"],
             "expected the queues of both builds, to see what leaves them (queue.delivered) (--a-queue, --b-queue)",

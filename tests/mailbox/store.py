@@ -249,10 +249,19 @@ class ImapSession(Session):
         raise HangUp
 
 
+def bound(port: int) -> socket.socket:
+    """A socket that holds a port, at which nobody listens yet: who connects is refused."""
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("127.0.0.1", port))
+    return server
+
+
 @contextmanager
-def listening(make: Callable[[socket.socket], Session]) -> Iterator[int]:
-    """The port at which sessions like this are served."""
-    server = socket.create_server(("127.0.0.1", 0), backlog=200)
+def listening(make: Callable[[socket.socket], Session], server: socket.socket | None = None) -> Iterator[int]:
+    """The port at which sessions like this are served. `server`: a socket that has one already."""
+    server = server or bound(0)
+    server.listen(200)
     peers: list[socket.socket] = []
 
     def serve(peer: socket.socket) -> None:

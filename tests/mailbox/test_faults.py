@@ -19,6 +19,7 @@ from trafficgen.measure.results import Results
 from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import TcpTarget
 from trafficgen.runs.mailbox import run_mailbox
+from trafficgen.verdict.reading import harm_of
 
 S = 1_000_000_000
 
@@ -103,6 +104,21 @@ def test_addresses_that_do_not_answer_are_passed_over(several_addresses: str):
     results = run(Store(), host=several_addresses)
     assert counts_of(results).read > 0
     assert not results.failures
+
+
+def test_sessions_that_never_open_are_no_success():
+    class Refuses(ImapSession):
+        def run(self) -> None:
+            raise HangUp
+
+    results = run(Store(), imap=Refuses, settings="")
+    assert results.failures
+    assert not sum(command.errors for command in results.commands.values())
+    assert results.exit_code(keep_going=False) is ExitCode.FAILED
+    assert results.exit_code(keep_going=True) is ExitCode.DONE
+    harm = str(harm_of(results, tolerate_refusals=False))
+    assert f"{results.failures[0].count} × {results.failures[0].phase}: {results.failures[0].reason}" in harm
+    assert harm_of(results, tolerate_refusals=True) is None
 
 
 class Loses(Store):
@@ -288,6 +304,38 @@ def test_uidvalidity_that_changes_begins_anew():
     assert results.commands["login"].count > 2
     assert counts_of(results).clean
     assert not results.failures
+
+
+class RemovedByOthers(ImapSession):
+    """Somebody else removes each message at the moment when its body is fetched, and this session hears of it so."""
+
+    how: str
+
+    def on_uid_fetch(self, argument: str) -> None:
+        if "X-Traffic-Gen" in argument:
+            super().on_uid_fetch(argument)
+            return
+        uid = int(argument.split(" ")[0])
+        octets = next((octets for each, octets in self.view if each == uid), None)
+        self.remove(str(uid))
+        if self.how == "after the body" and octets is not None:
+            self.say(b"* %d FETCH (UID %d %s)" % (len(self.view) + 1, uid, self.content(octets, argument)))
+        self.ok() if self.how != "refused" else self.say(f"{self.tag} NO [EXPUNGEISSUED] Some of them no longer exist")
+
+
+@pytest.mark.parametrize("how", ["before the answer", "after the body", "refused"])
+def test_an_expunge_of_what_is_being_fetched_is_no_error_and_missing_where_it_is_only_not_there(how: str):
+    kind = type("Removed", (RemovedByOthers,), {"how": how})
+    results = run(Store(), imap=kind, settings="")
+    counts = counts_of(results)
+    assert not results.failures
+    assert (counts.missing > 0) is (how == "before the answer")  # shown, not read, and removed by none of ours
+    assert counts.doubled == counts.damaged == counts.misplaced == 0
+    assert results.commands["body"].count > 0
+    assert results.commands["body"].errors == 0
+    assert (counts.read > 0) is (how == "after the body")
+    assert counts.seen > 0
+    assert results.exit_code(keep_going=False) is (ExitCode.VERDICT_FAILED if counts.missing else ExitCode.DONE)
 
 
 class ErrInTheMiddle(Pop3Session):

@@ -112,7 +112,16 @@ def test_an_absurdly_late_end_needs_no_absurd_memory() -> None:
 
 @pytest.mark.parametrize(
     ("from_s", "to_s", "expected_ms"),
-    [(-0.4, 0.6, 10), (0.4, 1.4, 10), (0.6, 1.6, 20), (0.0, 2.0, 20), (2.0, 9.0, None), (1.6, 9.0, None)],
+    [
+        (-0.4, 0.6, 10),
+        (0.4, 1.4, 10),
+        (0.6, 1.6, 20),
+        (0.0, 2.0, 20),
+        (2.0, 9.0, None),
+        (-0.7, 0.3, 10),
+        (1.6, 9.0, 20),
+        (-9.0, 0.0, None),
+    ],
 )
 def test_latencies_of_a_stretch_that_another_clock_has_cut(from_s: float, to_s: float, expected_ms: int | None) -> None:
     timeline = Timeline()

@@ -186,7 +186,7 @@ def test_what_the_server_used_is_that_of_the_whole_block() -> None:
 def test_what_left_the_queue_is_a_share_of_what_was_accepted() -> None:
     def one(accepted: int, left: float) -> Counted:
         used = {"a": {"queue.delivered": left}}
-        return count([replace(block([100] * 4), used=used, messages={"a": accepted})], Bounds())[0]
+        return next(iter(count([replace(block([100] * 4), used=used, messages={"a": accepted})], Bounds())))
 
     assert value("queue.delivered", Side.A, [one(100, 80), one(100, 110)]) == 0.95
     assert value("queue.delivered", Side.A, [one(100, -20), one(100, 0)]) == 0.5 / 200
@@ -205,7 +205,7 @@ def test_a_block_without_a_value_goes_with_the_next() -> None:
         return replace(block([100] * 4), used=both, messages={"a": 10, "b": 10})
 
     groups = units(["server.cpu"], count([used(0.0), used(1.0), used(1.0)], Bounds()))
-    assert [len(group) for group in groups] == [2, 1]
+    assert [len(group.blocks) for group in groups] == [2, 1]
 
 
 # -- when it ends ---------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def test_blocks_like_their_neighbours_are_joined() -> None:
     groups, size, correlation = independent(["throughput"], units(["throughput"], count(waves, Bounds())))
     assert correlation > 0.9
     assert size > 1
-    assert sum(map(len, groups)) == 64  # none is lost
+    assert sum(len(group.blocks) for group in groups) == 64  # none is lost
     alone = independent(["throughput"], units(["throughput"], count(served(64, noisy(1.0, 0.05)), Bounds())))
     assert alone[1] == 1
 
@@ -321,9 +321,7 @@ def test_a_machine_that_remembers_makes_blocks_that_do_not() -> None:
         level.append(0.95 * level[-1] + rng.gauss(0, 0.03))
     blocks = served(1000, lambda number, _side: 1000 * math.exp(level[number]))
     groups = units(["throughput"], count(blocks, Bounds()))
-    differences = [
-        math.log((value("throughput", Side.B, g) or 0) / (value("throughput", Side.A, g) or 1)) for g in groups
-    ]
+    differences = [math.log(b / a) for a, b in (group.values["throughput"] for group in groups)]
     assert abs(autocorrelation(differences)) < 0.08
 
 

@@ -144,16 +144,37 @@ def metrics_of(options: GateOptions, usual: Sequence[str]) -> "tuple[Metric, ...
     Losses of mail are held to zero whether or not they are named, and have no ratio.
     """
     from trafficgen.cli.flagged import parse_with
-    from trafficgen.verdict.quantities import is_quantity, parse_quantity
     from trafficgen.verdict.reading import HELD_TO_ZERO, parse_metric
 
     named = [text for text in options.metric if not (options.of_mailboxes and text in HELD_TO_ZERO)]
     metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in named or usual)
     for metric in () if options.of_mailboxes else metrics:
-        if is_quantity(metric.name) and parse_quantity(metric.name).command is not None:
-            text = f'"{metric.name}" is of users of mailboxes, and this gate sends mail (-- mailbox profile=FILE)'
-            raise PlanError(text, field="metrics", flag="--metric")
+        if (reason := _not_here(metric.name, by_slices=options.by_slices)) is not None:
+            raise PlanError(reason, field="metrics", flag="--metric")
     return metrics
+
+
+def _not_here(name: str, *, by_slices: bool) -> str | None:
+    """Why a gate that sends mail has no such metric, with those that it has; None when it has."""
+    from trafficgen.engine.account import PHASES
+    from trafficgen.verdict.quantities import QuantityKind, parse_quantity
+    from trafficgen.verdict.server_metrics import DELIVERED, SERVER_METRICS, is_of_server
+    from trafficgen.verdict.server_quantities import SERVER
+
+    if is_of_server(name):
+        return None
+    quantity = parse_quantity(name)
+    if quantity.subject == SERVER and by_slices:
+        own = ", ".join((*SERVER_METRICS, DELIVERED))
+        return f'"{name}" is read in whole runs only (--whole-runs); of the server, slices have {own}'
+    timed = quantity.kind is QuantityKind.DURATION or quantity.command is not None
+    if not timed or quantity.subject in ("latency", *PHASES.stretches, SERVER):
+        return None
+    steps = ", ".join(PHASES.stretches)
+    return (
+        f'"{name}" is of users of mailboxes (-- mailbox profile=FILE), and this gate sends mail: '
+        f"it times {steps}, as in end_of_data.p95"
+    )
 
 
 def refuse_options(told: object, reasons: Mapping[str, str]) -> None:

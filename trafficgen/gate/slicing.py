@@ -365,7 +365,7 @@ def _harm(snapshot: Snapshot, *, tolerate_refusals: bool) -> str | None:
 
 def _told(design: SliceDesign, blocks: Sequence[Block]) -> str:
     """A line for the newest block."""
-    newest = count(blocks, design.bounds)[-1]
+    *_, newest = count(blocks, design.bounds)
     numbers = []
     for metric in design.metrics:
         sides = [value(metric.name, side, [newest]) for side in Side]

@@ -56,12 +56,16 @@ class Interval:
 
 
 def latencies_between(intervals: Sequence[Interval], from_s: float, to_s: float) -> int | None:
-    """p99 of what was accepted in the intervals whose middle is there, ns; None when nothing was."""
+    """p99 of what was accepted in the intervals whose middle is there, ns; None when nothing was.
+
+    Where no middle is, of those that are partly there: a run of less than a second has one interval.
+    """
+    within = [one for one in intervals if from_s <= one.at_s + one.span_s / 2 < to_s]
+    within = within or [one for one in intervals if one.at_s < to_s and from_s < one.at_s + one.span_s]
     counts: dict[int, int] = {}
-    for one in intervals:
-        if from_s <= one.at_s + one.span_s / 2 < to_s:
-            for bucket, count in zip(one.latencies[::2], one.latencies[1::2], strict=True):
-                counts[bucket] = counts.get(bucket, 0) + count
+    for one in within:
+        for bucket, count in zip(one.latencies[::2], one.latencies[1::2], strict=True):
+            counts[bucket] = counts.get(bucket, 0) + count
     if not counts:
         return None
     row = np.zeros(max(counts) + 1, np.uint32)

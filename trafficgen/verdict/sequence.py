@@ -33,7 +33,19 @@ from trafficgen.verdict.rule import (
     judge,
 )
 from trafficgen.verdict.server_metrics import better_of
-from trafficgen.verdict.slices import Block, Bounds, Counted, LeftOut, count, disturbed, joined, units, value
+from trafficgen.verdict.slices import (
+    Block,
+    Bounds,
+    Counted,
+    LeftOut,
+    Unit,
+    count,
+    disturbed,
+    joined,
+    unit,
+    units,
+    value,
+)
 
 LOOKS: Final = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Half as many again or a third more each time: a look that adds little is a look wasted."""
@@ -121,8 +133,12 @@ class SlicesEnded:
 
 def advance(design: SliceDesign, blocks: Sequence[Block], *, time_is_up: bool) -> SlicesEnded | None:
     """How the gate ended; None: serve another block."""
-    counted = count(blocks, design.bounds)
-    if ended := _harmed(blocks, counted) or _limited(counted):
+    return decide(design, tuple(count(blocks, design.bounds)), time_is_up=time_is_up)
+
+
+def decide(design: SliceDesign, counted: tuple[Counted, ...], *, time_is_up: bool) -> SlicesEnded | None:
+    """The same, when it is known which pairs count."""
+    if ended := _harmed(counted) or _limited(counted):
         return ended
     names = [metric.name for metric in design.metrics]
     groups = units(names, counted)
@@ -130,20 +146,21 @@ def advance(design: SliceDesign, blocks: Sequence[Block], *, time_is_up: bool) -
         return None
     if len(groups) < LEAST:
         return _too_few(design, counted, groups) if time_is_up else None
+    alpha = design.alpha
     groups, size, correlation = independent(names, groups)
-    judged = judge(_values(design, groups), alpha=design.alpha, last=time_is_up)
+    judged = judge(_values(design, groups), alpha=alpha, last=time_is_up)
     if (verdict := judged.verdict) is None:
         return None
     judged = replace(judged, unit=_unit(size))
     with_all = None
     if any(disturbed(counted)):
         everything = units(names, [one.whole for one in counted])
-        with_all = replace(judge(_values(design, everything), alpha=design.alpha, last=True), unit=_unit(1))
+        with_all = replace(judge(_values(design, everything), alpha=alpha, last=True), unit=_unit(1))
     return SlicesEnded(
         verdict=verdict,
         code=CODES[verdict],
         reason=f"{judged.reason}; {could_show(judged)}",
-        counted=tuple(counted),
+        counted=counted,
         judgement=judged,
         with_all=with_all,
         joined=size,
@@ -164,7 +181,7 @@ def could_show(judged: Judgement) -> str:
     return f"in this time this machine could show a difference of {parts}"
 
 
-def independent(names: Sequence[str], groups: list[list[Counted]]) -> tuple[list[list[Counted]], int, float]:
+def independent(names: Sequence[str], groups: list[Unit]) -> tuple[list[Unit], int, float]:
     """Observations that are not like their neighbours, how many blocks make one of them, and the first metric's lag-1
     autocorrelation of single blocks."""
     size, first = 1, 0.0
@@ -213,17 +230,17 @@ def harmed(ended: SlicesEnded, side: Side | None, reason: str) -> SlicesEnded:
 # -- parts of it ----------------------------------------------------------------------------------------
 
 
-def _harmed(blocks: Sequence[Block], counted: Sequence[Counted]) -> SlicesEnded | None:
-    for number, block in enumerate(blocks, 1):
-        if harm := block.harm.get(Side.A.value):
-            reason = f"block {number}, A: {harm}; a baseline that does this cannot be compared with"
-            return SlicesEnded(None, ExitCode.NOT_VALID, reason, tuple(counted))
-        if harm := block.harm.get(Side.B.value):
-            return SlicesEnded(Verdict.FAIL, ExitCode.VERDICT_FAILED, f"block {number}, B: {harm}", tuple(counted))
+def _harmed(counted: tuple[Counted, ...]) -> SlicesEnded | None:
+    for number, harm in ((number, one.block.harm) for number, one in enumerate(counted, 1) if one.block.harm):
+        if words := harm.get(Side.A.value):
+            reason = f"block {number}, A: {words}; a baseline that does this cannot be compared with"
+            return SlicesEnded(None, ExitCode.NOT_VALID, reason, counted)
+        if words := harm.get(Side.B.value):
+            return SlicesEnded(Verdict.FAIL, ExitCode.VERDICT_FAILED, f"block {number}, B: {words}", counted)
     return None
 
 
-def _limited(counted: Sequence[Counted]) -> SlicesEnded | None:
+def _limited(counted: tuple[Counted, ...]) -> SlicesEnded | None:
     pairs = [why for one in counted for why in one.why]
     busy = sum(why is LeftOut.GENERATOR for why in pairs)
     if len(pairs) < _JUDGED_BY_GENERATOR or 2 * busy <= len(pairs):
@@ -232,15 +249,15 @@ def _limited(counted: Sequence[Counted]) -> SlicesEnded | None:
         f"the generator was the limit in {busy} of {len(pairs)} pairs of slices: what was measured is the generator. "
         "Use fewer sessions, more workers, or a rate (-- --rate)"
     )
-    return SlicesEnded(None, ExitCode.NOT_VALID, reason, tuple(counted))
+    return SlicesEnded(None, ExitCode.NOT_VALID, reason, counted)
 
 
-def _too_few(design: SliceDesign, counted: Sequence[Counted], groups: Sequence[object]) -> SlicesEnded:
+def _too_few(design: SliceDesign, counted: tuple[Counted, ...], groups: Sequence[object]) -> SlicesEnded:
     if any(one.kept for one in counted) and not groups:
         names = ", ".join(metric.name for metric in design.metrics if _missing(metric.name, counted))
-        return SlicesEnded(None, ExitCode.NOT_VALID, f"nothing was measured for {names}", tuple(counted))
+        return SlicesEnded(None, ExitCode.NOT_VALID, f"nothing was measured for {names}", counted)
     reason = f"the time was up after {len(groups)} blocks that count, of {len(counted)}; {LEAST} are needed"
-    return SlicesEnded(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, reason, tuple(counted))
+    return SlicesEnded(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, reason, counted)
 
 
 def _missing(name: str, counted: Sequence[Counted]) -> bool:
@@ -248,35 +265,30 @@ def _missing(name: str, counted: Sequence[Counted]) -> bool:
     return any(value(name, side, kept) is None for side in Side)
 
 
-def _others(design: SliceDesign, groups: Sequence[list[Counted]]) -> tuple[Comparison, ...]:
+def _others(design: SliceDesign, groups: Sequence[Unit]) -> tuple[Comparison, ...]:
     gated = {metric.name for metric in design.metrics}
-    one = groups[0][0].block
+    one = groups[0].blocks[0].block
     stretches = [name for name in ("p50", "p99") if "latency" in one.slices[0].latencies]
     names = ("throughput", *stretches, *one.used.get(Side.A.value, {}))
-    return tuple(
-        compare(_pairs(Metric(name, better_of(name), NOT_GATED), groups), design.alpha)
-        for name in dict.fromkeys(names)
-        if name not in gated and all(value(name, side, group) is not None for group in groups for side in Side)
-    )
+    made = []
+    for name in dict.fromkeys(names):
+        known = [whole for group in groups if (whole := unit([name], group.blocks)) is not None]
+        if name not in gated and len(known) == len(groups):
+            made.append(compare(_pairs(Metric(name, better_of(name), NOT_GATED), known), design.alpha))
+    return tuple(made)
 
 
-def _values(design: SliceDesign, groups: Sequence[list[Counted]]) -> list[Values]:
+def _values(design: SliceDesign, groups: Sequence[Unit]) -> list[Values]:
     return [_pairs(metric, groups) for metric in design.metrics]
 
 
-def _pairs(metric: Metric, groups: Sequence[list[Counted]]) -> Values:
-    sides = {side: tuple(_known(metric.name, side, group) for group in groups) for side in Side}
-    return Values(metric, sides[Side.A], sides[Side.B])
+def _pairs(metric: Metric, groups: Sequence[Unit]) -> Values:
+    values = [group.values[metric.name] for group in groups]
+    return Values(metric, tuple(a for a, _ in values), tuple(b for _, b in values))
 
 
-def _differences(name: str, groups: Sequence[list[Counted]]) -> list[float]:
-    return [math.log(_known(name, Side.B, group) / _known(name, Side.A, group)) for group in groups]
-
-
-def _known(name: str, side: Side, group: Sequence[Counted]) -> float:
-    found = value(name, side, group)
-    assert found is not None  # units() has seen to it
-    return found
+def _differences(name: str, groups: Sequence[Unit]) -> list[float]:
+    return [math.log(b / a) for a, b in (group.values[name] for group in groups)]
 
 
 def _unit(size: int) -> str:

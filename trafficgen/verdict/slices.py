@@ -11,10 +11,10 @@ Not here  when enough blocks have been made (sequence), who serves them (gate.sl
 """
 
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import reduce
+from functools import cache, cached_property, reduce
 from typing import Final
 
 from mboxgen.enums import table_of
@@ -112,14 +112,14 @@ class Block:
     queued: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Counted:
     """A block and which of its pairs count; `why`: one for each pair, None where it does."""
 
     block: Block
     why: tuple[LeftOut | None, LeftOut | None]
 
-    @property
+    @cached_property
     def kept(self) -> tuple[Slice, ...]:
         """The slices that count."""
         return tuple(
@@ -132,29 +132,27 @@ class Counted:
         return Counted(self.block, (None, None))
 
 
-def count(blocks: Sequence[Block], bounds: Bounds) -> list[Counted]:
-    """Which pairs count. What was decided for a block stays so, however many follow it."""
+def count(blocks: Iterable[Block], bounds: Bounds) -> Iterator[Counted]:
+    """Which pairs count, block by block. What was decided for a block stays so, however many follow it."""
     others: list[float] = []
     lags: list[int] = []
-    counted = []
 
-    def why(block: Block, pair: tuple[int, int], most_others: float, most_lag: float) -> LeftOut | None:
-        disturbances = [block.slices[place].disturbance for place in pair]
-        if max(one.generator for one in disturbances) > bounds.generator:
+    def why(first: Disturbance, second: Disturbance) -> LeftOut | None:
+        if max(first.generator, second.generator) > bounds.generator:
             return LeftOut.GENERATOR
-        if max(one.others for one in disturbances) > most_others:
+        if max(first.others, second.others) > most_others:
             return LeftOut.OTHERS
-        return LeftOut.LAG if max(one.lag_ns for one in disturbances) > most_lag else None
+        return LeftOut.LAG if max(first.lag_ns, second.lag_ns) > most_lag else None
 
     for block in blocks:
-        for one in block.slices:
-            insort(others, one.disturbance.others)
-            insort(lags, one.disturbance.lag_ns)
+        disturbances = [one.disturbance for one in block.slices]
+        for one in disturbances:
+            insort(others, one.others)
+            insort(lags, one.lag_ns)
         most_others = max(bounds.others, RELATIVE * _middle(others))
         most_lag = max(bounds.lag_ns, RELATIVE * _middle(lags))
-        first, second = (why(block, pair, most_others, most_lag) for pair in PAIRS)
-        counted.append(Counted(block, (first, second)))
-    return counted
+        first, second = (why(disturbances[a], disturbances[b]) for a, b in PAIRS)
+        yield Counted(block, (first, second))
 
 
 def _middle(ascending: Sequence[float]) -> float:
@@ -163,22 +161,22 @@ def _middle(ascending: Sequence[float]) -> float:
     return (ascending[half - 1] + ascending[half]) / 2
 
 
-def value(name: str, side: Side, unit: Sequence[Counted]) -> float | None:
+def value(name: str, side: Side, blocks: Sequence[Counted]) -> float | None:
     """A metric of one side over all slices of these blocks that count; None when it cannot be taken from them.
 
     Neither a throughput nor what left a queue is ever zero: half a message stands for none, so that it has a logarithm.
     """
     if is_of_server(name):
-        messages = sum(one.block.messages.get(side.value, 0) for one in unit)
-        amounts = [one.block.used.get(side.value, {}).get(name) for one in unit]
+        messages = sum(one.block.messages.get(side.value, 0) for one in blocks)
+        amounts = [one.block.used.get(side.value, {}).get(name) for one in blocks]
         known = [amount for amount in amounts if amount is not None]
-        if not messages or len(known) < len(unit):
+        if not messages or len(known) < len(blocks):
             return None
         if name == DELIVERED:
             return max(sum(known), 0.5) / messages
         return 1000 * sum(known) / messages if sum(known) > 0 else None
-    slices = [one for counted in unit for one in counted.kept if one.side is side]
-    quantity = parse_quantity(name)
+    slices = [one for counted in blocks for one in counted.kept if one.side is side]
+    quantity = _quantity(name)
     if quantity.kind is QuantityKind.RATE:
         seconds = sum(one.seconds for one in slices)
         return max(sum(one.accepted for one in slices), 0.5) / seconds if seconds else None
@@ -188,31 +186,59 @@ def value(name: str, side: Side, unit: Sequence[Counted]) -> float | None:
     return aggregate(pooled, quantity.form) if pooled.count else None
 
 
+_quantity: Final = cache(parse_quantity)
+"""A gate asks for a handful of names, and for each in every block at every look."""
+
+
 def stretch_of(quantity: Quantity) -> str:
     """Under which name a slice holds the histogram of such a metric."""
     return quantity.subject if quantity.domain is None else f"domain{{{quantity.domain}}}"
 
 
-def units(names: Sequence[str], counted: Sequence[Counted]) -> list[list[Counted]]:
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One observation: blocks that are taken together, and both sides' values of each metric, by its name."""
+
+    blocks: tuple[Counted, ...]
+    values: Mapping[str, tuple[float, float]]
+
+
+def unit(names: Iterable[str], blocks: tuple[Counted, ...]) -> Unit | None:
+    """These blocks as one; None when a metric has no value in them."""
+    values = {}
+    for name in names:
+        a, b = value(name, Side.A, blocks), value(name, Side.B, blocks)
+        if a is None or b is None:
+            return None
+        values[name] = a, b
+    return Unit(blocks, values)
+
+
+def units(names: Sequence[str], counted: Iterable[Counted]) -> list[Unit]:
     """Blocks of which some pair counts, each by itself; one in which a metric has no value goes with the next."""
-    made: list[list[Counted]] = []
-    waiting: list[Counted] = []
+    made: list[Unit] = []
+    waiting: tuple[Counted, ...] = ()
     for one in counted:
         if not one.kept:
             continue
-        waiting.append(one)
-        if all(value(name, side, waiting) is not None for name in names for side in Side):
-            made.append(waiting)
-            waiting = []
+        waiting += (one,)
+        if (whole := unit(names, waiting)) is not None:
+            made.append(whole)
+            waiting = ()
     return made
 
 
-def joined(groups: Sequence[list[Counted]]) -> list[list[Counted]]:
+def joined(groups: Sequence[Unit]) -> list[Unit]:
     """Neighbours together, two by two; an odd one at the end goes with the last two."""
-    pairs = [[*a, *b] for a, b in zip(groups[::2], groups[1::2], strict=False)]
+    pairs = [(*a.blocks, *b.blocks) for a, b in zip(groups[::2], groups[1::2], strict=False)]
     if len(groups) % 2 and pairs:
-        pairs[-1] += groups[-1]
-    return pairs
+        pairs[-1] += groups[-1].blocks
+    made = []
+    for blocks in pairs:
+        whole = unit(groups[0].values, blocks)
+        assert whole is not None  # each of them had all its values
+        made.append(whole)
+    return made
 
 
 def disturbed(counted: Sequence[Counted]) -> Iterator[tuple[int, int, LeftOut]]:
