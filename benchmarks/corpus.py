@@ -221,8 +221,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, default=None, help="write the figures as Markdown")
     given = parser.parse_args()
     if "OPENBLAS_NUM_THREADS" not in os.environ:  # with a thread of OpenBLAS's, workers would not be forked
-        command = [sys.executable, "-m", "benchmarks.corpus", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+        again = [sys.executable, "-m", "benchmarks.corpus", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         rows = measured(Path(folder), given.rounds, given.megabytes)
     for name, value in rows:
