@@ -16,7 +16,8 @@ from mboxgen.console import Names, nearest_name
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.cli.sink_options import sink_options
 from trafficgen.errors import ExitCode, PlanError
-from trafficgen.plan import Target, TcpTarget, UnixTarget, parse_listen, parse_service
+from trafficgen.plan import Target, TcpTarget, UnixTarget, is_domain, parse_listen, parse_service
+from trafficgen.plan.refusals import shown
 
 if TYPE_CHECKING:
     from trafficgen.protocol.smtp.capabilities import Capabilities
@@ -49,7 +50,7 @@ Faults are written STAGE:WHAT:ODDS, with the stages connect helo starttls auth m
 @click.argument("api", metavar="", required=False)
 @sink_options
 def command(listen: str, api: str | None, **given: Any) -> ExitCode:
-    """Receive mail on this address, for a server under test to deliver to, until Ctrl-C.
+    """Receive mail on this address, for a server under test to deliver to, until Ctrl-C or --message-count.
 
     Relays nothing. A port alone listens on 127.0.0.1, HOST:0 on a free one; unix:/path listens on a UNIX socket.
     Without options everything is taken; with them the sink refuses, limits and fails the way real destinations do.
@@ -109,6 +110,7 @@ def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
         ledger=not given["no_ledger"],
         ledger_file=given["ledger"],
         workers=given["workers"],
+        messages=given["message_count"],
         proxied=_proxied(given),
         api=_tcp(parse_listen(given["serve_api"], "api", "--api"), "--api") if given["serve_api"] is not None else None,
         capture=_capture(given),
@@ -151,7 +153,7 @@ def _size(text: str) -> int:
 
 
 def _capabilities(given: dict[str, Any]) -> "Capabilities":
-    from trafficgen.protocol.smtp.capabilities import Capabilities
+    from trafficgen.protocol.smtp.capabilities import NAME, Capabilities
 
     return Capabilities(
         lmtp=given["lmtp"],
@@ -164,7 +166,27 @@ def _capabilities(given: dict[str, Any]) -> "Capabilities":
         require_auth=given["require_auth"],
         max_octets=_octets(given["max_size"]) or 0,
         hidden=frozenset(name.upper() for name in given["hide"]),
+        name=_parsed(_hostname, given["hostname"], "--hostname") if given["hostname"] is not None else NAME,
     )
+
+
+def _hostname(text: str) -> bytes:
+    """A domain or an address literal (RFC 5321 sections 4.1.2 and 4.1.3), as it stands in a greeting."""
+    bare = text.replace(".", "").isdecimal()
+    if bare or not (is_domain(text) or _is_address_literal(text)):
+        raise ValueError(f'expected a domain or an address in brackets, such as [192.0.2.1], got "{shown(text)}"')
+    return text.encode("ascii")
+
+
+def _is_address_literal(text: str) -> bool:
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    inner = text[1:-1]
+    version, address = (6, inner[5:]) if inner.lower().startswith("ipv6:") else (4, inner)
+    try:
+        return ipaddress.ip_address(address).version == version and "%" not in address
+    except ValueError:
+        return False
 
 
 def _password(path: Path | None) -> bytes:

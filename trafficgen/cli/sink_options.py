@@ -50,7 +50,19 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
         {"multiple": True, "metavar": "EXTENSION"},
         "Leave an extension such as PIPELINING out of EHLO.",
     ),
+    (
+        "Sessions",
+        "--hostname",
+        {"metavar": "NAME"},
+        "What the sink calls itself: a domain or an [address]. [default: sink.traffic-gen.test]",
+    ),
     ("Sessions", "--idle-timeout", {"metavar": "TIME", "default": "5m"}, "Hang up on silent clients. [default: 5m]"),
+    (
+        "Sessions",
+        "--message-count",
+        {"type": click.IntRange(1), "metavar": "N"},
+        "End once N messages were accepted; with --workers, by all of them.",
+    ),
     (
         "Sessions",
         "--workers",

@@ -73,6 +73,9 @@ class SinkConfig:
     capture: CapturePlan | None = None
     bounces: BouncePlan | None = None
     workers: int = 1
+    messages: int | None = None
+    """How many are accepted before the sink ends; None: until a signal."""
+
     proxied: bool = False
     idle_s: float = IDLE_S
     stuck_s: float = STUCK_S

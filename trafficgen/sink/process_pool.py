@@ -1,7 +1,7 @@
 """A sink of several processes that share one port (SO_REUSEPORT).
 
 Takes     `SinkConfig` for more than one worker; a function that shows a line of progress
-Gives     the number of messages accepted by all, when SIGINT or SIGTERM ends it
+Gives     the number of messages accepted by all, when SIGINT, SIGTERM or `SinkConfig.messages` ends it
 Limits    each worker counts limits and rates for itself, and draws from a seed of its own
 Fails     PlanError for what cannot be shared, SetupError when a worker does not start; a worker that dies later is
           reported, and the others go on
@@ -13,6 +13,7 @@ none waits for another. `ledger_reader` finds them by the first name.
 
 import asyncio
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -27,7 +28,7 @@ from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
-from trafficgen.sink.serve import LISTENING, SMUGGLING, Say, open_sink
+from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, open_sink
 from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
 
@@ -52,7 +53,7 @@ class _Process:
 
 
 def serve_many(config: SinkConfig, *, say: Say) -> int:
-    """Receive mail until a signal comes."""
+    """Receive mail until a signal comes, or enough messages."""
     _check(config)
     assert isinstance(config.listen, TcpTarget)
     with reserve(config.listen) as reserved:
@@ -104,17 +105,19 @@ class _ProcessPool:
             raise message
 
     def watch(self) -> None:
-        """Show a line for every second in which mail arrived, until a signal comes."""
-        before = 0
+        """Show a line for every second in which mail arrived, until a signal comes, or enough messages."""
+        before, shown_s, enough = 0, 0.0, self._config.messages
         while not self._over and not all(worker.gone for worker in self._workers):
             self._receive(1.0)
             if self._reload:
                 self._reload = False
                 self._send(_RELOAD)
             total = self.total()
-            if total.received != before:
+            if enough is not None and total.received >= enough:
+                self._over = True
+            elif total.received != before and time.monotonic() - shown_s >= 0.9:
                 self._say(f"{total.received} messages, {total.sessions} sessions open")
-                before = total.received
+                before, shown_s = total.received, time.monotonic()
 
     def end(self) -> None:
         """End all workers and receive their last counts."""
@@ -186,6 +189,7 @@ def _main(pipe: Connection, config: SinkConfig) -> None:
 
 async def _work(pipe: Connection, config: SinkConfig) -> None:
     over = asyncio.Event()
+    pause_s = 1.0 if config.messages is None else COUNT_S
     try:
         async with open_sink(config, pipe.send) as (sink, reload):
 
@@ -196,8 +200,10 @@ async def _work(pipe: Connection, config: SinkConfig) -> None:
             pipe.send(_Count())
             while not over.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(over.wait(), 1.0)
+                    await asyncio.wait_for(over.wait(), pause_s)
                 reload.when_changed()
+                if over.is_set():
+                    await sink.dismiss()
                 with suppress(OSError):
                     pipe.send(_Count(sink.received, sink.octets, len(sink.links), sink.smuggling))
     except TrafficgenError as error:

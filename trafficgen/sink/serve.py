@@ -1,7 +1,8 @@
-"""Run a sink in the foreground until a signal ends it.
+"""Run a sink in the foreground until a signal ends it, or it has accepted as many messages as it was to.
 
 Takes     `SinkConfig`; a function that shows a line of progress
-Gives     the number of messages accepted, when SIGINT or SIGTERM ends it
+Gives     the number of messages accepted, when SIGINT, SIGTERM or `SinkConfig.messages` ends it; sessions are
+          answered 421 then
 Reloads   the response table when its file changes or on SIGHUP; a bad file is reported and changes nothing. Without a
           table SIGHUP ends it
 Fails     SetupError when the address, a file or a certificate cannot be had, PlanError for a bad table at the start
@@ -34,6 +35,9 @@ from trafficgen.sink.store.capture import Capture
 from trafficgen.sink.store.ledger import Ledger
 
 _MAX_SESSIONS: Final = 65_536
+COUNT_S: Final = 0.05
+"""How often messages are counted, when so many end the sink: the messages themselves cost nothing more."""
+
 
 Say = Callable[[str], None]
 
@@ -43,7 +47,7 @@ SMUGGLING: Final = "{} non-standard ends of data inside messages (possible SMTP 
 
 
 def serve(config: SinkConfig, *, say: Say) -> int:
-    """Receive mail until a signal comes."""
+    """Receive mail until a signal comes, or enough messages."""
     raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config, say))
@@ -64,6 +68,8 @@ async def _serve(config: SinkConfig, say: Say) -> int:
         async with api as api_address:
             if api_address is not None:
                 say(f"API on http://{api_address}/api/v1/totals")
+            if config.messages is not None:
+                sink.start_task(_count(sink, config.messages, over))
             await _watch(sink, over, reload, say)
     return sink.received
 
@@ -86,7 +92,7 @@ async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, 
             ledger=ledger,
             capabilities=config.capabilities,
             policy=policy,
-            tls=_context(config.security),
+            tls=_context(config.security, config.capabilities.name),
             tls_at_once=config.security is not None and config.security.at_once,
             idle_s=config.idle_s,
             stuck_s=config.stuck_s,
@@ -105,6 +111,12 @@ async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, 
             ledger.close()
 
 
+async def _count(sink: Sink, messages: int, over: asyncio.Event) -> None:
+    while sink.received < messages:  # noqa: ASYNC110  (to tell of it would cost each message)
+        await asyncio.sleep(COUNT_S)
+    over.set()
+
+
 async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) -> None:
     """A line a second while mail comes, and one at the end."""
     before = 0
@@ -116,6 +128,7 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) ->
             if sink.received != before:
                 say(f"{sink.received} messages, {sink.received - before}/s, {len(sink.links)} sessions open")
                 before = sink.received
+    await sink.dismiss()
     say(f"{sink.received} messages accepted, {sink.octets} octets")
     if sink.smuggling:
         say(SMUGGLING.format(sink.smuggling))
@@ -141,17 +154,18 @@ def _bounces(config: SinkConfig, policy: Policy | None, say: Say) -> Bounces | N
     if not plan.allow_public_target:
         refuse_public(route, "--bounce-to")
     behaviour = config.behaviour
+    bounce_sender = BounceSender(route, say, config.capabilities.name)
     if policy is None or behaviour.responses is None:
         builtin = Destinations(read(DEFAULT_PROFILE), behaviour.suffixes, behaviour.seed, kumo=False, limits=Limits())
-        return Bounces(plan, BounceSender(route, say), lambda: builtin, behaviour.seed)
-    return Bounces(plan, BounceSender(route, say), lambda: policy.destinations, behaviour.seed)
+        return Bounces(plan, bounce_sender, lambda: builtin, behaviour.seed)
+    return Bounces(plan, bounce_sender, lambda: policy.destinations, behaviour.seed)
 
 
-def _context(security: SinkSecurity | None) -> ssl.SSLContext | None:
+def _context(security: SinkSecurity | None, name: bytes) -> ssl.SSLContext | None:
     if security is None:
         return None
     if security.certificate is None:
-        return context_made_here()
+        return context_made_here(name)
     return context_from(security.certificate, security.key)
 
 

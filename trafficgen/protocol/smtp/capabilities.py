@@ -1,7 +1,7 @@
-"""What EHLO offers, and which addresses and parameters MAIL and RCPT accept.
+"""What a server calls itself and EHLO offers, and which addresses and parameters MAIL and RCPT accept.
 
-Takes     the extensions to offer; the line of a MAIL or RCPT command
-Gives     the EHLO reply; the address and its parameters, or the reply that refuses them
+Takes     a name and the extensions to offer; the line of a MAIL or RCPT command
+Gives     the greeting and the replies to HELO and EHLO; the address and its parameters, or the reply that refuses them
 Fails     never
 Not here  when a command is allowed (server)
 """
@@ -15,6 +15,8 @@ from trafficgen.protocol.smtp.server_auth import offered as offered_mechanisms
 from trafficgen.protocol.smtp.server_client import XCLIENT_NAMES, XFORWARD_NAMES
 
 NAME: Final = b"sink.traffic-gen.test"
+"""What a sink calls itself unless it is told otherwise."""
+
 MAX_PATH_OCTETS: Final = 512
 """RFC 5321 section 4.5.3.1.3 asks for 256; with SMTPUTF8 one character may take four octets."""
 
@@ -62,7 +64,7 @@ class Capabilities:
 
     `max_octets` is the value of SIZE, 0 for no limit. `starttls` needs a connection that can start TLS. `password`:
     of all users, b"" when any is right. `require_tls`, `require_auth`: MAIL is refused until then. LMTP (RFC 2033)
-    greets with LHLO and answers the end of data once for each recipient.
+    greets with LHLO and answers the end of data once for each recipient. `name` is a domain or an address literal.
     """
 
     lmtp: bool = False
@@ -75,6 +77,17 @@ class Capabilities:
     require_auth: bool = False
     max_octets: int = 0
     hidden: frozenset[str] = frozenset()
+    name: bytes = NAME
+
+    @cached_property
+    def greeting(self) -> bytes:
+        """What a session begins with."""
+        return b"220 " + self.name + b" ESMTP ready, everything is taken and nothing is delivered\r\n"
+
+    @cached_property
+    def helo(self) -> bytes:
+        """The reply to HELO."""
+        return b"250 " + self.name + b"\r\n"
 
     def ehlo(self, *, secure: bool) -> bytes:
         """The reply to EHLO or LHLO."""
@@ -126,7 +139,7 @@ class Capabilities:
             "XFORWARD": b" ".join((b"XFORWARD", *XFORWARD_NAMES)),
         }
         listed = [words.get(name, name.encode("ascii")) for name in self._offered[secure]]
-        lines = [NAME, *listed]
+        lines = [self.name, *listed]
         return b"".join(b"250%b%b\r\n" % (b"-" if line is not lines[-1] else b" ", line) for line in lines)
 
 

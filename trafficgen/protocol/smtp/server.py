@@ -21,7 +21,6 @@ from mboxgen.enums import table_of
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp import framing
 from trafficgen.protocol.smtp.capabilities import (
-    NAME,
     PARAMETER,
     Capabilities,
     read_mail,
@@ -40,8 +39,6 @@ __all__ = ["GREETING", "MAX_COMMAND_OCTETS", "MAX_ERRORS", "MAX_RECIPIENTS", "Se
 
 MAX_ERRORS: Final = 20
 
-GREETING: Final = b"220 " + NAME + b" ESMTP ready, everything is taken and nothing is delivered\r\n"
-_HELO: Final = b"250 " + NAME + b"\r\n"
 _BYE: Final = b"221 2.0.0 bye\r\n"
 _READY_FOR_TLS: Final = b"220 2.0.0 go ahead\r\n"
 _LOGGED_IN: Final = b"235 2.7.0 logged in\r\n"
@@ -60,6 +57,7 @@ _TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _TOO_MANY_ERRORS: Final = b"421 4.7.0 too many errors\r\n"
 _IDLE_TOO_LONG: Final = b"421 4.4.2 idle for too long\r\n"
 _CAPABILITIES: Final = Capabilities()
+GREETING: Final = _CAPABILITIES.greeting
 _IDLE, _SENDER, _RECIPIENTS, _CHUNKS = ServerState  # a module's name costs less than an enum's member
 
 
@@ -105,7 +103,7 @@ class ServerSession(FastPaths):
     def greet(self) -> bytes:
         """The greeting. After a delay, call this again instead of `resume`."""
         self.suspension = None
-        return self._perform(Phase.GREETING, b"", lambda _: GREETING)
+        return self._perform(Phase.GREETING, b"", lambda _: self._capabilities.greeting)
 
     def secured(self) -> None:
         """TLS has started: the session begins anew (RFC 3207 section 4.2)."""
@@ -182,7 +180,7 @@ class ServerSession(FastPaths):
         return self._perform(Phase.EHLO, line[5:], lambda _: self._hello(self._capabilities.ehlo(secure=self._secure)))
 
     def _on_helo(self, line: bytes) -> bytes:
-        return self._perform(Phase.EHLO, line[5:], lambda _: self._hello(_HELO))
+        return self._perform(Phase.EHLO, line[5:], lambda _: self._hello(self._capabilities.helo))
 
     def _hello(self, reply: bytes) -> bytes:
         self._reset()
@@ -237,7 +235,7 @@ class ServerSession(FastPaths):
             if self._policy is not None:
                 self._policy.client(address)
         self._reset()
-        return GREETING
+        return self._capabilities.greeting
 
     def _on_xforward(self, line: bytes) -> bytes:
         """Where the next message came from is for logs: limits are counted for who is connected."""

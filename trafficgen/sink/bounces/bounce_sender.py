@@ -53,8 +53,10 @@ class OutgoingReport:
 class BounceSender:
     """`post` from anywhere in the loop; `run` as a task of it."""
 
-    def __init__(self, route: Route, say: Callable[[str], None]) -> None:
+    def __init__(self, route: Route, say: Callable[[str], None], name: bytes = NAME) -> None:
+        """`name`: what EHLO and the reports say."""
         self.counts = BounceCounts()
+        self.name = name
         self._route = route
         self._say = say
         self._said: set[str] = set()
@@ -109,7 +111,7 @@ class BounceSender:
             return self._client
         problem: Exception = OSError("no address")
         for address in self._route.addresses:
-            client = _client(address)
+            client = _client(address, self.name.decode("ascii"))
             try:
                 await client.connect()
             except (aiosmtplib.SMTPException, OSError) as error:
@@ -131,9 +133,8 @@ class BounceSender:
             self._say(f"warning: {words}")
 
 
-def _client(address: Target) -> aiosmtplib.SMTP:
+def _client(address: Target, name: str) -> aiosmtplib.SMTP:
     """Without TLS: the content is synthetic, and certificates of test servers can seldom be verified."""
-    name = NAME.decode("ascii")
     if isinstance(address, UnixTarget):
         return aiosmtplib.SMTP(socket_path=address.path, local_hostname=name, timeout=_TIMEOUT_S, start_tls=False)
     return aiosmtplib.SMTP(

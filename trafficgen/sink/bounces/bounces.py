@@ -95,7 +95,9 @@ class Bounces:
         if not sender or not self._may_write_to(sender):
             return
         self._number += 1
-        original = reports.Original(self._number, sender, header[: reports.MAX_HEADER_OCTETS], time.time(), parameters)
+        header = header[: reports.MAX_HEADER_OCTETS]
+        name = self.bounce_sender.name
+        original = reports.Original(self._number, sender, header, time.time(), parameters, name)
         if original.is_report:
             return
         octets = len(original.header) + sum(len(name) + len(words) for name, words in parameters.items())

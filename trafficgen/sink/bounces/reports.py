@@ -24,7 +24,6 @@ MAX_HEADER_OCTETS: Final = 16 * 1024
 _MAX_LINE_OCTETS: Final = 998  # RFC 5322 section 2.1.1
 _STATUS: Final = re.compile(rb"\A\d{3}[ -]([245]\.\d{1,3}\.\d{1,3})(?:[ \r]|$)")
 _XTEXT: Final = re.compile(rb"\+([0-9A-F]{2})")
-_FROM: Final = b"Mail Delivery Subsystem <MAILER-DAEMON@%b>" % NAME
 _FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
 
 
@@ -33,6 +32,7 @@ class Original:
     """The message that a report is about.
 
     `number` is its own among all of this sink; `parameters` are what stood behind MAIL (key b"") and each RCPT.
+    `sink` is the name of the sink that took it.
     """
 
     number: int
@@ -40,6 +40,7 @@ class Original:
     header: bytes
     arrived_s: float
     parameters: Mapping[bytes, bytes]
+    sink: bytes = NAME
 
     @property
     def is_report(self) -> bool:
@@ -67,7 +68,7 @@ class Original:
 def bounce(original: Original, failed: Mapping[bytes, bytes]) -> bytes:
     """A failed delivery; `failed` has the reply for each recipient that did not get the message."""
     fields = [
-        b"Reporting-MTA: dns; " + NAME,
+        b"Reporting-MTA: dns; " + original.sink,
         *_xtext_field(b"Original-Envelope-Id: ", original.parameter(b"", b"ENVID")),
         b"Arrival-Date: " + _date(original.arrived_s),
     ]
@@ -98,7 +99,7 @@ def complaint(original: Original, recipient: bytes) -> bytes:
         b"Original-Mail-From: <%b>" % original.sender,
         b"Original-Rcpt-To: <%b>" % recipient,
         b"Arrival-Date: " + _date(original.arrived_s),
-        b"Reporting-MTA: dns; " + NAME,
+        b"Reporting-MTA: dns; " + original.sink,
     ]
     words = [b"A recipient has marked a message of yours as unwanted:", b"", b"  <%b>" % recipient]
     return _report(original, b"Complaint about mail", b"feedback-report", words, fields, b"auto-generated")
@@ -117,11 +118,11 @@ def _report(
     name = hashlib.blake2b(b"%d %b" % (original.number, header), digest_size=12).hexdigest().encode("ascii")
     boundary = b"=_" + name
     lines = [
-        b"From: " + _FROM,
+        b"From: Mail Delivery Subsystem <MAILER-DAEMON@%b>" % original.sink,
         b"To: <%b>" % original.sender,
         b"Subject: " + subject,
         b"Date: " + _date(original.arrived_s),
-        b"Message-ID: <%b.%b@%b>" % (name, kind, NAME),
+        b"Message-ID: <%b.%b@%b>" % (name, kind, original.sink),
         b"Auto-Submitted: " + auto,  # RFC 3834 section 5
         b"MIME-Version: 1.0",
         b"Content-Type: multipart/report; report-type=%b;" % kind,

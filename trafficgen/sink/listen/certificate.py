@@ -18,6 +18,7 @@ from trafficgen.errors import SetupError
 from trafficgen.protocol.smtp.capabilities import NAME
 
 _VALID: Final = datetime.timedelta(days=7)
+_MAX_COMMON_NAME: Final = 64  # RFC 5280, appendix A.1
 
 
 def context_from(certificate: Path, key: Path | None) -> ssl.SSLContext:
@@ -30,14 +31,14 @@ def context_from(certificate: Path, key: Path | None) -> ssl.SSLContext:
     return context
 
 
-def context_made_here() -> ssl.SSLContext:
-    """With a self-signed certificate that nobody has seen before. Its key never outlives this call on the disk."""
-    return self_signed()[0]
+def context_made_here(name: bytes = NAME) -> ssl.SSLContext:
+    """Self-signed, for a sink of this name, and not seen before. Its key never outlives this call on the disk."""
+    return self_signed(name)[0]
 
 
-def self_signed() -> tuple[ssl.SSLContext, str]:
+def self_signed(name: bytes = NAME) -> tuple[ssl.SSLContext, str]:
     """The same, and the certificate in PEM, for clients that are to trust it."""
-    certificate, key = _make()
+    certificate, key = _make(name.decode("ascii"))
     with tempfile.TemporaryDirectory() as folder:  # load_cert_chain reads files only
         chain = Path(folder) / "sink.pem"
         chain.touch(0o600)
@@ -45,7 +46,7 @@ def self_signed() -> tuple[ssl.SSLContext, str]:
         return context_from(chain, None), certificate.decode("ascii")
 
 
-def _make() -> tuple[bytes, bytes]:
+def _make(own_name: str) -> tuple[bytes, bytes]:
     # Imported here: nobody who does without TLS should wait for it.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -53,11 +54,11 @@ def _make() -> tuple[bytes, bytes]:
     from cryptography.x509.oid import NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME.decode("ascii"))])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, own_name[:_MAX_COMMON_NAME])])
     now = datetime.datetime.now(datetime.UTC)
     names = x509.SubjectAlternativeName(
         [
-            x509.DNSName(NAME.decode("ascii")),
+            *([] if own_name.startswith("[") else [x509.DNSName(own_name)]),
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
             x509.IPAddress(ipaddress.ip_address("::1")),

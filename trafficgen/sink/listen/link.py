@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from trafficgen.clock import NS_PER_S
 from trafficgen.protocol.proxy import Malformed, read_header
 from trafficgen.protocol.smtp.policy_hooks import Suspension
-from trafficgen.protocol.smtp.server import GREETING, ServerSession
+from trafficgen.protocol.smtp.server import ServerSession
 
 if TYPE_CHECKING:
     from trafficgen.protocol.smtp.capabilities import Capabilities
@@ -31,6 +31,9 @@ TLS_TIMEOUT_S: Final = 30.0
 _FULL_READ: Final = 200_000
 """The event loop (uvloop over libuv) reads 256,000 octets at a time, and as long as they fill its buffer up to 32 times
 from one connection, before it turns to the next one: with 400 clients that never wait, a turn lasted seconds."""
+
+_SHUTTING_DOWN: Final = b"421 4.3.2 the sink ends\r\n"
+"""RFC 5321 section 3.8, RFC 3463 section 3.4."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -93,7 +96,7 @@ class SinkLink(asyncio.Protocol):
         secure = transport.get_extra_info("ssl_object") is not None
         self._session = ServerSession(self._store, self._policy, sink.capabilities, secure=secure)
         sink.attach(self._store, self._session)
-        self._feed = self._session.feed
+        self._feed: Callable[[bytes], bytes] = self._session.feed
         self._socket = -1 if secure else transport.get_extra_info("socket").fileno()
         self._left = self._session.recipients
         sink.links.add(self)
@@ -102,7 +105,7 @@ class SinkLink(asyncio.Protocol):
             self._feed = self._read_header
         elif self._policy is None:
             self._greeted = True
-            self._transport.write(GREETING)
+            self._transport.write(self._sink.capabilities.greeting)
         else:
             self._greet()
 
@@ -133,7 +136,7 @@ class SinkLink(asyncio.Protocol):
         self._feed = self._session.feed
         if self._policy is None:
             self._greeted = True
-            self._transport.write(GREETING)
+            self._transport.write(self._sink.capabilities.greeting)
         else:
             self._greet()
         if behind and self._session.suspension is None and not self._transport.is_closing():
@@ -200,6 +203,20 @@ class SinkLink(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
+
+    def dismiss(self) -> None:
+        """Answer 421 and nothing more. What still comes is read and thrown away: a reset could overtake the reply."""
+        if self._transport.is_closing():
+            return
+        if self._session.suspension is not None or self._unread:
+            self._transport.abort()
+            return
+        self._feed = _throw_away
+        self._transport.write(_SHUTTING_DOWN)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()  # TLS says itself that this is the end
 
     def sweep(self, idle_limit: int, total_limit: int) -> None:
         """Called again and again; the limits are in calls."""
@@ -320,6 +337,10 @@ class SinkLink(asyncio.Protocol):
         self._transport = transport
         self._idle = 0
         self._session.secured()
+
+
+def _throw_away(_data: bytes) -> bytes:
+    return b""
 
 
 def _address(transport: asyncio.BaseTransport) -> bytes:

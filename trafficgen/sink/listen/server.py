@@ -41,6 +41,9 @@ IDLE_S: Final = 300.0
 
 STUCK_S: Final = 3600.0
 
+_FAREWELL_S: Final = 1.0
+_LOOK_S: Final = 0.01
+
 
 class Sink:
     """A listening sink. Use as an async context manager; `address` is where it listens."""
@@ -157,6 +160,19 @@ class Sink:
             link.abort()
         if isinstance(self.listen, UnixTarget):
             _unlink(self.listen.path)
+
+    async def dismiss(self) -> None:
+        """Accept nothing more: sessions are answered 421, and their clients have a second to hang up."""
+        assert self._server is not None
+        self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for link in list(self.links):
+            link.dismiss()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _FAREWELL_S
+        while self.links and loop.time() < until:  # noqa: ASYNC110  (sessions tell nobody that they end)
+            await asyncio.sleep(_LOOK_S)
 
     def _tls_options(self) -> dict[str, Any]:
         return {"ssl": self.tls, "ssl_handshake_timeout": TLS_TIMEOUT_S} if self._tls_at_once else {}
