@@ -25,6 +25,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from benchmarks.machine import birth_certificate, write_result
 from tests.cluster.namespaces import hosts_by_dask
 from tests.sink.sink_process import sink_process
@@ -32,6 +34,8 @@ from trafficgen import OpenLoop, Plan, Progress, Results, TcpTarget, Workload, r
 from trafficgen.cluster import words
 from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.dask_engine import DaskEngine
+from trafficgen.measure.timeline import Timeline
+from trafficgen.measure.timeline_changes import TimelineTeller
 from trafficgen.plan import Shard, SizedBodies
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 
 SHARDS: Final = (4, 20, 100)
 RUN_ID: Final = "00000000000000c5"
+_PAST_S: Final = (0, 1_780)
+_FIRST: Final = 2
 _RECORDED_S: Final = 10
 _CLOCK_ERROR_NS: Final = 5 * 10**9
 
@@ -71,14 +77,17 @@ def main() -> None:
 class _Recorded:
     """An engine whose hosts say what one shard once said, each as its own. Implements `cluster.engine.Engine`."""
 
-    def __init__(self, said: list[Progress], results: Results, count: int, seconds: int) -> None:
+    def __init__(self, said: list[words.ShardProgress], results: Results, count: int, seconds: int) -> None:
         self.hosts = [f"host{number}" for number in range(count)]
-        self._progress = [pickle.dumps(words.ShardProgress(now.snapshot, now.planned)) for now in said]
+        self._said = said
+        self._begun = False
         self._began_s = 0.0
         self._seconds = seconds
-        self._prepared = pickle.dumps(words.ShardPrepared(results.run.tool_version, "h", (), {}, 1))
-        self._ended = [pickle.dumps(_of_shard(results, number + 1, count)) for number in range(count)]
-        self.cpu_at_begin_s = self.cpu_at_end_s = 0.0
+        self._prepared = pickle.dumps([words.ShardPrepared(results.run.tool_version, "h", (), {}, 1)])
+        self._ended = [pickle.dumps([_of_shard(results, number + 1, count)]) for number in range(count)]
+        self.cpu_at_begin_s = self.cpu_at_end_s = self._hosts_cpu_s = 0.0
+        self.octets: list[int] = []
+        self._past_heard: set[str] = set()
 
     def ask(self, host: str, function: str, *given: Any) -> "Future[Any]":
         answer: Future[Any] = Future()
@@ -88,18 +97,44 @@ class _Recorded:
     def _answer(self, host: str, function: str, given: tuple[Any, ...]) -> Any:
         if function == "clock":
             return time.time_ns(), time.time_ns()
-        if function == "begin" and not self._began_s:
-            self._began_s, self.cpu_at_begin_s = time.monotonic(), time.process_time()
+        if function == "begin":
+            self._begun = True
         if function != "look":
             return None
-        if not self._began_s:
+        if not self._begun:
             return 1, self._prepared
+        if not self._began_s:
+            return self._of_the_past(host, given[1])
         elapsed_s = time.monotonic() - self._began_s
         if elapsed_s > self._seconds:
-            self.cpu_at_end_s = self.cpu_at_end_s or time.process_time()
+            self.cpu_at_end_s = self.cpu_at_end_s or self._cpu_s()
             return 10**9, self._ended[int(host.removeprefix("host"))]
-        at = min(int(elapsed_s / self._seconds * len(self._progress)), len(self._progress) - 1)
-        return at + 2, None if at + 2 == given[1] else self._progress[at]
+        latest = min(int(elapsed_s / self._seconds * len(self._said)), len(self._said) - 1) + 2
+        return latest, self._since(given[1], latest)
+
+    def _of_the_past(self, host: str, serial: int) -> tuple[int, bytes | None]:
+        """The first word; once all have heard it, measuring begins. In a real run it came bit by bit."""
+        if serial >= _FIRST:
+            self._past_heard.add(host)
+        if len(self._past_heard) == len(self.hosts):
+            self._began_s, self.cpu_at_begin_s = time.monotonic(), self._cpu_s()
+            self.octets.clear()
+        return _FIRST, self._since(serial, _FIRST)
+
+    def _since(self, serial: int, latest: int) -> bytes | None:
+        """What a host packs, at its own expense."""
+        before_s = time.process_time()
+        unheard = self._said[max(serial - 1, 0) : latest - 1]
+        packed = None
+        if unheard:
+            changes = tuple(one for word in unheard for one in word.changes)
+            packed = pickle.dumps([replace(unheard[-1], changes=changes)])
+            self.octets.append(len(packed))
+        self._hosts_cpu_s += time.process_time() - before_s
+        return packed
+
+    def _cpu_s(self) -> float:
+        return time.process_time() - self._hosts_cpu_s
 
     def close(self) -> None:
         """Nobody is there."""
@@ -121,23 +156,41 @@ def coordinator(seconds: int) -> list[str]:
     results = run(plan, progress=said.append)
     whole = replace(plan, shard=Shard())
     lines = [
-        f"What one shard said in {_RECORDED_S} s at 2,000/s with one worker, played back in {seconds} s; no page,",
-        "no thresholds. Memory: the most this process ever held, in one process from few shards to many.",
+        f"What one shard said in {_RECORDED_S} s at 2,000/s with one worker, played back in {seconds} s, at the",
+        "beginning of a run and when half an hour of it is past; no page, no thresholds. Memory: the most this process",
+        "ever held, in one process from few shards to many, with what the playing back takes.",
         "",
-        "| shards | CPU while they send, of a core | a shard | CPU s for the account | memory, MB | octets a look |",
-        "|---|---|---|---|---|---|",
+        "| shards | past, s | CPU, of a core | a shard | CPU s for the account | memory, MB | octets a look |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for count in SHARDS:
-        engine = _Recorded(said, results, count, seconds)
-        run_monitored(whole, MonitorOptions(), runner=Cluster(engine, _CLOCK_ERROR_NS).run)
-        share = (engine.cpu_at_end_s - engine.cpu_at_begin_s) / seconds
-        account_s = time.process_time() - engine.cpu_at_end_s
-        held_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        octets = median(map(len, engine._progress))
-        lines.append(
-            f"| {count} | {share:.2%} | {share / count:.3%} | {account_s:.2f} | {held_mb:.0f} | {octets:,.0f} |"
-        )
+    for past_s in _PAST_S:
+        words_of_one = _told(said, past_s)
+        for count in SHARDS:
+            engine = _Recorded(words_of_one, results, count, seconds)
+            run_monitored(whole, MonitorOptions(), runner=Cluster(engine, _CLOCK_ERROR_NS).run)
+            share = (engine.cpu_at_end_s - engine.cpu_at_begin_s) / seconds
+            account_s = engine._cpu_s() - engine.cpu_at_end_s
+            held_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            lines.append(
+                f"| {count} | {past_s:,} | {share:.2%} | {share / count:.3%} | {account_s:.2f} | {held_mb:.0f} "
+                f"| {median(engine.octets):,.0f} |"
+            )
     return lines
+
+
+def _told(said: list[Progress], past_s: int) -> list[words.ShardProgress]:
+    """What a shard says that has been sending like that for `past_s` already. The first word has all of it."""
+    recorded, past = said[-1].snapshot.timeline, Timeline()
+    for at_s in range(0, past_s, len(recorded)):
+        past.add_rows(np.arange(len(recorded)) + at_s, recorded)
+    teller, told = TimelineTeller(), []
+    first = teller.changes(past)
+    for now in said:
+        timeline = past.copy()
+        timeline.add_rows(np.arange(len(now.snapshot.timeline)) + past_s, now.snapshot.timeline)
+        changes = (teller.changes(timeline),)
+        told.append(words.ShardProgress(replace(now.snapshot, timeline=Timeline()), now.planned, changes))
+    return [replace(told[0], changes=(first, *told[0].changes)), *told[1:]]
 
 
 # -- two shards beside two workers ----------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """How fast corpora are made and read, side by side with what they could be compared with.
 
-    OPENBLAS_NUM_THREADS=1 python -m benchmarks.corpus [--folder DIR] [--rounds N] [--megabytes N] [--write FILE]
+    python -m benchmarks.corpus [--folder DIR] [--rounds N] [--megabytes N] [--write FILE]
 
 The command `mboxgen` sets that variable, too: workers are forked from a process that has one thread.
 
@@ -220,6 +220,9 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--write", type=Path, default=None, help="write the figures as Markdown")
     given = parser.parse_args()
+    if "OPENBLAS_NUM_THREADS" not in os.environ:  # with a thread of OpenBLAS's, workers would not be forked
+        again = [sys.executable, "-m", "benchmarks.corpus", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         rows = measured(Path(folder), given.rounds, given.megabytes)
     for name, value in rows:

@@ -188,7 +188,7 @@ def test_a_missing_extra_is_shown_with_the_line_that_gets_it(monkeypatch, capsys
     assert call(["doctor"]) is ExitCode.DONE
     out = capsys.readouterr().out
     assert "extras        dkim 1.1.8\n" in out
-    assert f"  no dns        {sys.executable} -m pip install '.[dns]'\n" in out
+    assert f"  no dns        {sys.executable} -m pip install 'dnspython>=2.6'\n" in out
 
 
 def test_versions_are_those_of_the_packages_behind_extras():

@@ -58,6 +58,24 @@ def test_results_that_pages_name_are_there() -> None:
     assert [(page, name) for page, name in named if not (DOCS.parent / name).is_file()] == []
 
 
+SPEED = re.compile(r"(?<![`\w])\d[\d.,]*(?: [\w.]+){0,5} (?:a|per) second|\b\d[\d.,]* [kMG]B/s|(?<!`)\b\d{1,3},\d{3}/s")
+RECKONED = {"find-its-limit.md"}  # sessions by the time of one message, and a ramp that its command names
+
+
+def test_a_page_with_a_measured_speed_names_the_file_of_its_results() -> None:
+    unnamed: list[str] = []
+    speeds: set[str] = set()
+    for page in (DOCS.parent / "README.md", *DOCS.rglob("*.md")):
+        text = re.sub(r"```.*?```|<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
+        if page.name in RECKONED | {"cli.md"} or not SPEED.search(text):
+            continue
+        speeds.add(page.name)
+        if "benchmarks/results/" not in text:
+            unnamed.append(page.name)
+    assert unnamed == []
+    assert speeds >= {"README.md", "speed.md", "corpora.md", "cluster.md"}
+
+
 def test_the_power_of_the_gate_is_what_its_benchmark_wrote() -> None:
     written = (DOCS.parent / "benchmarks/results/2026-11-27-slice-power.md").read_text().splitlines()
     by_slices, _, _ = (DOCS / "explained/gate.md").read_text().partition("## By whole runs")

@@ -72,6 +72,18 @@ def test_sessions_are_counted_from_login_to_logout(tmp_path: Path, capsys: pytes
     assert found["logins_by_host"] == {"10.0.0.1": 3, "10.0.0.2": 1}
 
 
+@pytest.mark.parametrize(
+    ("ended", "shown"), [("09:00:04", "4.00 s 4.00 s"), ("09:00:00", "under 1 s under 1 s"), ("", "– –")]
+)
+def test_how_long_sessions_were_is_as_exact_as_the_stamps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ended: str, shown: str
+) -> None:
+    path = tmp_path / "dovecot.log"
+    path.write_text(login("ann@x.test", "s1", "09:00:00") + (logout("ann@x.test", "s1", ended) if ended else ""))
+    assert call(["log", "--report", str(path)]) is ExitCode.DONE
+    assert f"imap 1 1 {shown} " in " ".join(capsys.readouterr().out.split())
+
+
 def test_every_number_says_where_it_is_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = report(tmp_path, capsys, login("ann@x.test", "s1", "09:00:00"))
     assert all(one["source"] for one in found["facts"])

@@ -19,6 +19,7 @@ from trafficgen.measure.results import Results
 from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import TcpTarget
 from trafficgen.runs.mailbox import run_mailbox
+from trafficgen.verdict.reading import harm_of
 
 S = 1_000_000_000
 
@@ -103,6 +104,21 @@ def test_addresses_that_do_not_answer_are_passed_over(several_addresses: str):
     results = run(Store(), host=several_addresses)
     assert counts_of(results).read > 0
     assert not results.failures
+
+
+def test_sessions_that_never_open_are_no_success():
+    class Refuses(ImapSession):
+        def run(self) -> None:
+            raise HangUp
+
+    results = run(Store(), imap=Refuses, settings="")
+    assert results.failures
+    assert not sum(command.errors for command in results.commands.values())
+    assert results.exit_code(keep_going=False) is ExitCode.FAILED
+    assert results.exit_code(keep_going=True) is ExitCode.DONE
+    harm = str(harm_of(results, tolerate_refusals=False))
+    assert f"{results.failures[0].count} × {results.failures[0].phase}: {results.failures[0].reason}" in harm
+    assert harm_of(results, tolerate_refusals=True) is None
 
 
 class Loses(Store):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import pairwise
+from math import exp
 
 import pytest
 
@@ -94,7 +95,10 @@ def test_an_hour_of_the_advanced_profile_has_the_nominal_rates():
     profile, _ = parse_profile(ADVANCED)
     programs = sum(len(user.clients) for user in populate(profile, 7).users)
     assert within(hands.actions[MailAction.STATUS], programs * 3600 / 300)
-    assert hands.filtered / hands.noticed == pytest.approx(0.10, rel=0.03)
+    # Sessions that ended; users log in again at once.
+    sessions = sum(len(user.clients) * HOUR / user.section.mail_session_length for user in populate(profile, 7).users)
+    assert within(hands.actions[MailAction.LOGOUT], sessions)
+    assert within(hands.filtered, 0.10 * hands.noticed)
     assert hands.actions[MailAction.DELETE] > hands.actions[MailAction.MOVE] > 0
     assert hands.actions[MailAction.WRITE] == hands.actions[MailAction.REPLY] > 0
 
@@ -127,6 +131,11 @@ def test_intervals_have_the_mean_they_are_called_by():
     drawn = [chance.interval_ns(S) for _ in range(50_000)]
     assert sum(drawn) / len(drawn) == pytest.approx(S, rel=0.01)
     assert 0 <= min(drawn) < max(drawn) <= 2 * S
+    # E(X²) / 2 E(X), for a spread around the mean of which E is mean²/4 · (1 - e⁻⁴)
+    rest = [chance.rest_of_interval_ns(S) for _ in range(50_000)]
+    assert sum(rest) / len(rest) == pytest.approx(S * (1 + (1 - exp(-4)) / 4) / 2, rel=0.01)
+    assert 0 <= min(rest) < max(rest) < 2 * S
+    assert chance.rest_of_interval_ns(0) == 0
 
 
 class Slow(Instant):

@@ -208,7 +208,7 @@ def _json(machine: Machine, sessions: int, found: list[Obstacle]) -> str:
 
 
 def _lines(machine: Machine, sessions: int, found: list[Obstacle]) -> Iterator[str]:
-    from trafficgen.host.extras import extras, in_checkout, libraries
+    from trafficgen.host.extras import by_package, extras, libraries
 
     rows = [("version", ", Python ".join(_versions().values())), ("system", printable(machine.system))]
     rows.append(("libraries", _named(libraries()) or "not installed as a package"))
@@ -216,7 +216,7 @@ def _lines(machine: Machine, sessions: int, found: list[Obstacle]) -> Iterator[s
     rows.append(("extras", _named({name: version for name, version in have.items() if version}) or "none"))
     yield from _table("traffic-gen", rows)
     # A command stays on its line, so that it can be copied.
-    yield from (f"  no {name:<{_COLUMN - 3}}{in_checkout(name)}" for name, version in have.items() if version is None)
+    yield from (f"  no {name:<{_COLUMN - 3}}{by_package(name)}" for name, version in have.items() if version is None)
     yield from _table("this machine", list(_machine_rows(machine)))
     yield ""
     if not found:

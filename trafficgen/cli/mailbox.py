@@ -41,8 +41,9 @@ Examples:
   traffic-gen mailbox pass=testpass host=127.0.0.1 mbox=testmbox profile=pop3-profile.conf clients=100 secs=20
   traffic-gen mailbox --host 10.0.0.9 --profile advanced.conf --password-file secret --duration 10m --json run.json
 
-Exit codes: 0 done, 1 not possible, or commands failed without --keep-going, 2 wrong usage, 99 a threshold failed or
-mail is missing, doubled, damaged or in somebody else's mailbox, 105 interrupted, 121 the measurement is not valid.
+Exit codes: 0 done, 1 not possible, or commands or sessions failed without --keep-going, 2 wrong usage, 99 a threshold
+failed or mail is missing, doubled, damaged or in somebody else's mailbox, 105 interrupted, 121 the measurement is not
+valid.
 """
 
 

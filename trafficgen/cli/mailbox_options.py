@@ -126,7 +126,7 @@ _OPTIONS: Final[list[tuple[str, tuple[str, ...], dict[str, Any]]]] = [
     ("Load", ("--final",), {"metavar": "TIME", "help": "For sessions to end by themselves after that.  [30s]"}),
     ("Load", ("--timeout",), {"metavar": "TIME", "help": "For every answer, and for a whole delivery.  [60s]"}),
     ("Load", ("--no-pipelining",), {"is_flag": True, "help": "One command at a time, in LMTP and IMAP."}),
-    ("Load", ("--keep-going",), {"is_flag": True, "help": "Exit with 0 also when commands failed."}),
+    ("Load", ("--keep-going",), {"is_flag": True, "help": "Exit with 0 also when commands or sessions failed."}),
     ("Output", ("--json",), {"metavar": "FILE", "type": FILE, "help": "Write all results as JSON."}),
     (
         "Verdict",

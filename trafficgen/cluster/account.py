@@ -63,6 +63,7 @@ def _of_lost(kind: KindOfRun, shard: HostShard, zero_wall_ns: int) -> Results:
     planned, mailboxes = (shard.found.planned if begun else kind.planned_by(plan)) or 0, None
     if said is not None:
         snapshot, mailboxes = said.snapshot.moved(-said.snapshot.began_ns, 0), said.mailboxes
+        snapshot = replace(snapshot, timeline=shard.timeline.timeline())
         planned = max(said.planned, snapshot.started)
     dropped = mailboxes.dropped if mailboxes else 0
     in_doubt = planned - snapshot.started - dropped

@@ -30,6 +30,7 @@ from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.measure.observed import RunClock
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot, merge
+from trafficgen.measure.timeline_changes import TimelineSum
 from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import Plan
 from trafficgen.proof import sent
@@ -133,6 +134,7 @@ class _ClusterRun:
         self._stopped_by: StoppedBy | None = None
         self._stops = 0
         self._look_ns = min(max(_LOOK_NS, _LOOK_EACH_NS * len(cluster.engine.hosts)), _LOOK_MOST_NS)
+        self._timeline = TimelineSum()
         self._news = False
         self._shown_ns = 0
         self._last_ns: int | None = None  # when those that have not ended are lost
@@ -267,13 +269,16 @@ class _ClusterRun:
         shard.serial, said = call.result()
         if said is None:
             return False
-        match pickle.loads(said):  # noqa: S301  (from a process of the same cluster, which runs what we tell it)
-            case words.ShardPrepared() as prepared:
-                shard.prepared = prepared
-            case words.ShardProgress() as running:
-                shard.running = running
-            case words.ShardEnded() | words.ShardRefused() | words.ShardGone() as last:
-                shard.last = last
+        for word in pickle.loads(said):  # noqa: S301  (from a process of the same cluster, which runs what we tell it)
+            match word:
+                case words.ShardPrepared() as prepared:
+                    shard.prepared = prepared
+                case words.ShardProgress() as running:
+                    for changes in running.changes:
+                        self._timeline.tell(shard.timeline, changes)
+                    shard.running = replace(running, changes=())
+                case words.ShardEnded() | words.ShardRefused() | words.ShardGone() as last:
+                    shard.last = last
         return True
 
     def _stop(self, why: StoppedBy) -> None:
@@ -298,7 +303,7 @@ class _ClusterRun:
                 snapshot = shard.running.snapshot
                 moved.append(snapshot.moved(self._zero_ns - snapshot.began_ns, first))
                 first += len(snapshot.workers)
-        return merge(moved)
+        return replace(merge(moved), timeline=self._timeline.timeline())
 
     def _now(self) -> kinds.ClusterProgress:
         said = [shard.running for shard in self._shards if shard.running is not None]

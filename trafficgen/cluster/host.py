@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import IO, Final
 
 from trafficgen.cluster import words
@@ -27,6 +28,7 @@ class ShardHost:
     def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
         self._wall_ns = wall_ns
         self._taken: dict[str, _ShardOfHost | None] = {}
+        self._starting = threading.Lock()
 
     def clock(self) -> tuple[int, int]:
         """When the question came and when the answer left, ns since 1970 by this host's clock."""
@@ -35,9 +37,10 @@ class ShardHost:
 
     def prepare(self, order: words.ShardOrder) -> None:
         """Start a process for this shard. TrafficgenError when it was started before."""
-        if order.token in self._taken:
-            raise TrafficgenError(f"shard {order.plan.shard} was started before, and is never started again")
-        self._taken[order.token] = _ShardOfHost(order)
+        with self._starting:
+            if order.token in self._taken:
+                raise TrafficgenError(f"shard {order.plan.shard} was started before, and is never started again")
+            self._taken[order.token] = _ShardOfHost(order)
 
     def begin(self, token: str, start_at_ns: int) -> None:
         """Let it begin at this time by this host's clock."""
@@ -45,7 +48,8 @@ class ShardHost:
         self._shard(token).say(words.BeginShard(time.time_ns() + ahead_ns))
 
     def look(self, token: str, serial: int) -> tuple[int, bytes | None]:
-        """The latest word of a shard, pickled, and its number; None when that is the one with `serial`."""
+        """What a shard has said since the word with the number `serial`, pickled, and the number of its latest; None
+        when that is `serial`. An answer that was lost is had again by asking with the same number."""
         return self._shard(token).latest(serial)
 
     def stop(self, token: str) -> None:
@@ -55,7 +59,9 @@ class ShardHost:
     def end(self, token: str) -> None:
         """End the shard's process, whatever it is doing. One that is not there yet is never started: calls may overtake
         each other."""
-        if (shard := self._taken.setdefault(token, None)) is not None:
+        with self._starting:
+            shard = self._taken.setdefault(token, None)
+        if shard is not None:
             shard.kill()
 
     def _shard(self, token: str) -> "_ShardOfHost":
@@ -74,7 +80,7 @@ class _ShardOfHost:
         )  # fmt: skip
         self._lock = threading.Lock()
         self._serial = 0
-        self._latest: bytes | None = None
+        self._unheard: list[tuple[int, object]] = []
         self._over = False
         self._looked_s = time.monotonic()
         assert self._process.stdin is not None
@@ -95,14 +101,16 @@ class _ShardOfHost:
     def latest(self, serial: int) -> tuple[int, bytes | None]:
         self._looked_s = time.monotonic()
         with self._lock:
-            return self._serial, None if self._serial == serial else self._latest
+            self._unheard = [(number, word) for number, word in self._unheard if number > serial]
+            said = _in_short([word for _number, word in self._unheard])
+            return self._serial, pickle.dumps(said) if said else None
 
     def kill(self) -> None:
         """Whatever it is doing; what it said last is of no use any more."""
         if not self._over:
             self._process.kill()
         with self._lock:
-            self._latest = None
+            self._unheard = []
 
     def _listen(self, heard: IO[bytes]) -> None:
         last: object = None
@@ -122,7 +130,7 @@ class _ShardOfHost:
     def _keep(self, word: object) -> None:
         with self._lock:
             self._serial += 1
-            self._latest = pickle.dumps(word)
+            self._unheard.append((self._serial, word))
 
     def _guard(self) -> None:
         while not self._over:
@@ -131,6 +139,17 @@ class _ShardOfHost:
                 self.say(words.StopShard())
                 self.say(words.StopShard())
                 return
+
+
+def _in_short(said: list[object]) -> list[object]:
+    """The same in fewer words: of those on how it is going the last, with the changes of all, in its place."""
+    running = [word for word in said if isinstance(word, words.ShardProgress)]
+    changes = tuple(one for word in running for one in word.changes)
+    return [
+        replace(word, changes=changes) if isinstance(word, words.ShardProgress) else word
+        for word in said
+        if not isinstance(word, words.ShardProgress) or word is running[-1]
+    ]
 
 
 HERE: Final = ShardHost()

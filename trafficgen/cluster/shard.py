@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from trafficgen.cluster import words
 from trafficgen.cluster.clocks import Clock
+from trafficgen.measure.timeline_changes import PartTimeline
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class HostShard:
-    """`running` and `last` are its latest words, `serial` the number of the latest. `asked`: a look that is on its way,
-    since `asked_ns`; `answered_ns`: when the host last answered one."""
+    """`running` and `last` are its latest words, `serial` the number of the latest; `timeline` is what they said of its
+    timeline. `asked`: a look that is on its way, since `asked_ns`; `answered_ns`: when the host last answered one."""
 
     host: str
     order: words.ShardOrder
@@ -21,6 +22,7 @@ class HostShard:
     clock: Clock = field(default_factory=lambda: Clock(0, 0))
     prepared: words.ShardPrepared | None = None
     running: words.ShardProgress | None = None
+    timeline: PartTimeline = field(default_factory=PartTimeline)
     last: words.ShardEnded | words.ShardRefused | words.ShardGone | words.ShardNotBegun | None = None
     serial: int = 0
     asked: "Future[Any] | None" = None

@@ -26,8 +26,11 @@ from trafficgen.host import processes
 from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
 from trafficgen.mailbox.plan import MailboxPlan
+from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
+from trafficgen.measure.timeline import Timeline
+from trafficgen.measure.timeline_changes import TimelineTeller
 from trafficgen.plan import Plan, Shard
 from trafficgen.runs import mailbox, shards
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
@@ -68,6 +71,7 @@ class _Shard:
         self.begin = threading.Event()
         self._orders = orders
         self._told_ns = 0
+        self._teller = TimelineTeller()
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
     def _listen(self) -> None:
@@ -92,11 +96,18 @@ class _Shard:
             raise TrafficgenError("stopped before the start")
         return replace(self.order.plan.shard, start_at_ns=self.start_at_ns)
 
-    def progress(self, now: words.ShardProgress) -> None:
-        """Tell it, unless something was told a moment ago."""
-        if now_ns() - self._told_ns >= _TELL_NS:
-            self._told_ns = now_ns()
-            tell(self.out, now)
+    def progress(
+        self, snapshot: Snapshot, planned: int | None, counts: Callable[[], MailboxCounts] | None = None
+    ) -> None:
+        """Tell it, unless something was told a moment ago. `planned`: None for as much as was taken up so far."""
+        if now_ns() - self._told_ns < _TELL_NS:
+            return
+        self._told_ns = now_ns()
+        mailboxes = counts() if counts else None
+        if planned is None:
+            planned = snapshot.started + snapshot.in_flight + (mailboxes.dropped if mailboxes else 0)
+        changes = (self._teller.changes(snapshot.timeline),)
+        tell(self.out, words.ShardProgress(replace(snapshot, timeline=Timeline()), planned, changes, mailboxes))
 
 
 def _run(shard: _Shard) -> None:
@@ -118,7 +129,7 @@ def _send(shard: _Shard, plan: Plan) -> None:
         results = run_monitored(
             resolved,
             MonitorOptions(),
-            progress=lambda now: shard.progress(words.ShardProgress(now.snapshot, now.planned)),
+            progress=lambda now: shard.progress(now.snapshot, now.planned),
             manifest=manifest,
             control=shard.control,
         )
@@ -134,13 +145,15 @@ def _run_mailboxes(shard: _Shard, plan: MailboxPlan) -> None:
     tell(shard.out, prepared)
 
     def progress(snapshot: Snapshot, _elapsed_ns: int, build: Callable[[], Results]) -> None:
-        counts = build().mailboxes
-        assert counts is not None
-        planned = snapshot.started + snapshot.in_flight + counts.dropped
-        shard.progress(words.ShardProgress(snapshot, planned, counts))
+        shard.progress(snapshot, None, lambda: _counts(build()))
 
     results = mailbox.run_mailbox(replace(plan, shard=shard.wait()), progress=progress, control=shard.control)
     tell(shard.out, words.ShardEnded(results, None))
+
+
+def _counts(results: Results) -> MailboxCounts:
+    assert results.mailboxes is not None
+    return results.mailboxes
 
 
 def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:

@@ -13,6 +13,7 @@ from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
+from trafficgen.measure.timeline_changes import TimelineChanges
 from trafficgen.plan import Plan
 
 
@@ -60,10 +61,12 @@ class StopShard:
 @dataclass(frozen=True, slots=True)
 class ShardProgress:
     """How a shard is doing; times on its host's clock. `planned`: messages that it has to send, or has taken up so far.
-    `mailboxes`: where it has users of mailboxes."""
+    `changes`: of the timeline, since the last of these that was heard; the snapshot has none. `mailboxes`: where it has
+    users of mailboxes."""
 
     snapshot: Snapshot
     planned: int
+    changes: tuple[TimelineChanges, ...]
     mailboxes: MailboxCounts | None = None
 
 

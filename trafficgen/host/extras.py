@@ -27,13 +27,13 @@ EXTRAS: Final = {
 
 def advice(extra: str) -> str:
     """What to type so that the extra is there."""
-    pip = f"{shlex.quote(sys.executable)} -m pip install"
-    return f'{pip} {shlex.quote(EXTRAS[extra])}; or in a checkout the extra "{extra}": {in_checkout(extra)}'
+    in_checkout = f"{shlex.quote(sys.executable)} -m pip install '.[{extra}]'"
+    return f'{by_package(extra)}; or in a checkout the extra "{extra}": {in_checkout}'
 
 
-def in_checkout(extra: str) -> str:
-    """The same for somebody who stands in a checkout."""
-    return f"{shlex.quote(sys.executable)} -m pip install '.[{extra}]'"
+def by_package(extra: str) -> str:
+    """The same, where nobody knows of a checkout."""
+    return f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(EXTRAS[extra])}"
 
 
 def libraries() -> dict[str, str | None]:

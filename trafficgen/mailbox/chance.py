@@ -36,10 +36,6 @@ class Chance:
         """True this often."""
         return self.share() * 100 < percent
 
-    def below_ns(self, limit_ns: int) -> int:
-        """From 0 up to, not including, `limit_ns`; 0 when that is 0."""
-        return int(self.share() * limit_ns)
-
     def interval_ns(self, mean_ns: int) -> int:
         """A time whose mean is `mean_ns`, from 0 to twice that.
 
@@ -48,3 +44,15 @@ class Chance:
         """
         away = min(mean_ns / 2 * sqrt(-log(1.0 - self.share())), mean_ns)
         return round(mean_ns + away) if self.share() < 0.5 else round(mean_ns - away)
+
+    def rest_of_interval_ns(self, mean_ns: int) -> int:
+        """From any moment to the end of the interval that it is in, as if intervals had followed each other for ever.
+
+        A long interval is met more often than a short one (Feller, vol. II, section XI.4). With a first time that is
+        merely anywhere below the mean, an eighth of an event too many would come to each user: 4 % more sessions of
+        20 minutes in an hour.
+        """
+        while True:
+            interval_ns = self.interval_ns(mean_ns)
+            if self.share() * 2 * mean_ns <= interval_ns:
+                return int(self.share() * interval_ns)

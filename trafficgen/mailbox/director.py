@@ -80,9 +80,9 @@ class _Recipient:
         """Plan the first of each, anywhere within its interval."""
         section, agenda = self._user.section, self._director.agenda
         if mean := section.mail_inbox_delivery_interval:
-            agenda.add(start_ns + self._chance.below_ns(mean), Intent.DELIVER, self)
+            agenda.add(start_ns + self._chance.rest_of_interval_ns(mean), Intent.DELIVER, self)
         if mean := section.mail_spam_delivery_interval:
-            agenda.add(start_ns + self._spam.below_ns(mean), Intent.DELIVER_SPAM, self)
+            agenda.add(start_ns + self._spam.rest_of_interval_ns(mean), Intent.DELIVER_SPAM, self)
 
     def due(self, intent: Intent, due_ns: int, now_ns: int) -> None:
         """Deliver, and plan the next one from when this one was due, not from when it came about."""

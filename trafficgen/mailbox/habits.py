@@ -78,7 +78,7 @@ class Habits:
         section, client = self.section, self._client
         if length := section.mail_session_length:
             # The first one is cut short anywhere, as if the user had been there before the run.
-            over = self._chance.below_ns(length) if self._first else self._chance.interval_ns(length)
+            over = self._chance.rest_of_interval_ns(length) if self._first else self._chance.interval_ns(length)
             self._plan(now_ns + over, Intent.LOGOUT)
         self._resume(Intent.STATUS, client.imap_status_interval, now_ns)
         self._resume(Intent.WRITE, section.mail_send_interval, now_ns)
@@ -107,7 +107,7 @@ class Habits:
         """Go on with what comes again and again, from where the session before left it."""
         if mean_ns:
             if self._next_ns.get(intent, -1) < now_ns:
-                self._next_ns[intent] = now_ns + self._chance.below_ns(mean_ns)
+                self._next_ns[intent] = now_ns + self._chance.rest_of_interval_ns(mean_ns)
             self._plan(self._next_ns[intent], intent)
 
     def _plan_again(self, due_ns: int, intent: Intent, mean_ns: int) -> None:

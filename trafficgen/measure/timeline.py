@@ -165,12 +165,10 @@ class Timeline:
         return made
 
     def __iadd__(self, other: "Timeline") -> Self:
-        while self.span_s < other.span_s:
-            self._coarsen()
+        self.coarsen_to(other.span_s)
         if other.span_s < self.span_s:
             other = other.copy()
-            while other.span_s < self.span_s:
-                other._coarsen()
+            other.coarsen_to(self.span_s)
         self._grow(len(other), other._latencies.shape[1])
         self._counts[: len(other)] += other._counts
         self._latencies[: len(other), : other._latencies.shape[1]] += other._latencies
@@ -180,6 +178,40 @@ class Timeline:
         return isinstance(other, Timeline) and self.intervals() == other.intervals()
 
     __hash__ = None  # type: ignore[assignment]  # it changes with every message
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Counts and octets of each interval. Read-only."""
+        return self._counts
+
+    def only(self, rows: NDArray[np.int64]) -> "Timeline":
+        """These intervals, one after the other, as if they were all."""
+        made = Timeline()
+        made.span_s, made._counts = self.span_s, self._counts[rows]
+        latencies = self._latencies[rows]
+        width = int(np.flatnonzero(latencies.any(axis=0)).max(initial=-1)) + 1
+        made._latencies = np.ascontiguousarray(latencies[:, :width])
+        return made
+
+    def add_rows(self, rows: NDArray[np.int64], part: "Timeline", *, take_away: bool = False) -> None:
+        """Add the intervals of `part`, which have their places at `rows` of intervals as long as its own, and no longer
+        than ours; or take them away again."""
+        if not rows.size:
+            return
+        places = rows * part.span_s // self.span_s
+        self._grow(int(places.max()) + 1, part._latencies.shape[1])
+        add = np.subtract if take_away else np.add
+        add.at(self._counts, places, part._counts)
+        add.at(self._latencies[:, : part._latencies.shape[1]], places, part._latencies)
+
+    def coarsen_to(self, span_s: int) -> None:
+        """Intervals at least so long."""
+        while self.span_s < span_s:
+            self._coarsen()
+
+    def grow_to(self, length: int) -> None:
+        """So many intervals at least, however empty."""
+        self._grow(length, 0)
 
     def copy(self) -> "Timeline":
         """An independent copy."""

@@ -345,11 +345,16 @@ def _account_facts(sessions: Sessions, about: LinesRead, accounts: set[str] | No
     return [*known, (names[0], idle, "--accounts, Login lines"), (names[1], new, "--accounts, Login lines")]
 
 
+def _connected(ns: int | None) -> str:
+    """Where stamps are whole seconds, login and logout may have the same."""
+    return "–" if ns is None else format_duration(ns) if ns else "under 1 s"
+
+
 def _protocols(sessions: Sessions) -> Section:
     rows = []
     for name, one in sorted(sessions.protocols.items()):
         octets = f"{one.received:,} / {one.sent:,}" if one.octets_known else "not said"
-        p50, p99 = (format_duration(one.connected.quantile_ns(q) or 0) for q in (0.5, 0.99))
+        p50, p99 = (_connected(one.connected.quantile_ns(q)) for q in (0.5, 0.99))
         rows.append(Row((name, f"{one.logins:,}", f"{one.encrypted:,}", p50, p99, octets)))
     return Section(
         "protocols", "lrrrrr", tuple(rows), ("logins", "with TLS", "connected p50", "p99", "octets in / out")

@@ -79,6 +79,12 @@ def harm_of(results: Results, *, tolerate_refusals: bool) -> str | None:
     if not tolerate_refusals:
         failed = {name: one for name, one in results.commands.items() if one.errors}
         harm += [f"of {one.count:,} {name} {one.errors:,} refused or not answered" for name, one in failed.items()]
+    if mailboxes and not tolerate_refusals:
+        harm += [
+            f"{one.count:,} × {one.phase}: {one.reason}"
+            for one in results.failures
+            if one.phase not in results.commands
+        ]
     return "; ".join(harm) if harm and results.valid else None
 
 
