@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 SHARDS: Final = (4, 20, 100)
 RUN_ID: Final = "00000000000000c5"
 _PAST_S: Final = (0, 1_780)
+_FIRST: Final = 2
 _RECORDED_S: Final = 10
 _CLOCK_ERROR_NS: Final = 5 * 10**9
 
@@ -79,12 +80,14 @@ class _Recorded:
     def __init__(self, said: list[words.ShardProgress], results: Results, count: int, seconds: int) -> None:
         self.hosts = [f"host{number}" for number in range(count)]
         self._said = said
+        self._begun = False
         self._began_s = 0.0
         self._seconds = seconds
         self._prepared = pickle.dumps([words.ShardPrepared(results.run.tool_version, "h", (), {}, 1)])
         self._ended = [pickle.dumps([_of_shard(results, number + 1, count)]) for number in range(count)]
         self.cpu_at_begin_s = self.cpu_at_end_s = self._hosts_cpu_s = 0.0
         self.octets: list[int] = []
+        self._past_heard: set[str] = set()
 
     def ask(self, host: str, function: str, *given: Any) -> "Future[Any]":
         answer: Future[Any] = Future()
@@ -94,18 +97,29 @@ class _Recorded:
     def _answer(self, host: str, function: str, given: tuple[Any, ...]) -> Any:
         if function == "clock":
             return time.time_ns(), time.time_ns()
-        if function == "begin" and not self._began_s:
-            self._began_s, self.cpu_at_begin_s = time.monotonic(), self._cpu_s()
+        if function == "begin":
+            self._begun = True
         if function != "look":
             return None
-        if not self._began_s:
+        if not self._begun:
             return 1, self._prepared
+        if not self._began_s:
+            return self._of_the_past(host, given[1])
         elapsed_s = time.monotonic() - self._began_s
         if elapsed_s > self._seconds:
             self.cpu_at_end_s = self.cpu_at_end_s or self._cpu_s()
             return 10**9, self._ended[int(host.removeprefix("host"))]
         latest = min(int(elapsed_s / self._seconds * len(self._said)), len(self._said) - 1) + 2
         return latest, self._since(given[1], latest)
+
+    def _of_the_past(self, host: str, serial: int) -> tuple[int, bytes | None]:
+        """The first word; once all have heard it, measuring begins. In a real run it came bit by bit."""
+        if serial >= _FIRST:
+            self._past_heard.add(host)
+        if len(self._past_heard) == len(self.hosts):
+            self._began_s, self.cpu_at_begin_s = time.monotonic(), self._cpu_s()
+            self.octets.clear()
+        return _FIRST, self._since(serial, _FIRST)
 
     def _since(self, serial: int, latest: int) -> bytes | None:
         """What a host packs, at its own expense."""

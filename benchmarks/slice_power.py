@@ -1,6 +1,6 @@
 """How often a gate by slices is right: simulated, seeded.
 
-    python -m benchmarks.slice_power                     # 10,000 gates a row, ten minutes of CPU
+    python -m benchmarks.slice_power                     # 10,000 gates a row, twelve minutes of CPU
     python -m benchmarks.slice_power --processes 2       # rows side by side, the same figures
     python -m benchmarks.slice_power --rows 9-11,26      # some of them, counted from 0
     python -m benchmarks.slice_power --gates 500         # a look

@@ -19,7 +19,7 @@ from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.gate.builds import Build, answers, running
 from trafficgen.measure.host import CpuTime
-from trafficgen.plan import TcpTarget, UnixTarget
+from trafficgen.plan import TcpTarget, UnixTarget, parse_target
 from trafficgen.server.counters import counted, not_counted
 from trafficgen.server.usage import Usage, UsageReader, pids_of, read_usage, used_per_1000
 
@@ -118,6 +118,32 @@ def test_commands_bring_a_build_up_and_down(tmp_path: Path, several_addresses: s
     if usage is not None:  # psutil is there
         assert usage.cpu_s > 0
         assert usage.pids
+
+
+@pytest.mark.parametrize("options", [["--tls"], ["--lmtp"], []])
+def test_a_build_is_up_when_it_answers_as_runs_will_talk_to_it(options: list[str]) -> None:
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0", *options) as sink:
+        api = sink.wait_for(r"API on (http://127\.0\.0\.1:\d+)/")[1]
+        assert answers(parse_target(sink.address), tls="--tls" in options)
+        if "--tls" not in options:  # the other way round, both wait for the other side to begin
+            assert not answers(parse_target(sink.address), tls=True)
+        assert answers(parse_target(f"{api}/api/inject/v1"))
+        assert not answers(parse_target(f"http://{sink.address}/api/inject/v1"))
+
+
+@pytest.mark.parametrize(("options", "within_tls"), [(["--tls"], True), (["--starttls"], False)])
+def test_a_build_is_waited_for_as_it_will_be_talked_to(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], within_tls: bool
+) -> None:
+    waited_for: list[Build] = []
+
+    def waiting(build: Build) -> None:
+        waited_for.append(build)
+        raise SetupError("seen enough")
+
+    monkeypatch.setattr("trafficgen.gate.gate.running", waiting)
+    call(["gate", "--a", "127.0.0.1:1", "--b", "127.0.0.1:2", *LOAD, *options])
+    assert [server.tls for server in waited_for[0].servers] == [within_tls]
 
 
 @pytest.mark.parametrize("command", ["false", "no-such-command", "'unbalanced"])

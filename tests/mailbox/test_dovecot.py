@@ -122,7 +122,9 @@ def test_the_imap_profile_has_the_totals_of_dovecots_log(dovecot: Dovecot):
     assert count(results, "move") >= counts.moved
     assert count(results, "expunge") >= counts.deleted
     assert counts.read > 0
-    assert count(results, "body") >= counts.read
+    # A FETCH of what the other program of the user has removed is answered without a body.
+    bodies = sum(int(sent) for sent in of(dovecot, r"imap\(USER\).*Logged out .*body_count=(\d+)", "adv"))
+    assert counts.read <= bodies <= count(results, "body")
     assert results.exit_code(keep_going=False) is ExitCode.DONE
 
 
@@ -246,8 +248,8 @@ def test_the_command_with_imaptests_words(dovecot: Dovecot, tmp_path: Path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     results = read_results(tmp_path / "run.json")
     # On a machine that is busy with something else the run says so, and is not judged.
-    assert done.returncode == (ExitCode.DONE if results.valid else ExitCode.NOT_VALID), done.stdout + done.stderr
-    assert results.valid or results.generator.limited
+    expected = ExitCode.NOT_VALID if results.generator.limited else ExitCode.DONE
+    assert done.returncode == expected, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "Logi List Stat Sele Fetc Fet2 Stor Dele Expu Appe Logo LMTP Errs"
     assert re.fullmatch(r"( *\d+ ){13} *\d+/ *\d+( \[\d+%\])?", lines[1]), lines[1]

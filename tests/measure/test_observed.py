@@ -162,6 +162,9 @@ WAITED_FOR = ClientView(in_hand=8.0, generator_cpu=0.2)
         (IDLE | {"queue.incoming": [50.0, 90.0] * 4 + [50.0]}, None, Shortage.NOTHING),
         # clients wait, and nobody here knows for what
         (IDLE | QUIET, WAITED_FOR, Shortage.ELSEWHERE),
+        # ... also where others keep the cores busy, as recorded of a library that sleeps in fsync
+        (FULL | {"server.cpu": 0.55, "server.cpu_wait": 3.69, "server.blocked": 0.2},
+         ClientView(in_hand=16.0, generator_cpu=0.2), Shortage.ELSEWHERE),
         (IDLE | QUIET, ClientView(in_hand=0.9, generator_cpu=None), Shortage.NOTHING),
         (IDLE | QUIET | {"server.blocked": 0.4}, ClientView(in_hand=1.0, generator_cpu=None), Shortage.NOTHING),
         (IDLE, WAITED_FOR, Shortage.NOTHING),

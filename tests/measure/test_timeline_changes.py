@@ -59,3 +59,14 @@ def test_only_what_has_changed_is_told() -> None:
     assert told.rows.tolist() == [0, 2]
     assert told.length == 3
     assert np.array_equal(told.part.counts[:, 0], [2, 1])
+
+
+def test_nothing_is_told_again_when_intervals_double() -> None:
+    part, teller, heard, whole = Timeline(), TimelineTeller(), PartTimeline(), TimelineSum()
+    record(part, [(1_000 * second, 1_000 * second + 10, 0, 1) for second in range(100)])
+    whole.tell(heard, teller.changes(part))
+    record(part, [(1_000 * MAX_INTERVALS, 1_000 * MAX_INTERVALS + 5, 0, 1), (7_100, 7_200, 0, 1)])
+    told = teller.changes(part)
+    assert told.rows.tolist() == [3, MAX_INTERVALS // 2]
+    whole.tell(heard, told)
+    assert heard.timeline() == whole.timeline() == part

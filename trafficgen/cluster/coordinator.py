@@ -251,6 +251,8 @@ class _ClusterRun:
                 continue
             if shard.asked is None:
                 if now_ns() - shard.asked_ns >= self._look_ns:
+                    if shard.answered_ns >= shard.asked_ns:
+                        shard.answered_ns = now_ns()  # how long we ourselves did not ask is not its silence
                     shard.asked_ns = now_ns()
                     shard.asked = self._engine.ask(shard.host, "look", shard.order.token, shard.serial)
             elif shard.asked.done():

@@ -19,7 +19,7 @@ from typing import Final
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import resolve
 from trafficgen.errors import SetupError
-from trafficgen.plan import Target, TcpTarget
+from trafficgen.plan import Dialect, Target, TcpTarget
 
 _PATIENCE_S: Final = 60
 _PAUSE_S: Final = 0.05
@@ -28,6 +28,9 @@ _ONE_TRY_S: Final = 5.0
 
 _GREETINGS: Final = (b"220", b"* O", b"* P", b"+OK")
 """SMTP and LMTP; IMAP's OK and PREAUTH (RFC 9051 section 7.1); POP3 (RFC 1939 section 4)."""
+
+_ASKED: Final = b"HEAD / HTTP/1.0\r\n\r\n"
+"""Of a server that does not greet; any status will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,17 @@ def running(build: Build) -> Iterator[None]:
 
 
 def answers(target: Target, *, tls: bool = False) -> bool:
-    """Whether somebody greets there: a listener whose server is still starting does not count."""
-    return any(_greets(address, tls=tls) for address in resolve(target).addresses)
+    """Whether somebody greets there, or answers a request: a listener whose server is still starting does not count."""
+    tls = tls or target.dialect is Dialect.HTTPS
+    return any(_greets(address, tls=tls, asked=target.dialect.injects) for address in resolve(target).addresses)
 
 
-def _greets(address: Target, *, tls: bool) -> bool:
+def _greets(address: Target, *, tls: bool, asked: bool) -> bool:
     try:
         with _connected(address) as plain, _in_tls(plain) if tls else plain as peer:
+            if asked:
+                peer.sendall(_ASKED)
+                return peer.recv(5) == b"HTTP/"
             greeting = peer.recv(3)
             peer.sendall(b"a LOGOUT\r\n" if greeting[:1] == b"*" else b"QUIT\r\n")
     except OSError:

@@ -139,11 +139,9 @@ def find(samples: ServerSamples, from_s: float, to_s: float, clients: ClientView
             continue
         if (grown := _grown(samples, name, from_s, to_s)) >= GROWN:
             return Shortfall(shortage, {name: grown})
-    if "server.blocked" in means and clients is not None and clients.in_hand >= IN_HAND:
-        known = sum(means.get(name, 0.0) for name in _OF_PROCESSES)
-        if known < UNEXPLAINED * clients.in_hand:
-            numbers = {"clients.in_hand": clients.in_hand}
-            return Shortfall(Shortage.ELSEWHERE, numbers | {name: means.get(name, 0.0) for name in _OF_PROCESSES})
+    if clients is not None and _waits_elsewhere(means, clients):
+        numbers = {"clients.in_hand": clients.in_hand}
+        return Shortfall(Shortage.ELSEWHERE, numbers | {name: means.get(name, 0.0) for name in _OF_PROCESSES})
     return _finding(Shortage.NOTHING, means, "host.cpu_busy", "host.io_pressure")
 
 
@@ -162,7 +160,7 @@ def _of_processes(means: dict[str, float], clients: ClientView | None) -> Shortf
     full = busy >= BUSY_CPU
     if (full and cpu >= used / 2) or means.get("server.busiest", 0.0) >= BUSY_CPU:
         return _finding(Shortage.CPU, means, "server.cpu", "server.cpu_wait", "server.busiest", "host.cpu_busy")
-    if cpu_wait < WAITING or not (full or cpu_wait >= cpu):
+    if cpu_wait < WAITING or not (full or cpu_wait >= cpu) or _waits_elsewhere(means, clients):
         return None
     shown = ("server.cpu", "server.cpu_wait", "host.cpu_busy", "host.cpu_steal")
     others = used - cpu
@@ -173,6 +171,13 @@ def _of_processes(means: dict[str, float], clients: ClientView | None) -> Shortf
         found = _finding(Shortage.CPU_OF_GENERATOR, means, *shown)
         return Shortfall(found.shortage, {"generator.cpu": generator} | found.numbers)
     return _finding(Shortage.CPU_OF_OTHERS, means, *shown)
+
+
+def _waits_elsewhere(means: dict[str, float], clients: ClientView | None) -> bool:
+    """Whether what its processes did and waited for is too little for what clients waited for."""
+    if clients is None or clients.in_hand < IN_HAND or "server.blocked" not in means:
+        return False
+    return sum(means.get(name, 0.0) for name in _OF_PROCESSES) < UNEXPLAINED * clients.in_hand
 
 
 def _of_machine(means: dict[str, float]) -> Shortfall | None:

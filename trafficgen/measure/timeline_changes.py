@@ -5,7 +5,8 @@ Gives     `TimelineTeller.changes`: the intervals that are not as they were, who
           `PartTimeline`: that timeline again, from its changes; `TimelineSum`: that of all parts
 Promises  the sum is what adding up whole timelines gives, in whatever order parts speak. The changes of one part have
           to come in order, each once
-Limits    a part takes less than a kB for each of at most 1,800 intervals; all are told once more when intervals double
+Limits    a part takes about a kB for each of at most 1,800 intervals, twice as many for a while after they double:
+          nothing is told again for that, and what is packed stays as it is until its interval changes
 """
 
 import pickle
@@ -36,10 +37,12 @@ class TimelineTeller:
     def changes(self, timeline: Timeline) -> TimelineChanges:
         """Since it was last asked. No latency is recorded without a count, so counts say what has changed."""
         now, told = timeline.counts, np.zeros_like(timeline.counts)
-        if timeline.span_s == self._span_s:
-            told[: len(self._told)] = self._told
+        while self._span_s < timeline.span_s:
+            self._told = np.pad(self._told, ((0, len(self._told) % 2), (0, 0)))
+            self._told, self._span_s = self._told[0::2] + self._told[1::2], self._span_s * 2
+        told[: len(self._told)] = self._told
         rows = np.flatnonzero((now != told).any(axis=1))
-        self._told, self._span_s = now.copy(), timeline.span_s
+        self._told = now.copy()
         return TimelineChanges(len(now), rows, timeline.only(rows))
 
 
@@ -50,14 +53,15 @@ class PartTimeline:
     span_s: int = 1
     length: int = 0
     packed: dict[int, bytes] = field(default_factory=dict)
+    """By the second where it begins; those that have not changed since intervals doubled are as long as they were."""
 
     def timeline(self) -> Timeline:
         """All of it."""
         made = Timeline()
         made.coarsen_to(self.span_s)
         made.grow_to(self.length)
-        for row, packed in self.packed.items():
-            made.add_rows(np.array([row]), pickle.loads(packed))  # noqa: S301  (packed below)
+        for at_s, packed in self.packed.items():
+            _add(made, at_s, packed)
         return made
 
 
@@ -70,19 +74,21 @@ class TimelineSum:
     def tell(self, part: PartTimeline, changes: TimelineChanges) -> None:
         """Bring `part` up to date, and the sum with it."""
         told = changes.part
+        part.length, part.span_s = changes.length, told.span_s
         self._whole.coarsen_to(told.span_s)
-        if told.span_s != part.span_s:
-            outdated, part.packed, part.span_s = part.packed, {}, told.span_s
-        else:
-            outdated = {row: part.packed[row] for row in changes.rows.tolist() if row in part.packed}
-        for row, packed in outdated.items():
-            self._whole.add_rows(np.array([row]), pickle.loads(packed), take_away=True)  # noqa: S301
-        self._whole.add_rows(changes.rows, told)
-        part.length = changes.length
-        self._whole.grow_to(-(-part.length * part.span_s // self._whole.span_s))
         for index, row in enumerate(changes.rows.tolist()):
-            part.packed[row] = pickle.dumps(told.only(np.array([index])))
+            for at_s in range(row * told.span_s, (row + 1) * told.span_s):
+                if (outdated := part.packed.pop(at_s, None)) is not None:
+                    _add(self._whole, at_s, outdated, take_away=True)
+            part.packed[row * told.span_s] = pickle.dumps(told.only(np.array([index])))
+        self._whole.add_rows(changes.rows, told)
+        self._whole.grow_to(-(-part.length * part.span_s // self._whole.span_s))
 
     def timeline(self) -> Timeline:
         """As it is now."""
         return self._whole.copy()
+
+
+def _add(timeline: Timeline, at_s: int, packed: bytes, *, take_away: bool = False) -> None:
+    one: Timeline = pickle.loads(packed)  # noqa: S301  (packed above)
+    timeline.add_rows(np.array([at_s // one.span_s]), one, take_away=take_away)
