@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from tests.sink.sink_process import sink_process
+from trafficgen.cli.sink import command, sink_config_of
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.listen.certificate import context_made_here
 from trafficgen.sink.listen.server import Sink
@@ -99,6 +100,17 @@ def test_a_sink_ends_after_as_many_messages_as_it_was_told(tmp_path: Path) -> No
     said = ended_by_itself(tmp_path, "--capture", f"mbox:{kept}", ledgers=lambda: [tmp_path / "ledger"])
     assert "3 messages accepted" in said
     assert kept.read_bytes().count(b"\nSubject: x") == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"), [("TRAFFIC_GEN_MESSAGE_COUNT", None), ("TRAFFIC_GEN_SINK_MESSAGE_COUNT", 3)]
+)
+def test_what_a_send_is_told_by_the_environment_does_not_end_the_sink_beside_it(
+    variable: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "3")
+    with command.make_context("sink", ["2525"]) as context:
+        assert sink_config_of(TcpTarget("127.0.0.1", 2525), context.params).messages == expected
 
 
 def test_several_processes_count_together(tmp_path: Path) -> None:

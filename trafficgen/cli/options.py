@@ -49,8 +49,8 @@ class GroupedOption(click.Option):
 
     def __init__(self, declarations: Sequence[str], group: str, **settings: Any) -> None:
         longs = [name for name in declarations if name.startswith("--")]
-        settings["envvar"] = [ENVIRONMENT_PREFIX + name[2:].replace("-", "_").upper() for name in longs]
-        super().__init__(declarations, **settings)
+        names = [ENVIRONMENT_PREFIX + name[2:].replace("-", "_").upper() for name in longs]
+        super().__init__(declarations, **{"envvar": names, **settings})
         self.group = group
 
 

@@ -60,8 +60,9 @@ _OPTIONS: Final[tuple[tuple[str, str, dict[str, Any], str], ...]] = (
     (
         "Sessions",
         "--message-count",
-        {"type": click.IntRange(1), "metavar": "N"},
-        "End once N messages were accepted; with --workers, by all of them.",
+        # What a send is told by TRAFFIC_GEN_MESSAGE_COUNT must not end the sink beside it.
+        {"type": click.IntRange(1), "metavar": "N", "envvar": "TRAFFIC_GEN_SINK_MESSAGE_COUNT"},
+        "End once N messages were accepted; with --workers, by all. In the environment TRAFFIC_GEN_SINK_MESSAGE_COUNT.",
     ),
     (
         "Sessions",
