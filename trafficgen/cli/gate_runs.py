@@ -58,9 +58,9 @@ def _of_mail(options: "GateOptions", seeds: tuple[int, int] | None, stack: ExitS
     from trafficgen.plan import Security
     from trafficgen.verdict.gating import Side
 
+    builds = {side: build_of(options, side) for side in Side}
     told, plan, delivery_wait = load_of(options, seeds[0] if seeds else None)
-    tls = plan.session.security is Security.TLS
-    builds = {side: replace(build_of(options, side), tls=tls) for side in Side}
+    builds = {side: replace(build, tls=plan.session.security is Security.TLS) for side, build in builds.items()}
     load = SentMail(plan, builds, monitor_options(told, plan), delivery_wait)
     if told.cluster is not None:
         cluster = stack.enter_context(cluster_of(told.cluster, told.cluster_hosts, told.clock_error))
