@@ -28,6 +28,7 @@ FIGURES: Final = {
     "mailbox-logins": ("mailbox_runs", "logins"),
     "mailbox-commands": ("mailbox_runs", "commands"),
     "mailbox-dovecot": ("mailbox_runs", "dovecot"),
+    "mailbox-profiles": ("mailbox_profiles",),
     "observe-look": ("observe", "look"),
     "observe-run": ("observe", "run"),
     "observe-queue": ("observe_postfix", "queue"),
