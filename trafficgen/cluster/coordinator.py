@@ -49,7 +49,7 @@ _LEAD_NS: Final = 3 * NS_PER_S
 _MOST_LEAD_NS: Final = 30 * NS_PER_S
 _TURN_S: Final = 0.1
 _LOOK_NS: Final = NS_PER_S
-_LOOK_EACH_NS: Final = 100 * NS_PER_MS
+_LOOK_EACH_NS: Final = 150 * NS_PER_MS
 _LOOK_MOST_NS: Final = 3 * NS_PER_S
 """Asking, reading and adding up is what a coordinator costs, and it grows with the shards (benchmarks/cluster.py)."""
 

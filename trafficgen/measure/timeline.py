@@ -201,8 +201,13 @@ class Timeline:
         places = rows * part.span_s // self.span_s
         self._grow(int(places.max()) + 1, part._latencies.shape[1])
         add = np.subtract if take_away else np.add
-        add.at(self._counts, places, part._counts)
-        add.at(self._latencies[:, : part._latencies.shape[1]], places, part._latencies)
+        ours = self._latencies[:, : part._latencies.shape[1]]
+        if (np.diff(places) > 0).all():  # each once, which is a tenth of the time (benchmarks.cluster coordinator)
+            self._counts[places] = add(self._counts[places], part._counts)
+            ours[places] = add(ours[places], part._latencies)
+        else:
+            add.at(self._counts, places, part._counts)
+            add.at(ours, places, part._latencies)
 
     def coarsen_to(self, span_s: int) -> None:
         """Intervals at least so long."""

@@ -33,7 +33,7 @@ from trafficgen.server.spool import EximSpool, PostfixSpool
 
 VERSION: Final = 1
 EVERY_NS: Final = NS_PER_S
-SHARE: Final = 0.009
+SHARE: Final = 0.008
 """Of one core, for all looks together: 1 % is promised, and a look may cost more than the one before it."""
 
 
