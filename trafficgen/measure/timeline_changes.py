@@ -48,21 +48,30 @@ class TimelineTeller:
 
 @dataclass(slots=True)
 class PartTimeline:
-    """The timeline of one part as far as it was told; each interval packed, as there may be many parts."""
+    """The timeline of one part as far as it was told; what has settled is packed, as there may be many parts."""
 
     span_s: int = 1
     length: int = 0
-    packed: dict[int, bytes] = field(default_factory=dict)
+    intervals: dict[int, Timeline | bytes] = field(default_factory=dict)
     """By the second where it begins; those that have not changed since intervals doubled are as long as they were."""
+    recent: list[int] = field(default_factory=list)
+    """Those that were told of last: they are the ones that most likely change again, and are not packed yet."""
 
     def timeline(self) -> Timeline:
         """All of it."""
         made = Timeline()
         made.coarsen_to(self.span_s)
         made.grow_to(self.length)
-        for at_s, packed in self.packed.items():
-            _add(made, at_s, packed)
+        for at_s, one in self.intervals.items():
+            _add(made, at_s, one)
         return made
+
+    def settle(self) -> None:
+        """Pack what was told of last."""
+        for at_s in self.recent:
+            if isinstance(one := self.intervals.get(at_s), Timeline):
+                self.intervals[at_s] = pickle.dumps(one)
+        self.recent.clear()
 
 
 class TimelineSum:
@@ -76,11 +85,15 @@ class TimelineSum:
         told = changes.part
         part.length, part.span_s = changes.length, told.span_s
         self._whole.coarsen_to(told.span_s)
-        for index, row in enumerate(changes.rows.tolist()):
-            for at_s in range(row * told.span_s, (row + 1) * told.span_s):
-                if (outdated := part.packed.pop(at_s, None)) is not None:
+        begins = (changes.rows * told.span_s).tolist()
+        for begin_s in begins:
+            for at_s in range(begin_s, begin_s + told.span_s):
+                if (outdated := part.intervals.pop(at_s, None)) is not None:
                     _add(self._whole, at_s, outdated, take_away=True)
-            part.packed[row * told.span_s] = pickle.dumps(told.only(np.array([index])))
+        part.settle()
+        for index, begin_s in enumerate(begins):
+            part.intervals[begin_s] = told.only(np.array([index]))
+        part.recent = begins
         self._whole.add_rows(changes.rows, told)
         self._whole.grow_to(-(-part.length * part.span_s // self._whole.span_s))
 
@@ -89,6 +102,6 @@ class TimelineSum:
         return self._whole.copy()
 
 
-def _add(timeline: Timeline, at_s: int, packed: bytes, *, take_away: bool = False) -> None:
-    one: Timeline = pickle.loads(packed)  # noqa: S301  (packed above)
-    timeline.add_rows(np.array([at_s // one.span_s]), one, take_away=take_away)
+def _add(timeline: Timeline, at_s: int, one: Timeline | bytes, *, take_away: bool = False) -> None:
+    interval: Timeline = pickle.loads(one) if isinstance(one, bytes) else one  # noqa: S301  (packed above)
+    timeline.add_rows(np.array([at_s // interval.span_s]), interval, take_away=take_away)
