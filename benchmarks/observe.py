@@ -46,7 +46,7 @@ NOW_S = 1_795_748_590
 QUEUED: Final = 10_000
 TURN_S: Final = 2.0
 WARM_S: Final = 5.0
-WATCHED_S: Final = 30.0
+WATCHED_S: Final = 60.0
 LEAST_THROUGHPUT: Final = 0.99
 MOST_CPU: Final = 0.01
 
