@@ -6,7 +6,6 @@ Not here  the search (trafficgen.verdict.limit), its runs (trafficgen.runs.limit
 """
 
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -15,6 +14,7 @@ from mboxgen.console import FILE
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.gate import SendWords
 from trafficgen.cli.gate_options import refuse_options
+from trafficgen.cli.notices import show_notice
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.units import parse_duration
@@ -90,7 +90,7 @@ def command(
         output.check()
     plan = _plan(target, send)
     options = _options(plan, threshold, start, step, precision, budget)
-    limit = find_limit(plan, options, partial(click.echo, err=True))
+    limit = find_limit(plan, options, show_notice)
     click.echo(_words(limit))
     if output:
         output.write(_json(limit, threshold))

@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-import click
-
 from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.gate_options import RunsLoad
+from trafficgen.cli.notices import show_notice
 from trafficgen.errors import PlanError
 
 if TYPE_CHECKING:
@@ -36,14 +35,17 @@ def run(options: "GateOptions") -> "ExitCode":
     from trafficgen.report.to_text import write_sections
 
     seeds = seed_in(options.state)
-    say = partial(click.echo, err=True)
     with ExitStack() as stack:
-        asked = gate_mailbox.load_of(options, stack, say) if options.of_mailboxes else _of_mail(options, seeds, stack)
+        asked = (
+            gate_mailbox.load_of(options, stack, show_notice)
+            if options.of_mailboxes
+            else _of_mail(options, seeds, stack)
+        )
         design = design_of_runs(options, seeds[1] if seeds else draw_seed())
         file = TrialFile(options.state, identity(asked.plan, design, asked.builds, asked.delivery_wait))
         runner = BuildRunner(asked.load, asked.builds, design.metrics, options.keep, options.tolerate_refusals)
         started_at = datetime.now(UTC)
-        ended = run_gate(design, runner, file, notice=say, why_absent=runner.unavailable)
+        ended = run_gate(design, runner, file, notice=show_notice, why_absent=runner.unavailable)
     failed = [*runner.failed, *((file.failed,) if file.failed else ())]
     documents = [(options.json, "--json", lambda: gated.gate_json(ended, design, file.trials))]
     show = partial(write_sections, gated.gate_sections(ended), sys.stdout)

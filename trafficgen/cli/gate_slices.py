@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from trafficgen.cli.flagged import parse_with
+from trafficgen.cli.notices import show_notice
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.units import parse_duration
@@ -81,22 +80,21 @@ def run(options: "GateOptions") -> ExitCode:
     began_ns = now_ns()
     if options.threshold and options.rate != "half":
         raise PlanError("expected --rate half with it", field="thresholds", flag="--threshold")
-    say = partial(click.echo, err=True)
     seeds = seed_in(options.state)
     builds = {side: build_of(options, side) for side in Side}
     told, plan, delivery_wait = load_of(options, seeds[0] if seeds else None)
     for name, reason in _PASSED_OVER.items():
         if getattr(told, name) is not None:
-            say(f"--{name.replace('_', '-')} plays no part: {reason} (--whole-runs makes whole runs)")
+            show_notice(f"--{name.replace('_', '-')} plays no part: {reason} (--whole-runs makes whole runs)")
     design = design_of_slices(options, plan, seeds[1] if seeds else draw_seed())
     file = RecordFile(options.state, {**identity(plan, design, builds, delivery_wait), "rate": options.rate}, Block)
     if options.rate == "half":
         target = builds[Side.A].target
         assert target is not None
-        plan = _at_half(plan, target, options.threshold, design.budget_ns // _SEARCHED, say)
+        plan = _at_half(plan, target, options.threshold, design.budget_ns // _SEARCHED)
     started_at = datetime.now(UTC)
     load = SlicedLoad(plan, builds, delivery_wait, options.tolerate_refusals)
-    ended = run_slices(design, load, file, notice=say, began_ns=began_ns)
+    ended = run_slices(design, load, file, notice=show_notice, began_ns=began_ns)
     show = partial(write_sections, slices_sections(ended, design), sys.stdout)
     documents = [
         (options.json, "--json", lambda: slices_json(ended, design)),
@@ -125,22 +123,22 @@ def design_of_slices(options: "GateOptions", plan: "Plan", seed: int) -> "SliceD
         raise PlanError(str(error), field="slices", flag="--budget, --slice, --metric") from error
 
 
-def _at_half(plan: "Plan", target: "Target", texts: tuple[str, ...], budget_ns: int, say: partial[None]) -> "Plan":
+def _at_half(plan: "Plan", target: "Target", texts: tuple[str, ...], budget_ns: int) -> "Plan":
     """The plan at half of what A accepts as fast as it can, or of the rate at which it keeps thresholds."""
     from trafficgen.plan import OpenLoop
     from trafficgen.runs.limit import capacity
 
     aimed = replace(plan, target=target)
     if texts:
-        most, words = _limit(aimed, texts, budget_ns, say), f"while it keeps {', '.join(texts)}"
+        most, words = _limit(aimed, texts, budget_ns), f"while it keeps {', '.join(texts)}"
     else:
         most, words = capacity(aimed), "without a rate"
     rate = float(f"{most / 2:.3g}")
-    say(f"A accepts {most:,.0f} messages/s {words}; both builds are served at {rate:g}/s")
+    show_notice(f"A accepts {most:,.0f} messages/s {words}; both builds are served at {rate:g}/s")
     return replace(plan, load=OpenLoop(rate))
 
 
-def _limit(plan: "Plan", texts: tuple[str, ...], budget_ns: int, say: partial[None]) -> float:
+def _limit(plan: "Plan", texts: tuple[str, ...], budget_ns: int) -> float:
     """A rough search: half of it is served, and 25 % are near enough. SetupError when A keeps them at no rate."""
     from trafficgen.plan import OpenLoop
     from trafficgen.runs.limit import LimitOptions, find_limit
@@ -153,7 +151,7 @@ def _limit(plan: "Plan", texts: tuple[str, ...], budget_ns: int, say: partial[No
         except ValueError as error:
             raise PlanError(str(error), field="thresholds", flag="--threshold") from error
     search = LimitOptions(thresholds, precision=_ROUGH, step_ns=_STEP_NS, budget_ns=budget_ns)
-    found = find_limit(plan, search, say)
+    found = find_limit(plan, search, show_notice)
     if found.bracket.kept is None:
         why = found.limited or f"{len(found.steps)} steps were made in the {budget_ns / NS_PER_S:.0f} s that there were"
         raise SetupError(f"no rate was found at which A keeps {', '.join(texts)}: {why}")

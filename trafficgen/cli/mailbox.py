@@ -18,6 +18,7 @@ from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.judging import judged_by, observation_of, observers_for, refuse_unseen, run_hook
 from trafficgen.cli.mailbox_options import mailbox_options
 from trafficgen.cli.mailbox_plan import WORDS_OF, make_plan, read_words
+from trafficgen.cli.notices import show_notice
 from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode, PlanError
 
@@ -68,7 +69,7 @@ def command(words: tuple[str, ...], **given: Any) -> ExitCode:
     outputs = {flag: Output(Path(str(name)), flag) for flag, name in files.items() if name != "-"}
     for output in outputs.values():
         output.check()
-    say = (lambda _line: None) if given["quiet"] else _say
+    say = (lambda _line: None) if given["quiet"] else show_notice
     for notice in (*notices, *more):
         say(notice)
     run_hook(given["before"], "--before")
@@ -114,7 +115,7 @@ def _run(
     from trafficgen.report.live import Live
     from trafficgen.runs.mailbox import run_mailbox, run_mailbox_monitored
 
-    say = (lambda _line: None) if given["quiet"] else _say
+    say = (lambda _line: None) if given["quiet"] else show_notice
     table = ConsoleTable(plan.connections)
     stream = sys.stderr if given["json"] == "-" else sys.stdout
     with ExitStack() as stack:
@@ -188,10 +189,6 @@ def _opened(path: str) -> TextIO:
         return Path(path).open("w", encoding="utf-8")
     except OSError as error:
         raise _wrong(f'cannot write "{path}": {error.strerror}', "output=") from error
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _wrong(text: str, flag: str) -> PlanError:

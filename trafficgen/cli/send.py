@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from trafficgen.cli.judging import judging_options, monitor_options, observation_of, observers_for, run_hook
+from trafficgen.cli.notices import show_notice
 from trafficgen.cli.options import GroupedCommand, send_options
 from trafficgen.errors import ExitCode
 from trafficgen.host.signals import CountedSignals, RunControl
@@ -111,7 +112,7 @@ def _run(
     from trafficgen.report.live import LinesBetween, Live
     from trafficgen.runs.monitor import run_monitored
 
-    say = (lambda _line: None) if options.quiet else _say
+    say = (lambda _line: None) if options.quiet else show_notice
     with ExitStack() as stack:
         observation = observation_of(options)
         if observation:
@@ -206,11 +207,7 @@ def _outputs(options: "SendOptions") -> "dict[str, Output]":
 
 def _tell(notices: list[str], options: "SendOptions") -> None:
     for notice in notices if not options.quiet else ():
-        _say(notice)
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+        show_notice(notice)
 
 
 def _list_presets(context: click.Context, wanted: bool) -> None:
