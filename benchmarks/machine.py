@@ -13,7 +13,8 @@ RESULTS = Path(__file__).parent / "results"
 def birth_certificate(command: str) -> str:
     """One paragraph: command, commit, machine, versions, date."""
     return (
-        f"`{command}` at commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. {machine()}. "
+        f"`{command}` at commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
+        f"{machine()}, uvloop {version('uvloop')}, numpy {version('numpy')}. "
         "All of it on this one machine, what needs a network over loopback; what is compared takes turns."
     )
 
@@ -25,11 +26,9 @@ def commit() -> str:
 
 
 def machine() -> str:
-    """Cores, system and versions."""
-    return (
-        f"{os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, uvloop {version('uvloop')}, numpy {version('numpy')}"
-    )
+    """Its cores and system, and Python's version."""
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores ({_processor()}), {system}"
 
 
 def write_result(name: str, lines: list[str]) -> Path:
