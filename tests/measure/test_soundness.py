@@ -58,7 +58,7 @@ def window(from_s: float, to_s: float, started: int = 23) -> dict[str, Any]:
 
 
 def timeline(*at_s: int, span_s: int = 1) -> dict[str, Any]:
-    return {"timeline": tuple(Interval(at, span_s, *[0] * 7, None, None) for at in at_s)}
+    return {"timeline": tuple(Interval(at, span_s, 0, 0, 0, 0, 0, 0, 0, None, None) for at in at_s)}
 
 
 def latencies(*pairs: int) -> dict[str, Any]:
