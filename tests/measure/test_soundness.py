@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from trafficgen.measure.parts import (
     CommandCounts,
     LedgerCounts,
@@ -15,6 +14,7 @@ from trafficgen.measure.parts import (
     ShardRecord,
     TargetCounts,
 )
+
 from trafficgen.measure.results import Results, read_results
 from trafficgen.measure.snapshot import IdleCounts, RetryCounts
 from trafficgen.measure.soundness import check
