@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mboxgen.recipe.sizes import parse_size
-from trafficgen.measure.parts import ThresholdVerdict
+from trafficgen.measure.counts import ThresholdVerdict
 from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.plan import Plan
