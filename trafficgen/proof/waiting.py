@@ -22,8 +22,9 @@ from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.host.signals import RunControl
+from trafficgen.measure.counts import Latency
+from trafficgen.measure.delivered import Delivery, LedgerCounts
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Delivery, Latency, LedgerCounts
 from trafficgen.plan import Plan, TcpTarget
 from trafficgen.proof.comparison import DeliveryProof as Proof
 from trafficgen.proof.comparison import verify
