@@ -24,6 +24,7 @@ from trafficgen.plan import (
     Arrivals,
     Auth,
     BodyFile,
+    ClientAttribute,
     ClientPlan,
     Corpus,
     LongTail,
@@ -66,7 +67,7 @@ def test_pools_of_addresses_and_names():
     client = plan_of(
         "--source-ip", "127.0.0.2", "--source-ip", "127.0.0.4-127.0.0.9=2", "--ehlo-name", "a.test=3", "--ehlo-name",
         "[IPv6:::1]", "--proxy-protocol", "v2", "--proxy-from", "2001:db8::/120=0.5",
-        "--xclient-from", "192.0.2.0/24,*.dyn.test=3",
+        "--xclient-from", "192.0.2.0/24,*.dyn.test=3", "--xclient", "login=ann=3", "--xclient", "HELO=[IPv6:::1]",
     ).session.client  # fmt: skip
     assert client == ClientPlan(
         sources=(AddressRange("127.0.0.2", "127.0.0.2"), AddressRange("127.0.0.4", "127.0.0.9", weight=2.0)),
@@ -74,6 +75,7 @@ def test_pools_of_addresses_and_names():
         proxy=ProxyProtocol.V2,
         proxy_from=(AddressRange("2001:db8::", "2001:db8::ff", weight=0.5),),
         xclient_from=(AddressRange("192.0.2.0", "192.0.2.255", "*.dyn.test", 3.0),),
+        xclient=(ClientAttribute("LOGIN", "ann", 3.0), ClientAttribute("HELO", "[IPv6:::1]")),
     )
     assert plan_of("--ehlo-name", "only.test").session.ehlo_name == "only.test"
 
@@ -293,6 +295,11 @@ def test_command_line_wins_over_the_environment():
         (["--xclient-from", "192.0.2.0/24,a b"], "--xclient-from"),
         (["--xclient-from", "192.0.2.0/24", "--tls"], "--xclient-from"),
         (["--xforward-from", "192.0.2.0/24"], "add --messages-per-session 1"),
+        (["--xforward", "IDENT=5"], "add --messages-per-session 1"),
+        (["--xclient", "LOGIN"], "expected NAME=VALUE[=WEIGHT]"),
+        (["--xclient", "LOGIN=joe=x"], "--xclient"),
+        (["--xclient", "PORT=0"], "a port from 1 to 65535"),
+        (["--xclient", "LOGIN=joe", "--tls"], "(--xclient)"),
         (["--body-file", "a\0b"], "--body-file"),
     ],
 )

@@ -304,8 +304,14 @@ def _add_client() -> None:
     add("--xclient-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
         Say with Postfix's XCLIENT that the client has one of these addresses, and the host name NAME, in which * is the
         address: 192.0.2.0/24,*.dyn.test=3. A server that does not offer it fails the session.""")
+    add("--xclient", multiple=True, metavar="NAME=VALUE[=WEIGHT]", help="""
+        Say this with XCLIENT as well, such as LOGIN=joe=3: NAME, REVERSE_NAME, PORT, PROTO, HELO, LOGIN, DESTADDR or
+        DESTPORT. Repeat for more, and for several values of one, of which each session says one by weight. A server
+        that does not offer it fails the session.""")
     add("--xforward-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
-        The same with XFORWARD, as a content filter does; needs --messages-per-session 1.""")
+        The same as --xclient-from with XFORWARD, as a content filter does; needs --messages-per-session 1.""")
+    add("--xforward", multiple=True, metavar="NAME=VALUE[=WEIGHT]", help="""
+        The same as --xclient with XFORWARD: NAME, PORT, PROTO, HELO, IDENT or SOURCE.""")
 
 
 def _add_protection() -> None:

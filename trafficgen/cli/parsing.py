@@ -17,6 +17,7 @@ from trafficgen.cli.flagged import parse_with
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     AddressRange,
+    ClientAttribute,
     DkimKey,
     Header,
     LongTail,
@@ -209,6 +210,19 @@ def parse_range(text: str, flag: str) -> AddressRange:
         raise _wrong(error.text, "client", flag) from error
     except ValueError as error:
         raise _wrong(f'expected a network such as 192.0.2.0/24, got "{addresses}": {error}', "client", flag) from error
+
+
+def parse_attribute(text: str, flag: str) -> ClientAttribute:
+    """ "NAME=VALUE[=WEIGHT]" of XCLIENT or XFORWARD."""
+    form = "NAME=VALUE[=WEIGHT] such as LOGIN=joe=3"
+    name, equals, rest = text.strip().partition("=")
+    if not equals:
+        raise _wrong(f'expected {form}, got "{shown(text)}"', "client", flag)
+    value, weight = _weighted(rest, flag, form)
+    try:
+        return ClientAttribute(name.strip().upper(), value, weight)
+    except PlanError as error:
+        raise _wrong(error.text, "client", flag) from error
 
 
 def _weighted(text: str, flag: str, form: str) -> tuple[str, float]:

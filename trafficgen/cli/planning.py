@@ -390,6 +390,8 @@ def _client(options: SendOptions) -> ClientPlan:
         proxy_from=ranges(options.proxy_from, "--proxy-from"),
         xclient_from=ranges(options.xclient_from, "--xclient-from"),
         xforward_from=ranges(options.xforward_from, "--xforward-from"),
+        xclient=tuple(parsing.parse_attribute(text, "--xclient") for text in options.xclient),
+        xforward=tuple(parsing.parse_attribute(text, "--xforward") for text in options.xforward),
     )
 
 

@@ -69,7 +69,9 @@ class SendOptions:
     proxy_protocol: str | None
     proxy_from: tuple[str, ...]
     xclient_from: tuple[str, ...]
+    xclient: tuple[str, ...]
     xforward_from: tuple[str, ...]
+    xforward: tuple[str, ...]
     starttls: bool
     starttls_if_offered: bool
     tls: bool

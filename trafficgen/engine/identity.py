@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mboxgen.enums import table_of
 from mboxgen.streams import BLOCK, choose, cumulative, raw
 from trafficgen.plan import Plan, TcpTarget
-from trafficgen.plan.identity import AddressRange, ProxyProtocol
+from trafficgen.plan.identity import AddressRange, ClientAttribute, ProxyProtocol
 from trafficgen.protocol.proxy import header_v1, header_v2
 from trafficgen.protocol.smtp.interfaces import Leaving, SessionOptions, Stranger
 
@@ -85,6 +85,27 @@ class _Addresses:
         return Stranger(address, of.host_name(address), port)
 
 
+class _Introduced:
+    """What XCLIENT or XFORWARD says of a session's client: an address, and of each attribute one of its values."""
+
+    def __init__(
+        self, seed: int, name: str, ranges: tuple[AddressRange, ...], attributes: tuple[ClientAttribute, ...]
+    ) -> None:
+        self._addresses = _Addresses(seed, name, ranges) if ranges else None
+        values: dict[str, list[ClientAttribute]] = {}
+        for one in attributes:
+            values.setdefault(one.name, []).append(one)
+        self._values = [
+            (of, _Choice(seed, f"{name} {attribute}", [one.weight for one in of])) for attribute, of in values.items()
+        ]
+
+    def at(self, number: int) -> Stranger:
+        """The client that the session of this number has."""
+        client = self._addresses.at(number) if self._addresses else Stranger("", "", 0)
+        drawn = [of[choice.at(number)] for of, choice in self._values]
+        return client._replace(attributes=tuple((one.name, one.value) for one in drawn))
+
+
 class Identities:
     """Of one worker's sessions."""
 
@@ -99,8 +120,12 @@ class Identities:
         self._names = [one.name.encode("ascii") for one in client.ehlo_names]
         self._name = _Choice(plan.seed, "ehlo name", [one.weight for one in client.ehlo_names]) if self._names else None
         self._proxied = _Addresses(plan.seed, "proxy", client.proxy_from) if client.proxy_from else None
-        self._xclient = _Addresses(plan.seed, "xclient", client.xclient_from) if client.xclient_from else None
-        self._xforward = _Addresses(plan.seed, "xforward", client.xforward_from) if client.xforward_from else None
+        self._xclient, self._xforward = (
+            _Introduced(plan.seed, name, ranges, attributes) if ranges or attributes else None
+            for name, ranges, attributes in (
+                ("xclient", client.xclient_from, client.xclient), ("xforward", client.xforward_from, client.xforward),
+            )
+        )  # fmt: skip
         shape = plan.session.shape
         self._counts = [count for count, _ in shape.messages]
         self._count = (
@@ -118,7 +143,7 @@ class Identities:
     def of(cls, plan: Plan, options: SessionOptions, server: object, *, index: int, step: int) -> "Identities | None":
         """None where all sessions are alike."""
         client = plan.session.client
-        drawn = client.sources or client.ehlo_names or client.proxy_from or client.xclient_from or client.xforward_from
+        drawn = client.sources or client.ehlo_names or client.proxy_from or client.announced
         return cls(plan, options, server, index=index, step=step) if drawn or plan.session.shape.drawn else None
 
     def next(self) -> Identity:

@@ -8,7 +8,7 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 
 from trafficgen.plan.exchangers import ExchangerPlan
 from trafficgen.plan.extensions import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
-from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
+from trafficgen.plan.identity import AddressRange, ClientAttribute, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.retry import Retried, RetryPlan
@@ -60,6 +60,7 @@ __all__ = [
     "AuthUsers",
     "BodyFile",
     "ByMode",
+    "ClientAttribute",
     "ClientPlan",
     "Corpus",
     "DeliverBy",

@@ -109,11 +109,13 @@ class Extensions(NamedTuple):
 
 
 class Stranger(NamedTuple):
-    """A client that a session says it speaks for: its address, host name ("" when it has none) and port."""
+    """A client that a session says it speaks for: its address ("": none is said), host name ("" when it has none) and
+    port, and the attributes that are asked for by name."""
 
     address: str
     name: str
     port: int
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 class Leaving(Enum):
