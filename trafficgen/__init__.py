@@ -88,9 +88,11 @@ if TYPE_CHECKING:
     from trafficgen.plan import AuthUsers as AuthUsers
     from trafficgen.plan import BodyFile as BodyFile
     from trafficgen.plan import ByMode as ByMode
+    from trafficgen.plan import ClientAttribute as ClientAttribute
     from trafficgen.plan import ClientPlan as ClientPlan
     from trafficgen.plan import Corpus as Corpus
     from trafficgen.plan import DeliverBy as DeliverBy
+    from trafficgen.plan import Departure as Departure
     from trafficgen.plan import Dialect as Dialect
     from trafficgen.plan import DkimKey as DkimKey
     from trafficgen.plan import ExchangerPlan as ExchangerPlan
@@ -113,6 +115,7 @@ if TYPE_CHECKING:
     from trafficgen.plan import Shard as Shard
     from trafficgen.plan import SizedBodies as SizedBodies
     from trafficgen.plan import Stage as Stage
+    from trafficgen.plan import Step as Step
     from trafficgen.plan import Target as Target
     from trafficgen.plan import TcpTarget as TcpTarget
     from trafficgen.plan import TlsOptions as TlsOptions
@@ -144,11 +147,11 @@ _HOMES = {
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase", "StoppedBy"),
     "trafficgen.plan": (
-        "AddressRange", "Arrivals", "Auth", "AuthUsers", "BodyFile", "ByMode", "ClientPlan", "Corpus",
-        "DeliverBy", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header", "Injection", "LongTail",
-        "Mechanism", "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol", "Ret", "Retried", "RetryPlan",
-        "Security", "SessionPlan", "ShapePlan", "Shard", "SizedBodies", "Stage", "Target", "TcpTarget",
-        "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedAddress", "WeightedDomain",
+        "AddressRange", "Arrivals", "Auth", "AuthUsers", "BodyFile", "ByMode", "ClientAttribute", "ClientPlan",
+        "Corpus", "DeliverBy", "Departure", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header",
+        "Injection", "LongTail", "Mechanism", "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol", "Ret",
+        "Retried", "RetryPlan", "Security", "SessionPlan", "ShapePlan", "Shard", "SizedBodies", "Stage", "Step",
+        "Target", "TcpTarget", "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedAddress", "WeightedDomain",
         "WeightedName", "WeightedTarget", "Workload", "parse_target",
     ),
     "trafficgen.proof.waiting": ("DeliveryWait",),

@@ -27,6 +27,7 @@ from trafficgen.plan import (
     ClientAttribute,
     ClientPlan,
     Corpus,
+    Departure,
     LongTail,
     OpenLoop,
     Pipelining,
@@ -35,6 +36,7 @@ from trafficgen.plan import (
     ShapePlan,
     SizedBodies,
     Stage,
+    Step,
     TcpTarget,
     UnixTarget,
     Users,
@@ -87,6 +89,17 @@ def test_shapes_of_sessions():
     )  # fmt: skip
     assert plan.session.max_messages == 0
     assert plan.session.shape == ShapePlan(((1, 5.0), (20, 1.0)), 0.05, 0.02, 2 * S, True)
+
+
+def test_steps_at_which_sessions_go():
+    plan = plan_of(
+        "--leave-share", "5%", "--leave-share", "rcpt:0.1", "--drop-share", "2%", "--drop-share", "Connect:sent:1%",
+        "--drop-share", "body:3%",
+    )  # fmt: skip
+    departures = (Departure(0.1, Step.RCPT, quits=True), Departure(0.01, Step.CONNECT, waits=False))
+    assert plan.session.shape == ShapePlan(
+        leave_share=0.05, drop_share=0.02, departures=(*departures, Departure(0.03, Step.BODY))
+    )
 
 
 # -- KumoMTA's commands, word for word ------------------------------------------------------------------
@@ -274,6 +287,12 @@ def test_command_line_wins_over_the_environment():
         (["--messages-per-session", "0:1,2:1"], "--messages-per-session"),
         (["--leave-share", "100%"], "--leave-share"),
         (["--drop-share", "5%%"], "--drop-share"),
+        (["--drop-share", "dot:5%"], "STEP one of connect, helo, mail, rcpt, data, body"),
+        (["--drop-share", "data:later:5%"], "expected SHARE, STEP:SHARE or STEP:sent:SHARE"),
+        (["--leave-share", "data:5%"], "--leave-share"),
+        (["--leave-share", "rcpt:sent:5%"], "--leave-share"),
+        (["--drop-share", "mail:100%"], "--drop-share"),
+        (["--drop-share", "connect:1%", "--starttls"], "plain sessions"),
         (["--think-time", "-1s"], "--think-time"),
         (["--seed", "-1"], "--seed"),
         (["--run-id", "xyz"], "--run-id"),

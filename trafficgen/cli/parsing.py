@@ -18,6 +18,7 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import (
     AddressRange,
     ClientAttribute,
+    Departure,
     DkimKey,
     Header,
     LongTail,
@@ -25,6 +26,7 @@ from trafficgen.plan import (
     RetryPlan,
     Shard,
     Stage,
+    Step,
     TcpTarget,
     Users,
     WeightedAddress,
@@ -276,6 +278,19 @@ def parse_share(text: str, flag: str) -> float:
     if rest:
         raise _wrong(f'expected a share such as 5% or 0.05, got "{text}"', "share", flag)
     return _number(number, text, flag, "a share such as 5% or 0.05") / (100 if percent else 1)
+
+
+def parse_departure(text: str, flag: str) -> Departure | float:
+    """ "SHARE", which is a share of sessions that go after EHLO, or "STEP[:sent]:SHARE"."""
+    where, _, share = text.strip().rpartition(":")
+    if not where:
+        return parse_share(share, flag)
+    step, _, sent = where.lower().partition(":")
+    steps = {one.value: one for one in Step}
+    if step not in steps or sent not in ("", "sent"):
+        form = "SHARE, STEP:SHARE or STEP:sent:SHARE" if flag == "--drop-share" else "SHARE or STEP:SHARE"
+        raise _wrong(f'expected {form}, STEP one of {", ".join(steps)}, got "{shown(text)}"', "departures", flag)
+    return Departure(parse_share(share, flag), steps[step], quits=flag == "--leave-share", waits=not sent)
 
 
 def parse_stage(text: str) -> Stage:

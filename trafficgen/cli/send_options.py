@@ -61,8 +61,8 @@ class SendOptions:
     rset_between: bool
     idle_sessions: int
     noop_every: str
-    leave_share: str | None
-    drop_share: str | None
+    leave_share: tuple[str, ...]
+    drop_share: tuple[str, ...]
     slow_senders: str | None
     ehlo_name: tuple[str, ...]
     source_ip: tuple[str, ...]

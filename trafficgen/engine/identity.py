@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mboxgen.enums import table_of
 from mboxgen.streams import BLOCK, choose, cumulative, raw
-from trafficgen.plan import Plan, TcpTarget
+from trafficgen.outcomes import Phase
+from trafficgen.plan import Plan, Step, TcpTarget
 from trafficgen.plan.identity import AddressRange, ClientAttribute, ProxyProtocol
 from trafficgen.protocol.proxy import header_v1, header_v2
 from trafficgen.protocol.smtp.interfaces import Leaving, SessionOptions, Stranger
@@ -25,7 +26,14 @@ from trafficgen.protocol.smtp.interfaces import Leaving, SessionOptions, Strange
 _HEADERS: Final = table_of(
     ProxyProtocol, {ProxyProtocol.NONE: None, ProxyProtocol.V1: header_v1, ProxyProtocol.V2: header_v2}
 )
-_LEAVING: Final = tuple(Leaving)
+_STEPS: Final = table_of(Step, {
+    Step.CONNECT: Phase.GREETING,
+    Step.HELO: Phase.EHLO,
+    Step.MAIL: Phase.MAIL,
+    Step.RCPT: Phase.RCPT,
+    Step.DATA: Phase.DATA,
+    Step.BODY: Phase.END_OF_DATA,
+})  # fmt: skip
 _LOWEST_PORT: Final = 1024
 _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 
@@ -131,8 +139,10 @@ class Identities:
         self._count = (
             _Choice(plan.seed, "session messages", [weight for _, weight in shape.messages]) if self._counts else None
         )
-        shares = [1.0 - shape.leave_share - shape.drop_share, shape.leave_share, shape.drop_share]
-        self._leaving = _Choice(plan.seed, "session shape", shares) if any(shares[1:]) else None
+        leaving = shape.leaving
+        self._leavings = (None, *(Leaving(_STEPS[one.step], one.quits, one.waits) for one in leaving))
+        shares = [1.0 - sum(one.share for one in leaving), *(one.share for one in leaving)]
+        self._leaving = _Choice(plan.seed, "session shape", shares) if leaving else None
         slow = [1.0 - shape.slow_share, shape.slow_share]
         self._slow = _Choice(plan.seed, "slow session", slow) if shape.slow_share else None
         in_turn = len({one.weight for one in client.sources}) == 1
@@ -156,7 +166,7 @@ class Identities:
             xforward=self._xforward.at(number) if self._xforward else None,
             proxied=self._proxied is not None,
             max_messages=self._counts[self._count.at(number)] if self._count else self._options.max_messages,
-            leaving=_LEAVING[self._leaving.at(number)] if self._leaving else Leaving.STAYS,
+            leaving=self._leavings[self._leaving.at(number)] if self._leaving else None,
         )
         source = self._source.at(number).address if self._source else ""
         if self._sources:

@@ -14,7 +14,7 @@ from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.retry import Retried, RetryPlan
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
-from trafficgen.plan.shape import ShapePlan
+from trafficgen.plan.shape import Departure, ShapePlan, Step
 from trafficgen.plan.shard import Shard
 from trafficgen.plan.signing import DkimKey
 from trafficgen.plan.targets import (
@@ -64,6 +64,7 @@ __all__ = [
     "ClientPlan",
     "Corpus",
     "DeliverBy",
+    "Departure",
     "Dialect",
     "DkimKey",
     "ExchangerPlan",
@@ -86,6 +87,7 @@ __all__ = [
     "Shard",
     "SizedBodies",
     "Stage",
+    "Step",
     "Target",
     "TcpTarget",
     "TlsOptions",

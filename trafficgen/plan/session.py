@@ -91,6 +91,9 @@ class SessionPlan:
         if self.client.announced and (self.security is not Security.PLAIN or self.auth):
             text = "expected plain sessions: XCLIENT and XFORWARD are not sent in protected ones"
             raise wrong("client", text, self.client.announced)
+        if any(one.early for one in self.shape.leaving) and (self.security is not Security.PLAIN or self.auth):
+            text = "expected plain sessions without a login where some go before EHLO is answered"
+            raise wrong("shape", text, "--drop-share")
         if self.shape.messages and self.max_messages:
             raise wrong("max_messages", "expected a number or a distribution of messages", "--messages-per-session")
         if (self.client.xforward_from or self.client.xforward) and self.max_messages != 1:
