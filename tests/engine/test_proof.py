@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.peers.running import plan_for
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.engine.supervisor import RunAccount
+from trafficgen.engine.run_account import RunAccount
 from trafficgen.measure.parts import LedgerCounts
 from trafficgen.proof.comparison import compare
 from trafficgen.runs.run import _recipients

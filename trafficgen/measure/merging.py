@@ -29,9 +29,10 @@ from trafficgen.measure.parts import (
     TargetCounts,
     TlsCount,
 )
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import added
 from trafficgen.measure.timeline import Interval, Timeline
+from trafficgen.outcomes import StoppedBy
 
 if TYPE_CHECKING:
     from trafficgen.measure.snapshot import FailureKey, ReplyKey

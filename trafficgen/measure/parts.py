@@ -18,7 +18,6 @@ from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.observed import RunClock
 from trafficgen.measure.snapshot import TargetSnapshot, WorkerSnapshot
-from trafficgen.outcomes import StoppedBy as StoppedBy
 
 RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Date = Annotated[str, Meta(pattern=r"^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*[+-]\d\d:\d\d$")]

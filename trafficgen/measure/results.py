@@ -44,11 +44,10 @@ from trafficgen.measure.parts import (
     TlsCount,
     WorkerHealth,
 )
-from trafficgen.measure.parts import StoppedBy as StoppedBy
 from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.results_values import ResultsValues
 from trafficgen.measure.snapshot import Snapshot, latest
-from trafficgen.outcomes import Outcome
+from trafficgen.outcomes import Outcome, StoppedBy
 from trafficgen.plan import OpenLoop
 
 SCHEMA_VERSION: Final = 1

@@ -28,7 +28,6 @@ from trafficgen.measure.parts import (
     ReplyCount,
     Run,
     ShardRecord,
-    StoppedBy,
     TargetCounts,
     ThresholdVerdict,
     TlsCount,
@@ -37,6 +36,7 @@ from trafficgen.measure.phases import OF_OLD_FILES
 from trafficgen.measure.snapshot import IdleCounts, RetryCounts
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
+from trafficgen.outcomes import StoppedBy
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any, Final
 from mboxgen.enums import table_of
 from trafficgen.measure.health import MAX_CPU_SHARE
 from trafficgen.measure.parts import Domain, MailboxCounts, MessageCounts, RecipientCounts, ShardRecord, WorkerHealth
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
+from trafficgen.outcomes import StoppedBy
 from trafficgen.report import words
 from trafficgen.report.latencies import commands, in_unit, latencies, phases
 from trafficgen.report.section import Row, Section, Tone

@@ -104,10 +104,8 @@ class LeavingSession(ClientSession):
 
     def _give_back(self) -> None:
         """Somebody else is to send the message; this session has done all that it was to do."""
-        at = self.transaction
-        if at.message is not None:
-            work, at.message = (at.message, at.due_ns), None
-            self.source.give_back(work)
+        if self.transaction.message is not None:
+            self.source.give_back(self.transaction.take_back())
         self.served = True
 
     def withdraw(self) -> bool:
