@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from trafficgen.plan import ExtensionPlan as ExtensionPlan
     from trafficgen.plan import Header as Header
     from trafficgen.plan import Injection as Injection
+    from trafficgen.plan import LeavingStep as LeavingStep
     from trafficgen.plan import LongTail as LongTail
     from trafficgen.plan import Mechanism as Mechanism
     from trafficgen.plan import Notify as Notify
@@ -115,7 +116,6 @@ if TYPE_CHECKING:
     from trafficgen.plan import Shard as Shard
     from trafficgen.plan import SizedBodies as SizedBodies
     from trafficgen.plan import Stage as Stage
-    from trafficgen.plan import Step as Step
     from trafficgen.plan import Target as Target
     from trafficgen.plan import TcpTarget as TcpTarget
     from trafficgen.plan import TlsOptions as TlsOptions
@@ -149,8 +149,8 @@ _HOMES = {
     "trafficgen.plan": (
         "AddressRange", "Arrivals", "Auth", "AuthUsers", "BodyFile", "ByMode", "ClientAttribute", "ClientPlan",
         "Corpus", "DeliverBy", "Departure", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header",
-        "Injection", "LongTail", "Mechanism", "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol", "Ret",
-        "Retried", "RetryPlan", "Security", "SessionPlan", "ShapePlan", "Shard", "SizedBodies", "Stage", "Step",
+        "Injection", "LeavingStep", "LongTail", "Mechanism", "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol",
+        "Ret", "Retried", "RetryPlan", "Security", "SessionPlan", "ShapePlan", "Shard", "SizedBodies", "Stage",
         "Target", "TcpTarget", "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedAddress", "WeightedDomain",
         "WeightedName", "WeightedTarget", "Workload", "parse_target",
     ),

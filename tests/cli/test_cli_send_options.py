@@ -28,6 +28,7 @@ from trafficgen.plan import (
     ClientPlan,
     Corpus,
     Departure,
+    LeavingStep,
     LongTail,
     OpenLoop,
     Pipelining,
@@ -36,7 +37,6 @@ from trafficgen.plan import (
     ShapePlan,
     SizedBodies,
     Stage,
-    Step,
     TcpTarget,
     UnixTarget,
     Users,
@@ -96,9 +96,9 @@ def test_steps_at_which_sessions_go():
         "--leave-share", "5%", "--leave-share", "rcpt:0.1", "--drop-share", "2%", "--drop-share", "Connect:sent:1%",
         "--drop-share", "body:3%",
     )  # fmt: skip
-    departures = (Departure(0.1, Step.RCPT, quits=True), Departure(0.01, Step.CONNECT, waits=False))
+    departures = (Departure(0.1, LeavingStep.RCPT, quits=True), Departure(0.01, LeavingStep.CONNECT, waits=False))
     assert plan.session.shape == ShapePlan(
-        leave_share=0.05, drop_share=0.02, departures=(*departures, Departure(0.03, Step.BODY))
+        leave_share=0.05, drop_share=0.02, departures=(*departures, Departure(0.03, LeavingStep.BODY))
     )
 
 

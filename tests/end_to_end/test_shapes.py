@@ -11,7 +11,7 @@ from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from trafficgen import OpenLoop, PlanError
-from trafficgen.plan import Departure, Pipelining, Security, SessionPlan, ShapePlan, Step
+from trafficgen.plan import Departure, LeavingStep, Pipelining, Security, SessionPlan, ShapePlan
 
 
 class Counting(Script):
@@ -94,22 +94,22 @@ WAYS: list[dict[str, Any]] = [
 
 
 ANSWERED = {
-    Departure(0.06, Step.CONNECT): "",
-    Departure(0.06, Step.CONNECT, quits=True): "QUIT",
-    Departure(0.06, Step.HELO): "EHLO",
-    Departure(0.06, Step.HELO, quits=True): "EHLO QUIT",
-    Departure(0.06, Step.MAIL): "EHLO MAIL",
-    Departure(0.06, Step.MAIL, quits=True): "EHLO MAIL QUIT",
-    Departure(0.06, Step.RCPT): "EHLO MAIL RCPT",
-    Departure(0.06, Step.RCPT, quits=True): "EHLO MAIL RCPT QUIT",
-    Departure(0.06, Step.BODY): "EHLO MAIL RCPT DATA",
+    Departure(0.06, LeavingStep.CONNECT): "",
+    Departure(0.06, LeavingStep.CONNECT, quits=True): "QUIT",
+    Departure(0.06, LeavingStep.HELO): "EHLO",
+    Departure(0.06, LeavingStep.HELO, quits=True): "EHLO QUIT",
+    Departure(0.06, LeavingStep.MAIL): "EHLO MAIL",
+    Departure(0.06, LeavingStep.MAIL, quits=True): "EHLO MAIL QUIT",
+    Departure(0.06, LeavingStep.RCPT): "EHLO MAIL RCPT",
+    Departure(0.06, LeavingStep.RCPT, quits=True): "EHLO MAIL RCPT QUIT",
+    Departure(0.06, LeavingStep.BODY): "EHLO MAIL RCPT DATA",
 }
 SENT = {
-    Departure(0.12, Step.CONNECT, waits=False): "",
-    Departure(0.12, Step.HELO, waits=False): "EHLO",
-    Departure(0.12, Step.MAIL, waits=False): "EHLO MAIL",
-    Departure(0.12, Step.RCPT, waits=False): "EHLO MAIL RCPT",
-    Departure(0.12, Step.DATA, waits=False): "EHLO MAIL RCPT DATA",
+    Departure(0.12, LeavingStep.CONNECT, waits=False): "",
+    Departure(0.12, LeavingStep.HELO, waits=False): "EHLO",
+    Departure(0.12, LeavingStep.MAIL, waits=False): "EHLO MAIL",
+    Departure(0.12, LeavingStep.RCPT, waits=False): "EHLO MAIL RCPT",
+    Departure(0.12, LeavingStep.DATA, waits=False): "EHLO MAIL RCPT DATA",
 }
 
 
@@ -139,7 +139,7 @@ def test_half_of_a_message_is_sent_where_the_body_breaks_off() -> None:
     class Own(Weighing):
         extensions = ()
 
-    shape = ShapePlan(departures=(Departure(0.5, Step.BODY),))
+    shape = ShapePlan(departures=(Departure(0.5, LeavingStep.BODY),))
     with scripted(Own) as server:
         results = send(server.port, messages=10, body="100000", session={"shape": shape, "max_messages": 1})
     assert counts(results) == Counts(accepted=10)
@@ -157,7 +157,7 @@ def test_a_refusal_ends_a_session_that_would_go_later_and_no_message(answer: str
             if answer.startswith("421") and self.session % 2 == 0:
                 self.hang_up()
 
-    shape = ShapePlan(departures=(Departure(0.5, Step.BODY), Departure(0.2, Step.RCPT, quits=True)))
+    shape = ShapePlan(departures=(Departure(0.5, LeavingStep.BODY), Departure(0.2, LeavingStep.RCPT, quits=True)))
     with scripted(Refusing) as server:
         found = counts(send(server.port, messages=30, session={"shape": shape, "max_messages": 1}))
     assert found.accepted > 0
@@ -169,8 +169,9 @@ def test_every_message_arrives_once_beside_sessions_that_go(load: OpenLoop | Non
     shape = ShapePlan(
         messages=((1, 1.0), (3, 1.0)), leave_share=0.15, drop_share=0.1, think_ns=1_000_000, reset_between=True,
         departures=(
-            Departure(0.1, Step.CONNECT, waits=False), Departure(0.1, Step.RCPT, quits=True), Departure(0.1, Step.BODY),
-            Departure(0.1, Step.DATA, waits=False),
+            Departure(0.1, LeavingStep.CONNECT, waits=False), Departure(0.1, LeavingStep.RCPT, quits=True),
+            Departure(0.1, LeavingStep.BODY),
+            Departure(0.1, LeavingStep.DATA, waits=False),
         ),
     )  # fmt: skip
     with private_sink() as sink:
@@ -199,7 +200,7 @@ def test_a_session_rests_between_two_messages() -> None:
 
 
 def test_postfix_sees_sessions_of_every_shape() -> None:
-    steps = (Step.CONNECT, Step.MAIL, Step.RCPT, Step.DATA, Step.BODY)
+    steps = (LeavingStep.CONNECT, LeavingStep.MAIL, LeavingStep.RCPT, LeavingStep.DATA, LeavingStep.BODY)
     shape = ShapePlan(
         messages=((1, 1.0), (3, 1.0)), leave_share=0.2, drop_share=0.1, reset_between=True,
         departures=tuple(Departure(0.1, step) for step in steps),
@@ -227,12 +228,14 @@ def test_postfix_sees_sessions_of_every_shape() -> None:
         (lambda: ShapePlan(think_ns=-1), "--think-time"),
         (lambda: Departure(0.0), "above 0"),
         (
-            lambda: SessionPlan(shape=ShapePlan(departures=(Departure(0.1, Step.CONNECT),)), security=Security.TLS),
+            lambda: SessionPlan(
+                shape=ShapePlan(departures=(Departure(0.1, LeavingStep.CONNECT),)), security=Security.TLS
+            ),
             "plain sessions",
         ),
-        (lambda: Departure(0.1, Step.DATA, quits=True), "--leave-share"),
-        (lambda: Departure(0.1, Step.MAIL, quits=True, waits=False), "--leave-share"),
-        (lambda: ShapePlan(drop_share=0.5, departures=(Departure(0.5, Step.MAIL),)), "some sessions"),
+        (lambda: Departure(0.1, LeavingStep.DATA, quits=True), "--leave-share"),
+        (lambda: Departure(0.1, LeavingStep.MAIL, quits=True, waits=False), "--leave-share"),
+        (lambda: ShapePlan(drop_share=0.5, departures=(Departure(0.5, LeavingStep.MAIL),)), "some sessions"),
     ],
 )
 def test_shapes_that_make_no_sense_are_refused(make: Any, words: str) -> None:

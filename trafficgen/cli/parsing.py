@@ -21,12 +21,12 @@ from trafficgen.plan import (
     Departure,
     DkimKey,
     Header,
+    LeavingStep,
     LongTail,
     Retried,
     RetryPlan,
     Shard,
     Stage,
-    Step,
     TcpTarget,
     Users,
     WeightedAddress,
@@ -286,7 +286,7 @@ def parse_departure(text: str, flag: str) -> Departure | float:
     if not where:
         return parse_share(share, flag)
     step, _, sent = where.lower().partition(":")
-    steps = {one.value: one for one in Step}
+    steps = {one.value: one for one in LeavingStep}
     if step not in steps or sent not in ("", "sent"):
         form = "SHARE, STEP:SHARE or STEP:sent:SHARE" if flag == "--drop-share" else "SHARE or STEP:SHARE"
         raise _wrong(f'expected {form}, STEP one of {", ".join(steps)}, got "{shown(text)}"', "departures", flag)

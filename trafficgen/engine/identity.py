@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mboxgen.enums import table_of
 from mboxgen.streams import BLOCK, choose, cumulative, raw
 from trafficgen.outcomes import Phase
-from trafficgen.plan import Plan, Step, TcpTarget
+from trafficgen.plan import LeavingStep, Plan, TcpTarget
 from trafficgen.plan.identity import AddressRange, ClientAttribute, ProxyProtocol
 from trafficgen.protocol.proxy import header_v1, header_v2
 from trafficgen.protocol.smtp.interfaces import Leaving, SessionOptions, Stranger
@@ -26,13 +26,13 @@ from trafficgen.protocol.smtp.interfaces import Leaving, SessionOptions, Strange
 _HEADERS: Final = table_of(
     ProxyProtocol, {ProxyProtocol.NONE: None, ProxyProtocol.V1: header_v1, ProxyProtocol.V2: header_v2}
 )
-_STEPS: Final = table_of(Step, {
-    Step.CONNECT: Phase.GREETING,
-    Step.HELO: Phase.EHLO,
-    Step.MAIL: Phase.MAIL,
-    Step.RCPT: Phase.RCPT,
-    Step.DATA: Phase.DATA,
-    Step.BODY: Phase.END_OF_DATA,
+_STEPS: Final = table_of(LeavingStep, {
+    LeavingStep.CONNECT: Phase.GREETING,
+    LeavingStep.HELO: Phase.EHLO,
+    LeavingStep.MAIL: Phase.MAIL,
+    LeavingStep.RCPT: Phase.RCPT,
+    LeavingStep.DATA: Phase.DATA,
+    LeavingStep.BODY: Phase.END_OF_DATA,
 })  # fmt: skip
 _LOWEST_PORT: Final = 1024
 _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}

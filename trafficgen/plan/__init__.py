@@ -14,7 +14,7 @@ from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.retry import Retried, RetryPlan
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
-from trafficgen.plan.shape import Departure, ShapePlan, Step
+from trafficgen.plan.shape import Departure, LeavingStep, ShapePlan
 from trafficgen.plan.shard import Shard
 from trafficgen.plan.signing import DkimKey
 from trafficgen.plan.targets import (
@@ -71,6 +71,7 @@ __all__ = [
     "ExtensionPlan",
     "Header",
     "Injection",
+    "LeavingStep",
     "LongTail",
     "Mechanism",
     "Notify",
@@ -87,7 +88,6 @@ __all__ = [
     "Shard",
     "SizedBodies",
     "Stage",
-    "Step",
     "Target",
     "TcpTarget",
     "TlsOptions",

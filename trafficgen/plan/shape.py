@@ -20,7 +20,7 @@ MAX_SLOW: Final = 1_000_000
 """Octets a second: beyond, a piece is more than a message."""
 
 
-class Step(Enum):
+class LeavingStep(Enum):
     """Where a session may go that hands nothing over; the words are the sink's for the same stages."""
 
     CONNECT = "connect"
@@ -45,7 +45,7 @@ class Departure:
     """
 
     share: float
-    step: Step = Step.HELO
+    step: LeavingStep = LeavingStep.HELO
     quits: bool = False
     waits: bool = True
 
@@ -54,7 +54,7 @@ class Departure:
         flag = "--leave-share" if self.quits else "--drop-share"
         if not 0.0 < self.share < 1.0:
             raise wrong("departures", f"expected a share above 0 and below 1, got {shown_number(self.share)}", flag)
-        if self.quits and (self.step in (Step.DATA, Step.BODY) or not self.waits):
+        if self.quits and (self.step in (LeavingStep.DATA, LeavingStep.BODY) or not self.waits):
             text = (
                 "expected an answered connect, helo, mail or rcpt before QUIT; sessions close at others: --drop-share"
             )
@@ -63,7 +63,7 @@ class Departure:
     @property
     def early(self) -> bool:
         """Whether it comes before the answer to EHLO."""
-        return self.step is Step.CONNECT or (self.step is Step.HELO and not self.waits)
+        return self.step is LeavingStep.CONNECT or (self.step is LeavingStep.HELO and not self.waits)
 
 
 @dataclass(frozen=True, slots=True)
