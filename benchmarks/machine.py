@@ -12,12 +12,17 @@ RESULTS = Path(__file__).parent / "results"
 
 def birth_certificate(command: str) -> str:
     """One paragraph: command, commit, machine, versions, date."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return (
-        f"`{command}` at commit {commit.stdout.strip() or 'unknown'}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
+        f"`{command}` at commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
         f"{machine()}, uvloop {version('uvloop')}, numpy {version('numpy')}. "
         "All of it on this one machine, what needs a network over loopback; what is compared takes turns."
     )
+
+
+def commit() -> str:
+    """What is checked out here."""
+    said = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return said.stdout.strip() or "unknown"
 
 
 def machine() -> str:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.measure.delivered import LedgerCounts
+from trafficgen.measure.generator import Host
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.merging_shards import merge_shards
-from trafficgen.measure.parts import Host, LedgerCounts
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot

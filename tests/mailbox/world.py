@@ -20,7 +20,7 @@ from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.mailbox.visit import Visit
 from trafficgen.mailbox.worker import Routes, Worker
-from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import TcpTarget
 

@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
-from trafficgen.measure.parts import (
-    CommandCounts,
-    LedgerCounts,
-    MailboxCounts,
-    MessageCounts,
-    RecipientCounts,
-    ShardRecord,
-    TargetCounts,
-)
+from trafficgen.measure.counts import CommandCounts, MessageCounts, RecipientCounts, TargetCounts
+from trafficgen.measure.delivered import LedgerCounts, MailboxCounts
+from trafficgen.measure.generator import ShardRecord
 from trafficgen.measure.results import Results, read_results
 from trafficgen.measure.snapshot import IdleCounts, RetryCounts
 from trafficgen.measure.soundness import check

@@ -2,20 +2,10 @@
 
 import pytest
 
+from trafficgen.measure.counts import Domain, FailureCount, Latency, MessageCounts, Rate, ReplyCount
+from trafficgen.measure.delivered import LedgerCounts
+from trafficgen.measure.generator import Generator, Host, Run, WorkerHealth
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import (
-    Domain,
-    FailureCount,
-    Generator,
-    Host,
-    Latency,
-    LedgerCounts,
-    MessageCounts,
-    Rate,
-    ReplyCount,
-    Run,
-    WorkerHealth,
-)
 from trafficgen.measure.phases import OF_OLD_FILES
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from trafficgen.measure.parts import Delivery, Domain, Latency, LedgerCounts, MessageCounts, ReplyCount
+from trafficgen.measure.counts import Domain, Latency, MessageCounts, ReplyCount
+from trafficgen.measure.delivered import Delivery, LedgerCounts
 from trafficgen.measure.results import Results
 from trafficgen.outcomes import Phase, StoppedBy
 from trafficgen.report import words

@@ -17,7 +17,7 @@ from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.refused import Refusals, RefusedUsers
 from trafficgen.mailbox.table import Second
-from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome, StoppedBy

@@ -28,10 +28,11 @@ from trafficgen.mailbox.refused import RefusedUsers
 from trafficgen.mailbox.supervisor import run_workers
 from trafficgen.mailbox.table import Second
 from trafficgen.mailbox.worker import Routes, Worker
+from trafficgen.measure.delivered import MailboxCounts
+from trafficgen.measure.generator import Host
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
-from trafficgen.measure.parts import Host, MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.outcomes import StoppedBy

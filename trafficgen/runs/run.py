@@ -29,8 +29,9 @@ from trafficgen.host.limits import cores, raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.host.version import VERSION
+from trafficgen.measure.delivered import Delivery, LedgerCounts
+from trafficgen.measure.generator import Host, ShardRecord
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import Delivery, Host, LedgerCounts, ShardRecord
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import StoppedBy
