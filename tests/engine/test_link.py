@@ -31,6 +31,9 @@ class PlainWire(Wire):
         self.closed = self.gone
         self.waiting += b"" if self.gone else octets
 
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        assert high == low == 0  # a single octet that waits is to be told of
+
     def get_extra_info(self, name: str) -> object:
         return self.near if name == "socket" else None
 
