@@ -73,6 +73,8 @@ def _add_target() -> None:
         KumoMTA has it. Repeat it for several servers, each with its weight, such as a:25=3 b:25=1: sessions go to each
         in turn, and results have the numbers of each. Without it, mail goes to a sink that is started for the run, and
         the summary proves that every message arrived.""")
+    add("--ip-version", type=click.Choice(["4", "6"]), help="""
+        Connect over this version of IP only, where a name has addresses of both. [default: both]""")
     add("--mx", is_flag=True, help="""
         In place of --target: send mail for each domain where its MX records say, looked up before the run, which needs
         a session for each domain. Results have the numbers of each. Needs the extra dns.""")
@@ -145,6 +147,8 @@ def _add_recipients() -> None:
         others. All can stand in --header and --subject as {column}; a brace is written {{ or }} there.""")
     add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
         Write from this address, used as it is, in place of --senders; repeat for more.""")
+    add("--senders-from", multiple=True, metavar="FILE", type=FILE, help="""
+        The same for the addresses in a file, one ADDRESS[:WEIGHT] a line; # begins a comment.""")
     add("--smtputf8-share", metavar="SHARE", help="""
         Write this share of messages, such as 20%, to users whose names are beyond ASCII, with SMTPUTF8. Domains such as
         bücher.test go as they are then, and as A-labels (xn--…) in all other messages. Addresses of --to, --from and

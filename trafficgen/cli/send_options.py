@@ -18,6 +18,7 @@ class SendOptions:
     resolver: str | None
     allow_public_target: bool
     allow_real_domains: bool
+    ip_version: str | None
     message_count: int | None
     duration: str | None
     concurrency: int | None
@@ -37,6 +38,7 @@ class SendOptions:
     to: tuple[str, ...]
     recipients_from: str | None
     from_address: tuple[str, ...]
+    senders_from: tuple[str, ...]
     senders: int | None
     smtputf8_share: str | None
     body_size: tuple[str, ...]
