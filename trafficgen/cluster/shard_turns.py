@@ -27,6 +27,7 @@ def serve_by_clock(order: words.ServeSlices, turns: TurnControl, plan: Plan) -> 
     """Returns when the last slice is over, whichever side's it is."""
     offset_ns = wall_offset_ns()
     begin_ns = order.begin_at_ns - offset_ns
+    ahead_ns = begin_ns - now_ns()
     stretches = stretches_of(order.metrics, plan)
     before = SideCounts.of(_Clock(turns, begin_ns).take(0, Turn.LOOK))
     slices = []
@@ -36,7 +37,9 @@ def serve_by_clock(order: words.ServeSlices, turns: TurnControl, plan: Plan) -> 
             one = serve(side, clock.take, order.times, stretches, order.roots)
             slices.append(replace(one, disturbance=replace(one.disturbance, late_ns=clock.late_ns)))
     end = _Clock(turns, begin_ns + len(order.sides) * order.times.whole_ns + SETTLE_NS)
-    return words.ShardServed(order.serial, tuple(slices), before, SideCounts.of(end.take(0, Turn.LOOK)), offset_ns)
+    return words.ShardServed(
+        order.serial, tuple(slices), before, SideCounts.of(end.take(0, Turn.LOOK)), offset_ns, ahead_ns
+    )
 
 
 class _Clock:

@@ -67,19 +67,19 @@ class ClusterSlices:
         self._offsets_ns: dict[str, int] = {}  # of each host's system clock, when it was last heard of
         self._asked_ns = self._clocks_due_ns = 0
         self._turns = {side: ClusterTurns() for side in plans}
-        self._runs = {}
-        for side, plan in plans.items():
-            work = partial(self._run, plan, self._turns[side], delivery_wait)
-            self._runs[side] = HeldRun(work, self._turns[side], gate)
+        self._work = {side: partial(self._run, plan, self._turns[side], delivery_wait) for side, plan in plans.items()}
+        self._runs: dict[Side, HeldRun] = {}
 
     def _run(self, plan: Plan, turns: ClusterTurns, delivery_wait: DeliveryWait | None, control: RunControl) -> Results:
         return self._cluster.run(plan, delivery_wait=delivery_wait, control=control, turns=turns)
 
     def __enter__(self) -> Self:
+        self._ask_clocks()
         try:
+            for side, work in self._work.items():
+                self._runs[side] = HeldRun(work, self._turns[side], self._gate)
             for one in self._runs.values():
                 one.wait_until_begun()
-            self._ask_clocks()
         except BaseException:
             self._close()
             raise
@@ -108,8 +108,8 @@ class ClusterSlices:
         }
         parts = {side: self._runs[side].ask(partial(self._heard, answer, due_ns)) for side, answer in answers.items()}
         served = self._added(sides, parts)
-        if any(one.disturbance.late_ns > most_late_ns(self._times.skip_ns) for one in served.slices):
-            self._lead_ns = min(2 * self._lead_ns, _MOST_LEAD_NS)  # it may have heard of it too late
+        if min(one.ahead_ns for every in parts.values() for one in every) < 0:
+            self._lead_ns = min(2 * self._lead_ns, _MOST_LEAD_NS)
         return served
 
     def end(self) -> Mapping[Side, Results]:

@@ -101,13 +101,14 @@ class ServeSlices:
 class ShardServed:
     """The slices of its side that a shard served, and its messages before and after all of both sides.
     `wall_offset_ns` of the host when it heard of them (host.machine_clock): another one than before tells of a system
-    clock that was set."""
+    clock that was set. `ahead_ns`: how long before the first slice that was; negative when it was too late."""
 
     serial: int
     slices: tuple[Slice, ...]
     before: SideCounts
     after: SideCounts
     wall_offset_ns: int
+    ahead_ns: int
 
 
 @dataclass(frozen=True, slots=True)
