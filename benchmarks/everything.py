@@ -3,8 +3,9 @@
     python -m benchmarks.everything [NAME ...] [--list]
 
 Takes     a machine on which nothing else runs, 2 cores and 12 GB of disk; root for the network namespaces of `proof`
-Gives     benchmarks/results/<date>-NAME.md of each; how long each took, and which ended otherwise than with 0
-Not here  gates of real servers, hours of them (gate_real); simulated ones (slice_power)
+Gives     benchmarks/results/<date>-NAME.md of each; how long each took, and which ended otherwise than with 0. Gates of
+          real servers, hours of them and only when named, add what is missing to gate-KIND.md (gate_real)
+Not here  simulated gates (slice_power)
 """
 
 import argparse
@@ -13,7 +14,10 @@ import sys
 import time
 from typing import Final
 
+from benchmarks.gate_real import make_gates
+from benchmarks.gate_rows import KINDS, GateFile
 from benchmarks.machine import birth_certificate, write_result
+from trafficgen.errors import ExitCode
 
 FIGURES: Final = {
     "startup": ("startup",),
@@ -41,9 +45,16 @@ FIGURES: Final = {
 }
 """Name of the result, and the benchmark with its arguments."""
 
+GATES: Final = {f"gate-{kind}": kind for kind in KINDS}
+"""Name of a result that is added to, and the kind of gates."""
+
 
 def measure(name: str) -> bool:
     """Run one benchmark and write what it printed; whether it ended with 0."""
+    if name in GATES:
+        if (code := make_gates(GateFile(GATES[name]), None, (), write=True)) is ExitCode.INTERRUPTED:
+            sys.exit(code)
+        return True
     module, *arguments = FIGURES[name]
     words = " ".join(["python -m", f"benchmarks.{module}", *arguments])
     began = time.monotonic()
@@ -62,12 +73,14 @@ def measure(name: str) -> bool:
 def main() -> None:
     """Measure what was asked for, or everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[[], *FIGURES], metavar="NAME")
+    parser.add_argument("names", nargs="*", choices=[[], *FIGURES, *GATES], metavar="NAME")
     parser.add_argument("--list", action="store_true", help="print the names and commands")
     asked = parser.parse_args()
     if asked.list:
         for name, words in FIGURES.items():
             print(f"{name:20} python -m benchmarks.{' '.join(words)}")
+        for name, kind in GATES.items():
+            print(f"{name:20} python -m benchmarks.gate_real {kind} --write")
         return
     ended = [measure(name) for name in asked.names or FIGURES]
     sys.exit(0 if all(ended) else 1)

@@ -12,13 +12,23 @@ RESULTS = Path(__file__).parent / "results"
 
 def birth_certificate(command: str) -> str:
     """One paragraph: command, commit, machine, versions, date."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return (
-        f"`{command}` at commit {commit.stdout.strip() or 'unknown'}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
-        f"{os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, uvloop {version('uvloop')}, numpy {version('numpy')}. "
+        f"`{command}` at commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. "
+        f"{machine()}, uvloop {version('uvloop')}, numpy {version('numpy')}. "
         "All of it on this one machine, what needs a network over loopback; what is compared takes turns."
     )
+
+
+def commit() -> str:
+    """What is checked out here."""
+    said = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return said.stdout.strip() or "unknown"
+
+
+def machine() -> str:
+    """Its cores and system, and Python's version."""
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores ({_processor()}), {system}"
 
 
 def write_result(name: str, lines: list[str]) -> Path:

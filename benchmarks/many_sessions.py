@@ -76,10 +76,9 @@ def _family(pid: int) -> list[tuple[str, int]]:
         left += children.get(one, [])
         try:
             size = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
-            words = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:
             continue
-        kind = "command" if one == pid else "tracker" if b"resource_tracker" in words else "forked"
+        kind = "command" if one == pid else "forked"
         if size:
             found.append((f"{kind} {one}", int(size[1])))
     return found

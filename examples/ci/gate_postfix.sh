@@ -35,6 +35,9 @@ end() {
 $traffic_gen sink 127.0.0.1:0 --api 127.0.0.1:0 2>"$work/sink" &
 sink=$!
 trap end EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 until behind=$(sed -n 's/^sink listening on [^ ]*:\([0-9]*\);.*/\1/p' "$work/sink") && [ -n "$behind" ] &&
     api=$(sed -n 's|.*API on http://\([^/]*\)/.*|\1|p' "$work/sink") && [ -n "$api" ]; do
     kill -0 "$sink" || { cat "$work/sink" >&2; exit 1; }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mboxgen.cli import make
 from trafficgen.cli import sink
 from trafficgen.cli.gate import command as gate
-from trafficgen.cli.options import GroupedOption
+from trafficgen.cli.grouped import GroupedOption
 from trafficgen.cli.planning import make_plan
 from trafficgen.cli.program import call
 from trafficgen.cli.send import command as send

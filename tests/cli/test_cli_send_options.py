@@ -12,7 +12,7 @@ import click
 import pytest
 
 from trafficgen.cli import planning
-from trafficgen.cli.options import GroupedOption
+from trafficgen.cli.grouped import GroupedOption
 from trafficgen.cli.program import call
 from trafficgen.cli.send import EPILOG
 from trafficgen.cli.send import command as send

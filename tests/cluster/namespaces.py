@@ -20,6 +20,12 @@ from trafficgen.cluster import host as shard_host
 from trafficgen.cluster.dask_engine import DaskEngine
 
 _PATIENCE_S = 60
+_AT_REST = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "60s",
+}
+"""A host that waits takes 0.4 % of a core in place of 3.6 % (trafficgen/cluster/dask_engine.py)."""
 _serial = itertools.count()
 
 
@@ -63,8 +69,8 @@ class HostsByDask:
 
 
 @contextmanager
-def hosts_by_dask(count: int) -> Iterator[HostsByDask]:
-    """A scheduler and `count` workers; all end with the test."""
+def hosts_by_dask(count: int, *options: str) -> Iterator[HostsByDask]:
+    """A scheduler and `count` workers with these options; all end with the test."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tg-dask-"))
         network = stack.enter_context(_network(count))
@@ -77,7 +83,7 @@ def hosts_by_dask(count: int) -> Iterator[HostsByDask]:
             worker = stack.enter_context(
                 _python(
                     "distributed.cli.dask_worker", url, "--host", address, "--nthreads", "1", "--no-nanny",
-                    "--no-dashboard", "--local-directory", folder, inside=inside,
+                    "--no-dashboard", "--local-directory", folder, *options, inside=inside,
                 )
             )  # fmt: skip
             begun.append((worker, inside, link))
@@ -154,7 +160,10 @@ def _works(command: Sequence[str]) -> bool:
 @contextmanager
 def _python(module: str, *words: str, inside: tuple[str, ...] = ()) -> Iterator["subprocess.Popen[str]"]:
     command = [*inside, sys.executable, "-m", module, *words]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | _AT_REST
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         assert process.stderr is not None
         try:
             yield process

@@ -27,9 +27,10 @@ from trafficgen.engine.limits import check_memory
 from trafficgen.errors import ExitCode, SetupError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.reading import parse_profile
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.health import CaveatKind
-from trafficgen.measure.parts import LedgerCounts
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
+from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import Corpus, OpenLoop, Shard, TcpTarget, WeightedTarget
 from trafficgen.proof import sent
 from trafficgen.proof.waiting import DeliveryWait

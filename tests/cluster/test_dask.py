@@ -21,7 +21,8 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.host.signals import RunControl
 from trafficgen.measure.health import CaveatKind
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
+from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import OpenLoop, TcpTarget
 
 pytestmark = pytest.mark.filterwarnings("default")  # what Dask and tornado leave to the garbage collector is theirs

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.measure.delivered import LedgerCounts
+from trafficgen.measure.generator import Host
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.merging_shards import merge_shards
-from trafficgen.measure.parts import Host, LedgerCounts, StoppedBy
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.window import WindowTracker
-from trafficgen.outcomes import Outcome, Phase
+from trafficgen.outcomes import Outcome, Phase, StoppedBy
 from trafficgen.plan import OpenLoop, Plan, Shard
 from trafficgen.runs import shards
 from trafficgen.verdict.shards import merged_shards

@@ -8,7 +8,7 @@ from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
 from tests.sink.sink_process import sink_process
-from trafficgen.measure.parts import LedgerCounts
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.plan import OpenLoop, TcpTarget
 
 CHUNKS = {"chunks": 8}

@@ -7,7 +7,7 @@ import pytest
 import trafficgen
 from tests.peers.running import Counts, counts, send
 from trafficgen import Arrivals, BodyFile, Corpus, ExitCode, OpenLoop, Results, SizedBodies, Stage, WeightedDomain
-from trafficgen.measure.results import StoppedBy
+from trafficgen.outcomes import StoppedBy
 
 
 def assert_proven(results: Results, messages: int) -> None:

@@ -16,7 +16,7 @@ from trafficgen import BodyFile, ExitCode, PlanError, Results
 from trafficgen.cli.program import call
 from trafficgen.host import processes
 from trafficgen.host.processes import Child
-from trafficgen.measure.results import StoppedBy
+from trafficgen.outcomes import StoppedBy
 from trafficgen.sink.embedded import processes_for
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.test_embedded_sink import assert_proven
+from tests.engine.owner import Freed
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import NS_PER_S, Counts, counts, send
@@ -83,7 +84,7 @@ def test_octets_go_in_pieces_and_the_wait_for_a_reply_begins_with_the_last() -> 
     async def pieces() -> tuple[list[bytes], list[int], list[int]]:
         session = HoldingSession.__new__(HoldingSession)
         turns = Turns(asyncio.get_running_loop().call_soon)
-        link = SlowLink(session, turns, lambda _: None, 10_000)
+        link = SlowLink(session, turns, Freed(), 10_000)
         transport = link.transport = _Transport(3500)
         unsent, sent_ns = [], []
         write = transport.write

@@ -13,7 +13,8 @@ from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.address import resolve
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.engine.supervisor import RunAccount, Supervisor
+from trafficgen.engine.run_account import RunAccount
+from trafficgen.engine.supervisor import Supervisor
 from trafficgen.engine.worker_pool import WorkerHandle
 from trafficgen.host.pipes import Outbox
 from trafficgen.measure.recorder import Recorder

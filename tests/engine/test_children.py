@@ -59,6 +59,39 @@ def test_too_few_open_files_are_one_line(tmp_path: Path) -> None:
     assert "ulimit -n" in done.stderr
 
 
+TWO_CHILDREN = """
+from multiprocessing.shared_memory import SharedMemory
+from os import getpid
+from pathlib import Path
+
+from trafficgen.host import processes
+
+def say_hello(pipe):
+    pipe.send("hello")
+
+def beside_us():
+    return len(Path(f"/proc/self/task/{getpid()}/children").read_text().split())
+
+if __name__ == "__main__":
+    processes.prepare()
+    child = processes.start(say_hello)
+    print(child.pipe.recv(), beside_us())
+    child.end(10.0)
+    block = SharedMemory(create=True, size=1)
+    block.close()
+    block.unlink()
+    print(beside_us())
+    child = processes.start(say_hello)
+    print(child.pipe.recv(), beside_us())
+    child.end(10.0)
+"""
+
+
+def test_no_tracker_of_resources_runs_beside_children_unless_the_program_has_some(tmp_path: Path) -> None:
+    done = as_script(TWO_CHILDREN, tmp_path)
+    assert (done.stdout, done.stderr) == ("hello 1\n2\nhello 2\n", "")
+
+
 def as_script(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     (folder / "script.py").write_text(code)
     return subprocess.run(

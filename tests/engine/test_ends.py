@@ -26,7 +26,7 @@ from trafficgen.engine.slot import Slot, Surroundings, Way
 from trafficgen.engine.socket_link import Poller
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.recorder import Recorder
-from trafficgen.measure.results import StoppedBy
+from trafficgen.outcomes import StoppedBy
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.protocol.smtp.layout import BY_DATA

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from tests.engine.owner import Freed
 from tests.smtp.conversation import Notebook, letter, session_for
 from trafficgen.engine.fairness import SLICE_NS, Turns
-from trafficgen.engine.link import AnyLink, Link
+from trafficgen.engine.link import Link
 from trafficgen.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -73,11 +74,11 @@ class Loop:
         assert not self.turns.over(self.now)
         self.now += SLICE_NS + 1
 
-    def link(self, letters: int = 1, *, said: tuple[bytes, ...] = ()) -> tuple[Link, Wire, Notebook, list[AnyLink]]:
+    def link(self, letters: int = 1, *, said: tuple[bytes, ...] = ()) -> tuple[Link, Wire, Notebook, Freed]:
         """A connected link whose server has said that; what has been written meanwhile is forgotten."""
         session, _, book = session_for([letter(number) for number in range(letters)])
-        freed: list[AnyLink] = []
-        link, wire = Link(session, self.turns, freed.append), Wire(self)
+        freed = Freed()
+        link, wire = Link(session, self.turns, freed), Wire(self)
         link.connection_made(cast("Any", wire))
         for reply in said:
             link.data_received(reply)

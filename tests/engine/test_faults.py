@@ -6,7 +6,7 @@ from tests.peers.ports import free_port
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from trafficgen import ExitCode, Results, SetupError, TcpTarget
-from trafficgen.measure.results import StoppedBy
+from trafficgen.outcomes import StoppedBy
 
 SOON = {"reply_timeout_ns": 300_000_000}
 

@@ -11,7 +11,7 @@ import pytest
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import PATIENCE_S, Script, ScriptedServer
 from trafficgen import Progress, Security, UnixTarget
-from trafficgen.measure.results import StoppedBy
+from trafficgen.outcomes import StoppedBy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a connection is refused")
 

@@ -8,13 +8,14 @@ from random import Random
 import pytest
 
 import trafficgen
+from tests.engine.owner import Freed
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, ScriptedServer, scripted
 from tests.smtp.conversation import letter, session_for
 from tests.smtp.liar import Lie, LyingServer, Said, Session
 from trafficgen import Pipelining, Results
 from trafficgen.engine.fairness import Turns
-from trafficgen.engine.link import AnyLink, Link
+from trafficgen.engine.link import Link
 from trafficgen.measure.health import CaveatKind
 from trafficgen.proof.sent import read as read_manifest
 from trafficgen.protocol.smtp.conversation import UNASKED
@@ -157,10 +158,9 @@ def test_a_goodbye_on_an_idle_session_costs_no_message(script: type[Script]) -> 
 
 def test_who_talks_on_after_a_421_ends_its_session_once() -> None:
     session, _, book = session_for([letter(0)])
-    ended: list[AnyLink] = []
-    link = Link(
-        session, Turns(lambda _: None), ended.append
-    )  # a slot takes each call for the end of whatever link it has by then
+    ended = Freed()
+    # A slot takes each call for the end of whatever link it has by then.
+    link = Link(session, Turns(lambda _: None), ended)
     for said in (b"421 4.3.2 closing\r\n", b"250 2.1.0 ok\r\n", b"221 bye\r\n"):
         link.data_received(said)
     link.connection_lost(None)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.engine.owner import Freed
 from tests.smtp.conversation import Notebook, letter, session_for
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
@@ -63,7 +64,7 @@ def connected() -> Iterator[Connected]:
         session, _, book = session_for([letter(0, body=_BODY * 100_000)])
         turns = Turns(lambda _: None)
         turns.ends_ns = _NEVER
-        link, wire = Link(session, turns, lambda _: None), PlainWire(near)
+        link, wire = Link(session, turns, Freed()), PlainWire(near)
         link.connection_made(cast("Any", wire))
         for reply in _OPENING:
             link.data_received(reply)

@@ -12,7 +12,7 @@ import uvloop
 from tests.peers.running import plan_for
 from tests.peers.scripted import PATIENCE_S
 from trafficgen import TcpTarget
-from trafficgen.engine import control, worker
+from trafficgen.engine import control, sending, worker
 from trafficgen.engine.address import resolve
 from trafficgen.engine.resolved import ResolvedPlan
 
@@ -109,6 +109,6 @@ def test_a_session_holds_a_few_kilobytes_and_less_where_there_are_many(
     monkeypatch: pytest.MonkeyPatch, many: int, most: int
 ) -> None:
     monkeypatch.setattr(worker, "listen", lambda *_: None)
-    monkeypatch.setattr(worker, "_MANY", many)
+    monkeypatch.setattr(sending, "_MANY", many)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(octets_a_session()) < most

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tests.peers.running import plan_for
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.engine.supervisor import RunAccount
-from trafficgen.measure.parts import LedgerCounts
+from trafficgen.engine.run_account import RunAccount
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.proof.comparison import compare
 from trafficgen.runs.run import _recipients
 from trafficgen.workload import Messages

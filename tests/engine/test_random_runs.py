@@ -25,7 +25,7 @@ from tests.peers.scripted import Script, scripted
 from trafficgen import OpenLoop, Pipelining, Progress, Results, RunControl
 from trafficgen.engine import supervisor
 from trafficgen.measure.health import CaveatKind
-from trafficgen.measure.results import StoppedBy
+from trafficgen.outcomes import StoppedBy
 
 STEPS = ("greet", "ehlo", "mail", "rcpt", "data", "end_of_data", "quit")
 FAULTS = ("refuse", "put_off", "shut_down", "hang_up", "reset", "stay_silent", "garbage")

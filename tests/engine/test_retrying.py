@@ -20,7 +20,7 @@ from trafficgen.cli.program import call
 from trafficgen.engine.account import PHASES, WorkerAccount
 from trafficgen.engine.retrying import AGAIN, Retrying
 from trafficgen.errors import ExitCode
-from trafficgen.measure.parts import LedgerCounts
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.recorder import COLUMNS, Recorder
 from trafficgen.measure.snapshot import RetryCounts
 from trafficgen.outcomes import Outcome

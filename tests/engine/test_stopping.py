@@ -30,7 +30,7 @@ from trafficgen.engine import control, supervisor
 from trafficgen.engine.supervisor import Supervisor
 from trafficgen.engine.worker_pool import WorkerPool
 from trafficgen.measure.health import CaveatKind
-from trafficgen.measure.results import StoppedBy
+from trafficgen.outcomes import StoppedBy
 
 
 class Holds(Script):

@@ -17,8 +17,8 @@ from trafficgen.errors import ExitCode
 from trafficgen.logs.join import Join
 from trafficgen.logs.lines import LineReader
 from trafficgen.logs.reading import LogReading
+from trafficgen.measure.counts import ReplyCount
 from trafficgen.measure.observed import RunClock
-from trafficgen.measure.parts import ReplyCount
 
 Log = Callable[..., tuple[ExitCode, dict[str, Any]]]
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from mboxgen.enums import table_of
 from tests.mailbox.world import MS, Imap, Pop3, ServerSession, SimulatedWorker, World
+from trafficgen.mailbox.account import MailboxAccount
 from trafficgen.mailbox.visit import Visit
-from trafficgen.mailbox.worker import Worker
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.snapshot import Snapshot
 
@@ -206,10 +206,8 @@ class FaultyPop3(_Faulty, Pop3):
         self.say(b"+OK go")
 
 
-class _Noting(SimulatedWorker):
-    """Failures are counted and said, as ever."""
-
-    failure = Worker.failure
+class _Protecting(SimulatedWorker):
+    """TLS begins as soon as it is agreed on."""
 
     def _begin(self, program: Visit[Any]) -> None:
         super()._begin(program)
@@ -221,7 +219,8 @@ class FaultyWorld(World):
 
     imap = FaultyImap
     pop3 = FaultyPop3
-    worker_type = _Noting
+    worker_type = _Protecting
+    account_type = MailboxAccount
 
     def __init__(
         self, profile: str = PROFILE, tape: bytes = b"", *, capabilities: bytes = CAPABILITIES, **fields: Any
@@ -252,7 +251,7 @@ class FaultyWorld(World):
 
     @property
     def account(self) -> Snapshot:
-        recorder = self.worker.recorder
+        recorder = self.worker.account.recorder
         return recorder.snapshot(now_ns=self.now, cpu_ns=0, wall_ns=1, sessions_open=0, sessions_opened=0, in_flight=0)
 
     @property

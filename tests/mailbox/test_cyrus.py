@@ -11,7 +11,7 @@ from tests.mailbox.test_dovecot import changed, count, names
 from tests.peers.cyrus import PASSWORD, Cyrus, running
 from trafficgen.mailbox.plan import MailboxPlan, MailboxService
 from trafficgen.mailbox.reading import parse_profile
-from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.plan import TcpTarget
 from trafficgen.runs.mailbox import run_mailbox

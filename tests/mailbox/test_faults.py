@@ -14,7 +14,7 @@ from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.plan import MailboxPlan, MailboxService
 from trafficgen.mailbox.profile import Profile
 from trafficgen.mailbox.reading import parse_profile
-from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import TcpTarget

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
+from trafficgen.mailbox.account import MailboxAccount
 from trafficgen.mailbox.mail import Mail
-from trafficgen.mailbox.operations import PHASES
 from trafficgen.mailbox.plan import MailboxPlan, MailboxService
 from trafficgen.mailbox.pop3_program import Pop3Program
 from trafficgen.mailbox.population import User, populate
@@ -20,8 +20,7 @@ from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.mailbox.visit import Visit
 from trafficgen.mailbox.worker import Routes, Worker
-from trafficgen.measure.parts import MailboxCounts
-from trafficgen.measure.recorder import Recorder
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.outcomes import Outcome
 from trafficgen.plan import TcpTarget
 
@@ -266,6 +265,13 @@ class Coming:
         self.stored = False
 
 
+class NoFailures(MailboxAccount):
+    """Of a world where all goes well."""
+
+    def failure(self, phase: str, reason: str, example: str) -> None:
+        raise AssertionError(f"{phase}: {reason}: {example}")
+
+
 class SimulatedWorker(Worker):
     """A worker whose connections lead into the world."""
 
@@ -281,11 +287,8 @@ class SimulatedWorker(Worker):
         for program in list(self._programs):
             program.leave(now_ns)
 
-    def failure(self, phase: str, reason: str, example: str) -> None:
-        raise AssertionError(f"{phase}: {reason}: {example}")
-
     def deliver(self, user: User, spam: bool, due_ns: int, now_ns: int) -> None:
-        number = self.deliveries.begin(user.mailbox, spam=spam)
+        number = self.account.deliveries.begin(user.mailbox, spam=spam)
         mail = self.mail.of(number)
         self.world.coming.append(Coming(number, user.mailbox, mail.mark + mail.rest))
 
@@ -306,6 +309,7 @@ class World:
     imap: type[ServerSession] = Imap
     pop3: type[ServerSession] = Pop3
     worker_type: type[SimulatedWorker] = SimulatedWorker
+    account_type: type[MailboxAccount] = NoFailures
 
     def __init__(
         self,
@@ -340,13 +344,14 @@ class World:
         )  # fmt: skip
         worker.world = self
         worker.now_ns = lambda: self.now
-        worker.recorder = Recorder(1, self.now, True, 0, phases=PHASES)
+        worker.account = self.account_type(plan, 0, self.lines.append)
+        worker.account.begin(self.now)
         self.worker = worker
         worker.director.begin(self.now)
 
     @property
     def counts(self) -> MailboxCounts:
-        return self.worker.deliveries.count()
+        return self.worker.account.deliveries.count()
 
     # -- what can happen --------------------------------------------------------------------------------
 
@@ -377,7 +382,7 @@ class World:
             if coming.number != self._lose:
                 self.inboxes[coming.mailbox].add(coming.octets)
         else:
-            self.worker.deliveries.ended(coming.number, Outcome.ACCEPTED, self.now)
+            self.worker.account.deliveries.ended(coming.number, Outcome.ACCEPTED, self.now)
             self.accepted.append(coming.number)
             self.coming.remove(coming)
 

@@ -8,11 +8,11 @@ import pytest
 
 from tests.measure.test_results import BEGUN, PLAN, build, snapshot_of
 from trafficgen.errors import ResultsError
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.merging import merge_results
-from trafficgen.measure.parts import LedgerCounts
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import merge
-from trafficgen.outcomes import Outcome
+from trafficgen.outcomes import Outcome, StoppedBy
 from trafficgen.plan import OpenLoop, Stage
 
 

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.measure.counts import Latency, MessageCounts, Rate
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.document import to_plain
+from trafficgen.measure.generator import Host
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Host, Latency, LedgerCounts, MessageCounts, Rate
 from trafficgen.measure.recorder import Recorder
-from trafficgen.measure.results import AccountingError, Results, StoppedBy, read_results
+from trafficgen.measure.results import AccountingError, Results, read_results
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.outcomes import Outcome, Phase
+from trafficgen.outcomes import Outcome, Phase, StoppedBy
 from trafficgen.plan import OpenLoop, Plan, TcpTarget
 
 PLAN = Plan(target=TcpTarget("mail.test", 2525), max_messages=10, seed=42, run_id="9f3a6c1e02b4d857")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from trafficgen.measure.parts import Host
+from trafficgen.measure.generator import Host
 from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results

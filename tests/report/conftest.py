@@ -2,24 +2,14 @@
 
 import pytest
 
+from trafficgen.measure.counts import Domain, FailureCount, Latency, MessageCounts, Rate, ReplyCount
+from trafficgen.measure.delivered import LedgerCounts
+from trafficgen.measure.generator import Generator, Host, Run, WorkerHealth
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import (
-    Domain,
-    FailureCount,
-    Generator,
-    Host,
-    Latency,
-    LedgerCounts,
-    MessageCounts,
-    Rate,
-    ReplyCount,
-    Run,
-    WorkerHealth,
-)
 from trafficgen.measure.phases import OF_OLD_FILES
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
-from trafficgen.outcomes import Phase
+from trafficgen.outcomes import Phase, StoppedBy
 
 US, MS = 1_000, 1_000_000
 LIMIT = "the generator, not the server, was the limit: worker 1 used 97% of its core (1 of 2 workers above 85%)"

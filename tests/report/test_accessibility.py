@@ -17,7 +17,7 @@ import pytest
 
 from tests.report.test_page import browser, drawn
 from tests.verdict.test_sequence import DESIGN, QUIET, block, noisy, served
-from trafficgen.measure.parts import ThresholdVerdict
+from trafficgen.measure.counts import ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.report.checked import Checked
 from trafficgen.report.checked import to_html as page_of_check

@@ -11,10 +11,11 @@ import pytest
 from trafficgen.cli.program import call
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode
-from trafficgen.measure.parts import Host, LedgerCounts
+from trafficgen.measure.delivered import LedgerCounts
+from trafficgen.measure.generator import Host
 from trafficgen.measure.recorder import Recorder
-from trafficgen.measure.results import Results, StoppedBy, read_results
-from trafficgen.outcomes import Outcome, Phase
+from trafficgen.measure.results import Results, read_results
+from trafficgen.outcomes import Outcome, Phase, StoppedBy
 from trafficgen.plan import Plan, WeightedDomain, Workload
 
 MS, S = 1_000_000, 1_000_000_000

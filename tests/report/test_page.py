@@ -14,9 +14,10 @@ import pytest
 
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import SetupError
+from trafficgen.measure.counts import FailureCount, MessageCounts, ReplyCount, ThresholdVerdict
+from trafficgen.measure.delivered import Delivery, LedgerCounts
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.observed import QueueShape, ServerSamples
-from trafficgen.measure.parts import Delivery, FailureCount, LedgerCounts, MessageCounts, ReplyCount, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window

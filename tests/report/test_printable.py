@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
+from trafficgen.measure.counts import FailureCount, ReplyCount, ThresholdVerdict
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import FailureCount, ReplyCount, ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.outcomes import Phase
 from trafficgen.printable import csv_cell, markdown, printable

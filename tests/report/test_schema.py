@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from trafficgen.engine.account import PHASES
-from trafficgen.measure.parts import Host
+from trafficgen.measure.generator import Host
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results
 from trafficgen.outcomes import Outcome, Phase

@@ -10,8 +10,8 @@ from hdrh.log import HistogramLogReader
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
+from trafficgen.measure.counts import Latency
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency
 from trafficgen.measure.results import Results
 from trafficgen.report.to_hdr import encode
 

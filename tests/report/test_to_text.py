@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from trafficgen.measure.parts import Delivery, Domain, Latency, LedgerCounts, MessageCounts, ReplyCount
-from trafficgen.measure.results import Results, StoppedBy
-from trafficgen.outcomes import Phase
+from trafficgen.measure.counts import Domain, Latency, MessageCounts, ReplyCount
+from trafficgen.measure.delivered import Delivery, LedgerCounts
+from trafficgen.measure.results import Results
+from trafficgen.outcomes import Phase, StoppedBy
 from trafficgen.report import words
 from trafficgen.report.to_text import encodable, has_colour, to_text, write_summary
 

@@ -1,5 +1,8 @@
 """The client's machine, word by word: what it says, when, and what becomes of each message."""
 
+from typing import cast
+from weakref import ref
+
 import pytest
 
 from tests.smtp.conversation import letter, session_for, written
@@ -599,3 +602,28 @@ def test_replies_before_the_garbage_count() -> None:
     hear(session, *OPEN, ENVELOPE_OK, b"250 taken\r\n", b"garbage\r\n")
     assert book.outcomes == [(0, ACCEPTED)]
     assert session.closed
+
+
+@pytest.mark.parametrize(
+    ("lock_step", "answers"),
+    [
+        (False, [ENVELOPE_OK]),
+        (False, [ENVELOPE_OK, *[b"250 ok\r\n" + ENVELOPE_OK] * 2]),
+        (True, [b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"]),
+    ],
+    ids=["first", "kept", "lock-step"],
+)
+def test_a_message_that_is_written_is_held_no_more(lock_step: bool, answers: list[bytes]) -> None:
+    bodies = [memoryview(b"%d\r\n" % number) for number in range(5)]
+    held = [ref(body) for body in bodies]
+    session, queue, book = session_for(
+        (letter(number)._replace(body=cast("bytes", body)) for number, body in enumerate(bodies)), lock_step=lock_step
+    )
+    del bodies
+    hear(session, *OPEN, *answers)
+    done = len(book.outcomes)
+    assert session.in_flight == 1
+    assert [number for number, body in enumerate(held) if body() is not None] == list(range(done + 1, 5))
+    session.lost("connection reset", "", 5)
+    assert book.outcomes == [(number, ACCEPTED) for number in range(done)] + [(done, IN_DOUBT)]
+    assert queue.returned == ([] if lock_step else [done + 1])

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tests.peers.running import send
+from trafficgen.measure.delivered import Delivery
 from trafficgen.measure.observed import ServerSamples
-from trafficgen.measure.parts import Delivery
 from trafficgen.measure.results import Results
 from trafficgen.verdict.thresholds import judge_all, parse_threshold
 

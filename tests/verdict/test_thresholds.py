@@ -8,8 +8,8 @@ import pytest
 
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode
+from trafficgen.measure.generator import Host
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import Host
 from trafficgen.measure.recorder import MAX_TIMED_DOMAINS, Recorder
 from trafficgen.measure.results import Results
 from trafficgen.measure.window import WindowTracker

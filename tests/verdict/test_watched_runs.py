@@ -14,8 +14,8 @@ import pytest
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, OutputError
 from trafficgen.measure.journal import Journal
-from trafficgen.measure.parts import StoppedBy
 from trafficgen.measure.results import Results, read_results
+from trafficgen.outcomes import StoppedBy
 
 QUICK = ["--quiet", "--seed", "1", "--domain", "gmail.com", "--concurrency", "2", "--workers", "1"]
 

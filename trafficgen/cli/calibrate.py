@@ -6,7 +6,7 @@ import click
 
 from trafficgen import units
 from trafficgen.cli.flagged import parse_with
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from mboxgen.console import FILE, PATH
-from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.cli.grouped import GroupedCommand, group
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:
@@ -34,120 +34,92 @@ Examples:
 Nothing is sent without --deliver or --prove. Exit codes: 0 nothing failed, 99 something did, 120 nothing could be told.
 """
 
-_WHERE: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Where"}
-_WHO: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "As whom"}
-_WHAT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "What"}
-_OUTPUT: Final[dict[str, Any]] = {"cls": GroupedOption, "group": "Output"}
+_where = group("Where")
+_who = group("As whom")
+_what = group("What")
+_output = group("Output")
 
 
 @click.command("check", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("server", metavar="HOST[:PORT]")
-@click.option(
+@_where(
     "--service",
     multiple=True,
     metavar="NAME=PORT",
-    **_WHERE,
     help="A service and its port: smtp, submission, smtps, pop3, pop3s, imap or imaps; repeat for more. "
     "[default: with HOST:PORT smtp there, otherwise those whose standard ports answer]",
 )
-@click.option("--name", metavar="NAME", **_WHERE, help="The name its certificates must have. [default: HOST]")
-@click.option("--expect", metavar="PORTS", **_WHERE, help="Ports that must answer, and no others: 25,465,587,993.")
-@click.option(
+@_where("--name", metavar="NAME", help="The name its certificates must have. [default: HOST]")
+@_where("--expect", metavar="PORTS", help="Ports that must answer, and no others: 25,465,587,993.")
+@_where(
     "--dns",
     multiple=True,
     metavar="DOMAIN",
-    **_WHERE,
     help="Ask the DNS about this domain of the server's, too: MX, SPF, DKIM, DMARC, MTA-STS, reports, and the server's "
     "own names; repeat for more.",
 )
-@click.option("--dkim-selector", multiple=True, metavar="NAME", **_WHERE, help="A selector of DKIM keys, for --dns.")
-@click.option(
-    "--resolver", metavar="ADDRESS[:PORT]", **_WHERE, help="Whom to ask, for --dns. [default: the system's resolver]"
-)
-@click.option("--tls-ca", metavar="FILE", type=PATH, **_WHERE, help="Certificates to trust in place of the system's.")
-@click.option("--timeout", default="10s", metavar="TIME", **_WHERE, help="How long any answer may take. [default: 10s]")
-@click.option(
-    "--allow-public-target", is_flag=True, **_WHERE, help="Check a server at a public address, if it is yours."
-)
-@click.option("--login-user", metavar="NAME", **_WHO, help="An account to log in with.")
-@click.option("--password-file", metavar="FILE", type=PATH, **_WHO, help="Its password: the first line of FILE.")
-@click.option(
-    "--xclient-as",
-    metavar="ADDRESS",
-    **_WHO,
-    help="Come from this address, by Postfix's XCLIENT: what strangers see.",
-)
-@click.option(
-    "--proxy-as",
-    metavar="ADDRESS",
-    **_WHO,
-    help="The same by the PROXY protocol, on ports that take it.",
-)
-@click.option(
+@_where("--dkim-selector", multiple=True, metavar="NAME", help="A selector of DKIM keys, for --dns.")
+@_where("--resolver", metavar="ADDRESS[:PORT]", help="Whom to ask, for --dns. [default: the system's resolver]")
+@_where("--tls-ca", metavar="FILE", type=PATH, help="Certificates to trust in place of the system's.")
+@_where("--timeout", default="10s", metavar="TIME", help="How long any answer may take. [default: 10s]")
+@_where("--allow-public-target", is_flag=True, help="Check a server at a public address, if it is yours.")
+@_who("--login-user", metavar="NAME", help="An account to log in with.")
+@_who("--password-file", metavar="FILE", type=PATH, help="Its password: the first line of FILE.")
+@_who("--xclient-as", metavar="ADDRESS", help="Come from this address, by Postfix's XCLIENT: what strangers see.")
+@_who("--proxy-as", metavar="ADDRESS", help="The same by the PROXY protocol, on ports that take it.")
+@_what(
     "--deliver",
     metavar="ADDRESS",
-    **_WHAT,
     help="A mailbox of the server's. Messages are sent to it by every service, and looked for by IMAP and POP3 with "
     "the account; needed for smuggling, too.",
 )
-@click.option(
+@_what(
     "--prove",
     metavar="HOST:PORT",
-    **_WHAT,
     help="Listen here as the world outside, to which the server hands mail for --outside: an open relay is what comes "
     "out.",
 )
-@click.option(
+@_what(
     "--outside",
     default="outside.traffic-gen.test",
     metavar="DOMAIN",
-    **_WHAT,
     help="A domain that the server must not take mail for. [default: outside.traffic-gen.test]",
 )
-@click.option(
-    "--patience", default="10s", metavar="TIME", **_WHAT, help="How long mail may take to come out. [default: 10s]"
-)
-@click.option(
+@_what("--patience", default="10s", metavar="TIME", help="How long mail may take to come out. [default: 10s]")
+@_what(
     "--log",
     metavar="FILE",
     type=PATH,
-    **_WHAT,
     help="The server's log, readable here: what --deliver sent is followed in it, too.",
 )
-@click.option(
+@_what(
     "--tls-scan",
     is_flag=True,
-    **_WHAT,
     help="Scan TLS in depth with testssl.sh or sslyze, whichever is installed: minutes, and hundreds of connections.",
 )
-@click.option(
+@_what(
     "--tls-report",
     multiple=True,
     metavar="FILE",
     type=PATH,
-    **_WHAT,
     help="What testssl.sh --jsonfile or sslyze --json_out wrote of this server; repeat for more.",
 )
-@click.option(
+@_what(
     "--slow",
     metavar="TIME",
-    **_WHAT,
     help="Wait before each connection, such as 5s, where the server slows down whoever comes often.",
 )
-@click.option(
-    "--only", multiple=True, metavar="ID", **_WHAT, help="Only these cases: tls.*, relay.envelopes; repeat for more."
-)
-@click.option("--skip", multiple=True, metavar="ID", **_WHAT, help="Not these cases.")
-@click.option(
+@_what("--only", multiple=True, metavar="ID", help="Only these cases: tls.*, relay.envelopes; repeat for more.")
+@_what("--skip", multiple=True, metavar="ID", help="Not these cases.")
+@_output(
     "--format",
     "form",
     type=click.Choice(["text", "json", "junit", "html", "nagios"]),
     default="text",
-    **_OUTPUT,
     help="With nagios the exit code is that of monitoring plugins, too. [default: text]",
 )
-@click.option("--transcript", is_flag=True, **_OUTPUT, help="With text: what was said, where it did not pass.")
-@click.option("--output", "-o", metavar="FILE", type=FILE, **_OUTPUT, help="Write to FILE, not to stdout.")
+@_output("--transcript", is_flag=True, help="With text: what was said, where it did not pass.")
+@_output("--output", "-o", metavar="FILE", type=FILE, help="Write to FILE, not to stdout.")
 def command(
     server: str, service: tuple[str, ...], name: str | None, expect: str | None, dns: tuple[str, ...],
     dkim_selector: tuple[str, ...], resolver: str | None, tls_ca: Path | None, timeout: str, allow_public_target: bool,

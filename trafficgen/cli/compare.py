@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode, ResultsError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode
 
 EPILOG: Final = """\

@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 from trafficgen.host.machine import Machine
 from trafficgen.printable import printable

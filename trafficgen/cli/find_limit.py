@@ -14,8 +14,8 @@ from mboxgen.console import FILE
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.gate import SendWords
 from trafficgen.cli.gate_options import refuse_options
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.notices import show_notice
-from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.units import parse_duration
 

@@ -17,7 +17,7 @@ import click
 from mboxgen.console import FILE
 from trafficgen import units
 from trafficgen.cli.flagged import parse_with
-from trafficgen.cli.options import GroupedOption, TextPerLine
+from trafficgen.cli.grouped import GroupedOption, TextPerLine
 from trafficgen.cli.scenario import use_scenario
 from trafficgen.errors import PlanError, SetupError
 

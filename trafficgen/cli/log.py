@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.cli.grouped import GroupedCommand, group
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 
 if TYPE_CHECKING:
@@ -43,59 +43,35 @@ Exit codes: 0 every accepted message is in the log; 99 one is not, and the log i
 missing at the sink; 120 some are not in the log, and it is not whole.
 """
 
+_what = group("What")
+_output = group("Output")
+
 
 @click.command("log", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="[MANIFEST] LOG…", type=PATH)
-@click.option(
-    "--report",
-    cls=GroupedOption,
-    group="What",
-    is_flag=True,
-    help="Users, hosts, sessions and failures of these logs; no manifest.",
-)
-@click.option(
+@_what("--report", is_flag=True, help="Users, hosts, sessions and failures of these logs; no manifest.")
+@_what(
     "--ledger",
-    cls=GroupedOption,
-    group="What",
     multiple=True,
     metavar="PATH",
     type=PATH,
     help="What a sink received behind the server: held against what the log says was sent.",
 )
-@click.option(
+@_what(
     "--results",
-    cls=GroupedOption,
-    group="What",
     metavar="FILE",
     type=PATH,
     help="What the run wrote with --json: the client's latency beside the server's delays, refusals of both.",
 )
-@click.option(
-    "--accounts",
-    cls=GroupedOption,
-    group="What",
-    metavar="FILE",
-    type=PATH,
-    help="All accounts, one a line, such as doveadm user '*' lists them.",
-)
-@click.option(
-    "--log-zone",
-    cls=GroupedOption,
-    group="What",
-    metavar="±HH:MM",
-    help="Zone of stamps that say none. [default: as the run's messages tell]",
-)
-@click.option(
+@_what("--accounts", metavar="FILE", type=PATH, help="All accounts, one a line, such as doveadm user '*' lists them.")
+@_what("--log-zone", metavar="±HH:MM", help="Zone of stamps that say none. [default: as the run's messages tell]")
+@_what(
     "--follow",
-    cls=GroupedOption,
-    group="What",
     metavar="TIME",
     help="Go on reading the last LOG for as long as this, or until every message has its end.",
 )
-@click.option(
-    "--csv", "csv_file", cls=GroupedOption, group="Output", metavar="FILE", type=PATH, help="One row a message."
-)
-@click.option("--json", "as_json", cls=GroupedOption, group="Output", is_flag=True, help="JSON instead of text.")
+@_output("--csv", "csv_file", metavar="FILE", type=PATH, help="One row a message.")
+@_output("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def command(
     files: tuple[Path, ...],
     report: bool,

@@ -15,11 +15,11 @@ import click
 from click.core import ParameterSource
 
 from trafficgen.cli.cluster import cluster_of
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.judging import judged_by, observation_of, observers_for, refuse_unseen, run_hook
 from trafficgen.cli.mailbox_options import mailbox_options
 from trafficgen.cli.mailbox_plan import WORDS_OF, make_plan, read_words
 from trafficgen.cli.notices import show_notice
-from trafficgen.cli.options import GroupedCommand
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:

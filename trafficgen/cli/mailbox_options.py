@@ -10,8 +10,8 @@ from typing import Any, Final
 import click
 
 from mboxgen.console import FILE
+from trafficgen.cli.grouped import GroupedOption, TextPerLine
 from trafficgen.cli.judging import judging_options
-from trafficgen.cli.options import GroupedOption, TextPerLine
 
 LOGINS: Final = ("password", "plain", "login", "scram-sha-256", "cram-md5", "xoauth2")
 _PROTECTIONS: Final = ("none", "tls", "starttls")

@@ -21,7 +21,7 @@ from mboxgen.cli import EXIT_WORDS as MBOXGEN_EXIT_WORDS
 from mboxgen.cli import commands as mboxgen
 from mboxgen.cli import word_tables
 from mboxgen.console import HELP_OPTIONS
-from trafficgen.cli.options import ENVIRONMENT_PREFIX
+from trafficgen.cli.grouped import ENVIRONMENT_PREFIX
 from trafficgen.cli.program import NAME, program
 from trafficgen.cli.reference import EXIT_WORDS
 from trafficgen.host.version import VERSION

@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode
 
 EPILOG: Final = """\

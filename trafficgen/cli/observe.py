@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.cli.grouped import GroupedCommand, group
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 
 if TYPE_CHECKING:
@@ -33,71 +33,54 @@ Examples:
 Exit codes: 0 done; 1 nothing could be written; 122 a file is missing, damaged, or of another time than the run.
 """
 
+_output = group("Output")
+_pace = group("Pace")
+_what = group("What")
+
 
 @click.command("observe", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("words", nargs=-1, metavar="[attach RESULTS SAMPLES]")
-@click.option(
-    "--write", cls=GroupedOption, group="Output", metavar="FILE", help="Where the samples go, a line each; - is stdout."
-)
-@click.option(
-    "--output", "-o", cls=GroupedOption, group="Output", metavar="FILE", type=PATH,
+@_output("--write", metavar="FILE", help="Where the samples go, a line each; - is stdout.")
+@_output(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=PATH,
     help="With attach: where the results go. [default: over RESULTS]",
-)  # fmt: skip
-@click.option(
+)
+@_pace(
     "--every",
-    cls=GroupedOption,
-    group="Pace",
     metavar="TIME",
     default="1s",
     show_default=True,
     help="How often to look; what is costly is looked at less often, so that all takes 1% of a core.",
 )
-@click.option("--for", "for_", cls=GroupedOption, group="Pace", metavar="TIME", help="End after this.")
-@click.option(
+@_pace("--for", "for_", metavar="TIME", help="End after this.")
+@_what(
     "--queue",
-    cls=GroupedOption,
-    group="What",
     metavar="DIR",
     type=PATH,
     help="Postfix's queue directory, such as /var/spool/postfix: depth and age by queue, its processes.",
 )
-@click.option(
+@_what(
     "--postfix-config",
-    cls=GroupedOption,
-    group="What",
     metavar="DIR",
     type=PATH,
     help="Postfix's configuration, for postqueue -j where the queue may not be read. [default: Postfix's own]",
 )
-@click.option("--exim-spool", cls=GroupedOption, group="What", metavar="DIR", type=PATH, help="Exim's spool directory.")
-@click.option(
-    "--cgroup",
-    cls=GroupedOption,
-    group="What",
-    metavar="DIR",
-    type=PATH,
-    help="The server's cgroup (v2): its CPU, octets written, page faults.",
+@_what("--exim-spool", metavar="DIR", type=PATH, help="Exim's spool directory.")
+@_what("--cgroup", metavar="DIR", type=PATH, help="The server's cgroup (v2): its CPU, octets written, page faults.")
+@_what(
+    "--pid-file", metavar="FILE", type=PATH, help="The server's first process: the same of it and all that it started."
 )
-@click.option(
-    "--pid-file",
-    cls=GroupedOption,
-    group="What",
-    metavar="FILE",
-    type=PATH,
-    help="The server's first process: the same of it and all that it started.",
-)
-@click.option(
+@_what(
     "--metrics",
-    cls=GroupedOption,
-    group="What",
     metavar="URL=NAMES",
     multiple=True,
     help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count.",
 )
-@click.option(
+@_what(
     "--doveadm",
-    cls=GroupedOption,
-    group="What",
     metavar="COMMAND",
     help='Dovecot\'s own numbers, by "doveadm" or "doveadm -c FILE": what its metric {} blocks count.',
 )

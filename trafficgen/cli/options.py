@@ -1,22 +1,20 @@
 """What `traffic-gen send` can be told.
 
 Gives     click options in groups, in the order of help; each also from an environment variable
-Not here  what their texts mean (parsing), how they go together (planning)
+Not here  what their texts mean (parsing), how they go together (planning), how help groups them (grouped)
 
 Names and meanings are those of KumoMTA's traffic-gen where it has them. `--message-count` is read from
 TRAFFIC_GEN_MESSAGE_COUNT and so on. Options that can be repeated take several values from one variable: separated by
 spaces or line ends, and headers, which contain spaces, by line ends alone.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import click
 
-from mboxgen.console import FILE, HELP_OPTIONS, Names
-
-ENVIRONMENT_PREFIX: Final = "TRAFFIC_GEN_"
-_COLUMN: Final = 27  # the same in every group, or help is ragged
+from mboxgen.console import FILE, Names
+from trafficgen.cli.grouped import GroupedOption, TextPerLine
 
 OTHERWISE: Final = {
     "--http": 'no such option "--http"; injection is asked for by its URL: --target http://HOST:8000/api/inject/v1',
@@ -27,50 +25,6 @@ _MECHANISMS: Final = ("PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5", "XOAUTH2")
 _TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-if TYPE_CHECKING:
-    _TextType = click.ParamType[str]
-else:
-    _TextType = click.ParamType  # generic since click 8.4 only
-
-
-class TextPerLine(_TextType):
-    """A text; in the environment, one a line."""
-
-    name = "text"
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        return [line for line in rv.splitlines() if line.strip()]
-
-
-class GroupedOption(click.Option):
-    """An option that knows its group in help and its environment variables."""
-
-    def __init__(self, declarations: Sequence[str], group: str, **settings: Any) -> None:
-        longs = [name for name in declarations if name.startswith("--")]
-        names = [ENVIRONMENT_PREFIX + name[2:].replace("-", "_").upper() for name in longs]
-        super().__init__(declarations, **{"envvar": names, **settings})
-        self.group = group
-
-
-class GroupedCommand(click.Command):
-    """A command whose help, asked for by -h as well, shows its options by group, each group under its name."""
-
-    def __init__(self, *given: Any, **settings: Any) -> None:
-        # A command keeps its first idea of which options ask for help, so it must not wait for its group to say.
-        super().__init__(*given, **{"context_settings": HELP_OPTIONS, **settings})
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):  # click >= 8.3 describes arguments as well
-                names, words = record
-                groups.setdefault(getattr(parameter, "group", "Help"), []).append((f"{names:<{_COLUMN}}", words))
-        for title, records in groups.items():
-            with formatter.section(title):
-                formatter.write_dl(records, col_max=_COLUMN)
 
 
 def send_options(command: _Command) -> _Command:

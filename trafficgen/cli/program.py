@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, NoReturn
 import click
 
 from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
-from trafficgen.cli.options import OTHERWISE, GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
+from trafficgen.cli.options import OTHERWISE
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError
 from trafficgen.host.signals import raise_on_signals
 from trafficgen.host.version import VERSION

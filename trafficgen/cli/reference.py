@@ -14,7 +14,7 @@ import click
 
 from mboxgen.console import HELP_OPTIONS
 from mboxgen.enums import table_of
-from trafficgen.cli.options import ENVIRONMENT_PREFIX
+from trafficgen.cli.grouped import ENVIRONMENT_PREFIX
 from trafficgen.cli.program import COMMANDS, NAME, program
 from trafficgen.errors import ExitCode
 

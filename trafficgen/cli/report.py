@@ -13,7 +13,7 @@ import click
 
 from mboxgen.console import PATH
 from trafficgen.cli.flagged import parse_with
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.scenario import KINDS, known_options
 from trafficgen.errors import ExitCode
 

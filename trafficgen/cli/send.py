@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.judging import judging_options, monitor_options, observation_of, observers_for, run_hook
 from trafficgen.cli.notices import show_notice
-from trafficgen.cli.options import GroupedCommand, send_options
+from trafficgen.cli.options import send_options
 from trafficgen.errors import ExitCode
 from trafficgen.host.signals import CountedSignals, RunControl
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from mboxgen.console import Names, nearest_name
-from trafficgen.cli.options import GroupedCommand
+from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.sink_options import sink_options
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import Target, TcpTarget, UnixTarget, is_domain, parse_listen, parse_service

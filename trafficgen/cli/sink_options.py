@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from mboxgen.console import PATH, Names
-from trafficgen.cli.options import GroupedOption
+from trafficgen.cli.grouped import GroupedOption
 from trafficgen.sink.policy.fault_kinds import FaultKind
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.options import GroupedCommand, GroupedOption
+from trafficgen.cli.grouped import GroupedCommand, group
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
@@ -35,33 +35,23 @@ it; 99 otherwise.
 
 _PATHS: Final = {"multiple": True, "metavar": "PATH", "type": PATH}
 
+_where = group("Where")
+_verdict = group("Verdict")
+_output = group("Output")
+
 
 @click.command("verify", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("manifest", type=PATH)
 @click.argument("others", nargs=-1, metavar="[MANIFEST|LEDGER]…", type=PATH)
-@click.option(
-    "--maildir",
-    cls=GroupedOption,
-    group="Where",
-    help="A Maildir, a folder of many, or a folder of .eml files.",
-    **_PATHS,
-)
-@click.option("--mbox", cls=GroupedOption, group="Where", help="An mbox that was delivered to.", **_PATHS)
-@click.option(
-    "--late-after",
-    cls=GroupedOption,
-    group="Verdict",
-    metavar="TIME",
-    help="Count messages that took longer than this to arrive, such as 30s.",
-)
-@click.option(
+@_where("--maildir", help="A Maildir, a folder of many, or a folder of .eml files.", **_PATHS)
+@_where("--mbox", help="An mbox that was delivered to.", **_PATHS)
+@_verdict("--late-after", metavar="TIME", help="Count messages that took longer than this to arrive, such as 30s.")
+@_verdict(
     "--any-recipient",
-    cls=GroupedOption,
-    group="Verdict",
     is_flag=True,
     help="Compare how many recipients got a message, not which: for a server that rewrites addresses.",
 )
-@click.option("--json", "as_json", cls=GroupedOption, group="Output", is_flag=True, help="JSON instead of text.")
+@_output("--json", "as_json", is_flag=True, help="JSON instead of text.")
 def command(
     manifest: Path,
     others: tuple[Path, ...],

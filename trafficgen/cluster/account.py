@@ -18,9 +18,9 @@ from trafficgen.cluster.shard import HostShard
 from trafficgen.errors import OutputError, ResultsError, TrafficgenError
 from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.merging_shards import merge_shards
-from trafficgen.measure.parts import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import StoppedBy

@@ -123,6 +123,8 @@ class DaskEngine:
         return answer
 
     async def _open(self, where: str, shards: int | None) -> list[str]:
+        for name in ("distributed", "distributed.client"):  # what is lost is told by the account, not by its tracebacks
+            logging.getLogger(name).setLevel(_QUIET)
         with dask.config.set(_CONFIG):
             kind, _, what = where.partition(":")
             if kind == "local":

@@ -17,7 +17,8 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.host.version import VERSION
 from trafficgen.mailbox.operations import PHASES as MAILBOX_PHASES
 from trafficgen.mailbox.plan import MailboxPlan
-from trafficgen.measure.parts import Host, MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
+from trafficgen.measure.generator import Host
 from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot

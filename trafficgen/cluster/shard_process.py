@@ -30,7 +30,7 @@ from trafficgen.host import cpu_time, processes
 from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
 from trafficgen.mailbox.plan import MailboxPlan
-from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.timeline import Timeline

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from trafficgen.mailbox.plan import MailboxPlan
-from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.timeline_changes import TimelineChanges

@@ -11,8 +11,9 @@ Not here  which session gets it (worker), what a message holds (workload), when 
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
-from typing import Final
+from typing import Final, Protocol
 
+from trafficgen.engine.lane import TimedSource
 from trafficgen.protocol.smtp.interfaces import Source, Work
 from trafficgen.schedule import Schedule
 from trafficgen.workload import Messages
@@ -26,6 +27,37 @@ _OPEN_PIECE: Final = 64
 """Less, as whatever is due while it is built starts late: with 256, and progress reported in one turn of the loop, the
 lateness of --rate 10000/s --duration 4 --concurrency 100 --workers 1 had twice the p90 (median of seven runs of each in
 turns; 2026-11-22, two shared cores, Python 3.11)."""
+
+
+class WorkerSource(TimedSource, Protocol):
+    """What a worker asks of the source that its slots share."""
+
+    def hold(self, now_ns: int) -> None:
+        """Hand out nothing until `go`."""
+
+    def go(self, now_ns: int) -> None:
+        """Hand out messages again."""
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+
+
+class SourceBehind:
+    """Takes messages from another source, and keeps some of them itself. `_held`: hands out nothing for now."""
+
+    def __init__(self, source: WorkerSource) -> None:
+        self._source = source
+        self._held = False
+
+    def hold(self, now_ns: int) -> None:
+        """Hand out nothing until `go`."""
+        self._held = True
+        self._source.hold(now_ns)
+
+    def go(self, now_ns: int) -> None:
+        """Hand out messages again."""
+        self._held = False
+        self._source.go(now_ns)
 
 
 class OneAtATime:

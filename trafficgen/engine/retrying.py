@@ -18,7 +18,7 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.engine.account import WorkerAccount
-from trafficgen.engine.dispatch import ClosedSource, OpenSource
+from trafficgen.engine.dispatch import SourceBehind, WorkerSource
 from trafficgen.measure.snapshot import RetryCounts
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.plan import Retried, RetryPlan
@@ -62,7 +62,7 @@ class _Rows:
             self._enter(row)
 
 
-class Retrying:
+class Retrying(SourceBehind):
     """Implements `protocol.smtp.interfaces.Source` and `SessionAccount`, and what a worker asks of its source.
 
     `on_waiting` is called when something is due sooner than before.
@@ -70,12 +70,12 @@ class Retrying:
 
     def __init__(
         self,
-        source: ClosedSource | OpenSource,
+        source: WorkerSource,
         account: WorkerAccount,
         plan: RetryPlan,
         on_waiting: Callable[[], object],
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._account = account
         self._again = AGAIN[plan.what]
         self._plan = plan
@@ -84,7 +84,7 @@ class Retrying:
         self._waiting: list[tuple[int, int]] = []  # when it is due, and its number
         self.tried: dict[int, _Tried] = {}
         """By number."""
-        self._held = self._stopped = False
+        self._stopped = False
         self._doubted: int | None = None  # the message whose last row was turned into one in doubt
         self._retries = self._messages = self._accepted = 0
         self.doubtful: list[int] = []
@@ -148,16 +148,6 @@ class Retrying:
             self._end(number)
         else:
             self._wait(number, tried.row[_END_NS] + self._plan.wait_ns)
-
-    def hold(self, now_ns: int) -> None:
-        """Hand out nothing until `go`."""
-        self._held = True
-        self._source.hold(now_ns)
-
-    def go(self, now_ns: int) -> None:
-        """Hand out messages again."""
-        self._held = False
-        self._source.go(now_ns)
 
     def stop(self) -> None:
         """Hand out nothing more: what waits ends as its last try did."""

@@ -19,7 +19,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.greeting import Refused
 from trafficgen.engine.identity import Identities
-from trafficgen.engine.link import AnyLink, Link, Session
+from trafficgen.engine.link import AnyLink, Link, Owner, Session
 from trafficgen.engine.opening import Opener
 from trafficgen.engine.slow_link import SlowLink
 from trafficgen.engine.socket_link import Poller, SocketLink
@@ -53,7 +53,7 @@ class Surroundings:
     on_closed: Callable[[], None]
     on_turn: Callable[[], None]
     next_way: Callable[[], Way] | None = None
-    new_link: Callable[[Session, Turns, Callable[[AnyLink], None]], Link] = Link
+    new_link: Callable[[Session, Turns, Owner], Link] = Link
     identities: Identities | None = None
     """Who each session is, where they are not alike."""
     poller: Poller | None = None
@@ -148,14 +148,14 @@ class Slot:
         around.opening += 1
         security = opener.next_security()
         if around.poller is not None and opener.connects_at_once(security, identity):
-            link = self._link = self._opening = SocketLink(session, around.poller, self._on_free, self._on_connected)
+            link = self._link = self._opening = SocketLink(session, around.poller, self)
             self._connecting_since_ns = now
             opener.connect(link, now)
             return
         if identity is not None and identity.slow:
-            waiting: Link = SlowLink(session, around.turns, self._on_free, around.slow_octets_per_s)
+            waiting: Link = SlowLink(session, around.turns, self, around.slow_octets_per_s)
         else:
-            waiting = around.new_link(session, around.turns, self._on_free)
+            waiting = around.new_link(session, around.turns, self)
         self._link = waiting
         if not opener.greets(security):
             self._connecting_since_ns = now
@@ -163,7 +163,7 @@ class Slot:
         self._opening = asyncio.get_running_loop().create_task(opening)
         self._opening.add_done_callback(partial(self._on_opened, waiting))
 
-    def _on_connected(self, link: SocketLink, problem: int) -> None:
+    def on_connected(self, link: SocketLink, problem: int) -> None:
         """A connection is made, or cannot be."""
         if link is not self._opening:  # given up before
             return
@@ -203,7 +203,8 @@ class Slot:
         self._surroundings.opening -= 1
         self._surroundings.on_turn()
 
-    def _on_free(self, link: AnyLink) -> None:
+    def on_free(self, link: AnyLink) -> None:
+        """The session of its connection has nothing to do, or is over."""
         if link.session.closed:
             self._link = None
             if self._opening is not None:  # connected and over before the task that connected it has said so

@@ -9,12 +9,12 @@ the connection is lost has failed and is not in doubt.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import Turns
-from trafficgen.engine.link import AnyLink, Link, Session
+from trafficgen.engine.link import Link, Owner, Session
 from trafficgen.protocol.smtp.interfaces import Buffer
 
 _PIECES_PER_S: Final = 10
@@ -25,8 +25,8 @@ class SlowLink(Link):
 
     __slots__ = ("_octets_per_s", "_piece", "_queue", "_timer", "sent_ns")
 
-    def __init__(self, session: Session, turns: Turns, on_free: Callable[[AnyLink], None], octets_per_s: int) -> None:
-        super().__init__(session, turns, on_free)
+    def __init__(self, session: Session, turns: Turns, owner: Owner, octets_per_s: int) -> None:
+        super().__init__(session, turns, owner)
         self._octets_per_s = octets_per_s
         self._piece = max(octets_per_s // _PIECES_PER_S, 1)
         self._queue = bytearray()

@@ -13,13 +13,13 @@ import asyncio
 import errno
 import select
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from itertools import islice
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import SLICE_NS
-from trafficgen.engine.link import JOINED_OCTETS, AnyLink, Session, behind
+from trafficgen.engine.link import JOINED_OCTETS, AnyLink, Owner, Session, behind
 from trafficgen.protocol.smtp.interfaces import Buffer
 
 _READ_OCTETS: Final = 16 * 1024
@@ -110,26 +110,26 @@ if hasattr(select, "epoll"):
     _KIND: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 
+class ConnectingOwner(Owner, Protocol):
+    """Whose connection it is, and who has it made."""
+
+    def on_connected(self, link: "SocketLink", problem: int) -> None:
+        """In a turn after `connect`: 0, or the number of what the system said (errno(3))."""
+
+
 class SocketLink(AnyLink):
     """One connection. `began_ns`: since when it is being made, to which `address` of the route; `tries`: how many more
     of them may be tried."""
 
     __slots__ = (
-        "_broken", "_connecting", "_fd", "_heard_of", "_on_connected", "_peer", "_poller", "_waiting", "address",
-        "began_ns", "tries",
+        "_broken", "_connecting", "_fd", "_heard_of", "_peer", "_poller", "_waiting", "address", "began_ns", "tries",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        session: Session,
-        poller: Poller,
-        on_free: Callable[[AnyLink], None],
-        on_connected: Callable[["SocketLink", int], None],
-    ) -> None:
-        """`on_connected` gets 0, or the number of what the system said (errno(3)), in a turn after `connect`."""
-        super().__init__(session, on_free)
+    owner: ConnectingOwner
+
+    def __init__(self, session: Session, poller: Poller, owner: ConnectingOwner) -> None:
+        super().__init__(session, owner)
         self._poller = poller
-        self._on_connected = on_connected
         self._peer: socket.socket | None = None
         self._fd = -1
         self._connecting = False
@@ -187,7 +187,7 @@ class SocketLink(AnyLink):
         if problem:
             self._close()
         self._connecting = False
-        self._on_connected(self, problem)
+        self.owner.on_connected(self, problem)
         if not problem:
             self._begin()
 

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from trafficgen.clock import NS_PER_S, now_ns
-from trafficgen.engine.dispatch import ClosedSource, OpenSource
-from trafficgen.engine.retrying import Retrying
+from trafficgen.engine.dispatch import SourceBehind, WorkerSource
 from trafficgen.protocol.smtp.interfaces import Work
 
 MOST_WAITING: Final = 1024
@@ -24,7 +23,7 @@ _AT_ONCE: Final = 64
 """As many are sorted for one session that asks, and then it is others' turn."""
 
 
-class Sorting:
+class Sorting(SourceBehind):
     """Implements what a worker asks of its source, but that sessions take from `shares`.
 
     `woken` is called with the index of a domain for which something waits that nobody has asked for.
@@ -32,18 +31,17 @@ class Sorting:
 
     def __init__(
         self,
-        source: ClosedSource | OpenSource | Retrying,
+        source: WorkerSource,
         domains: int,
         loop: asyncio.AbstractEventLoop,
         woken: Callable[[int], None],
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._loop = loop
         self._woken = woken
         self._waiting: list[deque[Work]] = [deque() for _ in range(domains)]
         self._full = 0  # domains with too much waiting
         self._is_full = [False] * domains
-        self._held = False
         self._timer: asyncio.TimerHandle | None = None
         self.shares = [DomainShare(self, index) for index in range(domains)]
 
@@ -114,16 +112,6 @@ class Sorting:
         """To the source: it is sorted again."""
         self._source.give_back(work)
         self._woken(work[0].domain)
-
-    def hold(self, now_ns: int) -> None:
-        """Hand out nothing until `go`."""
-        self._held = True
-        self._source.hold(now_ns)
-
-    def go(self, now_ns: int) -> None:
-        """Hand out messages again."""
-        self._held = False
-        self._source.go(now_ns)
 
     def stop(self) -> None:
         """Hand out nothing more: what waits goes back."""

@@ -1,4 +1,4 @@
-"""Start the workers, hand out messages, add up what they report, and end the run in good order.
+"""Start the workers, hand out messages, hear what they report, and end the run in good order.
 
 Takes     a resolved plan whose route has passed the guard
 Gives     `RunAccount`: one snapshot of the whole run, which messages were accepted, why the run ended
@@ -8,28 +8,25 @@ Stop      the first wish lets messages at work finish within the plan's grace pe
           zero either ends it at once, with an account of nothing
 Limits    a worker that has not ended `_PATIENCE_NS` after the grace period, or `_HURRY_NS` after the second wish, is
           ended and counted as one that died, whatever it is doing; so is one that says nothing for `_SILENCE_NS`
-Counts    twice, and says where the two differ: what was granted and handed to sessions, and what has an outcome
+Not here  what all of it comes to (run_account), processes and pipes (worker_pool)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.engine import control
 from trafficgen.engine.limits import check_open_files, check_ports, check_sources
 from trafficgen.engine.ranges import Ranges
 from trafficgen.engine.resolved import ResolvedPlan
+from trafficgen.engine.run_account import Differences, RunAccount, account_of
 from trafficgen.engine.turns import TurnControl
 from trafficgen.engine.worker_pool import WorkerHandle, WorkerPool
 from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.machine_clock import wall_offset_ns
 from trafficgen.host.signals import RunControl
-from trafficgen.measure.results import StoppedBy
 from trafficgen.measure.snapshot import Snapshot, merge
+from trafficgen.outcomes import StoppedBy
 
 _LEAD_NS: Final = 20 * NS_PER_MS
 """Between the order to begin and an open-model run's time zero, so that all workers have read it. In the closed loop a
@@ -47,46 +44,6 @@ _SILENCE_NS: Final = 60 * NS_PER_S
 """A worker reports four times a second; one that has said nothing for so long says nothing any more."""
 
 _END_S: Final = 5.0
-
-
-@dataclass(slots=True)
-class RunAccount:
-    """The whole run. Numbers are message numbers; `partial`: recipients of messages that some of theirs refused.
-
-    `not_started`: messages that were planned and that no session began; without a number planned, those that sessions
-    got and gave back. `lost_workers` died, each with its last words or "";
-    `ended_workers` had to be ended; what they had begun is in doubt.
-    `differences`: where two counts of the same do not agree, each in a sentence with both numbers. `begins`: two rows,
-    numbers and when they began, if the plan asks for that. `doubtful`: of a client that tries again, a number for each
-    try in doubt besides the outcome of its message: a copy more that may have been delivered.
-    """
-
-    snapshot: Snapshot
-    planned: int
-    not_started: int
-    stopped_by: StoppedBy
-    lost_workers: dict[int, str]
-    ended_workers: list[int]
-    differences: list[str]
-    accepted: NDArray[np.int64]
-    in_doubt: NDArray[np.int64]
-    partial: dict[int, int]
-    began_ns: int
-    begins: NDArray[np.int64]
-    doubtful: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class _WorkerPart:
-    """One worker's part of the account: messages that were its to send, those it began, and the others."""
-
-    index: int
-    share: int
-    begun: int
-    unsent: int
-    returned: int
-    in_doubt: int  # more than its snapshot says
-    numbers: NDArray[np.int64]  # in doubt, or perhaps so
 
 
 class Supervisor:
@@ -126,7 +83,7 @@ class Supervisor:
         self._hurried = False  # the workers were told to stop at once
         self._announced = False
         self._last_ns: int | None = None  # when those that have not ended are ended
-        self._differences: dict[str, None] = {}  # an ordered set
+        self._differences = Differences()
 
     def run(self) -> RunAccount:
         """Send everything; returns when all workers have handed in their accounts or are lost."""
@@ -265,7 +222,7 @@ class Supervisor:
                 self._assign(worker)
             case control.WorkerProgress():
                 worker.snapshot, worker.taken = word.snapshot, word.taken
-                self._compare_rows(worker, word.held)
+                self._differences.compare_rows(worker, word.held)
                 return True
             case control.Traced():
                 self._show_traced(word.lines)
@@ -274,7 +231,7 @@ class Supervisor:
                 self._turns.taken(word, worker.index, self._count)
             case control.WorkerFinished():
                 worker.snapshot, worker.taken = word.snapshot, word.taken
-                self._compare_rows(worker, 0)
+                self._differences.compare_rows(worker, 0)
                 return True
             case control.FirstError():
                 if not self._plan.keep_going:
@@ -288,17 +245,6 @@ class Supervisor:
                 self._show(f"session {session + 1}:")
             self._shown = session + 1
             self._show(line)
-
-    def _compare_rows(self, worker: WorkerHandle, held: int) -> None:
-        self._compare(
-            f"worker {worker.index}: messages handed to sessions", worker.taken,
-            "that have an outcome or are at work", worker.started + held,
-        )  # fmt: skip
-
-    def _compare(self, what: str, count: int, other: str, other_count: int) -> None:
-        """Two counts of the same that do not depend on each other."""
-        if count != other_count:
-            self._differences.setdefault(f"{what}: {count:,}; {other}: {other_count:,}")
 
     def _announce(self) -> None:
         """Say once how long the end may take."""
@@ -322,89 +268,6 @@ class Supervisor:
         return merge(worker.snapshot for worker in self._pool.workers if worker.snapshot is not None)
 
     def _total(self) -> RunAccount:
-        workers = self._pool.workers
-        finished = [worker.finished for worker in workers if worker.finished is not None]
-        parts = [] if self._began_ns is None else [self._part(worker, self._began_ns) for worker in workers]
-        for part in parts:
-            self._compare(
-                f"worker {part.index}: messages that were its to send", part.share,
-                "that it handed to sessions or did not", part.begun + part.unsent,
-            )  # fmt: skip
-        snapshot = self._merged().with_lost(sum(part.in_doubt for part in parts))
-        planned, not_started = self._not_started(parts)
-        # A message that sessions got and that has no outcome is in doubt: nobody knows what became of it.
-        missing = planned - not_started - snapshot.started
-        if missing:
-            self._compare("messages planned", planned, "accounted for", not_started + snapshot.started)
-        snapshot = snapshot.with_lost(missing) if missing > 0 else snapshot
-        accepted = _joined([account.accepted for account in finished])
-        if not any(worker.lost for worker in workers):
-            self._compare("messages accepted", snapshot.accepted, "different numbers of them", accepted.size)
-        return RunAccount(
-            snapshot=snapshot,
-            planned=not_started + snapshot.started,
-            not_started=not_started,
-            stopped_by=self._stopped_by or StoppedBy.FINISHED,
-            lost_workers={worker.index: worker.last_words for worker in workers if worker.lost and not worker.ended},
-            ended_workers=[worker.index for worker in workers if worker.ended],
-            differences=list(self._differences),
-            accepted=accepted,
-            in_doubt=_joined([account.in_doubt for account in finished] + [part.numbers for part in parts]),
-            partial={number: count for account in finished for number, count in account.partial.items()},
-            began_ns=now_ns() if self._began_ns is None else self._began_ns,
-            begins=np.concatenate([np.zeros((2, 0), np.int64), *(account.begins for account in finished)], axis=1),
-            doubtful=_joined([account.doubtful for account in finished]),
+        return account_of(
+            self._resolved, self._pool.workers, self._merged(), self._began_ns, self._stopped_by, self._differences
         )
-
-    def _not_started(self, parts: list[_WorkerPart]) -> tuple[int, int]:
-        """How many messages were planned, and how many of them no session began."""
-        if self._planned is None:
-            returned = sum(part.returned for part in parts)
-            return sum(part.begun for part in parts) + returned, returned
-        shares = sum(part.share for part in parts)
-        return self._planned, self._planned - shares + sum(part.unsent for part in parts)
-
-    def _part(self, worker: WorkerHandle, began_ns: int) -> _WorkerPart:
-        if worker.lost_ns is not None:
-            return self._left_behind(worker, began_ns, worker.lost_ns)
-        account = worker.finished
-        assert account is not None
-        assigned = worker.assigned[
-            : account.ranges_assigned
-        ]  # what it was granted after it had handed in, it never got
-        share = (
-            sum(assign.last - assign.first for assign in assigned)
-            if self._plan.load is None
-            else len(self._resolved.arrivals(worker.index))
-        )
-        return _WorkerPart(worker.index, share, account.taken, account.unsent, account.returned, 0, _NONE)
-
-    def _left_behind(self, worker: WorkerHandle, began_ns: int, lost_ns: int) -> _WorkerPart:
-        """Of a worker that died: how many messages it may have had at work, and all numbers it may have sent.
-
-        What it finished after its last snapshot is unknown, so everything it had begun counts as in doubt.
-        """
-        if self._plan.load is None:
-            begun = worker.assigned[: worker.begun]
-            numbers = _joined([np.arange(assign.first, assign.last) for assign in begun])
-            share = sum(assign.last - assign.first for assign in worker.assigned)
-        else:
-            assert self._resolved.schedule is not None
-            due = self._resolved.schedule.count_within(lost_ns - began_ns)
-            arrivals = self._resolved.arrivals(worker.index)
-            share = len(arrivals)
-            numbers = np.arange(arrivals.start, due, arrivals.step)[:share]
-        known = worker.started
-        if known > numbers.size:
-            self._compare(f"worker {worker.index}: messages begun", numbers.size, "that have an outcome", known)
-        return _WorkerPart(
-            worker.index, share, numbers.size, share - numbers.size, 0,
-            numbers.size - known if known < numbers.size else 0, numbers,
-        )  # fmt: skip
-
-
-_NONE: Final = np.zeros(0, np.int64)
-
-
-def _joined(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate([_NONE, *arrays])

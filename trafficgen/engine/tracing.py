@@ -7,11 +7,11 @@ Not here  what a line looks like (protocol.transcript), who prints it (superviso
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import Turns
-from trafficgen.engine.link import AnyLink, Link, Session
+from trafficgen.engine.link import Link, Owner, Session
 from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
 from trafficgen.protocol.smtp.interfaces import Buffer
@@ -30,14 +30,14 @@ class Tracer:
         self._step = step
         self._lines: list[Line] = []
 
-    def link(self, session: Session, turns: Turns, on_free: Callable[[AnyLink], None]) -> Link:
+    def link(self, session: Session, turns: Turns, owner: Owner) -> Link:
         """For the next session."""
         number = self._next
         if number >= self._sessions:
-            return Link(session, turns, on_free)
+            return Link(session, turns, owner)
         self._next += self._step
         transcript = Transcript(now_ns(), lambda line: self._lines.append((number, line)))
-        return TracedLink(session, turns, on_free, transcript)
+        return TracedLink(session, turns, owner, transcript)
 
     def take(self) -> list[Line]:
         """What was said since the last time, one session behind the other."""
@@ -52,10 +52,8 @@ class TracedLink(Link):
 
     transcript: Transcript
 
-    def __init__(
-        self, session: Session, turns: Turns, on_free: Callable[[AnyLink], None], transcript: Transcript
-    ) -> None:
-        super().__init__(session, turns, on_free)
+    def __init__(self, session: Session, turns: Turns, owner: Owner, transcript: Transcript) -> None:
+        super().__init__(session, turns, owner)
         self.transcript = transcript
         self._ended = False
 

@@ -15,8 +15,8 @@ from trafficgen.errors import OutputError, PlanError
 from trafficgen.gate.builds import Build, running
 from trafficgen.gate.trials import TrialFile
 from trafficgen.host.output import Output
-from trafficgen.measure.parts import StoppedBy
 from trafficgen.measure.results import Results
+from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words

@@ -6,6 +6,7 @@ Fails     in the child, with an error that goes through the pipe as the last wor
           SetupError. A bug of ours keeps its traceback
 Cost      on Linux a process of ours that has imported what children need, and no thread, forks them: a child is there
           in milliseconds, and all of them share those imports in memory. Elsewhere each begins from nothing
+Alone     no resource tracker beside them (multiprocessing's, 6 MB): they have no named semaphores and no shared memory
 Promise   SIGINT, SIGTERM and SIGHUP never reach a child, from its first instruction on: a terminal sends them to the
           whole group, and the process that a person started decides what they mean. A child ends when its pipe does
 """
@@ -14,11 +15,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trafficgen.clock import NS_PER_S, now_ns
@@ -36,6 +39,9 @@ _SHARED: Final = (
     "trafficgen.host.frozen",
 )
 """What worker and sink import; the last makes it theirs in common."""
+
+_STARTING: Final = threading.Lock()
+"""Held while a process is started."""
 
 _UNGUARDED: Final = (
     "trafficgen: a run starts processes that import this script again: put what it does under if __name__ == "
@@ -71,7 +77,7 @@ def prepare() -> None:
     if not _FORKED:
         return
     forkserver.set_forkserver_preload([*_SHARED])
-    with _signals_held(), _one_thread():
+    with _untracked(), _signals_held(), _one_thread():
         forkserver.ensure_running()
 
 
@@ -88,16 +94,31 @@ def start(main: Callable[..., None], *given: Any) -> Child:
     ours, theirs = context.Pipe()
     given_to_it = (theirs, dict(os.environ), main, given)
     process = context.Process(target=_begin, args=given_to_it, daemon=True)  # type: ignore[attr-defined]
-    with _signals_held():
+    with _untracked(), _signals_held():
         process.start()
     theirs.close()
     return Child(process, ours)
 
 
 @contextmanager
+def _untracked() -> Iterator[None]:
+    """With its first process multiprocessing starts a resource tracker, and clears the mask of signals for that; none
+    while it takes one for there already. A program that runs us gets its own, when it needs one."""
+    tracker: Any = resource_tracker._resource_tracker
+    with _STARTING, Path(os.devnull).open("wb") as nowhere:
+        had_none = tracker._fd is None
+        if had_none:
+            tracker._fd = nowhere.fileno()
+        try:
+            yield
+        finally:
+            if had_none:
+                tracker._fd = None
+
+
+@contextmanager
 def _signals_held() -> Iterator[None]:
     """A process inherits the mask, so that a signal cannot come before it has said that it ignores it."""
-    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and clears the mask for it
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from trafficgen.mailbox.marks import Mark
 from trafficgen.mailbox.profile import MailProtocol
-from trafficgen.measure.parts import MailboxCounts
+from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.outcomes import Outcome
 
 PER_MAILBOX: Final = 1_000_000

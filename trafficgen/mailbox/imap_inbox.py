@@ -78,7 +78,7 @@ class ImapInbox(ImapOpening):
                 self._fetch_new(now_ns)
         elif session.exists:
             # Not all that is there: only what can be ours, and a little more.
-            first = session.exists - self._worker.deliveries.sent_to(self._mailbox) - _LOOK_BACK + 1
+            first = session.exists - self._account.deliveries.sent_to(self._mailbox) - _LOOK_BACK + 1
             view.older_below = MAX_UID + 1 if first > 1 else 0
             self._fetch(ImapCommand.FETCH, b"%d:*" % max(first, 1), now_ns)
         if self._leaving:  # what came while SELECT was under way is the last new mail, too
@@ -124,7 +124,7 @@ class ImapInbox(ImapOpening):
         listed_ns = self._view.take_listed_ns()
         if listed_ns is None:
             return
-        deliveries, older_below = self._worker.deliveries, self._view.older_below
+        deliveries, older_below = self._account.deliveries, self._view.older_below
         if self._listed_ns >= 0:
             self._listed_ns = listed_ns
         elif older_below > 1 and deliveries.waits_for_any(self._mailbox, listed_ns):
@@ -138,7 +138,7 @@ class ImapInbox(ImapOpening):
     def _fetched_older(self, *, ok: bool) -> None:
         if ok:
             self._view.older_below = 0
-            self._worker.deliveries.listed(self._mailbox, self._listed_ns)
+            self._account.deliveries.listed(self._mailbox, self._listed_ns)
         self._listed_ns = -1
 
     def _on_fetch(self, number: int, values: tuple[Value, ...], now_ns: int) -> None:
@@ -170,7 +170,7 @@ class ImapInbox(ImapOpening):
     def _on_new(self, uid: int, mark: Mark | None, number: int, now_ns: int) -> None:
         shown_ns = self._view.shown_ns(number, now_ns)
         unique = (self.session.uid_validity or 0) << 32 | uid
-        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.IMAP, unique, shown_ns)
+        found = self._account.deliveries.saw(self._mailbox, mark, MailProtocol.IMAP, unique, shown_ns)
         if found is MessageOrigin.OURS or self._worker.plan.delete_foreign:
             if mark is not None:
                 self._marks[uid] = mark
@@ -180,16 +180,16 @@ class ImapInbox(ImapOpening):
     def _on_body(self, uid: int, body: MessageReader) -> None:
         self._bodies.add(uid)
         mark = body.mark
-        if self._worker.deliveries.identify(self._mailbox, mark) is MessageOrigin.OURS and mark is not None:
+        if self._account.deliveries.identify(self._mailbox, mark) is MessageOrigin.OURS and mark is not None:
             self._marks.setdefault(uid, mark)
-            self._worker.deliveries.read(mark, whole=body.whole)
+            self._account.deliveries.read(mark, whole=body.whole)
 
     def _fetched_body(self, uid: int) -> None:
         """All that the server has of this message was sent. Where that is no body, it is not there any more."""
         if uid in self._bodies:
             self._bodies.discard(uid)
         elif _WHOLE.search(self.visitor.client.imap_fetch_manual):
-            self._worker.deliveries.vanished(self._marks.get(uid))
+            self._account.deliveries.vanished(self._marks.get(uid))
 
     # -- answers ----------------------------------------------------------------------------------------
 

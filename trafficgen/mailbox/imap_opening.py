@@ -71,10 +71,10 @@ class ImapOpening(Visit[ImapSession]):
             if sent.command not in _NOT_COUNTED and sent.command is not ImapCommand.IDLE
         ]
         for operation, sent_ns in unanswered:
-            self._worker.command(operation, Outcome.FAILED, sent_ns, now_ns)
+            self._account.command(operation, Outcome.FAILED, sent_ns, now_ns)
         left = self.session.literal_left
         phase = unanswered[0][0].value if unanswered else self._phase_without_commands()
-        self._worker.failure(phase, reason, example or (f"{left} octets of a literal are missing" if left else ""))
+        self._account.failure(phase, reason, example or (f"{left} octets of a literal are missing" if left else ""))
         self._end(failed=True)
 
     def _phase_without_commands(self) -> str:
@@ -148,7 +148,7 @@ class ImapOpening(Visit[ImapSession]):
             self._send(ImapCommand.LOGIN, string(user.name.encode()), string(password.encode()), now_ns=now_ns)
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in(self.visitor.user)
+        self._account.logged_in(self.visitor.user)
         if not self.session.capabilities_known:
             self._send(ImapCommand.CAPABILITY, now_ns=now_ns)
         self._names = []
@@ -224,7 +224,7 @@ class ImapOpening(Visit[ImapSession]):
             self.step = "greeting"
             self._end_as(Goodbye(done.code, done.text))
             return
-        self._worker.recorder.phase("imap_greeting", done.elapsed_ns)
+        self._account.recorder.phase("imap_greeting", done.elapsed_ns)
         if self.session.state is ImapState.AUTHENTICATED:
             self._logged_in(now_ns)
         else:
@@ -252,7 +252,7 @@ class ImapOpening(Visit[ImapSession]):
                 if done.code[0] not in _FOR_NOW:
                     words = f"{done.status.decode()}{_in_brackets(done.code)}"
                     text = done.text.decode("ascii", "backslashreplace")
-                    self._worker.refused_login(self.visitor.user, f"{words} {text}")
+                    self._account.refused_login(self.visitor.user, f"{words} {text}")
                 self._give_up()
         else:
             self._within(done, now_ns)
@@ -279,11 +279,13 @@ class ImapOpening(Visit[ImapSession]):
             # RFC 5530: somebody else has removed the message, and this program has not heard of it yet.
             ok = done.ok or done.code[0] == b"EXPUNGEISSUED"
             outcome = Outcome.ACCEPTED if ok else Outcome.REJECTED_PERMANENT
-        self._worker.command(operation, outcome, now_ns - done.elapsed_ns, now_ns)
+        self._account.command(operation, outcome, now_ns - done.elapsed_ns, now_ns)
         if outcome is not Outcome.ACCEPTED:
             text = done.text.decode("ascii", "backslashreplace")
             name = self.visitor.user.name
-            self._worker.failure(operation.value, f"{done.status.decode()}{_in_brackets(done.code)}", f"{name}: {text}")
+            self._account.failure(
+                operation.value, f"{done.status.decode()}{_in_brackets(done.code)}", f"{name}: {text}"
+            )
         return done.ok or (outcome is Outcome.ACCEPTED and done.code[0] != b"EXPUNGEISSUED")
 
 

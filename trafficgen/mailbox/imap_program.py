@@ -152,21 +152,21 @@ class ImapProgram(ImapInbox):
 
     def _flagged(self, how: str, now_ns: int) -> None:
         """The flag is set: expunge. (Sent at once with the STORE, Dovecot 2.3.19 at times says OK, and does not.)"""
-        self._worker.deliveries.removing(self._mailbox, self._marks.get(int(how.partition(" ")[0])), now_ns)
+        self._account.deliveries.removing(self._mailbox, self._marks.get(int(how.partition(" ")[0])), now_ns)
         if self.session.offers(b"UIDPLUS"):
             self._send(ImapCommand.UID_EXPUNGE, how.partition(" ")[0].encode(), now_ns=now_ns, argument=how)
         elif self._worker.plan.delete_foreign:
             self._send(ImapCommand.EXPUNGE, now_ns=now_ns, argument=how)
         else:
             # EXPUNGE would remove whatever anybody has flagged.
-            self._worker.say_once("the server has no UIDPLUS: deleted mail is flagged, and not expunged")
+            self._account.say_once("the server has no UIDPLUS: deleted mail is flagged, and not expunged")
 
     def _move(self, uid: int, now_ns: int) -> None:
         if SPAM not in self._folders or not self._may_remove(uid):
             return
         folder, name = string(self._folders[SPAM]), b"%d" % uid
         if self.session.offers(b"MOVE"):
-            self._worker.deliveries.removing(self._mailbox, self._marks.get(uid), now_ns)
+            self._account.deliveries.removing(self._mailbox, self._marks.get(uid), now_ns)
             self._send(ImapCommand.UID_MOVE, name, folder, now_ns=now_ns, argument=f"{uid} moved")
         else:
             self._send(ImapCommand.UID_COPY, name, folder, now_ns=now_ns, argument=f"{uid}")
@@ -232,7 +232,7 @@ class ImapProgram(ImapInbox):
     def _count_removed(self, argument: str, now_ns: int) -> None:
         uid, _, how = argument.partition(" ")
         mark = self._marks.pop(int(uid), None)
-        deliveries = self._worker.deliveries
+        deliveries = self._account.deliveries
         if how == "moved" and self.session.offers(b"UIDPLUS") and int(uid) not in self._copied:
             deliveries.vanished(mark)
             return

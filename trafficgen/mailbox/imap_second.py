@@ -71,7 +71,7 @@ class ImapSecond(ImapOpening):
                 return
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in(self.visitor.user)
+        self._account.logged_in(self.visitor.user)
         if self.session.capabilities_known:
             self._open_now(now_ns)
         else:

@@ -73,17 +73,17 @@ class Pop3Program(Visit[Pop3Session]):
         waiting = self.session.waiting_for
         now_ns = self._worker.now_ns()
         if waiting is Pop3Command.QUIT:  # hung up in place of an answer: what was deleted may be there still
-            self._worker.command(Operation.POP3_QUIT, Outcome.IN_DOUBT, self.goodbye_ns, now_ns)
+            self._account.command(Operation.POP3_QUIT, Outcome.IN_DOUBT, self.goodbye_ns, now_ns)
         elif waiting in _OPERATIONS:
             began = self.session.waiting_since_ns
-            self._worker.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
+            self._account.command(_OPERATIONS[waiting], Outcome.FAILED, now_ns if began is None else began, now_ns)
         if waiting in _OPERATIONS:
             phase = _OPERATIONS[waiting].value
         else:
             opening = "tls" if waiting is Pop3Command.STLS else "greeting"
             phase = f"pop3_{self.step or ('idle' if waiting is None else opening)}"
         left = self.session.content_octets
-        self._worker.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))
+        self._account.failure(phase, reason, example or (f"in a message, after {left} octets" if left else ""))
         self.session.close()
         self._worker.visit_over(self, failed=True)
 
@@ -100,7 +100,7 @@ class Pop3Program(Visit[Pop3Session]):
         if command is Pop3Command.GREETING:
             if not self._check(reply, "pop3_greeting"):
                 return
-            self._worker.recorder.phase("pop3_greeting", reply.elapsed_ns)
+            self._account.recorder.phase("pop3_greeting", reply.elapsed_ns)
             if self._protected:
                 self.log_in(now_ns)
             else:
@@ -115,7 +115,7 @@ class Pop3Program(Visit[Pop3Session]):
                 self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns)
         elif command in (Pop3Command.PASS, Pop3Command.AUTH):
             if self._sasl is not None and (fault := self._sasl.fault(ok=reply.ok)) is not None:
-                self._worker.command(Operation.POP3_LOGIN, Outcome.FAILED, self._login_ns, now_ns)
+                self._account.command(Operation.POP3_LOGIN, Outcome.FAILED, self._login_ns, now_ns)
                 self.end(fault.reason, fault.example)
             elif self._record(Operation.POP3_LOGIN, reply, self._login_ns, now_ns):
                 self._logged_in(now_ns)
@@ -124,7 +124,7 @@ class Pop3Program(Visit[Pop3Session]):
 
     def _within(self, reply: Pop3Reply, now_ns: int) -> None:
         of_one = reply.command in (Pop3Command.RETR, Pop3Command.DELE)
-        if of_one and not reply.ok and self._worker.deliveries.removed_since(self._mailbox, self._login_ns):
+        if of_one and not reply.ok and self._account.deliveries.removed_since(self._mailbox, self._login_ns):
             self._next(now_ns)  # an IMAP program of the same user was first: it is there no more
             return
         operation = _OPERATIONS[reply.command]
@@ -132,7 +132,7 @@ class Pop3Program(Visit[Pop3Session]):
         if not self._record(operation, reply, now_ns - reply.elapsed_ns, now_ns, octets):
             return
         if reply.command is Pop3Command.QUIT:
-            self._worker.deliveries.deleted += self._deletions
+            self._account.deliveries.deleted += self._deletions
             self.finish()
             self._worker.visit_over(self, failed=False)
         elif reply.command is Pop3Command.UIDL:
@@ -157,7 +157,7 @@ class Pop3Program(Visit[Pop3Session]):
         self.session.answer(b64encode(self._sasl.answer(challenge.text)))
 
     def _logged_in(self, now_ns: int) -> None:
-        self._worker.logged_in(self.visitor.user)
+        self._account.logged_in(self.visitor.user)
         if length := self.visitor.user.section.mail_session_length:
             self._worker.director.agenda.add(now_ns + length, Intent.LOGOUT, self)
         if self._leaving:
@@ -184,7 +184,7 @@ class Pop3Program(Visit[Pop3Session]):
             return
         if not self._leaving:
             # RFC 1939 section 4: the mailbox is as it was when the session began, which was after USER or AUTH.
-            self._worker.deliveries.listed(self._mailbox, self._login_ns)
+            self._account.deliveries.listed(self._mailbox, self._login_ns)
             self.visitor.known_uids = frozenset(self._known)
         self._quit(now_ns)
 
@@ -193,9 +193,9 @@ class Pop3Program(Visit[Pop3Session]):
         assert isinstance(reply.content, MessageReader)
         number, uid = self._reading
         mark = reply.content.mark
-        found = self._worker.deliveries.saw(self._mailbox, mark, MailProtocol.POP3, hash(uid) & _MASK, self._shown_ns)
+        found = self._account.deliveries.saw(self._mailbox, mark, MailProtocol.POP3, hash(uid) & _MASK, self._shown_ns)
         if found is MessageOrigin.OURS and mark is not None:
-            self._worker.deliveries.read(mark, whole=reply.content.whole)
+            self._account.deliveries.read(mark, whole=reply.content.whole)
         ours = found is not MessageOrigin.FOREIGN or self._worker.plan.delete_foreign
         if self.visitor.client.pop3_keep_mails or not ours:
             self._next(now_ns)
@@ -217,9 +217,9 @@ class Pop3Program(Visit[Pop3Session]):
     def _record(self, operation: Operation, reply: Pop3Reply, start_ns: int, now_ns: int, octets: int = 0) -> bool:
         """Count the command; whether the visit goes on."""
         outcome = _outcome(reply)
-        self._worker.command(operation, outcome, start_ns, now_ns, octets)
+        self._account.command(operation, outcome, start_ns, now_ns, octets)
         if operation is Operation.POP3_LOGIN and outcome is Outcome.REJECTED_PERMANENT:
-            self._worker.refused_login(self.visitor.user, _in_words(reply))
+            self._account.refused_login(self.visitor.user, _in_words(reply))
         return self._check(reply, operation.value)
 
     def _check(self, reply: Pop3Reply, phase: str) -> bool:
@@ -231,7 +231,7 @@ class Pop3Program(Visit[Pop3Session]):
             self.over = True
             if self.transport is not None:
                 self.transport.close()
-            self._worker.failure(phase, f"-ERR {code}".rstrip(), f"{self.visitor.user.name}: {_in_words(reply)}")
+            self._account.failure(phase, f"-ERR {code}".rstrip(), f"{self.visitor.user.name}: {_in_words(reply)}")
             self._worker.visit_over(self, failed=True)
         return False
 

@@ -26,11 +26,12 @@ from trafficgen.host.limits import raise_open_files
 from trafficgen.host.pipes import END, Inbox, Outbox, listen
 from trafficgen.host.processes import Child
 from trafficgen.host.signals import RunControl
+from trafficgen.mailbox.account import MailboxWorkerAccount
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.mailbox.population import deliveries_at_once, populate
 from trafficgen.mailbox.table import Second
-from trafficgen.mailbox.worker import MailboxWorkerAccount, Routes, Worker
+from trafficgen.mailbox.worker import Routes, Worker
 from trafficgen.outcomes import StoppedBy
 
 _LOOK_S: Final = 0.05

@@ -8,15 +8,12 @@ Not here  what is said (`imap_opening`, `imap_program`, `pop3_program`)
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+from trafficgen.mailbox.account import MailboxAccount
 from trafficgen.mailbox.connection import Connection, Server, Tasks
-from trafficgen.mailbox.deliveries import Deliveries
 from trafficgen.mailbox.director import Director, Visitor
-from trafficgen.mailbox.operations import Operation
 from trafficgen.mailbox.plan import MailboxPlan, Protection
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
-from trafficgen.measure.recorder import Recorder
-from trafficgen.outcomes import Outcome
 from trafficgen.protocol.imap.client import ImapSession
 from trafficgen.protocol.pop3.client import Pop3Session
 
@@ -28,20 +25,14 @@ Wire = TypeVar("Wire", ImapSession, Pop3Session)
 
 
 class VisitOwner(Tasks, Protocol):
-    """What a session asks of the worker that began it, and tells it."""
+    """What a session asks of the worker that began it, and tells it; what it has done is for `account`."""
 
-    plan: MailboxPlan
-    deliveries: Deliveries
+    account: MailboxAccount
     director: Director
-    recorder: Recorder
+    plan: MailboxPlan
     now_ns: Callable[[], int]
 
     def password_of(self, user: User) -> str: ...
-    def command(self, operation: Operation, outcome: Outcome, start_ns: int, now_ns: int, octets: int = 0) -> None: ...
-    def failure(self, phase: str, reason: str, example: str) -> None: ...
-    def say_once(self, text: str) -> None: ...
-    def logged_in(self, user: User) -> None: ...
-    def refused_login(self, user: User, words: str) -> None: ...
     def visit_over(self, program: "Visit[Any]", *, failed: bool) -> None: ...
 
 
@@ -54,6 +45,7 @@ class Visit(Connection, Generic[Wire]):
         super().__init__(server, worker)
         self.visitor = visitor
         self._worker = worker
+        self._account = worker.account
         self.session: Wire = self.new_session(self.begun_ns)
         self.goodbye_ns = -1
         self._mailbox = visitor.user.mailbox
@@ -98,7 +90,7 @@ class Visit(Connection, Generic[Wire]):
         self.session = self.new_session(now_ns)
 
     def took(self, step: str, elapsed_ns: int) -> None:
-        self._worker.recorder.phase(f"{self.protocol.value}_{step}", elapsed_ns)
+        self._account.recorder.phase(f"{self.protocol.value}_{step}", elapsed_ns)
 
     def secured(self, now_ns: int) -> None:
         self._protected = True

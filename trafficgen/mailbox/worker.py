@@ -4,13 +4,11 @@ Takes     a plan, users; the addresses of the servers
 Gives     a `Second` for each second, and at the end the account: snapshot, delivered against read
 Limits    `plan.connections` sessions, `lmtp_max_parallel_count` deliveries at a time; one timer for all deadlines
 Fails     never because of a server
-Not here  when anything is due (`director`, `habits`), how it is said (delivery, programs)
+Not here  when anything is due (`director`, `habits`), how it is said (delivery, programs), what is counted (account)
 """
 
 import asyncio
 import ssl
-import time
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -19,26 +17,22 @@ from typing import Any, Final, NamedTuple
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.guard import Route
 from trafficgen.host.signals import RunControl
+from trafficgen.mailbox.account import MailboxAccount, MailboxWorkerAccount
 from trafficgen.mailbox.connection import Server
-from trafficgen.mailbox.deliveries import PER_MAILBOX, Deliveries
+from trafficgen.mailbox.deliveries import PER_MAILBOX
 from trafficgen.mailbox.delivery import DeliveryConnection, DeliverySessions
 from trafficgen.mailbox.director import Director, Visitor
 from trafficgen.mailbox.imap_program import ImapProgram
 from trafficgen.mailbox.imap_second import ImapSecond
 from trafficgen.mailbox.mail import Mail
-from trafficgen.mailbox.operations import PHASES, SEEN, Operation, column_of
 from trafficgen.mailbox.operations import TableColumn as Column
 from trafficgen.mailbox.plan import MailboxPlan, MailboxService, Protection
 from trafficgen.mailbox.pop3_program import Pop3Program
 from trafficgen.mailbox.population import User
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.rawlog import Rawlog
-from trafficgen.mailbox.refused import Refusals, RefusedUsers
 from trafficgen.mailbox.table import Second
 from trafficgen.mailbox.visit import Visit
-from trafficgen.measure.parts import MailboxCounts
-from trafficgen.measure.recorder import Recorder
-from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome, StoppedBy
 
 _LOOK_NS: Final = 50_000_000
@@ -46,7 +40,6 @@ _STALLED_NS: Final = 3 * NS_PER_S
 _STUCK_NS: Final = 15 * NS_PER_S
 _THROTTLED_EVERY_NS: Final = 30 * NS_PER_S
 _MAX_STALLS: Final = 20
-_MAX_FAILURES_SAID: Final = 20
 
 
 class Routes(NamedTuple):
@@ -55,20 +48,6 @@ class Routes(NamedTuple):
     imap: Route
     pop3: Route
     delivery: Route
-
-
-class MailboxWorkerAccount(NamedTuple):
-    """What a worker has done, or has done so far: then `stopped_by` is UNFINISHED."""
-
-    snapshot: Snapshot
-    counts: MailboxCounts
-    stopped_by: StoppedBy
-    due: int
-    """Deliveries whose time came, the dropped ones too."""
-    waited: int
-    """Users who waited for a connection at one time, at most."""
-    never_in: RefusedUsers
-    no_recipients: RefusedUsers
 
 
 class Worker:
@@ -90,7 +69,7 @@ class Worker:
     ) -> None:
         self.plan = plan
         self.mail = mail
-        self.deliveries = Deliveries(plan.run_id)
+        self.account = MailboxAccount(plan, number, say)
         self._most = plan.connections if connections is None else connections
         self._parallel = plan.profile.lmtp_max_parallel_count if parallel is None else parallel
         self.director = Director(plan.profile, users, plan.seed, self, self._most)
@@ -105,22 +84,13 @@ class Worker:
         self._programs: set[Visit[Any]] = set()
         self._on_their_way: set[DeliveryConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._second = Second()
         self._highest = 0
-        self._opened = 0
         self._logs = 0
-        self._due = 0
-        self._started_ns = self._cpu_ns = 0
         self._ends_ns: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._throttled_ns = -_THROTTLED_EVERY_NS
-        self._said: set[str] = set()
-        self._failures: Counter[tuple[str, str]] = Counter()
-        self._logins, self._recipients = Refusals(), Refusals()
-        self._failed: StoppedBy | None = None
         self._bug: BaseException | None = None
-        self.recorder: Recorder
         self._sessions: DeliverySessions
         self.now_ns = now_ns
 
@@ -130,10 +100,9 @@ class Worker:
         """From the first intent to the last goodbye. `started_ns`: the run's start, the same for all workers."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_bug)
-        started_ns = self._started_ns = await self._time_zero(control, started_ns)
-        self._cpu_ns = time.process_time_ns()
-        self.recorder = Recorder(1, started_ns, True, self._number, phases=PHASES)
-        self._sessions = DeliverySessions(self.plan, self.recorder)
+        started_ns = await self._time_zero(control, started_ns)
+        self.account.begin(started_ns)
+        self._sessions = DeliverySessions(self.plan, self.account.recorder)
         self.director.agenda.on_sooner = lambda due_ns: self._arm(loop, due_ns)
         self._ends_ns = None if self.plan.duration_ns is None else started_ns + self.plan.duration_ns
         self.director.begin(started_ns)
@@ -158,21 +127,9 @@ class Worker:
         return min(started_ns, now_ns())
 
     def _account(self, stopped_by: StoppedBy) -> MailboxWorkerAccount:
-        self._flush_seen()
         self._sessions.tally()
-        now = now_ns()
-        snapshot = self.recorder.snapshot(
-            now_ns=now,
-            cpu_ns=time.process_time_ns() - self._cpu_ns,
-            wall_ns=now - self._started_ns,
-            sessions_open=len(self._programs),
-            sessions_opened=self._opened,
-            in_flight=len(self._on_their_way),
-        )
-        return MailboxWorkerAccount(
-            snapshot, self.deliveries.count(), stopped_by, self._due, self.director.most_waiting, self._logins.users,
-            self._recipients.users,
-        )  # fmt: skip
+        visits, in_flight, waited = len(self._programs), len(self._on_their_way), self.director.most_waiting
+        return self.account.so_far(stopped_by, visits=visits, in_flight=in_flight, waited=waited)
 
     def _on_bug(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception of our own code in the loop: no account could be trusted."""
@@ -186,8 +143,8 @@ class Worker:
                 return control.why or StoppedBy.INTERRUPTED
             if self._bug is not None:
                 raise self._bug
-            if self._failed is not None:
-                return self._failed
+            if self.account.had_error and self.plan.first_error_ends:
+                return StoppedBy.FIRST_ERROR
             if ends_ns is not None and now >= ends_ns:
                 while self.director.agenda.run_due(now, until_ns=ends_ns):
                     pass  # however late this loop is, what was due before the end happens, and nothing else
@@ -230,7 +187,7 @@ class Worker:
 
     async def _sleep_until(self, until_ns: int) -> None:
         await asyncio.sleep(max(until_ns - now_ns(), 0) / NS_PER_S)
-        self.recorder.loop_lag(now_ns() - until_ns)
+        self.account.recorder.loop_lag(now_ns() - until_ns)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, due_ns: int) -> None:
         if self._timer is not None:
@@ -244,7 +201,7 @@ class Worker:
         self._timer = None
         agenda, now = self.director.agenda, now_ns()
         if (due_ns := agenda.next_ns) is not None:
-            self.recorder.loop_lag(now - due_ns)
+            self.account.recorder.loop_lag(now - due_ns)
         agenda.run_due(now, until_ns=self._ends_ns)
         if (next_ns := agenda.next_ns) is not None and not self.director.stopping:
             self._arm(loop, next_ns)
@@ -263,15 +220,8 @@ class Worker:
         self._on_account(self._account(StoppedBy.UNFINISHED))
         self._tell_second()  # after it: a second of all workers ends with their accounts
 
-    def _flush_seen(self) -> None:
-        times = self.deliveries.times_to_see
-        for elapsed_ns in times:
-            self.recorder.phase(SEEN, elapsed_ns)
-        del times[:]
-
     def _tell_second(self) -> None:
-        second, self._second = self._second, Second()
-        now = now_ns()
+        second, now = self.account.take_second(), now_ns()
         waits = [
             (now - since, program) for program in self._programs if (since := program.waiting_since_ns) is not None
         ]
@@ -290,14 +240,15 @@ class Worker:
 
     def deliver(self, user: User, spam: bool, due_ns: int, now_ns: int) -> None:
         """Hand a new message over, unless as many are at work as there may be."""
-        self._due += 1
+        deliveries = self.account.deliveries
+        self.account.due += 1
         if self._parallel and len(self._on_their_way) >= self._parallel:
-            self.deliveries.dropped += 1
+            deliveries.dropped += 1
             if now_ns - self._throttled_ns >= _THROTTLED_EVERY_NS:
                 self._throttled_ns = now_ns
                 self._say(f"LMTP: Reached {self._parallel} connections, throttling")
             return
-        number = self.deliveries.begin(user.mailbox, spam=spam)
+        number = deliveries.begin(user.mailbox, spam=spam)
         local, at, domain = user.name.partition("@")
         recipient = f"{local}+Spam{at}{domain}" if spam else user.name
         delivery = DeliveryConnection(self._delivery, self, self._sessions, number, recipient, due_ns)
@@ -307,16 +258,17 @@ class Worker:
     def delivered(self, delivery: DeliveryConnection, outcome: Outcome, row: bytes, now_ns: int) -> None:
         """What became of it."""
         self._on_their_way.discard(delivery)
-        self.recorder.rows.frombytes(row)
-        self.deliveries.ended(delivery.number, outcome, now_ns)
+        account = self.account
+        account.recorder.rows.frombytes(row)
+        account.deliveries.ended(delivery.number, outcome, now_ns)
         mailbox = delivery.number // PER_MAILBOX
         if outcome is Outcome.ACCEPTED:
-            self._recipients.accepted(mailbox)
-            self._second.count(Column.LMTP, now_ns - delivery.begun_ns)
+            account.recipients.accepted(mailbox)
+            account.second.count(Column.LMTP, now_ns - delivery.begun_ns)
         else:
             if (words := delivery.refused_recipient) is not None:
-                self._recipients.refused(mailbox, delivery.recipient, words)
-            self._error()
+                account.recipients.refused(mailbox, delivery.recipient, words)
+            account.error()
 
     def login(self, visitor: Visitor, due_ns: int, now_ns: int) -> None:
         """Begin a session."""
@@ -349,7 +301,7 @@ class Worker:
         self._highest = max(self._highest, len(self._programs))
         program.open()
 
-    # -- what programs tell -----------------------------------------------------------------------------
+    # -- what programs ask ------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Own a task."""
@@ -366,48 +318,12 @@ class Worker:
         """His own, or everybody's."""
         return self.plan.password if user.password is None else user.password
 
-    def command(self, operation: Operation, outcome: Outcome, start_ns: int, now_ns: int, octets: int = 0) -> None:
-        """A command has ended."""
-        self.recorder.command(operation.value, outcome, start_ns=start_ns, end_ns=now_ns, octets=octets)
-        if outcome is Outcome.ACCEPTED:
-            if (column := column_of(operation)) is not None:
-                self._second.count(column, now_ns - start_ns)
-        else:
-            self._error()
-
-    def failure(self, phase: str, reason: str, example: str) -> None:
-        """Something other than an answer came, or an answer that is a refusal."""
-        self.recorder.failure(phase, reason, example)
-        self._failures[phase, reason] += 1
-        if self._failures[phase, reason] == 1 and len(self._failures) <= _MAX_FAILURES_SAID:
-            self._say(f"Error: {PHASES.phases[phase]}: {reason}" + (f": {example}" if example else ""))
-
-    def say_once(self, text: str) -> None:
-        """A line that is worth saying one time."""
-        if text not in self._said:
-            self._said.add(text)
-            self._say(text)
-
-    def logged_in(self, user: User) -> None:
-        """A session has opened."""
-        self._opened += 1
-        self._logins.accepted(user.mailbox)
-
-    def refused_login(self, user: User, words: str) -> None:
-        """The server does not let him in."""
-        self._logins.refused(user.mailbox, user.name, words)
-
     def visit_over(self, program: Visit[Any], *, failed: bool) -> None:
         """A session has ended."""
         self._programs.discard(program)
         now = self.now_ns()
         goodbye_ns = program.goodbye_ns if program.goodbye_ns >= 0 else now
         self.director.over(program.visitor, goodbye_ns, now, failed=failed)
-
-    def _error(self) -> None:
-        self._second.errors += 1
-        if self.plan.first_error_ends:
-            self._failed = StoppedBy.FIRST_ERROR
 
 
 def _wants_tls(plan: MailboxPlan) -> bool:

@@ -13,15 +13,11 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from trafficgen.errors import ResultsError
-from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import (
+from trafficgen.measure.counts import (
     CommandCounts,
     Domain,
     FailureCount,
-    Generator,
     Latency,
-    LedgerCounts,
-    MailboxCounts,
     MessageCounts,
     Rate,
     RecipientCounts,
@@ -29,9 +25,13 @@ from trafficgen.measure.parts import (
     TargetCounts,
     TlsCount,
 )
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.delivered import LedgerCounts, MailboxCounts
+from trafficgen.measure.generator import Generator
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import added
 from trafficgen.measure.timeline import Interval, Timeline
+from trafficgen.outcomes import StoppedBy
 
 if TYPE_CHECKING:
     from trafficgen.measure.snapshot import FailureKey, ReplyKey

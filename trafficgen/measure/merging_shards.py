@@ -17,7 +17,9 @@ import numpy as np
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
+from trafficgen.measure.counts import Latency, TargetCounts
 from trafficgen.measure.document import from_plain
+from trafficgen.measure.generator import ShardRecord
 from trafficgen.measure.health import Caveat, CaveatKind, diagnose
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.merging import (
@@ -29,7 +31,6 @@ from trafficgen.measure.merging import (
     messages_of_all,
     stopped_by_of_all,
 )
-from trafficgen.measure.parts import Latency, ShardRecord, TargetCounts
 from trafficgen.measure.phases import MESSAGE_STRETCHES, PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot, Tally, TargetSnapshot, merge

@@ -20,35 +20,28 @@ from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure import soundness
 from trafficgen.measure.commands import CommandAccount
-from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
-from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
-from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.observed import RunClock
-from trafficgen.measure.parts import (
+from trafficgen.measure.counts import (
     CommandCounts,
-    Delivery,
     Domain,
     FailureCount,
-    Generator,
-    Host,
     Latency,
-    LedgerCounts,
-    MailboxCounts,
     MessageCounts,
     Rate,
     RecipientCounts,
     ReplyCount,
-    Run,
-    ShardRecord,
     TargetCounts,
     TlsCount,
-    WorkerHealth,
 )
-from trafficgen.measure.parts import StoppedBy as StoppedBy
+from trafficgen.measure.delivered import Delivery, LedgerCounts, MailboxCounts
+from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
+from trafficgen.measure.generator import Generator, Host, Run, ShardRecord, WorkerHealth
+from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import RunClock
 from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.results_values import ResultsValues
 from trafficgen.measure.snapshot import Snapshot, latest
-from trafficgen.outcomes import Outcome
+from trafficgen.outcomes import Outcome, StoppedBy
 from trafficgen.plan import OpenLoop
 
 SCHEMA_VERSION: Final = 1

@@ -2,41 +2,36 @@
 
 Takes     nothing
 Gives     `ResultsValues`, which `Results` adds to: how they come about, and what follows from them
-Not here  what must hold between them (soundness), the pieces (parts)
+Not here  what must hold between them (soundness), the pieces (counts, delivered, generator)
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trafficgen.measure.health import Caveat
-from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.observed import ServerSamples
-from trafficgen.measure.parts import (
+from trafficgen.measure.counts import (
     CommandCounts,
-    Delivery,
     Domain,
     FailureCount,
-    Generator,
-    Host,
     Latency,
-    LedgerCounts,
-    MailboxCounts,
     MessageCounts,
     Rate,
     RecipientCounts,
     ReplyCount,
-    Run,
-    ShardRecord,
-    StoppedBy,
     TargetCounts,
     ThresholdVerdict,
     TlsCount,
 )
+from trafficgen.measure.delivered import Delivery, LedgerCounts, MailboxCounts
+from trafficgen.measure.generator import Generator, Host, Run, ShardRecord
+from trafficgen.measure.health import Caveat
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.observed import ServerSamples
 from trafficgen.measure.phases import OF_OLD_FILES
 from trafficgen.measure.snapshot import IdleCounts, RetryCounts
 from trafficgen.measure.timeline import Interval
 from trafficgen.measure.window import Window
+from trafficgen.outcomes import StoppedBy
 
 
 @dataclass(frozen=True, slots=True)

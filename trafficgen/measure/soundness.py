@@ -12,9 +12,10 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from trafficgen.measure.counts import CommandCounts, Latency, MessageCounts
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.document import Amount, Count, Nanoseconds, from_plain
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import CommandCounts, Latency, LedgerCounts, MessageCounts
 from trafficgen.measure.phases import MESSAGE_STRETCHES, NAME
 from trafficgen.measure.results_values import ResultsValues
 from trafficgen.measure.timeline import MAX_BUCKETS, MAX_INTERVALS, Interval

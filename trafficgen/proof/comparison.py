@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mboxgen.columns import once_each
-from trafficgen.measure.parts import LedgerCounts
+from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.sent import SentRecords
 

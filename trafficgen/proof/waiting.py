@@ -13,7 +13,7 @@ drain; the rate at which mail came out is the delivered rate, and over the whole
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -22,15 +22,18 @@ from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.host.signals import RunControl
+from trafficgen.measure.counts import Latency
+from trafficgen.measure.delivered import Delivery, LedgerCounts
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Delivery, Latency, LedgerCounts
 from trafficgen.plan import Plan, TcpTarget
 from trafficgen.proof.comparison import DeliveryProof as Proof
 from trafficgen.proof.comparison import verify
 from trafficgen.proof.ledger_reader import Copies
-from trafficgen.proof.remote_sink import RemoteSink, RemoteSinks
 from trafficgen.proof.sent import Manifest, SentRecords
 from trafficgen.units import format_duration
+
+if TYPE_CHECKING:
+    from trafficgen.proof.remote_sink import RemoteSink, RemoteSinks
 
 OPTION: Final = "--sink-api"
 MAX_MOMENTS: Final = 3600
@@ -52,9 +55,11 @@ class DeliveryWait:
         return (self.sink, *self.more)
 
 
-def sinks_of(delivery_wait: DeliveryWait, plan: Plan) -> RemoteSinks:
+def sinks_of(delivery_wait: DeliveryWait, plan: Plan) -> "RemoteSinks":
     """The sinks, found to be there before the run. PlanError when one is at a public address, SetupError when one is no
     sink or keeps no ledger."""
+    from trafficgen.proof.remote_sink import RemoteSink, RemoteSinks  # 2 MB, for who waits
+
     found = []
     for address in delivery_wait.sinks:
         route = resolve(address, OPTION)
@@ -66,7 +71,7 @@ def sinks_of(delivery_wait: DeliveryWait, plan: Plan) -> RemoteSinks:
 
 
 def wait(
-    sink: RemoteSink | RemoteSinks,
+    sink: "RemoteSink | RemoteSinks",
     patience_ns: int,
     manifest: Manifest,
     say: Callable[[str], None],
@@ -151,7 +156,7 @@ class _DeliveryState(NamedTuple):
     one_clock: bool
 
 
-def _compare(sink: RemoteSink | RemoteSinks, manifest: Manifest) -> _DeliveryState:
+def _compare(sink: "RemoteSink | RemoteSinks", manifest: Manifest) -> _DeliveryState:
     one_clock = manifest.boot_id == boot_id() and sink.shares_our_clock(manifest.run_id)
     copies = sink.arrivals(manifest.run_id, manifest.planned)
     return _DeliveryState(copies, verify(manifest.accepted, manifest.in_doubt, copies, one_clock=one_clock), one_clock)

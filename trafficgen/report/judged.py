@@ -8,7 +8,7 @@ Gives     what it came to; sections for the summary: the window that verdicts ar
 from collections.abc import Sequence
 
 from trafficgen.errors import ExitCode
-from trafficgen.measure.parts import ThresholdVerdict
+from trafficgen.measure.counts import ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.report import words
 from trafficgen.report.section import Row, Section, Tone

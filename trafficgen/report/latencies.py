@@ -8,7 +8,7 @@ Not here  the other sections (sections)
 from collections.abc import Sequence
 from typing import Final
 
-from trafficgen.measure.parts import Latency
+from trafficgen.measure.counts import Latency
 from trafficgen.measure.phases import BEFORE_PHASES
 from trafficgen.measure.results import Results
 from trafficgen.report import words

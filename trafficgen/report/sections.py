@@ -10,9 +10,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from mboxgen.enums import table_of
+from trafficgen.measure.counts import Domain, MessageCounts, RecipientCounts
+from trafficgen.measure.delivered import MailboxCounts
+from trafficgen.measure.generator import ShardRecord, WorkerHealth
 from trafficgen.measure.health import MAX_CPU_SHARE
-from trafficgen.measure.parts import Domain, MailboxCounts, MessageCounts, RecipientCounts, ShardRecord, WorkerHealth
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
+from trafficgen.outcomes import StoppedBy
 from trafficgen.report import words
 from trafficgen.report.latencies import commands, in_unit, latencies, phases
 from trafficgen.report.section import Row, Section, Tone

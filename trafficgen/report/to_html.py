@@ -14,8 +14,8 @@ from math import inf
 from typing import Any, Final
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.measure.counts import Latency, MessageCounts
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import Latency, MessageCounts
 from trafficgen.measure.phases import BEFORE_PHASES
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 from trafficgen.errors import SetupError
 from trafficgen.host.extras import advice
-from trafficgen.measure.parts import CommandCounts, Domain, FailureCount, Latency, ReplyCount, TargetCounts
+from trafficgen.measure.counts import CommandCounts, Domain, FailureCount, Latency, ReplyCount, TargetCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.timeline import Interval
 

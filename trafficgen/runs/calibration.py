@@ -14,7 +14,8 @@ from pathlib import Path
 from trafficgen.errors import OutputError, SetupError
 from trafficgen.host.output import Output
 from trafficgen.host.version import VERSION
-from trafficgen.measure.parts import Host, StoppedBy
+from trafficgen.measure.generator import Host
+from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import Plan, SizedBodies, Workload
 from trafficgen.runs.run import run
 from trafficgen.verdict.ceiling import Ceiling, CeilingPoint

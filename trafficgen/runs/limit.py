@@ -12,7 +12,8 @@ from typing import Final
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import SetupError
 from trafficgen.measure.health import CaveatKind
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
+from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import OpenLoop, Plan
 from trafficgen.report.judged import value_in_words
 from trafficgen.runs.monitor import MonitorOptions, run_monitored

@@ -18,6 +18,7 @@ from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import raise_open_files
 from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
+from trafficgen.mailbox.account import MailboxWorkerAccount
 from trafficgen.mailbox.mail import Mail
 from trafficgen.mailbox.operations import PHASES
 from trafficgen.mailbox.plan import Delivering, MailboxPlan, MailboxService
@@ -26,11 +27,12 @@ from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.refused import RefusedUsers
 from trafficgen.mailbox.supervisor import run_workers
 from trafficgen.mailbox.table import Second
-from trafficgen.mailbox.worker import MailboxWorkerAccount, Routes, Worker
+from trafficgen.mailbox.worker import Routes, Worker
+from trafficgen.measure.delivered import MailboxCounts
+from trafficgen.measure.generator import Host
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
-from trafficgen.measure.parts import Host, MailboxCounts
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot, merge
 from trafficgen.outcomes import StoppedBy

@@ -17,13 +17,14 @@ from trafficgen.engine.account import PHASES
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
+from trafficgen.measure.generator import Host
 from trafficgen.measure.health import assess, diagnose
 from trafficgen.measure.host import CpuTime
 from trafficgen.measure.journal import Journal
-from trafficgen.measure.parts import Host
-from trafficgen.measure.results import Results, StoppedBy
+from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.window import WindowTracker
+from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import Plan
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.publish.isolated import Isolation

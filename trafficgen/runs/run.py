@@ -21,17 +21,20 @@ from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import Route, exchangers, resolve, routes
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.engine.supervisor import RunAccount, Supervisor
+from trafficgen.engine.run_account import RunAccount
+from trafficgen.engine.supervisor import Supervisor
 from trafficgen.engine.turns import TurnControl
 from trafficgen.errors import StoppedError, TrafficgenError
 from trafficgen.host.limits import cores, raise_open_files
 from trafficgen.host.output import described
 from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.host.version import VERSION
+from trafficgen.measure.delivered import Delivery, LedgerCounts
+from trafficgen.measure.generator import Host, ShardRecord
 from trafficgen.measure.health import Caveat, CaveatKind
-from trafficgen.measure.parts import Delivery, Host, LedgerCounts, ShardRecord, StoppedBy
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
+from trafficgen.outcomes import StoppedBy
 from trafficgen.plan import Plan
 from trafficgen.proof import waiting
 from trafficgen.proof.comparison import compare

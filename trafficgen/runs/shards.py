@@ -18,7 +18,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.errors import PlanError
 from trafficgen.mailbox.plan import MailboxPlan
 from trafficgen.mailbox.population import Population
-from trafficgen.measure.parts import ShardRecord
+from trafficgen.measure.generator import ShardRecord
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import BodyFile, Corpus, Plan, Shard
 

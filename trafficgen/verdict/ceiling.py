@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from trafficgen.errors import ResultsError
 from trafficgen.measure.document import Amount, from_plain, parse, to_plain
-from trafficgen.measure.parts import Host
+from trafficgen.measure.generator import Host
 from trafficgen.measure.results import Results
 
 

@@ -23,8 +23,8 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Final, Protocol
 
+from trafficgen.measure.counts import CommandCounts, MessageCounts, Rate
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.parts import CommandCounts, MessageCounts, Rate
 from trafficgen.measure.phases import NAME, OF_MAILBOXES, OF_OLD_FILES, PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.verdict.rule import Better

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mboxgen.recipe.sizes import parse_size
-from trafficgen.measure.parts import ThresholdVerdict
+from trafficgen.measure.counts import ThresholdVerdict
 from trafficgen.measure.phases import OF_MAILBOXES, PhaseTable
 from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
 from trafficgen.measure.results import Results

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from mboxgen.corpus import manifest
-from mboxgen.corpus.generate import GenerateError, generate
 from mboxgen.recipe import recipe as recipes
 from mboxgen.recipe.recipe import Recipe, RecipeError
 from trafficgen.errors import PlanError
@@ -37,6 +36,8 @@ def make(content: object, say: Callable[[str], None] = lambda _line: None) -> No
     """Make the file of a corpus that has a recipe, unless it is there."""
     if not isinstance(content, Corpus) or content.recipe is None:
         return
+    from mboxgen.corpus.generate import GenerateError, generate  # 2 MB, for who has corpora made
+
     path = content.path
     try:
         with path.with_name(f".{path.name}.lock").open("w") as lock:

@@ -10,7 +10,7 @@ import pytest
 from trafficgen import Plan, SetupError, TcpTarget
 from trafficgen.errors import ResultsError
 from trafficgen.host.signals import RunControl
-from trafficgen.measure.parts import Delivery, LedgerCounts
+from trafficgen.measure.delivered import Delivery, LedgerCounts
 from trafficgen.proof import waiting
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.remote_sink import RemoteSinks

@@ -286,8 +286,7 @@ class InjectionSession:
         at = self._transaction
         if self.closed or at.message is None or not at.untouched:
             return False
-        work, at.message = (at.message, at.due_ns), None
-        self._source.give_back(work)
+        self._source.give_back(at.take_back())
         self._close()
         return True
 

@@ -148,7 +148,7 @@ class ByChunks(Handover):
                 enter(ROW(message.number, 0, message.domain, due_ns, sent_ns, -1, sent_ns, now_ns, message.octets))
             session.left -= len(behind) if session.left > 0 else 0
             behind.clear()
-            at.message = None
+            at.message = at.entry = None
             session.go_on(now_ns, out, reset=False)
             return out
         self._between.hits += times

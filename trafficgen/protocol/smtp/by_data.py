@@ -40,12 +40,12 @@ class ByData(Handover):
     session's last message and its goodbye, and none of them has begun.
     """
 
-    __slots__ = ("_enter", "_lone", "_next", "_rode_along", "_take")
+    __slots__ = ("_lone", "_next", "_rode_along", "_rows", "_source")
 
     def __init__(self, session: SessionLife, cache: ReplyCache) -> None:
         super().__init__(session, cache)
-        self._enter = session.conversation.enter_octets
-        self._take = session.source.take
+        self._rows = session.account.rows
+        self._source = session.source
         self._next: Work | None = None
         self._lone: ReplyCache | None = None
         self._rode_along = False
@@ -72,7 +72,7 @@ class ByData(Handover):
     def _send_message(self, now_ns: int) -> tuple[Buffer, Buffer, Buffer]:
         """The message, and behind its end of data what may ride along; sets the replies that are due."""
         at, session, conversation = self._transaction, self._session, self._conversation
-        message = at.message
+        message, at.message = at.message, None
         assert message is not None
         at.sent_ns = conversation.waiting_since_ns = now_ns
         session.served = True
@@ -85,7 +85,7 @@ class ByData(Handover):
             pending.append(_QUIT)
             if alone and not conversation.held and at.recipients == message.recipients == 1:
                 self._lone = self._cache.of(CLOSING)
-        elif (work := self._take(now_ns)) is not None:
+        elif (work := self._source.take(now_ns)) is not None:
             self._next = work
             tail += work[0].envelope
             pending.extend(_phases(work[0]))
@@ -120,20 +120,20 @@ class ByData(Handover):
             # of what calling them costs (benchmarks/wire.py).
             cache.hits += 1
             at = self._transaction
-            done: WireMessage = at.message  # type: ignore[assignment]
-            self._enter(
-                ROW(done.number, 0, done.domain, at.due_ns, at.start_ns, at.ready_ns, at.sent_ns, now_ns, done.octets)
+            number, domain, _, octets = at.entry  # type: ignore[misc]
+            self._rows.frombytes(
+                ROW(number, 0, domain, at.due_ns, at.start_ns, at.ready_ns, at.sent_ns, now_ns, octets)
             )
             message, at.due_ns = self._next  # type: ignore[misc]
-            at.message = message
-            at.recipients = cache.recipients
+            recipients = at.recipients = cache.recipients
+            at.entry = message.number, message.domain, recipients, message.octets
             at.ready_ns = -1
             at.start_ns = at.sent_ns = self._conversation.waiting_since_ns = now_ns
-            work = self._next = self._take(now_ns)
+            work = self._next = self._source.take(now_ns)
             if work is None:
-                return self._send_lone(now_ns)
+                return self._send_lone(message, now_ns)
             rider = work[0]
-            if rider.recipients != cache.recipients:
+            if rider.recipients != recipients:
                 self._cache = cache.of(rider.recipients)
                 self._conversation.pending = list(self._cache.group)
                 self.group = not self._each  # the replies to several ends of data take the careful way
@@ -167,8 +167,9 @@ class ByData(Handover):
         ):
             seen.learn(data, replies, self._session.account, phases)
 
-    def _send_lone(self, now_ns: int) -> Collection[Buffer]:
+    def _send_lone(self, message: WireMessage, now_ns: int) -> Collection[Buffer]:
         """The end of the hot path when no message rides along: the careful way from here."""
+        self._transaction.message = message
         self.group = False
         self._conversation.pending.clear()
         self._rode_along = True

@@ -69,7 +69,7 @@ class BySteps(ByData):
 
     def _send_message(self, now_ns: int) -> tuple[Buffer, Buffer, Buffer]:
         at, conversation = self._transaction, self._conversation
-        message = at.message
+        message, at.message = at.message, None
         assert message is not None
         at.sent_ns = conversation.waiting_since_ns = now_ns
         self._session.served = True

@@ -117,7 +117,7 @@ class ClientSession:
     def _at_work(self) -> int:
         """Messages without an answer."""
         behind = self._handover.behind if self._handover is not None else 0
-        return int(self.transaction.message is not None) + behind
+        return int(self.transaction.entry is not None) + behind
 
     @property
     def held(self) -> int:
@@ -185,10 +185,7 @@ class ClientSession:
 
     def _leave_message(self) -> None:
         """The session goes without its message: somebody else is to send it."""
-        at = self.transaction
-        assert at.message is not None
-        work, at.message = (at.message, at.due_ns), None
-        self.source.give_back(work)
+        self.source.give_back(self.transaction.take_back())
         self.served = True  # it has done all that it was to do
 
     # -- one message after another ----------------------------------------------------------------------
@@ -274,8 +271,7 @@ class ClientSession:
         at = self.transaction
         if self.closed or at.message is None or not at.untouched:
             return False
-        work, at.message = (at.message, at.due_ns), None
-        self.source.give_back(work)
+        self.source.give_back(at.take_back())
         self._close()
         self.conversation.let_go(doubtful=True)  # replies are missing
         return True
@@ -319,7 +315,7 @@ class ClientSession:
         if harmed:
             assert phase is not None
             self.account.trouble(f"{reason} at {phase.value.upper()}" + (f": {example}" if example else ""))
-        if self.transaction.message is not None:
+        if self.transaction.entry is not None:
             self._finish(Outcome.IN_DOUBT if sent else Outcome.FAILED, now_ns)
         if handover is not None:
             handover.end_behind(sent - 1, now_ns)
@@ -329,7 +325,7 @@ class ClientSession:
         conversation, handover = self.conversation, self._handover
         several = handover is not None and handover.several
         self.parted = reply.code in GOODBYES
-        if self.transaction.message is None and not (conversation.held and several):
+        if self.transaction.entry is None and not (conversation.held and several):
             self._close()
             conversation.let_go(doubtful=False)
         elif handover is None or several or (conversation.early and phase is _END_OF_DATA):

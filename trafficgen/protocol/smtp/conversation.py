@@ -83,7 +83,7 @@ Learn = Callable[[bytes, list[Reply]], None]
 class Conversation:
     """`pending`: the steps whose replies are due. `early`: a reply began while none was due; it can only be a goodbye.
 
-    `waiting_since_ns`: since when the reply that is due first is waited for. `enter_octets` takes what `ROW` makes.
+    `waiting_since_ns`: since when the reply that is due first is waited for.
 
     What is empty most of the time is a tuple: of those all sessions share one.
     """
@@ -93,7 +93,6 @@ class Conversation:
         "_held",
         "_most_held",
         "early",
-        "enter_octets",
         "pending",
         "reader",
         "waiting_since_ns",
@@ -101,7 +100,6 @@ class Conversation:
 
     def __init__(self, account: SessionAccount, batch: int) -> None:
         self._account = account
-        self.enter_octets = account.rows.frombytes
         self._most_held = max(_MAX_HELD, batch)
         self._held: tuple[tuple[Row, Mixed | None], ...] = ()  # finished, while replies behind them are due
         self.pending: list[Phase] = []  # a deque takes 700 octets more for each session
@@ -208,7 +206,7 @@ class Conversation:
                 self._write_down(row, mixed)
 
     def _write_down(self, row: Row, mixed: Mixed | None) -> None:
-        self.enter_octets(ROW(*row))
+        self._account.rows.frombytes(ROW(*row))
         if mixed is not None:
             self._account.recipients_differ(row[0], row[1], mixed)
 

@@ -181,7 +181,7 @@ class Handover(ABC):
     def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code != 250:
             self._session.lose(_RSET, UNEXPECTED, reply, now_ns)
-        elif self._transaction.message is None:
+        elif self._transaction.entry is None:
             self._session.go_on(now_ns, out, reset=False)
 
     def _on_quit(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:

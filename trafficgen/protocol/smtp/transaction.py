@@ -15,6 +15,9 @@ from trafficgen.outcomes import Outcome
 from trafficgen.protocol.smtp.interfaces import WireMessage, Work
 from trafficgen.protocol.smtp.replies import Reply
 
+Entry = tuple[int, int, int, int]
+"""What the account is told of a message, whatever becomes of it: number, domain, recipients, octets."""
+
 Row = tuple[int, Outcome, int, int, int, int, int, int, int]
 
 Mixed = tuple[int, ...]
@@ -24,19 +27,22 @@ _OUTCOMES: Final = len(Outcome)
 
 
 class Transaction:
-    """The message that a session works on; `message` is None between two.
+    """What a session works on: a message's `entry`, None between two, and the `message` itself until it is written.
+
+    Then nothing of it is left to send, and a session that waits for the reply would hold 0.8 kB for nothing.
 
     `recipients`: accepted so far, by their RCPT. `taken`: in LMTP, those whose own reply to the end of data was a yes.
     `refused`: recipients that were refused, for now and for good.
     """
 
     __slots__ = (
-        "due_ns", "message", "ready_ns", "recipients", "refusal", "refused", "sender_refused", "sent_ns", "start_ns",
-        "taken",
+        "due_ns", "entry", "message", "ready_ns", "recipients", "refusal", "refused", "sender_refused", "sent_ns",
+        "start_ns", "taken",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.message: WireMessage | None = None
+        self.entry: Entry | None = None
         self.due_ns = self.start_ns = self.ready_ns = self.sent_ns = -1
         self.recipients = self.taken = 0
         self.refused: tuple[Outcome, ...] = ()
@@ -46,12 +52,20 @@ class Transaction:
     def assign(self, work: Work, now_ns: int) -> None:
         """Turn to this message."""
         self.message, self.due_ns = work
+        self.entry = entry_of(self.message)
         self.start_ns = now_ns
         self.ready_ns = self.sent_ns = -1
         self.refusal = None
         self.sender_refused = False
         self.recipients = self.taken = 0
         self.refused = ()
+
+    def take_back(self) -> Work:
+        """Turn away from the message, of which no content was written: somebody else is to send it."""
+        assert self.message is not None
+        work = self.message, self.due_ns
+        self.message = self.entry = None
+        return work
 
     @property
     def untouched(self) -> bool:
@@ -81,21 +95,26 @@ class Transaction:
 
         `rest`: what became of recipients that had no answer of their own, if not `outcome`.
         """
-        message = self.message
-        assert message is not None
+        assert self.entry is not None
+        number, domain, recipients, octets = self.entry
         row = (
-            message.number, outcome, message.domain, self.due_ns,
-            self.start_ns, self.ready_ns, self.sent_ns, now_ns, message.octets,
+            number, outcome, domain, self.due_ns,
+            self.start_ns, self.ready_ns, self.sent_ns, now_ns, octets,
         )  # fmt: skip
-        self.message = None
-        if not self.refused and (not self.taken or self.taken == message.recipients):
+        self.message = self.entry = None
+        if not self.refused and (not self.taken or self.taken == recipients):
             return row, None
         counts = [0] * _OUTCOMES
         for refused in self.refused:
             counts[refused] += 1
         counts[Outcome.ACCEPTED] += self.taken
-        counts[outcome if rest is None else rest] += message.recipients - len(self.refused) - self.taken
-        return row, None if counts[outcome] == message.recipients else tuple(counts)
+        counts[outcome if rest is None else rest] += recipients - len(self.refused) - self.taken
+        return row, None if counts[outcome] == recipients else tuple(counts)
+
+
+def entry_of(message: WireMessage) -> Entry:
+    """What of this message outlives its content."""
+    return message.number, message.domain, message.recipients, message.octets
 
 
 def rejection(reply: Reply) -> Outcome:

@@ -1,59 +1,20 @@
-"""What a run's results are made of, piece by piece; docs/reference/results.md says each key's meaning and unit.
+"""What became of messages, recipients, commands and sessions, as results have it, piece by piece.
 
-Takes     histograms and worker accounts where a piece is made from one (`of`)
-Gives     frozen pieces that `document` turns into JSON and back, field by field: a field's name is a key's name
-Not here  the whole and how it is built (results)
+Takes     histograms and accounts where a piece is made from one (`of`)
+Gives     frozen pieces that `document` turns into JSON and back, field by field: a field's name is a key's name, and
+          docs/reference/results.md says its meaning and unit
+Not here  whose load it was (generator), what came out behind the server (delivered), the whole (results)
 """
 
-import os
-import platform
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated
 
 from msgspec import Meta
 
 from trafficgen.measure.commands import CommandAccount
-from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
+from trafficgen.measure.document import Amount, Count, Nanoseconds
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.observed import RunClock
-from trafficgen.measure.snapshot import TargetSnapshot, WorkerSnapshot
-from trafficgen.outcomes import StoppedBy as StoppedBy
-
-RunId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-Date = Annotated[str, Meta(pattern=r"^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*[+-]\d\d:\d\d$")]
-"""ISO 8601 with an offset from UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Which run it was."""
-
-    id: RunId
-    seed: Annotated[int, Meta(ge=0)]
-    started_at: Date
-    duration_s: Seconds
-    tool_version: str
-    target: str | None = None
-    addresses: tuple[str, ...] = ()
-    model: Literal["open", "closed"] = "closed"
-    command: tuple[str, ...] | None = None
-    clock: RunClock | None = None
-    """None in results of before, and in merged ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """The machine that generated the load."""
-
-    python: str
-    platform: str
-    cpus: Count
-
-    @classmethod
-    def here(cls) -> "Host":
-        """This machine."""
-        return cls(platform.python_version(), platform.platform(), os.cpu_count() or 1)
+from trafficgen.measure.snapshot import TargetSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,142 +235,6 @@ class TargetCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerCounts:
-    """What the sink has, held against what was accepted.
-
-    `expected` accepted messages; `received` of them are in the sink; `missing` are not; `duplicated` came more than
-    once; `corrupted` came with a body whose checksum is wrong; `mended` as well, but a server may end their header
-    early, since a line of it is no field. `explained` came more than once, as an earlier try was in doubt.
-    """
-
-    expected: Count
-    received: Count
-    missing: Count
-    duplicated: Count
-    corrupted: Count
-    mended: Count = 0
-    explained: Count = 0
-
-    @property
-    def clean(self) -> bool:
-        """Whether every message is there once and whole."""
-        return not (self.missing or self.duplicated or self.corrupted)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How mail came out at the other end of the server it was handed to.
-
-    `drained_ns`: from the last message sent to the last one delivered, 0 when that was before. `in_time`: all
-    came before the wait was over. `explained` messages came more than once because a reply was lost; `unexpected` ones
-    though nobody took them over. `latency_ns`: from the (intended) start to the arrival; None when the sink's clock is
-    not ours. `undelivered`: each `every_s` since the run began, how many of the messages that the server accepted had
-    been begun and had not arrived: its queue, whatever the server; empty when the sink's clock is not ours.
-    """
-
-    drained_ns: Nanoseconds
-    inject_per_s: Amount
-    delivered_per_s: Amount
-    in_time: bool
-    explained: Count
-    unexpected: Count
-    latency_ns: Latency | None
-    every_s: Seconds = 1.0
-    undelivered: tuple[Count, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxCounts:
-    """Mail that was delivered to users, held against what they read.
-
-    `delivered` = `read` + `spam` + `not_yet_due` + `missing`: `read` to its end; `spam` delivered to a folder that
-    nobody reads; `not_yet_due` for its reader has not come to it; `missing` though its reader was shown all there is.
-    `seen`: shown to its reader. `doubled` is in the inbox more than once, `damaged` has a body whose checksum is wrong,
-    `misplaced` was found in somebody else's mailbox. `in_doubt`: the server did not answer its delivery; `dropped`:
-    not delivered, as there were as many deliveries at work as there may be. `foreign` mail has no mark of ours,
-    `earlier` one of another run. `deleted` and `moved` by us, of any run.
-    """
-
-    delivered: Count
-    in_doubt: Count
-    dropped: Count
-    seen: Count
-    read: Count
-    spam: Count
-    not_yet_due: Count
-    missing: Count
-    doubled: Count
-    damaged: Count
-    misplaced: Count
-    foreign: Count
-    earlier: Count
-    deleted: Count
-    moved: Count
-
-    @classmethod
-    def none(cls) -> "MailboxCounts":
-        """Of a run that has not begun."""
-        return cls(*(0 for _ in fields(cls)))
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is missing, doubled, damaged or in the wrong place."""
-        return not (self.missing or self.doubled or self.damaged or self.misplaced)
-
-    @property
-    def adds_up(self) -> bool:
-        """Whether each delivered message is in one place of the account."""
-        return self.delivered == self.read + self.spam + self.not_yet_due + self.missing
-
-    def __add__(self, other: "MailboxCounts") -> "MailboxCounts":
-        return MailboxCounts(*(mine + yours for mine, yours in zip(astuple(self), astuple(other), strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerHealth:
-    """How one generator process fared."""
-
-    worker: Count
-    cpu_share: Amount
-    loop_lag_ns: Latency | None
-    lateness_ns: Latency | None
-    sessions_opened: Count
-
-    @classmethod
-    def of(cls, worker: WorkerSnapshot) -> "WorkerHealth":
-        return cls(
-            worker.worker,
-            worker.cpu_share,
-            Latency.of(worker.loop_lag),
-            Latency.of(worker.lateness),
-            worker.sessions_opened,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRecord:
-    """One shard of a run that several machines sent together; times in ns since the run's common time zero.
-
-    `planned_by_all`: messages of all shards; None where only time ends the run in the closed model. `files`: SHA-256 of
-    each file that messages are made from, by its path. `clock_offset_ns`: what this machine's clock was found to be
-    ahead of the coordinator's, known to `clock_error_ns`, and allowed for; None without a coordinator.
-    """
-
-    number: Annotated[int, Meta(ge=1)]
-    of: Annotated[int, Meta(ge=1)]
-    start_at: Date | None
-    planned_by_all: Count | None
-    host: str
-    first_start_ns: int | None
-    last_start_ns: int | None
-    last_end_ns: int | None
-    last_answered_ns: int | None
-    files: Mapping[str, str]
-    clock_offset_ns: int | None = None
-    clock_error_ns: Nanoseconds | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ThresholdVerdict:
     """What became of one threshold: `value` in ns, a share, a rate per second or a count; None when nothing was
     measured, which is not passing."""
@@ -418,16 +243,3 @@ class ThresholdVerdict:
     value: Amount | None
     limit: Amount
     passed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Generator:
-    """Whether the generator, not the server, was the limit, and why."""
-
-    limited: bool
-    sentences: tuple[str, ...]
-    workers: tuple[WorkerHealth, ...]
-    lost_workers: tuple[Count, ...]
-    sessions_opened: Count
-    ceiling_share: Amount | None = None
-    """Of the rate that this machine was found capable of; None: not calibrated."""
