@@ -138,7 +138,7 @@ def _by_cluster(
         yield slices
 
 
-def design_of_slices(options: "GateOptions", plan: "Plan", seed: int, *, clustered: bool) -> "SliceDesign":
+def design_of_slices(options: "GateOptions", plan: "Plan", seed: int, *, clustered: bool = False) -> "SliceDesign":
     """What is fixed before the first slice. PlanError for metrics and times that make no sense. `clustered`: several
     machines send, by a common clock."""
     from trafficgen.cli.gate_options import metrics_of
