@@ -17,8 +17,11 @@ from trafficgen.cli.flagged import parse_with
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     AddressRange,
+    ClientAttribute,
+    Departure,
     DkimKey,
     Header,
+    LeavingStep,
     LongTail,
     Retried,
     RetryPlan,
@@ -211,6 +214,19 @@ def parse_range(text: str, flag: str) -> AddressRange:
         raise _wrong(f'expected a network such as 192.0.2.0/24, got "{addresses}": {error}', "client", flag) from error
 
 
+def parse_attribute(text: str, flag: str) -> ClientAttribute:
+    """ "NAME=VALUE[=WEIGHT]" of XCLIENT or XFORWARD."""
+    form = "NAME=VALUE[=WEIGHT] such as LOGIN=joe=3"
+    name, equals, rest = text.strip().partition("=")
+    if not equals:
+        raise _wrong(f'expected {form}, got "{shown(text)}"', "client", flag)
+    value, weight = _weighted(rest, flag, form)
+    try:
+        return ClientAttribute(name.strip().upper(), value, weight)
+    except PlanError as error:
+        raise _wrong(error.text, "client", flag) from error
+
+
 def _weighted(text: str, flag: str, form: str) -> tuple[str, float]:
     head, equals, weight = text.rpartition("=")
     return (head, _number(weight, text, flag, form)) if equals else (text, 1.0)
@@ -262,6 +278,19 @@ def parse_share(text: str, flag: str) -> float:
     if rest:
         raise _wrong(f'expected a share such as 5% or 0.05, got "{text}"', "share", flag)
     return _number(number, text, flag, "a share such as 5% or 0.05") / (100 if percent else 1)
+
+
+def parse_departure(text: str, flag: str) -> Departure | float:
+    """ "SHARE", which is a share of sessions that go after EHLO, or "STEP[:sent]:SHARE"."""
+    where, _, share = text.strip().rpartition(":")
+    if not where:
+        return parse_share(share, flag)
+    step, _, sent = where.lower().partition(":")
+    steps = {one.value: one for one in LeavingStep}
+    if step not in steps or sent not in ("", "sent"):
+        form = "SHARE, STEP:SHARE or STEP:sent:SHARE" if flag == "--drop-share" else "SHARE or STEP:SHARE"
+        raise _wrong(f'expected {form}, STEP one of {", ".join(steps)}, got "{shown(text)}"', "departures", flag)
+    return Departure(parse_share(share, flag), steps[step], quits=flag == "--leave-share", waits=not sent)
 
 
 def parse_stage(text: str) -> Stage:

@@ -27,6 +27,7 @@ from trafficgen.plan import (
     BodyFile,
     ClientPlan,
     Corpus,
+    Departure,
     ExchangerPlan,
     Injection,
     LongTail,
@@ -364,12 +365,15 @@ def _session(options: SendOptions) -> SessionPlan:
 
 def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> ShapePlan:
     slow = parsing.parse_slow(options.slow_senders) if options.slow_senders is not None else (0.0, 0)
+    leave = [parsing.parse_departure(text, "--leave-share") for text in options.leave_share]
+    drop = [parsing.parse_departure(text, "--drop-share") for text in options.drop_share]
     return ShapePlan(
         slow_share=slow[0],
         slow_octets_per_s=slow[1],
         messages=messages,
-        leave_share=parsing.parse_share(options.leave_share, "--leave-share") if options.leave_share else 0.0,
-        drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
+        leave_share=sum((one for one in leave if isinstance(one, float)), 0.0),
+        drop_share=sum((one for one in drop if isinstance(one, float)), 0.0),
+        departures=tuple(one for one in leave + drop if isinstance(one, Departure)),
         think_ns=parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
         reset_between=options.rset_between,
         idle_sessions=options.idle_sessions,
@@ -390,6 +394,8 @@ def _client(options: SendOptions) -> ClientPlan:
         proxy_from=ranges(options.proxy_from, "--proxy-from"),
         xclient_from=ranges(options.xclient_from, "--xclient-from"),
         xforward_from=ranges(options.xforward_from, "--xforward-from"),
+        xclient=tuple(parsing.parse_attribute(text, "--xclient") for text in options.xclient),
+        xforward=tuple(parsing.parse_attribute(text, "--xforward") for text in options.xforward),
     )
 
 

@@ -188,8 +188,7 @@ class Plan:
         if session.auth:
             text = "AUTH is SMTP's: expected --http-authorization-file with a target http://…"
             raise wrong("auth", text, "--auth-user")
-        client = session.client
-        if client.ehlo_names or client.xclient_from or client.xforward_from:
+        if session.client.ehlo_names or session.client.announced:
             raise wrong("client", "expected no EHLO names, XCLIENT or XFORWARD with a target http://…", "--target")
         if session.shape.drawn or session.shape.reset_between or session.shape.idle_sessions:
             text = "expected connections that are all alike with a target http://…, and no RSET"
