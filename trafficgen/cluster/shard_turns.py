@@ -29,20 +29,20 @@ def serve_by_clock(order: words.ServeSlices, turns: TurnControl, plan: Plan) -> 
     begin_ns = order.begin_at_ns - offset_ns
     ahead_ns = begin_ns - now_ns()
     stretches = stretches_of(order.metrics, plan)
-    before = SideCounts.of(_Clock(turns, begin_ns).take(0, Turn.LOOK))
+    before = SideCounts.of(_Punctual(turns, begin_ns).take(0, Turn.LOOK))
     slices = []
     for place, side in enumerate(order.sides):
         if side is order.mine:
-            clock = _Clock(turns, begin_ns + place * order.times.whole_ns)
+            clock = _Punctual(turns, begin_ns + place * order.times.whole_ns)
             one = serve(side, clock.take, order.times, stretches, order.roots)
             slices.append(replace(one, disturbance=replace(one.disturbance, late_ns=clock.late_ns)))
-    end = _Clock(turns, begin_ns + len(order.sides) * order.times.whole_ns + SETTLE_NS)
+    end = _Punctual(turns, begin_ns + len(order.sides) * order.times.whole_ns + SETTLE_NS)
     return words.ShardServed(
         order.serial, tuple(slices), before, SideCounts.of(end.take(0, Turn.LOOK)), offset_ns, ahead_ns
     )
 
 
-class _Clock:
+class _Punctual:
     """Takes turns when they are due; `late_ns` is the most by which one came later."""
 
     def __init__(self, turns: TurnControl, begin_ns: int) -> None:

@@ -18,7 +18,7 @@ from trafficgen.errors import StoppedError
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Unserved:
     """Slices that not all shards have served yet. `due_ns`: when they will have, on our clock."""
 
     answer: Future[dict[str, words.ShardServed]]
@@ -36,7 +36,7 @@ class ClusterTurns:
         self.found: Mapping[str, words.ShardPrepared] = {}
         """What each host has found before the start; known once it has begun."""
         self._orders: SimpleQueue[Mapping[str, words.ServeSlices]] = SimpleQueue()
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, _Unserved] = {}
         self._lock = Lock()
         self._over = False
 
@@ -48,7 +48,7 @@ class ClusterTurns:
                 answer.set_exception(StoppedError("the run is over"))
             else:
                 (serial,) = {order.serial for order in orders.values()}
-                self._asked[serial] = _Asked(answer, set(orders), due_ns, {})
+                self._asked[serial] = _Unserved(answer, set(orders), due_ns, {})
                 self._orders.put(orders)
         return answer
 
