@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -191,6 +191,7 @@ _SHARDS = st.lists(st.tuples(st.lists(st.integers(1, 10**12), max_size=20), _DIS
 
 
 @given(_SHARDS, st.randoms(use_true_random=False))
+@example([([], Disturbance(foreign=None)), ([], Disturbance(foreign=0.0))], random.Random(0))
 def test_slices_of_shards_in_any_order_and_any_split_are_those_of_one_machine(
     shards: list[tuple[list[int], Disturbance]], rng: random.Random
 ) -> None:

@@ -121,7 +121,7 @@ class Slice:
 def added(parts: Sequence[Slice]) -> Slice:
     """One slice that several shards served at the same time; the same in any order but for that of `shards`."""
     every = [one.disturbance for one in parts]
-    most = max(every, key=lambda one: (one.others, one.stolen))
+    most = max(every, key=lambda one: (one.others, one.stolen, one.foreign is not None, one.foreign or 0.0))
     names = parts[0].latencies
     return Slice(
         parts[0].side,
