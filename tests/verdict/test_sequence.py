@@ -321,10 +321,25 @@ def test_time_that_is_up_before_the_first_look() -> None:
 
 def test_nothing_measured_is_no_verdict() -> None:
     design = replace(DESIGN, metrics=(parse_metric("server.cpu:5%"),))
-    ended = advance(design, served(9, noisy(1.0, 0.02)), time_is_up=True)
+    ended = advance(design, served(7, noisy(1.0, 0.02)), time_is_up=True)
     assert ended is not None
     assert (ended.verdict, ended.code) == (None, ExitCode.NOT_VALID)
-    assert ended.reason == "nothing was measured for server.cpu"
+    assert ended.reason == "nothing was measured for server.cpu in 7 blocks"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("service_rejected.p95", ""), ("connect.p95", ": sessions open before the first slice and stay; ")],
+)
+def test_what_is_never_measured_ends_a_gate_before_its_time(name: str, why: str) -> None:
+    design = replace(DESIGN, metrics=(*DESIGN.metrics, parse_metric(name)))
+    last = design.give_up_after
+    assert last == max(8, design.capacity // 8)
+    assert advance(design, served(last - 1, noisy(1.0, 0.02)), time_is_up=False) is None
+    ended = advance(design, served(last, noisy(1.0, 0.02)), time_is_up=False)
+    assert ended is not None
+    assert (ended.verdict, ended.code) == (None, ExitCode.NOT_VALID)
+    assert ended.reason.startswith(f"nothing was measured for {name} in {last} blocks{why}")
 
 
 @pytest.mark.parametrize(
