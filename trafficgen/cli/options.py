@@ -73,6 +73,8 @@ def _add_target() -> None:
         KumoMTA has it. Repeat it for several servers, each with its weight, such as a:25=3 b:25=1: sessions go to each
         in turn, and results have the numbers of each. Without it, mail goes to a sink that is started for the run, and
         the summary proves that every message arrived.""")
+    add("--ip-version", type=click.Choice(["4", "6"]), help="""
+        Connect over this version of IP only, where a name has addresses of both. [default: both]""")
     add("--mx", is_flag=True, help="""
         In place of --target: send mail for each domain where its MX records say, looked up before the run, which needs
         a session for each domain. Results have the numbers of each. Needs the extra dns.""")

@@ -90,6 +90,7 @@ def make_plan(options: SendOptions) -> Planned:
         shard=shard,
         trace_sessions=options.trace,
         exchangers=_exchangers(options),
+        ip_version=int(options.ip_version or 0),
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):

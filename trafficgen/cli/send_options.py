@@ -18,6 +18,7 @@ class SendOptions:
     resolver: str | None
     allow_public_target: bool
     allow_real_domains: bool
+    ip_version: str | None
     message_count: int | None
     duration: str | None
     concurrency: int | None
