@@ -88,15 +88,18 @@ if TYPE_CHECKING:
     from trafficgen.plan import AuthUsers as AuthUsers
     from trafficgen.plan import BodyFile as BodyFile
     from trafficgen.plan import ByMode as ByMode
+    from trafficgen.plan import ClientAttribute as ClientAttribute
     from trafficgen.plan import ClientPlan as ClientPlan
     from trafficgen.plan import Corpus as Corpus
     from trafficgen.plan import DeliverBy as DeliverBy
+    from trafficgen.plan import Departure as Departure
     from trafficgen.plan import Dialect as Dialect
     from trafficgen.plan import DkimKey as DkimKey
     from trafficgen.plan import ExchangerPlan as ExchangerPlan
     from trafficgen.plan import ExtensionPlan as ExtensionPlan
     from trafficgen.plan import Header as Header
     from trafficgen.plan import Injection as Injection
+    from trafficgen.plan import LeavingStep as LeavingStep
     from trafficgen.plan import LongTail as LongTail
     from trafficgen.plan import Mechanism as Mechanism
     from trafficgen.plan import Notify as Notify
@@ -144,12 +147,12 @@ _HOMES = {
     "trafficgen.measure.results": ("Results", "read_results"),
     "trafficgen.outcomes": ("Outcome", "Phase", "StoppedBy"),
     "trafficgen.plan": (
-        "AddressRange", "Arrivals", "Auth", "AuthUsers", "BodyFile", "ByMode", "ClientPlan", "Corpus",
-        "DeliverBy", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header", "Injection", "LongTail",
-        "Mechanism", "Notify", "OpenLoop", "Pipelining", "Plan", "ProxyProtocol", "Ret", "Retried", "RetryPlan",
-        "Security", "SessionPlan", "ShapePlan", "Shard", "SizedBodies", "Stage", "Target", "TcpTarget",
-        "TlsOptions", "TlsVersion", "UnixTarget", "Users", "WeightedAddress", "WeightedDomain",
-        "WeightedName", "WeightedTarget", "Workload", "parse_target",
+        "AddressRange", "Arrivals", "Auth", "AuthUsers", "BodyFile", "ByMode", "ClientAttribute", "ClientPlan",
+        "Corpus", "DeliverBy", "Departure", "Dialect", "DkimKey", "ExchangerPlan", "ExtensionPlan", "Header",
+        "Injection", "LeavingStep", "LongTail", "Mechanism", "Notify", "OpenLoop", "Pipelining", "Plan",
+        "ProxyProtocol", "Ret", "Retried", "RetryPlan", "Security", "SessionPlan", "ShapePlan", "Shard",
+        "SizedBodies", "Stage", "Target", "TcpTarget", "TlsOptions", "TlsVersion", "UnixTarget", "Users",
+        "WeightedAddress", "WeightedDomain", "WeightedName", "WeightedTarget", "Workload", "parse_target",
     ),
     "trafficgen.proof.waiting": ("DeliveryWait",),
     "trafficgen.report.to_html": ("to_html",),

@@ -11,9 +11,7 @@
 Not here  what a server answers: a refusal or a dead connection is a measurement, see `outcomes`.
 """
 
-from collections.abc import Callable
 from enum import IntEnum
-from functools import partial
 
 
 class ExitCode(IntEnum):
@@ -44,7 +42,7 @@ class PlanError(TrafficgenError):
 
     exit_code = ExitCode.USAGE
 
-    def __init__(self, text: str, *, field: str, flag: str) -> None:
+    def __init__(self, text: str, field: str, flag: str) -> None:
         super().__init__(f"{text} ({field})")
         self.text = text
         self.field = field
@@ -55,9 +53,9 @@ class PlanError(TrafficgenError):
         """The text for somebody who typed an option."""
         return f"{self.text} ({self.flag})"
 
-    def __reduce__(self) -> tuple[Callable[..., "PlanError"], tuple[()], dict[str, str]]:
+    def __reduce__(self) -> tuple[type["PlanError"], tuple[str, str, str]]:
         # A worker process that finds a file unreadable sends this error home.
-        return partial(type(self), self.text, field=self.field, flag=self.flag), (), {}
+        return type(self), (self.text, self.field, self.flag)
 
 
 class SetupError(TrafficgenError):

@@ -62,6 +62,25 @@ class Route:
             for at in range(self.equal)
         )
 
+    def of_version(self, version: int) -> "Route":
+        """The same with addresses of this version of IP alone; 0 for all. Raises SetupError where there are none."""
+        kept = [at for at, one in enumerate(self.addresses) if not version or _version(one) == version]
+        if not kept:
+            text = (
+                f'"{self.name}" has no IPv{version} address, it is at {self}: leave --ip-version away, or name another'
+            )
+            raise SetupError(f"{text} (--ip-version)")
+        return replace(
+            self,
+            addresses=tuple(self.addresses[at] for at in kept),
+            hosts=tuple(self.hosts[at] for at in kept if self.hosts),
+            equal=max(sum(at < self.equal for at in kept), 1),
+        )
+
+
+def _version(address: Target) -> int:
+    return ipaddress.ip_address(address.host.partition("%")[0]).version if isinstance(address, TcpTarget) else 0
+
 
 def _rotated(parts: tuple[_Part, ...], equal: int, at: int) -> tuple[_Part, ...]:
     return parts[at:equal] + parts[:at] + parts[equal:]

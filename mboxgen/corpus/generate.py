@@ -28,7 +28,7 @@ from mboxgen import checksums
 from mboxgen.corpus import manifest, worker_pool
 from mboxgen.corpus.worker import Job
 from mboxgen.mbox import index
-from mboxgen.message import blocks
+from mboxgen.message.smallest import check_sizes
 from mboxgen.recipe import plan
 from mboxgen.recipe.recipe import Format, Recipe
 from mboxgen.recipe.sizes import format_size
@@ -89,7 +89,7 @@ def generate(
         raise ValueError(f"at least one worker is needed, got {workers}")
     begun = time.monotonic()
     _check_place(path, recipe.format, force)
-    blocks.check_sizes(recipe)
+    check_sizes(recipe)
     counted = plan.make(recipe)
     _check_room(path, counted)
     partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")  # never one that is there

@@ -2,7 +2,7 @@
 
 Takes     a Plan and the number of a block
 Gives     its messages as pieces with lengths, checksums and flags; the same in every process
-Refuses   sizes too small for a header: `smallest` says what is possible
+Needs     sizes with room for a header (`smallest.check_sizes`)
 Not here  drawing (draws), MIME shapes (mime), header fields (headers), the file (writer)
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from mboxgen import streams
 from mboxgen.columns import TextColumn, TextTable, distinct, hexadecimal, lengths, rows
 from mboxgen.flags import Flag
-from mboxgen.message import extra_fields, headers, mime, trace_headers
+from mboxgen.message import extra_fields, headers, mime, smallest, trace_headers
 from mboxgen.message.assembly import AssembledBlock, BlockAssembly
 from mboxgen.message.draws import Draws
 from mboxgen.message.extra_fields import ExtraFields
@@ -27,7 +27,7 @@ from mboxgen.message.trace_headers import LONGEST_HOP, TraceHeaders
 from mboxgen.recipe.distributions import counts, draw_counts, with_tail
 from mboxgen.recipe.faults import FAULTS
 from mboxgen.recipe.profiles import ARC_SINCE, DKIM_SINCE, Charset, Era, Shape
-from mboxgen.recipe.recipe import Body, RecipeError
+from mboxgen.recipe.recipe import Body
 from mboxgen.text import people, prose
 from mboxgen.text.pool_set import pool_set_of
 
@@ -39,12 +39,9 @@ if TYPE_CHECKING:
     from mboxgen.message.headers import MessageTimes
     from mboxgen.recipe.plan import CorpusPlan
     from mboxgen.recipe.recipe import Recipe
-    from mboxgen.text.people import People
 
 _SECONDS_PER_DAY = 86_400
 _EPOCH = dt.date(1970, 1, 1)
-_AMPLE = 640  # no short header is longer: an address ends at 52 octets, a Message-ID at 90
-_MESSAGE_ID = b"Message-ID: "
 _TOKEN_OCTETS = 10 + 1 + 12
 _ONE_PART = (Shape.BARE, Shape.PLAIN, Shape.HTML)
 _SHAPES = tuple(sorted(Shape, key=lambda shape: shape not in _ONE_PART))  # multiparts last
@@ -60,40 +57,6 @@ _ROOM_FOR_WIDE = 600  # beside the least: a longer prefix would leave no room fo
 _QUOTED = "quoted-printable"
 _AT_MOST_76 = np.array([charset.encoding == _QUOTED for charset in mime.CHARSETS])  # RFC 2045 section 6.7
 _ESMTPS = (Era.Y2017, Era.TODAY)  # RFC 3848
-
-
-def smallest(recipe: Recipe) -> int:
-    """Give the least octets that every message of a corpus can have: the shortest header and a line."""
-    return _smallest(recipe, people.gather(recipe.seed, _locales(recipe)))
-
-
-def _smallest(recipe: Recipe, gathered: People) -> int:
-    longest = max((person.address for person in gathered.persons), key=len)
-    message_id = _message_ids(recipe).of(np.zeros(1, dtype=np.int64))[0]
-    dated = headers.MessageTimes(np.zeros(1, dtype=np.int64)).dates[0] + _MESSAGE_ID
-    return len(headers.short(longest, longest, dated, message_id, b"")) + Shape.PLAIN.least_body
-
-
-def check_sizes(recipe: Recipe) -> None:
-    """Refuse sizes that some message of the corpus could not have."""
-    sizes = recipe.distribution
-    if sizes.min_octets >= _AMPLE:
-        return  # who is in the corpus need not be known, so that workers start at once
-    least = smallest(recipe)
-    if sizes.min_octets < least:
-        raise RecipeError(
-            f'sizes "{sizes.name}" go down to {sizes.min_octets} octets; '
-            f"a message of this corpus has at least {least} with its header, raise the smallest size"
-        )
-
-
-def _message_ids(recipe: Recipe) -> headers.MessageIds:
-    return headers.MessageIds(recipe.digest.encode(), recipe.id_domain.encode())
-
-
-def _locales(recipe: Recipe) -> str:
-    """Give the locales of the people: with SMTPUTF8 there must be some whose addresses need it."""
-    return f"{recipe.chosen_profile.locales} ja_JP" if recipe.smtputf8 else recipe.chosen_profile.locales
 
 
 def _share_since(share: float, since: dt.date, recipe: Recipe) -> float:
@@ -149,11 +112,11 @@ class Renderer:
         recipe = plan.recipe
         self._plan, self._recipe = plan, recipe
         self._profile = profile = recipe.chosen_profile
-        gathered = people.gather(recipe.seed, _locales(recipe))
+        gathered = people.gather(recipe.seed, smallest.locales(recipe))
         self._fields = headers.Fields(recipe.seed, gathered)
         self._subjects = len(gathered.subjects)
-        self._message_ids = _message_ids(recipe)
-        self._least = _smallest(recipe, gathered)
+        self._message_ids = headers.MessageIds(recipe.digest.encode(), recipe.id_domain.encode())
+        self._least = smallest.of_people(recipe, gathered)
         longest = profile.headers[-1][1]
         protocol = b"ESMTPS" if profile.era in _ESMTPS else b"ESMTP"
         self._trace_headers = TraceHeaders(recipe.seed, gathered, protocol, profile.received[-1][1])
@@ -268,15 +231,15 @@ class Renderer:
         """Give all headers; what is too small for its shape becomes plain text, for names: gets a short header."""
         fields, count = self._fields, len(drawn.numbers)
         written = self._message_ids.of(drawn.numbers)
-        message_ids, dates = written.tolist(), rows(count, drawn.times.dates, _MESSAGE_ID)
+        message_ids, dates = written.tolist(), rows(count, drawn.times.dates, headers.MESSAGE_ID)
         dated, undated = dates.tolist(), drawn.faulty.get("missing-date", np.False_)
         referred = [b"\r\n"] * count
         for at in np.flatnonzero(undated).tolist():
-            dated[at] = _MESSAGE_ID
+            dated[at] = headers.MESSAGE_ID
         for at, parents in drawn.earlier.items():
             referred[at] += headers.references(message_ids, parents)
         core = fields.octets(drawn.senders, drawn.to, drawn.subjects) + lengths(referred)
-        core += np.where(undated, len(_MESSAGE_ID), dates.itemsize) + written.itemsize
+        core += np.where(undated, len(headers.MESSAGE_ID), dates.itemsize) + written.itemsize
         # Sizes are drawn for header and recipients near those of the message, so that each goes with the other.
         ranks = draws.near(drawn.size_draws, "header")
         recipients = draw_counts(self._recipients, draws.near(ranks, "recipients", 64))[:count]

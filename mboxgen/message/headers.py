@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mboxgen.text.people import People
 
 _BETWEEN, _COPIED = b",\r\n ", b"\r\nCc: "
+MESSAGE_ID = b"Message-ID: "
 MAX_REFERENCES = 10  # the first and the latest nine: RFC 5322 section 3.6.4 sets no limit, clients cut
 _DAYS = (b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed")  # 1 January 1970 was a Thursday
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")

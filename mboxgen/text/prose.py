@@ -52,13 +52,15 @@ def lines(seed: int, octets: int, variant: int = 0) -> tuple[memoryview, NDArray
     ends = ends[: int(np.searchsorted(ends, octets, side="right"))]
     begin = int(pool.starts[first])
     length = int(ends[-1]) if len(ends) else 0
-    return _rounds(seed, rounds + 2)[begin : begin + length], ends
+    return _ring(seed, octets)[begin : begin + length], ends
 
 
 @lru_cache(maxsize=2)
-def _rounds(seed: int, count: int) -> memoryview:
-    """The pool again and again."""
-    return memoryview(english(seed).octets * count)
+def _ring(seed: int, octets: int) -> memoryview:
+    """The pool again and again, as far as is needed for so many octets from any place in its first round."""
+    pool = memoryview(english(seed).octets)
+    rounds, rest = divmod(octets, len(pool))
+    return memoryview(b"".join([*[pool] * (rounds + 1), pool[:rest]]))
 
 
 @lru_cache(maxsize=4)
@@ -69,7 +71,7 @@ def english(seed: int) -> Pool:
 
 def forget() -> None:
     """Let go of what text is made from, 4 MB a seed, and of text that nobody holds. It is made again when asked for."""
-    for made in (_rounds, english, filling_lines, _words):
+    for made in (_ring, english, filling_lines, _words):
         made.cache_clear()
     vocabulary.forget()
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trafficgen.cli import parsing
-from trafficgen.cli.planning import merge_domains
+from trafficgen.cli.workload import merge_domains
 from trafficgen.errors import PlanError
 from trafficgen.plan import Header, LongTail, Stage, Users, WeightedDomain, Workload
 

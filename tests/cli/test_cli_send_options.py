@@ -24,8 +24,11 @@ from trafficgen.plan import (
     Arrivals,
     Auth,
     BodyFile,
+    ClientAttribute,
     ClientPlan,
     Corpus,
+    Departure,
+    LeavingStep,
     LongTail,
     OpenLoop,
     Pipelining,
@@ -66,7 +69,7 @@ def test_pools_of_addresses_and_names():
     client = plan_of(
         "--source-ip", "127.0.0.2", "--source-ip", "127.0.0.4-127.0.0.9=2", "--ehlo-name", "a.test=3", "--ehlo-name",
         "[IPv6:::1]", "--proxy-protocol", "v2", "--proxy-from", "2001:db8::/120=0.5",
-        "--xclient-from", "192.0.2.0/24,*.dyn.test=3",
+        "--xclient-from", "192.0.2.0/24,*.dyn.test=3", "--xclient", "login=ann=3", "--xclient", "HELO=[IPv6:::1]",
     ).session.client  # fmt: skip
     assert client == ClientPlan(
         sources=(AddressRange("127.0.0.2", "127.0.0.2"), AddressRange("127.0.0.4", "127.0.0.9", weight=2.0)),
@@ -74,6 +77,7 @@ def test_pools_of_addresses_and_names():
         proxy=ProxyProtocol.V2,
         proxy_from=(AddressRange("2001:db8::", "2001:db8::ff", weight=0.5),),
         xclient_from=(AddressRange("192.0.2.0", "192.0.2.255", "*.dyn.test", 3.0),),
+        xclient=(ClientAttribute("LOGIN", "ann", 3.0), ClientAttribute("HELO", "[IPv6:::1]")),
     )
     assert plan_of("--ehlo-name", "only.test").session.ehlo_name == "only.test"
 
@@ -85,6 +89,17 @@ def test_shapes_of_sessions():
     )  # fmt: skip
     assert plan.session.max_messages == 0
     assert plan.session.shape == ShapePlan(((1, 5.0), (20, 1.0)), 0.05, 0.02, 2 * S, True)
+
+
+def test_steps_at_which_sessions_go():
+    plan = plan_of(
+        "--leave-share", "5%", "--leave-share", "rcpt:0.1", "--drop-share", "2%", "--drop-share", "Connect:sent:1%",
+        "--drop-share", "body:3%",
+    )  # fmt: skip
+    departures = (Departure(0.1, LeavingStep.RCPT, quits=True), Departure(0.01, LeavingStep.CONNECT, waits=False))
+    assert plan.session.shape == ShapePlan(
+        leave_share=0.05, drop_share=0.02, departures=(*departures, Departure(0.03, LeavingStep.BODY))
+    )
 
 
 # -- KumoMTA's commands, word for word ------------------------------------------------------------------
@@ -272,6 +287,12 @@ def test_command_line_wins_over_the_environment():
         (["--messages-per-session", "0:1,2:1"], "--messages-per-session"),
         (["--leave-share", "100%"], "--leave-share"),
         (["--drop-share", "5%%"], "--drop-share"),
+        (["--drop-share", "dot:5%"], "STEP one of connect, helo, mail, rcpt, data, body"),
+        (["--drop-share", "data:later:5%"], "expected SHARE, STEP:SHARE or STEP:sent:SHARE"),
+        (["--leave-share", "data:5%"], "--leave-share"),
+        (["--leave-share", "rcpt:sent:5%"], "--leave-share"),
+        (["--drop-share", "mail:100%"], "--drop-share"),
+        (["--drop-share", "connect:1%", "--starttls"], "plain sessions"),
         (["--think-time", "-1s"], "--think-time"),
         (["--seed", "-1"], "--seed"),
         (["--run-id", "xyz"], "--run-id"),
@@ -293,6 +314,11 @@ def test_command_line_wins_over_the_environment():
         (["--xclient-from", "192.0.2.0/24,a b"], "--xclient-from"),
         (["--xclient-from", "192.0.2.0/24", "--tls"], "--xclient-from"),
         (["--xforward-from", "192.0.2.0/24"], "add --messages-per-session 1"),
+        (["--xforward", "IDENT=5"], "add --messages-per-session 1"),
+        (["--xclient", "LOGIN"], "expected NAME=VALUE[=WEIGHT]"),
+        (["--xclient", "LOGIN=joe=x"], "--xclient"),
+        (["--xclient", "PORT=0"], "a port from 1 to 65535"),
+        (["--xclient", "LOGIN=joe", "--tls"], "(--xclient)"),
         (["--body-file", "a\0b"], "--body-file"),
     ],
 )

@@ -2,12 +2,14 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
-from trafficgen import SetupError, TcpTarget, UnixTarget, run
+from trafficgen import PlanError, SetupError, TcpTarget, UnixTarget, run
+from trafficgen.guard import Route, resolve
 from trafficgen.plan import Security, Target
 
 
@@ -50,6 +52,47 @@ def test_a_name_whose_first_addresses_do_not_answer(several_addresses: str, secu
     assert counts(results) == Counts(accepted=60)
     assert len(results.run.addresses) == 4
     assert said[:1] == [f"target {target} is at {', '.join(results.run.addresses)}"]
+
+
+def test_a_name_of_both_versions_is_connected_to_over_the_one_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def both(host: str, port: int, *rest: Any, **more: Any) -> list[Any]:
+        if host != "both.test":
+            return look_up(host, port, *rest, **more)
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with private_sink() as sink:
+        target = TcpTarget("both.test", sink.port)
+        results = run(plan_for(target, messages=20, ip_version=4))
+        sixes = resolve(target).of_version(6)
+    assert counts(results) == Counts(accepted=20)
+    assert results.run.addresses == (f"127.0.0.1:{sink.port}",)
+    assert sixes.addresses == (TcpTarget("::1", target.port),)
+    with pytest.raises(
+        SetupError, match=r'^"127\.0\.0\.1" has no IPv6 address, it is at 127\.0\.0\.1:25: .*--ip-version'
+    ):
+        resolve(TcpTarget("127.0.0.1", 25)).of_version(6)
+
+
+def test_the_best_exchangers_of_a_version_stay_the_first() -> None:
+    one, two, three = (TcpTarget(host, 25) for host in ("192.0.2.1", "2001:db8::1", "192.0.2.3"))
+    route = Route("lab.test", (one, two, three), hosts=("a.test", "a.test", "b.test"), equal=2)
+    assert route.of_version(4) == Route("lab.test", (one, three), hosts=("a.test", "b.test"), equal=1)
+    assert route.of_version(6) == Route("lab.test", (two,), hosts=("a.test",), equal=1)
+    assert route.of_version(0) == route
+
+
+@pytest.mark.parametrize("target", [UnixTarget("sink"), None])
+def test_what_has_no_name_has_no_version(target: Target | None) -> None:
+    with pytest.raises(PlanError, match="expected hosts"):
+        plan_for(target, messages=1, ip_version=4)
 
 
 def test_an_address_in_use_is_one_line() -> None:

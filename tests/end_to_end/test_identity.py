@@ -16,13 +16,23 @@ from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
 from trafficgen.engine.identity import Identities
 from trafficgen.errors import PlanError, SetupError
-from trafficgen.plan import AddressRange, ClientPlan, ProxyProtocol, Security, SessionPlan, TcpTarget, WeightedName
+from trafficgen.plan import (
+    AddressRange,
+    ClientAttribute,
+    ClientPlan,
+    ProxyProtocol,
+    Security,
+    SessionPlan,
+    TcpTarget,
+    WeightedName,
+)
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.interfaces import SessionOptions
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.policy import Policy, PolicyConfig, SessionPolicy
 
 DOC = AddressRange("192.0.2.0", "192.0.2.255", "*.dyn.test")
+JOE = ClientAttribute("LOGIN", "joe")
 IPV6 = AddressRange("2001:db8::", "2001:db8::ffff")
 
 
@@ -70,6 +80,19 @@ def test_names_and_ranges_are_drawn_by_weight_and_sources_in_turn() -> None:
     )
     assert len({one.address for one in strangers if "." in one.address}) == 256
     assert all(1024 <= one.port < 65536 for one in strangers)
+
+
+def test_each_attribute_has_one_of_its_values_by_weight_beside_an_address_or_without() -> None:
+    logins = (ClientAttribute("LOGIN", "ann", 3.0), ClientAttribute("LOGIN", "bob"))
+    said = (*logins, ClientAttribute("PROTO", "SMTP"))
+    alone = [one.options.xclient for one in drawn(ClientPlan(xclient=said), 4000)]
+    assert all(one.address == "" and one.attributes[1] == ("PROTO", "SMTP") for one in alone)
+    found = Counter(dict(one.attributes)["LOGIN"] for one in alone)
+    assert 2900 < found["ann"] < 3100
+    assert found.total() == 4000
+    beside = [one.options.xclient for one in drawn(ClientPlan(xclient=said, xclient_from=(DOC,)), 100)]
+    assert [one.attributes for one in beside] == [one.attributes for one in alone[:100]]
+    assert all(one.address.startswith("192.0.2.") for one in beside)
 
 
 def test_sources_of_different_weights_are_drawn() -> None:
@@ -283,6 +306,9 @@ def test_proxy_to_a_server_that_refuses_to_greet(greeting: str, reason: str) -> 
         (ClientPlan(xforward_from=(DOC,)), ("XCLIENT ADDR",), "", ("xforward", "not offered")),
         (ClientPlan(xforward_from=(DOC,)), ("XFORWARD ADDR",), "550 5.7.0 no", ("xforward", "refused by the server")),
         (ClientPlan(xforward_from=(DOC,)), ("XFORWARD ADDR",), "421 4.3.0 no", ("xforward", "refused by the server")),
+        (ClientPlan(xclient=(JOE,)), (), "", ("xclient", "not offered")),
+        (ClientPlan(xclient=(JOE,)), ("XCLIENT NAME ADDR",), "", ("xclient", "LOGIN not offered")),
+        (ClientPlan(xclient_from=(DOC,), xclient=(JOE,)), ("XCLIENT LOGIN",), "", ("xclient", "not offered")),
     ],
 )
 def test_a_server_that_will_not_hear_whose_mail_it_is(
@@ -310,6 +336,30 @@ def test_only_attributes_that_are_offered_are_said() -> None:
     assert seen.lines == ["XFORWARD NAME=mx.dyn.test ADDR=IPV6:2001:db8::7 HELO=[127.0.0.1]"]
 
 
+def test_attributes_that_are_asked_for_are_said_as_xtext() -> None:
+    script, seen = noting(extensions=("XCLIENT NAME ADDR PORT PROTO HELO REVERSE_NAME LOGIN DESTADDR DESTPORT",))
+
+    def unknown(self: Script, line: str) -> None:
+        seen.lines.append(line)
+        self.say("220 scripted.test ESMTP")
+
+    script.unknown = unknown  # type: ignore[method-assign]
+    given = {
+        "NAME": "[TEMPUNAVAIL]", "REVERSE_NAME": "mx.dyn.test", "PORT": "40000", "PROTO": "SMTP",
+        "LOGIN": "joe + ann=x", "DESTADDR": "2001:db8::1", "DESTPORT": "587",
+    }  # fmt: skip
+    with scripted(script) as server:
+        attributes = tuple(ClientAttribute(name, value) for name, value in given.items())
+        one = (AddressRange("192.0.2.7", "192.0.2.7"),)
+        results = send(server.port, messages=1, session=session(xclient_from=one, xclient=attributes))
+    assert counts(results) == Counts(accepted=1)
+    (said,) = seen.lines
+    assert sorted(said.split()) == [
+        "ADDR=192.0.2.7", "DESTADDR=IPV6:2001:db8::1", "DESTPORT=587", "LOGIN=joe+20+2B+20ann+3Dx",
+        "NAME=[TEMPUNAVAIL]", "PORT=40000", "PROTO=SMTP", "REVERSE_NAME=mx.dyn.test", "XCLIENT",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -323,6 +373,16 @@ def test_only_attributes_that_are_offered_are_said() -> None:
         (lambda: ClientPlan(sources=(AddressRange("10.0.0.0", "10.1.0.0"),)), "65536 addresses"),
         (lambda: ClientPlan(sources=(DOC,)), "addresses alone"),
         (lambda: SessionPlan(client=ClientPlan(xforward_from=(DOC,))), "--messages-per-session 1"),
+        (lambda: SessionPlan(client=ClientPlan(xforward=(JOE,))), "expected one of NAME, PORT, PROTO, HELO, IDENT"),
+        (lambda: ClientPlan(xclient=(ClientAttribute("ADDR", "192.0.2.7"),)), "--xclient-from"),
+        (lambda: ClientAttribute("PORT", "65536"), "a port from 1 to 65535"),
+        (lambda: ClientAttribute("DESTPORT", "smtp"), "a port from 1 to 65535"),
+        (lambda: ClientAttribute("PROTO", "LMTP"), "SMTP or ESMTP"),
+        (lambda: ClientAttribute("SOURCE", "here"), "LOCAL or REMOTE"),
+        (lambda: ClientAttribute("DESTADDR", "mx.test"), "an IP address"),
+        (lambda: ClientAttribute("LOGIN", ""), "1 to 255 printable"),
+        (lambda: ClientAttribute("LOGIN", "a\rb"), "1 to 255 printable"),
+        (lambda: ClientAttribute("LOGIN", "a", -1.0), "the weight of LOGIN=a"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make: Any, words: str) -> None:
@@ -359,6 +419,36 @@ def test_postfix_takes_the_client_from_xclient() -> None:
         name, address = client.rstrip("]").split("[")
         assert address.startswith("192.0.2.")
         assert name == address.replace(".", "-") + ".dyn.test"
+
+
+def test_postfix_takes_every_attribute_of_xclient() -> None:
+    """A login that is refused, and a name that cannot be looked up for now: what XCLIENT alone can play."""
+    settings = """\
+smtpd_authorized_xclient_hosts = 127.0.0.0/8
+smtpd_client_port_logging = yes
+smtpd_sasl_auth_enable = yes
+smtpd_relay_restrictions = check_sasl_access inline:{ bob=REJECT }
+  reject_unknown_client_hostname permit_sasl_authenticated reject"""
+    said = (
+        ("NAME", "mx.dyn.test"), ("NAME", "[TEMPUNAVAIL]"), ("LOGIN", "ann"), ("LOGIN", "bob"), ("PORT", "40000"),
+        ("REVERSE_NAME", "mx.dyn.test"), ("PROTO", "SMTP"), ("HELO", "mx.dyn.test"), ("DESTADDR", "192.0.2.25"),
+        ("DESTPORT", "587"),
+    )  # fmt: skip
+    client = ClientPlan(
+        xclient_from=(AddressRange("192.0.2.7", "192.0.2.7"),),
+        xclient=tuple(ClientAttribute(name, value) for name, value in said),
+    )
+    with private_sink() as sink, private_postfix(sink.port, settings) as postfix:
+        results = send(postfix.port, messages=40, seed=3, session={"client": client, "max_messages": 1})
+        found = counts(results)
+        sink.wait_for(found.accepted)
+        log = postfix.log
+    assert found.accepted + found.rejected_permanent + found.rejected_temporary == 40
+    taken = re.findall(r"client=mx\.dyn\.test\[192\.0\.2\.7\]:40000, sasl_method=XCLIENT, sasl_username=ann", log)
+    assert len(taken) == found.accepted > 0
+    assert len(re.findall(r"reject: RCPT .* 554 5\.7\.1 <bob>:", log)) == found.rejected_permanent > 0
+    unnamed = re.findall(r"reject: RCPT from unknown\[192\.0\.2\.7\]:40000: 450 4\.7\.25", log)
+    assert len(unnamed) == found.rejected_temporary > 0
 
 
 def test_postfix_takes_the_origin_from_xforward() -> None:

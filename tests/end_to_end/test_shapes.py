@@ -11,7 +11,7 @@ from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import Script, scripted
 from trafficgen import OpenLoop, PlanError
-from trafficgen.plan import Security, ShapePlan
+from trafficgen.plan import Departure, LeavingStep, Pipelining, Security, SessionPlan, ShapePlan
 
 
 class Counting(Script):
@@ -32,6 +32,15 @@ class Counting(Script):
         self.commands.append("MAIL")
         super().mail(line)
 
+    def rcpt(self, line: str) -> None:
+        self.commands.append("RCPT")
+        super().rcpt(line)
+
+    def data(self, line: str) -> None:
+        self.commands.append("DATA")
+        super().data(line)
+        self.commands.append("taken")
+
     def rset(self, line: str) -> None:
         self.commands.append("RSET")
         super().rset(line)
@@ -39,6 +48,9 @@ class Counting(Script):
     def quit(self, line: str) -> None:
         self.commands.append("QUIT")
         super().quit(line)
+
+
+WHOLE = ("EHLO", "MAIL", "RCPT", "DATA", "taken", "QUIT")
 
 
 def sent(messages: int, shape: ShapePlan, *, sessions: int = 1, seed: int = 4, **session: Any) -> list[list[str]]:
@@ -70,17 +82,98 @@ def test_sessions_that_leave_or_drop_carry_no_message_and_none_is_lost(session: 
     shape = ShapePlan(leave_share=0.3, drop_share=0.2)
     seen = sent(100, shape, max_messages=1, **session)
     shapes = Counter(tuple(commands) for commands in seen)
-    assert shapes["EHLO", "MAIL", "QUIT"] == 100
-    assert set(shapes) == {("EHLO", "MAIL", "QUIT"), ("EHLO", "QUIT"), ("EHLO",)}
+    assert shapes[WHOLE] == 100
+    assert set(shapes) == {WHOLE, ("EHLO", "QUIT"), ("EHLO",)}
     assert 30 < shapes["EHLO", "QUIT"] < 95
     assert 18 < shapes["EHLO",] < 70
+
+
+WAYS: list[dict[str, Any]] = [
+    {}, {"pipelining": Pipelining.OFF}, {"chunks": 3}, {"security": Security.STARTTLS_IF_OFFERED}
+]  # fmt: skip
+
+
+ANSWERED = {
+    Departure(0.06, LeavingStep.CONNECT): "",
+    Departure(0.06, LeavingStep.CONNECT, quits=True): "QUIT",
+    Departure(0.06, LeavingStep.HELO): "EHLO",
+    Departure(0.06, LeavingStep.HELO, quits=True): "EHLO QUIT",
+    Departure(0.06, LeavingStep.MAIL): "EHLO MAIL",
+    Departure(0.06, LeavingStep.MAIL, quits=True): "EHLO MAIL QUIT",
+    Departure(0.06, LeavingStep.RCPT): "EHLO MAIL RCPT",
+    Departure(0.06, LeavingStep.RCPT, quits=True): "EHLO MAIL RCPT QUIT",
+    Departure(0.06, LeavingStep.BODY): "EHLO MAIL RCPT DATA",
+}
+SENT = {
+    Departure(0.12, LeavingStep.CONNECT, waits=False): "",
+    Departure(0.12, LeavingStep.HELO, waits=False): "EHLO",
+    Departure(0.12, LeavingStep.MAIL, waits=False): "EHLO MAIL",
+    Departure(0.12, LeavingStep.RCPT, waits=False): "EHLO MAIL RCPT",
+    Departure(0.12, LeavingStep.DATA, waits=False): "EHLO MAIL RCPT DATA",
+}
+
+
+@pytest.mark.parametrize("session", WAYS)
+@pytest.mark.parametrize("departures", [ANSWERED, SENT])
+def test_sessions_go_at_every_step_and_no_message_is_lost(
+    departures: dict[Departure, str], session: dict[str, Any]
+) -> None:
+    may_be = [one for one in departures if not (one.early and "security" in session)]
+    shapes = Counter(map(tuple, sent(60, ShapePlan(departures=tuple(may_be)), max_messages=1, **session)))
+    assert shapes.pop(WHOLE) == 60
+    assert {" ".join(shape) for shape in shapes} == {departures[one] for one in may_be}
+
+
+def test_half_of_a_message_is_sent_where_the_body_breaks_off() -> None:
+    octets: list[tuple[bool, int]] = []
+
+    class Weighing(Script):
+        def data(self, line: str) -> None:
+            self.say("354 go ahead")
+            found = b""
+            while not found.endswith(b"\r\n.\r\n") and (piece := self.peer.recv(65536)):
+                found += piece
+            octets.append((found.endswith(b"\r\n.\r\n"), len(found)))
+            self.say("250 2.0.0 taken")
+
+    class Own(Weighing):
+        extensions = ()
+
+    shape = ShapePlan(departures=(Departure(0.5, LeavingStep.BODY),))
+    with scripted(Own) as server:
+        results = send(server.port, messages=10, body="100000", session={"shape": shape, "max_messages": 1})
+    assert counts(results) == Counts(accepted=10)
+    whole = [size for ended, size in octets if ended]
+    assert len(whole) == 10
+    assert len(octets) > 12
+    assert all(abs(size - whole[0] / 2) < 1000 for ended, size in octets if not ended)
+
+
+@pytest.mark.parametrize("answer", ["450 4.7.1 later", "550 5.7.1 no", "421 4.3.2 going down"])
+def test_a_refusal_ends_a_session_that_would_go_later_and_no_message(answer: str) -> None:
+    class Refusing(Script):
+        def rcpt(self, line: str) -> None:
+            self.say(answer if self.session % 2 == 0 else "250 2.1.5 ok")
+            if answer.startswith("421") and self.session % 2 == 0:
+                self.hang_up()
+
+    shape = ShapePlan(departures=(Departure(0.5, LeavingStep.BODY), Departure(0.2, LeavingStep.RCPT, quits=True)))
+    with scripted(Refusing) as server:
+        found = counts(send(server.port, messages=30, session={"shape": shape, "max_messages": 1}))
+    assert found.accepted > 0
+    assert found.accepted + found.rejected_temporary + found.rejected_permanent == 30
 
 
 @pytest.mark.parametrize("load", [None, OpenLoop(300.0)])
 def test_every_message_arrives_once_beside_sessions_that_go(load: OpenLoop | None) -> None:
     shape = ShapePlan(
-        messages=((1, 1.0), (3, 1.0)), leave_share=0.25, drop_share=0.25, think_ns=1_000_000, reset_between=True
-    )
+        messages=((1, 1.0), (3, 1.0)), leave_share=0.15, drop_share=0.1, think_ns=1_000_000, reset_between=True,
+        departures=(
+            Departure(0.1, LeavingStep.CONNECT, waits=False), Departure(0.1, LeavingStep.RCPT, quits=True),
+            Departure(0.1, LeavingStep.BODY),
+            Departure(0.1, LeavingStep.DATA, waits=False),
+        ),
+    )  # fmt: skip
     with private_sink() as sink:
         results = send(
             sink.port, messages=150, sessions=6, workers=2, load=load, session={"shape": shape}, run_id="7" * 16
@@ -93,7 +186,7 @@ def test_every_message_arrives_once_beside_sessions_that_go(load: OpenLoop | Non
 
 def test_rset_comes_between_two_messages_and_nowhere_else() -> None:
     (commands,) = sent(4, ShapePlan(reset_between=True))
-    assert commands == ["EHLO", "MAIL", "RSET", "MAIL", "RSET", "MAIL", "RSET", "MAIL", "QUIT"]
+    assert " ".join(commands).replace("MAIL RCPT DATA taken", "+") == "EHLO + RSET + RSET + RSET + QUIT"
 
 
 def test_a_session_rests_between_two_messages() -> None:
@@ -107,16 +200,21 @@ def test_a_session_rests_between_two_messages() -> None:
 
 
 def test_postfix_sees_sessions_of_every_shape() -> None:
-    shape = ShapePlan(messages=((1, 1.0), (3, 1.0)), leave_share=0.3, drop_share=0.2, reset_between=True)
+    steps = (LeavingStep.CONNECT, LeavingStep.MAIL, LeavingStep.RCPT, LeavingStep.DATA, LeavingStep.BODY)
+    shape = ShapePlan(
+        messages=((1, 1.0), (3, 1.0)), leave_share=0.2, drop_share=0.1, reset_between=True,
+        departures=tuple(Departure(0.1, step) for step in steps),
+    )  # fmt: skip
     with private_sink() as sink, private_postfix(sink.port) as postfix:
-        results = send(postfix.port, messages=40, sessions=2, session={"shape": shape})
+        results = send(postfix.port, messages=40, sessions=2, body="20000", session={"shape": shape})
         sink.wait_for(40)
         ends = re.findall(r"disconnect from \S+ (.*)", postfix.log)
-        lost = len(re.findall("lost connection after EHLO", postfix.log))
+        lost = set(re.findall(r"lost connection after (\w+(?: \(\d{5} bytes\))?)", postfix.log))
     assert counts(results) == Counts(accepted=40)
-    assert sum(int(n) for end in ends for n in re.findall(r"mail=(\d+)", end)) == 40
+    assert sum(int(n) for end in ends for n in re.findall(r"data=(\d+)", end)) == 40
     assert sum("ehlo=1 quit=1 commands=2" in end for end in ends) > 0
-    assert lost > 0
+    assert {"CONNECT", "EHLO", "MAIL", "RCPT", "DATA"} <= {one.split()[0] for one in lost}
+    assert any("bytes" in one for one in lost)
     assert any("rset=2" in end for end in ends)
 
 
@@ -128,6 +226,16 @@ def test_postfix_sees_sessions_of_every_shape() -> None:
         (lambda: ShapePlan(leave_share=1.0), "--leave-share"),
         (lambda: ShapePlan(leave_share=0.5, drop_share=0.5), "some sessions"),
         (lambda: ShapePlan(think_ns=-1), "--think-time"),
+        (lambda: Departure(0.0), "above 0"),
+        (
+            lambda: SessionPlan(
+                shape=ShapePlan(departures=(Departure(0.1, LeavingStep.CONNECT),)), security=Security.TLS
+            ),
+            "plain sessions",
+        ),
+        (lambda: Departure(0.1, LeavingStep.DATA, quits=True), "--leave-share"),
+        (lambda: Departure(0.1, LeavingStep.MAIL, quits=True, waits=False), "--leave-share"),
+        (lambda: ShapePlan(drop_share=0.5, departures=(Departure(0.5, LeavingStep.MAIL),)), "some sessions"),
     ],
 )
 def test_shapes_that_make_no_sense_are_refused(make: Any, words: str) -> None:

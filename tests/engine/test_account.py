@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trafficgen import OpenLoop, Plan, RunControl, TcpTarget, WeightedDomain, Workload
 from trafficgen.engine import control
@@ -18,7 +20,8 @@ from trafficgen.engine.supervisor import Supervisor
 from trafficgen.engine.worker_pool import WorkerHandle
 from trafficgen.host.pipes import Outbox
 from trafficgen.measure.recorder import Recorder
-from trafficgen.outcomes import Outcome
+from trafficgen.outcomes import Outcome, Phase
+from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.workload import Messages
 
 TARGET = TcpTarget("127.0.0.1", 25)
@@ -169,3 +172,58 @@ def test_recipients_are_counted_once_however_often_they_are_tallied() -> None:
     assert snapshot.domains_started.tolist() == [started[index] for index in range(3)]
     assert snapshot.domains_accepted.tolist() == [accepted[index] for index in range(3)]
     assert dict(zip(Outcome, snapshot.recipients, strict=True)) == {outcome: by_outcome[outcome] for outcome in Outcome}
+
+
+replies = st.builds(
+    Reply, st.sampled_from([250, 450]), st.sampled_from(["", "4.2.1"]), st.just((b"one",)) | st.just((b"other",))
+)
+
+
+@given(st.lists(st.none() | st.tuples(st.sampled_from([Phase.RCPT, Phase.MAIL]), replies, st.integers(1, 5))))
+def test_replies_are_counted_once_however_often_they_are_tallied(heard: list[tuple[Phase, Reply, int] | None]) -> None:
+    """None stands for a tally."""
+    recorder = Recorder(1, 0, False, phases=PHASES)
+    account = WorkerAccount(recorder, lambda _: None)
+    counts, texts = Counter[tuple[str, int, str]](), dict[tuple[str, int, str], str]()
+    for one in [*heard, None, None]:
+        if one is None:
+            account.tally()
+            continue
+        phase, reply, count = one
+        if count == 1:
+            account.reply(phase, reply)
+        else:
+            account.reply(phase, reply, count)
+        kind = (phase.value, reply.code, reply.enhanced)
+        counts[kind] += count
+        texts.setdefault(kind, reply.text)
+    snapshot = recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
+    assert {kind: tally.count for kind, tally in snapshot.replies.items()} == counts
+    assert {kind: tally.example for kind, tally in snapshot.replies.items()} == texts
+
+
+def test_the_first_trouble_alone_stops_a_run() -> None:
+    said: list[str] = []
+    account = WorkerAccount(Recorder(1, 0, False, phases=PHASES), said.append)
+    for words in ("550 no", "451 later", "550 no"):
+        account.trouble(words)
+    assert said == ["550 no"]
+
+
+def test_recipients_of_a_run_are_those_of_its_rows_but_for_those_that_ended_otherwise() -> None:
+    weighted = (WeightedDomain("a.test"),)
+    plan = Plan(workload=Workload(domains=weighted, recipients_per_message=((3, 1),)), max_messages=4)
+    recorder = Recorder(1, 0, False, phases=PHASES)
+    account = WorkerAccount(recorder, lambda _: None)
+    tally = RecipientTally(Messages(plan, date=""), account)
+    for number, outcome in enumerate([Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.IN_DOUBT, Outcome.FAILED]):
+        recorder.rows.extend((number, outcome, 0, -1, 1, -1, -1, 2, 10))
+    refused = {Outcome.ACCEPTED: 2, Outcome.REJECTED_PERMANENT: 1}
+    account.recipients_differ(1, Outcome.ACCEPTED, tuple(refused.get(outcome, 0) for outcome in Outcome))
+    tally.tally()
+    made = tally.in_place(
+        recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
+    )
+    expected = {Outcome.ACCEPTED: 3 + 2, Outcome.REJECTED_PERMANENT: 1, Outcome.IN_DOUBT: 3, Outcome.FAILED: 3}
+    assert dict(zip(Outcome, made.recipients, strict=True)) == {one: expected.get(one, 0) for one in Outcome}
+    assert (sum(made.recipients), made.partly_accepted) == (12, 1)

@@ -4,18 +4,21 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from tests.measure.test_results import build, snapshot_of
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.gate.gate import run_gate
 from trafficgen.gate.trials import TrialFile, seed_in
+from trafficgen.measure.health import Caveat, CaveatKind
+from trafficgen.outcomes import Outcome
 from trafficgen.report.gated import check_history, gate_json, gate_junit, gate_markdown, gate_sections, history_rows
 from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.gating import Design, Ended, PlannedRun, Purpose, Side, Trial, advance, steps
-from trafficgen.verdict.reading import parse_metric
+from trafficgen.verdict.reading import parse_metric, trial_of
 from trafficgen.verdict.rule import Better, Metric, Verdict
 
 METRICS = (parse_metric("throughput:5%"), parse_metric("p99:10%+2ms"))
@@ -247,6 +250,7 @@ def test_the_history_has_a_row_a_metric() -> None:
         ("p99:12.5%+2ms", Metric("p99", Better.LOWER, 0.125, 2e6)),
         ("end_of_data.p95:10%", Metric("end_of_data.p95", Better.LOWER, 0.10)),
         ("server.cpu:2%", Metric("server.cpu", Better.LOWER, 0.02)),
+        ("server.cpu", Metric("server.cpu", Better.LOWER, 0.05)),
     ],
 )
 def test_metrics_and_their_margins(text: str, metric: Metric) -> None:
@@ -281,3 +285,11 @@ def test_the_next_run_follows_from_the_trials_alone() -> None:
     first = advance(DESIGN, [])
     assert isinstance(first, PlannedRun)
     assert (first.index, first.purpose) == (0, Purpose.DISCARD)
+
+
+@pytest.mark.parametrize("kind", CaveatKind)
+def test_a_run_without_the_proof_that_was_asked_for_is_spoiled_and_others_are_not(kind: CaveatKind) -> None:
+    results = replace(build(snapshot_of([Outcome.ACCEPTED])), caveats=(Caveat.of(kind, "x of y"),))
+    trial = trial_of(steps(DESIGN)[0], results, METRICS, {})
+    assert (trial.spoiled is not None) == (kind is CaveatKind.PROOF_MISSING)
+    assert trial.harm is None

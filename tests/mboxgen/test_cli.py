@@ -14,7 +14,7 @@ import pytest
 from mboxgen import Recipe, open_mbox, read_mbox
 from mboxgen.cli import commands
 from mboxgen.mbox import index
-from mboxgen.message.blocks import smallest
+from mboxgen.message.smallest import smallest
 from mboxgen.recipe.faults import FAULTS
 from mboxgen.recipe.profiles import PROFILES
 from mboxgen.recipe.sizes import PRESETS

@@ -119,6 +119,15 @@ def test_numbers_that_grow_with_the_memory_they_take_fill_none() -> None:
     assert runs.ids == []
 
 
+@pytest.mark.parametrize("before", [0, 1, 7])
+def test_a_number_is_one_of_the_run_up_to_sixteen_million_and_a_thousand_more_a_message(before: int) -> None:
+    last = 16_777_216 + 1024 * before - 1
+    runs = Runs()
+    if before:
+        runs.enter(*columns([(RUN_ID, number) for number in range(before)]))
+    assert runs.of(RUN_ID).reaches(np.array([0, last, last + 1])).tolist() == [True, True, False]
+
+
 def test_a_sink_that_gets_a_thousandth_of_a_run_takes_it_all() -> None:
     runs = Runs()
     numbers = list(range(0, 200_000_000, 1000))

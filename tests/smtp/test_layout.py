@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.smtp.conversation import Notebook, Queue, letter
 from trafficgen.plan import ExtensionPlan
+from trafficgen.plan.extensions import ByMode, DeliverBy, Notify, Ret
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, WireMessage
 from trafficgen.protocol.smtp.layout import (
@@ -121,3 +122,36 @@ def test_what_is_given_back_is_as_it_was_taken() -> None:
         assert b"BODY" not in work[0].envelope
         source.give_back(work)
     assert queue.waiting == [(each, -1) for each in letters]
+
+
+BY = DeliverBy(120, ByMode.RETURN, trace=True)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "mail", "rcpt"),
+    [
+        (ExtensionPlan(), b"", b""),
+        (ExtensionPlan(require_tls=True), b" REQUIRETLS", b""),
+        (ExtensionPlan(binary=True), b" BODY=BINARYMIME", b""),
+        (ExtensionPlan(ret=Ret.HDRS), b" RET=HDRS", b""),
+        (ExtensionPlan(priority=0), b" MT-PRIORITY=0", b""),
+        (ExtensionPlan(priority=-9), b" MT-PRIORITY=-9", b""),
+        (ExtensionPlan(deliver_by=BY), b" BY=120;RT", b""),
+        (ExtensionPlan(deliver_by=DeliverBy(-5)), b" BY=-5;N", b""),
+        (ExtensionPlan(notify=(Notify.NEVER,)), b"", b" NOTIFY=NEVER"),
+        (ExtensionPlan(notify=(Notify.DELAY, Notify.FAILURE)), b"", b" NOTIFY=DELAY,FAILURE"),
+        (
+            ExtensionPlan(False, (Notify.SUCCESS,), Ret.FULL, False, True, True, 4, DeliverBy(9)),
+            b" RET=FULL BODY=BINARYMIME REQUIRETLS MT-PRIORITY=4 BY=9;N",
+            b" NOTIFY=SUCCESS",
+        ),
+    ],
+)
+def test_every_extension_stands_behind_mail_or_rcpt_and_none_unasked(
+    extensions: ExtensionPlan, mail: bytes, rcpt: bytes
+) -> None:
+    layout = layout_for(0, extensions, "00112233aabbccdd")
+    assert layout.after_sender == b">" + mail
+    assert layout.recipient == b">" + rcpt + b"\r\nRCPT TO:<"
+    assert layout.end_of_addresses == b">" + rcpt + b"\r\nDATA\r\n"
+    assert layout.numbered == (b" ENVID=00112233aabbccdd." if extensions.dsn else b"")

@@ -133,6 +133,14 @@ def test_an_endless_command_line_is_hung_up_on() -> None:
     assert len(session._rest) <= MAX_COMMAND_OCTETS + 1000
 
 
+def test_a_line_without_an_end_is_waited_for_as_long_as_it_may_still_be_a_command() -> None:
+    for octets, expected in ((MAX_COMMAND_OCTETS + 1, []), (MAX_COMMAND_OCTETS + 2, [500])):
+        replies, _, session = serve(b"x" * octets)
+        assert (codes(replies), session.closed) == (expected, bool(expected))
+    replies, _, session = serve(b"NOOP".ljust(MAX_COMMAND_OCTETS) + b"\r", b"\n")
+    assert (codes(replies), session.closed) == ([250], False)
+
+
 def test_a_command_line_over_the_limit_is_the_same_in_one_piece_and_in_two() -> None:
     for said in ([b"NOOP " + b"x" * 2044 + b"\r\n"], [b"NOOP " + b"x" * 2044, b"\r\n"]):
         replies, _, session = serve(*said)

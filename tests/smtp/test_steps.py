@@ -33,6 +33,25 @@ def test_time_limits_are_those_of_the_rfc(phase: Phase, limit_s: int) -> None:
     assert STEPS[phase].limit_s == limit_s
 
 
+def test_codes_that_let_a_session_go_on_are_those_of_the_rfc() -> None:
+    """RFC 5321 section 4.3.2; 3207 section 4, 4954 section 4, 2033 section 4.1; Postfix's XCLIENT and XFORWARD."""
+    good = {phase: step.good for phase, step in STEPS.items() if step.good}
+    two_fifty = (
+        Phase.EHLO,
+        Phase.HELO,
+        Phase.LHLO,
+        Phase.XFORWARD,
+        Phase.MAIL,
+        Phase.END_OF_DATA,
+        Phase.RSET,
+        Phase.NOOP,
+    )
+    assert good == {
+        Phase.GREETING: (220,), Phase.TLS: (220,), Phase.XCLIENT: (220,), Phase.AUTH: (235,), Phase.RCPT: (250, 251),
+        Phase.DATA: (354,), Phase.QUIT: (221,), **dict.fromkeys(two_fifty, (250,)),
+    }  # fmt: skip
+
+
 BETWEEN = {Phase.MAIL, Phase.RSET, Phase.QUIT}
 FOLLOW = {
     Phase.GREETING: {Phase.EHLO, Phase.LHLO},

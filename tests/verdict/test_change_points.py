@@ -10,7 +10,7 @@ import pytest
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.report.gated import HISTORY, PastGate, read_history
-from trafficgen.report.past_gates import eras_of, history_sections
+from trafficgen.report.past_gates import COLUMNS, eras_of, history_csv, history_sections
 from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.change_points import MOST, change_points, stretches
 
@@ -124,3 +124,12 @@ def test_a_metric_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
     path = history(tmp_path / "gates.csv", [1.0])
     assert call(["history", str(path), "--metric", "p99"]) is ExitCode.USAGE
     assert "it holds throughput" in capsys.readouterr().err
+
+
+def test_a_gate_alone_has_no_interval_in_the_csv_either() -> None:
+    gate = PastGate("2026-11-27T16:04:54+00:00", "one", 0.9)
+    header, alone = history_csv({"p50": eras_of("p50", [gate])}).splitlines()
+    row = dict(zip(header.split(","), alone.split(","), strict=True))
+    assert (row["gates"], row["low"], row["high"], row["worse"]) == ("1", "", "", "0")
+    both = history_csv({"p50": eras_of("p50", [gate, PastGate(gate.time, "two", 0.91)])}).splitlines()[1].split(",")
+    assert float(both[COLUMNS.index("low")]) < 0.905 < float(both[COLUMNS.index("high")])

@@ -19,8 +19,18 @@ from trafficgen.measure.histogram import Histogram
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Verdict
-from trafficgen.verdict.sequence import LEVELS, LOOKS, SliceDesign, advance, autocorrelation, independent, resolvable
-from trafficgen.verdict.slices import Block, Bounds, Counted, Disturbance, LeftOut, Slice, count, units, value
+from trafficgen.verdict.sequence import (
+    LEVELS,
+    LOOKS,
+    SliceDesign,
+    SlicesEnded,
+    advance,
+    autocorrelation,
+    harmed,
+    independent,
+    resolvable,
+)
+from trafficgen.verdict.slices import Block, Bounds, Counted, Disturbance, LeftOut, Slice, count, joined, units, value
 
 THROUGHPUT = parse_metric("throughput:5%")
 DESIGN = SliceDesign((THROUGHPUT,), seed=1, budget_ns=96 * 8 * NS_PER_S)
@@ -267,10 +277,25 @@ def test_time_that_is_up_before_the_first_look() -> None:
 
 def test_nothing_measured_is_no_verdict() -> None:
     design = replace(DESIGN, metrics=(parse_metric("server.cpu:5%"),))
-    ended = advance(design, served(9, noisy(1.0, 0.02)), time_is_up=True)
+    ended = advance(design, served(7, noisy(1.0, 0.02)), time_is_up=True)
     assert ended is not None
     assert (ended.verdict, ended.code) == (None, ExitCode.NOT_VALID)
-    assert ended.reason == "nothing was measured for server.cpu"
+    assert ended.reason == "nothing was measured for server.cpu in 7 blocks"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("service_rejected.p95", ""), ("connect.p95", ": sessions open before the first slice and stay; ")],
+)
+def test_what_is_never_measured_ends_a_gate_before_its_time(name: str, why: str) -> None:
+    design = replace(DESIGN, metrics=(*DESIGN.metrics, parse_metric(name)))
+    last = design.give_up_after
+    assert last == max(8, design.capacity // 8)
+    assert advance(design, served(last - 1, noisy(1.0, 0.02)), time_is_up=False) is None
+    ended = advance(design, served(last, noisy(1.0, 0.02)), time_is_up=False)
+    assert ended is not None
+    assert (ended.verdict, ended.code) == (None, ExitCode.NOT_VALID)
+    assert ended.reason.startswith(f"nothing was measured for {name} in {last} blocks{why}")
 
 
 @pytest.mark.parametrize(
@@ -284,6 +309,21 @@ def test_harm_ends_it_at_once(side: str, verdict: Verdict | None, code: ExitCode
     assert ended is not None
     assert (ended.verdict, ended.code) == (verdict, code)
     assert ended.reason.startswith(f"block 3, {side.upper()}: of 9 messages 1 refused")
+
+
+@pytest.mark.parametrize(
+    ("side", "verdict", "code"),
+    [
+        (Side.B, Verdict.FAIL, ExitCode.VERDICT_FAILED),
+        (Side.A, None, ExitCode.NOT_VALID),
+        (None, None, ExitCode.NOT_VALID),
+    ],
+)
+def test_harm_that_is_found_after_the_end_is_all_that_counts(
+    side: Side | None, verdict: Verdict | None, code: ExitCode
+) -> None:
+    passed = SlicesEnded(Verdict.PASS, ExitCode.DONE, "B is not worse", (), joined=3)
+    assert harmed(passed, side, "2 missing") == replace(passed, verdict=verdict, code=code, reason="2 missing")
 
 
 def test_a_generator_that_is_the_limit_measures_itself() -> None:
@@ -311,6 +351,15 @@ def test_blocks_like_their_neighbours_are_joined() -> None:
     assert sum(len(group.blocks) for group in groups) == 64  # none is lost
     alone = independent(["throughput"], units(["throughput"], count(served(64, noisy(1.0, 0.05)), Bounds())))
     assert alone[1] == 1
+
+
+@pytest.mark.parametrize(("many", "sizes"), [(2, [2]), (3, [3]), (4, [2, 2]), (7, [2, 2, 3]), (1, []), (0, [])])
+def test_an_odd_block_goes_with_the_last_two(many: int, sizes: list[int]) -> None:
+    groups = units(["throughput"], count(served(many, noisy(1.0, 0.05)), Bounds()))
+    made = joined(groups)
+    assert [len(group.blocks) for group in made] == sizes
+    if many > 1:
+        assert [one for group in made for one in group.blocks] == [one for group in groups for one in group.blocks]
 
 
 def test_a_machine_that_remembers_makes_blocks_that_do_not() -> None:

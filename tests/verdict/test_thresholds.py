@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from trafficgen.measure.recorder import MAX_TIMED_DOMAINS, Recorder
 from trafficgen.measure.results import Results
 from trafficgen.measure.window import WindowTracker
 from trafficgen.outcomes import Outcome
-from trafficgen.plan import OpenLoop, Plan, WeightedDomain, Workload
+from trafficgen.plan import Auth, OpenLoop, Plan, Security, SessionPlan, WeightedDomain, Workload, parse_target
 from trafficgen.verdict.quantities import is_quantity, matching_domain, parse_quantity
 from trafficgen.verdict.rule import Better
 from trafficgen.verdict.thresholds import check_threshold, judge_all, parse_threshold
@@ -131,6 +133,26 @@ def test_what_a_plan_will_never_measure_is_refused() -> None:
     for text, words in (("response.p99<1s", "closed model"), ("domain{aol.co}.p99<1s", "no mail goes to")):
         with pytest.raises(ValueError, match=words):
             check_threshold(parse_threshold(text), PLAN)
+
+
+@pytest.mark.parametrize(
+    ("name", "mended", "words"),
+    [
+        ("tls.p95", {"session": SessionPlan(security=Security.STARTTLS_IF_OFFERED)}, "sessions are plain"),
+        ("auth.p95", {"session": SessionPlan(auth=Auth("me", Path("secret")))}, "needs a login"),
+        ("lateness.p95", {"load": OPEN.load}, "closed model"),
+    ],
+)
+def test_a_step_that_no_session_takes_is_refused(name: str, mended: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*{words}"):
+        check_threshold(parse_threshold(f"{name}<1s"), PLAN)
+    check_threshold(parse_threshold(f"{name}<1s"), replace(PLAN, **mended))
+
+
+@pytest.mark.parametrize("step", ["greeting", "ehlo", "auth"])
+def test_requests_of_http_have_no_steps_of_smtp(step: str) -> None:
+    with pytest.raises(ValueError, match="HTTP has no such step"):
+        check_threshold(parse_threshold(f"{step}.p95<1s"), replace(PLAN, target=parse_target("http://127.0.0.1:1/a")))
 
 
 def test_a_domain_that_is_not_timed_is_refused() -> None:

@@ -14,7 +14,6 @@ from trafficgen.check.conversation import ConnectionEnded, TextConnection, capab
 from trafficgen.check.service import Probe, ServiceKind, anything_goes, from_address
 from trafficgen.verdict.findings import Finding, Grade
 
-_SLOW_S: Final = 5.0
 _ERRORS: Final = 25
 
 

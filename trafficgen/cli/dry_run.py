@@ -103,8 +103,11 @@ def _sessions(plan: Plan) -> str:
 
 
 def _shape(shape: ShapePlan) -> list[str]:
-    words = [f"{shape.leave_share:.3g} of them leave without a message"] if shape.leave_share else []
-    words += [f"{shape.drop_share:.3g} of them close without a word"] if shape.drop_share else []
+    words = [
+        f"{one.share:.3g} of them {'leave without a message' if one.quits else 'close without a word'}"
+        + (f" at {one.step.value}{':sent' * (not one.waits)}" if one in shape.departures else "")
+        for one in shape.leaving
+    ]
     if shape.slow_share:
         words.append(f"{shape.slow_share:.3g} of them send {shape.slow_octets_per_s:,} octets a second")
     words += [f"{shape.idle_sessions:,} more held idle"] if shape.idle_sessions else []

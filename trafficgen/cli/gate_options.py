@@ -154,6 +154,20 @@ def metrics_of(options: GateOptions, usual: Sequence[str]) -> "tuple[Metric, ...
     return metrics
 
 
+def check_measured(metrics: "Sequence[Metric]", plan: "Plan", builds: "Mapping[Side, Build]") -> None:
+    """PlanError for a metric that no run by this plan has a value for."""
+    from trafficgen.verdict.measurable import why_never
+    from trafficgen.verdict.quantities import parse_quantity
+    from trafficgen.verdict.server_metrics import is_of_server
+
+    for metric in metrics:
+        for build in builds.values():
+            if is_of_server(metric.name):
+                continue
+            if (reason := why_never(parse_quantity(metric.name), replace(plan, target=build.target))) is not None:
+                raise PlanError(reason, field="metrics", flag="--metric")
+
+
 def _not_here(name: str, *, by_slices: bool) -> str | None:
     """Why a gate that sends mail has no such metric, with those that it has; None when it has."""
     from trafficgen.engine.account import PHASES

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 def run(options: "GateOptions") -> "ExitCode":
     """A gate by pairs of whole runs, as it was asked for."""
     from trafficgen.cli import gate_mailbox
-    from trafficgen.cli.gate_options import identity, write
+    from trafficgen.cli.gate_options import check_measured, identity, write
     from trafficgen.gate.gate import BuildRunner, run_gate
     from trafficgen.gate.trials import TrialFile, seed_in
-    from trafficgen.plan import draw_seed
+    from trafficgen.plan import Plan, draw_seed
     from trafficgen.report import gated
     from trafficgen.report.to_text import write_sections
 
@@ -42,6 +42,8 @@ def run(options: "GateOptions") -> "ExitCode":
             else _of_mail(options, seeds, stack)
         )
         design = design_of_runs(options, seeds[1] if seeds else draw_seed())
+        if isinstance(asked.plan, Plan):
+            check_measured(design.metrics, asked.plan, asked.builds)
         file = TrialFile(options.state, identity(asked.plan, design, asked.builds, asked.delivery_wait))
         runner = BuildRunner(asked.load, asked.builds, design.metrics, options.keep, options.tolerate_refusals)
         started_at = datetime.now(UTC)

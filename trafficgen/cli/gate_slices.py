@@ -67,10 +67,10 @@ def refuse(options: "GateOptions") -> None:
 
 def run(options: "GateOptions") -> ExitCode:
     """From options to everything that was asked for."""
-    from trafficgen.cli.gate_options import build_of, identity, load_of, write
+    from trafficgen.cli.gate_options import build_of, check_measured, identity, load_of, write
     from trafficgen.gate.slicing import SlicedLoad, run_slices
     from trafficgen.gate.trials import RecordFile, seed_in
-    from trafficgen.plan import draw_seed
+    from trafficgen.plan import OpenLoop, draw_seed
     from trafficgen.report.sliced import slices_json, slices_sections
     from trafficgen.report.slices_page import slices_page
     from trafficgen.report.to_text import write_sections
@@ -87,6 +87,7 @@ def run(options: "GateOptions") -> ExitCode:
         if getattr(told, name) is not None:
             show_notice(f"--{name.replace('_', '-')} plays no part: {reason} (--whole-runs makes whole runs)")
     design = design_of_slices(options, plan, seeds[1] if seeds else draw_seed())
+    check_measured(design.metrics, replace(plan, load=OpenLoop(1.0)) if options.rate == "half" else plan, builds)
     file = RecordFile(options.state, {**identity(plan, design, builds, delivery_wait), "rate": options.rate}, Block)
     if options.rate == "half":
         target = builds[Side.A].target

@@ -50,6 +50,12 @@ class GroupedCommand(click.Command):
         # A command keeps its first idea of which options ask for help, so it must not wait for its group to say.
         super().__init__(*given, **{"context_settings": HELP_OPTIONS, **settings})
 
+    def invoke(self, ctx: click.Context) -> Any:
+        from trafficgen.cli.own_files import refuse_shared_files
+
+        refuse_shared_files(ctx)
+        return super().invoke(ctx)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):

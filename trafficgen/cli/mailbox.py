@@ -18,9 +18,9 @@ from trafficgen.cli.cluster import cluster_of
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.judging import judged_by, observation_of, observers_for, refuse_unseen, run_hook
 from trafficgen.cli.mailbox_options import mailbox_options
-from trafficgen.cli.mailbox_plan import WORDS_OF, make_plan, read_words
+from trafficgen.cli.mailbox_plan import WORDS_OF, make_plan, read_words, wrong
 from trafficgen.cli.notices import show_notice
-from trafficgen.errors import ExitCode, PlanError
+from trafficgen.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":
     for threshold in found:
         name = threshold.quantity.command
         if name is not None and name not in PHASES.commands:
-            raise _wrong(f'expected a command among {", ".join(PHASES.commands)}, got "{name}"', "--threshold")
+            raise wrong(f'expected a command among {", ".join(PHASES.commands)}, got "{name}"', "--threshold")
     return found
 
 
@@ -188,8 +188,4 @@ def _opened(path: str) -> TextIO:
     try:
         return Path(path).open("w", encoding="utf-8")
     except OSError as error:
-        raise _wrong(f'cannot write "{path}": {error.strerror}', "output=") from error
-
-
-def _wrong(text: str, flag: str) -> PlanError:
-    return PlanError(text, field=flag.strip("-="), flag=flag)
+        raise wrong(f'cannot write "{path}": {error.strerror}', "output=") from error

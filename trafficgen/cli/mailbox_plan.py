@@ -43,7 +43,7 @@ def read_words(words: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
         key, equals, value = word.partition("=")
         if not (key in _KEYS if equals else key in _SWITCHES):
             known = ", ".join([*sorted(f"{key}=" for key in _KEYS), *sorted(_SWITCHES)])
-            raise _wrong(f'expected one of imaptest\'s words for profiles ({known}), got "{word}"', "words")
+            raise wrong(f'expected one of imaptest\'s words for profiles ({known}), got "{word}"', "words")
         said[key] = value
         if key in _NO_EFFECT:
             notices.append(f"{key} has no effect: {_NO_EFFECT[key]}")
@@ -60,7 +60,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
 
     path = given["profile"] or said.get("profile")
     if not path:
-        raise _wrong("expected a profile: profile=FILE", "--profile")
+        raise wrong("expected a profile: profile=FILE", "--profile")
     profile, notes = read_profile(Path(path))
     secs, _, final = said.get("secs", "").partition(",")
 
@@ -109,13 +109,13 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         return plan.with_password(), list(notes)
     if given["shard"] or given["start_at"]:
         text = "the hosts of a cluster are given their shards and their start: expected neither --shard nor --start-at"
-        raise _wrong(text, "--cluster")
+        raise wrong(text, "--cluster")
     if given["password"] or said.get("pass"):
         text = "a password would go through the cluster's scheduler: give --password-file, which each host reads"
-        raise _wrong(text, "--cluster")
+        raise wrong(text, "--cluster")
     if plan.rawlog or said.get("output"):
         text = "what is said on other hosts is not written here: expected neither rawlog nor output="
-        raise _wrong(text, "--cluster")
+        raise wrong(text, "--cluster")
     return plan.identified(), list(notes)
 
 
@@ -133,7 +133,7 @@ def _services(
         standard = usual[protection is Protection.TLS]
         target = parse_target(text, name, flag) if text else TcpTarget(_host_of(host), port or standard)
         if not isinstance(target, TcpTarget):
-            raise _wrong("expected HOST:PORT, not a UNIX socket", flag)
+            raise wrong("expected HOST:PORT, not a UNIX socket", flag)
         if text and ":" not in text.rpartition("]")[2]:
             target = TcpTarget(target.host, standard)
         return MailboxService(target, protection)
@@ -151,7 +151,7 @@ def _host_of(text: str) -> str:
 
     target = parse_target(text, "host", "--host")
     if not isinstance(target, TcpTarget) or text not in (target.host, f"[{target.host}]"):
-        raise _wrong(f'expected a host alone (ports are those of --imap, --pop3 and --lmtp), got "{text}"', "--host")
+        raise wrong(f'expected a host alone (ports are those of --imap, --pop3 and --lmtp), got "{text}"', "--host")
     return target.host
 
 
@@ -167,7 +167,7 @@ def _login(said: dict[str, str], given: dict[str, Any]) -> "Mechanism | None":
     if name.lower() == "password":
         return None
     if name.lower() not in LOGINS:
-        raise _wrong(f'expected mech= to be one of {", ".join(LOGINS[1:])}, got "{name}"', "mech=")
+        raise wrong(f'expected mech= to be one of {", ".join(LOGINS[1:])}, got "{name}"', "mech=")
     return Mechanism(name.upper())
 
 
@@ -175,9 +175,10 @@ def _number(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _wrong(f'expected a whole number, got "{text}"', flag)
+        raise wrong(f'expected a whole number, got "{text}"', flag)
     return int(text)
 
 
-def _wrong(text: str, flag: str) -> PlanError:
+def wrong(text: str, flag: str) -> PlanError:
+    """A PlanError about this option."""
     return PlanError(text, field=flag.strip("-="), flag=flag)

@@ -73,6 +73,8 @@ def _add_target() -> None:
         KumoMTA has it. Repeat it for several servers, each with its weight, such as a:25=3 b:25=1: sessions go to each
         in turn, and results have the numbers of each. Without it, mail goes to a sink that is started for the run, and
         the summary proves that every message arrived.""")
+    add("--ip-version", type=click.Choice(["4", "6"]), help="""
+        Connect over this version of IP only, where a name has addresses of both. [default: both]""")
     add("--mx", is_flag=True, help="""
         In place of --target: send mail for each domain where its MX records say, looked up before the run, which needs
         a session for each domain. Results have the numbers of each. Needs the extra dns.""")
@@ -198,10 +200,13 @@ def _add_session() -> None:
         Hold N more sessions open that carry no message, as mail programs and connection caches do. [default: 0]""")
     add("--noop-every", metavar="TIME", default="60s", help="""
         How often each of them says NOOP; 0 for never. [default: 60s]""")
-    add("--leave-share", metavar="SHARE", help="""
-        This share of sessions greets and leaves with QUIT, without a message: 5%.""")
-    add("--drop-share", metavar="SHARE", help="""
-        This share of sessions greets, and then closes the connection without a word.""")
+    add("--leave-share", multiple=True, metavar="[STEP:]SHARE", help="""
+        This share of sessions greets and leaves with QUIT, without a message: 5%; or once connect, helo, mail or rcpt
+        is answered: rcpt:5%. Repeat for more steps.""")
+    add("--drop-share", multiple=True, metavar="[STEP[:sent]:]SHARE", help="""
+        This share of sessions greets, and then closes the connection without a word: 5%; or once connect, helo, mail,
+        rcpt or data is answered, or, as data:sent:5%, sent; or in the middle of a message: body:1%. Repeat for more
+        steps. No message is lost with them: others hand it over.""")
     add("--slow-senders", metavar="SHARE:OCTETS", help="""
         This share of sessions sends no more than so many octets a second, as over a bad line: 5%:200. To loopback,
         private and link-local addresses only.""")
@@ -258,8 +263,14 @@ def _add_client() -> None:
     add("--xclient-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
         Say with Postfix's XCLIENT that the client has one of these addresses, and the host name NAME, in which * is the
         address: 192.0.2.0/24,*.dyn.test=3. A server that does not offer it fails the session.""")
+    add("--xclient", multiple=True, metavar="NAME=VALUE[=WEIGHT]", help="""
+        Say this with XCLIENT as well, such as LOGIN=joe=3: NAME, REVERSE_NAME, PORT, PROTO, HELO, LOGIN, DESTADDR or
+        DESTPORT. Repeat for more, and for several values of one, of which each session says one by weight. A server
+        that does not offer it fails the session.""")
     add("--xforward-from", multiple=True, metavar="RANGE[,NAME][=WEIGHT]", help="""
-        The same with XFORWARD, as a content filter does; needs --messages-per-session 1.""")
+        The same as --xclient-from with XFORWARD, as a content filter does; needs --messages-per-session 1.""")
+    add("--xforward", multiple=True, metavar="NAME=VALUE[=WEIGHT]", help="""
+        The same as --xclient with XFORWARD: NAME, PORT, PROTO, HELO, IDENT or SOURCE.""")
 
 
 def _add_protection() -> None:

@@ -17,8 +17,11 @@ from trafficgen.cli.flagged import parse_with
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     AddressRange,
+    ClientAttribute,
+    Departure,
     DkimKey,
     Header,
+    LeavingStep,
     LongTail,
     Retried,
     RetryPlan,
@@ -53,10 +56,10 @@ def read_domains(path: Path) -> list[WeightedDomain]:
     try:
         lines = read_limited(path, MAX_DOMAINS_OCTETS).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise _wrong(f'cannot read "{path}": it is not UTF-8 text', "domains", flag) from error
+        raise PlanError(f'cannot read "{path}": it is not UTF-8 text', "domains", flag) from error
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise _wrong(f'cannot read "{path}": {reason}', "domains", flag) from error
+        raise PlanError(f'cannot read "{path}": {reason}', "domains", flag) from error
     found = []
     for number, line in enumerate(lines, start=1):
         if not (entry := line.partition("#")[0].strip()):
@@ -64,9 +67,9 @@ def read_domains(path: Path) -> list[WeightedDomain]:
         try:
             found.append(parse_domain(entry, flag))
         except PlanError as error:
-            raise _wrong(f"{path}, line {number}: {error.text}", "domains", flag) from error
+            raise PlanError(f"{path}, line {number}: {error.text}", "domains", flag) from error
     if not found:
-        raise _wrong(f'"{path}" names no domain', "domains", flag)
+        raise PlanError(f'"{path}" names no domain', "domains", flag)
     return found
 
 
@@ -74,7 +77,7 @@ def parse_long_tail(text: str) -> LongTail:
     """ "DOMAINS:WEIGHT"."""
     domains, colon, weight = text.partition(":")
     if not colon:
-        raise _wrong(f'expected DOMAINS:WEIGHT such as 1000:10.2, got "{text}"', "long_tail", "--long-tail")
+        raise PlanError(f'expected DOMAINS:WEIGHT such as 1000:10.2, got "{text}"', "long_tail", "--long-tail")
     count = _whole(domains, text, "--long-tail", "DOMAINS:WEIGHT")
     return LongTail(count, _number(weight, text, "--long-tail", "DOMAINS:WEIGHT"))
 
@@ -91,7 +94,7 @@ def parse_users(text: str) -> Users:
         elif word == "tag":
             tagged = True
         else:
-            raise _wrong(f'expected {form}, got "{text}"', "users", "--users")
+            raise PlanError(f'expected {form}, got "{text}"', "users", "--users")
     return Users(_whole(count, text, "--users", form), zipf, tagged)
 
 
@@ -134,7 +137,7 @@ def parse_header(text: str) -> Header:
     """ "Name: value", or "Name: {value[:WEIGHT]|value[:WEIGHT]…}" for one of several values in each message."""
     name, colon, value = text.partition(":")
     if not colon:
-        raise _wrong(f'expected "Name: value", got "{text}"', "headers", "--header")
+        raise PlanError(f'expected "Name: value", got "{text}"', "headers", "--header")
     value = _as_utf8(value).strip(" \t")
     if value.startswith("{") and value.endswith("}") and "|" in value:
         return Header(name.strip(" \t"), tuple(_alternative(part.strip()) for part in value[1:-1].split("|")))
@@ -155,14 +158,14 @@ def parse_address(text: str, flag: str) -> WeightedAddress:
     try:
         return WeightedAddress(address, _number(weight, text, flag, "ADDRESS[:WEIGHT]"))
     except PlanError as error:
-        raise _wrong(error.text, "recipients", flag) from error
+        raise PlanError(error.text, "recipients", flag) from error
 
 
 def parse_slow(text: str) -> tuple[float, int]:
     """ "SHARE:OCTETS": which share of the sessions, and how many octets a second."""
     share, _, octets = text.partition(":")
     if not (octets.isascii() and octets.isdigit() and len(octets) < 10):
-        raise _wrong(f'expected SHARE:OCTETS, such as 5%:200, got "{shown(text)}"', "slow_share", "--slow-senders")
+        raise PlanError(f'expected SHARE:OCTETS, such as 5%:200, got "{shown(text)}"', "slow_share", "--slow-senders")
     return parse_share(share, "--slow-senders"), int(octets)
 
 
@@ -177,7 +180,7 @@ def parse_resolver(text: str, flag: str) -> TcpTarget:
             return TcpTarget(str(ipaddress.ip_address(target.host)), target.port)
     except ValueError:
         pass
-    raise _wrong(f'expected ADDRESS[:PORT], got "{shown(text)}"', "resolver", flag)
+    raise PlanError(f'expected ADDRESS[:PORT], got "{shown(text)}"', "resolver", flag)
 
 
 def parse_dkim_key(text: str) -> DkimKey:
@@ -185,7 +188,7 @@ def parse_dkim_key(text: str) -> DkimKey:
     domain, equals, rest = text.partition("=")
     selector, colon, path = rest.partition(":")
     if not (equals and colon and path) or "\0" in path:
-        raise _wrong(f'expected DOMAIN=SELECTOR:FILE, got "{text}"', "dkim_keys", "--dkim-key")
+        raise PlanError(f'expected DOMAIN=SELECTOR:FILE, got "{text}"', "dkim_keys", "--dkim-key")
     return DkimKey(domain.strip(), selector.strip(), Path(path))
 
 
@@ -206,9 +209,24 @@ def parse_range(text: str, flag: str) -> AddressRange:
             first, last = str(network[0]), str(network[-1])
         return AddressRange(first.strip(), (last or first).strip(), name.strip(), weight)
     except PlanError as error:
-        raise _wrong(error.text, "client", flag) from error
+        raise PlanError(error.text, "client", flag) from error
     except ValueError as error:
-        raise _wrong(f'expected a network such as 192.0.2.0/24, got "{addresses}": {error}', "client", flag) from error
+        raise PlanError(
+            f'expected a network such as 192.0.2.0/24, got "{addresses}": {error}', "client", flag
+        ) from error
+
+
+def parse_attribute(text: str, flag: str) -> ClientAttribute:
+    """ "NAME=VALUE[=WEIGHT]" of XCLIENT or XFORWARD."""
+    form = "NAME=VALUE[=WEIGHT] such as LOGIN=joe=3"
+    name, equals, rest = text.strip().partition("=")
+    if not equals:
+        raise PlanError(f'expected {form}, got "{shown(text)}"', "client", flag)
+    value, weight = _weighted(rest, flag, form)
+    try:
+        return ClientAttribute(name.strip().upper(), value, weight)
+    except PlanError as error:
+        raise PlanError(error.text, "client", flag) from error
 
 
 def _weighted(text: str, flag: str, form: str) -> tuple[str, float]:
@@ -234,7 +252,7 @@ def parse_retry(text: str) -> RetryPlan:
     count, colon, wait = rest.partition(":")
     kinds = {kind.value: kind for kind in Retried}
     if what.strip().lower() not in kinds or not colon:
-        raise _wrong(f'expected {form}, got "{text}"', "retry", "--retry")
+        raise PlanError(f'expected {form}, got "{text}"', "retry", "--retry")
     wait_ns = parse_with(units.parse_duration, wait, "retry", "--retry")
     return RetryPlan(kinds[what.strip().lower()], _whole(count, text, "--retry", form), wait_ns)
 
@@ -249,26 +267,46 @@ def parse_shard(text: str | None, needed: Mapping[str, tuple[object, str]], star
         return Shard(start_at_ns=start_at_ns)
     number, slash, of = text.partition("/")
     if not (slash and number.isdecimal() and of.isdecimal() and len(text) < 20):
-        raise _wrong(f'expected a shard such as 3/20, got "{shown(text)}"', "shard", "--shard")
+        raise PlanError(f'expected a shard such as 3/20, got "{shown(text)}"', "shard", "--shard")
     for flag, (value, why) in {**needed, "--start-at": (start_at, "all shards begin at one time")}.items():
         if value is None:
-            raise _wrong(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
+            raise PlanError(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
     return Shard(int(number), int(of), start_at_ns)
+
+
+def parse_path(text: str, flag: str) -> Path:
+    """Of a file that the workload or a session needs."""
+    if not text or "\0" in text:
+        raise PlanError("expected the path of a file", "content", flag)
+    return Path(text)
 
 
 def parse_share(text: str, flag: str) -> float:
     """ "5%" or "0.05"; the plan says which shares it takes."""
     number, percent, rest = text.strip().partition("%")
     if rest:
-        raise _wrong(f'expected a share such as 5% or 0.05, got "{text}"', "share", flag)
+        raise PlanError(f'expected a share such as 5% or 0.05, got "{text}"', "share", flag)
     return _number(number, text, flag, "a share such as 5% or 0.05") / (100 if percent else 1)
+
+
+def parse_departure(text: str, flag: str) -> Departure | float:
+    """ "SHARE", which is a share of sessions that go after EHLO, or "STEP[:sent]:SHARE"."""
+    where, _, share = text.strip().rpartition(":")
+    if not where:
+        return parse_share(share, flag)
+    step, _, sent = where.lower().partition(":")
+    steps = {one.value: one for one in LeavingStep}
+    if step not in steps or sent not in ("", "sent"):
+        form = "SHARE, STEP:SHARE or STEP:sent:SHARE" if flag == "--drop-share" else "SHARE or STEP:SHARE"
+        raise PlanError(f'expected {form}, STEP one of {", ".join(steps)}, got "{shown(text)}"', "departures", flag)
+    return Departure(parse_share(share, flag), steps[step], quits=flag == "--leave-share", waits=not sent)
 
 
 def parse_stage(text: str) -> Stage:
     """ "DURATION:RATE", such as "30s:200" or "1m:6000/m"; a rate of 0 is one."""
     duration, colon, rate = text.partition(":")
     if not colon:
-        raise _wrong(f'expected DURATION:RATE such as 30s:200, got "{text}"', "stages", "--stage")
+        raise PlanError(f'expected DURATION:RATE such as 30s:200, got "{text}"', "stages", "--stage")
     rate_per_s = (
         0.0
         if rate.strip().partition("/")[0] in ("0", "0.0")
@@ -296,7 +334,7 @@ def _alternative(text: str) -> tuple[str, float]:
 def _preset(text: str, presets: Mapping[str, T], field: str, flag: str) -> T:
     preset = presets.get(text.strip().lower())
     if preset is None:
-        raise _wrong(f'expected one of {", ".join(presets)}, got "{text}"', field, flag)
+        raise PlanError(f'expected one of {", ".join(presets)}, got "{text}"', field, flag)
     return preset
 
 
@@ -304,15 +342,11 @@ def _number(text: str, whole: str, flag: str, form: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise _wrong(f'expected {form}, got "{whole}"', "weight", flag) from None
+        raise PlanError(f'expected {form}, got "{whole}"', "weight", flag) from None
 
 
 def _whole(text: str, whole: str, flag: str, form: str) -> int:
     digits = text.strip()  # takes off more than int() does
     if not (digits.isascii() and digits.isdigit() and len(text) < 20):
-        raise _wrong(f'expected {form}, got "{whole}"', "count", flag)
+        raise PlanError(f'expected {form}, got "{whole}"', "count", flag)
     return int(digits)
-
-
-def _wrong(text: str, field: str, flag: str) -> PlanError:
-    return PlanError(text, field=field, flag=flag)

@@ -3,11 +3,9 @@
 Takes     the options as they were typed or found in the environment, not yet understood
 Gives     a checked `Plan` with every default decided, and notices, a line each
 Refuses   options that do not go together, with a `PlanError` that names one of them
-Not here  what the options are called and how help describes them (options)
+Not here  what the options are called (options), what those of mail and TLS mean (workload, protection)
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,20 +14,17 @@ from trafficgen.cli import parsing, protection
 from trafficgen.cli.extensions import extensions
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.send_options import SendOptions
+from trafficgen.cli.workload import workload
 from trafficgen.errors import PlanError
 from trafficgen.host.limits import cores
 from trafficgen.plan import (
-    DEFAULT_DOMAINS,
     DEFAULT_DURATION_NS,
-    MAX_RECIPIENTS,
     AddressRange,
     Arrivals,
-    BodyFile,
     ClientPlan,
-    Corpus,
+    Departure,
     ExchangerPlan,
     Injection,
-    LongTail,
     OpenLoop,
     Pipelining,
     Plan,
@@ -37,10 +32,7 @@ from trafficgen.plan import (
     SessionPlan,
     ShapePlan,
     Shard,
-    SizedBodies,
     TcpTarget,
-    WeightedDomain,
-    Workload,
     draw_run_id,
     draw_seed,
     is_reserved,
@@ -50,10 +42,6 @@ from trafficgen.plan.targets import SMTP_PORT
 
 if TYPE_CHECKING:
     from trafficgen.proof.waiting import DeliveryWait
-
-_SENDERS: Final = 1_000
-_SIGNED_SENDERS: Final = 100
-"""Each costs a signature before the run begins."""
 
 SESSIONS_PER_CORE: Final = 10
 """As KumoMTA's traffic-gen without --concurrency."""
@@ -87,7 +75,7 @@ def make_plan(options: SendOptions) -> Planned:
         sessions=SESSIONS_PER_CORE * cores() if options.concurrency is None else options.concurrency,
         max_messages=options.message_count,
         duration_ns=_duration_ns(options, load),
-        workload=_workload(options, notices),
+        workload=workload(options, notices),
         load=load,
         session=protection.protected(options, _session(options), [one.target for one in targets], notices),
         keep_going=options.keep_going,
@@ -102,6 +90,7 @@ def make_plan(options: SendOptions) -> Planned:
         shard=shard,
         trace_sessions=options.trace,
         exchangers=_exchangers(options),
+        ip_version=int(options.ip_version or 0),
     )
     suffix = plan.workload.domain_suffix
     if suffix and not is_reserved(suffix):
@@ -114,11 +103,11 @@ def _exchangers(options: SendOptions) -> ExchangerPlan | None:
     if not options.mx:
         for flag, value in (("--mx-port", options.mx_port), ("--resolver", options.resolver)):
             if value is not None:
-                raise _wrong("expected domains whose mail exchangers are looked up: add --mx", "exchangers", flag)
+                raise PlanError("expected domains whose mail exchangers are looked up: add --mx", "exchangers", flag)
         return None
     for flag, given in (("--target", options.target), ("--cluster", options.cluster)):
         if given:
-            raise _wrong(f"expected no {flag} where mail goes by MX records", "exchangers", "--mx")
+            raise PlanError(f"expected no {flag} where mail goes by MX records", "exchangers", "--mx")
     return ExchangerPlan(
         port=SMTP_PORT if options.mx_port is None else options.mx_port,
         resolver=None if options.resolver is None else parsing.parse_resolver(options.resolver, "--resolver"),
@@ -129,9 +118,9 @@ def _shard(options: SendOptions) -> Shard:
     """Which part of the run is sent here. What would differ from machine to machine must have been given."""
     if options.cluster is not None and (options.shard or options.start_at):
         text = "the hosts of a cluster are given their shards and their start: expected neither --shard nor --start-at"
-        raise _wrong(text, "cluster", "--cluster")
+        raise PlanError(text, "cluster", "--cluster")
     if options.cluster is not None and options.trace:
-        raise _wrong("sessions of other hosts are not shown: expected no --trace", "cluster", "--cluster")
+        raise PlanError("sessions of other hosts are not shown: expected no --trace", "cluster", "--cluster")
     shard = parsing.parse_shard(
         options.shard,
         {
@@ -143,7 +132,7 @@ def _shard(options: SendOptions) -> Shard:
     )
     if shard.of > 1 and options.wait_for_delivery is not None:
         text = "a shard cannot wait for the delivery of mail that others send: use --manifest, and traffic-gen verify"
-        raise _wrong(text, "shard", "--wait-for-delivery")
+        raise PlanError(text, "shard", "--wait-for-delivery")
     return shard
 
 
@@ -152,7 +141,7 @@ def _manifest(options: SendOptions) -> Path | None:
     if options.manifest is None:
         return None
     if not options.manifest or not options.manifest.isprintable():
-        raise _wrong("expected the path of a file", "manifest", "--manifest")
+        raise PlanError("expected the path of a file", "manifest", "--manifest")
     return Path(options.manifest)
 
 
@@ -164,12 +153,12 @@ def _delivery_wait(options: SendOptions) -> "DeliveryWait | None":
 
     if options.wait_for_delivery is None or not options.sink_api or not options.target:
         text = "expected a --target, and a sink behind it: --sink-api and --wait-for-delivery together"
-        raise _wrong(text, "drain", "--wait-for-delivery")
+        raise PlanError(text, "drain", "--wait-for-delivery")
     sinks: list[TcpTarget] = []
     for text in options.sink_api:
         sink = parse_service(text, "drain", "--sink-api")
         if not isinstance(sink, TcpTarget) or sink in sinks:
-            raise _wrong(f'expected [HOST:]PORT, each once, got "{sink}"', "drain", "--sink-api")
+            raise PlanError(f'expected [HOST:]PORT, each once, got "{sink}"', "drain", "--sink-api")
         sinks.append(sink)
     patience_ns = parse_with(units.parse_duration, options.wait_for_delivery, "drain", "--wait-for-delivery")
     return DeliveryWait(sinks[0], patience_ns, tuple(sinks[1:]))
@@ -195,7 +184,7 @@ def _check_lines(options: SendOptions) -> None:
     )
     for flag, text in (*given, *more, *server, *(("--threshold", text) for text in options.threshold)):
         if text is not None and any(c in text for c in "\r\n\0"):
-            raise _wrong("expected one line of text", "verdict", flag)
+            raise PlanError("expected one line of text", "verdict", flag)
 
 
 def _duration_ns(options: SendOptions, load: OpenLoop | None) -> int | None:
@@ -210,131 +199,13 @@ def _load(options: SendOptions) -> OpenLoop | None:
     arrivals = Arrivals(options.arrivals)
     if options.rate is None and not options.stage:
         if arrivals is not Arrivals.CONSTANT:
-            raise _wrong("expected a rate or stages for arrivals to follow: add --rate", "load", "--arrivals")
+            raise PlanError("expected a rate or stages for arrivals to follow: add --rate", "load", "--arrivals")
         return None
     stages = tuple(parsing.parse_stage(text) for text in options.stage)
     rate_per_s = 0.0
     if options.rate is not None:
         rate_per_s = parse_with(units.parse_rate, options.rate, "rate", "--rate")
     return OpenLoop(rate_per_s, stages, arrivals)
-
-
-def _workload(options: SendOptions, notices: list[str]) -> Workload:
-    domains, long_tail = _domains(options, notices)
-    _refuse_two_kinds_of_recipients(options)
-    return Workload(
-        domains=domains,
-        long_tail=long_tail,
-        domain_suffix=options.domain_suffix.strip("."),
-        users=parsing.parse_users(options.users),
-        recipients_per_message=_recipients_per_message(options),
-        senders=_senders(options),
-        international=_international(options.smtputf8_share),
-        headers=(*parsing.parse_subjects(options.subject), *map(parsing.parse_header, options.header)),
-        content=_content(options),
-        recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
-        recipients_file=_path(options.recipients_from, "--recipients-from") if options.recipients_from else None,
-        dkim_keys=tuple(map(parsing.parse_dkim_key, options.dkim_key)),
-        from_addresses=tuple(parsing.parse_address(text, "--from") for text in options.from_address),
-    )
-
-
-def _senders(options: SendOptions) -> int:
-    if options.senders is not None:
-        return options.senders
-    return _SIGNED_SENDERS if options.dkim_key else _SENDERS
-
-
-def _international(text: str | None) -> float:
-    return 0.0 if text is None else parsing.parse_share(text, "--smtputf8-share")
-
-
-def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:
-    """Whole numbers and their weights. A request of HTTP has a batch of them."""
-    if options.http_batch_size is None:
-        return parsing.parse_recipients(options.recipients)
-    field, flag = "recipients_per_message", "--http-batch-size"
-    if options.recipients != "1":
-        raise _wrong(f"expected one number of recipients, got --recipients and {flag}", field, flag)
-    if not options.target or not parsing.parse_targets(options.target)[0].target.dialect.injects:
-        raise _wrong("expected a target http://HOST[:PORT]/api/inject/v1", field, flag)
-    if not 1 <= options.http_batch_size <= MAX_RECIPIENTS:
-        text = f"expected 1 to {MAX_RECIPIENTS} recipients a request, got {options.http_batch_size}"
-        raise _wrong(text, field, flag)
-    return ((options.http_batch_size, 1.0),)
-
-
-def _refuse_two_kinds_of_recipients(options: SendOptions) -> None:
-    """Addresses take the place of domains and users."""
-    if not (options.to or options.recipients_from):
-        return
-    others = (("--domain", options.domain), ("--domains-from", options.domains_from),
-              ("--domain-preset", options.domain_preset), ("--long-tail", options.long_tail))  # fmt: skip
-    for flag, value in others:
-        if value:
-            given = "--to" if options.to else "--recipients-from"
-            raise _wrong(f"expected addresses or domains, got {given} and {flag}", "recipients", flag)
-
-
-def _domains(options: SendOptions, notices: list[str]) -> tuple[tuple[WeightedDomain, ...], LongTail | None]:
-    named = [parsing.parse_domain(text) for text in options.domain]
-    for path in options.domains_from:
-        named += parsing.read_domains(Path(path))
-    rest = 0.0
-    for preset in options.domain_preset:
-        domains, unnamed = parsing.parse_domain_preset(preset)
-        named += domains
-        rest += unnamed
-    long_tail = parsing.parse_long_tail(options.long_tail) if options.long_tail is not None else None
-    if long_tail is None and rest:
-        from trafficgen.workload.presets import REST_DOMAINS
-
-        long_tail = LongTail(REST_DOMAINS, rest)
-    if not named and long_tail is None:
-        named = [WeightedDomain(name) for name in DEFAULT_DOMAINS]
-    return merge_domains(named, notices), long_tail
-
-
-def merge_domains(named: Sequence[WeightedDomain], notices: list[str]) -> tuple[WeightedDomain, ...]:
-    """Every domain once, in the order and the spelling of its first mention; weights of repeated ones add up."""
-    first: dict[str, str] = {}
-    weights: dict[str, float] = {}
-    for domain in named:
-        key = domain.name.lower()
-        first.setdefault(key, domain.name)
-        weights[key] = weights.get(key, 0.0) + domain.weight
-    if repeated := len(named) - len(weights):
-        mentions = Counter(domain.name.lower() for domain in named)
-        again = [f"{name} {weights[name]:g}" for name, count in mentions.items() if count > 1]
-        words = ", ".join(again[:5]) + (", …" if len(again) > 5 else "")
-        notices.append(f"{repeated} of {len(named)} domains are named again; their weights add up: {words}")
-    return tuple(WeightedDomain(first[key], weight) for key, weight in weights.items())
-
-
-def _content(options: SendOptions) -> SizedBodies | BodyFile | Corpus:
-    given = [
-        flag
-        for flag, value in (
-            ("--body-size", options.body_size), ("--body-file", options.body_file), ("--mbox", options.mbox),
-        )
-        if value
-    ]  # fmt: skip
-    if len(given) > 1:
-        raise _wrong(f"expected one source of bodies, got {' and '.join(given)}", "content", given[1])
-    if options.mbox_recipe is not None and options.mbox is None:
-        raise _wrong("expected where the corpus is made: add --mbox FILE", "content", "--mbox-recipe")
-    if options.shuffle and options.mbox is None:
-        raise _wrong("expected a corpus to shuffle: add --mbox FILE", "content", "--shuffle")
-    if options.body_file is not None:
-        return BodyFile(_path(options.body_file, "--body-file"), binary=options.binarymime)
-    if options.mbox is not None:
-        recipe = None
-        if options.mbox_recipe is not None:
-            from trafficgen.workload import recipes
-
-            recipe = recipes.read(_path(options.mbox_recipe, "--mbox-recipe"))
-        return Corpus(_path(options.mbox, "--mbox"), options.shuffle, recipe)
-    return SizedBodies(options.body_size) if options.body_size else SizedBodies()
 
 
 def _session(options: SendOptions) -> SessionPlan:
@@ -349,7 +220,7 @@ def _session(options: SendOptions) -> SessionPlan:
         injection=Injection(
             options.http_defer_spool,
             options.http_defer_generation,
-            _path(options.http_authorization_file, "--http-authorization-file")
+            parsing.parse_path(options.http_authorization_file, "--http-authorization-file")
             if options.http_authorization_file is not None
             else None,
         ),
@@ -364,12 +235,15 @@ def _session(options: SendOptions) -> SessionPlan:
 
 def _shape(options: SendOptions, messages: tuple[tuple[int, float], ...]) -> ShapePlan:
     slow = parsing.parse_slow(options.slow_senders) if options.slow_senders is not None else (0.0, 0)
+    leave = [parsing.parse_departure(text, "--leave-share") for text in options.leave_share]
+    drop = [parsing.parse_departure(text, "--drop-share") for text in options.drop_share]
     return ShapePlan(
         slow_share=slow[0],
         slow_octets_per_s=slow[1],
         messages=messages,
-        leave_share=parsing.parse_share(options.leave_share, "--leave-share") if options.leave_share else 0.0,
-        drop_share=parsing.parse_share(options.drop_share, "--drop-share") if options.drop_share else 0.0,
+        leave_share=sum((one for one in leave if isinstance(one, float)), 0.0),
+        drop_share=sum((one for one in drop if isinstance(one, float)), 0.0),
+        departures=tuple(one for one in leave + drop if isinstance(one, Departure)),
         think_ns=parse_with(units.parse_duration, options.think_time, "think_ns", "--think-time"),
         reset_between=options.rset_between,
         idle_sessions=options.idle_sessions,
@@ -390,14 +264,6 @@ def _client(options: SendOptions) -> ClientPlan:
         proxy_from=ranges(options.proxy_from, "--proxy-from"),
         xclient_from=ranges(options.xclient_from, "--xclient-from"),
         xforward_from=ranges(options.xforward_from, "--xforward-from"),
+        xclient=tuple(parsing.parse_attribute(text, "--xclient") for text in options.xclient),
+        xforward=tuple(parsing.parse_attribute(text, "--xforward") for text in options.xforward),
     )
-
-
-def _path(text: str, flag: str) -> Path:
-    if not text or "\0" in text:
-        raise _wrong("expected the path of a file", "content", flag)
-    return Path(text)
-
-
-def _wrong(text: str, field: str, flag: str) -> PlanError:
-    return PlanError(text, field=field, flag=flag)

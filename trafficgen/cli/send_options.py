@@ -18,6 +18,7 @@ class SendOptions:
     resolver: str | None
     allow_public_target: bool
     allow_real_domains: bool
+    ip_version: str | None
     message_count: int | None
     duration: str | None
     concurrency: int | None
@@ -61,15 +62,17 @@ class SendOptions:
     rset_between: bool
     idle_sessions: int
     noop_every: str
-    leave_share: str | None
-    drop_share: str | None
+    leave_share: tuple[str, ...]
+    drop_share: tuple[str, ...]
     slow_senders: str | None
     ehlo_name: tuple[str, ...]
     source_ip: tuple[str, ...]
     proxy_protocol: str | None
     proxy_from: tuple[str, ...]
     xclient_from: tuple[str, ...]
+    xclient: tuple[str, ...]
     xforward_from: tuple[str, ...]
+    xforward: tuple[str, ...]
     starttls: bool
     starttls_if_offered: bool
     tls: bool

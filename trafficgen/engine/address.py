@@ -72,7 +72,7 @@ def _is_loopback(host: str) -> bool:
 
 def routes(plan: Plan) -> tuple[Route, ...]:
     """The addresses of every target of `plan`, looked up and checked. Raises SetupError and PlanError."""
-    found = tuple(resolve(one.target) for one in plan.targets)
+    found = tuple(resolve(one.target).of_version(plan.ip_version) for one in plan.targets)
     for route in found:
         check(plan, route)
     return found
@@ -80,7 +80,8 @@ def routes(plan: Plan) -> tuple[Route, ...]:
 
 def exchangers(resolved: ResolvedPlan) -> tuple[Plan, tuple[Route, ...]]:
     """The same for a plan whose domains' mail exchangers are its targets, and the plan with them."""
-    plan, found = look_up(resolved)
+    plan, routes_found = look_up(resolved)
+    found = tuple(route.of_version(plan.ip_version) for route in routes_found)
     for route in found:
         check(plan, route)
     return plan, found

@@ -17,6 +17,7 @@ from trafficgen.protocol.http.client import InjectionOptions, InjectionSession
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import SessionAccount, SessionOptions, Source
 from trafficgen.protocol.smtp.layout import layout_for
+from trafficgen.protocol.smtp.leaving import LeavingSession
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 from trafficgen.workload import AS_DELIVERED
 from trafficgen.workload.address_book import uses_smtputf8
@@ -56,7 +57,12 @@ def session_maker(
     """What makes a session for a new connection to this target."""
     plan = config.plan
     if not _injects(plan):
-        return lambda own: ClientSession(source, account, own or options, replies)
+
+        def new_session(own: SessionOptions | None) -> Session:
+            kind = LeavingSession if own is not None and own.leaving is not None else ClientSession
+            return kind(source, account, own or options, replies)
+
+        return new_session
     assert isinstance(target, TcpTarget)
     injecting = InjectionOptions(
         host=target.authority.encode("ascii"),

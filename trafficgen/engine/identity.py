@@ -17,15 +17,23 @@ from numpy.typing import NDArray
 
 from mboxgen.enums import table_of
 from mboxgen.streams import BLOCK, choose, cumulative, raw
-from trafficgen.plan import Plan, TcpTarget
-from trafficgen.plan.identity import AddressRange, ProxyProtocol
+from trafficgen.outcomes import Phase
+from trafficgen.plan import LeavingStep, Plan, TcpTarget
+from trafficgen.plan.identity import AddressRange, ClientAttribute, ProxyProtocol
 from trafficgen.protocol.proxy import header_v1, header_v2
 from trafficgen.protocol.smtp.interfaces import Leaving, SessionOptions, Stranger
 
 _HEADERS: Final = table_of(
     ProxyProtocol, {ProxyProtocol.NONE: None, ProxyProtocol.V1: header_v1, ProxyProtocol.V2: header_v2}
 )
-_LEAVING: Final = tuple(Leaving)
+_STEPS: Final = table_of(LeavingStep, {
+    LeavingStep.CONNECT: Phase.GREETING,
+    LeavingStep.HELO: Phase.EHLO,
+    LeavingStep.MAIL: Phase.MAIL,
+    LeavingStep.RCPT: Phase.RCPT,
+    LeavingStep.DATA: Phase.DATA,
+    LeavingStep.BODY: Phase.END_OF_DATA,
+})  # fmt: skip
 _LOWEST_PORT: Final = 1024
 _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 
@@ -85,6 +93,27 @@ class _Addresses:
         return Stranger(address, of.host_name(address), port)
 
 
+class _Introduced:
+    """What XCLIENT or XFORWARD says of a session's client: an address, and of each attribute one of its values."""
+
+    def __init__(
+        self, seed: int, name: str, ranges: tuple[AddressRange, ...], attributes: tuple[ClientAttribute, ...]
+    ) -> None:
+        self._addresses = _Addresses(seed, name, ranges) if ranges else None
+        values: dict[str, list[ClientAttribute]] = {}
+        for one in attributes:
+            values.setdefault(one.name, []).append(one)
+        self._values = [
+            (of, _Choice(seed, f"{name} {attribute}", [one.weight for one in of])) for attribute, of in values.items()
+        ]
+
+    def at(self, number: int) -> Stranger:
+        """The client that the session of this number has."""
+        client = self._addresses.at(number) if self._addresses else Stranger("", "", 0)
+        drawn = [of[choice.at(number)] for of, choice in self._values]
+        return client._replace(attributes=tuple((one.name, one.value) for one in drawn))
+
+
 class Identities:
     """Of one worker's sessions."""
 
@@ -99,15 +128,21 @@ class Identities:
         self._names = [one.name.encode("ascii") for one in client.ehlo_names]
         self._name = _Choice(plan.seed, "ehlo name", [one.weight for one in client.ehlo_names]) if self._names else None
         self._proxied = _Addresses(plan.seed, "proxy", client.proxy_from) if client.proxy_from else None
-        self._xclient = _Addresses(plan.seed, "xclient", client.xclient_from) if client.xclient_from else None
-        self._xforward = _Addresses(plan.seed, "xforward", client.xforward_from) if client.xforward_from else None
+        self._xclient, self._xforward = (
+            _Introduced(plan.seed, name, ranges, attributes) if ranges or attributes else None
+            for name, ranges, attributes in (
+                ("xclient", client.xclient_from, client.xclient), ("xforward", client.xforward_from, client.xforward),
+            )
+        )  # fmt: skip
         shape = plan.session.shape
         self._counts = [count for count, _ in shape.messages]
         self._count = (
             _Choice(plan.seed, "session messages", [weight for _, weight in shape.messages]) if self._counts else None
         )
-        shares = [1.0 - shape.leave_share - shape.drop_share, shape.leave_share, shape.drop_share]
-        self._leaving = _Choice(plan.seed, "session shape", shares) if any(shares[1:]) else None
+        leaving = shape.leaving
+        self._leavings = (None, *(Leaving(_STEPS[one.step], one.quits, one.waits) for one in leaving))
+        shares = [1.0 - sum(one.share for one in leaving), *(one.share for one in leaving)]
+        self._leaving = _Choice(plan.seed, "session shape", shares) if leaving else None
         slow = [1.0 - shape.slow_share, shape.slow_share]
         self._slow = _Choice(plan.seed, "slow session", slow) if shape.slow_share else None
         in_turn = len({one.weight for one in client.sources}) == 1
@@ -118,7 +153,7 @@ class Identities:
     def of(cls, plan: Plan, options: SessionOptions, server: object, *, index: int, step: int) -> "Identities | None":
         """None where all sessions are alike."""
         client = plan.session.client
-        drawn = client.sources or client.ehlo_names or client.proxy_from or client.xclient_from or client.xforward_from
+        drawn = client.sources or client.ehlo_names or client.proxy_from or client.announced
         return cls(plan, options, server, index=index, step=step) if drawn or plan.session.shape.drawn else None
 
     def next(self) -> Identity:
@@ -131,7 +166,7 @@ class Identities:
             xforward=self._xforward.at(number) if self._xforward else None,
             proxied=self._proxied is not None,
             max_messages=self._counts[self._count.at(number)] if self._count else self._options.max_messages,
-            leaving=_LEAVING[self._leaving.at(number)] if self._leaving else Leaving.STAYS,
+            leaving=self._leavings[self._leaving.at(number)] if self._leaving else None,
         )
         source = self._source.at(number).address if self._source else ""
         if self._sources:

@@ -120,10 +120,10 @@ class AnyLink(ABC):
 
     def write(self, buffers: list[Buffer]) -> None:
         """Send the first octets of a message or a command."""
+        if buffers and not self.closing:
+            self._send(buffers)
         if self.session.closed:
             self._free()
-        elif not self.closing:
-            self._send(buffers)
 
     def catch_up(self) -> None:  # noqa: B027  (where nothing is put off there is nothing to do)
         """Look at what was put off."""

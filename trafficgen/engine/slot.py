@@ -26,6 +26,7 @@ from trafficgen.engine.socket_link import Poller, SocketLink
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.interfaces import Extensions, SessionOptions, Work
+from trafficgen.protocol.smtp.leaving import LeavingSession
 
 MAX_OPENING: Final = 64
 FIRST_REST_NS: Final = 50 * NS_PER_MS
@@ -190,6 +191,8 @@ class Slot:
                 if (extensions := opening.result()) is not None:
                     assert isinstance(link.session, ClientSession)
                     link.write(link.session.adopt(extensions, now_ns()))
+                elif isinstance(link.session, LeavingSession):
+                    link.write(link.session.opened(now_ns()))
             case Refused() as refused:
                 link.give_up(refused.reason, refused.example, phase=refused.phase)
             case OSError() as trouble:

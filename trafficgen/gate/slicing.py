@@ -39,7 +39,7 @@ from trafficgen.server.usage import Usage, UsageReader, pids_of, used, why_not
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.quantities import QuantityKind, matching_domain, parse_quantity
 from trafficgen.verdict.reading import harm_of
-from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, advance, harmed
+from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, advance, harmed, why_nothing
 from trafficgen.verdict.server_metrics import DELIVERED, is_of_server
 from trafficgen.verdict.slices import REASONS, Block, Disturbance, Slice, count, stretch_of, value
 
@@ -372,6 +372,10 @@ def _told(design: SliceDesign, blocks: Sequence[Block]) -> str:
         if None not in sides:
             words = " and ".join(values_in_words(metric.name, [one for one in sides if one is not None]))
             numbers.append(f"{metric.name} {words}")
+        elif newest.kept:
+            numbers.append(
+                f"nothing measured for {metric.name}{why_nothing([metric.name]) if len(blocks) == 1 else ''}"
+            )
     spent_s = sum(block.lasted_s for block in blocks)
     out = [f"pair {pair} left out: {REASONS[why]}" for pair, why in enumerate(newest.why, 1) if why]
     order = " ".join(one.side.name for one in newest.block.slices)

@@ -8,13 +8,13 @@ Not here  anything that touches a file, a socket or a clock: a plan can be check
 
 from trafficgen.plan.exchangers import ExchangerPlan
 from trafficgen.plan.extensions import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
-from trafficgen.plan.identity import AddressRange, ClientPlan, ProxyProtocol, WeightedName
+from trafficgen.plan.identity import AddressRange, ClientAttribute, ClientPlan, ProxyProtocol, WeightedName
 from trafficgen.plan.load import Arrivals, OpenLoop, Stage
 from trafficgen.plan.login import Auth, AuthUsers, Mechanism
 from trafficgen.plan.retry import Retried, RetryPlan
 from trafficgen.plan.run import DEFAULT_DURATION_NS, Plan, draw_run_id, draw_seed
 from trafficgen.plan.session import MAX_CHUNKS, Injection, Pipelining, SessionPlan
-from trafficgen.plan.shape import ShapePlan
+from trafficgen.plan.shape import Departure, LeavingStep, ShapePlan
 from trafficgen.plan.shard import Shard
 from trafficgen.plan.signing import DkimKey
 from trafficgen.plan.targets import (
@@ -60,15 +60,18 @@ __all__ = [
     "AuthUsers",
     "BodyFile",
     "ByMode",
+    "ClientAttribute",
     "ClientPlan",
     "Corpus",
     "DeliverBy",
+    "Departure",
     "Dialect",
     "DkimKey",
     "ExchangerPlan",
     "ExtensionPlan",
     "Header",
     "Injection",
+    "LeavingStep",
     "LongTail",
     "Mechanism",
     "Notify",

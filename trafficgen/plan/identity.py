@@ -18,6 +18,17 @@ MAX_SOURCES: Final = 65_536
 
 _NAME: Final = re.compile(r"[!-~]{1,255}")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_.*-]{1,200}")
+_VALUE: Final = re.compile(r"[ -~]{1,255}")
+_UNKNOWN: Final = ("[UNAVAILABLE]", "[TEMPUNAVAIL]")
+
+XCLIENT: Final = ("NAME", "REVERSE_NAME", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
+"""What XCLIENT says besides ADDR, which comes from ranges (Postfix 3.7: XCLIENT_README, and its reply to EHLO)."""
+
+XFORWARD: Final = ("NAME", "PORT", "PROTO", "HELO", "IDENT", "SOURCE")
+"""The same of XFORWARD (Postfix's XFORWARD_README)."""
+
+_FEW: Final = {"PROTO": ("SMTP", "ESMTP"), "SOURCE": ("LOCAL", "REMOTE")}
+"""Attributes that have few values."""
 
 
 class ProxyProtocol(Enum):
@@ -82,13 +93,50 @@ class AddressRange:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientAttribute:
+    """A value that an attribute of XCLIENT or XFORWARD may have, and how often among all that it may have.
+
+    `value`: as it is meant, in printable ASCII; [UNAVAILABLE] and [TEMPUNAVAIL] say that there is none.
+    """
+
+    name: str
+    value: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        expected = "1 to 255 printable ASCII characters"
+        right = _VALUE.fullmatch(self.value) is not None
+        if right and self.value.upper() not in _UNKNOWN:
+            if self.name in ("PORT", "DESTPORT"):
+                expected = "a port from 1 to 65535"
+                right = self.value.isdecimal() and len(self.value) < 6 and 0 < int(self.value) < 65536
+            elif self.name == "DESTADDR":
+                expected, right = "an IP address", _is_address(self.value)
+            elif self.name in _FEW:
+                expected, right = " or ".join(_FEW[self.name]), self.value.upper() in _FEW[self.name]
+        if not right:
+            raise wrong("client", f'expected {expected} as {shown(self.name)}, got "{shown(self.value)}"', "attribute")
+        check_weight(self.weight, f"the weight of {self.name}={self.value}", "attribute")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+@dataclass(frozen=True, slots=True)
 class ClientPlan:
     """Who the client is. Whatever is empty is not said.
 
     `sources`: addresses of this machine to connect from, in turn when all weights are alike, else drawn by weight.
     `ehlo_names`: in place of `SessionPlan.ehlo_name`. `proxy`: the header each connection begins with, with an address
-    of `proxy_from`. `xclient_from`, `xforward_from`: what XCLIENT and XFORWARD say (Postfix's XCLIENT_README and
-    XFORWARD_README). What a session draws follows from the seed and the session's number in the run.
+    of `proxy_from`. `xclient_from`, `xforward_from`: the addresses that XCLIENT and XFORWARD name (Postfix's
+    XCLIENT_README and XFORWARD_README); `xclient`, `xforward`: what else they say, of each attribute one of its values.
+    What a session draws follows from the seed and the session's number in the run.
     """
 
     sources: tuple[AddressRange, ...] = ()
@@ -97,6 +145,8 @@ class ClientPlan:
     proxy_from: tuple[AddressRange, ...] = ()
     xclient_from: tuple[AddressRange, ...] = ()
     xforward_from: tuple[AddressRange, ...] = ()
+    xclient: tuple[ClientAttribute, ...] = ()
+    xforward: tuple[ClientAttribute, ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -109,6 +159,22 @@ class ClientPlan:
             raise wrong("sources", f"expected {MAX_SOURCES} addresses to send from at most, got {count}", "--source-ip")
         if any(one.name for one in self.sources):
             raise wrong("sources", "expected addresses alone: a name comes from the DNS of the server", "--source-ip")
+        for attributes, names, flag in ((self.xclient, XCLIENT, "--xclient"), (self.xforward, XFORWARD, "--xforward")):
+            for attribute in attributes:
+                if attribute.name == "ADDR":
+                    raise wrong("client", f"expected addresses with {flag}-from", flag)
+                if attribute.name not in names:
+                    text = f'expected one of {", ".join(names)}, got "{shown(attribute.name)}"'
+                    raise wrong("client", text, flag)
+
+    @property
+    def announced(self) -> str:
+        """The option that asks for XCLIENT or XFORWARD; "" when neither is said."""
+        asked = (
+            ("--xclient-from", self.xclient_from), ("--xclient", self.xclient),
+            ("--xforward-from", self.xforward_from), ("--xforward", self.xforward),
+        )  # fmt: skip
+        return next((flag for flag, given in asked if given), "")
 
 
 def check_ehlo_name(name: str) -> None:

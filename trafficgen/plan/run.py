@@ -20,7 +20,7 @@ from trafficgen.plan.refusals import MAX_MESSAGES, check_count, check_duration, 
 from trafficgen.plan.retry import RetryPlan
 from trafficgen.plan.session import Injection, SessionPlan
 from trafficgen.plan.shard import Shard
-from trafficgen.plan.targets import Dialect, Target, WeightedTarget
+from trafficgen.plan.targets import Dialect, Target, TcpTarget, WeightedTarget
 from trafficgen.plan.tls import Security
 from trafficgen.plan.workload import BodyFile, Workload
 
@@ -60,6 +60,7 @@ class Plan:
     message began, for a manifest. `trace_sessions`: the first so many sessions are shown as they talk. With
     `more_targets`, sessions go to each by its weight, and to `target` by `target_weight`. With `exchangers`, mail for
     each domain goes where its MX records say: they are looked up when the run begins, and are its targets then.
+    `ip_version`: 4 or 6 for names that have addresses of both, 0 for all addresses in the order the system prefers.
     """
 
     target: Target | None = None
@@ -84,6 +85,7 @@ class Plan:
     more_targets: tuple[WeightedTarget, ...] = ()
     retry: RetryPlan | None = None
     exchangers: ExchangerPlan | None = None
+    ip_version: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -110,6 +112,7 @@ class Plan:
         if self.trace_sessions and self.session.shape.slow_share:
             raise wrong("trace_sessions", "expected no slow senders among sessions that are shown", "--trace")
         self._check_targets()
+        self._check_version()
         self._check_exchangers()
         self._check_injection()
         content = self.workload.content
@@ -161,6 +164,13 @@ class Plan:
             text = "expected one target with a PROXY header, which names its address"
             raise wrong("more_targets", text, "--proxy-protocol")
 
+    def _check_version(self) -> None:
+        if self.ip_version not in (0, 4, 6):
+            raise wrong("ip_version", f"expected 4 or 6, got {shown_number(self.ip_version)}", "--ip-version")
+        hosts = all(isinstance(one.target, TcpTarget) for one in self.targets)
+        if self.ip_version and not (hosts and (self.targets or self.exchangers)):
+            raise wrong("ip_version", "expected hosts as targets, whose names are looked up", "--ip-version")
+
     def _check_exchangers(self) -> None:
         if self.exchangers is None:
             return
@@ -188,8 +198,7 @@ class Plan:
         if session.auth:
             text = "AUTH is SMTP's: expected --http-authorization-file with a target http://…"
             raise wrong("auth", text, "--auth-user")
-        client = session.client
-        if client.ehlo_names or client.xclient_from or client.xforward_from:
+        if session.client.ehlo_names or session.client.announced:
             raise wrong("client", "expected no EHLO names, XCLIENT or XFORWARD with a target http://…", "--target")
         if session.shape.drawn or session.shape.reset_between or session.shape.idle_sessions:
             text = "expected connections that are all alike with a target http://…, and no RSET"

@@ -88,16 +88,17 @@ class SessionPlan:
         self._check_extensions()
 
     def _check_client(self) -> None:
-        announced = self.client.xclient_from or self.client.xforward_from
-        if announced and (self.security is not Security.PLAIN or self.auth):
-            flag = "--xclient-from" if self.client.xclient_from else "--xforward-from"
+        if self.client.announced and (self.security is not Security.PLAIN or self.auth):
             text = "expected plain sessions: XCLIENT and XFORWARD are not sent in protected ones"
-            raise wrong("client", text, flag)
+            raise wrong("client", text, self.client.announced)
+        if any(one.early for one in self.shape.leaving) and (self.security is not Security.PLAIN or self.auth):
+            text = "expected plain sessions without a login where some go before EHLO is answered"
+            raise wrong("shape", text, "--drop-share")
         if self.shape.messages and self.max_messages:
             raise wrong("max_messages", "expected a number or a distribution of messages", "--messages-per-session")
-        if self.client.xforward_from and self.max_messages != 1:
+        if (self.client.xforward_from or self.client.xforward) and self.max_messages != 1:
             text = "XFORWARD is about one message: add --messages-per-session 1"
-            raise wrong("client", text, "--xforward-from")
+            raise wrong("client", text, "--xforward-from" if self.client.xforward_from else "--xforward")
 
     def _check_extensions(self) -> None:
         if self.extensions.binary and not (self.chunks and self.pipelining is Pipelining.AUTO):

@@ -70,7 +70,7 @@ def history_csv(eras: Mapping[str, Sequence[GateEra]]) -> str:
     for one in (era for found in eras.values() for era in found):
         writer.writerow((
             csv_cell(one.metric), one.first.time, csv_cell(one.first.label), one.last.time, csv_cell(one.last.label),
-            one.gates, one.ratio, one.low, one.high, one.together, int(one.worse),
+            one.gates, one.ratio, *((one.low, one.high) if one.gates > 1 else ("", "")), one.together, int(one.worse),
         ))  # fmt: skip
     return text.getvalue()
 

@@ -21,6 +21,8 @@ from typing import Final
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.errors import ExitCode
 from trafficgen.verdict.gating import CODES, NOT_GATED, Side
+from trafficgen.verdict.measurable import OPENING
+from trafficgen.verdict.quantities import parse_quantity
 from trafficgen.verdict.rule import (
     MAX_METRICS,
     Better,
@@ -32,7 +34,7 @@ from trafficgen.verdict.rule import (
     compare,
     judge,
 )
-from trafficgen.verdict.server_metrics import better_of
+from trafficgen.verdict.server_metrics import better_of, is_of_server
 from trafficgen.verdict.slices import (
     Block,
     Bounds,
@@ -91,6 +93,11 @@ class SliceDesign:
         return self.budget_ns // self.block_ns
 
     @property
+    def give_up_after(self) -> int:
+        """After so many blocks without a value of some metric there is no time for `LEAST` that have one."""
+        return max(LEAST, self.capacity // LEAST)
+
+    @property
     def looks(self) -> tuple[int, ...]:
         """After how many blocks to judge, if none is left out; the last is when the time is up."""
         before = tuple(look for look in LOOKS[: len(LEVELS) - 1] if look < self.capacity)
@@ -142,6 +149,8 @@ def decide(design: SliceDesign, counted: tuple[Counted, ...], *, time_is_up: boo
         return ended
     names = [metric.name for metric in design.metrics]
     groups = units(names, counted)
+    if not groups and sum(bool(one.kept) for one in counted) >= design.give_up_after:
+        return _too_few(design, counted, groups)
     if not (time_is_up or (len(groups) in design.looks and counted[-1].kept)):
         return None
     if len(groups) < LEAST:
@@ -254,10 +263,18 @@ def _limited(counted: tuple[Counted, ...]) -> SlicesEnded | None:
 
 def _too_few(design: SliceDesign, counted: tuple[Counted, ...], groups: Sequence[object]) -> SlicesEnded:
     if any(one.kept for one in counted) and not groups:
-        names = ", ".join(metric.name for metric in design.metrics if _missing(metric.name, counted))
-        return SlicesEnded(None, ExitCode.NOT_VALID, f"nothing was measured for {names}", counted)
+        names = [metric.name for metric in design.metrics if _missing(metric.name, counted)]
+        reason = f"nothing was measured for {', '.join(names)} in {sum(bool(one.kept) for one in counted)} blocks"
+        return SlicesEnded(None, ExitCode.NOT_VALID, f"{reason}{why_nothing(names)}", counted)
     reason = f"the time was up after {len(groups)} blocks that count, of {len(counted)}; {LEAST} are needed"
     return SlicesEnded(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, reason, counted)
+
+
+def why_nothing(names: Sequence[str]) -> str:
+    """What mends it where slices measured nothing of these metrics, where that is known; ready to be appended."""
+    if not any(not is_of_server(name) and parse_quantity(name).subject in OPENING for name in names):
+        return ""
+    return ": sessions open before the first slice and stay; end them with -- --messages-per-session N, or --whole-runs"
 
 
 def _missing(name: str, counted: Sequence[Counted]) -> bool:

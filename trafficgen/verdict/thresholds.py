@@ -3,8 +3,8 @@
 Takes     "p99<250ms", "accepted.rate>0.999", "throughput>5000", "domain{gmail.com}.p(99.9)<=1s",
           "command{fetch}.errors<1%": the grammar of k6's thresholds, with units
 Gives     for each, the value and whether it holds
-Refuses   with ValueError, before a run, what could never be judged after it: unknown metrics, domains that get no
-          mail, durations without a unit
+Refuses   with ValueError, before a run, what could never be judged after it: unknown metrics, what a plan never
+          measures (measurable), durations without a unit
 Not here  whether the measurement is valid at all (results)
 """
 
@@ -16,12 +16,12 @@ from typing import Final
 
 from mboxgen.recipe.sizes import parse_size
 from trafficgen.measure.counts import ThresholdVerdict
-from trafficgen.measure.phases import OF_MAILBOXES, PhaseTable
-from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
+from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.results import Results
 from trafficgen.plan import Plan
 from trafficgen.units import parse_duration, parse_rate
-from trafficgen.verdict.quantities import KNOWN, Quantity, QuantityKind, matching_domain, parse_quantity
+from trafficgen.verdict.measurable import why_never
+from trafficgen.verdict.quantities import KNOWN, Quantity, QuantityKind, parse_quantity
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<=": operator.le, ">=": operator.ge, "===": operator.eq, "==": operator.eq, "!=": operator.ne,
@@ -60,27 +60,8 @@ def parse_threshold(text: str, table: PhaseTable = KNOWN) -> Threshold:
 
 def check_threshold(threshold: Threshold, plan: Plan) -> None:
     """ValueError when `plan` will never measure what the threshold is about."""
-    quantity = threshold.quantity
-    if plan.load is None and quantity.subject in ("response", "response_rejected", "lateness"):
-        raise ValueError(f'"{quantity.name}" needs intended starts, which the closed model has not: add --rate')
-    if quantity.subject == "delivery" or quantity.subject in OF_MAILBOXES.timed:
-        raise ValueError(f'"{threshold.expression}": a run that sends mail reads no mailboxes')
-    if quantity.command is not None:
-        raise ValueError(f'"{threshold.expression}": a run that sends mail measures messages, no other commands')
-    if quantity.domain is None:
-        return
-    workload = plan.workload
-    if workload.recipients_file is not None:
-        return  # what it holds shows in the results
-    names = tuple(dict.fromkeys(one.domain for one in workload.recipients))
-    names = names or tuple(workload.with_suffix(domain.name) for domain in workload.domains)
-    found = matching_domain(quantity.domain, names)
-    if found is None:
-        raise ValueError(f'no mail goes to the domain of "{threshold.expression}"; it is none of those named')
-    if names.index(found) >= MAX_TIMED_DOMAINS:
-        raise ValueError(
-            f'"{threshold.expression}": only the first {MAX_TIMED_DOMAINS} domains are timed; name this one earlier'
-        )
+    if (reason := why_never(threshold.quantity, plan)) is not None:
+        raise ValueError(reason)
 
 
 def judge_all(thresholds: Sequence[Threshold], results: Results) -> tuple[ThresholdVerdict, ...]:

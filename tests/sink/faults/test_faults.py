@@ -42,8 +42,9 @@ def test_421_closes_the_session() -> None:
     assert conversation.session.closed
 
 
-def test_a_message_is_taken_and_its_reply_lost() -> None:
-    conversation = talk(FaultKind.DROP, "dot:after")
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_a_message_is_taken_and_its_reply_lost(lmtp: bool) -> None:
+    conversation = talk(FaultKind.DROP, "dot:after", Capabilities(lmtp=lmtp))
     assert conversation.send(b"u@d.test") == [250, 250, 354]
     assert conversation.session.suspension is Suspension.CLOSE
     assert conversation.session.unanswered
@@ -72,8 +73,9 @@ def test_a_stall_in_the_middle_of_a_message_reads_nothing_more() -> None:
     assert conversation.session.suspension is Suspension.STOP_READING
 
 
-def test_a_drip_says_it_all_and_marks_the_message_until_it_has() -> None:
-    conversation = talk(FaultKind.DRIP, "dot:5ms")
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_a_drip_says_it_all_and_marks_the_message_until_it_has(lmtp: bool) -> None:
+    conversation = talk(FaultKind.DRIP, "dot:5ms", Capabilities(lmtp=lmtp))
     assert conversation.send(b"u@d.test") == [250, 250, 354, 250]
     assert conversation.session.drip_ns == 5_000_000
     assert conversation.session.unanswered

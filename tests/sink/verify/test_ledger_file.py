@@ -13,7 +13,7 @@ import pytest
 from tests.sink.verify.conftest import RUN_ID, message, take
 from trafficgen.errors import ResultsError, SetupError
 from trafficgen.plan import TcpTarget
-from trafficgen.proof import ledger_reader
+from trafficgen.proof import ledger_file, ledger_reader
 from trafficgen.proof.ledger_file import LINE_OCTETS
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.listen.server import Sink
@@ -233,3 +233,28 @@ def test_a_session_that_is_over_is_freed_at_once(tmp_path: Path) -> None:
         gc.enable()
         ledger.close()
         capture.close()
+
+
+def test_anybody_may_read_a_ledger_and_its_owner_alone_may_write_it(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Ledger(tmp_path / "ledger").close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "ledger").stat().st_mode & 0o777 == 0o644
+
+
+def test_room_is_reserved_where_the_system_has_no_call_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)  # as on macOS
+    path = tmp_path / "ledger"
+    with path.open("wb+") as file:
+        for offset, octets, size in ((0, 10, 10), (4, 4, 10), (20, 3 << 20, 20 + (3 << 20))):
+            ledger_file._reserve(file.fileno(), offset, octets)
+            assert os.fstat(file.fileno()).st_size == size
+    path.unlink()
+    ledger = Ledger(path)
+    receiver = SessionReceiver(ledger)
+    for number in range(13_000):  # more than a window
+        take(receiver, message(number))
+    ledger.close()
+    assert ledger_reader.read([path], RUN_ID).copies.numbers.tolist() == list(range(13_000))

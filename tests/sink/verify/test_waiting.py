@@ -14,7 +14,7 @@ from trafficgen.measure.delivered import Delivery, LedgerCounts
 from trafficgen.proof import waiting
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.remote_sink import RemoteSinks
-from trafficgen.proof.sent import Manifest, SentRecords, is_manifest, join
+from trafficgen.proof.sent import Manifest, SentRecords, is_manifest, join, read
 
 if TYPE_CHECKING:
     from trafficgen.proof.remote_sink import RemoteSink
@@ -170,10 +170,28 @@ def test_manifests_of_senders_that_tried_again_are_joined(tmp_path: Path) -> Non
     assert is_manifest(tmp_path / "manifest")
 
 
-def test_times_of_other_machines_make_no_latency() -> None:
-    """What hosts of a cluster wrote down by clocks of their own."""
+def test_times_of_other_machines_make_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hosts of a cluster wrote down by clocks of their own: 20 s there is no time after 15 s here."""
+    monkeypatch.setattr(waiting, "now_ns", lambda: 15 * S)
     manifest = replace(Manifest.here(RUN_ID, 3, records([0], [-1]), SentRecords.none()), boot_id="")
     sink = cast("RemoteSink", Sink(copies([0], [-1])))
     ledger, delivery = waiting.wait(sink, 60 * S, manifest, lambda _line: None, RunControl(), 5 * S)
     assert ledger.received == 1
     assert delivery.latency_ns is None
+    assert (delivery.drained_ns, delivery.inject_per_s, delivery.delivered_per_s) == (0, 1 / 10, 1 / 10)
+    assert (delivery.every_s, delivery.undelivered) == (1, ())
+
+
+def test_nothing_happens_in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "now_ns", lambda: 10 * S)  # when the message began
+    _, delivery, _ = waited(records([0], [-1]), copies([], []), patience_ns=0)
+    assert (delivery.drained_ns, delivery.inject_per_s, delivery.delivered_per_s) == (0, 0.0, 0.0)
+
+
+def test_a_manifest_of_no_messages_is_one(tmp_path: Path) -> None:
+    Manifest.here(RUN_ID, 0, SentRecords.none(), SentRecords.none()).write(tmp_path / "manifest")
+    found = read(tmp_path / "manifest")
+    for part in (found.accepted, found.in_doubt):
+        assert part.mendable is not None
+        sizes = {column.size for column in (part.numbers, part.recipients, part.began_ns, part.digests, part.mendable)}
+        assert sizes == {0}

@@ -184,6 +184,22 @@ def test_wrong_arrivals_are_one_line(name: str) -> None:
         assert len(told) < 400
 
 
+def test_columns_with_rows_of_their_own_are_put_beside_the_messages_they_are_of() -> None:
+    """The sink counts unanswered recipients by message, and of messages that it may not have."""
+    changes = {
+        "numbers": np.array([3, 5, 9]), "recipients": np.array([2, 4, 1]), "first_ns": np.array([7, 8, 6]),
+        "damaged": np.array([9]), "unanswered": np.array([[5, 3], [6, 2], [9, 1]]),
+    }  # fmt: skip
+    with answering(lambda path, _asked: good(path, **changes)) as address:
+        found = RemoteSink(address).arrivals("00112233aabbccdd", 10)
+    assert found.numbers.tolist() == [3, 5, 9]
+    assert found.recipients.tolist() == [2, 4, 1]
+    assert found.taken_ns.tolist() == [7, 8, 6]
+    assert found.damaged.tolist() == [False, False, True]
+    assert found.unanswered.tolist() == [0, 3, 1]
+    assert found.digests.tolist() == [-1, -1, -1]
+
+
 def test_good_answers_are_believed() -> None:
     with answering(lambda path, _asked: good(path)) as address:
         ledger, delivery = waiting.wait(RemoteSink(address), 0, MANIFEST, lambda _line: None, RunControl())

@@ -23,7 +23,6 @@ from trafficgen.protocol.smtp.handover import QUIT, RSET, UNEXPECTED, Handover
 from trafficgen.protocol.smtp.interfaces import (
     Buffer,
     Extensions,
-    Leaving,
     SessionAccount,
     SessionOptions,
     Source,
@@ -158,10 +157,7 @@ class ClientSession:
     def announced(self, extensions: Extensions, now_ns: int, out: list[Buffer]) -> None:
         """What the server offers is known: choose how to hand over, and begin."""
         self.extensions = extensions
-        leaving = self.options.leaving
-        if leaving is not Leaving.STAYS:
-            self._leave_message()
-        elif missing := [keyword for keyword in self.options.needed if keyword not in extensions.keywords]:
+        if missing := [keyword for keyword in self.options.needed if keyword not in extensions.keywords]:
             offered = " ".join(sorted(extensions.keywords)) or "no extensions"
             self.end(f"{missing[0]} not offered", f"the server offers {offered}", now_ns, self.options.hello)
             return
@@ -176,17 +172,7 @@ class ClientSession:
         handover: Handover = way(self, self._cache)
         self.answering = self._handover = handover
         self.feed = handover.feed
-        if leaving is Leaving.STAYS:
-            handover.open(now_ns, out)
-        elif leaving is Leaving.SAYS_GOODBYE:
-            self.conversation.write(Phase.QUIT, QUIT, now_ns, out)
-        elif leaving is Leaving.DROPS:
-            self._close()
-
-    def _leave_message(self) -> None:
-        """The session goes without its message: somebody else is to send it."""
-        self.source.give_back(self.transaction.take_back())
-        self.served = True  # it has done all that it was to do
+        handover.open(now_ns, out)
 
     # -- one message after another ----------------------------------------------------------------------
 

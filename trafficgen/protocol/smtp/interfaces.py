@@ -5,7 +5,6 @@ Not here  how a session uses them: `client`
 """
 
 from collections.abc import Iterable
-from enum import Enum
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
@@ -109,19 +108,24 @@ class Extensions(NamedTuple):
 
 
 class Stranger(NamedTuple):
-    """A client that a session says it speaks for: its address, host name ("" when it has none) and port."""
+    """A client that a session says it speaks for: its address ("": none is said), host name ("" when it has none) and
+    port, and the attributes that are asked for by name."""
 
     address: str
     name: str
     port: int
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
-class Leaving(Enum):
-    """Whether a session goes after EHLO, without a message: not at all, with QUIT, or without a word."""
+class Leaving(NamedTuple):
+    """Where a session goes that hands no message over; `Phase.END_OF_DATA`: in the middle of the message.
 
-    STAYS = "stays"
-    SAYS_GOODBYE = "says goodbye"
-    DROPS = "drops"
+    `quits`: with QUIT, otherwise without a word. `waits`: for the answer to that step.
+    """
+
+    step: Phase
+    quits: bool = False
+    waits: bool = True
 
 
 class SessionOptions(NamedTuple):
@@ -138,7 +142,7 @@ class SessionOptions(NamedTuple):
     xclient: Stranger | None = None
     xforward: Stranger | None = None
     proxied: bool = False
-    leaving: Leaving = Leaving.STAYS
+    leaving: Leaving | None = None
     reset_between: bool = False
     needed: tuple[str, ...] = ()
     declares_size: bool = False

@@ -103,20 +103,26 @@ class Opening:
         """The server has said what it offers: say for whom we speak, as far as that is asked for and not yet done."""
         options = self._session.options
         if options.xclient is not None and not self._introduced:
-            self._announce(Phase.XCLIENT, xclient(options.xclient), reply, now_ns, out)
+            self._announce(Phase.XCLIENT, options.xclient, xclient(options.xclient), reply, now_ns, out)
         elif options.xforward is not None:
-            self._announce(Phase.XFORWARD, xforward(options.xforward, options.ehlo_name), reply, now_ns, out)
+            said = xforward(options.xforward, options.ehlo_name)
+            self._announce(Phase.XFORWARD, options.xforward, said, reply, now_ns, out)
             self._offered = offered
         else:
             self._session.announced(offered, now_ns, out)
 
-    def _announce(self, phase: Phase, said: dict[bytes, bytes], reply: Reply, now_ns: int, out: list[Buffer]) -> None:
-        """XCLIENT or XFORWARD, with those attributes that the server lists behind it."""
+    def _announce(
+        self, phase: Phase, client: Stranger, said: dict[bytes, bytes], reply: Reply, now_ns: int, out: list[Buffer]
+    ) -> None:
+        """XCLIENT or XFORWARD, with attributes that the server lists; those asked for by name must be among them."""
         command = STEPS[phase].command
         offers = (line.upper().split() for line in reply.lines[1:])
         offered = next((words[1:] for words in offers if words[:1] == [command]), [])
-        if b"ADDR" not in offered:
+        if not offered or (client.address and b"ADDR" not in offered):
             self._session.lose(phase, NOT_OFFERED, reply, now_ns)
+            return
+        if lacking := [name for name, _ in client.attributes if name.encode("ascii") not in offered]:
+            self._session.lose(phase, f"{lacking[0]} {NOT_OFFERED}", reply, now_ns)
             return
         words = [b"%b=%b" % (name, value) for name, value in said.items() if name in offered]
         self._session.conversation.write(phase, b"%b %b\r\n" % (command, b" ".join(words)), now_ns, out)
@@ -152,17 +158,33 @@ class Opening:
 
 def xclient(client: Stranger) -> dict[bytes, bytes]:
     """What XCLIENT says, by attribute."""
-    return {
-        b"NAME": client.name.encode("ascii") or b"[UNAVAILABLE]",
-        b"ADDR": _address(client),
-        b"PORT": b"%d" % client.port,
-    }
+    return _addressed(client) | _asked_for(client)
 
 
 def xforward(client: Stranger, hello: bytes) -> dict[bytes, bytes]:
     """What XFORWARD says, by attribute."""
-    return {**xclient(client), b"PROTO": b"ESMTP", b"HELO": hello, b"SOURCE": b"REMOTE"}
+    usual = {b"PROTO": b"ESMTP", b"HELO": _xtext(hello.decode("ascii")), b"SOURCE": b"REMOTE"}
+    return _addressed(client) | usual | _asked_for(client)
 
 
-def _address(client: Stranger) -> bytes:
-    return (b"IPV6:" if ":" in client.address else b"") + client.address.encode("ascii")
+def _addressed(client: Stranger) -> dict[bytes, bytes]:
+    if not client.address:
+        return {}
+    name = client.name.encode("ascii") or b"[UNAVAILABLE]"
+    return {b"NAME": name, b"ADDR": _address(client.address), b"PORT": b"%d" % client.port}
+
+
+def _asked_for(client: Stranger) -> dict[bytes, bytes]:
+    return {
+        name.encode("ascii"): _address(value) if name == "DESTADDR" else _xtext(value)
+        for name, value in client.attributes
+    }
+
+
+def _address(address: str) -> bytes:
+    return (b"IPV6:" if ":" in address else b"") + address.encode("ascii")
+
+
+def _xtext(value: str) -> bytes:
+    """As an attribute's value is written (RFC 3461 section 4)."""
+    return b"".join(b"+%02X" % octet if octet in b" +=" else b"%c" % octet for octet in value.encode("ascii"))

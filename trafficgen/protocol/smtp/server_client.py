@@ -9,7 +9,9 @@ import ipaddress
 import re
 from typing import Final
 
-XCLIENT_NAMES: Final = (b"NAME", b"ADDR", b"PORT", b"PROTO", b"HELO", b"LOGIN", b"DESTADDR", b"DESTPORT")
+XCLIENT_NAMES: Final = (
+    b"NAME", b"ADDR", b"PORT", b"PROTO", b"HELO", b"REVERSE_NAME", b"LOGIN", b"DESTADDR", b"DESTPORT",
+)  # fmt: skip
 XFORWARD_NAMES: Final = (b"NAME", b"ADDR", b"PORT", b"PROTO", b"HELO", b"IDENT", b"SOURCE")
 UNKNOWN: Final = (b"[UNAVAILABLE]", b"[TEMPUNAVAIL]")
 
