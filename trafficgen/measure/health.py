@@ -177,8 +177,9 @@ def assess(
         (CaveatKind.RATE_MISSED, _missed(snapshot, wanted_per_s)),
     )
     found = {kind: text for kind, text in texts if text}
-    if CaveatKind.PORTS_EXHAUSTED not in found and found.keys() & (_LATE | _LESS_LOAD):
-        found |= _unreached(snapshot)
+    to_explain = CaveatKind.PORTS_EXHAUSTED not in found and found.keys() & (_LATE | _LESS_LOAD)
+    if to_explain and (unreached := _unreached(snapshot)):
+        found[CaveatKind.NO_SESSION] = unreached
     return diagnose(found)
 
 
@@ -272,13 +273,13 @@ def _out_of_ports(snapshot: Snapshot) -> str | None:
     return f"the generator, not the server, was the limit: {count:,} connections found no free local port"
 
 
-def _unreached(snapshot: Snapshot) -> dict[CaveatKind, str]:
+def _unreached(snapshot: Snapshot) -> str | None:
     """Why there was no session at all; a sum of results no longer knows."""
     reasons = [(tally.count, reason, tally.example) for (_phase, reason), tally in snapshot.failures.items()]
     if not reasons or not snapshot.workers or snapshot.sessions_opened:
-        return {}
+        return None
     count, reason, example = max(reasons)
-    return {CaveatKind.NO_SESSION: f"no session was opened: {reason}, {count:,}×, for example: {example}"}
+    return f"no session was opened: {reason}, {count:,}×, for example: {example}"
 
 
 def _dropped(arrivals: int) -> str | None:
