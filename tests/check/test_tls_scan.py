@@ -1,7 +1,6 @@
 """What testssl.sh 3.0.8 and sslyze 6.3.1 wrote on 2026-11-27, shortened, and what becomes of it."""
 
 import json
-import stat
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -121,6 +120,17 @@ def scanned(capsys: pytest.CaptureFixture[str], port: int, *options: str) -> dic
     return dict(found)
 
 
+def install(monkeypatch: pytest.MonkeyPatch, program: Path, work: str) -> None:
+    """A scanner that notes how it is called, and does this with the `file` that it shall write."""
+    program.write_text(
+        '#!/bin/sh\necho "$*" > "$0.called"\n'
+        'for word; do case "$word" in --json_out=*) file=${word#*=};; *.json) file=$word;; esac; done\n'
+        f"{work}\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(program) if name == program.name else None)
+
+
 @pytest.mark.parametrize(
     ("name", "lines", "outcome", "words"),
     [
@@ -137,17 +147,8 @@ def test_the_scanner_that_is_installed_is_called(
     with serving(SMTP) as port:
         report = sslyze(port) if name == "sslyze" else TESTSSL.replace("PORT", str(port))
         (tmp_path / "report").write_text(report)
-        program = tmp_path / name
-        copy = 'cp "$0.report" "$file"; exit 0' if lines != "no report" else "exit 3"
-        (tmp_path / f"{name}.report").write_text(report)
-        program.write_text(
-            '#!/bin/sh\necho "$*" > "$0.called"\n'
-            'for word; do case "$word" in --json_out=*) file=${word#*=};; *.json) file=$word;; esac; done\n'
-            + copy
-            + "\n"
-        )
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr("shutil.which", lambda one: str(program) if one == name else None)
+        copy = f'cp {tmp_path}/report "$file"; exit 0' if lines != "no report" else "exit 3"
+        install(monkeypatch, tmp_path / name, copy)
         found = scanned(capsys, port, "--tls-scan")
     assert (found["outcome"], words in found["found"]) == (outcome, True), found
     if lines != "no report":
@@ -179,13 +180,8 @@ def test_of_a_scan_that_takes_too_long_what_it_had_found_is_told(
         row = {"id": "first", "port": str(port), "severity": problem, "finding": "something"}
         text = f"[\n{json.dumps(row)}\n,\n{json.dumps(row)[:-9]}" if kept == "half" else "["
         (tmp_path / "report").write_text(text)
-        program = tmp_path / "testssl"
-        program.write_text(
-            '#!/bin/sh\nfor word; do case "$word" in *.json) file=$word;; esac; done\n'
-            f'cp {tmp_path}/report "$file"; >{tmp_path}/written; exec sleep 600\n'
-        )
-        program.chmod(0o755)
-        monkeypatch.setattr("shutil.which", lambda one: str(program) if one == "testssl" else None)
+        never = f'cp {tmp_path}/report "$file"; >{tmp_path}/written; exec sleep 600'
+        install(monkeypatch, tmp_path / "testssl", never)
         monkeypatch.setattr("subprocess.Popen", NeverInTime)
         found = scanned(capsys, port, "--tls-scan")
     assert (found["outcome"], words in found["found"]) == (outcome, True), found

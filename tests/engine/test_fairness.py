@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.engine.owner import Freed
+from tests.engine.wire import Wire
 from tests.smtp.conversation import Notebook, letter, session_for
 from trafficgen.engine.fairness import SLICE_NS, Turns
 from trafficgen.engine.link import Link
@@ -19,32 +20,17 @@ IN_DATA = (*HELLO, b"250 ok\r\n250 ok\r\n354 go\r\n")
 TAKEN = b"250 taken\r\n"
 
 
-class Wire:
+class SlowWire(Wire):
     """A transport that writes nothing anywhere, and takes its time for it."""
 
     def __init__(self, loop: "Loop") -> None:
+        super().__init__()
         self.loop = loop
         self.written: list[bytes] = []
-        self.closed = False
-        self.waiting = 0
 
     def write(self, octets: bytes) -> None:
         self.written.append(octets)
         self.loop.now += self.loop.write_ns
-
-    def abort(self) -> None:
-        self.closed = True
-
-    close = abort
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def set_write_buffer_limits(self, high: int, low: int) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return self.waiting
 
     def get_extra_info(self, name: str) -> object:
         """As of TLS: nothing goes past this."""
@@ -74,11 +60,11 @@ class Loop:
         assert not self.turns.over(self.now)
         self.now += SLICE_NS + 1
 
-    def link(self, letters: int = 1, *, said: tuple[bytes, ...] = ()) -> tuple[Link, Wire, Notebook, Freed]:
+    def link(self, letters: int = 1, *, said: tuple[bytes, ...] = ()) -> tuple[Link, SlowWire, Notebook, Freed]:
         """A connected link whose server has said that; what has been written meanwhile is forgotten."""
         session, _, book = session_for([letter(number) for number in range(letters)])
         freed = Freed()
-        link, wire = Link(session, self.turns, freed), Wire(self)
+        link, wire = Link(session, self.turns, freed), SlowWire(self)
         link.connection_made(cast("Any", wire))
         for reply in said:
             link.data_received(reply)
@@ -175,7 +161,7 @@ def test_a_session_that_waits_for_nothing_hears_at_once(loop: Loop) -> None:
 
 def test_a_reply_while_octets_wait_here_is_looked_at_at_once(loop: Loop) -> None:
     link, wire, book, _ = loop.link(said=IN_DATA)
-    wire.waiting = 10
+    wire.waiting = b"x" * 10
     link.pause_writing()
     loop.make_late()
     link.data_received(TAKEN)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from tests.engine.owner import Freed
+from tests.engine.wire import Wire
 from tests.smtp.conversation import Notebook, letter, session_for
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
@@ -18,34 +19,20 @@ _GO = b"250 ok\r\n250 ok\r\n354 go\r\n"
 _BODY = b"x" * 70 + b"\r\n"
 
 
-class PlainWire:
+class PlainWire(Wire):
     """A transport over a real socket, which keeps what it is given. `gone`: it finds the connection gone then."""
 
     def __init__(self, near: socket.socket) -> None:
+        super().__init__()
         self.near = near
-        self.waiting = b""
-        self.closed = self.gone = False
+        self.gone = False
 
     def write(self, octets: bytes) -> None:
         self.closed = self.gone
         self.waiting += b"" if self.gone else octets
 
-    def writelines(self, buffers: list[bytes | memoryview]) -> None:
-        self.write(b"".join(buffers))
-
-    def abort(self) -> None:
-        self.closed = True
-
-    close = abort
-
-    def is_closing(self) -> bool:
-        return self.closed
-
     def set_write_buffer_limits(self, high: int, low: int) -> None:
         assert high == low == 0  # a single octet that waits is to be told of
-
-    def get_write_buffer_size(self) -> int:
-        return len(self.waiting)
 
     def get_extra_info(self, name: str) -> object:
         return self.near if name == "socket" else None

@@ -16,6 +16,8 @@ from benchmarks.slice_power import Case, row
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode
 from trafficgen.measure.histogram import Histogram
+from trafficgen.report.sliced import slices_sections
+from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Verdict
@@ -216,6 +218,28 @@ def test_a_block_without_a_value_goes_with_the_next() -> None:
 
     groups = units(["server.cpu"], count([used(0.0), used(1.0), used(1.0)], Bounds()))
     assert [len(group.blocks) for group in groups] == [2, 1]
+
+
+def test_a_block_in_which_a_build_could_not_be_read_spoils_no_later_one() -> None:
+    """Postfix ends processes now and then, and what they wrote is gone with them."""
+
+    def used(number: int) -> Block:
+        sides = {"a": {"server.written": 100.0}, "b": {"server.written": 150.0 + number}}
+        if number % 3 == 1:
+            del sides["ab"[number % 2]]["server.written"]
+        return replace(block([100] * 4), used=sides, messages={"a": 10, "b": 10})
+
+    blocks = [used(number) for number in range(12)]
+    design = replace(DESIGN, metrics=(parse_metric("server.written:5%"),))
+    assert [len(group.blocks) for group in units(["server.written"], count(blocks, Bounds()))] == [1] * 8
+    ended = advance(design, blocks, time_is_up=False)
+    assert ended is not None
+    assert ended.verdict is Verdict.FAIL
+    shown = sections_to_text(slices_sections(ended, design), 200)
+    assert "left out: 4 of 12 blocks, as server.written could not be read; a process that ends takes" in shown
+    early = advance(design, blocks[:8], time_is_up=True)
+    assert early is not None
+    assert early.reason.endswith("after 5 blocks that count, of 8; 8 are needed; server.written could not be read in 3")
 
 
 # -- when it ends ---------------------------------------------------------------------------------------

@@ -215,17 +215,26 @@ def unit(names: Iterable[str], blocks: tuple[Counted, ...]) -> Unit | None:
 
 
 def units(names: Sequence[str], counted: Iterable[Counted]) -> list[Unit]:
-    """Blocks of which some pair counts, each by itself; one in which a metric has no value goes with the next."""
+    """Blocks of which some pair counts, each by itself; one in which a metric has no value goes with the next.
+
+    One in which it is not known what a build used is left out: with it no later one would have a value either.
+    """
     made: list[Unit] = []
     waiting: tuple[Counted, ...] = ()
     for one in counted:
-        if not one.kept:
+        if not one.kept or unknown(names, one.block):
             continue
         waiting += (one,)
         if (whole := unit(names, waiting)) is not None:
             made.append(whole)
             waiting = ()
     return made
+
+
+def unknown(names: Iterable[str], block: Block) -> list[str]:
+    """Metrics of the server that could not be read in this block, of one build or both."""
+    used = [block.used.get(side.value, {}) for side in Side]
+    return [name for name in names if is_of_server(name) and not all(name in one for one in used)]
 
 
 def joined(groups: Sequence[Unit]) -> list[Unit]:

@@ -149,11 +149,14 @@ class Sink:
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    def _stop_listening(self) -> None:
         assert self._server is not None
+        assert self._sweeper is not None
         self._server.close()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._sweeper.cancel()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._stop_listening()
         for task in list(self._tasks):
             task.cancel()
         for link in list(self.links):
@@ -163,10 +166,7 @@ class Sink:
 
     async def dismiss(self) -> None:
         """Accept nothing more: sessions are answered 421, and their clients have a second to hang up."""
-        assert self._server is not None
-        self._server.close()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._stop_listening()
         for link in list(self.links):
             link.dismiss()
         loop = asyncio.get_running_loop()
