@@ -264,7 +264,11 @@ def _out_of_ports(snapshot: Snapshot) -> str | None:
 
 
 def _dropped(arrivals: int) -> str | None:
-    return f"{arrivals:,} messages were due and never started" if arrivals else None
+    return (
+        f"{arrivals:,} {'message was' if arrivals == 1 else 'messages were'} due and never started"
+        if arrivals
+        else None
+    )
 
 
 def _late(snapshot: Snapshot) -> tuple[str | None, str | None]:
