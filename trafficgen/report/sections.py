@@ -144,7 +144,8 @@ def _no_session(results: Results) -> Section:
         f"{results.phases[one.phase]}: {one.reason}, {words.count(one.count)}×, for example: {one.example}"
         for one in sorted(results.failures, key=lambda failure: -failure.count)[:MAX_ROWS]
     ]
-    fate = f"{words.count(messages.failed)} {plural(messages.failed, 'message')} failed, {words.count(messages.not_started)} not started"
+    many = f"{words.count(messages.failed)} {plural(messages.failed, 'message')}"
+    fate = f"{many} failed, {words.count(messages.not_started)} not started"
     notes = tuple(f"{caveat.text}; {caveat.advice}" for caveat in results.caveats) if not results.valid else ()
     return Section(f"no session: {fate}", "l", tuple(Row((line,), Tone.BAD) for line in lines), notes=notes)
 
