@@ -283,7 +283,11 @@ def _unreached(snapshot: Snapshot) -> str | None:
 
 
 def _dropped(arrivals: int) -> str | None:
-    return f"{arrivals:,} messages were due and never started" if arrivals else None
+    return (
+        f"{arrivals:,} {'message was' if arrivals == 1 else 'messages were'} due and never started"
+        if arrivals
+        else None
+    )
 
 
 def _late(snapshot: Snapshot) -> tuple[str | None, str | None]:

@@ -108,4 +108,5 @@ def _slice(one: Slice) -> dict[str, Any]:
         "p95_ns": p95,
         "p99_ns": p99,
         **to_plain(one.disturbance),
+        "shards": to_plain(one.shards),
     }
