@@ -1,7 +1,7 @@
 """What command lines share: text that any terminal can show, usage errors in one line, suggestions, completion.
 
 Takes     streams, errors of click, the names that would have been right
-Gives     streams that never fail for their encoding; one line a usage error; option types that complete
+Gives     streams that never fail for their encoding, nor stderr for anything; a line a usage error; types that complete
 Not here  what the commands are (cli)
 """
 
@@ -43,14 +43,32 @@ def _plain_or_escaped(error: UnicodeError) -> tuple[str | bytes, int]:
 codecs.register_error(_HANDLER, _plain_or_escaped)
 
 
+class _Talk(io.FileIO):
+    """stderr, where a full disk or a reader that has gone costs the words and never the work that they are about."""
+
+    def write(self, octets: Any, /) -> int:
+        try:
+            written = super().write(octets)
+        except OSError:
+            written = None
+        return len(octets) if written is None else written
+
+
 def prepare_streams() -> None:
-    """Let stdout and stderr show anything whatever their encoding, and be there when a shell has closed them."""
+    """Let stdout and stderr show anything whatever their encoding, and be there when a shell has closed them.
+
+    What stderr does not take is left out.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (for as long as we run)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
+    binary = getattr(sys.stderr, "buffer", None)
+    if isinstance(getattr(binary, "raw", binary), io.FileIO):  # no buffer: Python has none behind a redirected stderr
+        talk = io.BufferedWriter(_Talk(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, _HANDLER, line_buffering=True)
 
 
 def usage_line(error: click.ClickException, program: str) -> str:

@@ -40,6 +40,7 @@ from trafficgen.plan import (
     TcpTarget,
     UnixTarget,
     Users,
+    WeightedAddress,
     WeightedDomain,
     WeightedName,
 )  # fmt: skip
@@ -89,6 +90,34 @@ def test_shapes_of_sessions():
     )  # fmt: skip
     assert plan.session.max_messages == 0
     assert plan.session.shape == ShapePlan(((1, 5.0), (20, 1.0)), 0.05, 0.02, 2 * S, True)
+
+
+def test_senders_come_from_files_beside_those_that_are_typed(tmp_path):
+    path = tmp_path / "senders.txt"
+    path.write_text("# of the lab\nann#1@lab.test:3\n\n  bob@lab.test # rarely\n")
+    plan = plan_of("--from", "a@lab.test", "--senders-from", str(path))
+    assert plan.workload.from_addresses == (
+        WeightedAddress("a@lab.test"), WeightedAddress("ann#1@lab.test", 3.0), WeightedAddress("bob@lab.test"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (b"a@lab.test\nb@lab.test:x\n", "senders.txt, line 2: "),
+        (b"a@lab.test\nb\n", "senders.txt, line 2: "),
+        (b"# none\n", "names no sender"),
+        (b"\xff\n", "not UTF-8"),
+        (b"a" * 1024 * 1024 + b"a", "cannot read"),
+    ],
+)
+def test_a_bad_file_of_senders_is_one_line(octets, words, tmp_path):
+    path = tmp_path / "senders.txt"
+    path.write_bytes(octets)
+    with pytest.raises(PlanError) as refused:
+        plan_of("--senders-from", str(path))
+    assert words in refused.value.as_typed
+    assert "--senders-from" in refused.value.as_typed
 
 
 def test_steps_at_which_sessions_go():

@@ -71,6 +71,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: Certific
     (tmp_path / "corpus.mbox").write_text(f"From a@lab.test Thu Jan  1 00:00:00 2026\n{message}\n")
     (tmp_path / "password").write_text("sesame-open\n")
     (tmp_path / "people.csv").write_text("address,name\nann@lab.test,Ann\nbob@lab.test,Bob\n")
+    (tmp_path / "senders.txt").write_text("a@lab.test:3\nb@lab.test  # now and then\n")
     (tmp_path / "run.toml").write_text('body-size = "1kb"\n')
     for name in ("ca.pem", "client.pem"):
         (tmp_path / name).write_bytes(certificate.certificate.read_bytes())

@@ -157,7 +157,7 @@ def test_what_was_left_out_is_shown_with_its_reason_and_what_it_would_have_chang
     assert "with nothing left out it would be " in text
     page = slices_page(ended, DESIGN)
     assert page.count("<tr class=plain><th scope=row>9</th><td>1, ") == 2
-    assert "<td>40.0%</td><td>1.0%</td><td>3.0 ms</td>" in page
+    assert "<td>40.0%</td><td>1.0%</td><td>3.0 ms</td><td>0%</td><td>–</td>" in page
     assert (page.count('class="a out"'), page.count('class="b out"')) == (1, 1)
     assert page.count("<title>block ") == 9  # the ratio of each block; nine of them count in part
     plain = json.loads(slices_json(ended, DESIGN))

@@ -14,9 +14,9 @@ from tests.peers.scripted import Script, scripted
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.errors import ExitCode, ResultsError, SetupError
 from trafficgen.gate.builds import Build
-from trafficgen.gate.cpu_time import CpuReading, shares
 from trafficgen.gate.slicing import SlicedLoad, _Budget, run_slices
 from trafficgen.gate.trials import RecordFile
+from trafficgen.host.cpu_time import CpuReading, shares
 from trafficgen.plan import OpenLoop, TcpTarget
 from trafficgen.report.sliced import queues_in_words, served_in_words
 from trafficgen.verdict.gating import Side

@@ -1,17 +1,19 @@
 """What is made of the results of a mailbox run: comparison, page, JUnit, the file again."""
 
 import xml.etree.ElementTree as ElementTree
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.mailbox.store import Store
-from tests.mailbox.test_faults import run
+from tests.mailbox.store import ImapSession, LmtpSession, Store, listening
+from tests.mailbox.test_faults import PROFILE, run
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.mailbox.operations import PHASES
 from trafficgen.measure.results import Results, read_results
+from trafficgen.outcomes import StoppedBy
 from trafficgen.report.tables import to_junit
 from trafficgen.report.to_html import to_html
 from trafficgen.verdict.comparing import compare_runs
@@ -62,3 +64,23 @@ def test_the_file_is_read_again_as_it_was(results: Results, tmp_path: Path):
     assert again.mailboxes == results.mailboxes
     assert again.commands == results.commands
     assert again.to_json() == results.to_json()
+
+
+def test_rows_that_find_no_room_cost_neither_the_run_nor_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    profile = tmp_path / "office.conf"
+    profile.write_text(PROFILE.format(protocol="imap", settings=""))
+    store = Store()
+    with ExitStack() as stack:
+        imap, lmtp = (
+            stack.enter_context(listening(lambda peer, kind=kind: kind(store, peer)))  # type: ignore[misc]
+            for kind in (ImapSession, LmtpSession)
+        )
+        servers = ["--imap", f"127.0.0.1:{imap}", "--lmtp", f"127.0.0.1:{lmtp}"]
+        rows = [f"profile={profile}", "output=/dev/full", "clients=4", "--duration", "1s", "--keep-going"]
+        code = call(["mailbox", *rows, *servers, "--json", str(tmp_path / "run.json")])
+    assert code is ExitCode.FAILED
+    assert read_results(tmp_path / "run.json").stopped_by is StoppedBy.DEADLINE
+    err = capsys.readouterr().err
+    assert err.endswith('traffic-gen: cannot write rows to "/dev/full": no space left on device\n')

@@ -1,8 +1,10 @@
 """What JSON may hold before anybody looks for a type in it."""
 
+from typing import Any
+
 import pytest
 
-from trafficgen.measure.document import parse
+from trafficgen.measure.document import Count, Nanoseconds, from_plain, parse
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
@@ -16,3 +18,13 @@ def test_nesting_beyond_every_stack_is_one_line() -> None:
     with pytest.raises(ValueError) as caught:  # whoever gives up first says it in words of its own
         parse(b"[" * 100_000 + b"]" * 100_000)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("form", "most"), [(Count, 9_007_199_254_740_992), (Nanoseconds, 9_223_372_036_854_775_807)])
+def test_counts_and_times_have_a_largest_value(form: Any, most: int) -> None:
+    """Counts up to where JSON numbers are whole for every reader (RFC 8259 section 6), times up to 64 bits."""
+    assert from_plain(form, most) == most
+    assert from_plain(form, 0) == 0
+    for value in (most + 1, -1):
+        with pytest.raises(ValueError, match="expected"):
+            from_plain(form, value)

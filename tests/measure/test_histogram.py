@@ -69,6 +69,11 @@ def test_totals_are_exact(numbers: list[int]) -> None:
     assert made.max_ns == max(numbers, default=None)
 
 
+@pytest.mark.parametrize("numbers", [[2**62] * 2, [2**62 - 1] * 2, [2**60] * 8, [2**63 - 1], [2**63 - 1] * 3])
+def test_a_sum_beyond_64_bits_is_exact(numbers: list[int]) -> None:
+    assert histogram_of(numbers).sum_ns == sum(numbers)
+
+
 def test_empty_histogram_has_no_quantile_and_no_mean() -> None:
     assert Histogram().quantiles_ns((0.5, 0.99)) == (None, None)
     assert Histogram().mean_ns is None
@@ -135,6 +140,14 @@ def test_a_negative_latency_is_refused() -> None:
 def test_a_damaged_stored_form_is_refused(damage: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="not a stored histogram"):
         Histogram.from_dict(histogram_of([5, 7]).to_dict() | damage)
+
+
+def test_buckets_and_counts_of_a_stored_form_go_together_one_by_one() -> None:
+    stored = histogram_of([5, 7]).to_dict()
+    with pytest.raises(ValueError, match="buckets and counts differ in length"):
+        Histogram.from_dict(stored | {"counts": [2]})  # which adds up
+    with pytest.raises(ValueError, match="expected int >= 1, got 0"):
+        Histogram.from_dict(stored | {"counts": [0, 2]})  # as well, and nothing of it is 5
 
 
 def test_a_pickle_holds_only_what_is_used() -> None:

@@ -1,6 +1,7 @@
 """Outputs that cannot be written lose nothing else: the summary and the other files are there."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,37 @@ def test_a_full_stdout_is_named_and_the_files_are_there(tmp_path: Path) -> None:
     assert done.returncode == ExitCode.FAILED
     assert done.stderr == "traffic-gen: cannot write to stdout: no space left on device\n"
     assert json.loads((tmp_path / "x.json").read_text())["complete"]
+
+
+def test_a_stderr_that_takes_nothing_costs_the_words_alone() -> None:
+    reading, closed_pipe = os.pipe()
+    os.close(reading)
+    for full_disk_or_pipe in (os.open("/dev/full", os.O_WRONLY), closed_pipe):
+        done = subprocess.run(
+            [sys.executable, "-m", "trafficgen", *SEND[1:]],
+            stdout=subprocess.PIPE,
+            stderr=full_disk_or_pipe,
+            text=True,
+            check=False,
+        )
+        os.close(full_disk_or_pipe)
+        assert done.returncode == ExitCode.DONE
+        assert "20 expected, 20 received" in done.stdout
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    code = f"""
+import os
+os.mkdir({str(tmp_path / "gone")!r})
+os.chdir({str(tmp_path / "gone")!r})
+os.rmdir({str(tmp_path / "gone")!r})
+from trafficgen.cli.program import main
+main({SEND!r})
+"""
+    there = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=there)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr == "traffic-gen: the current folder is no longer there; go to another one (cd)\n"
 
 
 def test_every_step_is_taken_and_every_failure_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,6 +16,8 @@ from benchmarks.slice_power import Case, row
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode
 from trafficgen.measure.histogram import Histogram
+from trafficgen.report.sliced import slices_sections
+from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Verdict
@@ -30,7 +32,19 @@ from trafficgen.verdict.sequence import (
     independent,
     resolvable,
 )
-from trafficgen.verdict.slices import Block, Bounds, Counted, Disturbance, LeftOut, Slice, count, joined, units, value
+from trafficgen.verdict.slices import (
+    Block,
+    Bounds,
+    Counted,
+    Disturbance,
+    LeftOut,
+    Slice,
+    added,
+    count,
+    joined,
+    units,
+    value,
+)
 
 THROUGHPUT = parse_metric("throughput:5%")
 DESIGN = SliceDesign((THROUGHPUT,), seed=1, budget_ns=96 * 8 * NS_PER_S)
@@ -131,12 +145,14 @@ def test_a_disturbed_slice_takes_its_neighbour_with_it() -> None:
         (Disturbance(stolen=0.06, foreign=0.06), LeftOut.OTHERS),
         (Disturbance(lag_ns=25_000_000), LeftOut.LAG),
         (Disturbance(generator=0.9), LeftOut.GENERATOR),
+        (Disturbance(late_ns=26_000_000), LeftOut.LATE),
+        (Disturbance(late_ns=25_000_000), None),
         (Disturbance(stolen=0.09, foreign=None, lag_ns=19_000_000, generator=0.8), None),
     ],
 )
 def test_bounds(disturbance: Disturbance, why: LeftOut | None) -> None:
     quiet = [block([100] * 4) for _ in range(9)]
-    *_, last = count([*quiet, block([100] * 4, (QUIET, QUIET, QUIET, disturbance))], Bounds())
+    *_, last = count([*quiet, block([100] * 4, (QUIET, QUIET, QUIET, disturbance))], Bounds(late_ns=25_000_000))
     assert last.why == (None, why)
 
 
@@ -161,6 +177,58 @@ def test_what_was_measured_plays_no_part_nor_who_was_served_nor_what_came_later(
     why = [one.why for one in count(made, Bounds())]
     assert why == [one.why for one in count(others, Bounds())]
     assert why[:2] == [one.why for one in count(made[:2], Bounds())]
+
+
+# -- slices of several machines -------------------------------------------------------------------------
+
+
+def of_shards(*every: Disturbance) -> Slice:
+    return added([Slice(Side.A, 2.0, 100.0, one) for one in every])
+
+
+def test_each_machine_has_a_usual_of_its_own() -> None:
+    """One is always busy; the other one is not, and then a quarter as much is a disturbance."""
+    busy = Disturbance(stolen=0.5)
+    usual = [of_shards(busy, QUIET) for _ in range(4)]
+    quiet = [Block((a, b, c, d)) for a, b, c, d in [usual] * 9]
+    a, b, c, d = of_shards(busy, QUIET), of_shards(busy, Disturbance(stolen=0.125)), of_shards(busy, QUIET), usual[0]
+    *_, last = count([*quiet, Block((a, b, c, d))], Bounds())
+    assert last.why == (LeftOut.OTHERS, None)
+    assert all(one.why == (None, None) for one in count(quiet, Bounds()))
+
+
+def test_the_worst_of_all_shards_is_shown() -> None:
+    first, second = Disturbance(0.1, 0.2, 5, 0.3, 7), Disturbance(0.05, None, 9, 0.1, 2)
+    one = of_shards(first, second)
+    assert one.disturbance == Disturbance(0.1, 0.2, 9, 0.3, 7)
+    assert one.shards == (first, second)
+    assert (one.seconds, one.accepted) == (2.0, 200.0)
+
+
+def _timed(times: Sequence[int], disturbance: Disturbance) -> Slice:
+    histogram = Histogram()
+    histogram.record_many(np.array(times, np.int64))
+    return Slice(Side.B, 1.5, float(len(times)), disturbance, {"latency": histogram})
+
+
+_SHARDS = st.lists(st.tuples(st.lists(st.integers(1, 10**12), max_size=20), _DISTURBANCES), min_size=1, max_size=6)
+
+
+@given(_SHARDS, st.randoms(use_true_random=False))
+@example([([], Disturbance(foreign=None)), ([], Disturbance(foreign=0.0))], random.Random(0))
+def test_slices_of_shards_in_any_order_and_any_split_are_those_of_one_machine(
+    shards: list[tuple[list[int], Disturbance]], rng: random.Random
+) -> None:
+    parts = [_timed(times, disturbance) for times, disturbance in shards]
+    mixed = rng.sample(parts, len(parts))
+    one = added(parts)
+    assert replace(added(mixed), shards=()) == replace(one, shards=())
+    assert sorted(map(id, added(mixed).shards)) == sorted(map(id, one.shards))
+    whole = _timed([time for times, _ in shards for time in times], one.disturbance)
+    assert replace(one, shards=()) == whole
+    cut = rng.randrange(len(parts) + 1)
+    groups = [added(group) for group in (mixed[:cut], mixed[cut:]) if group]
+    assert replace(added(groups), shards=()) == whole
 
 
 # -- what a block says ----------------------------------------------------------------------------------
@@ -216,6 +284,28 @@ def test_a_block_without_a_value_goes_with_the_next() -> None:
 
     groups = units(["server.cpu"], count([used(0.0), used(1.0), used(1.0)], Bounds()))
     assert [len(group.blocks) for group in groups] == [2, 1]
+
+
+def test_a_block_in_which_a_build_could_not_be_read_spoils_no_later_one() -> None:
+    """Postfix ends processes now and then, and what they wrote is gone with them."""
+
+    def used(number: int) -> Block:
+        sides = {"a": {"server.written": 100.0}, "b": {"server.written": 150.0 + number}}
+        if number % 3 == 1:
+            del sides["ab"[number % 2]]["server.written"]
+        return replace(block([100] * 4), used=sides, messages={"a": 10, "b": 10})
+
+    blocks = [used(number) for number in range(12)]
+    design = replace(DESIGN, metrics=(parse_metric("server.written:5%"),))
+    assert [len(group.blocks) for group in units(["server.written"], count(blocks, Bounds()))] == [1] * 8
+    ended = advance(design, blocks, time_is_up=False)
+    assert ended is not None
+    assert ended.verdict is Verdict.FAIL
+    shown = sections_to_text(slices_sections(ended, design), 200)
+    assert "left out: 4 of 12 blocks, as server.written could not be read; a process that ends takes" in shown
+    early = advance(design, blocks[:8], time_is_up=True)
+    assert early is not None
+    assert early.reason.endswith("after 5 blocks that count, of 8; 8 are needed; server.written could not be read in 3")
 
 
 # -- when it ends ---------------------------------------------------------------------------------------

@@ -117,6 +117,8 @@ def test_latency_counts_from_the_intended_start_in_the_open_model() -> None:
         ("connect.rate<1s", "expected a known metric"),
         ("xyzzy<1", "try p99, throughput or accepted.rate"),
         ("accepted.rate>most", "expected a share"),
+        ("failed.rate<5", 'at most 1 or 100%, got "failed.rate<5"; write 5% for per cent'),
+        ("failed.rate<101%", "at most 1 or 100%"),
         ("failed.count<0.5", "whole number"),
         ("throughput>0", "rate above zero"),
         ("domain{gmail.com}.count>1", "expected domain"),

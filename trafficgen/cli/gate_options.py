@@ -52,7 +52,6 @@ NOT_HERE: Final = {
 
 _NOT_BY_SLICES: Final = {
     "stage": "a gate by slices has one rate (--rate), or give --whole-runs",
-    "cluster": "a gate by slices is made by one machine, or give --whole-runs",
 }
 
 

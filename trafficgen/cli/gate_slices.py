@@ -6,6 +6,7 @@ Not here  options and help (gate), how slices are served (trafficgen.gate.slicin
 """
 
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,8 +19,15 @@ from trafficgen.errors import ExitCode, PlanError, SetupError
 from trafficgen.units import parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from trafficgen.cli.gate_options import GateOptions
+    from trafficgen.cli.send_options import SendOptions
+    from trafficgen.cluster.slices import ClusterSlices
+    from trafficgen.host.signals import RunControl
     from trafficgen.plan import Plan, Target
+    from trafficgen.proof.waiting import DeliveryWait
+    from trafficgen.verdict.gating import Side
     from trafficgen.verdict.sequence import SliceDesign
 
 BUDGET: Final = "10m"
@@ -86,16 +94,22 @@ def run(options: "GateOptions") -> ExitCode:
     for name, reason in _PASSED_OVER.items():
         if getattr(told, name) is not None:
             show_notice(f"--{name.replace('_', '-')} plays no part: {reason} (--whole-runs makes whole runs)")
-    design = design_of_slices(options, plan, seeds[1] if seeds else draw_seed())
+    design = design_of_slices(options, plan, seeds[1] if seeds else draw_seed(), clustered=told.cluster is not None)
     check_measured(design.metrics, replace(plan, load=OpenLoop(1.0)) if options.rate == "half" else plan, builds)
-    file = RecordFile(options.state, {**identity(plan, design, builds, delivery_wait), "rate": options.rate}, Block)
+    known = identity(plan, design, builds, delivery_wait)
+    known |= {"rate": options.rate, "cluster": told.cluster and [told.cluster, told.cluster_hosts]}
+    file = RecordFile(options.state, known, Block)
     if options.rate == "half":
+        if told.cluster is not None:
+            text = "one machine looks for what A accepts: expected a rate, such as 200/s"
+            raise PlanError(text, field="rate", flag="--rate")
         target = builds[Side.A].target
         assert target is not None
         plan = _at_half(plan, target, options.threshold, design.budget_ns // _SEARCHED)
     started_at = datetime.now(UTC)
     load = SlicedLoad(plan, builds, delivery_wait, options.tolerate_refusals)
-    ended = run_slices(design, load, file, notice=show_notice, began_ns=began_ns)
+    given = {} if told.cluster is None else {"generators": partial(_by_cluster, told)}
+    ended = run_slices(design, load, file, notice=show_notice, began_ns=began_ns, **given)
     show = partial(write_sections, slices_sections(ended, design), sys.stdout)
     documents = [
         (options.json, "--json", lambda: slices_json(ended, design)),
@@ -105,11 +119,33 @@ def run(options: "GateOptions") -> ExitCode:
     return ended.code
 
 
-def design_of_slices(options: "GateOptions", plan: "Plan", seed: int) -> "SliceDesign":
-    """What is fixed before the first slice. PlanError for metrics and times that make no sense."""
+@contextmanager
+def _by_cluster(
+    told: "SendOptions",
+    design: "SliceDesign",
+    plans: "Mapping[Side, Plan]",
+    delivery_wait: "DeliveryWait | None",
+    gate: "RunControl",
+) -> "Iterator[ClusterSlices]":
+    """Hosts of a cluster that serve slices together."""
+    from trafficgen.cli.cluster import cluster_of
+    from trafficgen.cluster.slices import ClusterSlices
+
+    assert told.cluster is not None
+    with (
+        cluster_of(told.cluster, told.cluster_hosts, told.clock_error, gate) as cluster,
+        ClusterSlices(cluster, design, plans, delivery_wait, gate) as slices,
+    ):
+        yield slices
+
+
+def design_of_slices(options: "GateOptions", plan: "Plan", seed: int, *, clustered: bool = False) -> "SliceDesign":
+    """What is fixed before the first slice. PlanError for metrics and times that make no sense. `clustered`: several
+    machines send, by a common clock."""
     from trafficgen.cli.gate_options import metrics_of
     from trafficgen.verdict.sequence import SliceDesign
     from trafficgen.verdict.server_metrics import DELIVERED
+    from trafficgen.verdict.slices import Bounds, most_late_ns
 
     at_a_rate = options.rate is not None or plan.load is not None
     metrics = metrics_of(options, METRICS_AT_A_RATE if at_a_rate else METRICS)
@@ -118,8 +154,11 @@ def design_of_slices(options: "GateOptions", plan: "Plan", seed: int) -> "SliceD
         raise PlanError(text, field="queue", flag="--a-queue, --b-queue")
     budget_ns = parse_with(parse_duration, options.budget or BUDGET, "budget", "--budget")
     slice_ns = parse_with(parse_duration, options.slice or SLICE, "slice", "--slice")
+    skip_ns = slice_ns // _SKIPPED
     try:
-        return SliceDesign(metrics, seed, budget_ns, slice_ns, slice_ns // _SKIPPED)
+        return SliceDesign(
+            metrics, seed, budget_ns, slice_ns, skip_ns, Bounds(late_ns=most_late_ns(skip_ns) if clustered else None)
+        )
     except ValueError as error:
         raise PlanError(str(error), field="slices", flag="--budget, --slice, --metric") from error
 

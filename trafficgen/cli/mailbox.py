@@ -6,7 +6,8 @@ Not here  the run itself (`trafficgen.mailbox`)
 """
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -20,7 +21,7 @@ from trafficgen.cli.judging import judged_by, observation_of, observers_for, ref
 from trafficgen.cli.mailbox_options import mailbox_options
 from trafficgen.cli.mailbox_plan import WORDS_OF, make_plan, read_words, wrong
 from trafficgen.cli.notices import show_notice
-from trafficgen.errors import ExitCode
+from trafficgen.errors import ExitCode, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,10 +75,11 @@ def command(words: tuple[str, ...], **given: Any) -> ExitCode:
         say(notice)
     run_hook(given["before"], "--before")
     control = RunControl()
+    lost: dict[str, OutputError] = {}
     try:
         with CountedSignals(control):
-            results = _run(plan, monitor, control, given, rows=said.get("output"))
-            _write(results, outputs, to_stdout=given["json"] == "-")
+            results = _run(plan, monitor, control, given, rows=said.get("output"), lost=lost)
+            _write(results, outputs, to_stdout=given["json"] == "-", lost=lost)
     finally:
         run_hook(given["after"], "--after")
     return results.exit_code(keep_going=given["keep_going"])
@@ -108,8 +110,15 @@ def _thresholds(texts: tuple[str, ...]) -> "list[Threshold]":
 
 
 def _run(
-    plan: "MailboxPlan", monitor: "MonitorOptions", control: "RunControl", given: dict[str, Any], *, rows: str | None
+    plan: "MailboxPlan",
+    monitor: "MonitorOptions",
+    control: "RunControl",
+    given: dict[str, Any],
+    *,
+    rows: str | None,
+    lost: dict[str, OutputError],
 ) -> "Results":
+    """`lost` gets the rows that could not be written, by where: a full disk ends no run."""
     from trafficgen.mailbox.table import ConsoleTable, Second, tabbed, tabbed_header
     from trafficgen.measure.journal import Journal
     from trafficgen.report.live import Live
@@ -119,9 +128,9 @@ def _run(
     table = ConsoleTable(plan.connections)
     stream = sys.stderr if given["json"] == "-" else sys.stdout
     with ExitStack() as stack:
-        file = stack.enter_context(_opened(rows)) if rows else None
-        if file is not None:
-            file.write(tabbed_header())
+        file = _opened(rows) if rows else None
+        stack.callback(_put, file, rows, lost, last=True)
+        _put(file, rows, lost, tabbed_header())
         live = None
         if not given["quiet"] and stream.isatty():
             live = stack.enter_context(Live(planned=None, duration_ns=plan.duration_ns, stream=stream))
@@ -130,11 +139,11 @@ def _run(
             if live is not None:
                 live.line(line)
             elif not given["quiet"]:
-                click.echo(line, file=stream)
+                with _or_lost(lost, "stdout"):
+                    click.echo(line, file=stream)
 
         def show(second: Second) -> None:
-            if file is not None:
-                file.write(tabbed(second))
+            _put(file, rows, lost, tabbed(second))
             for line in table.row(second):
                 tell(line)
 
@@ -162,7 +171,31 @@ def _run(
     return results
 
 
-def _write(results: "Results", outputs: dict[str, Any], *, to_stdout: bool) -> None:
+@contextmanager
+def _or_lost(lost: dict[str, OutputError], name: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # nobody reads any more
+    except OSError as error:
+        lost.setdefault(name, OutputError(f"cannot write rows to {name}: {(error.strerror or str(error)).lower()}"))
+
+
+def _put(
+    file: TextIO | None, path: str | None, lost: dict[str, OutputError], row: str = "", *, last: bool = False
+) -> None:
+    """A row into imaptest's `output=`, if there is one."""
+    if file is None:
+        return
+    with _or_lost(lost, f'"{path}"'):
+        if last:
+            file.close()
+        else:
+            file.write(row)
+            file.flush()
+
+
+def _write(results: "Results", outputs: dict[str, Any], *, to_stdout: bool, lost: dict[str, OutputError]) -> None:
     from trafficgen.host.output import attempt_all
     from trafficgen.report import tables
     from trafficgen.report.to_html import to_html
@@ -181,7 +214,7 @@ def _write(results: "Results", outputs: dict[str, Any], *, to_stdout: bool) -> N
         steps.append(("stdout", lambda: click.echo(results.to_json(), nl=False)))
     stream = sys.stderr if to_stdout else sys.stdout
     steps.append(("stdout", lambda: write_summary(results, stream)))
-    attempt_all(steps)
+    attempt_all(steps, failed=list(lost.values()))
 
 
 def _opened(path: str) -> TextIO:

@@ -147,6 +147,8 @@ def _add_recipients() -> None:
         others. All can stand in --header and --subject as {column}; a brace is written {{ or }} there.""")
     add("--from", "from_address", multiple=True, metavar="ADDRESS[:WEIGHT]", help="""
         Write from this address, used as it is, in place of --senders; repeat for more.""")
+    add("--senders-from", multiple=True, metavar="FILE", type=FILE, help="""
+        The same for the addresses in a file, one ADDRESS[:WEIGHT] a line; # begins a comment.""")
     add("--smtputf8-share", metavar="SHARE", help="""
         Write this share of messages, such as 20%, to users whose names are beyond ASCII, with SMTPUTF8. Domains such as
         bücher.test go as they are then, and as A-labels (xn--…) in all other messages. Addresses of --to, --from and

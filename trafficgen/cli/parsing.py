@@ -7,7 +7,8 @@ Not here  how options go together (planning); sizes (`mboxgen.recipe.sizes`), du
 """
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -42,6 +43,7 @@ T = TypeVar("T")
 
 DNS_PORT: Final = 53
 MAX_DOMAINS_OCTETS: Final = 64 * 1024 * 1024
+MAX_SENDERS_OCTETS: Final = 1024 * 1024
 
 
 def parse_domain(text: str, flag: str = "--domain") -> WeightedDomain:
@@ -53,23 +55,34 @@ def parse_domain(text: str, flag: str = "--domain") -> WeightedDomain:
 def read_domains(path: Path) -> list[WeightedDomain]:
     """One "name[:weight]" a line; what follows a # is a comment, empty lines count for nothing."""
     flag = "--domains-from"
+    return _read_lines(path, flag, "domain", MAX_DOMAINS_OCTETS, "#", lambda entry: parse_domain(entry, flag))
+
+
+def read_senders(path: Path) -> list[WeightedAddress]:
+    """One "address[:weight]" a line; a # that begins a word begins a comment, as an address may have one within."""
+    flag = "--senders-from"
+    return _read_lines(path, flag, "sender", MAX_SENDERS_OCTETS, r"(?:^|\s)#", lambda entry: parse_address(entry, flag))
+
+
+def _read_lines(path: Path, flag: str, what: str, most_octets: int, comment: str, parse: Callable[[str], T]) -> list[T]:
+    field = f"{what}s"
     try:
-        lines = read_limited(path, MAX_DOMAINS_OCTETS).decode("utf-8").splitlines()
+        lines = read_limited(path, most_octets).decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise PlanError(f'cannot read "{path}": it is not UTF-8 text', "domains", flag) from error
+        raise PlanError(f'cannot read "{path}": it is not UTF-8 text', field, flag) from error
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise PlanError(f'cannot read "{path}": {reason}', "domains", flag) from error
+        raise PlanError(f'cannot read "{path}": {reason}', field, flag) from error
     found = []
     for number, line in enumerate(lines, start=1):
-        if not (entry := line.partition("#")[0].strip()):
+        if not (entry := re.split(comment, line, maxsplit=1)[0].strip()):
             continue
         try:
-            found.append(parse_domain(entry, flag))
+            found.append(parse(entry))
         except PlanError as error:
-            raise PlanError(f"{path}, line {number}: {error.text}", "domains", flag) from error
+            raise PlanError(f"{path}, line {number}: {error.text}", field, flag) from error
     if not found:
-        raise PlanError(f'"{path}" names no domain', "domains", flag)
+        raise PlanError(f'"{path}" names no {what}', field, flag)
     return found
 
 

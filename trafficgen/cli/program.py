@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 import click
@@ -176,4 +177,14 @@ def _described(error: OSError) -> str:
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.EMFILE:
         reason += "; raise the limit of this process (ulimit -n)"
-    return f'"{error.filename}": {reason}' if error.filename else reason
+    if error.filename:
+        return f'"{error.filename}": {reason}'
+    return "the current folder is no longer there; go to another one (cd)" if _is_nowhere() else reason
+
+
+def _is_nowhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False

@@ -38,6 +38,7 @@ class SendOptions:
     to: tuple[str, ...]
     recipients_from: str | None
     from_address: tuple[str, ...]
+    senders_from: tuple[str, ...]
     senders: int | None
     smtputf8_share: str | None
     body_size: tuple[str, ...]

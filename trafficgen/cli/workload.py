@@ -47,7 +47,10 @@ def workload(options: SendOptions, notices: list[str]) -> Workload:
         recipients=tuple(parsing.parse_address(text, "--to") for text in options.to),
         recipients_file=parse_path(options.recipients_from, "--recipients-from") if options.recipients_from else None,
         dkim_keys=tuple(map(parsing.parse_dkim_key, options.dkim_key)),
-        from_addresses=tuple(parsing.parse_address(text, "--from") for text in options.from_address),
+        from_addresses=(
+            *(parsing.parse_address(text, "--from") for text in options.from_address),
+            *(sender for path in options.senders_from for sender in parsing.read_senders(Path(path))),
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from trafficgen.cluster import account, agreement, kinds, words
 from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.engine import Engine
 from trafficgen.cluster.shard import HostShard
+from trafficgen.cluster.turns import ClusterTurns
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import SetupError, TrafficgenError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
@@ -71,15 +72,17 @@ class Cluster:
         manifest: Path | None = None,
         delivery_wait: DeliveryWait | None = None,
         control: RunControl | None = None,
+        turns: ClusterTurns | None = None,
         **_alone: object,
     ) -> Results:
-        """As `trafficgen.run`, by all hosts together; what only a run on one machine is told has no meaning here."""
+        """As `trafficgen.run`, by all hosts together; what only a run on one machine is told has no meaning here. With
+        `turns`, messages start in the slices that those say."""
         resolved = ResolvedPlan.of(plan)
         if manifest is not None:
             sent.check_writable(manifest)
         kept = manifest is not None or delivery_wait is not None
         kind = kinds.of_sending(resolved, self._count(), progress, begins=kept)
-        return self._run(kind, notice, account.Proofs(manifest, delivery_wait, resolved.plan), control)
+        return self._run(kind, notice, account.Proofs(manifest, delivery_wait, resolved.plan), control, turns)
 
     def run_mailbox(
         self,
@@ -104,10 +107,11 @@ class Cluster:
         say: Callable[[str], None] | None,
         proofs: account.Proofs,
         control: RunControl | None,
+        turns: ClusterTurns | None = None,
     ) -> Results:
         control = control or RunControl()
         with CountedSignals(control):
-            run = _ClusterRun(self, kind, say or (lambda _line: None), proofs, control)
+            run = _ClusterRun(self, kind, say or (lambda _line: None), proofs, control, turns)
             try:
                 return run.results()
             finally:
@@ -122,6 +126,7 @@ class _ClusterRun:
         say: Callable[[str], None],
         proofs: account.Proofs,
         control: RunControl,
+        turns: ClusterTurns | None,
     ) -> None:
         self._cluster = cluster
         self._engine = cluster.engine
@@ -129,6 +134,7 @@ class _ClusterRun:
         self._say = say
         self._proofs = proofs
         self._control = control
+        self._turns = turns
         self._zero_ns = 0  # the run's time zero on our clock.now_ns
         self._zero_wall_ns = 0
         self._stopped_by: StoppedBy | None = None
@@ -138,9 +144,9 @@ class _ClusterRun:
         self._news = False
         self._shown_ns = 0
         self._last_ns: int | None = None  # when those that have not ended are lost
-        keep = proofs.wanted
+        keep, held = proofs.wanted, turns is not None
         self._shards = [
-            HostShard(host, words.ShardOrder(f"{plan.run_id}/{plan.shard.number}", plan, keep), now_ns())
+            HostShard(host, words.ShardOrder(f"{plan.run_id}/{plan.shard.number}", plan, keep, held), now_ns())
             for host, plan in zip(self._engine.hosts, kind.shards, strict=True)
         ]
 
@@ -221,13 +227,15 @@ class _ClusterRun:
     # -- while it runs ----------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        if self._turns is not None:
+            self._take_turns(self._turns)
         self._news = self._look() or self._news
         if self._control.why is not None:
             self._stop(self._control.why)
         for shard in self._shards:
             if isinstance(shard.last, words.ShardGone | words.ShardRefused):
                 self._stop(StoppedBy.WORKER_LOST)
-            elif isinstance(shard.last, words.ShardEnded) and self._kind.first_error_ends and not self._stops:
+            elif isinstance(shard.last, words.ShardEnded) and not self._stops:
                 self._stop_as(shard.last)
         if self._last_ns is not None and now_ns() > self._last_ns:
             for shard in self._shards:
@@ -238,19 +246,28 @@ class _ClusterRun:
             self._kind.show(self._now())
         sleep(_TURN_S)
 
+    def _take_turns(self, turns: ClusterTurns) -> None:
+        if not turns.begun.is_set() and all(shard.running is not None for shard in self._shards):
+            turns.begin({shard.host: shard.found for shard in self._shards})
+        for orders in turns.orders():
+            for shard in self._shards:
+                self._engine.ask(shard.host, "serve", shard.order.token, orders[shard.host])
+
     def _stop_as(self, ended: words.ShardEnded) -> None:
-        """A shard that met the first error ends the others as well."""
-        if (why := ended.results.stopped_by) is StoppedBy.FIRST_ERROR:
+        """A shard that met the first error ends the others as well; so does any that takes turns no more."""
+        why = ended.results.stopped_by
+        if self._turns is not None or (self._kind.first_error_ends and why is StoppedBy.FIRST_ERROR):
             self._stop(why)
 
     def _look(self) -> bool:
         """Ask each shard that was not asked for a while; whether one has said something new."""
         news = False
+        pause_ns = 0 if self._turns is not None and self._turns.due else self._look_ns
         for shard in self._shards:
             if shard.over:
                 continue
             if shard.asked is None:
-                if now_ns() - shard.asked_ns >= self._look_ns:
+                if now_ns() - shard.asked_ns >= pause_ns:
                     if shard.answered_ns >= shard.asked_ns:
                         shard.answered_ns = now_ns()  # how long we ourselves did not ask is not its silence
                     shard.asked_ns = now_ns()
@@ -279,6 +296,9 @@ class _ClusterRun:
                     for changes in running.changes:
                         self._timeline.tell(shard.timeline, changes)
                     shard.running = replace(running, changes=())
+                case words.ShardServed():
+                    assert self._turns is not None
+                    self._turns.served(shard.host, word)
                 case words.ShardEnded() | words.ShardRefused() | words.ShardGone() as last:
                     shard.last = last
         return True
@@ -289,6 +309,8 @@ class _ClusterRun:
         if self._stops >= wanted:
             return
         self._stopped_by = self._stopped_by or why
+        if self._turns is not None:
+            self._turns.close()
         grace_ns = 0 if wanted == 2 else self._kind.grace_ns
         self._last_ns = now_ns() + grace_ns + _PATIENCE_NS
         for _ in range(wanted - self._stops):

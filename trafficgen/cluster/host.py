@@ -1,7 +1,7 @@
 """What a host of a cluster does when it is told to: start its shard, say how that goes, stop it.
 
 Takes     calls by name, each of which returns at once (they run in the event loop of a Dask worker)
-Gives     `clock`, `prepare`, `begin`, `look`, `stop`, `end`
+Gives     `clock`, `prepare`, `begin`, `serve`, `look`, `stop`, `end`
 Promises  a shard is started at most once: whoever presents its token a second time is refused. A shard that nobody has
           looked at for `_ABANDONED_S` is stopped, as nobody would account for it
 Not here  the shard itself (shard_process), when to call what (coordinator)
@@ -44,8 +44,15 @@ class ShardHost:
 
     def begin(self, token: str, start_at_ns: int) -> None:
         """Let it begin at this time by this host's clock."""
-        ahead_ns = start_at_ns - self._wall_ns()
-        self._shard(token).say(words.BeginShard(time.time_ns() + ahead_ns))
+        self._shard(token).say(words.BeginShard(self._system_ns(start_at_ns)))
+
+    def serve(self, token: str, order: words.ServeSlices) -> None:
+        """Let it serve slices from an instant by this host's clock on."""
+        self._shard(token).say(replace(order, begin_at_ns=self._system_ns(order.begin_at_ns)))
+
+    def _system_ns(self, at_ns: int) -> int:
+        """A time by this host's clock as its shards' processes tell it."""
+        return time.time_ns() + at_ns - self._wall_ns()
 
     def look(self, token: str, serial: int) -> tuple[int, bytes | None]:
         """What a shard has said since the word with the number `serial`, pickled, and the number of its latest; None

@@ -1,7 +1,7 @@
 """One shard in a process of its own: `python -m trafficgen.cluster.shard_process`.
 
-Takes     pickled words on stdin: a `ShardOrder`, then `BeginShard`, `StopShard`…
-Gives     pickled words on stdout: `ShardPrepared`, `ShardProgress` twice a second, at last
+Takes     pickled words on stdin: a `ShardOrder`, then `BeginShard`, `ServeSlices`…, `StopShard`…
+Gives     pickled words on stdout: `ShardPrepared`, `ShardProgress` twice a second, `ShardServed`…, at last
           `ShardEnded` or `ShardRefused`
 Stop      at once when stdin ends: nobody is there any more who could account for what is sent
 Not here  who starts it (host)
@@ -13,16 +13,20 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import BinaryIO, Final
 
 from trafficgen.clock import NS_PER_MS, now_ns
 from trafficgen.cluster import words
+from trafficgen.cluster.shard_turns import serve_by_clock
 from trafficgen.engine.address import routes
 from trafficgen.engine.limits import check_memory, check_open_files, check_ports, check_sources
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.errors import TrafficgenError
-from trafficgen.host import processes
+from trafficgen.engine.turns import TurnControl
+from trafficgen.errors import StoppedError, TrafficgenError
+from trafficgen.host import cpu_time, processes
 from trafficgen.host.signals import RunControl
 from trafficgen.host.version import VERSION
 from trafficgen.mailbox.plan import MailboxPlan
@@ -34,10 +38,11 @@ from trafficgen.measure.timeline_changes import TimelineTeller
 from trafficgen.plan import Plan, Shard
 from trafficgen.runs import mailbox, shards
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
-from trafficgen.runs.run import default_workers
+from trafficgen.runs.run import default_workers, run
 from trafficgen.workload import recipes
 
 _TELL_NS: Final = 500 * NS_PER_MS
+_telling: Final = threading.Lock()
 
 
 def main() -> None:
@@ -54,8 +59,9 @@ def main() -> None:
 def tell(out: BinaryIO, word: object) -> None:
     """One word; nobody may be there to hear it."""
     try:
-        pickle.dump(word, out)
-        out.flush()
+        with _telling:
+            pickle.dump(word, out)
+            out.flush()
     except OSError:
         os._exit(1)
 
@@ -69,6 +75,8 @@ class _Shard:
         self.control = RunControl()
         self.start_at_ns: int | None = None
         self.begin = threading.Event()
+        self.turns = TurnControl() if order.turns else None
+        self._slices: SimpleQueue[words.ServeSlices] = SimpleQueue()
         self._orders = orders
         self._told_ns = 0
         self._teller = TimelineTeller()
@@ -83,10 +91,13 @@ class _Shard:
                 self.control.stop()
                 self.begin.set()
                 return
-            if isinstance(word, words.BeginShard):
-                self.start_at_ns = word.start_at_ns
-            else:
-                self.control.stop()
+            match word:
+                case words.BeginShard():
+                    self.start_at_ns = word.start_at_ns
+                case words.ServeSlices():
+                    self._slices.put(word)
+                case _:
+                    self.control.stop()
             self.begin.set()
 
     def wait(self) -> Shard:
@@ -95,6 +106,17 @@ class _Shard:
         if self.start_at_ns is None:
             raise TrafficgenError("stopped before the start")
         return replace(self.order.plan.shard, start_at_ns=self.start_at_ns)
+
+    def take_turns(self, turns: TurnControl) -> None:
+        """Serve slices as long as the run goes on."""
+        plan = self.order.plan
+        assert isinstance(plan, Plan)
+        turns.begun.wait()
+        try:
+            while True:
+                tell(self.out, serve_by_clock(self._slices.get(), turns, plan))
+        except StoppedError:  # the run's results say why
+            return
 
     def progress(
         self, snapshot: Snapshot, planned: int | None, counts: Callable[[], MailboxCounts] | None = None
@@ -124,6 +146,10 @@ def _send(shard: _Shard, plan: Plan) -> None:
     resolved = ResolvedPlan.of(plan)
     tell(shard.out, _prepared(resolved))
     resolved = resolved.with_plan(replace(plan, shard=shard.wait()))
+    runner = run
+    if shard.turns is not None:
+        runner = partial(run, turns=shard.turns)
+        threading.Thread(target=shard.take_turns, args=(shard.turns,), name="turns", daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="traffic-gen-shard-") as folder:
         manifest = Path(folder) / "manifest" if shard.order.manifest else None
         results = run_monitored(
@@ -132,6 +158,7 @@ def _send(shard: _Shard, plan: Plan) -> None:
             progress=lambda now: shard.progress(now.snapshot, now.planned),
             manifest=manifest,
             control=shard.control,
+            runner=runner,
         )
         kept = manifest.read_bytes() if manifest and manifest.exists() else None
         tell(shard.out, words.ShardEnded(results, kept))
@@ -169,7 +196,15 @@ def _prepared(resolved: ResolvedPlan) -> words.ShardPrepared:
         for route in found:
             check_ports(plan, resolved.sessions, route)
             check_sources(plan, route)
-    return words.ShardPrepared(VERSION, shards.host_name(), addresses, shards.files_of(plan), resolved.planned)
+    return words.ShardPrepared(
+        VERSION,
+        shards.host_name(),
+        addresses,
+        shards.files_of(plan),
+        resolved.planned,
+        cpu_time.place(),
+        os.getppid(),
+    )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@ coordinator: prepare(ShardOrder)        host starts a process for the shard; it 
 shard: ShardPrepared | ShardRefused     coordinator: begin(time) once all are prepared and all clocks known, or end
 shard: ShardProgress…                   coordinator: look… (what is new since its last look), stop…
 shard: ShardEnded | ShardRefused
+
+A shard of a gate by slices is held once it has begun; then, again and again,
+coordinator: serve(ServeSlices)
+shard: ShardServed
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from trafficgen.mailbox.plan import MailboxPlan
@@ -15,16 +19,21 @@ from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.timeline_changes import TimelineChanges
 from trafficgen.plan import Plan
+from trafficgen.runs.slices import SideCounts, SliceTimes
+from trafficgen.verdict.gating import Side
+from trafficgen.verdict.slices import Slice
 
 
 @dataclass(frozen=True, slots=True)
 class ShardOrder:
-    """One shard of a run. `manifest`: whether to keep one. Nothing secret is in a plan: it has paths."""
+    """One shard of a run. `manifest`: whether to keep one; `turns`: whether it is held, and takes turns with that of
+    another run. Nothing secret is in a plan: it has paths."""
 
     token: str
     """Of this shard of this run: a host takes it once."""
     plan: Plan | MailboxPlan
     manifest: bool
+    turns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,9 @@ class ShardPrepared:
     files: Mapping[str, str]
     planned: int | None
     """Messages of this shard; None where only time ends it."""
+    place: str = ""
+    """Where its processes are seen (host.cpu_time), and the id of the outermost of this program there: of its host."""
+    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,35 @@ class ShardProgress:
     planned: int
     changes: tuple[TimelineChanges, ...]
     mailboxes: MailboxCounts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSlices:
+    """Slices of both sides, one after the other without a pause, from `begin_at_ns` by the host's system clock on; the
+    shard serves those that are `mine`. `metrics`: whose histograms are wanted. `roots`: processes that are not foreign
+    there (host.cpu_time); None: not known."""
+
+    serial: int
+    begin_at_ns: int
+    sides: tuple[Side, ...]
+    mine: Side
+    times: SliceTimes
+    metrics: tuple[str, ...]
+    roots: Collection[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardServed:
+    """The slices of its side that a shard served, and its messages before and after all of both sides.
+    `wall_offset_ns` of the host when it heard of them (host.machine_clock): another one than before tells of a system
+    clock that was set. `ahead_ns`: how long before the first slice that was; negative when it was too late."""
+
+    serial: int
+    slices: tuple[Slice, ...]
+    before: SideCounts
+    after: SideCounts
+    wall_offset_ns: int
+    ahead_ns: int
 
 
 @dataclass(frozen=True, slots=True)

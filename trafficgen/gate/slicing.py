@@ -2,50 +2,45 @@
 
 Takes     a design, a plan, two builds that are up; a file for the blocks
 Gives     `SlicesEnded`, with every block behind it
-Fails     SetupError when a run ends by itself, with what it said last
+Fails     SetupError when a run ends by itself, with what it said last; one that lost a worker or a shard ends the gate
+          as not valid
 Ends      early with KeyboardInterrupt; the blocks are on disk and the gate can go on
-Not here  what counts and when it ends (verdict.sequence), how a run is held (engine.turns)
+Not here  what counts and when it ends (verdict.sequence), one slice of one run (runs.slices), how a run is held
+          (engine.turns), slices by several hosts (cluster.slices)
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, Self
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import check, resolve
 from trafficgen.engine.control import Turn
 from trafficgen.engine.turns import TurnControl
-from trafficgen.errors import PlanError, SetupError, StoppedError
+from trafficgen.errors import ExitCode, SetupError
 from trafficgen.gate.builds import Build
-from trafficgen.gate.cpu_time import CpuReading, shares
 from trafficgen.gate.trials import RecordFile
 from trafficgen.host.signals import CountedSignals, RunControl
-from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.recorder import MAX_TIMED_DOMAINS
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Plan, draw_run_id
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.report.gated import values_in_words
 from trafficgen.runs.run import run
+from trafficgen.runs.slices import HeldRun, RunLostError, Served, SideCounts, SliceTimes, serve, stretches_of
 from trafficgen.server.counters import counted, not_counted
 from trafficgen.server.spool import depth_of
 from trafficgen.server.usage import Usage, UsageReader, pids_of, used, why_not
 from trafficgen.verdict.gating import Side
-from trafficgen.verdict.quantities import QuantityKind, matching_domain, parse_quantity
 from trafficgen.verdict.reading import harm_of
 from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, advance, harmed, why_nothing
-from trafficgen.verdict.server_metrics import DELIVERED, is_of_server
-from trafficgen.verdict.slices import REASONS, Block, Disturbance, Slice, count, stretch_of, value
+from trafficgen.verdict.server_metrics import DELIVERED
+from trafficgen.verdict.slices import REASONS, Block, count, value
 
-Stretches = Mapping[str, Callable[[Snapshot], Histogram]]
-
-_LOOK_S: Final = 0.05
 _OVER_NS: Final = 600 * NS_PER_S
 """A run's own limit of time lies so far beyond the gate's: the last slices, a build that drains."""
 
@@ -60,6 +55,74 @@ class SlicedLoad:
     tolerate_refusals: bool = False
 
 
+class SliceGenerator(Protocol):
+    """Whoever sends the load of both sides: this machine, or several together (cluster.slices)."""
+
+    def serve(self, sides: Sequence[Side], roots: Collection[int] | None) -> Served:
+        """Slices of these sides, one after the other. `roots`: the builds' processes here; None: not known.
+
+        KeyboardInterrupt when the gate was interrupted, SetupError when a run is over, RunLostError when it is not
+        valid."""
+
+    def end(self) -> Mapping[Side, Results]:
+        """Stop both, and their whole accounts."""
+
+
+SliceGenerators = Callable[[SliceDesign, Mapping[Side, Plan], DeliveryWait | None, RunControl],
+                           AbstractContextManager[SliceGenerator]]  # fmt: skip
+"""What makes one for a gate: its design, the plan of each side, the sink behind both; the handle that interrupts it."""
+
+
+class _ThisMachine:
+    """Both runs here, taking turns; whatever happens, none of them is left."""
+
+    def __init__(self, design: SliceDesign, plans: Mapping[Side, Plan], wait: DeliveryWait | None, gate: RunControl):
+        self._times = SliceTimes(design.skip_ns, design.slice_ns)
+        self._stretches = stretches_of((metric.name for metric in design.metrics), plans[Side.A])
+        self._turns = {side: TurnControl() for side in plans}
+        self._runs = {}
+        for side, plan in plans.items():
+            work = partial(self._run, plan, self._turns[side], wait)
+            self._runs[side] = HeldRun(work, self._turns[side], gate)
+
+    @staticmethod
+    def _run(plan: Plan, turns: TurnControl, wait: DeliveryWait | None, control: RunControl) -> Results:
+        return run(plan, control=control, turns=turns, delivery_wait=wait)
+
+    def __enter__(self) -> Self:
+        try:
+            for one in self._runs.values():
+                one.wait_until_begun()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for one in self._runs.values():
+            one.stop()
+
+    def serve(self, sides: Sequence[Side], roots: Collection[int] | None) -> Served:
+        before = self._counts()
+        slices = [serve(side, partial(self._take, side), self._times, self._stretches, roots) for side in sides]
+        return Served(slices, before, self._counts())
+
+    def end(self) -> Mapping[Side, Results]:
+        self._stop()  # both, before either is waited for
+        return {side: one.end() for side, one in self._runs.items()}
+
+    def _take(self, side: Side, pause_ns: int, turn: Turn) -> Snapshot:
+        if pause_ns:
+            time.sleep(pause_ns / NS_PER_S)
+        return self._runs[side].ask(lambda: self._turns[side].take(turn))
+
+    def _counts(self) -> dict[Side, SideCounts]:
+        return {side: SideCounts.of(self._take(side, 0, Turn.LOOK)) for side in self._runs}
+
+
 def run_slices(
     design: SliceDesign,
     load: SlicedLoad,
@@ -67,9 +130,10 @@ def run_slices(
     *,
     notice: Callable[[str], None] = lambda _line: None,
     began_ns: int | None = None,
+    generators: SliceGenerators = _ThisMachine,
 ) -> SlicesEnded:
     """Serve blocks until there is a verdict. `notice` gets the rule, and a line for each block. `began_ns`: since when
-    the time counts (clock.now_ns); None: since now."""
+    the time counts (clock.now_ns); None: since now. `generators`: who sends, if not this machine."""
     clock = _Budget(design, file.records, now_ns() if began_ns is None else began_ns)
     for build in load.builds.values():
         if build.target is not None:
@@ -78,26 +142,27 @@ def run_slices(
     for side, many in queues.depths.items():
         notice(f"{side.name}'s queue holds {many:,} messages before the first slice")
     notice(str(design.bounds))
-    stretches = _stretches(design, load.plan)
     ended = advance(design, file.records, time_is_up=clock.is_up)
     if ended is not None:
         return ended
     control = RunControl()
-    with CountedSignals(control), _both(design, load, control) as runs:
-        server = _Server(load.builds, notice)
-        server.say_what_is_missing(load.builds)
-        for side in (Side.A, Side.B):  # the first slices open sessions: they are served, and thrown away
-            _slice(design, runs, side, stretches, server)
-        queues.look()
-        while ended is None:
-            block = _block(design, runs, len(file.records), stretches, server, queues, load)
-            if lost := file.add(replace(block, spent_s=clock.now_s)):
-                notice(f"{lost}; the gate goes on, and cannot be gone on with later")
-            notice(_told(design, file.records))
-            ended = advance(design, file.records, time_is_up=clock.is_up)
-        for one in runs.values():
-            one.stop()  # both, before either is waited for
-        results = {side: one.end() for side, one in runs.items()}
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(CountedSignals(control))
+            generator = stack.enter_context(generators(design, _plans(design, load), load.delivery_wait, control))
+            server = _Server(load.builds, notice)
+            server.say_what_is_missing(load.builds)
+            generator.serve((Side.A, Side.B), server.roots)  # the first slices open sessions, and are thrown away
+            queues.look()
+            while ended is None:
+                block = _block(design, generator, len(file.records), server, queues, load)
+                if lost := file.add(replace(block, spent_s=clock.now_s)):
+                    notice(f"{lost}; the gate goes on, and cannot be gone on with later")
+                notice(_told(design, file.records))
+                ended = advance(design, file.records, time_is_up=clock.is_up)
+            results = generator.end()
+    except RunLostError as error:
+        return SlicesEnded(None, ExitCode.NOT_VALID, str(error), tuple(count(file.records, design.bounds)))
     return _with_account(ended, results, tolerate_refusals=load.tolerate_refusals)
 
 
@@ -138,68 +203,12 @@ def _with_account(ended: SlicesEnded, results: Mapping[Side, Results], *, tolera
     return ended
 
 
-class _Run:
-    """One side's run, in a thread of its own."""
-
-    def __init__(self, plan: Plan, delivery_wait: DeliveryWait | None, gate: RunControl) -> None:
-        self.turns = TurnControl()
-        self._control = RunControl()
-        self._gate = gate
-        self._outcome: list[Results | BaseException] = []
-        self._thread = threading.Thread(target=self._work, args=(plan, delivery_wait), name="run", daemon=True)
-        self._thread.start()
-        self.turns.begun.wait()
-        if self._outcome or not self._thread.is_alive():
-            self.end()
-
-    def _work(self, plan: Plan, delivery_wait: DeliveryWait | None) -> None:
-        try:
-            self._outcome.append(run(plan, control=self._control, turns=self.turns, delivery_wait=delivery_wait))
-        except BaseException as error:
-            self._outcome.append(error)
-            self.turns.close()
-
-    def take(self, turn: Turn) -> Snapshot:
-        """KeyboardInterrupt when the gate was interrupted, SetupError when the run is over."""
-        if self._gate.count:
-            raise KeyboardInterrupt
-        try:
-            return self.turns.take(turn)
-        except StoppedError as error:
-            results = self.end()
-            words = "; ".join(caveat.text for caveat in results.caveats) or str(error)
-            raise SetupError(f"the run to {results.run.target or 'the sink'} ended by itself: {words}") from error
-
-    def stop(self) -> None:
-        """Begin nothing more; asked for again it changes nothing."""
-        if not self._control.count:
-            self._control.stop()
-
-    def end(self) -> Results:
-        """Stop it, if it goes on; its results, or what it raised."""
-        self.stop()
-        while self._thread.is_alive():
-            self._thread.join(_LOOK_S)
-            if self._gate.at_once:
-                self._control.stop()
-        outcome = self._outcome[0]
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-
-@contextmanager
-def _both(design: SliceDesign, load: SlicedLoad, gate: RunControl) -> Iterator[dict[Side, _Run]]:
-    """Both runs, held; whatever happens, none of them is left."""
+def _plans(design: SliceDesign, load: SlicedLoad) -> dict[Side, Plan]:
+    """Of both runs: only the gate ends them."""
     plan = replace(
         load.plan, max_messages=None, duration_ns=design.budget_ns + _OVER_NS, keep_going=True, ledger=False,
     )  # fmt: skip
-    runs: dict[Side, _Run] = {}
-    with ExitStack() as stack:
-        for side, build in load.builds.items():
-            runs[side] = _Run(replace(plan, target=build.target, run_id=draw_run_id()), load.delivery_wait, gate)
-            stack.callback(runs[side].stop)
-        yield runs
+    return {side: replace(plan, target=build.target, run_id=draw_run_id()) for side, build in load.builds.items()}
 
 
 class _Server:
@@ -251,25 +260,23 @@ class _Queues:
 
 def _block(
     design: SliceDesign,
-    runs: Mapping[Side, _Run],
+    generator: SliceGenerator,
     index: int,
-    stretches: Stretches,
     server: _Server,
     queues: _Queues,
     load: SlicedLoad,
 ) -> Block:
     began_ns = now_ns()
-    before, sent, queued = server.read(), _accepted(runs), queues.depths
+    before, queued = server.read(), queues.depths
     with ExitStack() as stack:
         counts = {side: stack.enter_context(counted(server.pids(side))) for side in Side}
-        slices = [_slice(design, runs, side, stretches, server) for side in design.order(index)]
+        served = generator.serve(design.order(index), server.roots)
     after = server.read()
-    ends = {side: one.take(Turn.LOOK) for side, one in runs.items()}
-    messages = {side: ends[side].accepted - sent[side] for side in Side}
+    messages = {side: served.after[side].accepted - served.before[side].accepted for side in Side}
     grew = {side: many - queued[side] for side, many in queues.look().items()}
     delivered = {side: {DELIVERED: messages[side] - more} for side, more in grew.items()}
-    harm = {side.value: _harm(end, tolerate_refusals=load.tolerate_refusals) for side, end in ends.items()}
-    first, second, third, fourth = slices
+    harm = {side.value: _harm(served.after[side], tolerate_refusals=load.tolerate_refusals) for side in Side}
+    first, second, third, fourth = served.slices
     return Block(
         (first, second, third, fourth),
         used={
@@ -282,32 +289,6 @@ def _block(
     )
 
 
-def _slice(design: SliceDesign, runs: Mapping[Side, _Run], side: Side, stretches: Stretches, server: _Server) -> Slice:
-    """The load goes to this side; its first part, in which the other one may still be busy, is not measured."""
-    mine = runs[side]
-    mine.take(Turn.GO)
-    _pass(design.skip_ns)
-    begin, cpu_begin = mine.take(Turn.LOOK), CpuReading.now()
-    _pass(design.slice_ns)
-    cpu_end, end = CpuReading.now(), mine.take(Turn.HOLD)
-    stolen, foreign = shares(cpu_begin, cpu_end, server.roots)
-    workers = list(zip(begin.workers, end.workers, strict=True))
-    lags = [(b.loop_lag.since(a.loop_lag).quantile_ns(0.9) or 0) for a, b in workers]
-    return Slice(
-        side,
-        seconds=sum(b.wall_ns - a.wall_ns for a, b in workers) / len(workers) / NS_PER_S,
-        accepted=end.accepted - begin.accepted,
-        disturbance=Disturbance(
-            stolen, foreign, max(lags), max((b.cpu_ns - a.cpu_ns) / (b.wall_ns - a.wall_ns) for a, b in workers)
-        ),
-        latencies={name: read(end).since(read(begin)) for name, read in stretches.items()},
-    )
-
-
-def _pass(time_ns: int) -> None:
-    time.sleep(time_ns / NS_PER_S)
-
-
 def _depth(queue: Path) -> int:
     try:
         return depth_of(queue)
@@ -316,51 +297,13 @@ def _depth(queue: Path) -> int:
         raise SetupError(f'cannot look at the queue "{error.filename or queue}": {words}') from error
 
 
-def _accepted(runs: Mapping[Side, _Run]) -> dict[Side, int]:
-    return {side: one.take(Turn.LOOK).accepted for side, one in runs.items()}
-
-
-def _stretches(design: SliceDesign, plan: Plan) -> dict[str, Callable[[Snapshot], Histogram]]:
-    """Whose histograms are kept, and where they are in a snapshot: of latency, and what else is gated."""
-    found: dict[str, Callable[[Snapshot], Histogram]] = {"latency": lambda snapshot: snapshot.latency}
-    for metric in design.metrics:
-        if is_of_server(metric.name) or (quantity := parse_quantity(metric.name)).kind is not QuantityKind.DURATION:
-            continue
-        if quantity.domain is not None:
-            index = domain_index(plan, metric.name, quantity.domain)
-            found[stretch_of(quantity)] = partial(_of_domain, index)
-        elif quantity.subject != "latency":
-            found[quantity.subject] = partial(_of_stretch, quantity.subject)
-    return found
-
-
-def _of_domain(index: int, snapshot: Snapshot) -> Histogram:
-    return snapshot.domain_latencies.get(index, Histogram())
-
-
-def _of_stretch(name: str, snapshot: Snapshot) -> Histogram:
-    return snapshot.histograms[name]
-
-
-def domain_index(plan: Plan, metric: str, domain: str) -> int:
-    """Which of the plan's domains is meant. PlanError for one that gets no mail, or whose latency nobody keeps."""
-    workload = plan.workload
-    names = tuple(dict.fromkeys(one.domain for one in workload.recipients))
-    names = names or tuple(workload.with_suffix(one.name) for one in workload.domains)
-    found = matching_domain(domain, names) if workload.recipients_file is None else None
-    if found is None or names.index(found) >= MAX_TIMED_DOMAINS:
-        text = f'expected one of the first {MAX_TIMED_DOMAINS} domains that mail goes to, got "{metric}"'
-        raise PlanError(text, field="metrics", flag="--metric")
-    return names.index(found)
-
-
-def _harm(snapshot: Snapshot, *, tolerate_refusals: bool) -> str | None:
+def _harm(so_far: SideCounts, *, tolerate_refusals: bool) -> str | None:
     """What must be zero so far."""
-    counts = [("in doubt", snapshot.in_doubt)]
+    counts = [("in doubt", so_far.in_doubt)]
     if not tolerate_refusals:
-        counts += [("refused", snapshot.rejected), ("failed", snapshot.failed)]
+        counts += [("refused", so_far.rejected), ("failed", so_far.failed)]
     words = ", ".join(f"{number:,} {what}" for what, number in counts if number)
-    return f"of {snapshot.started:,} messages {words}" if words else None
+    return f"of {so_far.started:,} messages {words}" if words else None
 
 
 def _told(design: SliceDesign, blocks: Sequence[Block]) -> str:

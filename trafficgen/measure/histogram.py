@@ -270,7 +270,7 @@ class Histogram:
         used, counts = self._used()
         if not used.size:
             return (self.count, self.sum_ns, self.min_ns, self.max_ns) == (0, 0, None, None)
-        if self.min_ns is None or self.max_ns is None or int(counts.min()) < 0:
+        if self.min_ns is None or self.max_ns is None:
             return False
         ends = bucket_of(np.array([self.min_ns, self.max_ns], np.int64))
         return (

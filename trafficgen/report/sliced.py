@@ -14,7 +14,7 @@ from trafficgen.measure.histogram import Histogram
 from trafficgen.report.gated import as_json, compared_section, comparisons_of, verdict_section
 from trafficgen.report.section import Section
 from trafficgen.verdict.gating import Side
-from trafficgen.verdict.sequence import SliceDesign, SlicesEnded
+from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, not_read
 from trafficgen.verdict.slices import REASONS, Slice
 
 
@@ -39,6 +39,10 @@ def served_in_words(ended: SlicesEnded, design: SliceDesign) -> Iterator[str]:
                 for one in ended.with_all.comparisons
             )
             yield f"with nothing left out it would be {ended.with_all.verdict.value.upper()}: {others}"
+    for name, many in not_read(design, ended.counted).items():
+        kept = "; a process that ends takes what it wrote with it, --a-cgroup and --b-cgroup keep it"
+        mended = kept if name == "server.written" else ""
+        yield f"left out: {many} of {len(ended.counted)} blocks, as {name} could not be read{mended}"
     if grew := queues_in_words(ended):
         yield grew
     if ended.joined > 1:
@@ -104,4 +108,5 @@ def _slice(one: Slice) -> dict[str, Any]:
         "p95_ns": p95,
         "p99_ns": p99,
         **to_plain(one.disturbance),
+        "shards": to_plain(one.shards),
     }

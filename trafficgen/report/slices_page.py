@@ -36,23 +36,25 @@ def slices_page(ended: SlicesEnded, design: SliceDesign) -> str:
 def _left_out(ended: SlicesEnded) -> Iterator[str]:
     if not ended.left_out:
         return
-    heads = ("block", "pair", "why", "stolen", "foreign", "loop lag p90", "generator")
+    heads = ("block", "pair", "why", "stolen", "foreign", "loop lag p90", "generator", "turned late")
     rows = [
         Row(
             (
                 str(block + 1),
-                f"{pair + 1}, {one.side.name}",
+                f"{pair + 1}, {one.side.name}" + f", shard {machine}" * bool(one.shards),
                 REASONS[why],
-                f"{one.disturbance.stolen:.1%}",
-                "–" if one.disturbance.foreign is None else f"{one.disturbance.foreign:.1%}",
-                f"{one.disturbance.lag_ns / 1e6:.1f} ms",
-                f"{one.disturbance.generator:.0%}",
+                f"{found.stolen:.1%}",
+                "–" if found.foreign is None else f"{found.foreign:.1%}",
+                f"{found.lag_ns / 1e6:.1f} ms",
+                f"{found.generator:.0%}",
+                f"{found.late_ns / 1e6:.1f} ms" if one.shards else "–",
             )
         )
         for block, pair, why in ended.left_out
         for one in ended.counted[block].block.slices[2 * pair : 2 * pair + 2]
+        for machine, found in enumerate(one.disturbances, 1)
     ]
-    yield table(Section(heads[0], "lrlrrrr", tuple(rows), heads[1:]))
+    yield table(Section(heads[0], "lrlrrrrr", tuple(rows), heads[1:]))
 
 
 # -- charts ---------------------------------------------------------------------------------------------

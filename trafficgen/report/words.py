@@ -32,14 +32,14 @@ def count(number: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """ "98.00%"; nothing of nothing is "–". Never "100.00%" or "0.00%" unless it is exactly that."""
+    """ "98.00%"; nothing of nothing is "–". "100.00%" and "0.00%" are exact, what is near ">99.99%", "<0.01%"."""
     if not whole:
         return "–"
     percent = 100 * part / whole
     text = f"{percent:.2f}%"
     if text == "100.00%" and part < whole:
-        return "99.99%"
-    return "0.01%" if text == "0.00%" and part > 0 else text
+        return ">99.99%"
+    return "<0.01%" if text == "0.00%" and part > 0 else text
 
 
 def three_digits(value: float) -> str:

@@ -12,7 +12,8 @@ Depends   what a coin cannot undo is a *difference* that comes and goes slowly. 
 
 import math
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
@@ -46,6 +47,7 @@ from trafficgen.verdict.slices import (
     joined,
     unit,
     units,
+    unknown,
     value,
 )
 
@@ -267,7 +269,15 @@ def _too_few(design: SliceDesign, counted: tuple[Counted, ...], groups: Sequence
         reason = f"nothing was measured for {', '.join(names)} in {sum(bool(one.kept) for one in counted)} blocks"
         return SlicesEnded(None, ExitCode.NOT_VALID, f"{reason}{why_nothing(names)}", counted)
     reason = f"the time was up after {len(groups)} blocks that count, of {len(counted)}; {LEAST} are needed"
+    for name, many in not_read(design, counted).items():
+        reason += f"; {name} could not be read in {many}"
     return SlicesEnded(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, reason, counted)
+
+
+def not_read(design: SliceDesign, counted: Sequence[Counted]) -> Mapping[str, int]:
+    """Gated metrics of the server that could not be read in blocks which else count, and in how many."""
+    names = [metric.name for metric in design.metrics]
+    return Counter(name for one in counted if one.kept for name in unknown(names, one.block))
 
 
 def why_nothing(names: Sequence[str]) -> str:

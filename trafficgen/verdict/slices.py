@@ -4,17 +4,20 @@ Takes     blocks of four slices, A B B A or B A A B; bounds that were fixed befo
 Gives     for each pair of neighbours whether it counts; for a block, or several, each side's value of a metric
 Rule      a pair is left out when in either of its slices the machine was disturbed beyond a bound, whatever was
           measured in it: both slices go, so that neither side gains. A bound gives way to twice the median of all
-          slices so far: on a machine that is always busy, the usual is no disturbance
+          slices so far: on a machine that is always busy, the usual is no disturbance. Where several machines send,
+          one that was disturbed is enough, each by what is usual for it
 Blocks    A B B A cancels every change of the machine that goes in a straight line, and a coin says which side is first,
           so that without a difference a block's sign is random whatever the machine does
 Not here  when enough blocks have been made (sequence), who serves them (gate.slicing)
 """
 
 from bisect import insort
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache, cached_property, reduce
+from statistics import fmean
 from typing import Final
 
 from mboxgen.enums import table_of
@@ -38,12 +41,14 @@ class Disturbance:
 
     `stolen`: by its host. `foreign`: by processes that are neither the generator's nor a build's; None: not known.
     `lag_ns`: how late the generator's loop was, p90. `generator`: share of its core that the busiest worker used.
+    `late_ns`: how late a shard of several took its turns at most, and what its clock may be wrong by.
     """
 
     stolen: float = 0.0
     foreign: float | None = None
     lag_ns: int = 0
     generator: float = 0.0
+    late_ns: int = 0
 
     @property
     def others(self) -> float:
@@ -57,41 +62,81 @@ class LeftOut(Enum):
     GENERATOR = "generator"
     OTHERS = "others"
     LAG = "lag"
+    LATE = "late"
 
 
 REASONS: Final = table_of(LeftOut, {
     LeftOut.GENERATOR: "the generator was busy",
     LeftOut.OTHERS: "CPU time went to others",
     LeftOut.LAG: "the generator was woken late",
+    LeftOut.LATE: "a shard took its turn late",
 })  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The rule's numbers, as in `Disturbance`."""
+    """The rule's numbers, as in `Disturbance`. `late_ns` None: one machine takes its turns by itself."""
 
     others: float = 0.10
     lag_ns: int = 20 * NS_PER_MS
     generator: float = MAX_CPU_SHARE
+    late_ns: int | None = None
 
     def __str__(self) -> str:
+        late = ""
+        if self.late_ns is not None:
+            late = f", or a shard took its turn more than {self.late_ns / NS_PER_MS:g} ms late by the common clock"
         return (
             f"a pair of slices is left out when in either of them more than {self.others:.0%} of the machine's CPU "
             f"time went to others, or the generator's loop was late by more than {self.lag_ns / NS_PER_MS:g} ms at p90 "
             f"(or {RELATIVE:g} times the median of all slices so far, if that is more), or a generator process used "
-            f"more than {self.generator:.0%} of a core; what was measured in it plays no part"
+            f"more than {self.generator:.0%} of a core{late}; what was measured in it plays no part"
         )
+
+
+def most_late_ns(skip_ns: int) -> int:
+    """How late a shard may take a turn, where `skip_ns` of a slice are not measured: then of any two, one late and one
+    early by so much, none is in the other one's measured part."""
+    return skip_ns // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The measured part of one slice. `latencies` by stretch, as far as metrics ask for them."""
+    """The measured part of one slice. `latencies` by stretch, as far as metrics ask for them. `shards`: what disturbed
+    each of several machines that sent it, in their order; `disturbance` is the worst of each."""
 
     side: Side
     seconds: float
     accepted: float
     disturbance: Disturbance
     latencies: Mapping[str, Histogram] = field(default_factory=dict)
+    shards: tuple[Disturbance, ...] = ()
+
+    @property
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        """Of each machine that sent it."""
+        return self.shards or (self.disturbance,)
+
+
+def added(parts: Sequence[Slice]) -> Slice:
+    """One slice that several shards served at the same time; the same in any order but for that of `shards`."""
+    every = [one.disturbance for one in parts]
+    most = max(every, key=lambda one: (one.others, one.stolen, one.foreign is not None, one.foreign or 0.0))
+    names = parts[0].latencies
+    return Slice(
+        parts[0].side,
+        fmean(one.seconds for one in parts),
+        sum(one.accepted for one in parts),
+        Disturbance(
+            most.stolen,
+            most.foreign,
+            max(one.lag_ns for one in every),
+            max(one.generator for one in every),
+            max(one.late_ns for one in every),
+        ),
+        {name: reduce(Histogram.__add__, (one.latencies[name] for one in parts)) for name in names},
+        tuple(every),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +179,43 @@ class Counted:
 
 def count(blocks: Iterable[Block], bounds: Bounds) -> Iterator[Counted]:
     """Which pairs count, block by block. What was decided for a block stays so, however many follow it."""
-    others: list[float] = []
-    lags: list[int] = []
-
-    def why(first: Disturbance, second: Disturbance) -> LeftOut | None:
-        if max(first.generator, second.generator) > bounds.generator:
-            return LeftOut.GENERATOR
-        if max(first.others, second.others) > most_others:
-            return LeftOut.OTHERS
-        return LeftOut.LAG if max(first.lag_ns, second.lag_ns) > most_lag else None
-
+    usual: defaultdict[int, _Usual] = defaultdict(_Usual)  # by machine
     for block in blocks:
-        disturbances = [one.disturbance for one in block.slices]
-        for one in disturbances:
-            insort(others, one.others)
-            insort(lags, one.lag_ns)
-        most_others = max(bounds.others, RELATIVE * _middle(others))
-        most_lag = max(bounds.lag_ns, RELATIVE * _middle(lags))
-        first, second = (why(disturbances[a], disturbances[b]) for a, b in PAIRS)
+        for one in block.slices:
+            for machine, disturbance in enumerate(one.disturbances):
+                usual[machine].add(disturbance)
+        first, second = (_why((block.slices[a], block.slices[b]), bounds, usual) for a, b in PAIRS)
         yield Counted(block, (first, second))
+
+
+class _Usual:
+    """What one machine's slices were disturbed by so far."""
+
+    __slots__ = ("_lags", "_others")
+
+    def __init__(self) -> None:
+        self._others: list[float] = []
+        self._lags: list[int] = []
+
+    def add(self, one: Disturbance) -> None:
+        insort(self._others, one.others)
+        insort(self._lags, one.lag_ns)
+
+    def why(self, one: Disturbance, bounds: Bounds) -> LeftOut | None:
+        """Why a slice that this disturbed does not count."""
+        if one.generator > bounds.generator:
+            return LeftOut.GENERATOR
+        if one.others > max(bounds.others, RELATIVE * _middle(self._others)):
+            return LeftOut.OTHERS
+        if one.lag_ns > max(bounds.lag_ns, RELATIVE * _middle(self._lags)):
+            return LeftOut.LAG
+        return LeftOut.LATE if bounds.late_ns is not None and one.late_ns > bounds.late_ns else None
+
+
+def _why(pair: Sequence[Slice], bounds: Bounds, usual: Mapping[int, _Usual]) -> LeftOut | None:
+    """Why a pair does not count: the first reason, in the order of `LeftOut`, that any machine has in any slice."""
+    found = {usual[machine].why(one, bounds) for place in pair for machine, one in enumerate(place.disturbances)}
+    return next((why for why in LeftOut if why in found), None)
 
 
 def _middle(ascending: Sequence[float]) -> float:
@@ -215,17 +278,26 @@ def unit(names: Iterable[str], blocks: tuple[Counted, ...]) -> Unit | None:
 
 
 def units(names: Sequence[str], counted: Iterable[Counted]) -> list[Unit]:
-    """Blocks of which some pair counts, each by itself; one in which a metric has no value goes with the next."""
+    """Blocks of which some pair counts, each by itself; one in which a metric has no value goes with the next.
+
+    One in which it is not known what a build used is left out: with it no later one would have a value either.
+    """
     made: list[Unit] = []
     waiting: tuple[Counted, ...] = ()
     for one in counted:
-        if not one.kept:
+        if not one.kept or unknown(names, one.block):
             continue
         waiting += (one,)
         if (whole := unit(names, waiting)) is not None:
             made.append(whole)
             waiting = ()
     return made
+
+
+def unknown(names: Iterable[str], block: Block) -> list[str]:
+    """Metrics of the server that could not be read in this block, of one build or both."""
+    used = [block.used.get(side.value, {}) for side in Side]
+    return [name for name in names if is_of_server(name) and not all(name in one for one in used)]
 
 
 def joined(groups: Sequence[Unit]) -> list[Unit]:

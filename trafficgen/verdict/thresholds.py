@@ -85,7 +85,11 @@ def _limit(kind: QuantityKind, text: str, whole: str) -> float:
         case QuantityKind.SHARE:
             if not (found := _SHARE.fullmatch(text)):
                 raise ValueError(f'expected a share such as 0.999 or 99.9%, got "{whole}"')
-            return float(found[1]) / (100 if found[2] else 1)
+            if (share := float(found[1]) / (100 if found[2] else 1)) > 1:
+                raise ValueError(
+                    f'expected a share of at most 1 or 100%, got "{whole}"; write {found[1]}% for per cent'
+                )
+            return share
         case QuantityKind.COUNT:
             if not _COUNT.fullmatch(text):
                 raise ValueError(f'expected a whole number, got "{whole}"')

@@ -13,8 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from trafficgen.host.machine_clock import boot_id
+
 _STAT: Final = Path("/proc/stat")
+_NAMESPACE: Final = Path("/proc/self/ns/pid")
 _STEAL: Final = 7
+
+
+def place() -> str:
+    """Where this process is: those with the same place see the same processes, by the same numbers
+    (pid_namespaces(7))."""
+    return f"{boot_id()}/{_NAMESPACE.stat().st_ino if _NAMESPACE.exists() else 0}"
 
 
 @dataclass(frozen=True, slots=True)
