@@ -238,5 +238,5 @@ def test_end_to_end(listed, capsys):
 
 def test_a_pipe_is_refused_because_every_worker_reads_the_recipients(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(PlanError, match="several processes can read, got the pipe .*save it to a file first"):
+    with pytest.raises(PlanError, match=r"several processes can read, got the pipe .*save it to a file first"):
         read_recipients(tmp_path / "pipe")
