@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from mboxgen.console import FILE, Names
-from trafficgen.cli.grouped import TextPerLine, group
+from trafficgen.cli.grouped import TextPerLine, all_of, group
 
 OTHERWISE: Final = {
     "--http": 'no such option "--http"; injection is asked for by its URL: --target http://HOST:8000/api/inject/v1',
@@ -29,9 +29,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def send_options(command: _Command) -> _Command:
     """Add every option of `send` to a click command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return all_of(*_OPTIONS)(command)
 
 
 def _domain_presets() -> Iterable[str]:
