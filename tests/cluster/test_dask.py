@@ -2,12 +2,15 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from distributed import Scheduler, SpecCluster, Worker
 
 import trafficgen
 from tests.cluster.namespaces import HostsByDask, NamespacedHost, hosts_by_dask, set_clock
@@ -139,6 +142,59 @@ def test_nobody_at_home_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trafficgen.cluster.dask_engine._CONNECT_S", 1.0)
     with pytest.raises(SetupError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         DaskEngine("tcp://127.0.0.1:9")
+
+
+def unreachable() -> None:
+    raise OSError("Name or service not known")
+
+
+def over_ssh(workers: int, scheduler: Callable[[], object] = Scheduler) -> Callable[..., SpecCluster]:
+    """What Dask makes of hosts, here in this process."""
+    inside = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    options = inside if scheduler is Scheduler else {}
+    spec = {"cls": Worker, "options": inside | {"nthreads": 1}}
+    return lambda _hosts, **_given: SpecCluster(
+        dict.fromkeys(range(workers), spec), {"cls": scheduler, "options": options}, asynchronous=True
+    )
+
+
+def test_hosts_that_ssh_cannot_reach_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hosts").write_text("a.lab\nb.lab\n")
+    monkeypatch.setattr("trafficgen.cluster.dask_engine.SSHCluster", over_ssh(2, unreachable))
+    with pytest.raises(SetupError, match=r"cannot start Dask over SSH at a\.lab, b\.lab: .*Name or service not known"):
+        DaskEngine(f"ssh:{tmp_path / 'hosts'}")
+
+
+def test_all_hosts_of_a_file_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without being told how many: it began with those that were there first."""
+    (tmp_path / "hosts").write_text("a.lab\nb.lab\n")
+    monkeypatch.setattr("trafficgen.cluster.dask_engine.SSHCluster", over_ssh(1))
+    monkeypatch.setattr("trafficgen.cluster.dask_engine._PATIENCE_S", 0.2)
+    with pytest.raises(SetupError, match="expected 2 workers at ssh:"):
+        DaskEngine(f"ssh:{tmp_path / 'hosts'}")
+
+
+def test_what_ssh_starts_ends_with_its_connection() -> None:
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "trafficgen.cluster.over_ssh",
+        "-m",
+        "http.server",
+        "--bind",
+        "127.0.0.1",
+        "0",
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert "Serving HTTP on 127.0.0.1" in process.stdout.readline()
+            process.stdin.close()
+            assert process.wait(60) == 1
+        finally:
+            process.kill()
 
 
 def test_whoever_is_no_scheduler_is_one_line() -> None:

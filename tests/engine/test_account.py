@@ -15,7 +15,7 @@ from trafficgen.engine import control
 from trafficgen.engine.account import PHASES, RecipientTally, WorkerAccount
 from trafficgen.engine.address import resolve
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.engine.run_account import RunAccount
+from trafficgen.engine.run_account import Differences, RunAccount
 from trafficgen.engine.supervisor import Supervisor
 from trafficgen.engine.worker_pool import WorkerHandle
 from trafficgen.host.pipes import Outbox
@@ -65,6 +65,19 @@ def test_an_account_that_adds_up_says_nothing(load: OpenLoop | None) -> None:
     found = account(Plan(max_messages=100, sessions=1, load=load), rows=98, taken=98, unsent=2)
     assert (found.planned, found.not_started, found.differences) == (100, 2, [])
     assert found.snapshot.in_doubt == 0
+    assert (found.lost_workers, found.ended_workers, found.began_ns) == ({}, [], 0)
+
+
+@pytest.mark.parametrize(("held", "said"), [(10, []), (0, ["50; that have an outcome or are at work: 40"])])
+def test_what_a_worker_has_at_work_counts_as_handed_to_sessions(held: int, said: list[str]) -> None:
+    worker, differences = worker_of(), Differences()
+    recorder = Recorder(1, 0, False, phases=PHASES)
+    for number in range(40):
+        recorder.rows.extend((number, Outcome.ACCEPTED, 0, 1, 1, -1, -1, 2, 10))
+    worker.snapshot = recorder.snapshot(now_ns=3, cpu_ns=1, wall_ns=2, sessions_open=0, sessions_opened=1, in_flight=0)
+    worker.taken = 50
+    differences.compare_rows(worker, held)
+    assert differences.sentences == [f"worker 0: messages handed to sessions: {words}" for words in said]
 
 
 @LOADS
@@ -120,6 +133,9 @@ def test_of_a_lost_worker_only_what_has_no_outcome_yet_is_in_doubt(
     assert (found.planned, found.not_started, found.differences) == (100, 50, [])
     assert found.in_doubt.tolist() == list(range(50))
     assert (found.lost_workers, found.ended_workers) == ({0: ""}, [])
+    worker.ended = True  # by us: it is in one list, not in both
+    found = made._total()
+    assert (found.lost_workers, found.ended_workers) == ({}, [0])
 
 
 def test_workers_have_as_many_slots_together_as_sessions_were_asked_for() -> None:

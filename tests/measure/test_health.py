@@ -110,6 +110,20 @@ def test_a_machine_without_free_ports_was_the_limit() -> None:
     assert caveat.limits_generator
 
 
+def test_messages_that_waited_for_a_server_that_is_not_there_did_not_wait_for_busy_sessions() -> None:
+    refused = replace(
+        run_of(replace(worker(0, 40), sessions_opened=0), lateness_ns=3 * NS_PER_S),
+        failures={(Phase.CONNECT, "connection refused"): Tally(32, "127.0.0.1:9: Connection refused")},
+    )
+    first, second = assess(refused, dropped_arrivals=768)
+    assert first.kind is CaveatKind.NO_SESSION
+    assert first.text == "no session was opened: connection refused, 32×, for example: 127.0.0.1:9: Connection refused"
+    assert not first.limits_generator
+    assert (second.kind, second.text) == (CaveatKind.ARRIVALS_DROPPED, "768 messages were due and never started")
+    assert "raise" not in second.advice
+    assert assess(replace(refused, workers=()), dropped_arrivals=1)[0].kind is not CaveatKind.NO_SESSION
+
+
 def test_arrivals_that_never_started_are_named() -> None:
     assert said(run_of(worker(0, 40)), dropped_arrivals=1_200) == [
         (CaveatKind.ARRIVALS_DROPPED, "1,200 messages were due and never started")
@@ -135,6 +149,7 @@ def test_late_starts_that_a_loop_standing_still_may_explain_blame_nobody() -> No
 
 LOST, STOLEN, CPU, LAG = CaveatKind.WORKER_LOST, CaveatKind.CPU_STOLEN, CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG
 NEAR, PORTS, DROPPED = CaveatKind.NEAR_CEILING, CaveatKind.PORTS_EXHAUSTED, CaveatKind.ARRIVALS_DROPPED
+UNREACHED = CaveatKind.NO_SESSION
 BUSY, LATE, MISSED = CaveatKind.SESSIONS_BUSY, CaveatKind.STARTS_LATE, CaveatKind.RATE_MISSED
 
 
@@ -163,6 +178,8 @@ BUSY, LATE, MISSED = CaveatKind.SESSIONS_BUSY, CaveatKind.STARTS_LATE, CaveatKin
         ({LOST, LATE}, [LOST], False),
         ({BUSY, DROPPED, MISSED}, [DROPPED, BUSY, MISSED], True),
         ({NEAR, BUSY, MISSED}, [NEAR, BUSY, MISSED], True),
+        ({UNREACHED, BUSY, DROPPED, MISSED}, [UNREACHED, DROPPED, MISSED], False),
+        ({UNREACHED, LAG, LATE, MISSED}, [LAG, UNREACHED, MISSED], False),
     ],
 )
 def test_one_diagnosis_in_order_of_cause(found: set[CaveatKind], said: list[CaveatKind], more_sessions: bool) -> None:

@@ -157,3 +157,7 @@ class Frozen:
 
     def stop(self) -> None:
         """At the end, when there is a reader again or none at all."""
+
+
+def test_one_message_is_not_one_messages() -> None:
+    assert ProgressLine(planned=2, duration_ns=None).advance(snapshot_of(1), NS_PER_S).left == "1 message left"

@@ -237,3 +237,10 @@ def test_a_wait_for_delivery_has_its_own_section(results: Results) -> None:
 def test_results_of_before_have_no_delivery(results: Results) -> None:
     plain = {key: value for key, value in results.to_dict().items() if key != "delivery"}
     assert Results.from_dict(plain) == results
+
+
+def test_a_little_of_what_the_machine_is_capable_of_is_not_nothing(results: Results):
+    for share, said in ((0.002, "less than 1%"), (0.01, "1%"), (0.5, "50%")):
+        generator = replace(results.generator, ceiling_share=share)
+        text = to_text(replace(results, generator=generator))
+        assert f"the run reached {said} of the rate this machine was found capable of" in text

@@ -1,5 +1,6 @@
 """Addresses that were given: who gets what, columns in headers, and files with something wrong."""
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import Corpus, Header, WeightedAddress, WeightedDomain
 from trafficgen.proof import trace_header
+from trafficgen.workload.address_book import read_recipients
 
 ANN, BOB, EVE = (WeightedAddress(f"{name}@{place}", weight) for name, place, weight in (
     ("ann", "lab.test", 6.0), ("bob", "lab.test", 3.0), ("eve", "other.test", 1.0)))  # fmt: skip
@@ -232,3 +234,9 @@ def test_end_to_end(listed, capsys):
     ]
     assert call([*options, "--message-count", "500", "--quiet"]) is ExitCode.DONE
     assert "500 expected, 500 received, 0 missing" in capsys.readouterr().out
+
+
+def test_a_pipe_is_refused_because_every_worker_reads_the_recipients(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PlanError, match=r"several processes can read, got the pipe .*save it to a file first"):
+        read_recipients(tmp_path / "pipe")

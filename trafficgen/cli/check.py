@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import FILE, PATH
-from trafficgen.cli.grouped import GroupedCommand, group
+from trafficgen.cli.grouped import GroupedCommand, all_of, group
 from trafficgen.errors import ExitCode, PlanError, SetupError, TrafficgenError
 
 if TYPE_CHECKING:
@@ -39,87 +39,57 @@ _who = group("As whom")
 _what = group("What")
 _output = group("Output")
 
+# One option, a few lines: a table, which the formatter would take apart.
+# fmt: off
+_OPTIONS: Final = (
+    _where("--service", multiple=True, metavar="NAME=PORT",
+        help="A service and its port: smtp, submission, smtps, pop3, pop3s, imap or imaps; repeat for more. "
+             "[default: with HOST:PORT smtp there, otherwise those whose standard ports answer]"),
+    _where("--name", metavar="NAME", help="The name its certificates must have. [default: HOST]"),
+    _where("--expect", metavar="PORTS", help="Ports that must answer, and no others: 25,465,587,993."),
+    _where("--dns", multiple=True, metavar="DOMAIN",
+        help="Ask the DNS about this domain of the server's, too: MX, SPF, DKIM, DMARC, MTA-STS, reports, and the "
+             "server's own names; repeat for more."),
+    _where("--dkim-selector", multiple=True, metavar="NAME", help="A selector of DKIM keys, for --dns."),
+    _where("--resolver", metavar="ADDRESS[:PORT]", help="Whom to ask, for --dns. [default: the system's resolver]"),
+    _where("--tls-ca", metavar="FILE", type=PATH, help="Certificates to trust in place of the system's."),
+    _where("--timeout", default="10s", metavar="TIME", help="How long any answer may take. [default: 10s]"),
+    _where("--allow-public-target", is_flag=True, help="Check a server at a public address, if it is yours."),
+    _who("--login-user", metavar="NAME", help="An account to log in with."),
+    _who("--password-file", metavar="FILE", type=PATH, help="Its password: the first line of FILE."),
+    _who("--xclient-as", metavar="ADDRESS", help="Come from this address, by Postfix's XCLIENT: what strangers see."),
+    _who("--proxy-as", metavar="ADDRESS", help="The same by the PROXY protocol, on ports that take it."),
+    _what("--deliver", metavar="ADDRESS",
+        help="A mailbox of the server's. Messages are sent to it by every service, and looked for by IMAP and POP3 "
+             "with the account; needed for smuggling, too."),
+    _what("--prove", metavar="HOST:PORT",
+        help="Listen here as the world outside, to which the server hands mail for --outside: an open relay is what"
+             " comes out."),
+    _what("--outside", default="outside.traffic-gen.test", metavar="DOMAIN",
+        help="A domain that the server must not take mail for. [default: outside.traffic-gen.test]"),
+    _what("--patience", default="10s", metavar="TIME", help="How long mail may take to come out. [default: 10s]"),
+    _what("--log", metavar="FILE", type=PATH,
+        help="The server's log, readable here: what --deliver sent is followed in it, too."),
+    _what("--tls-scan", is_flag=True,
+        help="Scan TLS in depth with testssl.sh or sslyze, whichever is installed: minutes, and hundreds of "
+             "connections."),
+    _what("--tls-report", multiple=True, metavar="FILE", type=PATH,
+        help="What testssl.sh --jsonfile or sslyze --json_out wrote of this server; repeat for more."),
+    _what("--slow", metavar="TIME",
+        help="Wait before each connection, such as 5s, where the server slows down whoever comes often."),
+    _what("--only", multiple=True, metavar="ID", help="Only these cases: tls.*, relay.envelopes; repeat for more."),
+    _what("--skip", multiple=True, metavar="ID", help="Not these cases."),
+    _output("--format", "form", type=click.Choice(["text", "json", "junit", "html", "nagios"]), default="text",
+        help="With nagios the exit code is that of monitoring plugins, too. [default: text]"),
+    _output("--transcript", is_flag=True, help="With text: what was said, where it did not pass."),
+    _output("--output", "-o", metavar="FILE", type=FILE, help="Write to FILE, not to stdout."),
+)
+# fmt: on
+
 
 @click.command("check", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("server", metavar="HOST[:PORT]")
-@_where(
-    "--service",
-    multiple=True,
-    metavar="NAME=PORT",
-    help="A service and its port: smtp, submission, smtps, pop3, pop3s, imap or imaps; repeat for more. "
-    "[default: with HOST:PORT smtp there, otherwise those whose standard ports answer]",
-)
-@_where("--name", metavar="NAME", help="The name its certificates must have. [default: HOST]")
-@_where("--expect", metavar="PORTS", help="Ports that must answer, and no others: 25,465,587,993.")
-@_where(
-    "--dns",
-    multiple=True,
-    metavar="DOMAIN",
-    help="Ask the DNS about this domain of the server's, too: MX, SPF, DKIM, DMARC, MTA-STS, reports, and the server's "
-    "own names; repeat for more.",
-)
-@_where("--dkim-selector", multiple=True, metavar="NAME", help="A selector of DKIM keys, for --dns.")
-@_where("--resolver", metavar="ADDRESS[:PORT]", help="Whom to ask, for --dns. [default: the system's resolver]")
-@_where("--tls-ca", metavar="FILE", type=PATH, help="Certificates to trust in place of the system's.")
-@_where("--timeout", default="10s", metavar="TIME", help="How long any answer may take. [default: 10s]")
-@_where("--allow-public-target", is_flag=True, help="Check a server at a public address, if it is yours.")
-@_who("--login-user", metavar="NAME", help="An account to log in with.")
-@_who("--password-file", metavar="FILE", type=PATH, help="Its password: the first line of FILE.")
-@_who("--xclient-as", metavar="ADDRESS", help="Come from this address, by Postfix's XCLIENT: what strangers see.")
-@_who("--proxy-as", metavar="ADDRESS", help="The same by the PROXY protocol, on ports that take it.")
-@_what(
-    "--deliver",
-    metavar="ADDRESS",
-    help="A mailbox of the server's. Messages are sent to it by every service, and looked for by IMAP and POP3 with "
-    "the account; needed for smuggling, too.",
-)
-@_what(
-    "--prove",
-    metavar="HOST:PORT",
-    help="Listen here as the world outside, to which the server hands mail for --outside: an open relay is what comes "
-    "out.",
-)
-@_what(
-    "--outside",
-    default="outside.traffic-gen.test",
-    metavar="DOMAIN",
-    help="A domain that the server must not take mail for. [default: outside.traffic-gen.test]",
-)
-@_what("--patience", default="10s", metavar="TIME", help="How long mail may take to come out. [default: 10s]")
-@_what(
-    "--log",
-    metavar="FILE",
-    type=PATH,
-    help="The server's log, readable here: what --deliver sent is followed in it, too.",
-)
-@_what(
-    "--tls-scan",
-    is_flag=True,
-    help="Scan TLS in depth with testssl.sh or sslyze, whichever is installed: minutes, and hundreds of connections.",
-)
-@_what(
-    "--tls-report",
-    multiple=True,
-    metavar="FILE",
-    type=PATH,
-    help="What testssl.sh --jsonfile or sslyze --json_out wrote of this server; repeat for more.",
-)
-@_what(
-    "--slow",
-    metavar="TIME",
-    help="Wait before each connection, such as 5s, where the server slows down whoever comes often.",
-)
-@_what("--only", multiple=True, metavar="ID", help="Only these cases: tls.*, relay.envelopes; repeat for more.")
-@_what("--skip", multiple=True, metavar="ID", help="Not these cases.")
-@_output(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "junit", "html", "nagios"]),
-    default="text",
-    help="With nagios the exit code is that of monitoring plugins, too. [default: text]",
-)
-@_output("--transcript", is_flag=True, help="With text: what was said, where it did not pass.")
-@_output("--output", "-o", metavar="FILE", type=FILE, help="Write to FILE, not to stdout.")
+@all_of(*_OPTIONS)
 def command(
     server: str, service: tuple[str, ...], name: str | None, expect: str | None, dns: tuple[str, ...],
     dkim_selector: tuple[str, ...], resolver: str | None, tls_ca: Path | None, timeout: str, allow_public_target: bool,

@@ -71,3 +71,14 @@ class GroupedCommand(click.Command):
 def group(title: str) -> Callable[..., Callable[[_Command], _Command]]:
     """`click.option` for options of this group."""
     return partial(click.option, cls=GroupedOption, group=title)
+
+
+def all_of(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """A decorator that adds these options to a command, in this order."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.grouped import GroupedCommand, group
+from trafficgen.cli.grouped import GroupedCommand, all_of, group
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 
 if TYPE_CHECKING:
@@ -46,32 +46,28 @@ missing at the sink; 120 some are not in the log, and it is not whole.
 _what = group("What")
 _output = group("Output")
 
+# One option, a few lines: a table, which the formatter would take apart.
+# fmt: off
+_OPTIONS: Final = (
+    _what("--report", is_flag=True, help="Users, hosts, sessions and failures of these logs; no manifest."),
+    _what("--ledger", multiple=True, metavar="PATH", type=PATH,
+        help="What a sink received behind the server: held against what the log says was sent."),
+    _what("--results", metavar="FILE", type=PATH,
+        help="What the run wrote with --json: the client's latency beside the server's delays, refusals of both."),
+    _what("--accounts", metavar="FILE", type=PATH,
+        help="All accounts, one a line, such as doveadm user '*' lists them."),
+    _what("--log-zone", metavar="±HH:MM", help="Zone of stamps that say none. [default: as the run's messages tell]"),
+    _what("--follow", metavar="TIME",
+        help="Go on reading the last LOG for as long as this, or until every message has its end."),
+    _output("--csv", "csv_file", metavar="FILE", type=PATH, help="One row a message."),
+    _output("--json", "as_json", is_flag=True, help="JSON instead of text."),
+)
+# fmt: on
+
 
 @click.command("log", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="[MANIFEST] LOG…", type=PATH)
-@_what("--report", is_flag=True, help="Users, hosts, sessions and failures of these logs; no manifest.")
-@_what(
-    "--ledger",
-    multiple=True,
-    metavar="PATH",
-    type=PATH,
-    help="What a sink received behind the server: held against what the log says was sent.",
-)
-@_what(
-    "--results",
-    metavar="FILE",
-    type=PATH,
-    help="What the run wrote with --json: the client's latency beside the server's delays, refusals of both.",
-)
-@_what("--accounts", metavar="FILE", type=PATH, help="All accounts, one a line, such as doveadm user '*' lists them.")
-@_what("--log-zone", metavar="±HH:MM", help="Zone of stamps that say none. [default: as the run's messages tell]")
-@_what(
-    "--follow",
-    metavar="TIME",
-    help="Go on reading the last LOG for as long as this, or until every message has its end.",
-)
-@_output("--csv", "csv_file", metavar="FILE", type=PATH, help="One row a message.")
-@_output("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@all_of(*_OPTIONS)
 def command(
     files: tuple[Path, ...],
     report: bool,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from mboxgen.console import FILE
-from trafficgen.cli.grouped import TextPerLine, group
+from trafficgen.cli.grouped import TextPerLine, all_of, group
 from trafficgen.cli.judging import judging_options
 
 LOGINS: Final = ("password", "plain", "login", "scram-sha-256", "cram-md5", "xoauth2")
@@ -76,7 +76,4 @@ _OPTIONS: Final = (
 
 def mailbox_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add them."""
-    command = judging_options(command, without=["--threshold"])
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return all_of(*_OPTIONS)(judging_options(command, without=["--threshold"]))

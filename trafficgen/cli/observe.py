@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.grouped import GroupedCommand, group
+from trafficgen.cli.grouped import GroupedCommand, all_of, group
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 
 if TYPE_CHECKING:
@@ -37,54 +37,35 @@ _output = group("Output")
 _pace = group("Pace")
 _what = group("What")
 
+# One option, a few lines: a table, which the formatter would take apart.
+# fmt: off
+_OPTIONS: Final = (
+    _output("--write", metavar="FILE", help="Where the samples go, a line each; - is stdout."),
+    _output("--output", "-o", metavar="FILE", type=PATH,
+        help="With attach: where the results go. [default: over RESULTS]"),
+    _pace("--every", metavar="TIME", default="1s", show_default=True,
+        help="How often to look; what is costly is looked at less often, so that all takes 1% of a core."),
+    _pace("--for", "for_", metavar="TIME", help="End after this."),
+    _what("--queue", metavar="DIR", type=PATH,
+        help="Postfix's queue directory, such as /var/spool/postfix: depth and age by queue, its processes."),
+    _what("--postfix-config", metavar="DIR", type=PATH,
+        help="Postfix's configuration, for postqueue -j where the queue may not be read. [default: Postfix's own]"),
+    _what("--exim-spool", metavar="DIR", type=PATH, help="Exim's spool directory."),
+    _what("--cgroup", metavar="DIR", type=PATH, help="The server's cgroup (v2): its CPU, octets written, page faults."),
+    _what("--pid-file", metavar="FILE", type=PATH,
+        help="The server's first process: the same of it and all that it started."),
+    _what("--metrics", metavar="URL=NAMES", multiple=True,
+        help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count."),
+    _what("--doveadm", metavar="COMMAND",
+        help="Dovecot's own numbers, by \"doveadm\" or \"doveadm -c FILE\": what its metric {} blocks count."),
+    click.option("--on-stdin", is_flag=True, hidden=True),
+)
+# fmt: on
+
 
 @click.command("observe", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("words", nargs=-1, metavar="[attach RESULTS SAMPLES]")
-@_output("--write", metavar="FILE", help="Where the samples go, a line each; - is stdout.")
-@_output(
-    "--output",
-    "-o",
-    metavar="FILE",
-    type=PATH,
-    help="With attach: where the results go. [default: over RESULTS]",
-)
-@_pace(
-    "--every",
-    metavar="TIME",
-    default="1s",
-    show_default=True,
-    help="How often to look; what is costly is looked at less often, so that all takes 1% of a core.",
-)
-@_pace("--for", "for_", metavar="TIME", help="End after this.")
-@_what(
-    "--queue",
-    metavar="DIR",
-    type=PATH,
-    help="Postfix's queue directory, such as /var/spool/postfix: depth and age by queue, its processes.",
-)
-@_what(
-    "--postfix-config",
-    metavar="DIR",
-    type=PATH,
-    help="Postfix's configuration, for postqueue -j where the queue may not be read. [default: Postfix's own]",
-)
-@_what("--exim-spool", metavar="DIR", type=PATH, help="Exim's spool directory.")
-@_what("--cgroup", metavar="DIR", type=PATH, help="The server's cgroup (v2): its CPU, octets written, page faults.")
-@_what(
-    "--pid-file", metavar="FILE", type=PATH, help="The server's first process: the same of it and all that it started."
-)
-@_what(
-    "--metrics",
-    metavar="URL=NAMES",
-    multiple=True,
-    help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count.",
-)
-@_what(
-    "--doveadm",
-    metavar="COMMAND",
-    help='Dovecot\'s own numbers, by "doveadm" or "doveadm -c FILE": what its metric {} blocks count.',
-)
-@click.option("--on-stdin", is_flag=True, hidden=True)
+@all_of(*_OPTIONS)
 def command(
     words: tuple[str, ...],
     write: str | None,

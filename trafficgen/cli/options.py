@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from mboxgen.console import FILE, Names
-from trafficgen.cli.grouped import GroupedOption, TextPerLine
+from trafficgen.cli.grouped import TextPerLine, all_of, group
 
 OTHERWISE: Final = {
     "--http": 'no such option "--http"; injection is asked for by its URL: --target http://HOST:8000/api/inject/v1',
@@ -29,9 +29,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def send_options(command: _Command) -> _Command:
     """Add every option of `send` to a click command."""
-    for declarations, settings in reversed(_OPTIONS):
-        command = click.option(*declarations, cls=GroupedOption, **settings)(command)
-    return command
+    return all_of(*_OPTIONS)(command)
 
 
 def _domain_presets() -> Iterable[str]:
@@ -52,13 +50,13 @@ def _size_presets() -> Iterable[str]:
     return PRESETS
 
 
-_OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = []
+_OPTIONS: Final[list[Callable[[Any], Any]]] = []
 
 
 def _group(title: str) -> Callable[..., None]:
     def add(*declarations: str, **settings: Any) -> None:
         settings["help"] = " ".join(settings["help"].split())
-        _OPTIONS.append((declarations, {"group": title, **settings}))
+        _OPTIONS.append(group(title)(*declarations, **settings))
 
     return add
 

@@ -4,16 +4,13 @@ Gives     click options in groups, in the order of help; each also from an envir
 Not here  what their texts mean (sink), the kinds of faults (sink/policy/fault_kinds)
 """
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
 from mboxgen.console import PATH, Names
-from trafficgen.cli.grouped import group
+from trafficgen.cli.grouped import all_of, group
 from trafficgen.sink.policy.fault_kinds import FaultKind
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _sessions = group("Sessions")
 _responses = group("Responses")
@@ -92,9 +89,5 @@ _OPTIONS: Final = (
 )
 # fmt: on
 
-
-def sink_options(command: _Command) -> _Command:
-    """Add every option of `sink` to a click command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+sink_options: Final = all_of(*_OPTIONS)
+"""Adds every option of `sink` to a click command."""

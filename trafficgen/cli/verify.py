@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.grouped import GroupedCommand, group
+from trafficgen.cli.grouped import GroupedCommand, all_of, group
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
@@ -33,25 +33,28 @@ Exit codes: 0 when every accepted message is there, whole, and none is there twi
 it; 99 otherwise.
 """
 
-_PATHS: Final = {"multiple": True, "metavar": "PATH", "type": PATH}
-
 _where = group("Where")
 _verdict = group("Verdict")
 _output = group("Output")
+
+# One option, a few lines: a table, which the formatter would take apart.
+# fmt: off
+_OPTIONS: Final = (
+    _where("--maildir", multiple=True, metavar="PATH", type=PATH,
+        help="A Maildir, a folder of many, or a folder of .eml files."),
+    _where("--mbox", multiple=True, metavar="PATH", type=PATH, help="An mbox that was delivered to."),
+    _verdict("--late-after", metavar="TIME", help="Count messages that took longer than this to arrive, such as 30s."),
+    _verdict("--any-recipient", is_flag=True,
+        help="Compare how many recipients got a message, not which: for a server that rewrites addresses."),
+    _output("--json", "as_json", is_flag=True, help="JSON instead of text."),
+)
+# fmt: on
 
 
 @click.command("verify", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("manifest", type=PATH)
 @click.argument("others", nargs=-1, metavar="[MANIFEST|LEDGER]…", type=PATH)
-@_where("--maildir", help="A Maildir, a folder of many, or a folder of .eml files.", **_PATHS)
-@_where("--mbox", help="An mbox that was delivered to.", **_PATHS)
-@_verdict("--late-after", metavar="TIME", help="Count messages that took longer than this to arrive, such as 30s.")
-@_verdict(
-    "--any-recipient",
-    is_flag=True,
-    help="Compare how many recipients got a message, not which: for a server that rewrites addresses.",
-)
-@_output("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@all_of(*_OPTIONS)
 def command(
     manifest: Path,
     others: tuple[Path, ...],

@@ -11,6 +11,7 @@ Not here  what is called (host), when (coordinator). Nothing else in the program
 
 import asyncio
 import logging
+import sys
 import threading
 import warnings
 from concurrent.futures import wait
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import dask
 from distributed import Client, Scheduler, SpecCluster, SSHCluster, Worker
+from distributed.deploy import ssh
 from distributed.utils import get_ip
 
 from trafficgen.cluster import host as shard_host
@@ -50,6 +52,12 @@ _CONFIG: Final = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
+_OVER_SSH: Final = {
+    "worker_class": "distributed.Worker",
+    "worker_options": {"nthreads": 1, "memory_limit": 0},
+    "remote_python": f"{sys.executable} -m trafficgen.cluster.over_ssh",
+}
+"""No nanny, which would start a lost worker again; nothing outlives the connection."""
 _NO_PAGE: Final = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "protocol": "inproc://"}
 
 
@@ -132,7 +140,12 @@ class DaskEngine:
                 self._cluster = await _here(count)
                 shards = count if shards is None else shards
             elif kind == "ssh":
-                self._cluster = await _over_ssh(_hosts_in(Path(what)))
+                named = _hosts_in(Path(what))
+                self._cluster = SSHCluster(
+                    [named[0], *named], asynchronous=True, **_OVER_SSH
+                )  # the first has the scheduler
+                await _over_ssh(self._cluster, named)
+                shards = len(named) if shards is None else shards
             self._client = Client(self._cluster or where, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
             try:
                 await self._client
@@ -165,12 +178,9 @@ class DaskEngine:
                 raise SetupError(f"expected {shards} workers that answer at {where}, got {len(there)} of {len(known)}")
 
     async def _close(self, patience_s: float) -> None:
-        for part in (self._client, self._cluster):
-            if part is not None:
-                try:
-                    await asyncio.wait_for(part.close(), patience_s)
-                except (OSError, TimeoutError):  # whoever is gone need not be let go
-                    continue
+        for parts in ([self._client], [self._cluster], _begun_over_ssh(self._cluster)):
+            closing = [asyncio.wait_for(part.close(), patience_s) for part in parts if part is not None]
+            await asyncio.gather(*closing, return_exceptions=True)  # whoever is gone need not be let go, but the others
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
@@ -197,9 +207,19 @@ def _hosts_in(path: Path) -> list[str]:
     return hosts
 
 
-async def _over_ssh(hosts: list[str]) -> Any:
-    """The first host has the scheduler as well (dask's SSHCluster)."""
+def _begun_over_ssh(cluster: Any) -> list[Any]:
+    """Processes on other hosts. Dask itself forgets those of a cluster that was not whole."""
+    parts = [] if cluster is None else [cluster.scheduler, *cluster.workers.values(), *cluster._created]
+    return [part for part in parts if isinstance(part, ssh.Process)]
+
+
+async def _over_ssh(cluster: Any, hosts: list[str]) -> None:
+    """Started, or SetupError; whoever has the cluster closes it either way, as some hosts may have begun."""
     try:
-        return await SSHCluster([hosts[0], *hosts], asynchronous=True)
+        await cluster
     except ImportError as error:
         raise SetupError(f"ssh: needs asyncssh, which Dask uses: {error}") from error
+    except Exception as error:  # of asyncssh, of the system, of Dask, which has no class of its own for it
+        where = ", ".join(dict.fromkeys(hosts))
+        text = f"cannot start Dask over SSH at {where}: {error}; does ssh get in there without a question?"
+        raise SetupError(text) from error

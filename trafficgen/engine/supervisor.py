@@ -20,6 +20,7 @@ from trafficgen.engine.limits import check_open_files, check_ports, check_source
 from trafficgen.engine.ranges import Ranges
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.engine.run_account import Differences, RunAccount, account_of
+from trafficgen.engine.traced_lines import TracedLines
 from trafficgen.engine.turns import TurnControl
 from trafficgen.engine.worker_pool import WorkerHandle, WorkerPool
 from trafficgen.errors import SetupError, TrafficgenError
@@ -71,6 +72,7 @@ class Supervisor:
         self._on_progress = on_progress
         self._say = say
         self._show = show
+        self._traced = TracedLines()
         self._shown = 0  # the session whose lines were shown last
         self._control = stop
         self._turns = turns
@@ -97,6 +99,7 @@ class Supervisor:
                 began_ns = self._begin()
                 while not self._pool.over:
                     self._turn(began_ns)
+                self._show_traced(self._traced.take(()))
         finally:
             if self._turns is not None:
                 self._turns.close()
@@ -177,6 +180,7 @@ class Supervisor:
             for order in self._turns.orders():
                 self._pool.say(order)
         heard = self._listen()
+        self._show_traced(self._traced.take({worker.index for worker in self._pool.workers if not worker.over}))
         now = now_ns()
         if (why := self._control.why) is not None:
             self._announce()
@@ -221,15 +225,17 @@ class Supervisor:
                 worker.begun += 1
                 self._assign(worker)
             case control.WorkerProgress():
+                self._traced.told(worker.index)
                 worker.snapshot, worker.taken = word.snapshot, word.taken
                 self._differences.compare_rows(worker, word.held)
                 return True
             case control.Traced():
-                self._show_traced(word.lines)
+                self._traced.hear(word.lines)
             case control.TurnTaken():
                 assert self._turns is not None
                 self._turns.taken(word, worker.index, self._count)
             case control.WorkerFinished():
+                self._traced.told(worker.index)
                 worker.snapshot, worker.taken = word.snapshot, word.taken
                 self._differences.compare_rows(worker, 0)
                 return True

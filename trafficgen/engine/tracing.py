@@ -12,13 +12,11 @@ from collections.abc import Collection
 from trafficgen.clock import now_ns
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link, Owner, Session
+from trafficgen.engine.traced_lines import Line
 from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
 from trafficgen.protocol.smtp.interfaces import Buffer
 from trafficgen.protocol.transcript import Transcript
-
-Line = tuple[int, str]
-"""The number of a session in its run, from 0, and what is shown of it."""
 
 
 class Tracer:

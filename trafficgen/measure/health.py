@@ -60,6 +60,7 @@ class CaveatKind(Enum):
     LOOP_LAG = "loop_lag"
     NEAR_CEILING = "near_ceiling"
     PORTS_EXHAUSTED = "ports_exhausted"
+    NO_SESSION = "no_session"
     ARRIVALS_DROPPED = "arrivals_dropped"
     USERS_WAITED = "users_waited"
     USERS_UNKNOWN = "users_unknown"
@@ -83,6 +84,7 @@ ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.CPU_STOLEN: "use a machine whose cores are its own; a quieter hour may do",
     CaveatKind.NEAR_CEILING: "use more machines, or ask for less; traffic-gen calibrate measures the ceiling anew",
     CaveatKind.PORTS_EXHAUSTED: "send more messages a session, or widen net.ipv4.ip_local_port_range",
+    CaveatKind.NO_SESSION: "does the server listen there, and does the network lead to it?",
     CaveatKind.ARRIVALS_DROPPED: "raise the number of sessions, or ask for a rate that this server takes",
     CaveatKind.USERS_WAITED: "raise clients= (--clients): their logins came later than the profile says",
     CaveatKind.USERS_UNKNOWN: "do they exist on the server, with this password? the others had all the load",
@@ -106,6 +108,7 @@ _LESS_LOAD: Final = frozenset({CaveatKind.ARRIVALS_DROPPED, CaveatKind.RATE_MISS
 """Facts that are said whatever their cause, since a verdict asks for them; what to do about them depends on it."""
 
 _MEND_THE_CAUSE_FIRST: Final = "mend what is said above first: the generator sent less than it was asked to"
+_REACH_IT_FIRST: Final = "mend what is said above first: more sessions would be refused as well"
 
 _INVALIDATES: Final = frozenset(
     {
@@ -173,7 +176,11 @@ def assess(
         (CaveatKind.STARTS_LATE, unclear),
         (CaveatKind.RATE_MISSED, _missed(snapshot, wanted_per_s)),
     )
-    return diagnose({kind: text for kind, text in texts if text})
+    found = {kind: text for kind, text in texts if text}
+    to_explain = CaveatKind.PORTS_EXHAUSTED not in found and found.keys() & (_LATE | _LESS_LOAD)
+    if to_explain and (unreached := _unreached(snapshot)):
+        found[CaveatKind.NO_SESSION] = unreached
+    return diagnose(found)
 
 
 def diagnose(found: Mapping[CaveatKind, str]) -> tuple[Caveat, ...]:
@@ -182,11 +189,14 @@ def diagnose(found: Mapping[CaveatKind, str]) -> tuple[Caveat, ...]:
     if kinds & {CaveatKind.WORKER_CPU, CaveatKind.CPU_STOLEN}:
         kinds.discard(CaveatKind.LOOP_LAG)  # a loop on a full core lags
     held_back = bool(kinds & _HELD_BACK)
-    if held_back:
-        kinds -= _LATE  # and what lags starts late
+    unreached = CaveatKind.NO_SESSION in kinds
+    if held_back or unreached:
+        kinds -= _LATE  # what lags starts late, and what has no session waits
 
     def advice(kind: CaveatKind) -> str:
-        return _MEND_THE_CAUSE_FIRST if held_back and kind in _LESS_LOAD else ADVICE[kind]
+        if kind not in _LESS_LOAD or not (held_back or unreached):
+            return ADVICE[kind]
+        return _MEND_THE_CAUSE_FIRST if held_back else _REACH_IT_FIRST
 
     return tuple(Caveat(kind, found[kind], advice(kind)) for kind in CaveatKind if kind in kinds)
 
@@ -263,8 +273,21 @@ def _out_of_ports(snapshot: Snapshot) -> str | None:
     return f"the generator, not the server, was the limit: {count:,} connections found no free local port"
 
 
+def _unreached(snapshot: Snapshot) -> str | None:
+    """Why there was no session at all; a sum of results no longer knows."""
+    reasons = [(tally.count, reason, tally.example) for (_phase, reason), tally in snapshot.failures.items()]
+    if not reasons or not snapshot.workers or snapshot.sessions_opened:
+        return None
+    count, reason, example = max(reasons)
+    return f"no session was opened: {reason}, {count:,}×, for example: {example}"
+
+
 def _dropped(arrivals: int) -> str | None:
-    return f"{arrivals:,} messages were due and never started" if arrivals else None
+    return (
+        f"{arrivals:,} {'message was' if arrivals == 1 else 'messages were'} due and never started"
+        if arrivals
+        else None
+    )
 
 
 def _late(snapshot: Snapshot) -> tuple[str | None, str | None]:

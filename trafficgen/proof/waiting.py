@@ -30,7 +30,7 @@ from trafficgen.proof.comparison import DeliveryProof as Proof
 from trafficgen.proof.comparison import verify
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.sent import Manifest, SentRecords
-from trafficgen.units import format_duration
+from trafficgen.units import format_duration, plural
 
 if TYPE_CHECKING:
     from trafficgen.proof.remote_sink import RemoteSink, RemoteSinks
@@ -86,7 +86,7 @@ def wait(
     before = control.count
     expected = manifest.accepted.numbers.size
     sent_ns = answered_ns = now_ns()
-    say(f"waiting up to {format_duration(patience_ns)} for {expected} messages to be delivered")
+    say(f"waiting up to {format_duration(patience_ns)} for {expected} {plural(expected, 'message')} to be delivered")
     wanted = int(manifest.accepted.recipients.sum())
     found = None
     sink.cancelled = lambda: control.count > before

@@ -20,7 +20,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.report import words
 from trafficgen.report.to_text import encodable
-from trafficgen.units import format_duration
+from trafficgen.units import format_duration, plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,7 +79,8 @@ class ProgressLine:
     def _left(self, snapshot: Snapshot, elapsed_ns: int) -> str:
         left = []
         if self._planned is not None:
-            left.append(f"{words.count(max(self._planned - snapshot.started, 0))} messages")
+            unsent = max(self._planned - snapshot.started, 0)
+            left.append(f"{words.count(unsent)} {plural(unsent, 'message')}")
         if self._duration_ns is not None:
             left.append(_seconds(-(min(elapsed_ns - self._duration_ns, 0) // NS_PER_S)))
         return f"{' or '.join(left)} left" if left else ""

@@ -20,7 +20,7 @@ from trafficgen.report import words
 from trafficgen.report.latencies import commands, in_unit, latencies, phases
 from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.sessions import idle, target_in_words, targets, tls
-from trafficgen.units import format_duration
+from trafficgen.units import format_duration, plural
 
 MAX_ROWS: Final = 10
 """Rows of a long list; the rest is summed in one more."""
@@ -144,7 +144,8 @@ def _no_session(results: Results) -> Section:
         f"{results.phases[one.phase]}: {one.reason}, {words.count(one.count)}×, for example: {one.example}"
         for one in sorted(results.failures, key=lambda failure: -failure.count)[:MAX_ROWS]
     ]
-    fate = f"{words.count(messages.failed)} messages failed, {words.count(messages.not_started)} not started"
+    many = f"{words.count(messages.failed)} {plural(messages.failed, 'message')}"
+    fate = f"{many} failed, {words.count(messages.not_started)} not started"
     notes = tuple(f"{caveat.text}; {caveat.advice}" for caveat in results.caveats) if not results.valid else ()
     return Section(f"no session: {fate}", "l", tuple(Row((line,), Tone.BAD) for line in lines), notes=notes)
 
@@ -361,7 +362,8 @@ def _generator(results: Results) -> Section:
         share = f"{busiest[0].cpu_share:.0%}"
         notes.append(f"the generator had room to spare: its busiest worker used {share} of a core")
     if generator.ceiling_share is not None:
-        notes.append(f"the run reached {generator.ceiling_share:.0%} of the rate this machine was found capable of")
+        share = f"{generator.ceiling_share:.0%}" if generator.ceiling_share >= 0.01 else "less than 1%"
+        notes.append(f"the run reached {share} of the rate this machine was found capable of")
     notes += [f"{caveat.text}; {caveat.advice}" for caveat in results.caveats]
     of = f", {unit}: " if any(ns is not None for four in waits for ns in four) else " "
     header = ("CPU", f"loop lag{of}p50", "p99", "max", f"lateness{of}p99", "sessions opened")

@@ -224,6 +224,8 @@ def given(workload: Workload) -> tuple[WeightedAddress, ...]:
 @lru_cache(maxsize=1)
 def read_recipients(path: Path) -> RecipientFile:
     """The file; read once by a process. Raises PlanError, which names the line of a bad row."""
+    if path.is_fifo():  # every worker reads it
+        raise _wrong(f'expected a file that several processes can read, got the pipe "{path}"; save it to a file first')
     try:
         text = read_limited(path, _MAX_FILE).decode("utf-8-sig")
     except (OSError, ValueError) as error:
