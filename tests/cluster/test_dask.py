@@ -134,8 +134,6 @@ def test_a_gate_makes_its_runs_by_a_cluster(
         assert call(words.split()) == ExitCode.FAILED
     assert "seen enough" in capsys.readouterr().err
     assert made[0].messages.accepted == 40
-    assert call(["gate", "--a", where, "--b", where, "--", "--cluster", "local:2"]) == ExitCode.USAGE
-    assert "or give --whole-runs" in capsys.readouterr().err
 
 
 def test_nobody_at_home_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
