@@ -3,12 +3,17 @@
 import asyncio
 import ipaddress
 import re
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.peers import dovecot
 from tests.peers.ports import free_port
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
@@ -421,13 +426,26 @@ def test_postfix_takes_the_client_from_xclient() -> None:
         assert name == address.replace(".", "-") + ".dyn.test"
 
 
+@contextmanager
+def logins_of_dovecot() -> Iterator[Path]:
+    """A socket for logins by Dovecot: asked to use Cyrus SASL where that has no mechanisms, Postfix greets nobody."""
+    with tempfile.TemporaryDirectory(prefix="traffic-gen-auth-") as folder:
+        Path(folder).chmod(0o755)  # for Postfix, which works as a user of its own
+        settings = f"service auth {{\n  unix_listener {folder}/auth {{\n    mode = 0666\n  }}\n}}\n"
+        with dovecot.running(settings=settings):
+            yield Path(folder) / "auth"
+
+
 def test_postfix_takes_every_attribute_of_xclient() -> None:
     """A login that is refused, and a name that cannot be looked up for now: what XCLIENT alone can play."""
     settings = """\
 smtpd_authorized_xclient_hosts = 127.0.0.0/8
 smtpd_client_port_logging = yes
+smtpd_error_sleep_time = 0
 smtpd_sasl_auth_enable = yes
-smtpd_relay_restrictions = check_sasl_access inline:{ bob=REJECT }
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {path}
+smtpd_relay_restrictions = check_sasl_access inline:{{ bob=REJECT }}
   reject_unknown_client_hostname permit_sasl_authenticated reject"""
     said = (
         ("NAME", "mx.dyn.test"), ("NAME", "[TEMPUNAVAIL]"), ("LOGIN", "ann"), ("LOGIN", "bob"), ("PORT", "40000"),
@@ -438,7 +456,11 @@ smtpd_relay_restrictions = check_sasl_access inline:{ bob=REJECT }
         xclient_from=(AddressRange("192.0.2.7", "192.0.2.7"),),
         xclient=tuple(ClientAttribute(name, value) for name, value in said),
     )
-    with private_sink() as sink, private_postfix(sink.port, settings) as postfix:
+    with (
+        private_sink() as sink,
+        logins_of_dovecot() as path,
+        private_postfix(sink.port, settings.format(path=path)) as postfix,
+    ):
         results = send(postfix.port, messages=40, seed=3, session={"client": client, "max_messages": 1})
         found = counts(results)
         sink.wait_for(found.accepted)
