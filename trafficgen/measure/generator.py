@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from trafficgen.measure.codec import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.counts import Latency
-from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.observed import RunClock
 from trafficgen.measure.snapshot import WorkerSnapshot
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
+from trafficgen.measure.codec import from_plain
 from trafficgen.measure.counts import Latency, TargetCounts
-from trafficgen.measure.document import from_plain
 from trafficgen.measure.generator import ShardRecord
 from trafficgen.measure.health import Caveat, CaveatKind, diagnose
 from trafficgen.measure.histogram import Histogram

@@ -19,6 +19,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure import soundness
+from trafficgen.measure.codec import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.counts import (
     CommandCounts,
@@ -33,7 +34,6 @@ from trafficgen.measure.counts import (
     TlsCount,
 )
 from trafficgen.measure.delivered import Delivery, LedgerCounts, MailboxCounts
-from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.generator import Generator, Host, Run, ShardRecord, WorkerHealth
 from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
