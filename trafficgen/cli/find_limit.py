@@ -147,7 +147,7 @@ def _words(limit: "Limit") -> str:
 
 
 def _json(limit: "Limit", thresholds: tuple[str, ...]) -> str:
-    from trafficgen.measure.document import to_plain
+    from trafficgen.measure.codec import to_plain
 
     plain = to_plain(limit)
     return json.dumps({"schema_version": 1, "thresholds": list(thresholds), **plain}, indent=1) + "\n"

@@ -231,7 +231,7 @@ def identity(
     delivery_wait: "DeliveryWait | None",
 ) -> dict[str, Any]:
     """What makes a gate the same gate."""
-    from trafficgen.measure.document import to_plain
+    from trafficgen.measure.codec import to_plain
 
     without_id = {key: value for key, value in plan.to_dict().items() if key != "run_id"}
     sides = {
