@@ -15,10 +15,10 @@ from mboxgen.cli import make
 from trafficgen.cli import sink
 from trafficgen.cli.gate import command as gate
 from trafficgen.cli.grouped import GroupedOption
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.planning import make_plan
 from trafficgen.cli.program import call
 from trafficgen.cli.send import command as send
-from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import parse_listen
 from trafficgen.workload import check

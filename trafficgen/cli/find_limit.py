@@ -100,9 +100,9 @@ def command(
 
 
 def _plan(target: str, send: tuple[str, ...]) -> "Plan":
+    from trafficgen.cli.options import SendOptions
     from trafficgen.cli.planning import make_plan
     from trafficgen.cli.send import command as send_command
-    from trafficgen.cli.send_options import SendOptions
 
     told = SendOptions(**send_command.make_context("traffic-gen send", ["--target", target, *send]).params)
     refuse_options(told, {**_NOT_HERE, "threshold": "give thresholds before the --"})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trafficgen.errors import OutputError, PlanError
 
 if TYPE_CHECKING:
-    from trafficgen.cli.send_options import SendOptions
+    from trafficgen.cli.options import SendOptions
     from trafficgen.gate.builds import Build
     from trafficgen.gate.gate import Load
     from trafficgen.host.output import Output
@@ -113,9 +113,9 @@ class RunsLoad:
 
 def load_of(options: GateOptions, seed: int | None) -> "tuple[SendOptions, Plan, DeliveryWait | None]":
     """The plan of every run, what was said of it, and the sink behind the builds, if there is one."""
+    from trafficgen.cli.options import SendOptions
     from trafficgen.cli.planning import make_plan
     from trafficgen.cli.send import command as send
-    from trafficgen.cli.send_options import SendOptions
 
     arguments = [*(("--scenario", options.scenario) if options.scenario else ()), *options.send]
     told = SendOptions(**send.make_context("traffic-gen send", arguments).params)

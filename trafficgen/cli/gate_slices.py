@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from trafficgen.cli.gate_options import GateOptions
-    from trafficgen.cli.send_options import SendOptions
+    from trafficgen.cli.options import SendOptions
     from trafficgen.cluster.slices import ClusterSlices
     from trafficgen.host.signals import RunControl
     from trafficgen.plan import Plan, Target
