@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from trafficgen.cli.gate_options import NOT_HERE
+from trafficgen.cli.gate_plan import NOT_HERE
 from trafficgen.cli.options import SendOptions
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode

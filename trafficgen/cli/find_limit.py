@@ -13,7 +13,7 @@ import click
 from mboxgen.console import FILE
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.gate import SendWords
-from trafficgen.cli.gate_options import refuse_options
+from trafficgen.cli.gate_plan import refuse_options
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.notices import show_notice
 from trafficgen.errors import ExitCode, PlanError
