@@ -146,6 +146,7 @@ def test_autocorrelation() -> None:
     assert autocorrelation([1.0, -1.0] * 20) < -0.9
     assert autocorrelation([1.0] * 20 + [-1.0] * 20) > 0.9
     assert autocorrelation([3.0] * 5) == 0.0
+    assert autocorrelation([11.0, 12.0, 13.0, 14.0]) == pytest.approx(0.25)
 
 
 def test_blocks_like_their_neighbours_are_joined() -> None:
