@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tests.verdict.blocks import DESIGN, QUIET, block
 from trafficgen.clock import NS_PER_S
+from trafficgen.errors import ExitCode
 from trafficgen.measure.histogram import Histogram
 from trafficgen.report.sliced import slices_sections
 from trafficgen.report.to_text import sections_to_text
