@@ -155,9 +155,9 @@ def test_a_queue_that_says_nothing_new_is_left_alone(tmp_path: Path, monkeypatch
 
 def test_a_shape_is_news_every_ten_seconds_and_when_a_tenth_more_is_in_it() -> None:
     news = News()
-    ten, eleven = ([(1.0, ("mx.test",))] * count for count in (10, 11))
-    looks = [(0.0, ten), (1.0, ten), (1.0, eleven), (10.9, eleven), (11.0, eleven), (12.0, ten), (30.0, [])]
-    found = [news.new(at, messages, 12) is not None for at, messages in looks]
+    domains: tuple[str, ...] = ("mx.test",)
+    looks = [(0.0, 10), (1.0, 10), (1.0, 11), (10.9, 11), (11.0, 11), (12.0, 10), (30.0, 0)]
+    found = [news.new(at, [(1.0, domains)] * messages, 12) is not None for at, messages in looks]
     assert found == [True, False, True, False, True, False, False]
 
 
