@@ -163,7 +163,7 @@ class Probe:
         return talk
 
     def greeted(self) -> TextConnection:
-        """`secured`, and greeted with 220. Every refusal that proves something begins here, or with a session that did."""
+        """`secured`, and greeted with 220. A refusal proves something behind this, or beside a session like it."""
         with ExitStack() as undo:
             talk = undo.enter_context(self.secured())
             greeting = talk.reply()
