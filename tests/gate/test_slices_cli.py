@@ -27,6 +27,11 @@ LOAD = ["--", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
 SHORT = ["--slice", "60ms", "--budget", "1m"]
 
 
+def test_a_public_address_is_refused_before_anything_connects(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["gate", "--a", "192.0.2.1", "--b", "8.8.8.8", *SHORT, *LOAD]) is ExitCode.USAGE
+    assert "--allow-public-target" in capsys.readouterr().err
+
+
 def test_a_gate_by_slices_with_all_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {name: tmp_path / f"gate.{name}" for name in ("json", "junit", "html", "history", "state")}
     queues = {side: tmp_path / side for side in "ab"}
