@@ -128,6 +128,7 @@ def test_half_of_the_limit_that_a_search_finds_is_the_rate(
             "8 blocks of slices, and what is around them, take 76.8 s: allow more time or serve shorter slices",
         ),
         (["--slice", "x"], "(--slice)"),
+        (["--metric", "p95", "--metric", "p50", "--metric", "p95:20%"], "expected p95 once, got it 2 times (--metric)"),
         (["--metric", "command{fetch}.p95:5%"], "this gate sends mail: it times service, response,"),
         (["--whole-runs", "--metric", "command{fetch}.p95:5%"], "envelope, end_of_data, as in end_of_data.p95"),
         (["--metric", "host.listen_drops:5%"], "is read in whole runs only (--whole-runs); of the server, slices have"),
