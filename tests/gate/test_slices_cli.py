@@ -2,9 +2,9 @@
 
 import csv
 import json
-import socket
 import math
 import random
+import socket
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
