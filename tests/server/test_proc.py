@@ -204,6 +204,19 @@ def process_of(folder: Path, pid: int, state: str, ran_s: float, waited_s: float
     (at / "children").write_text(children)
 
 
+def test_what_a_tree_wrote_is_known_when_all_of_it_is(tmp_path: Path) -> None:
+    sampler = TreeSampler(lambda: 5, tmp_path)
+    for at, octets in ((100.0, 5_000), (102.0, 25_000)):
+        process_of(tmp_path, 5, "S", 10.0, 10.0, "6")
+        process_of(tmp_path, 6, "S", 10.0, 10.0)
+        (tmp_path / "5" / "io").write_text(f"rchar: 1\nwchar: 2\nread_bytes: 3\nwrite_bytes: {octets}\n")
+        (tmp_path / "6" / "io").write_text("rchar: 1\nwrite_bytes: 7\n")
+        values = sampler.sample(at)
+    assert values["server.written"] == 10_000.0
+    (tmp_path / "6" / "io").write_text("rchar: 1\n")
+    assert "server.written" not in sampler.sample(104.0)
+
+
 @pytest.mark.parametrize("by_cgroup", [False, True])
 def test_what_the_servers_threads_wait_for(tmp_path: Path, *, by_cgroup: bool) -> None:
     """Between two looks 6 ran and waited, 7 slept, 9 began; 8 is somebody else's."""

@@ -24,7 +24,7 @@ from trafficgen.verdict.sequence import (
     independent,
     resolvable,
 )
-from trafficgen.verdict.slices import Block, Bounds, Disturbance, count, joined, units
+from trafficgen.verdict.slices import Block, Bounds, Disturbance, count, joined, most_late_ns, units
 
 # -- when it ends ---------------------------------------------------------------------------------------
 
@@ -74,6 +74,7 @@ def test_what_was_left_out_is_told_with_what_it_would_have_changed() -> None:
     assert ended.judgement is not None
     assert ended.with_all is not None
     assert (ended.judgement.comparisons[0].pairs, ended.with_all.comparisons[0].pairs) == (9, 12)
+    assert ended.with_all.unit == "blocks"
 
 
 def test_time_that_is_up_before_the_first_look() -> None:
@@ -147,6 +148,11 @@ def test_a_generator_that_is_the_limit_measures_itself() -> None:
 
 
 # -- dependence -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skip_ns", [0, 1, 7, 10_000_000])
+def test_of_two_shards_one_late_and_one_early_none_is_in_the_others_measured_part(skip_ns: int) -> None:
+    assert skip_ns - 1 <= 2 * most_late_ns(skip_ns) <= skip_ns
 
 
 def test_autocorrelation() -> None:
