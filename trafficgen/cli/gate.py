@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mboxgen.console import FILE, PATH, Names
+from mboxgen.console import FILE, PATH, WHOLE, Names
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode
 
@@ -127,7 +127,7 @@ _LOAD, _BUILDS, _VERDICT, _SLICES, _RUNS, _FILES = (
 )
 @_RUNS("--whole-runs", is_flag=True, help="Make whole runs in turns, as is done where only one build can be up.")
 @_RUNS("--looks", metavar="N,N…", help="Judge after so many pairs. [default: 8,16,24]")
-@_RUNS("--control", type=int, metavar="N", help="Pairs of A against A first; 0: trust this machine. [default: 8]")
+@_RUNS("--control", type=WHOLE, metavar="N", help="Pairs of A against A first; 0: trust this machine. [default: 8]")
 @_RUNS("--keep", metavar="DIR", type=_PATH, help="Keep the results of every run here.")
 @_FILES(
     "--state",

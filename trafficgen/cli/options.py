@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from mboxgen.console import FILE, Names
+from mboxgen.console import FILE, WHOLE, Names, Whole
 from trafficgen.cli.grouped import TextPerLine, all_of, group
 
 OTHERWISE: Final = {
@@ -76,7 +76,7 @@ def _add_target() -> None:
     add("--mx", is_flag=True, help="""
         In place of --target: send mail for each domain where its MX records say, looked up before the run, which needs
         a session for each domain. Results have the numbers of each. Needs the extra dns.""")
-    add("--mx-port", metavar="PORT", type=int, help="Port of mail exchangers. [default: 25]")
+    add("--mx-port", metavar="PORT", type=WHOLE, help="Port of mail exchangers. [default: 25]")
     add("--resolver", metavar="ADDRESS[:PORT]", help="Whom to ask, for --mx. [default: the system's resolver]")
     add("--allow-public-target", is_flag=True, help="""
         Send even if the target is not at a loopback, private or link-local address. Only for servers that are
@@ -88,16 +88,16 @@ def _add_target() -> None:
 
 def _add_amount() -> None:
     add = _group("How much")
-    add("--message-count", metavar="N", type=int, help="Send exactly N messages, however long it takes.")
+    add("--message-count", metavar="N", type=WHOLE, help="Send exactly N messages, however long it takes.")
     add("--duration", metavar="TIME", help="""
         Send for this long: 90, 90s, 5m, 1h30m. With --message-count, whichever comes first; with neither, 60 s or
         until the last --stage ends.""")
-    add("--concurrency", metavar="N", type=int, help="""
+    add("--concurrency", metavar="N", type=WHOLE, help="""
         Sessions open at a time, over all workers. [default: 10 per core]""")
     add("--messages-per-session", metavar="N|LIST", default="0", help="""
         Close a session after N messages and open another; 0 keeps it open; weighted numbers such as 1:5,20:1 give each
         session one of them. [default: 0]""")
-    add("--workers", metavar="N", type=int, help="""
+    add("--workers", metavar="N", type=WHOLE, help="""
         Processes to send from. [default: one per core, a core left for the embedded sink]""")
     add("--grace", metavar="TIME", default="10s", help="""
         How long messages on their way may take to finish after the end of the run or Ctrl-C. [default: 10s]""")
@@ -151,7 +151,7 @@ def _add_recipients() -> None:
         Write this share of messages, such as 20%, to users whose names are beyond ASCII, with SMTPUTF8. Domains such as
         bücher.test go as they are then, and as A-labels (xn--…) in all other messages. Addresses of --to, --from and
         --recipients-from that are beyond ASCII have SMTPUTF8 without this option.""")
-    add("--senders", metavar="N", type=int, help="""
+    add("--senders", metavar="N", type=WHOLE, help="""
         Different sender addresses, spread over the recipient domains. [default: 1000, with --dkim-key 100]""")
 
 
@@ -188,7 +188,7 @@ def _add_session() -> None:
     add = _group("Sessions")
     add("--pipelining", type=click.Choice(["auto", "off"]), default="auto", help="""
         Send commands in groups when the server offers it, or wait for every reply. [default: auto]""")
-    add("--chunking", type=int, metavar="N", default=0, help="""
+    add("--chunking", type=WHOLE, metavar="N", default=0, help="""
         Where the server offers CHUNKING, send a message as one BDAT instead of DATA, and have N messages of a session
         on their way at once. A message's time then holds its wait behind the others. [default: 0, DATA]""")
     add("--ehlo-name", multiple=True, metavar="NAME[=WEIGHT]", help="""
@@ -196,7 +196,7 @@ def _add_session() -> None:
     add("--think-time", metavar="TIME", default="0", help="""
         How long a session rests between two messages. [default: 0]""")
     add("--rset-between", is_flag=True, help="Send RSET between two messages of a session.")
-    add("--idle-sessions", type=int, metavar="N", default=0, help="""
+    add("--idle-sessions", type=WHOLE, metavar="N", default=0, help="""
         Hold N more sessions open that carry no message, as mail programs and connection caches do. [default: 0]""")
     add("--noop-every", metavar="TIME", default="60s", help="""
         How often each of them says NOOP; 0 for never. [default: 60s]""")
@@ -227,7 +227,7 @@ def _add_extensions() -> None:
     add("--orcpt", is_flag=True, help="""
         Name each recipient once more with ORCPT, which such a report repeats: rfc822;user+2Btag@…, beyond ASCII
         utf-8;….""")
-    add("--mt-priority", type=int, metavar="N", help="Ask for this priority, -9 to 9 (RFC 6710).")
+    add("--mt-priority", type=WHOLE, metavar="N", help="Ask for this priority, -9 to 9 (RFC 6710).")
     add("--deliver-by", metavar="TIME[:MODE]", help="""
         Ask for delivery within this time (RFC 2852), such as 2h:R: R returns a message that is late, N reports it; RT
         and NT have every server on the way report. [mode: N]""")
@@ -239,7 +239,7 @@ def _add_extensions() -> None:
 
 def _add_injection() -> None:
     add = _group("Injection by HTTP")
-    add("--http-batch-size", metavar="N", type=int, help="""
+    add("--http-batch-size", metavar="N", type=WHOLE, help="""
         Recipients of a request, all different; the server makes a message for each. In place of --recipients.
         [default: 1]""")
     add("--http-defer-spool", is_flag=True, help="""
@@ -311,12 +311,12 @@ def _add_protection() -> None:
 def _add_run() -> None:
     add = _group("The run")
     add("--keep-going", is_flag=True, help="""
-        Count errors and carry on, reconnecting with growing pauses. Without it the first error ends the run in good
-        order.""")
+        Count errors and carry on, reconnecting with growing pauses, and end with 0 unless nothing at all was accepted
+        and no --threshold says what is wanted. Without it the first error ends the run in good order.""")
     add("--retry", metavar="4xx:N:TIME", help="""
         Send a message that is refused for now again, up to N times, so long after each try, as a small MTA does:
         4xx:3:5s; any in place of 4xx: one that failed or is in doubt as well. Needs --keep-going.""")
-    add("--seed", metavar="N", type=int, help="""
+    add("--seed", metavar="N", type=WHOLE, help="""
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")
     add("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's messages. [default: random]")
     add("--start-at", metavar="TIME", help="""
@@ -328,7 +328,7 @@ def _add_run() -> None:
     add("--cluster", metavar="WHERE", help="""
         Send from several hosts as one: local:4, tcp://SCHEDULER:8786 of Dask, or ssh:FILE with a host a line; needs
         the extra "cluster" there and here.""")
-    add("--cluster-hosts", metavar="N", type=click.IntRange(2, 10_000), help="""
+    add("--cluster-hosts", metavar="N", type=Whole(2, 10_000), help="""
         Wait for so many of its workers, and use no more. [default: all that are there]""")
     add("--clock-error", metavar="TIME", default="50ms", show_default=True, help="""
         The most by which the clock of a host of the cluster may be uncertain.""")
@@ -344,7 +344,7 @@ def _add_run() -> None:
         several.""")
     add("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")
-    add("--trace", metavar="N", type=int, default=0, help="""
+    add("--trace", metavar="N", type=WHOLE, default=0, help="""
         Show on standard error what the first N sessions say, as swaks does, with the seconds since each began;
         passwords are masked. [default: 0]""")
     add("--quiet", is_flag=True, help="No live line and no notices; only the summary, and errors.")
