@@ -321,6 +321,12 @@ def test_where_a_sink_listens(text, expected):
     assert parse_listen(text) == expected
 
 
+def test_a_pipe_is_no_file_for_several_workers(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert call(["sink", "0", "--workers", "2", "--responses", str(tmp_path / "pipe")]) is ExitCode.USAGE
+    assert "expected a file that every worker can read, got the pipe" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["99999", "localhost:", "a:x", "9" * 5000, "inet:2526", "*:2526", "me@a.test"])
 def test_where_a_sink_cannot_listen(capsys, text):
     assert call(["sink", text]) is ExitCode.USAGE

@@ -192,7 +192,8 @@ def _add_session() -> None:
         Where the server offers CHUNKING, send a message as one BDAT instead of DATA, and have N messages of a session
         on their way at once. A message's time then holds its wait behind the others. [default: 0, DATA]""")
     add("--ehlo-name", multiple=True, metavar="NAME[=WEIGHT]", help="""
-        What EHLO says; repeat for several, of which each session says one by weight. [default: [127.0.0.1]]""")
+        What EHLO says; repeat for several, of which each session says one by weight. [default: the address that the
+        session comes from, such as [127.0.0.1]]""")
     add("--think-time", metavar="TIME", default="0", help="""
         How long a session rests between two messages. [default: 0]""")
     add("--rset-between", is_flag=True, help="Send RSET between two messages of a session.")
