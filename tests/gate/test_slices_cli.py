@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.gate.test_real_gate import server
-from tests.verdict.test_sequence import DESIGN, QUIET, block, noisy, served
+from tests.verdict.blocks import DESIGN, QUIET, block, noisy, served
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.plan import Plan

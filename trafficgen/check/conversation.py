@@ -146,10 +146,9 @@ class TextConnection:
             lines.append(self.line())
             if len(lines) > _MAX_LINES:
                 raise ConnectionEnded(f"a reply of more than {_MAX_LINES} lines")
-            if lines[-1][3:4] != "-":
+            if lines[-1][3:4] != "-" or not _is_code(lines[-1][:3]):  # SSH-2.0-… ends with its line
                 break
-        first = lines[0][:3]
-        code = int(first) if first.isascii() and first.isdigit() else 0
+        code = int(lines[0][:3]) if _is_code(lines[0][:3]) else 0
         found = SmtpReply(code, tuple(lines))
         if code == 421 and not goodbye:
             raise ConnectionEnded(f"the server wants no more now: {found.text}")
@@ -197,6 +196,10 @@ def capabilities(reply: SmtpReply) -> dict[str, str]:
 def joined(lines: Sequence[str]) -> bytes:
     """A message, ready for DATA but for its end."""
     return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def _is_code(digits: str) -> bool:
+    return digits.isascii() and digits.isdigit()
 
 
 def _words(error: OSError) -> str:
