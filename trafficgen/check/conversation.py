@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Self
 
+from trafficgen.errors import reason_of
 from trafficgen.plan import Target, UnixTarget
 from trafficgen.printable import printable
 
@@ -207,7 +208,7 @@ def _words(error: OSError) -> str:
         return NO_ANSWER
     if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
         return "closed by the server"
-    return (error.strerror or str(error)).lower()
+    return reason_of(error)
 
 
 def _tls_words(error: Exception) -> str:
