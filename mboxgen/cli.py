@@ -22,8 +22,8 @@ from mboxgen.console import (
     PATH,
     WHOLE,
     Names,
-    Share,
-    Whole,
+    ShareNumber,
+    WholeNumber,
     help_command,
     nearest_name,
     no_such_command,
@@ -203,8 +203,12 @@ def commands() -> None:
     type=click.Choice(["prose", "noise"]),
     help="Text that deflates to about 0.55, or noise.  [default: prose]",
 )
-@click.option("--unique-share", type=Share(), help="Share of attachments that occur once.  [default: the profile's]")
-@click.option("--smtputf8", type=Share(), help="Share of messages with addresses in UTF-8 (RFC 6532).  [default: 0]")
+@click.option(
+    "--unique-share", type=ShareNumber(), help="Share of attachments that occur once.  [default: the profile's]"
+)
+@click.option(
+    "--smtputf8", type=ShareNumber(), help="Share of messages with addresses in UTF-8 (RFC 6532).  [default: 0]"
+)
 @click.option(
     "--fault",
     "faults",
@@ -232,7 +236,7 @@ def commands() -> None:
 )
 @click.option(
     "--workers",
-    type=Whole(1, 256),
+    type=WholeNumber(1, 256),
     help="The most processes; fewer where more would not be sooner done.  [default: the processors here]",
 )
 @click.option("--force", is_flag=True, help="Replace a corpus that is there.")

@@ -168,7 +168,7 @@ class Names(_Text):
         return found or [CompletionItem(incomplete, type="file")] * self._file
 
 
-class Whole(click.types.IntParamType):
+class WholeNumber(click.types.IntParamType):
     """A whole number, maybe from `least` to `most`; what is none is refused in a line."""
 
     def __init__(self, least: int | None = None, most: int | None = None) -> None:
@@ -190,7 +190,7 @@ class Whole(click.types.IntParamType):
         return _unfit(f"a whole number{least} such as 100", value, param, ctx)
 
 
-class Share(click.types.FloatParamType):
+class ShareNumber(click.types.FloatParamType):
     """A number from 0 to 1, refused in the same way; who takes it says what else is wrong with it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -205,7 +205,7 @@ def _unfit(wanted: str, value: Any, param: click.Parameter | None, ctx: click.Co
     return click.UsageError(f'expected {wanted}, got "{value}"{flag}', ctx)
 
 
-WHOLE: Final = Whole()
+WHOLE: Final = WholeNumber()
 
 
 def _none() -> Sequence[str]:

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 import click
 
-from mboxgen.console import FILE, WHOLE, Names, Whole
+from mboxgen.console import FILE, WHOLE, Names, WholeNumber
 from trafficgen.cli.grouped import TextPerLine, group, options_of
 
 OTHERWISE: Final = {
@@ -325,7 +325,7 @@ class SendOptions:
     cluster: Annotated[_Text, _run("--cluster", metavar="WHERE", help="""
         Send from several hosts as one: local:4, tcp://SCHEDULER:8786 of Dask, or ssh:FILE with a host a line; needs
         the extra "cluster" there and here.""")]
-    cluster_hosts: Annotated[_Number, _run("--cluster-hosts", metavar="N", type=Whole(2, 10_000), help="""
+    cluster_hosts: Annotated[_Number, _run("--cluster-hosts", metavar="N", type=WholeNumber(2, 10_000), help="""
         Wait for so many of its workers, and use no more. [default: all that are there]""")]
     clock_error: Annotated[str, _run("--clock-error", metavar="TIME", default="50ms", show_default=True, help="""
         The most by which the clock of a host of the cluster may be uncertain.""")]
