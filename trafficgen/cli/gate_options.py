@@ -17,7 +17,7 @@ from mboxgen.console import FILE, PATH, WHOLE
 from trafficgen.cli.grouped import group, options_of
 
 _load, _builds, _verdict, _slices, _runs, _files = (
-    partial(group(title), envvar=None) for title in ("Load", "Builds", "Verdict", "Slices", "WholeNumber runs", "Files")
+    partial(group(title), envvar=None) for title in ("Load", "Builds", "Verdict", "Slices", "Whole runs", "Files")
 )
 
 

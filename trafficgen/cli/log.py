@@ -170,13 +170,13 @@ def _client(path: Path | None, run_id: str) -> "ClientSide | None":
 
 
 def _code(account: "LogAccount") -> ExitCode:
-    from trafficgen.logs.account import Contradiction, Fate, WholeNumber
+    from trafficgen.logs.account import Contradiction, Fate, Whole
 
     if account.contradictions[Contradiction.NOT_AT_SINK].messages:
         return ExitCode.VERDICT_FAILED
     if not account.fates[Fate.NOT_LOGGED].messages:
         return ExitCode.DONE
-    return ExitCode.VERDICT_FAILED if account.whole is WholeNumber.YES else ExitCode.INCONCLUSIVE
+    return ExitCode.VERDICT_FAILED if account.whole is Whole.YES else ExitCode.INCONCLUSIVE
 
 
 def _show(what: "dict[str, Any] | tuple[Section, ...]") -> None:

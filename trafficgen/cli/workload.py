@@ -65,7 +65,7 @@ def _international(text: str | None) -> float:
 
 
 def _recipients_per_message(options: SendOptions) -> tuple[tuple[int, float], ...]:
-    """WholeNumber numbers and their weights. A request of HTTP has a batch of them."""
+    """Whole numbers and their weights. A request of HTTP has a batch of them."""
     if options.http_batch_size is None:
         return parsing.parse_recipients(options.recipients)
     field, flag = "recipients_per_message", "--http-batch-size"
