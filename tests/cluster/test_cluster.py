@@ -108,15 +108,21 @@ def test_a_host_takes_a_shard_once() -> None:
         host.end("run/1")
 
 
-def test_clocks_are_found_and_allowed_for() -> None:
-    """One 3 s ahead behind 80 ms of network, one 2 s behind: found within the error that is claimed."""
+def test_clocks_are_found_and_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One 3 s ahead behind 80 ms of network, one 2 s behind: found within the error that is claimed. Shards are asked
+    after meanwhile: with many hosts it takes longer than they wait for."""
+    monkeypatch.setattr("trafficgen.cluster.coordinator._LOOK_NS", 0)
+    monkeypatch.setattr("trafficgen.cluster.coordinator._LOOK_EACH_NS", 0)
     skews_ns = (3_000 * MS, -2_000 * MS)
     with private_sink() as sink, hosts_here(2, skews_ns=skews_ns, delays_s=(0.04, 0.0)) as engine:
         for host, skew_ns in zip(engine.hosts, skews_ns, strict=True):
             clock = clock_of(engine, host)
             assert abs(clock.offset_ns - skew_ns) <= clock.error_ns
+        engine.asked.clear()
         results = run_by(engine, plan_of(sink.port, load=OpenLoop(400.0)))
     assert adds_up(results) == Counts(accepted=300)
+    asked = [function for _host, function in engine.asked]
+    assert "look" in asked[asked.index("clock") : asked.index("begin")]
     for one, skew_ns in zip(results.shards, skews_ns, strict=True):
         assert one.clock_offset_ns is not None
         assert one.clock_error_ns is not None
@@ -129,6 +135,37 @@ def test_a_clock_that_is_not_known_well_enough_is_refused() -> None:
         with pytest.raises(SetupError, match=r"shard 2 .*: its clock is known to .* ms only, expected 50 ms"):
             Cluster(engine).run(plan_of(sink.port))
         assert sink.received == 0
+
+
+def cut_off_when_asked(engine: HostsHere, function: str) -> None:
+    """The second host, as soon as it is asked for that."""
+    ask = engine.ask
+
+    def asked(host: str, what: str, *given: Any) -> Any:
+        if (host, what) == ("host1", function):
+            engine.cut_off.add(host)
+        return ask(host, what, *given)
+
+    engine.ask = asked  # type: ignore[method-assign]
+
+
+def test_a_host_that_does_not_say_its_time_is_refused() -> None:
+    with hosts_here(2) as engine, private_sink() as sink:
+        cut_off_when_asked(engine, "clock")
+        with pytest.raises(SetupError, match=r"shard 2 .* does not answer when it is asked for its clock: no route to"):
+            run_by(engine, plan_of(sink.port))
+        assert sink.received == 0
+
+
+def test_a_shard_that_was_not_told_to_begin_is_lost() -> None:
+    """Its host may answer again later: nobody waits for a shard that waits itself."""
+    with hosts_here(2) as engine, private_sink() as sink:
+        cut_off_when_asked(engine, "begin")
+        results = run_by(engine, plan_of(sink.port, load=OpenLoop(400.0)))
+    adds_up(results)
+    (lost,) = [caveat for caveat in results.caveats if caveat.kind is CaveatKind.SHARD_LOST]
+    assert "was lost: it was not told to begin: no route to host" in lost.text
+    assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
 
 
 def killed(engine: HostsHere) -> None:

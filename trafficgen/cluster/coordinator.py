@@ -178,9 +178,7 @@ class _ClusterRun:
                 _refuse_failed(call, "cannot start a shard")
             if all(call.done() for call in calls):
                 self._look()
-            for shard in self._shards:
-                if shard.last is not None:
-                    raise SetupError(f"{shard.who}: {getattr(shard.last, 'words', 'it ended before it began')}")
+            self._refuse_ended()
             if now_ns() > deadline_ns:
                 late = ", ".join(shard.who for shard in self._shards if not shard.prepared)
                 raise SetupError(f"not ready within {patience_ns // NS_PER_S} s: {late}")
@@ -190,13 +188,26 @@ class _ClusterRun:
         for shard in self._shards:
             if self._control.count:
                 return self._not_begun()
-            shard.clock = clock_of(self._engine, shard.host, self._cluster.wall_ns)
-            if shard.clock.error_ns > self._cluster.max_clock_error_ns:
-                raise SetupError(
-                    f"{shard.who}: its clock is known to {shard.clock.error_ns / NS_PER_MS:.1f} ms only, expected "
-                    f"{self._cluster.max_clock_error_ns / NS_PER_MS:g} ms; allow more with --clock-error"
-                )
+            self._ask_clock(shard)
+            self._look()  # a minute, with a hundred hosts 80 ms away: a shard that nobody asks after would end itself
+            self._refuse_ended()
         return True
+
+    def _refuse_ended(self) -> None:
+        for shard in self._shards:
+            if shard.last is not None:
+                raise SetupError(f"{shard.who}: {getattr(shard.last, 'words', 'it ended before it began')}")
+
+    def _ask_clock(self, shard: HostShard) -> None:
+        try:
+            shard.clock = clock_of(self._engine, shard.host, self._cluster.wall_ns)
+        except OSError as error:
+            raise SetupError(f"{shard.who} does not answer when it is asked for its clock: {error}") from error
+        if shard.clock.error_ns > self._cluster.max_clock_error_ns:
+            raise SetupError(
+                f"{shard.who}: its clock is known to {shard.clock.error_ns / NS_PER_MS:.1f} ms only, expected "
+                f"{self._cluster.max_clock_error_ns / NS_PER_MS:g} ms; allow more with --clock-error"
+            )
 
     def _not_begun(self) -> bool:
         self._say("stopped before the start: nothing was sent")
@@ -220,9 +231,12 @@ class _ClusterRun:
             f"{len(self._shards)} shards begin in {ahead_ns / NS_PER_S:.1f} s; their clocks are up to "
             f"{off_ns / NS_PER_MS:.1f} ms off, known to {error_ns / NS_PER_MS:.1f} ms and allowed for"
         )
-        for call in calls:
-            if call.exception(_LOST_NS / NS_PER_S) is not None:
-                return  # it shows as lost when it is looked at
+        for shard, call in zip(self._shards, calls, strict=True):
+            while not (call.done() or shard.over or self._control.count):
+                self._look()
+                sleep(_TURN_S)
+            if call.done() and not shard.over and (error := call.exception()) is not None:
+                shard.last = words.ShardGone(f"it was not told to begin: {str(error) or type(error).__name__}")
 
     # -- while it runs ----------------------------------------------------------------------------------
 
