@@ -18,7 +18,7 @@ from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
 from tests.sink.sink_process import sink_process
 from trafficgen import Plan, Progress
-from trafficgen.cluster import agreement, words
+from trafficgen.cluster import agreement, coordinator, words
 from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.host import ShardHost
@@ -176,11 +176,21 @@ def cut_off(engine: HostsHere) -> None:
     engine.cut_off.add("host1")
 
 
-@pytest.mark.parametrize(("blow", "load"), [(killed, None), (cut_off, OpenLoop(500.0))], ids=["closed", "open"])
+def suspended(engine: HostsHere) -> None:
+    """Its host goes on, and answers that there is nothing new."""
+    engine.process("host1").send_signal(signal.SIGSTOP)
+
+
+@pytest.mark.parametrize(
+    ("blow", "load"),
+    [(killed, None), (cut_off, OpenLoop(500.0)), (suspended, OpenLoop(500.0))],
+    ids=["closed", "open", "silent"],
+)
 def test_a_shard_that_is_lost_is_in_doubt_and_ends_the_run(
     blow: Callable[[HostsHere], None], load: OpenLoop | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trafficgen.cluster.coordinator._LOST_NS", 2_000 * MS)
+    monkeypatch.setattr("trafficgen.cluster.coordinator._SILENCE_NS", 4_000 * MS)
     struck = threading.Event()
     with private_sink() as sink, hosts_here(2) as engine:
         plan = plan_of(sink.port, messages=2_000_000, duration_s=600, load=load)
@@ -201,6 +211,26 @@ def test_a_shard_that_is_lost_is_in_doubt_and_ends_the_run(
     assert results.messages.planned == (2_000_000 if load is None else 300_000)
     assert found.accepted <= arrived.numbers.size <= found.accepted + found.in_doubt
     assert (arrived.counts == 1).all()
+
+
+def test_a_second_wish_does_not_wait_for_a_shard_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for what those that are well have time for."""
+    assert coordinator._HURRY_NS < coordinator._PATIENCE_NS
+    monkeypatch.setattr(coordinator, "_HURRY_NS", 2_000 * MS)
+    monkeypatch.setattr(coordinator, "_PATIENCE_NS", 10**18)
+    control = RunControl()
+    with private_sink() as sink, hosts_here(2) as engine:
+
+        def see(now: Progress) -> None:
+            if len(now.snapshot.workers) > 1 and not control.count:
+                suspended(engine)
+                control.stop()
+                control.stop()
+
+        results = run_by(engine, plan_of(sink.port, messages=None, duration_s=600), progress=see, control=control)
+    adds_up(results)
+    assert "shard 2 (" in " ".join(one.text for one in results.caveats if one.kind is CaveatKind.SHARD_LOST)
+    assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
 
 
 @pytest.mark.parametrize("when", ["prepare", "clock"])

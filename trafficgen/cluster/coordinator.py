@@ -6,8 +6,8 @@ Fails     PlanError or SetupError before anything begins: a host refuses its sha
           a clock is not known well enough. Later nothing fails: a shard that is lost is in the account
 Stop      the first wish lets all shards end in good order, the second at once; a lost shard ends the others in good
           order, as the run is not valid any more
-Limits    a shard whose host does not answer for `_LOST_NS`, or that has not ended `_PATIENCE_NS` after its grace
-          period, is lost: no result waits for it
+Limits    a shard is lost whose host does not answer for `_LOST_NS`, which itself says nothing for `_SILENCE_NS`, or has
+          not ended `_PATIENCE_NS` after its grace period or `_HURRY_NS` after the second wish: no result waits for it
 """
 
 import pickle
@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 MAX_CLOCK_ERROR_NS: Final = 50 * NS_PER_MS
 _LOST_NS: Final = 10 * NS_PER_S
+_SILENCE_NS: Final = 60 * NS_PER_S
+"""Of a shard whose host answers: as long as a supervisor waits for a word of its worker. Shards tell twice a second."""
 _PATIENCE_NS: Final = 20 * NS_PER_S
+_HURRY_NS: Final = 5 * NS_PER_S
 _PREPARE_NS: Final = 120 * NS_PER_S
 _MAKING_NS: Final = 3600 * NS_PER_S
 _LEAD_NS: Final = 3 * NS_PER_S
@@ -276,7 +279,8 @@ class _ClusterRun:
     def _look(self) -> bool:
         """Ask each shard that was not asked for a while; whether one has said something new."""
         news = False
-        pause_ns = 0 if self._turns is not None and self._turns.due else self._look_ns
+        wanted = self._stops == 2 or (self._turns is not None and self._turns.due)
+        pause_ns = 0 if wanted else self._look_ns
         for shard in self._shards:
             if shard.over:
                 continue
@@ -301,7 +305,10 @@ class _ClusterRun:
         shard.answered_ns = now_ns()
         shard.serial, said = call.result()
         if said is None:
-            return False
+            if self._zero_ns and shard.asked_ns - max(shard.said_ns, self._zero_ns) > _SILENCE_NS:
+                shard.last = words.ShardGone(f"its process said nothing for {_SILENCE_NS / NS_PER_S:g} s")
+            return shard.over
+        shard.said_ns = now_ns()
         for word in pickle.loads(said):  # noqa: S301  (from a process of the same cluster, which runs what we tell it)
             match word:
                 case words.ShardPrepared() as prepared:
@@ -325,8 +332,7 @@ class _ClusterRun:
         self._stopped_by = self._stopped_by or why
         if self._turns is not None:
             self._turns.close()
-        grace_ns = 0 if wanted == 2 else self._kind.grace_ns
-        self._last_ns = now_ns() + grace_ns + _PATIENCE_NS
+        self._last_ns = now_ns() + (_HURRY_NS if wanted == 2 else self._kind.grace_ns + _PATIENCE_NS)
         for _ in range(wanted - self._stops):
             for shard in self._shards:
                 if not shard.over:
