@@ -15,10 +15,10 @@ from mboxgen.cli import make
 from trafficgen.cli import sink
 from trafficgen.cli.gate import command as gate
 from trafficgen.cli.grouped import GroupedOption
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.planning import make_plan
 from trafficgen.cli.program import call
 from trafficgen.cli.send import command as send
-from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import parse_listen
 from trafficgen.workload import check
@@ -69,7 +69,8 @@ def test_any_text_in_an_option_of_the_sink(option: str, text: str, listen: str) 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(valued(gate)), TEXTS)
 def test_any_text_in_an_option_of_the_gate(option: str, text: str) -> None:
-    from trafficgen.cli.gate_options import GateOptions, build_of, load_of
+    from trafficgen.cli.gate_options import GateOptions
+    from trafficgen.cli.gate_plan import build_of, load_of
     from trafficgen.cli.gate_runs import design_of_runs
     from trafficgen.cli.gate_slices import design_of_slices, refuse
     from trafficgen.verdict.gating import Side

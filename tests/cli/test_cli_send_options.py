@@ -13,10 +13,10 @@ import pytest
 
 from trafficgen.cli import planning
 from trafficgen.cli.grouped import GroupedOption
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.program import call
 from trafficgen.cli.send import EPILOG
 from trafficgen.cli.send import command as send
-from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.host.limits import cores
 from trafficgen.plan import (

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.peers.running import plan_for
 from trafficgen.cli import planning
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.send import command as send
-from trafficgen.cli.send_options import SendOptions
 from trafficgen.engine.ranges import Ranges
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import PlanError

@@ -60,6 +60,8 @@ def test_messages_at_work_at_the_deadline_get_their_time(holds: type[Holds]) -> 
     # Three at work, and the three whose envelopes rode along: they are on their way, too.
     assert counts(results) == Counts(accepted=6)
     assert results.stopped_by is StoppedBy.DEADLINE
+    assert results.run.stopped_after_s
+    assert results.run.stopped_after_s >= 0.3
     assert results.exit_code(keep_going=False) is ExitCode.DONE
 
 
@@ -129,6 +131,7 @@ def test_ctrl_c_before_the_first_message_still_gives_results() -> None:
         results = run(plan_for(server.port, messages=10), notice=interrupt)
         assert server.sessions == 0
     assert counts(results) == Counts(not_started=10)
+    assert results.run.stopped_after_s == 0
     assert results.exit_code(keep_going=True) is ExitCode.INTERRUPTED
 
 

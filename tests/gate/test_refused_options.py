@@ -4,9 +4,9 @@ from dataclasses import fields
 
 import pytest
 
-from trafficgen.cli.gate_options import NOT_HERE
+from trafficgen.cli.gate_plan import NOT_HERE
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.program import call
-from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode
 
 

@@ -226,11 +226,18 @@ def test_counts_are_as_given_and_the_order_is_shuffled_unless_asked(tmp_path: Pa
     assert len(set(shuffled[:20])) > 1
 
 
-def test_a_total_size_is_filled_and_not_passed(tmp_path: Path) -> None:
-    recipe = Recipe(("list-2017",), total_octets=5_000_000, seed=4)
+@pytest.mark.parametrize(
+    ("sizes", "octets", "blocks"), [(("list-2017",), 5_000_000, 1), (("400b:1", "900b:1"), 8_000_000, 3)]
+)
+def test_a_total_size_is_filled_and_not_passed(sizes: tuple[str, ...], octets: int, blocks: int) -> None:
+    recipe = Recipe(sizes, total_octets=octets, seed=4)
     total = sum(planned(recipe))
-    assert total <= 5_000_000
-    assert total + planned(Recipe(("list-2017",), count=len(planned(recipe)) + 1, seed=4))[-1] > 5_000_000
+    assert plan.make(recipe).blocks == blocks
+    assert total <= octets
+    assert total + planned(Recipe(sizes, count=len(planned(recipe)) + 1, seed=4))[-1] > octets
+
+
+def test_a_total_size_that_not_one_message_fits_into_is_refused() -> None:
     with pytest.raises(RecipeError, match="raise --total-size"):
         plan.make(Recipe(("60kb",), total_octets=50_000))
 

@@ -69,7 +69,7 @@ def test_a_lagging_loop_was_the_limit() -> None:
     assert said(run_of(worker(0, 40, 10 * NS_PER_MS), worker(1, 40, 30 * NS_PER_MS))) == [
         (
             CaveatKind.LOOP_LAG,
-            "the generator, not the server, was the limit: the event loop of worker 1 woke up late by 30.0 ms at p90",
+            "the generator, not the server, was the limit: worker 1 woke up 30.0 ms late at p90",
         )
     ]
 
@@ -143,7 +143,7 @@ def test_late_starts_that_a_loop_standing_still_may_explain_blame_nobody() -> No
     assert not caveat.limits_generator
     assert caveat.text == (
         "messages waited for a session or for the generator itself: they started 20.0 ms late at p99, "
-        "and the generator's event loop once woke up 12.0 ms late"
+        "and the generator itself once woke up 12.0 ms late"
     )
 
 

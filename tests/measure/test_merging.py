@@ -42,6 +42,16 @@ def test_the_first_reason_that_is_not_the_end_is_that_of_the_whole() -> None:
     assert merge_results(parts[:1]).stopped_by is StoppedBy.FINISHED
 
 
+def test_the_whole_was_stopped_when_the_last_part_was() -> None:
+    def stopped(number: int, after_s: float | None, begun_s: float = 0.0) -> Results:
+        made = part(number, begun_s=begun_s)
+        return replace(made, run=replace(made.run, stopped_after_s=after_s))
+
+    parts = [stopped(1, 2.0), stopped(2, 1.5, begun_s=1.0), stopped(3, None, begun_s=2.0)]
+    assert merge_results(parts).run.stopped_after_s == pytest.approx(2.5)
+    assert merge_results(parts[2:]).run.stopped_after_s is None
+
+
 def test_ledgers_add_up_when_all_have_one() -> None:
     ledgers = [LedgerCounts(4, 3, 1, 2, 5), LedgerCounts(4, 4, 0, 1, 0)]
     parts = [part(number, ledger=ledger) for number, ledger in enumerate(ledgers)]

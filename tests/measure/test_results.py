@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.measure.codec import to_plain
 from trafficgen.measure.counts import Latency, MessageCounts, Rate
 from trafficgen.measure.delivered import LedgerCounts
-from trafficgen.measure.document import to_plain
 from trafficgen.measure.generator import Host
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.recorder import Recorder

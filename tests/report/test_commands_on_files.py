@@ -16,7 +16,7 @@ from trafficgen.measure.generator import Host
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results, read_results
 from trafficgen.outcomes import Outcome, Phase, StoppedBy
-from trafficgen.plan import Plan, WeightedDomain, Workload
+from trafficgen.plan import OpenLoop, Plan, WeightedDomain, Workload
 
 MS, S = 1_000_000, 1_000_000_000
 PLAN = Plan(max_messages=100, seed=7, workload=Workload(domains=(WeightedDomain("gmail.com"),)), run_id="0" * 16)
@@ -160,6 +160,7 @@ def test_eight_runs_a_side_have_intervals(tmp_path: Path, capsys: pytest.Capture
     [
         (made([10], plan=replace(PLAN, seed=8)), "its plan has seed '8' instead of '7'"),
         (made([10], plan=replace(PLAN, sessions=3)), "its plan has sessions '3' instead of '20'"),
+        (made([10], plan=replace(PLAN, load=OpenLoop(5))), "its plan has load \"{'rate_per_s': 5"),
         (replace(made([10]), host=Host("3.11.7", "Linux", 64)), "another kind of machine, 64 CPUs"),
         (replace(made([10]), complete=False), "is not complete"),
         (replace(made([10]), valid=False), "is not valid"),

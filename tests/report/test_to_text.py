@@ -10,6 +10,8 @@ from trafficgen.measure.delivered import Delivery, LedgerCounts
 from trafficgen.measure.results import Results
 from trafficgen.outcomes import Phase, StoppedBy
 from trafficgen.report import words
+from trafficgen.report.sections import load_in_words
+from trafficgen.report.to_html import to_html
 from trafficgen.report.to_text import encodable, has_colour, to_text, write_summary
 
 
@@ -77,9 +79,9 @@ domains           wanted     got  started  accepted
 ledger
   992 expected, 992 received, 0 missing, 0 duplicated, 0 corrupted
 
-generator   CPU  loop lag, ms: p50    p99   max  lateness, ms: p99  sessions opened
-  worker 0  41%              0.050  0.250  5.00              0.100               10
-  worker 1  97%                  –      –     –                  –               10
+generator   CPU  woke late, ms: p50    p99   max  lateness, ms: p99  sessions opened
+  worker 0  41%               0.050  0.250  5.00              0.100               10
+  worker 1  97%                   –      –     –                  –               10
   the generator, not the server, was the limit: worker 1 used 97% of its core (1 of 2 workers above
     85%); use more workers or machines, or ask for less
 """
@@ -163,6 +165,29 @@ def test_a_run_that_was_cut_off_says_so(results: Results) -> None:
     assert "end      not complete: this is the state after 2.50 s" in to_text(replace(results, complete=False))
     lost = to_text(replace(results, stopped_by=StoppedBy.WORKER_LOST))
     assert "end      stopped: a worker died after 2.50 s" in lost
+
+
+@pytest.mark.parametrize(("after_s", "end"), [(61.2, "interrupted after 61.2 s"), (0.0, "interrupted before it began")])
+def test_a_run_that_was_stopped_went_on_longer_than_its_messages(results: Results, after_s: float, end: str) -> None:
+    cut = replace(results, stopped_by=StoppedBy.INTERRUPTED, run=replace(results.run, stopped_after_s=after_s))
+    assert f"end      {end}\n" in to_text(cut)
+    assert end in to_html([cut])
+
+
+@pytest.mark.parametrize(
+    ("rates", "load"),
+    [
+        ((200, 1000), "from 0/s to 200/s in 30.0 s, 1,000/s in 30.0 s, evenly spaced, onto 1 session"),
+        (
+            (9, 5000, 1, 0),
+            "from 0/s to 0/s in 4 stages within 2m 00s, the highest 5,000/s, evenly spaced, onto 1 session",
+        ),
+    ],
+)
+def test_a_ramp_says_where_it_goes(rates: tuple[int, ...], load: str) -> None:
+    stages = [{"duration_ns": 30 * 10**9, "rate_per_s": rate} for rate in rates]
+    plan = {"sessions": 1, "load": {"rate_per_s": 0.0, "stages": stages}}
+    assert load_in_words(plan) == f"open model, {load}"
 
 
 def test_share_is_never_rounded_to_all_or_nothing(results: Results) -> None:

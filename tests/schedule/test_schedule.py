@@ -11,6 +11,7 @@ from scipy import stats
 from trafficgen.errors import PlanError
 from trafficgen.plan import Arrivals, OpenLoop, Plan, Stage
 from trafficgen.schedule import Schedule
+from trafficgen.schedule.positions import PoissonPositions
 from trafficgen.schedule.rates import Ramps, as_fraction
 
 S = 1_000_000_000
@@ -258,6 +259,15 @@ def test_a_rate_is_the_simple_fraction_that_was_meant():
         7e5: Fraction(7 * 10**5),
     }
     assert {rate: as_fraction(rate) for rate in meant} == meant
+    assert as_fraction(1 + 1e-6) == Fraction(10**6 + 1, 10**6)
+    assert as_fraction(1 + 1 / (10**6 + 1)).denominator <= 10**6
+
+
+def test_every_draw_has_a_gap(monkeypatch):
+    draws = np.array([0, 2**11 - 1, 2**63, 2**64 - 1], dtype=np.uint64)
+    monkeypatch.setattr("trafficgen.schedule.positions.streams.raw", lambda *_: draws)
+    positions = PoissonPositions(1).between(0, 4)
+    assert positions.tolist() == pytest.approx([n * np.log(2) for n in (53, 106, 107, 107)])
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1, 7, 3600, 86_400])

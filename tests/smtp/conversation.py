@@ -122,12 +122,12 @@ class Notebook:
 
 
 def session_for(
-    letters: Iterable[Letter], *, lock_step: bool = False, max_messages: int = 0, steady: ReplyCache | None = None
+    letters: Iterable[Letter], *, lock_step: bool = False, max_messages: int = 0, cache: ReplyCache | None = None
 ) -> tuple[ClientSession, Queue, Notebook]:
     """A session that has been given the first letter and waits for the greeting."""
     queue, notebook = Queue(letters, lock_step=lock_step), Notebook()
-    manners = SessionOptions(b"client.test", max_messages, not lock_step)
-    session = ClientSession(queue, notebook, manners, steady or ReplyCache())
+    options = SessionOptions(b"client.test", max_messages, not lock_step)
+    session = ClientSession(queue, notebook, options, cache or ReplyCache())
     work = queue.take(0)
     assert work is not None
     session.greet(work, 0)
@@ -353,27 +353,27 @@ def send_all(
     sizes: Iterable[int] = (1 << 20,),
     lock_step: bool = False,
     max_messages: int = 0,
-    steady: ReplyCache | None = None,
+    cache: ReplyCache | None = None,
     chunks: int = 0,
     hello: Phase = Phase.EHLO,
     notebook: Notebook | None = None,
 ) -> tuple[Notebook, list[tuple[int, int]], bytes]:
     """One session after another until every letter has an outcome: our account, the server's, what we wrote."""
-    queue, notebook, steady = (
+    queue, notebook, cache = (
         Queue(letters, chunks, lock_step=lock_step),
         notebook or Notebook(),
-        steady or ReplyCache(),
+        cache or ReplyCache(),
     )
     wire = Wire(cycle(sizes))
     taken: list[tuple[int, int]] = []
-    manners = SessionOptions(b"client.test", max_messages, not lock_step, chunks, hello)
+    options = SessionOptions(b"client.test", max_messages, not lock_step, chunks, hello)
     while (work := queue.take(0)) is not None:
         server = OpinionatedServer(opinions)
-        session = ClientSession(queue, notebook, manners, steady)
+        session = ClientSession(queue, notebook, options, cache)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
         wire.run(session, server.greeting(), server.feed, lambda server=server: server.hung_up)  # type: ignore[misc]
         session.lost("closed by the server", "", wire.now_ns)
         taken += server.taken
-    steady.tally_all(notebook)
+    cache.tally_all(notebook)
     return notebook, taken, wire.client_wrote

@@ -20,8 +20,8 @@ from tests.smtp.conversation import (
     written,
 )
 from tests.smtp.test_both_machines import bodies, recipients, refused_by, sizes
+from tests.smtp.test_reply_cache import CountingCache, NeverCache, everything
 from tests.smtp.test_server_session import Mailbag
-from tests.smtp.test_steady import CountingSteady, NeverSteady, everything
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.smtp.client import ClientSession
 from trafficgen.protocol.smtp.conversation import UNASKED
@@ -49,15 +49,15 @@ def test_both_machines_end_with_equal_ledgers(
     texts: list[bytes], counts: list[int], pieces: list[int], window: int, max_messages: int
 ) -> None:
     letters = [letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)]
-    queue, notebook, ledger, steady = Queue(letters, window), Notebook(), Ledger(), ReplyCache()
+    queue, notebook, ledger, cache = Queue(letters, window), Notebook(), Ledger(), ReplyCache()
     wire = Wire(cycle(pieces))
     while (work := queue.take(0)) is not None:
         server = ServerSession(SessionReceiver(ledger))
-        session = ClientSession(queue, notebook, SessionOptions(b"client.test", max_messages, chunks=window), steady)
+        session = ClientSession(queue, notebook, SessionOptions(b"client.test", max_messages, chunks=window), cache)
         session.greet(work, wire.now_ns)
         session.connected(wire.now_ns)
         wire.run(session, GREETING, server.feed, lambda server=server: server.closed)  # type: ignore[misc]
-    steady.tally_all(notebook)
+    cache.tally_all(notebook)
     assert notebook.outcomes == [(each.number, Outcome.ACCEPTED) for each in letters]
     assert notebook.partial == {}
     assert notebook.replies[Phase.END_OF_DATA, 250, "2.0.0"] == len(letters)
@@ -134,11 +134,11 @@ def test_what_is_given_back_is_as_it_was_taken() -> None:
 
 
 def busy_session(
-    chunks: int, steady: ReplyCache, letters: list[Letter] | None = None
+    chunks: int, cache: ReplyCache, letters: list[Letter] | None = None
 ) -> tuple[ClientSession, Notebook, bytes]:
     """One that waits for replies, and what it wrote after EHLO."""
     queue, book = Queue(letters or [letter(number) for number in range(6)], chunks), Notebook()
-    session = ClientSession(queue, book, SessionOptions(chunks=chunks), steady)
+    session = ClientSession(queue, book, SessionOptions(chunks=chunks), cache)
     work = queue.take(0)
     assert work is not None
     session.greet(work, 0)
@@ -176,10 +176,10 @@ def test_the_last_batch_of_a_session_ends_in_quit() -> None:
 
 @pytest.mark.parametrize("queue_ids", [False, True])
 def test_a_server_that_repeats_itself_is_not_parsed_again(queue_ids: bool) -> None:
-    steady = CountingSteady()
+    cache = CountingCache()
     letters, said = [letter(number) for number in range(50)], Opinions(chunking=True, queue_ids=queue_ids)
-    book, taken, _ = send_all(letters, said, steady=steady, chunks=8)
-    assert (steady.all_shortcuts > 30) is not queue_ids
+    book, taken, _ = send_all(letters, said, cache=cache, chunks=8)
+    assert (cache.all_shortcuts > 30) is not queue_ids
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
     assert [number for number, _ in taken] == list(range(50))
     assert book.replies[Phase.END_OF_DATA, 250, "2.0.0"] == 50
@@ -188,23 +188,23 @@ def test_a_server_that_repeats_itself_is_not_parsed_again(queue_ids: bool) -> No
 
 
 def test_a_batch_that_is_answered_bit_by_bit_is_not_parsed_again_either() -> None:
-    steady = CountingSteady()
-    busy_session(4, steady)[0].feed((GOOD + b"250 ok\r\n") * 3 + GOOD + AGAIN, 20)
-    session, book, _ = busy_session(4, steady)
+    cache = CountingCache()
+    busy_session(4, cache)[0].feed((GOOD + b"250 ok\r\n") * 3 + GOOD + AGAIN, 20)
+    session, book, _ = busy_session(4, cache)
     for times, last in ((1, b""), (2, b""), (0, GOOD + AGAIN)):
         assert book.messages == []
         session.feed((GOOD + b"250 ok\r\n") * times + last, 30)
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(4)]
-    steady.tally_all(book)
-    assert steady.all_shortcuts == 4 + 2  # the messages; greeting and EHLO of the second session
+    cache.tally_all(book)
+    assert cache.all_shortcuts == 4 + 2  # the messages; greeting and EHLO of the second session
     assert [book.replies[phase, 250, ""] for phase in (Phase.RSET, Phase.END_OF_DATA, Phase.EHLO)] == [3, 4, 2]
 
 
 def test_what_was_learnt_of_messages_with_one_recipient_is_not_taken_for_replies_to_several() -> None:
-    steady = ReplyCache()
-    busy_session(2, steady)[0].feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
+    cache = ReplyCache()
+    busy_session(2, cache)[0].feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
     letters = [letter(0, recipients=3), letter(1)]
-    session, book, _ = busy_session(2, steady, letters)
+    session, book, _ = busy_session(2, cache, letters)
     session.feed(b"250 ok\r\n" * 4, 30)  # all but the one to the chunk
     assert book.outcomes == []
     session.feed(b"550 never\r\n250 ok\r\n" + GOOD + AGAIN, 40)
@@ -217,8 +217,8 @@ def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
 ) -> None:
     letters, said = [letter(number, body=text) for number, text in enumerate(texts)], Opinions(chunking=True)
     quick, careful = (
-        send_all(letters, said, sizes=pieces, max_messages=max_messages, steady=steady, chunks=window)
-        for steady in (ReplyCache(), NeverSteady())
+        send_all(letters, said, sizes=pieces, max_messages=max_messages, cache=cache, chunks=window)
+        for cache in (ReplyCache(), NeverCache())
     )
     assert quick[1:] == careful[1:]
     assert everything(quick[0]) == everything(careful[0])
@@ -226,25 +226,25 @@ def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
 
 @pytest.mark.parametrize("odd", [0, 1, 2, 3])
 def test_replies_that_the_careful_way_refuses_are_not_learnt(odd: int) -> None:
-    steady = ReplyCache()
-    session, book, _ = busy_session(2, steady)
+    cache = ReplyCache()
+    session, book, _ = busy_session(2, cache)
     replies = [b"250 ok\r\n"] * 7
     replies[odd] = b"235 odd\r\n"
     session.feed(b"".join(replies) + AGAIN, 20)
-    assert steady.of(0).octets == steady.of(-1).octets == b""
+    assert cache.of(0).octets == cache.of(-1).octets == b""
     assert session.closed
     assert [phase for phase, _, _ in book.failures] == [(Phase.MAIL, Phase.RCPT, Phase.END_OF_DATA, Phase.RSET)[odd]]
 
 
 def test_what_is_learnt_of_chunks_is_nothing_to_messages_by_data() -> None:
-    steady = ReplyCache()
-    session, _, _ = busy_session(2, steady)
+    cache = ReplyCache()
+    session, _, _ = busy_session(2, cache)
     session.feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
-    assert steady.of(0).octets == GOOD + b"250 ok\r\n"
-    assert steady.octets == b""
-    session, _, _ = busy_session(1, steady)
+    assert cache.of(0).octets == GOOD + b"250 ok\r\n"
+    assert cache.octets == b""
+    session, _, _ = busy_session(1, cache)
     session.feed(b"250 fine\r\n" * 3 + AGAIN, 20)  # a batch of one message has nothing between two
-    assert (steady.of(0).octets, steady.of(-1).octets) == (GOOD + b"250 ok\r\n", b"250 fine\r\n" * 3 + AGAIN)
+    assert (cache.of(0).octets, cache.of(-1).octets) == (GOOD + b"250 ok\r\n", b"250 fine\r\n" * 3 + AGAIN)
 
 
 def test_a_lost_connection_costs_all_messages_on_their_way() -> None:
@@ -260,10 +260,10 @@ def test_a_lost_connection_costs_all_messages_on_their_way() -> None:
 @pytest.mark.parametrize("at", range(8))
 @pytest.mark.parametrize("learnt", [False, True])
 def test_one_reply_too_many_leaves_the_batch_in_doubt(at: int, learnt: bool) -> None:
-    steady = ReplyCache()
+    cache = ReplyCache()
     if learnt:
-        busy_session(2, steady)[0].feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
-    session, book, _ = busy_session(2, steady)
+        busy_session(2, cache)[0].feed(GOOD + b"250 ok\r\n" + GOOD + AGAIN, 20)
+    session, book, _ = busy_session(2, cache)
     replies = [b"250 ok\r\n"] * 6 + [b"550 never\r\n"]  # the second message is refused
     replies.insert(at, b"250 ok\r\n")
     for reply in [*replies, AGAIN]:

@@ -115,10 +115,10 @@ def converse(lie: Lie, chunks: int, *, pipelining: bool, messages: int, seed: in
     letters = [
         letter(number, recipients=random.choice((1, 1, 1, 3)), body=random.choice(BODIES)) for number in range(messages)
     ]
-    queue, book, steady, sessions = Queue(letters, chunks, lock_step=not pipelining), Notebook(), ReplyCache(), []
+    queue, book, cache, sessions = Queue(letters, chunks, lock_step=not pipelining), Notebook(), ReplyCache(), []
     while (work := queue.take(0)) is not None:
-        manners = SessionOptions(b"client.test", random.choice((0, 0, 1, 3)), pipelining, chunks)
-        session = ClientSession(queue, book, manners, steady)
+        options = SessionOptions(b"client.test", random.choice((0, 0, 1, 3)), pipelining, chunks)
+        session = ClientSession(queue, book, options, cache)
         session.greet(work, 0)
         session.connected(0)
         server = LyingServer(random, lie, random.choice((0.01, 0.05, 0.2)), chunking=bool(chunks))

@@ -111,7 +111,7 @@ def test_after_a_right_reply_comes_a_step_that_the_protocol_allows(
     diary = Diary()
     send_all(
         letters, opinions, sizes=pieces, chunks=chunks, lock_step=lock_step, max_messages=max_messages,
-        steady=NothingLearnt(), hello=Phase.LHLO if lmtp else Phase.EHLO, notebook=diary,
+        cache=NothingLearnt(), hello=Phase.LHLO if lmtp else Phase.EHLO, notebook=diary,
     )  # fmt: skip
     assert len(diary.outcomes) == len(letters)
     for (phase, code), (following, _) in pairwise(diary.steps):

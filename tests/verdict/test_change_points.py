@@ -3,16 +3,21 @@
 import math
 import random
 import re
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.report.gated import HISTORY, PastGate, read_history
-from trafficgen.report.past_gates import COLUMNS, eras_of, history_csv, history_sections
+from trafficgen.report.past_gates import COLUMNS, eras_of, history_csv, history_page, history_sections
 from trafficgen.report.to_text import sections_to_text
-from trafficgen.verdict.change_points import MOST, change_points, stretches
+from trafficgen.verdict.change_points import MOST, _best_split, change_points, stretches
 
 
 def noise(count: int, level: float, spread: float, seed: int = 1) -> list[float]:
@@ -50,6 +55,48 @@ def test_series_that_cannot_be_used_are_refused() -> None:
         change_points([0.0] * (MOST + 1))
     with pytest.raises(ValueError, match="finite"):
         change_points([math.nan])
+
+
+def energy(left: list[float], right: list[float]) -> float:
+    """Matteson and James (2014), formula 5 with alpha 1, scaled as in formula 7."""
+    m, n = len(left), len(right)
+    across = sum(abs(x - y) for x in left for y in right) * 2 / (m * n)
+    within = [
+        sum(abs(x - y) for x, y in combinations(side, 2)) * 2 / k / (k - 1) for side, k in ((left, m), (right, n))
+    ]
+    return (across - sum(within)) * m * n / (m + n)
+
+
+@given(st.lists(st.integers(-50, 50).map(float), min_size=10, max_size=24))
+def test_the_best_split_is_that_of_the_largest_energy_distance(series: list[float]) -> None:
+    found, at = _best_split(np.array(series))
+    every = {cut: energy(series[:cut], series[cut:]) for cut in range(5, len(series) - 4)}
+    assert found == pytest.approx(max(every.values()), abs=1e-9)
+    assert every[at] == pytest.approx(found, abs=1e-9)
+
+
+@pytest.mark.parametrize("series", [[0.0] * 5 + [1.0] * 5, [0.0] * 5 + [1.0] * 20, [0.0] * 20 + [1.0] * 5])
+def test_five_numbers_are_a_level_and_four_are_none(series: list[float]) -> None:
+    assert change_points(series) == [series.index(1.0)]
+    assert change_points(series[1:])[:1] != [4]
+    assert all(5 <= at <= len(series) - 6 for at in change_points(series[:-1]))
+
+
+@pytest.mark.parametrize(("as_large", "found"), [(9, [5]), (10, [])])
+def test_a_change_is_one_that_fewer_than_one_in_twenty_random_orders_have(
+    monkeypatch: pytest.MonkeyPatch, as_large: int, found: list[int]
+) -> None:
+    class Orders:
+        drawn = 0
+
+        def permutation(self, part: NDArray[np.float64]) -> NDArray[np.float64]:
+            self.drawn += 1
+            return part if self.drawn <= as_large else part * 0
+
+    orders = Orders()
+    monkeypatch.setattr(np.random, "default_rng", lambda _seed: orders)
+    assert change_points([0.0] * 5 + [1.0] * 5) == found
+    assert orders.drawn == 199
 
 
 def test_stretches_cover_everything_once() -> None:
@@ -133,3 +180,25 @@ def test_a_gate_alone_has_no_interval_in_the_csv_either() -> None:
     assert (row["gates"], row["low"], row["high"], row["worse"]) == ("1", "", "", "0")
     both = history_csv({"p50": eras_of("p50", [gate, PastGate(gate.time, "two", 0.91)])}).splitlines()[1].split(",")
     assert float(both[COLUMNS.index("low")]) < 0.905 < float(both[COLUMNS.index("high")])
+
+
+def test_all_gates_of_an_era_come_to_their_product_and_the_next_begins_anew() -> None:
+    gates = [PastGate("2026-11-27", str(number), ratio) for number, ratio in enumerate([2.0] * 5 + [0.5] * 5)]
+    eras = eras_of("p50", gates)
+    assert [(one.first.label, one.last.label, one.gates) for one in eras] == [("0", "4", 5), ("5", "9", 5)]
+    assert [one.together for one in eras] == pytest.approx([32.0, 1 / 32])
+    assert [one.ratio for one in eras] == pytest.approx([2.0, 0.5])
+
+
+def test_the_chart_has_a_point_for_each_gate_a_line_for_all_of_them_and_a_level_for_each_era() -> None:
+    gates = [PastGate("2026-11-27", "", ratio) for ratio in [2.0] * 5 + [0.5] * 5]
+    page = history_page({"p50": gates}, {"p50": eras_of("p50", gates)})
+    points = re.findall(r'<circle class="b" cx="([\d.]+)" cy="([\d.]+)"', page)
+    (path,) = re.findall(r'<polyline class="ratio" points="([^"]+)"', page)
+    together = [tuple(point.split(",")) for point in path.split()]
+    levels = re.findall(r'<line class="level" x1="([\d.]+)" x2="([\d.]+)" y1="([\d.]+)" y2="([\d.]+)"', page)
+    assert levels == [(points[first][0], points[last][0], *(points[first][1],) * 2) for first, last in ((0, 4), (5, 9))]
+    assert [x for x, _ in together] == [x for x, _ in points]
+    (one,) = re.findall(r'<line class="one" [^>]*y1="([\d.]+)"', page)
+    doublings = [(float(one) - float(y)) / (float(one) - float(points[0][1])) for _, y in together]
+    assert doublings == pytest.approx([1, 2, 3, 4, 5, 4, 3, 2, 1, 0], abs=0.02)

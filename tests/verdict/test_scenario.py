@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 import pytest
 
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.planning import make_plan
 from trafficgen.cli.program import call
 from trafficgen.cli.scenario import known_options
 from trafficgen.cli.send import command as send
-from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import OpenLoop, Plan, Stage
 

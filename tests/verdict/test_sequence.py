@@ -277,6 +277,17 @@ def test_a_build_that_accepts_nothing_still_has_a_throughput() -> None:
     assert value("throughput", Side.B, [one]) == 0.125
 
 
+def test_two_builds_that_accept_nothing_are_not_equal() -> None:
+    nothing = [block([0] * 4)] * 8
+    for time_is_up in (False, True):
+        ended = advance(DESIGN, nothing * 2, time_is_up=time_is_up)
+        assert ended is not None
+        assert (ended.verdict, ended.code) == (None, ExitCode.NOT_VALID)
+        assert ended.reason == "nothing was measured for throughput in 16 blocks"
+    groups = units(["throughput"], count([*nothing[:2], block([100] * 4), block([0, 9, 9, 0])], Bounds()))
+    assert [len(group.blocks) for group in groups] == [3, 1]
+
+
 def test_a_block_without_a_value_goes_with_the_next() -> None:
     def used(cpu_s: float) -> Block:
         both = {"a": {"server.cpu": cpu_s}, "b": {"server.cpu": 1.0}}
@@ -431,6 +442,7 @@ def test_autocorrelation() -> None:
     assert autocorrelation([1.0, -1.0] * 20) < -0.9
     assert autocorrelation([1.0] * 20 + [-1.0] * 20) > 0.9
     assert autocorrelation([3.0] * 5) == 0.0
+    assert autocorrelation([11.0, 12.0, 13.0, 14.0]) == pytest.approx(0.25)
 
 
 def test_blocks_like_their_neighbours_are_joined() -> None:

@@ -17,7 +17,7 @@ from trafficgen.verdict.findings import Finding, Grade
 _ERRORS: Final = 25
 
 
-def manners(probe: Probe) -> Iterator[Finding]:
+def session_rules(probe: Probe) -> Iterator[Finding]:
     """One session: what is said to a client that asks the usual questions, and some unusual ones."""
     with probe.secured() as talk:
         yield _greeting(probe, talk)

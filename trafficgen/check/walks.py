@@ -44,7 +44,7 @@ def walks(outside: Outside | None) -> list[Walk]:
                 "smtp.greeting", "smtp.ehlo", "smtp.ehlo.syntax", "smtp.unknown-command", "smtp.order", "smtp.vrfy",
                 "smtp.expn", "smtp.postmaster", "smtp.unknown-user", "smtp.size",
             ),
-            SMTP_KINDS, smtp.manners,
+            SMTP_KINDS, smtp.session_rules,
         ),
         Walk(("tls.offered", "tls.required", "tls.handshake", "tls.reset", "tls.injection"), _ALL_KINDS, tls.offered),
         Walk(("tls.chain", "tls.name", "tls.expiry", "tls.key"), _ALL_KINDS, tls.certificate),

@@ -14,7 +14,7 @@ from trafficgen.errors import PlanError
 from trafficgen.plan import ByMode, DeliverBy, ExtensionPlan, Notify, Ret
 
 if TYPE_CHECKING:
-    from trafficgen.cli.send_options import SendOptions
+    from trafficgen.cli.options import SendOptions
 
 _MODES: Final = {"": ByMode.NOTIFY, "N": ByMode.NOTIFY, "R": ByMode.RETURN}
 

@@ -13,7 +13,7 @@ import click
 from mboxgen.console import FILE
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.gate import SendWords
-from trafficgen.cli.gate_options import refuse_options
+from trafficgen.cli.gate_plan import refuse_options
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.notices import show_notice
 from trafficgen.errors import ExitCode, PlanError
@@ -100,9 +100,9 @@ def command(
 
 
 def _plan(target: str, send: tuple[str, ...]) -> "Plan":
+    from trafficgen.cli.options import SendOptions
     from trafficgen.cli.planning import make_plan
     from trafficgen.cli.send import command as send_command
-    from trafficgen.cli.send_options import SendOptions
 
     told = SendOptions(**send_command.make_context("traffic-gen send", ["--target", target, *send]).params)
     refuse_options(told, {**_NOT_HERE, "threshold": "give thresholds before the --"})
@@ -147,7 +147,7 @@ def _words(limit: "Limit") -> str:
 
 
 def _json(limit: "Limit", thresholds: tuple[str, ...]) -> str:
-    from trafficgen.measure.document import to_plain
+    from trafficgen.measure.codec import to_plain
 
     plain = to_plain(limit)
     return json.dumps({"schema_version": 1, "thresholds": list(thresholds), **plain}, indent=1) + "\n"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from trafficgen.cli.cluster import cluster_of
-from trafficgen.cli.gate_options import NOT_HERE, RunsLoad, build_of, place_of, refuse_options
+from trafficgen.cli.gate_plan import NOT_HERE, RunsLoad, build_of, place_of, refuse_options
 from trafficgen.errors import PlanError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trafficgen.cli.cluster import cluster_of
-from trafficgen.cli.gate_options import RunsLoad
+from trafficgen.cli.gate_plan import RunsLoad
 from trafficgen.cli.notices import show_notice
 from trafficgen.errors import PlanError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def run(options: "GateOptions") -> "ExitCode":
     """A gate by pairs of whole runs, as it was asked for."""
     from trafficgen.cli import gate_mailbox
-    from trafficgen.cli.gate_options import check_measured, identity, write
+    from trafficgen.cli.gate_plan import check_measured, identity, write
     from trafficgen.gate.gate import BuildRunner, run_gate
     from trafficgen.gate.trials import TrialFile, seed_in
     from trafficgen.plan import Plan, draw_seed
@@ -56,7 +56,7 @@ def run(options: "GateOptions") -> "ExitCode":
 
 
 def _of_mail(options: "GateOptions", seeds: tuple[int, int] | None, stack: ExitStack) -> RunsLoad:
-    from trafficgen.cli.gate_options import build_of, load_of
+    from trafficgen.cli.gate_plan import build_of, load_of
     from trafficgen.cli.judging import monitor_options
     from trafficgen.gate.gate import SentMail
     from trafficgen.plan import Security
@@ -73,7 +73,7 @@ def _of_mail(options: "GateOptions", seeds: tuple[int, int] | None, stack: ExitS
 
 
 def design_of_runs(options: "GateOptions", seed: int) -> "Design":
-    from trafficgen.cli.gate_options import metrics_of
+    from trafficgen.cli.gate_plan import metrics_of
     from trafficgen.verdict.gating import DEFAULT_CONTROL_PAIRS, Design
     from trafficgen.verdict.reading import DEFAULT_METRICS, DEFAULT_METRICS_OF_MAILBOXES
     from trafficgen.verdict.rule import DEFAULT_LOOKS

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from trafficgen.cli.gate_options import GateOptions
-    from trafficgen.cli.send_options import SendOptions
+    from trafficgen.cli.options import SendOptions
     from trafficgen.cluster.slices import ClusterSlices
     from trafficgen.host.signals import RunControl
     from trafficgen.plan import Plan, Target
@@ -75,7 +75,7 @@ def refuse(options: "GateOptions") -> None:
 
 def run(options: "GateOptions") -> ExitCode:
     """From options to everything that was asked for."""
-    from trafficgen.cli.gate_options import build_of, check_measured, identity, load_of, write
+    from trafficgen.cli.gate_plan import build_of, check_measured, identity, load_of, write
     from trafficgen.gate.slicing import SlicedLoad, run_slices
     from trafficgen.gate.trials import RecordFile, seed_in
     from trafficgen.plan import OpenLoop, draw_seed
@@ -142,7 +142,7 @@ def _by_cluster(
 def design_of_slices(options: "GateOptions", plan: "Plan", seed: int, *, clustered: bool = False) -> "SliceDesign":
     """What is fixed before the first slice. PlanError for metrics and times that make no sense. `clustered`: several
     machines send, by a common clock."""
-    from trafficgen.cli.gate_options import metrics_of
+    from trafficgen.cli.gate_plan import metrics_of
     from trafficgen.verdict.sequence import SliceDesign
     from trafficgen.verdict.server_metrics import DELIVERED
     from trafficgen.verdict.slices import Bounds, most_late_ns

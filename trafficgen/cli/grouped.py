@@ -6,7 +6,7 @@ Not here  which options a command has
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 import click
 
@@ -39,7 +39,8 @@ class GroupedOption(click.Option):
     def __init__(self, declarations: Sequence[str], group: str, **settings: Any) -> None:
         longs = [name for name in declarations if name.startswith("--")]
         names = [ENVIRONMENT_PREFIX + name[2:].replace("-", "_").upper() for name in longs]
-        super().__init__(declarations, **{"envvar": names, **settings})
+        told = " ".join((settings.pop("help", None) or "").split()) or None
+        super().__init__(declarations, help=told, **{"envvar": names, **settings})
         self.group = group
 
 
@@ -82,3 +83,9 @@ def all_of(*options: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
         return command
 
     return add
+
+
+def options_of(record: type) -> Callable[[_Command], _Command]:
+    """The same for a dataclass: the options that its fields are annotated with."""
+    hints = get_type_hints(record, include_extras=True).values()
+    return all_of(*(option for hint in hints for option in getattr(hint, "__metadata__", ())))

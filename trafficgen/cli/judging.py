@@ -24,7 +24,7 @@ from trafficgen.errors import PlanError, SetupError
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-    from trafficgen.cli.send_options import SendOptions
+    from trafficgen.cli.options import SendOptions
     from trafficgen.plan import Plan
     from trafficgen.runs.monitor import MonitorOptions, Observer
     from trafficgen.runs.observation import Observation
@@ -40,7 +40,7 @@ def judging_options(command: _Command, without: Collection[str] = ()) -> _Comman
     for declarations, settings in reversed(_OPTIONS):
         if declarations[0] in without:
             continue
-        settings = {"group": "Verdict", **settings, "help": " ".join(settings["help"].split())}
+        settings = {"group": "Verdict", **settings}
         command = click.option(*declarations, cls=GroupedOption, **settings)(command)
     return command
 

@@ -13,7 +13,7 @@ from trafficgen import units
 from trafficgen.cli import parsing, protection
 from trafficgen.cli.extensions import extensions
 from trafficgen.cli.flagged import parse_with
-from trafficgen.cli.send_options import SendOptions
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.workload import workload
 from trafficgen.errors import PlanError
 from trafficgen.host.limits import cores

@@ -16,7 +16,7 @@ from trafficgen.plan import Auth, AuthUsers, Dialect, Mechanism, Security, Sessi
 from trafficgen.plan.tls import TlsVersion
 
 if TYPE_CHECKING:
-    from trafficgen.cli.send_options import SendOptions
+    from trafficgen.cli.options import SendOptions
 
 _UNVERIFIED: Final = "certificates are not verified, as the server is on this machine; --tls-ca FILE verifies them"
 

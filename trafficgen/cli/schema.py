@@ -2,7 +2,7 @@
 
 Takes     which of the two
 Gives     the schema on stdout, made from the classes that read the file
-Not here  how a document is read (measure.document), the options that a scenario may set (options)
+Not here  how a document is read (measure.codec), the options that a scenario may set (options)
 """
 
 import json

@@ -24,8 +24,8 @@ from trafficgen.host.signals import CountedSignals, RunControl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trafficgen.cli.options import SendOptions
     from trafficgen.cli.planning import Planned
-    from trafficgen.cli.send_options import SendOptions
     from trafficgen.engine.resolved import ResolvedPlan
     from trafficgen.host.output import Output
     from trafficgen.measure.journal import Journal
@@ -71,8 +71,8 @@ def command(**given: Any) -> ExitCode:
         from trafficgen.host import processes
 
         processes.prepare()  # what takes longest to import, beside the rest
+    from trafficgen.cli.options import SendOptions
     from trafficgen.cli.planning import make_plan
-    from trafficgen.cli.send_options import SendOptions
     from trafficgen.engine.resolved import ResolvedPlan
 
     options = SendOptions(**given)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.cli import parsing
+from trafficgen.cli.options import SendOptions
 from trafficgen.cli.parsing import parse_path
-from trafficgen.cli.send_options import SendOptions
 from trafficgen.errors import PlanError
 from trafficgen.plan import (
     DEFAULT_DOMAINS,

@@ -38,6 +38,7 @@ class RunAccount:
     planned: int
     not_started: int
     stopped_by: StoppedBy
+    stopped_after_ns: int | None
     lost_workers: dict[int, str]
     ended_workers: list[int]
     differences: list[str]
@@ -92,10 +93,11 @@ def account_of(
     reported: Snapshot,
     began_ns: int | None,
     stopped_by: StoppedBy | None,
+    stopped_ns: int | None,
     differences: Differences,
 ) -> RunAccount:
     """What all workers come to; `reported` is the sum of their snapshots. `began_ns` is None where none was told to
-    begin, `stopped_by` where nobody stopped it."""
+    begin, `stopped_by` and `stopped_ns`, its time, where nobody stopped it."""
     finished = [worker.finished for worker in workers if worker.finished is not None]
     parts = [] if began_ns is None else [_part(resolved, worker, began_ns, differences) for worker in workers]
     for part in parts:
@@ -118,6 +120,7 @@ def account_of(
         planned=not_started + snapshot.started,
         not_started=not_started,
         stopped_by=stopped_by or StoppedBy.FINISHED,
+        stopped_after_ns=stopped_after_ns(began_ns, stopped_ns),
         lost_workers={worker.index: worker.last_words for worker in workers if worker.lost and not worker.ended},
         ended_workers=[worker.index for worker in workers if worker.ended],
         differences=differences.sentences,
@@ -128,6 +131,13 @@ def account_of(
         begins=np.concatenate([np.zeros((2, 0), np.int64), *(account.begins for account in finished)], axis=1),
         doubtful=_joined([account.doubtful for account in finished]),
     )
+
+
+def stopped_after_ns(began_ns: int | None, stopped_ns: int | None) -> int | None:
+    """How long a run had gone on when it was stopped: 0 where it had not begun, None where nobody stopped it."""
+    if stopped_ns is None:
+        return None
+    return 0 if began_ns is None or stopped_ns < began_ns else stopped_ns - began_ns
 
 
 def _not_started(planned: int | None, parts: list[_WorkerPart]) -> tuple[int, int]:

@@ -82,6 +82,7 @@ class Supervisor:
         self._planned = resolved.planned
         self._began_ns: int | None = None
         self._stopped_by: StoppedBy | None = None
+        self._stopped_ns: int | None = None
         self._hurried = False  # the workers were told to stop at once
         self._announced = False
         self._last_ns: int | None = None  # when those that have not ended are ended
@@ -124,7 +125,7 @@ class Supervisor:
                     raise SetupError(f"a worker could not start: it ended with code {worker.child.process.exitcode}")
         self._wait_for_start()
         if self._control.count:
-            self._stopped_by = self._control.why
+            self._stopped_by, self._stopped_ns = self._control.why, now_ns()
         return not self._control.count
 
     def _wait_for_start(self) -> None:
@@ -266,7 +267,7 @@ class Supervisor:
             self._pool.say(control.Stop(grace_ns))
             self._last_ns = now_ns() + (_HURRY_NS if hurry else grace_ns + _PATIENCE_NS)
         self._hurried = self._hurried or hurry
-        self._stopped_by = self._stopped_by or why
+        self._stopped_by, self._stopped_ns = self._stopped_by or why, self._stopped_ns or now_ns()
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -275,5 +276,6 @@ class Supervisor:
 
     def _total(self) -> RunAccount:
         return account_of(
-            self._resolved, self._pool.workers, self._merged(), self._began_ns, self._stopped_by, self._differences
-        )
+            self._resolved, self._pool.workers, self._merged(), self._began_ns, self._stopped_by, self._stopped_ns,
+            self._differences,
+        )  # fmt: skip

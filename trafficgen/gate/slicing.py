@@ -39,7 +39,7 @@ from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import harm_of
 from trafficgen.verdict.sequence import SliceDesign, SlicesEnded, advance, harmed, why_nothing
 from trafficgen.verdict.server_metrics import DELIVERED
-from trafficgen.verdict.slices import REASONS, Block, count, value
+from trafficgen.verdict.slices import REASONS, Block, count, no_messages, value
 
 _OVER_NS: Final = 600 * NS_PER_S
 """A run's own limit of time lies so far beyond the gate's: the last slices, a build that drains."""
@@ -313,8 +313,10 @@ def _told(design: SliceDesign, blocks: Sequence[Block]) -> str:
     for metric in design.metrics:
         sides = [value(metric.name, side, [newest]) for side in Side]
         if None not in sides:
-            words = " and ".join(values_in_words(metric.name, [one for one in sides if one is not None]))
-            numbers.append(f"{metric.name} {words}")
+            words = values_in_words(metric.name, [one for one in sides if one is not None])
+            none = [no_messages(metric.name, side, [newest]) for side in Side]
+            told = (f"none (taken for {one})" if nothing else one for one, nothing in zip(words, none, strict=True))
+            numbers.append(f"{metric.name} {' and '.join(told)}")
         elif newest.kept:
             numbers.append(
                 f"nothing measured for {metric.name}{why_nothing([metric.name]) if len(blocks) == 1 else ''}"

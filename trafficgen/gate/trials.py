@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from trafficgen.errors import OutputError, ResultsError
 from trafficgen.host.output import Output
-from trafficgen.measure.document import from_plain, parse, to_plain
+from trafficgen.measure.codec import from_plain, parse, to_plain
 from trafficgen.verdict.gating import Trial
 
 

@@ -15,7 +15,7 @@ from trafficgen.engine.password import first_line
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.host.machine_clock import wall_offset_ns
 from trafficgen.mailbox.profile import Profile, UserSection
-from trafficgen.measure.document import to_plain
+from trafficgen.measure.codec import to_plain
 from trafficgen.plan import Mechanism, OpenLoop, Shard, TcpTarget
 from trafficgen.plan.refusals import shown
 

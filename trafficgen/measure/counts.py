@@ -1,7 +1,7 @@
 """What became of messages, recipients, commands and sessions, as results have it, piece by piece.
 
 Takes     histograms and accounts where a piece is made from one (`of`)
-Gives     frozen pieces that `document` turns into JSON and back, field by field: a field's name is a key's name, and
+Gives     frozen pieces that `codec` turns into JSON and back, field by field: a field's name is a key's name, and
           docs/reference/results.md says its meaning and unit
 Not here  whose load it was (generator), what came out behind the server (delivered), the whole (results)
 """
@@ -11,8 +11,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from trafficgen.measure.codec import Amount, Count, Nanoseconds
 from trafficgen.measure.commands import CommandAccount
-from trafficgen.measure.document import Amount, Count, Nanoseconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import TargetSnapshot
 

@@ -6,8 +6,8 @@ Not here  how it is compared (proof), what the server answered (counts)
 
 from dataclasses import astuple, dataclass, fields
 
+from trafficgen.measure.codec import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.counts import Latency
-from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 
 
 @dataclass(frozen=True, slots=True)

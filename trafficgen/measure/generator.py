@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from trafficgen.measure.codec import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.counts import Latency
-from trafficgen.measure.document import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.observed import RunClock
 from trafficgen.measure.snapshot import WorkerSnapshot
 
@@ -38,6 +38,9 @@ class Run:
     command: tuple[str, ...] | None = None
     clock: RunClock | None = None
     """None in results of before, and in merged ones."""
+    stopped_after_s: Seconds | None = None
+    """How long the run had gone on when it was stopped, 0 where that was before it began; None where it ended by
+    itself, and in results of before. (`duration_s` is the time from the first start to the last end of a message.)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,8 +244,8 @@ def _laggard(workers: Sequence[WorkerSnapshot]) -> str | None:
     if worst is None or worst_ns <= MAX_LOOP_LAG_NS:
         return None
     return (
-        f"the generator, not the server, was the limit: the event loop of worker {number} "
-        f"woke up late by {format_duration(worst_ns)} at p{100 * _lag_share(worst):.0f}"
+        f"the generator, not the server, was the limit: worker {number} "
+        f"woke up {format_duration(worst_ns)} late at p{100 * _lag_share(worst):.0f}"
     )
 
 
@@ -299,7 +299,7 @@ def _late(snapshot: Snapshot) -> tuple[str | None, str | None]:
     longest_ns = max((worker.loop_lag.max_ns or 0 for worker in snapshot.workers), default=0)
     if longest_ns < lateness_ns / 2:  # samples of it are 50 ms apart, so it may have lasted somewhat longer
         return f"all sessions were busy when messages were due: {late}", None
-    unclear = f"and the generator's event loop once woke up {format_duration(longest_ns)} late"
+    unclear = f"and the generator itself once woke up {format_duration(longest_ns)} late"
     return None, f"messages waited for a session or for the generator itself: {late}, {unclear}"
 
 

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trafficgen.measure.document import Count, Nanoseconds, from_plain, schema_of
+from trafficgen.measure.codec import Count, Nanoseconds, from_plain, schema_of
 
 SUB_BITS: Final = 10
 """A quantile lies above the recorded value that it stands for by at most 2^-10 of it, 0.098 %."""

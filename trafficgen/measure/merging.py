@@ -61,6 +61,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
         run=replace(
             first.run,
             duration_s=span_s,
+            stopped_after_s=stopped_after_of_all(ordered),
             addresses=tuple(dict.fromkeys(address for part in ordered for address in part.run.addresses)),
         ),
         plan=_plan(ordered),
@@ -133,6 +134,16 @@ def stopped_by_of_all(parts: Sequence[Results]) -> StoppedBy:
     if not all(part.complete for part in parts):
         return StoppedBy.UNFINISHED
     return next((reason for reason in reasons if reason is not StoppedBy.FINISHED), StoppedBy.FINISHED)
+
+
+def stopped_after_of_all(parts: Sequence[Results]) -> float | None:
+    """When the last of those that were stopped was, in seconds since the first began; None where none was."""
+    begun = min(map(_begun, parts))
+    return max(
+        ((_begun(part) - begun).total_seconds() + part.run.stopped_after_s
+         for part in parts if part.run.stopped_after_s is not None),
+        default=None,
+    )  # fmt: skip
 
 
 def _check(ordered: Sequence[Results]) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
+from trafficgen.measure.codec import from_plain
 from trafficgen.measure.counts import Latency, TargetCounts
-from trafficgen.measure.document import from_plain
 from trafficgen.measure.generator import ShardRecord
 from trafficgen.measure.health import Caveat, CaveatKind, diagnose
 from trafficgen.measure.histogram import Histogram
@@ -29,6 +29,7 @@ from trafficgen.measure.merging import (
     ledger_of_all,
     mailboxes_of_all,
     messages_of_all,
+    stopped_after_of_all,
     stopped_by_of_all,
 )
 from trafficgen.measure.phases import MESSAGE_STRETCHES, PhaseTable
@@ -70,6 +71,7 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
         if known > record.planned_by_all:
             raise ResultsError(f"expected at most {record.planned_by_all:,} messages of all shards, got {known:,}")
         snapshot = snapshot.with_lost(record.planned_by_all - known)
+    stopped_after_s = stopped_after_of_all(parts)
     merged = Results.build(
         _Asked.of(first),
         snapshot,
@@ -83,6 +85,7 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
         host=first.host,
         tool_version=first.run.tool_version,
         stopped_by=stopped_by_of_all(parts),
+        stopped_after_ns=None if stopped_after_s is None else round(stopped_after_s * NS_PER_S),
         addresses=tuple(dict.fromkeys(address for part in parts for address in part.run.addresses)),
         command=first.run.command,
         ledger=None if lost else ledger_of_all(parts),

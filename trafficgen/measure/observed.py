@@ -22,7 +22,7 @@ import msgspec
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
 from trafficgen.measure.clock_offset import ClockExchange, to_ours
-from trafficgen.measure.document import Amount, Seconds
+from trafficgen.measure.codec import Amount, Seconds
 
 MAX_SAMPLES: Final = 3600
 GAP: Final = 5

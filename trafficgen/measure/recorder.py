@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from mboxgen.columns import once_each
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.numbers import NumberSet
+from trafficgen.measure.number_set import NumberSet
 from trafficgen.measure.phases import PhaseTable
 from trafficgen.measure.snapshot import (
     FailureKey,

@@ -19,6 +19,7 @@ from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ExitCode, ResultsError, TrafficgenError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure import soundness
+from trafficgen.measure.codec import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.counts import (
     CommandCounts,
@@ -33,7 +34,6 @@ from trafficgen.measure.counts import (
     TlsCount,
 )
 from trafficgen.measure.delivered import Delivery, LedgerCounts, MailboxCounts
-from trafficgen.measure.document import from_plain, parse, schema_of, to_plain
 from trafficgen.measure.generator import Generator, Host, Run, ShardRecord, WorkerHealth
 from trafficgen.measure.health import UNFULFILLED, Caveat, CaveatKind, assess, started_per_s, underfed
 from trafficgen.measure.histogram import Histogram
@@ -93,6 +93,7 @@ class Results(ResultsValues):
         host: Host,
         tool_version: str,
         stopped_by: StoppedBy = StoppedBy.FINISHED,
+        stopped_after_ns: int | None = None,
         addresses: Sequence[str] = (),
         targets: Sequence[tuple[str, float]] = (),
         command: Sequence[str] | None = None,
@@ -112,7 +113,8 @@ class Results(ResultsValues):
         `planned` and `not_started` count messages.
         `started_at` is an aware date. `addresses`: what the target resolved to. `targets`: where there are
         several, each with its wanted share of sessions, in the snapshot's order. `lost_workers`: numbers of workers
-        that died, with their last words. `caveats`: what only the run itself knows. `shards`: see the field.
+        that died, with their last words. `caveats`: what only the run itself knows. `shards`: see the field,
+        `stopped_after_ns`: see `Run`.
         AccountingError when the equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
@@ -144,6 +146,7 @@ class Results(ResultsValues):
                 model="open" if snapshot.open_loop else "closed",
                 command=tuple(command) if command is not None else None,
                 clock=RunClock(boot_id(), snapshot.began_ns, wall_offset_ns()) if snapshot.workers else None,
+                stopped_after_s=None if stopped_after_ns is None else stopped_after_ns / NS_PER_S,
             ),
             plan=to_plain(plan.to_dict()),
             host=host,

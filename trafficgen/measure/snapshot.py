@@ -16,8 +16,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trafficgen.measure.codec import Count
 from trafficgen.measure.commands import CommandAccount
-from trafficgen.measure.document import Count
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.phases import MESSAGE_STRETCHES
 from trafficgen.measure.timeline import Timeline

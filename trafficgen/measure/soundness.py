@@ -12,9 +12,9 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from trafficgen.measure.codec import Amount, Count, Nanoseconds, from_plain
 from trafficgen.measure.counts import CommandCounts, Latency, MessageCounts
 from trafficgen.measure.delivered import LedgerCounts
-from trafficgen.measure.document import Amount, Count, Nanoseconds, from_plain
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.phases import MESSAGE_STRETCHES, NAME
 from trafficgen.measure.results_values import ResultsValues

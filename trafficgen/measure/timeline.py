@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trafficgen.clock import NS_PER_S
-from trafficgen.measure.document import Count, Nanoseconds
+from trafficgen.measure.codec import Count, Nanoseconds
 from trafficgen.measure.histogram import bucket_of, highest_of, rank_of
 from trafficgen.outcomes import Outcome
 

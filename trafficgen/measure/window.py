@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from trafficgen.clock import NS_PER_S
+from trafficgen.measure.codec import Seconds
 from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.counts import CommandCounts, Latency, MessageCounts, Rate
-from trafficgen.measure.document import Seconds
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome

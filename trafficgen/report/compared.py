@@ -6,7 +6,7 @@ Gives     a table for people, or the same as JSON
 
 import json
 
-from trafficgen.measure.document import to_plain
+from trafficgen.measure.codec import to_plain
 from trafficgen.report.judged import quantities_in_words
 from trafficgen.report.section import Row, Section
 from trafficgen.verdict.comparing import ALPHA, Compared, RunsCompared

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 
 from mboxgen.enums import table_of
 from trafficgen.errors import ResultsError
-from trafficgen.measure.document import to_plain
+from trafficgen.measure.codec import to_plain
 from trafficgen.printable import csv_cell, markdown
 from trafficgen.report import words
 from trafficgen.report.judged import quantities_in_words

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from mboxgen.enums import table_of
+from trafficgen.clock import NS_PER_S
 from trafficgen.measure.counts import Domain, MessageCounts, RecipientCounts
 from trafficgen.measure.delivered import MailboxCounts
 from trafficgen.measure.generator import ShardRecord, WorkerHealth
@@ -24,6 +25,9 @@ from trafficgen.units import format_duration, plural
 
 MAX_ROWS: Final = 10
 """Rows of a long list; the rest is summed in one more."""
+
+MAX_STAGES: Final = 3
+"""Of a ramp, named one by one."""
 
 ENDED: Final = table_of(
     StoppedBy,
@@ -76,18 +80,25 @@ def sends_mail(results: Results) -> bool:
 
 def _head(results: Results) -> Section:
     run = results.run
-    ended = f"{ENDED[results.stopped_by]} after {format_duration(run.duration_s * 1e9)}"
-    if not results.complete:
-        ended = f"not complete: this is the state after {format_duration(run.duration_s * 1e9)}"
     facts = (
         ("run", f"{run.id}, seed {run.seed}"),
         ("begun", f"{_date(run.started_at)} with traffic-gen {run.tool_version}"),
         ("target", target_in_words(results)),
         *((("load", load_in_words(results.plan)), ("content", _content(results))) if sends_mail(results) else ()),
         *([("shards", _shards(results.shards))] if results.shards else ()),
-        ("end", ended),
+        ("end", end_in_words(results)),
     )
     return Section("", "ll", tuple(Row(fact) for fact in facts))
+
+
+def end_in_words(results: Results) -> str:
+    """How the run ended, and after what time: of a run that was stopped, how long it had gone on by then."""
+    after = results.run.stopped_after_s
+    if not results.complete:
+        return f"not complete: this is the state after {format_duration(results.run.duration_s * NS_PER_S)}"
+    if after == 0:
+        return f"{ENDED[results.stopped_by]} before it began"
+    return f"{ENDED[results.stopped_by]} after {format_duration((after or results.run.duration_s) * NS_PER_S)}"
 
 
 def _shards(shards: Sequence[ShardRecord]) -> str:
@@ -111,7 +122,7 @@ def _date(iso: str) -> str:
 def load_in_words(plan: Mapping[str, Any]) -> str:
     """When messages were to start, from the plan in a results file."""
     load, sessions = plan.get("load"), plan.get("sessions", 0)
-    where = f"{words.count(sessions)} session{'s' if sessions != 1 else ''}"
+    where = f"{words.count(sessions)} {plural(sessions, 'session')}"
     if profile := plan.get("profile"):
         users = words.count(profile.get("total_user_count", 0))
         return f"{users} users as {profile.get('path', '?')} says, {where} at a time"
@@ -121,8 +132,18 @@ def load_in_words(plan: Mapping[str, Any]) -> str:
     rate = f"{words.rate(load['rate_per_s'])}/s"
     how = {"poisson": "Poisson arrivals"}.get(load.get("arrivals"), "evenly spaced")
     if stages:
-        rate = f"from {rate} in {len(stages)} stage{'s' if len(stages) != 1 else ''}"
+        rate = f"from {rate} {_stages(stages)}"
     return f"open model, {rate}, {how}, onto {where}"
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
+    """ "to 200/s in 30.0 s, 1,000/s in 1m 00s"; of many the highest rate and the last."""
+    if len(stages) <= MAX_STAGES:
+        steps = (f"{words.rate(one['rate_per_s'])}/s in {format_duration(one['duration_ns'])}" for one in stages)
+        return f"to {', '.join(steps)}"
+    highest = words.rate(max(one["rate_per_s"] for one in stages))
+    last, took = words.rate(stages[-1]["rate_per_s"]), format_duration(sum(one["duration_ns"] for one in stages))
+    return f"to {last}/s in {len(stages)} stages within {took}, the highest {highest}/s"
 
 
 def content_in_words(plan: Mapping[str, Any], domains: int) -> str:
@@ -130,7 +151,7 @@ def content_in_words(plan: Mapping[str, Any], domains: int) -> str:
     workload = plan.get("workload") or {}
     content = workload.get("content") or {}
     what = f"bodies of {' '.join(content['sizes'])}" if "sizes" in content else str(content.get("path", "?"))
-    return f"{what}, to {words.count(domains)} domain{'s' if domains != 1 else ''}"
+    return f"{what}, to {words.count(domains)} {plural(domains, 'domain')}"
 
 
 def _content(results: Results) -> str:
@@ -366,7 +387,7 @@ def _generator(results: Results) -> Section:
         notes.append(f"the run reached {share} of the rate this machine was found capable of")
     notes += [f"{caveat.text}; {caveat.advice}" for caveat in results.caveats]
     of = f", {unit}: " if any(ns is not None for four in waits for ns in four) else " "
-    header = ("CPU", f"loop lag{of}p50", "p99", "max", f"lateness{of}p99", "sessions opened")
+    header = ("CPU", f"woke late{of}p50", "p99", "max", f"lateness{of}p99", "sessions opened")
     return Section("generator", "lrrrrrr", tuple(rows), header, tuple(notes))
 
 

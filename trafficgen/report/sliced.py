@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from trafficgen.measure.document import to_plain
+from trafficgen.measure.codec import to_plain
 from trafficgen.measure.histogram import Histogram
 from trafficgen.report.gated import as_json, compared_section, comparisons_of, verdict_section
 from trafficgen.report.section import Section

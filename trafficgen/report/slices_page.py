@@ -36,7 +36,7 @@ def slices_page(ended: SlicesEnded, design: SliceDesign) -> str:
 def _left_out(ended: SlicesEnded) -> Iterator[str]:
     if not ended.left_out:
         return
-    heads = ("block", "pair", "why", "stolen", "foreign", "loop lag p90", "generator", "turned late")
+    heads = ("block", "pair", "why", "stolen", "foreign", "woke late p90", "generator", "turned late")
     rows = [
         Row(
             (

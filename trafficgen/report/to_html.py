@@ -25,8 +25,8 @@ from trafficgen.report.judged import value_in_words, verdict_of
 from trafficgen.report.observed import SERVER_LOADS, SERVER_QUEUES, server_section, shape_section
 from trafficgen.report.section import Section, Tone
 from trafficgen.report.sections import (
-    ENDED,
     content_in_words,
+    end_in_words,
     load_in_words,
     mailboxes_in_words,
     recipients,
@@ -34,7 +34,6 @@ from trafficgen.report.sections import (
 )
 from trafficgen.report.sessions import idle, target_in_words, targets, tls
 from trafficgen.schedule.rates import Ramps
-from trafficgen.units import format_duration
 
 MAX_ROWS: Final = 50
 """Of domains and of replies; the rest is in the results file."""
@@ -93,7 +92,7 @@ def _run(run: Results, most: int) -> dict[str, Any]:
         "percentiles": list(zip(("p50", "p99"), words.together(_p50_p99(judged.latency_ns[main])), strict=True)),
         "outcomes": f"{_outcomes(judged.messages)}, {_part(run)}",
         "whole": _whole(run),
-        "ended": _ended(run),
+        "ended": end_in_words(run),
         "verdict": _verdict(run),
         "thresholds": [
             {"text": f"{one.expression}: {value_in_words(one)}", "passed": one.passed} for one in run.thresholds
@@ -250,13 +249,6 @@ def _whole(run: Results) -> str:
         lost = f"{ledger.missing} missing, {ledger.duplicated} duplicated, {ledger.corrupted} corrupted"
         parts.append("ledger clean" if ledger.clean else f"ledger: {lost}")
     return ", ".join(parts)
-
-
-def _ended(run: Results) -> str:
-    after = format_duration(run.run.duration_s * 1e9)
-    if not run.complete:
-        return f"not complete: the state after {after}"
-    return f"{ENDED[run.stopped_by]} after {after}"
 
 
 def _latencies(run: Results, names: Sequence[str]) -> list[list[Any]]:

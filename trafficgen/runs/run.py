@@ -21,7 +21,7 @@ from trafficgen.clock import now_ns
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.address import Route, exchangers, resolve, routes
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.engine.run_account import RunAccount
+from trafficgen.engine.run_account import RunAccount, stopped_after_ns
 from trafficgen.engine.supervisor import Supervisor
 from trafficgen.engine.turns import TurnControl
 from trafficgen.errors import StoppedError, TrafficgenError
@@ -146,11 +146,11 @@ def run(
             )
             delivered = parts.proof(lambda: control.allow(sent_on, "the delivery of mail"))
             ledger, delivery = delivered or (None, None)
-        stopped_by = account.stopped_by if control.count == sent else StoppedBy.INTERRUPTED
+        if control.count != sent:
+            after_ns = stopped_after_ns(account.began_ns, now_ns())
+            account = replace(account, stopped_by=StoppedBy.INTERRUPTED, stopped_after_ns=after_ns)
         record = shards.record(plan.shard, resolved.planned_by_all, account.snapshot, files)
-        return _results(
-            resolved.with_plan(plan), account, started_at, stopped_by, ledger, delivery, parts.caveats, record
-        )
+        return _results(resolved.with_plan(plan), account, started_at, ledger, delivery, parts.caveats, record)
 
 
 class _Parts:
@@ -268,7 +268,6 @@ def _results(
     resolved: ResolvedPlan,
     account: RunAccount,
     started_at: datetime,
-    stopped_by: StoppedBy,
     ledger: LedgerCounts | None,
     delivery: Delivery | None,
     caveats: Sequence[Caveat],
@@ -288,7 +287,8 @@ def _results(
         duration_ns=last_ns - first_ns,
         host=Host.here(),
         tool_version=VERSION,
-        stopped_by=stopped_by,
+        stopped_by=account.stopped_by,
+        stopped_after_ns=account.stopped_after_ns,
         addresses=[str(address) for route in resolved.routes for address in route.addresses],
         targets=resolved.plan.target_shares,
         ledger=ledger,

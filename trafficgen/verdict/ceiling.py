@@ -17,7 +17,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from trafficgen.errors import ResultsError
-from trafficgen.measure.document import Amount, from_plain, parse, to_plain
+from trafficgen.measure.codec import Amount, from_plain, parse, to_plain
 from trafficgen.measure.generator import Host
 from trafficgen.measure.results import Results
 

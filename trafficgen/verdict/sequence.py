@@ -48,7 +48,6 @@ from trafficgen.verdict.slices import (
     unit,
     units,
     unknown,
-    value,
 )
 
 LOOKS: Final = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -288,8 +287,7 @@ def why_nothing(names: Sequence[str]) -> str:
 
 
 def _missing(name: str, counted: Sequence[Counted]) -> bool:
-    kept = [one for one in counted if one.kept]
-    return any(value(name, side, kept) is None for side in Side)
+    return unit([name], tuple(one for one in counted if one.kept)) is None
 
 
 def _others(design: SliceDesign, groups: Sequence[Unit]) -> tuple[Comparison, ...]:

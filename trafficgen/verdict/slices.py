@@ -249,6 +249,13 @@ def value(name: str, side: Side, blocks: Sequence[Counted]) -> float | None:
     return aggregate(pooled, quantity.form) if pooled.count else None
 
 
+def no_messages(name: str, side: Side, blocks: Sequence[Counted]) -> bool:
+    """Whether a throughput counts no message here, so that its value is that of half a one."""
+    if is_of_server(name) or _quantity(name).kind is not QuantityKind.RATE:
+        return False
+    return not any(one.accepted for counted in blocks for one in counted.kept if one.side is side)
+
+
 _quantity: Final = cache(parse_quantity)
 """A gate asks for a handful of names, and for each in every block at every look."""
 
@@ -267,11 +274,12 @@ class Unit:
 
 
 def unit(names: Iterable[str], blocks: tuple[Counted, ...]) -> Unit | None:
-    """These blocks as one; None when a metric has no value in them."""
+    """These blocks as one; None when a metric has no value in them, or is a throughput and neither build accepted a
+    message: two halves of a message are equal, and say nothing about two builds."""
     values = {}
     for name in names:
         a, b = value(name, Side.A, blocks), value(name, Side.B, blocks)
-        if a is None or b is None:
+        if a is None or b is None or all(no_messages(name, side, blocks) for side in Side):
             return None
         values[name] = a, b
     return Unit(blocks, values)

@@ -160,7 +160,7 @@
       if (shape) { table(root, `Queue by domain and age${whose}`, shape.head, shape.rows); make(root, "p", shape.note, "hint"); }
     }
     table(root, "Replies and failures", ["at", "code", "enhanced", "count", "for example"], rows("replies"), [4]);
-    table(root, "Generator", ["worker", "CPU", "loop lag p99", "lateness p99", "sessions opened"], rows("workers"));
+    table(root, "Generator", ["worker", "CPU", "woke late p99", "lateness p99", "sessions opened"], rows("workers"));
     hints();
     document.body.dataset.charts = String(charts.length);
   };

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trafficgen.measure.document import Count, Nanoseconds, from_plain, parse
+from trafficgen.measure.codec import Count, Nanoseconds, from_plain, parse
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])

@@ -11,14 +11,14 @@ from trafficgen.protocol.smtp.replies import MAX_REMEMBERED, Reply, ReplyReader
 from trafficgen.protocol.smtp.reply_cache import ReplyCache, group_of
 
 
-class NeverSteady(ReplyCache):
+class NeverCache(ReplyCache):
     """Learns nothing, so that every reply is parsed with care."""
 
     def learn(self, octets: bytes, replies: list[Reply], account: SessionAccount, phases: tuple[Phase, ...]) -> None:
         pass
 
 
-class CountingSteady(ReplyCache):
+class CountingCache(ReplyCache):
     """Remembers how often the shortcut was taken, also after `tally`."""
 
     def __init__(self, recipients: int = 1) -> None:
@@ -27,7 +27,7 @@ class CountingSteady(ReplyCache):
 
     @property
     def all_shortcuts(self) -> int:
-        return sum(one.shortcuts for one in self._kin.values() if isinstance(one, CountingSteady))
+        return sum(one.shortcuts for one in self._kin.values() if isinstance(one, CountingCache))
 
     def tally(self, account: SessionAccount) -> None:
         self.shortcuts += self.hits
@@ -35,9 +35,9 @@ class CountingSteady(ReplyCache):
 
 
 def test_a_server_that_repeats_itself_is_not_parsed_again() -> None:
-    steady = CountingSteady()
-    book, taken, _ = send_all([letter(number) for number in range(50)], Opinions(), steady=steady)
-    assert steady.shortcuts == 48  # all but the first group, which is learnt, and the last, which has no envelope in it
+    cache = CountingCache()
+    book, taken, _ = send_all([letter(number) for number in range(50)], Opinions(), cache=cache)
+    assert cache.shortcuts == 48  # all but the first group, which is learnt, and the last, which has no envelope in it
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
     assert [number for number, _ in taken] == list(range(50))
     assert book.replies[Phase.END_OF_DATA, 250, "2.0.0"] == 50
@@ -45,16 +45,16 @@ def test_a_server_that_repeats_itself_is_not_parsed_again() -> None:
 
 
 def test_in_lock_step_it_is_not_parsed_again_either() -> None:
-    steady = CountingSteady()
-    book, _, _ = send_all([letter(number) for number in range(50)], Opinions(), steady=steady, lock_step=True)
-    assert steady.all_shortcuts == 4 * 49  # all but the first reply of each kind
+    cache = CountingCache()
+    book, _, _ = send_all([letter(number) for number in range(50)], Opinions(), cache=cache, lock_step=True)
+    assert cache.all_shortcuts == 4 * 49  # all but the first reply of each kind
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
 
 
 def test_a_server_with_queue_ids_is_not_parsed_again_either() -> None:
-    steady = CountingSteady()
-    book, _, _ = send_all([letter(number) for number in range(50)], Opinions(queue_ids=True), steady=steady)
-    assert steady.shortcuts == 48
+    cache = CountingCache()
+    book, _, _ = send_all([letter(number) for number in range(50)], Opinions(queue_ids=True), cache=cache)
+    assert cache.shortcuts == 48
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
     assert book.replies[Phase.END_OF_DATA, 250, "2.0.0"] == 50
 
@@ -72,10 +72,10 @@ def test_a_server_with_queue_ids_is_not_parsed_again_either() -> None:
 def test_what_repeats_would_have_been_read_as_the_same_kinds_of_replies(
     learnt: bytes, behind: bytes, begin: bytes, text: bytes, line_end: bytes
 ) -> None:
-    steady, book = ReplyCache(), Notebook()
-    steady.learn(learnt + behind, ReplyReader().feed(learnt + behind), book, group_of(1))
+    cache, book = ReplyCache(), Notebook()
+    cache.learn(learnt + behind, ReplyReader().feed(learnt + behind), book, group_of(1))
     data = begin + text + line_end + behind
-    if steady.repeats(data):
+    if cache.repeats(data):
         reader = ReplyReader()
         kinds = [(reply.code, reply.enhanced) for reply in reader.feed(data)]
         assert kinds == [(reply.code, reply.enhanced) for reply in ReplyReader().feed(learnt + behind)]
@@ -84,33 +84,33 @@ def test_what_repeats_would_have_been_read_as_the_same_kinds_of_replies(
 
 
 def test_a_queue_id_is_all_that_may_differ() -> None:
-    steady, behind = ReplyCache(), b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
-    assert not steady.repeats(b"250 2.0.0 queued as 1\r\n" + behind)
-    steady.learn(
+    cache, behind = ReplyCache(), b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go\r\n"
+    assert not cache.repeats(b"250 2.0.0 queued as 1\r\n" + behind)
+    cache.learn(
         b"250 2.0.0 queued as 1\r\n" + behind, ReplyReader().feed(b"250 2.0.0 ok\r\n" + behind), Notebook(), group_of(1)
     )
-    assert steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind)
-    assert not steady.repeats(b"250 2.6.0 queued as 23\r\n" + behind)
-    assert not steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind[:-4])
+    assert cache.repeats(b"250 2.0.0 queued as 23\r\n" + behind)
+    assert not cache.repeats(b"250 2.6.0 queued as 23\r\n" + behind)
+    assert not cache.repeats(b"250 2.0.0 queued as 23\r\n" + behind[:-4])
     room = MAX_REMEMBERED - len(b"250 2.0.0 \r\n" + behind)
-    assert steady.repeats(b"250 2.0.0 " + b"x" * room + b"\r\n" + behind)
-    assert not steady.repeats(b"250 2.0.0 x" + b"x" * room + b"\r\n" + behind)
-    assert not steady.repeats(b"250 2.0.0 queued as 23\r\n" + behind.replace(b"2.1.5 ok", b"2.1.5 okay"))
+    assert cache.repeats(b"250 2.0.0 " + b"x" * room + b"\r\n" + behind)
+    assert not cache.repeats(b"250 2.0.0 x" + b"x" * room + b"\r\n" + behind)
+    assert not cache.repeats(b"250 2.0.0 queued as 23\r\n" + behind.replace(b"2.1.5 ok", b"2.1.5 okay"))
 
 
 def test_messages_with_octets_above_ascii_take_the_shortcut_too() -> None:
-    steady = CountingSteady()
+    cache = CountingCache()
     letters = [letter(number, eight_bit=number % 2 == 1) for number in range(50)]
-    book, _, wrote = send_all(letters, Opinions(eight_bit=True), steady=steady)
-    assert steady.shortcuts == 48
+    book, _, wrote = send_all(letters, Opinions(eight_bit=True), cache=cache)
+    assert cache.shortcuts == 48
     assert wrote.count(b"> BODY=8BITMIME\r\n") == 25
     assert book.outcomes == [(number, Outcome.ACCEPTED) for number in range(50)]
 
 
 def test_messages_of_several_recipients_take_the_shortcut_too_and_keep_them_all() -> None:
-    letters, steady = [letter(number, recipients=1 if number % 2 else 3) for number in range(20)], CountingSteady()
-    book, taken, _ = send_all(letters, Opinions(), steady=steady)
-    assert steady.all_shortcuts == 17  # all but one group of each kind, which are learnt, and the last
+    letters, cache = [letter(number, recipients=1 if number % 2 else 3) for number in range(20)], CountingCache()
+    book, taken, _ = send_all(letters, Opinions(), cache=cache)
+    assert cache.all_shortcuts == 17  # all but one group of each kind, which are learnt, and the last
     assert book.replies[Phase.RCPT, 250, "2.1.5"] == 40
     assert [number for number, outcome in book.outcomes if outcome is Outcome.ACCEPTED] == list(range(20))
     assert taken == [(number, 1 if number % 2 else 3) for number in range(20)]
@@ -128,10 +128,10 @@ def test_the_shortcut_gives_exactly_what_the_careful_path_gives(
 ) -> None:
     letters = [letter(number, recipients=count, eight_bit=wide) for number, (count, wide) in enumerate(kinds)]
     quick, quick_taken, quick_wrote = send_all(
-        letters, said, sizes=sizes, max_messages=max_messages, steady=ReplyCache()
+        letters, said, sizes=sizes, max_messages=max_messages, cache=ReplyCache()
     )
     careful, careful_taken, careful_wrote = send_all(
-        letters, said, sizes=sizes, max_messages=max_messages, steady=NeverSteady()
+        letters, said, sizes=sizes, max_messages=max_messages, cache=NeverCache()
     )
     assert quick_wrote == careful_wrote
     assert quick_taken == careful_taken

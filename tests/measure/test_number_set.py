@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.measure.numbers import NumberSet
+from trafficgen.measure.number_set import NumberSet
 
 numbers = st.lists(st.integers(0, 300_000) | st.integers(0, 10**12 - 1), max_size=40)
 
