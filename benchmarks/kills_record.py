@@ -24,8 +24,9 @@ RECORD = RESULTS / "cluster-kills.jsonl"
 
 _HEAD = (
     "At random moments a shard, a worker, a host, the scheduler or the client was killed or cut off",
-    "(benchmarks/cluster_kills.py). Held: both equations of the account are true, no message came twice, what was accepted",
-    "has arrived; but for the client, no more arrived than was accepted or is in doubt, and the run is not valid.",
+    "(benchmarks/cluster_kills.py). Held: both equations of the account are true, no message came twice, what was",
+    "accepted has arrived; but for the client, no more arrived than was accepted or is in doubt,",
+    "and the run is not valid.",
 )
 
 

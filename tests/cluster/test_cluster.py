@@ -137,14 +137,14 @@ def test_a_clock_that_is_not_known_well_enough_is_refused() -> None:
         assert sink.received == 0
 
 
-def cut_off_when_asked(engine: HostsHere, function: str) -> None:
+def cut_off_when_asked(engine: HostsHere, when: str) -> None:
     """The second host, as soon as it is asked for that."""
     ask = engine.ask
 
-    def asked(host: str, what: str, *given: Any) -> Any:
-        if (host, what) == ("host1", function):
+    def asked(host: str, function: str, *given: Any) -> Any:
+        if (host, function) == ("host1", when):
             engine.cut_off.add(host)
-        return ask(host, what, *given)
+        return ask(host, function, *given)
 
     engine.ask = asked  # type: ignore[method-assign]
 
