@@ -8,6 +8,7 @@
     ├── LocalProtocolError     1    a command that the state of its session does not allow: our bug
     └── ResultsError           122  a results file is missing, damaged, or not comparable
 
+Gives     also `reason_of`, the system's words for an error
 Not here  what a server answers: a refusal or a dead connection is a measurement, see `outcomes`.
 """
 
@@ -80,3 +81,8 @@ class ResultsError(TrafficgenError):
     """A results file could not be read, or two of them cannot be compared."""
 
     exit_code = ExitCode.NOT_COMPARABLE
+
+
+def reason_of(error: Exception) -> str:
+    """What the system says of an error, as the end of a sentence of ours: "no such file or directory"."""
+    return str(getattr(error, "strerror", None) or error).lower()

@@ -32,6 +32,11 @@ SCRIPTED: Final[list[tuple[str, str, Answers, str, str]]] = [
     ("smtp.size", "smtp", {**SMTP, "MAIL": "250 ok"}, "fail", "SIZE=1001: 250"),
     ("smtp.postmaster", "smtp", {**SMTP, "RCPT": "550 5.1.1 who?"}, "fail", "550"),
     ("smtp.greeting", "smtp", {**SMTP, "": "554 no"}, "fail", "554"),
+    ("smtp.greeting", "smtp", {**SMTP, "": "SSH-2.0-OpenSSH_9.2"}, "fail", "SSH-2.0-OpenSSH_9.2"),
+    ("smtp.early-talker", "smtp", {**SMTP, "": "554 no"}, "inconclusive", "greeted with 554 no"),
+    ("smtp.pipelining-after-helo", "smtp", {**SMTP, "": "554 no"}, "inconclusive", "greeted with 554 no"),
+    ("smtp.pipelining-after-helo", "smtp", {**SMTP, "HELO": "502 no"}, "inconclusive", "HELO was answered 502 no"),
+    ("smtp.errors", "smtp", {**SMTP, "": "554 no"}, "inconclusive", "greeted with 554 no"),
     ("smtp.ehlo", "smtp", {**SMTP, "EHLO": "502 no"}, "fail", "502"),
     ("tls.offered", "submission", {**SMTP, "STARTTLS": "502 no"}, "fail", "502"),
     ("tls.offered", "smtp", {**SMTP, "STARTTLS": "502 no"}, "warn", "502"),
@@ -304,6 +309,13 @@ def test_a_service_that_never_answers_is_waited_for_once(capsys: pytest.CaptureF
     with serving({"": "", "other": ""}) as port:
         found = found_by(capsys, *services({"smtp": port}), "--timeout", "0.3s", "--skip", "ports.*")
     assert {one["outcome"] for one in found.values() if one["service"] == "smtp"} <= {"inconclusive", "skipped"}
+
+
+def test_a_port_where_nobody_is_served_passes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving({"": "421 too busy", "other": "421 too busy"}) as port:
+        code = call(["check", f"127.0.0.1:{port}", "--format", "json"])
+    outcomes = {one["outcome"] for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert (code, outcomes) == (ExitCode.INCONCLUSIVE, {"inconclusive", "skipped"})
 
 
 def test_the_page_has_every_case() -> None:

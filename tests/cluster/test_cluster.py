@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.engines import HostsHere, hosts_here
+from tests.mailbox.faulty_run import PROFILE
+from tests.mailbox.faulty_run import plan_of as plan_of_users
 from tests.mailbox.store import ImapSession, LmtpSession, Pop3Session, Store, listening
-from tests.mailbox.test_faults import PROFILE
-from tests.mailbox.test_faults import plan_of as plan_of_users
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
 from tests.sink.sink_process import sink_process
@@ -344,10 +344,7 @@ def test_users_of_mailboxes_on_two_hosts_are_one_run(tmp_path: Path) -> None:
         secret.write_text("secret\n")
         plan = plan_of_users(profile, ports, duration_ns=2_000 * MS, connections=4, password_file=secret)
         results = run_mailbox_monitored(
-            plan,
-            MonitorOptions(),
-            observers=[seen.append],
-            runner=Cluster(engine, ALLOWED_NS).run_mailbox,
+            plan, MonitorOptions(), observers=[seen.append], runner=Cluster(engine, ALLOWED_NS).run_mailbox
         )
     assert adds_up(results) == Counts(accepted=results.messages.accepted)
     assert results.valid

@@ -14,7 +14,7 @@ from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.generator import Host
-from trafficgen.measure.health import CaveatKind
+from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.merging_shards import merge_shards
 from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import Results
@@ -181,6 +181,12 @@ def test_what_shards_say_of_themselves_is_said_of_the_whole() -> None:
     assert caveat.kind is CaveatKind.WORKER_LOST
     assert caveat.text.startswith("shard 1: the measurement is not valid: worker 0 died")
     assert caveat.text.endswith("; and 1 shards more")
+
+
+def test_what_is_found_anew_from_the_sums_is_not_said_by_shards_as_well() -> None:
+    said = tuple(Caveat.of(kind, "too few") for kind in (CaveatKind.ARRIVALS_DROPPED, CaveatKind.RATE_MISSED))
+    merged = merge_shards([replace(part, caveats=said) for part in parts_of(SOME, 2)])
+    assert merged.caveats == ()
 
 
 def test_ledgers_add_up_when_all_have_one() -> None:

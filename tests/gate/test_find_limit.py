@@ -55,6 +55,14 @@ def test_a_server_that_is_down_is_named_with_the_reason(capsys: pytest.CaptureFi
     assert "onnection refused" in shown
 
 
+def test_a_server_that_accepts_nothing_is_not_searched(capsys: pytest.CaptureFixture[str]) -> None:
+    search = ["find-limit", "--target", "127.0.0.1:1", "--threshold", "p50<400ms", "--start", "40", "--step", "100ms"]
+    assert call([*search, *LOAD]) is ExitCode.FAILED
+    shown = capsys.readouterr().err
+    assert "40/s: p50<400ms: nothing was measured" in shown
+    assert "127.0.0.1:1 accepted nothing at 20/s: connect: " in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

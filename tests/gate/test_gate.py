@@ -261,7 +261,8 @@ def test_metrics_and_their_margins(text: str, metric: Metric) -> None:
     ("text", "words"),
     [
         ("", "expected"),
-        ("p99:10", "expected a known metric"),
+        ("p99:10", 'expected a margin above 0%, such as p99:10%, got "10"'),
+        ("throughput:-5%", 'expected a margin above 0%, such as throughput:10%, got "-5%"'),
         ("p98x", "expected a known metric"),
         ("throughput:5%+2ms", "only a latency has an absolute floor"),
         ("accepted.rate:1%", "must be the same in every run"),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mailbox.faulty_run import PROFILE, Doubles, Loses
 from tests.mailbox.store import ImapSession, LmtpSession, Pop3Session, Store, listening
-from tests.mailbox.test_faults import PROFILE, Doubles, Loses
 from tests.peers.certificates import make_certificate
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.gate.test_real_gate import server
-from tests.verdict.test_sequence import DESIGN, QUIET, block, noisy, served
+from tests.verdict.blocks import DESIGN, QUIET, block, noisy, served
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.plan import Plan
@@ -25,6 +25,11 @@ from trafficgen.verdict.slices import Disturbance
 
 LOAD = ["--", "--concurrency", "2", "--workers", "1", "--body-size", "1kb"]
 SHORT = ["--slice", "60ms", "--budget", "1m"]
+
+
+def test_a_public_address_is_refused_before_anything_connects(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["gate", "--a", "192.0.2.1", "--b", "8.8.8.8", *SHORT, *LOAD]) is ExitCode.USAGE
+    assert "--allow-public-target" in capsys.readouterr().err
 
 
 def test_a_gate_by_slices_with_all_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +122,7 @@ def test_half_of_the_limit_that_a_search_finds_is_the_rate(
             "8 blocks of slices, and what is around them, take 76.8 s: allow more time or serve shorter slices",
         ),
         (["--slice", "x"], "(--slice)"),
+        (["--metric", "p95", "--metric", "p50", "--metric", "p95:20%"], "expected p95 once, got it 2 times (--metric)"),
         (["--metric", "command{fetch}.p95:5%"], "this gate sends mail: it times service, response,"),
         (["--whole-runs", "--metric", "command{fetch}.p95:5%"], "envelope, end_of_data, as in end_of_data.p95"),
         (["--metric", "host.listen_drops:5%"], "is read in whole runs only (--whole-runs); of the server, slices have"),

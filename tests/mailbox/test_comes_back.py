@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.mailbox.faulty_run import PROFILE, S, counts_of, plan_of
 from tests.mailbox.store import ImapSession, LmtpSession, Pop3Session, Store, bound, listening
-from tests.mailbox.test_faults import PROFILE, S, counts_of, plan_of
 from trafficgen.host.signals import RunControl
 from trafficgen.mailbox.reading import parse_profile
 from trafficgen.mailbox.table import Second

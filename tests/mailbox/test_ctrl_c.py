@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mailbox.faulty_run import PROFILE
 from tests.mailbox.store import ImapSession, LmtpSession, Store, listening
-from tests.mailbox.test_faults import PROFILE
 from trafficgen.errors import ExitCode
 from trafficgen.measure.results import read_results
 from trafficgen.outcomes import StoppedBy

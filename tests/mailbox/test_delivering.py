@@ -8,7 +8,7 @@ import pytest
 
 from tests.check.lab import PASSWORD as LAB_PASSWORD
 from tests.check.lab import USER, Lab, lab
-from tests.mailbox.test_faults import PROFILE
+from tests.mailbox.faulty_run import PROFILE
 from tests.peers.certificates import Certificate
 from tests.peers.dovecot import PASSWORD, Dovecot, running
 from tests.peers.private_sink import private_sink

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.mailbox.faulty_run import PROFILE, S, plan_of
 from tests.mailbox.profiles import ADVANCED
 from tests.mailbox.store import ImapSession, LmtpSession, Pop3Session, Store, listening
-from tests.mailbox.test_faults import PROFILE, S, plan_of
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, PlanError, ResultsError, SetupError
 from trafficgen.mailbox.plan import MailboxPlan

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.http.test_observers import get
+from tests.mailbox.faulty_run import PROFILE, S, plan_of
 from tests.mailbox.store import ImapSession, LmtpSession, Pop3Session, Store, listening
-from tests.mailbox.test_faults import PROFILE, S, plan_of
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.mailbox.operations import PHASES

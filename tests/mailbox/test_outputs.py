@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mailbox.faulty_run import PROFILE, run
 from tests.mailbox.store import ImapSession, LmtpSession, Store, listening
-from tests.mailbox.test_faults import PROFILE, run
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.mailbox.operations import PHASES

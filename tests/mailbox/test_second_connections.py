@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.mailbox.faulty_run import S, counts_of, failures_of, run
 from tests.mailbox.store import HangUp, ImapSession, Store
-from tests.mailbox.test_faults import S, counts_of, failures_of, run
 from trafficgen.measure.results import Results
 
 SETTINGS = """mail_inbox_reply_percentage = 100

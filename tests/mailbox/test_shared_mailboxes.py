@@ -2,8 +2,8 @@
 
 import threading
 
+from tests.mailbox.faulty_run import counts_of, failures_of, run
 from tests.mailbox.store import ImapSession, Pop3Session, Store
-from tests.mailbox.test_faults import counts_of, failures_of, run
 from trafficgen.errors import ExitCode
 
 MANUAL = "imap_fetch_manual = BODY.PEEK[]"

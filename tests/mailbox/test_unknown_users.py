@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.mailbox.faulty_run import counts_of, run
 from tests.mailbox.store import ImapSession, LmtpSession, Pop3Session, Store
-from tests.mailbox.test_faults import counts_of, run
 from trafficgen.mailbox.refused import Refusals, RefusedUsers
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results
@@ -41,10 +41,7 @@ def texts_of(results: Results, kind: CaveatKind) -> list[str]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("protocol", "words"),
-    [
-        ("imap", "NO [AUTHENTICATIONFAILED] Authentication failed."),
-        ("pop3", "-ERR [AUTH] Authentication failed."),
-    ],
+    [("imap", "NO [AUTHENTICATIONFAILED] Authentication failed."), ("pop3", "-ERR [AUTH] Authentication failed.")],
 )
 def test_users_that_do_not_exist_are_said_once_with_how_many(protocol: str, words: str, workers: int):
     said: list[str] = []

@@ -36,7 +36,7 @@ def test_what_is_no_size_is_refused_in_one_line_that_shows_it(text: str) -> None
 @pytest.mark.parametrize(
     ("octets", "text"),
     [(1, "1 B"), (999, "999 B"), (1_000, "1 kB"), (60_000, "60 kB"), (10_240, "10.24 kB"), (999_999, "1 MB"),
-     (1_500_000, "1.5 MB"), (10**10, "10 GB"), (12_345_678, "12.35 MB")],
+     (1_500_000, "1.5 MB"), (10**10, "10 GB"), (12_345_678, "12.35 MB"), (10**18, "1 EB"), (10**21, "1000 EB")],
 )  # fmt: skip
 def test_sizes_are_written_in_decimal_units(octets: int, text: str) -> None:
     assert format_size(octets) == text

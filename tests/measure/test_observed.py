@@ -126,6 +126,7 @@ WAITED_FOR = ClientView(in_hand=8.0, generator_cpu=0.2)
     ("means", "clients", "expected"),
     [
         # nothing to go by
+        ({"server.cpu": 0.3, "server.cpu_wait": 0.0, "server.blocked": 0.0}, None, Shortage.NOTHING),
         ({"space.free": 4.0}, WAITED_FOR, Shortage.UNKNOWN),
         # memory comes first: what it makes of CPU and disk is its doing
         (FULL | DISK_BOUND | {"host.memory_pressure": 0.3}, None, Shortage.MEMORY),
@@ -185,6 +186,16 @@ def test_the_first_shortage_in_order_of_cause_is_named(
     found = find(seen, 0.0, float(length), clients)
     assert found.shortage is expected
     assert sentence(found)
+
+
+def test_what_the_busiest_disk_did_is_shown_with_a_shortage_of_it() -> None:
+    seen = IDLE | {"host.io_pressure": 0.5}
+    seen |= {"disk.vda.busy": 0.3, "disk.vda.await": 0.1, "disk.vdb.busy": 0.8, "disk.vdb.flushes": 70.0}
+    columns: dict[str, list[float | None]] = {name: [value] * 9 for name, value in seen.items()}
+    found = find(on_the_runs_clock(recording(columns, from_s=0.0), CLOCK, "local"), 0.0, 9.0)
+    assert found.shortage is Shortage.DISK
+    numbers = {name: value for name, value in found.numbers.items() if name.startswith("disk.")}
+    assert numbers == pytest.approx({"disk.vdb.busy": 0.8, "disk.vdb.flushes": 70.0})
 
 
 def test_what_clients_had_in_hand_is_by_littles_law_without_the_wire() -> None:

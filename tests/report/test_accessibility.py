@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.test_page import browser, drawn
-from tests.verdict.test_sequence import DESIGN, QUIET, block, noisy, served
+from tests.verdict.blocks import DESIGN, QUIET, block, noisy, served
 from trafficgen.measure.counts import ThresholdVerdict
 from trafficgen.measure.results import Results
 from trafficgen.report.checked import Checked

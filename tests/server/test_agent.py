@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trafficgen.server.agent import Observed, Observer, observe, paces
+from trafficgen.server.agent import Observed, Observer, answer_clock_questions, observe, paces
 from trafficgen.server.metrics import MetricsPage, sums
 
 NS = 1_000_000_000
@@ -60,6 +60,25 @@ def test_each_look_is_a_line_after_the_first() -> None:
     assert len(head["boot_id"]) == 16
     assert [one["values"] for one in rest] == [{"queue.a": n, "queue.b": n} for n in (1, 2, 3)]
     assert all(one["cost_ns"] >= 0 and one["wall_ns"] > one["mono_ns"] for one in rest)
+
+
+def test_the_next_look_is_due_at_its_time_and_late_ones_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100 * NS, 100 * NS + 300 * MS, 102 * NS, 103 * NS])  # the beginning, and the ends of three looks
+    monkeypatch.setattr("trafficgen.server.agent.now_ns", lambda: next(clock))
+    observer = Observer([], NS)
+    monkeypatch.setattr(observer, "head", lambda: "")
+    monkeypatch.setattr(observer, "look", list)
+    waits: list[float] = []
+    observe(observer, lambda _line: None, every_ns=NS, for_ns=2 * NS, wait=waits.append)  # type: ignore[arg-type]
+    assert waits == [0.7, 0.0]
+
+
+def test_only_questions_about_the_clock_are_answered() -> None:
+    lines: list[str] = []
+    answer_clock_questions(BytesIO(b"clock 7\nclock x\nclock\nwatch 8\n\n clock 9 \n"), lines.append, lambda: None)
+    answers = [json.loads(line) for line in lines]
+    assert [one["clock"] for one in answers] == [7, 9]
+    assert all(one["received"] <= one["answered"] for one in answers)
 
 
 def test_what_is_dear_waits_until_as_much_was_saved_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trafficgen.server import proc
 from trafficgen.server.host import HostSampler
-from trafficgen.server.processes import CgroupSampler, TreeSampler, pid_in
+from trafficgen.server.processes import CgroupSampler, TreeSampler, _Rates, pid_in
 
 STAT = """\
 cpu  793254 615797 250356 911152 8458 5 26452 1537 7 0
@@ -66,6 +66,13 @@ def test_refused_connections_and_memory() -> None:
 
 def test_a_process_may_be_called_anything() -> None:
     assert proc.process(PROCESS) == proc.Process(42, "S", 7, 11 + 22 + 33 + 44, 3 + 4, 1)
+
+
+def test_a_process_has_at_least_the_fields_that_are_read() -> None:
+    fields = "S 7 1 1 1 1 1 1 1 3 4 11 22 33 44 1 1 5"
+    assert proc.process(f"42 (x) {fields}").threads == 5
+    with pytest.raises(ValueError, match="18 fields or more"):
+        proc.process(f"42 (x) {fields.rpartition(' ')[0]}")
 
 
 def test_a_tree_is_a_process_and_all_that_descend_from_it() -> None:
@@ -135,6 +142,22 @@ def test_a_host_is_seen_from_the_second_look_on(tmp_path: Path) -> None:
     assert values["disk.vda.busy"] == pytest.approx(0.5)
     assert values["disk.vda.await"] == pytest.approx((0.9 + 0.1) / (100 + 100))
     assert host.missing == {"pressure/cpu", "pressure/memory", "meminfo"}
+
+
+def test_all_tasks_stand_still_only_for_what_is_not_a_core(tmp_path: Path) -> None:
+    host = HostSampler(machine(tmp_path, pressure__cpu=PRESSURE, pressure__memory=PRESSURE))
+    host.sample(100.0)
+    values = host.sample(101.0)
+    assert {name: value for name, value in values.items() if name.endswith("pressure_full")} == {
+        "host.io_pressure_full": 0.0,
+        "host.memory_pressure_full": 0.0,
+    }
+    assert values["host.cpu_pressure"] == 0.0
+
+
+def test_two_looks_at_one_moment_make_no_rate() -> None:
+    rates = _Rates()
+    assert [rates.of({"read": 7.0 + at}, at) for at in (3.0, 3.0, 5.0)] == [{}, {}, {"read": 1.0}]
 
 
 def test_a_counter_that_went_back_gives_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.server.test_spool import long_id, queued_by_postfix
 from trafficgen.measure.observed import QueueShape, Recording, RunClock, ServerSamples, on_the_runs_clock
 from trafficgen.server.agent import Observed, Observer
 from trafficgen.server.postqueue import Postqueue
-from trafficgen.server.shape import MAX_DOMAINS, OTHERS, PostfixShape, _domains_in, recipients_in, shape_of
+from trafficgen.server.shape import MAX_DOMAINS, OTHERS, News, PostfixShape, _domains_in, recipients_in, shape_of
 from trafficgen.server.spool import PostfixSpool
 
 DEFERRED = "defer_transports = smtp relay\nqueue_run_delay = 300s"
@@ -151,6 +151,22 @@ def test_a_queue_that_says_nothing_new_is_left_alone(tmp_path: Path, monkeypatch
     put(20, b"ann@mx.test")
     spool.look("deferred")
     assert shape.due(11.0)  # a tenth more
+
+
+def test_a_shape_is_news_every_ten_seconds_and_when_a_tenth_more_is_in_it() -> None:
+    news = News()
+    domains: tuple[str, ...] = ("mx.test",)
+    looks = [(0.0, 10), (1.0, 10), (1.0, 11), (10.9, 11), (11.0, 11), (12.0, 10), (30.0, 0)]
+    found = [news.new(at, [(1.0, domains)] * messages, 12) is not None for at, messages in looks]
+    assert found == [True, False, True, False, True, False, False]
+
+
+def test_what_postqueue_says_wrong_is_missing(tmp_path: Path) -> None:
+    asked = Postqueue(tmp_path)
+    assert asked._read(0, b'{"queue_name": 7}\n', 0.0) == {}
+    assert asked._read(75, b"", 0.0) == {}
+    assert len(asked.missing) == 2
+    assert all(word.startswith("postqueue -j") for word in asked.missing)
 
 
 def answered(asked: Postqueue) -> dict[str, float]:

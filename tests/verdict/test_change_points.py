@@ -3,6 +3,7 @@
 import math
 import random
 import re
+from codecs import BOM_UTF8
 from itertools import combinations
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
-from trafficgen.report.gated import HISTORY, PastGate, read_history
+from trafficgen.report.gated import HISTORY, PastGate, check_history, line_end, read_history
 from trafficgen.report.past_gates import COLUMNS, eras_of, history_csv, history_page, history_sections
 from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.change_points import MOST, _best_split, change_points, stretches
@@ -144,6 +145,26 @@ def test_a_history_fits_into_eighty_columns(label: str) -> None:
     assert "1  0.900×    –    0.900×\n" in single
 
 
+def test_a_history_that_a_spreadsheet_saved(tmp_path: Path) -> None:
+    path = history(tmp_path / "gates.csv", [0.99, 1.01])
+    path.write_bytes(BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    check_history(path)
+    assert [gate.ratio for gate in read_history(path)["throughput"]] == [0.99, 1.01]
+
+
+def test_rows_are_not_appended_to_a_line_without_an_end(tmp_path: Path) -> None:
+    path = history(tmp_path / "gates.csv", [0.99])
+    assert line_end(tmp_path / "none yet") == line_end(path) == ""
+    path.write_text(path.read_text().rstrip())
+    assert line_end(path) == "\n"
+
+
+@pytest.mark.parametrize("ratio", [1e-300, 1e300])
+def test_ratios_that_come_to_more_than_a_float_holds(ratio: float, tmp_path: Path) -> None:
+    path = history(tmp_path / "gates.csv", [ratio] * 6)
+    assert call(["history", str(path), "--html", str(tmp_path / "page")]) is ExitCode.DONE
+
+
 def test_gates_that_win_are_not_worse(tmp_path: Path) -> None:
     path = history(tmp_path / "gates.csv", [1.02, 1.03, 1.01, 1.02, 1.02, 1.03])
     assert call(["history", str(path), "--fail"]) is ExitCode.DONE
@@ -157,7 +178,9 @@ def test_gates_that_win_are_not_worse(tmp_path: Path) -> None:
         ("time,label\n", "expected a history of gates"),
         (",".join(HISTORY) + "\n", "holds no gate yet"),
         (",".join(HISTORY) + "\n1,2,3,p99,8,x,0,0,0,0,0,0,0,0\n", "expected a history of gates"),
-        (",".join(HISTORY) + "\n1,2,3,p99,8,-1,0,0,0,0,0,0,0,0\n", "expected a ratio above zero, got -1"),
+        (",".join(HISTORY) + "\n1,2,3,p99,8,-1,0,0,0,0,0,0,0,0\n", 'line 2: expected a ratio above zero, got "-1"'),
+        (",".join(HISTORY) + "\n1,2,3,p99,8,1.0,0,0,0,0\n", "line 2: expected 14 columns, got 10"),
+        (",".join(HISTORY) + "\n1,2,3,p99,8,1.0" + ",0" * 16 + "\n", "line 2: expected 14 columns, got 22"),
     ],
 )
 def test_what_is_no_history(text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from trafficgen.runs import limit as module
 from trafficgen.runs.limit import LimitOptions, capacity, find_limit
 from trafficgen.runs.monitor import MonitorOptions
 from trafficgen.verdict.limit import Bracket, LimitDesign, LimitStep, advance, bracket
+from trafficgen.verdict.reading import harm_of
 
 
 def search(design: LimitDesign, holds: Callable[[float], bool]) -> tuple[Bracket, list[LimitStep]]:
@@ -37,6 +38,12 @@ def test_a_sharp_limit_is_found_as_closely_as_asked_for(limit: float, start: flo
     assert found.kept <= limit < found.missed
     assert found.missed / found.kept <= 1 + precision
     assert len(steps) < 70
+
+
+def test_nothing_is_looked_for_below_the_lowest_rate() -> None:
+    found, steps = search(LimitDesign(4, lowest=1.0), lambda _rate: False)
+    assert found == Bracket(None, 1.0)
+    assert [step.rate for step in steps] == [4, 4, 2, 2, 1, 1]
 
 
 def test_both_ends_are_confirmed_by_three_steps() -> None:
@@ -218,6 +225,8 @@ def test_a_server_without_a_capacity_is_said_to_have_done_what_it_did_most(
         capacity(ANY)
     lost = (FailureCount(Phase.CONNECT, "connection refused", 8, ""),)
     monkeypatch.setattr(module, "run_monitored", lambda *_: replace(nothing, replies=busy, failures=lost))
+    harm = harm_of(replace(results, valid=True, replies=busy, failures=lost), tolerate_refusals=False)
+    assert str(harm).endswith("; most often connect: connection refused")
     with pytest.raises(SetupError, match=r": connection refused$"):
         capacity(ANY)
     monkeypatch.setattr(module, "run_monitored", lambda *_: replace(nothing, replies=(), failures=()))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Self
 
+from trafficgen.errors import reason_of
 from trafficgen.plan import Target, UnixTarget
 from trafficgen.printable import printable
 
@@ -146,10 +147,9 @@ class TextConnection:
             lines.append(self.line())
             if len(lines) > _MAX_LINES:
                 raise ConnectionEnded(f"a reply of more than {_MAX_LINES} lines")
-            if lines[-1][3:4] != "-":
+            if lines[-1][3:4] != "-" or not _is_code(lines[-1][:3]):  # SSH-2.0-… ends with its line
                 break
-        first = lines[0][:3]
-        code = int(first) if first.isascii() and first.isdigit() else 0
+        code = int(lines[0][:3]) if _is_code(lines[0][:3]) else 0
         found = SmtpReply(code, tuple(lines))
         if code == 421 and not goodbye:
             raise ConnectionEnded(f"the server wants no more now: {found.text}")
@@ -199,12 +199,16 @@ def joined(lines: Sequence[str]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
+def _is_code(digits: str) -> bool:
+    return digits.isascii() and digits.isdigit()
+
+
 def _words(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return NO_ANSWER
     if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
         return "closed by the server"
-    return (error.strerror or str(error)).lower()
+    return reason_of(error)
 
 
 def _tls_words(error: Exception) -> str:

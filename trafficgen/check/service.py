@@ -7,6 +7,7 @@ Gives     `ServiceKind` with its standard port; `CheckedServer`: addresses and p
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -161,12 +162,19 @@ class Probe:
             talk.start_tls(anything_goes(), self.server.name)
         return talk
 
+    def greeted(self) -> TextConnection:
+        """`secured`, and greeted with 220. A refusal proves something behind this, or beside a session like it."""
+        with ExitStack() as undo:
+            talk = undo.enter_context(self.secured())
+            greeting = talk.reply()
+            if greeting.code != 220:
+                raise ConnectionEnded(f"greeted with {greeting.text}")
+            undo.pop_all()
+        return talk
+
     def smtp(self) -> tuple[TextConnection, SmtpReply]:
         """A session of SMTP that was greeted and has said EHLO; what EHLO was answered."""
-        talk = self.secured()
-        greeting = talk.reply()
-        if greeting.code != 220:
-            raise ConnectionEnded(f"greeted with {greeting.text}")
+        talk = self.greeted()
         return talk, self.ehlo(talk)
 
     def ehlo(self, talk: TextConnection) -> SmtpReply:

@@ -104,8 +104,7 @@ def _size(probe: Probe, talk: TextConnection, offered: dict[str, str]) -> Findin
 
 def errors(probe: Probe) -> Iterator[Finding]:
     """A session of nothing but errors."""
-    with probe.secured() as talk:
-        talk.reply()
+    with probe.greeted() as talk:
         for number in range(_ERRORS):
             try:
                 talk.say("XYZZY")
@@ -120,7 +119,9 @@ def errors(probe: Probe) -> Iterator[Finding]:
 
 
 def early_talker(probe: Probe) -> Iterator[Finding]:
-    """Speaks before it is greeted."""
+    """Speaks before it is greeted, where somebody who waits is served."""
+    with probe.greeted() as patient:
+        patient.say("QUIT")
     with probe.secured() as talk:
         talk.send(f"EHLO {probe.server.ehlo_name}\r\nQUIT\r\n".encode(), "EHLO and QUIT before the greeting")
         served = _goes_through(talk, 3)
@@ -129,9 +130,10 @@ def early_talker(probe: Probe) -> Iterator[Finding]:
 
 def pipelining_after_helo(probe: Probe) -> Iterator[Finding]:
     """Sends a group of commands that nobody offered to take."""
-    with probe.secured() as talk:
-        talk.reply()
-        talk.command(f"HELO {probe.server.ehlo_name}")
+    with probe.greeted() as talk:
+        helo = talk.command(f"HELO {probe.server.ehlo_name}")
+        if not helo.good:
+            raise ConnectionEnded(f"HELO was answered {helo.text}")
         group = f"MAIL FROM:<{from_address(probe.server)}>\r\nRSET\r\nQUIT\r\n"
         talk.send(group.encode(), "MAIL, RSET and QUIT in one write")
         served = _goes_through(talk, 3)

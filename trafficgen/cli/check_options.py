@@ -21,7 +21,7 @@ from trafficgen.check.tls_scan import read_scan
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.parsing import parse_resolver
 from trafficgen.engine.password import read_password
-from trafficgen.errors import PlanError, SetupError
+from trafficgen.errors import PlanError, SetupError, reason_of
 from trafficgen.guard import Route
 from trafficgen.plan import Auth, Target, TcpTarget
 from trafficgen.verdict.findings import TlsScan
@@ -126,8 +126,7 @@ def readable(log: Path | None) -> Path | None:
             with log.open("rb"):
                 pass
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise PlanError(f'cannot read "{log}": {reason}', field="log", flag="--log") from error
+            raise PlanError(f'cannot read "{log}": {reason_of(error)}', field="log", flag="--log") from error
     return log
 
 

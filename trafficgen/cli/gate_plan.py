@@ -102,6 +102,9 @@ def metrics_of(options: "GateOptions", usual: Sequence[str]) -> "tuple[Metric, .
 
     named = [text for text in options.metric if not (options.of_mailboxes and text in HELD_TO_ZERO)]
     metrics = tuple(parse_with(parse_metric, text, "metrics", "--metric") for text in named or usual)
+    names = [metric.name for metric in metrics]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise PlanError(f"expected {twice[0]} once, got it {len(twice)} times", field="metrics", flag="--metric")
     for metric in () if options.of_mailboxes else metrics:
         if (reason := _not_here(metric.name, by_slices=options.by_slices)) is not None:
             raise PlanError(reason, field="metrics", flag="--metric")
@@ -239,7 +242,7 @@ def write(
     if history := _output(options.history, "--history"):
         header = not history.path.exists() or not history.path.stat().st_size
         rows = partial(gated.history_rows, ended, time=end, label=options.label, header=header)
-        steps.append(("--history", lambda: history.append(rows())))
+        steps.append(("--history", lambda: history.append(gated.line_end(history.path) + rows())))
     if page := job_summary():
         steps.append((page.option, lambda: page.append(gated.gate_markdown(ended))))
     attempt_all(steps, failed=failed)

@@ -21,7 +21,7 @@ from trafficgen.cli.judging import judged_by, observation_of, observers_for, ref
 from trafficgen.cli.mailbox_options import mailbox_options
 from trafficgen.cli.mailbox_plan import WORDS_OF, make_plan, read_words, wrong
 from trafficgen.cli.notices import show_notice
-from trafficgen.errors import ExitCode, OutputError
+from trafficgen.errors import ExitCode, OutputError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +178,7 @@ def _or_lost(lost: dict[str, OutputError], name: str) -> Iterator[None]:
     except BrokenPipeError:
         raise  # nobody reads any more
     except OSError as error:
-        lost.setdefault(name, OutputError(f"cannot write rows to {name}: {(error.strerror or str(error)).lower()}"))
+        lost.setdefault(name, OutputError(f"cannot write rows to {name}: {reason_of(error)}"))
 
 
 def _put(

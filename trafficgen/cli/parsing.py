@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from mboxgen.limited import read_limited
 from trafficgen import units
 from trafficgen.cli.flagged import parse_with
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 from trafficgen.plan import (
     AddressRange,
     ClientAttribute,
@@ -71,8 +71,7 @@ def _read_lines(path: Path, flag: str, what: str, most_octets: int, comment: str
     except UnicodeDecodeError as error:
         raise PlanError(f'cannot read "{path}": it is not UTF-8 text', field, flag) from error
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise PlanError(f'cannot read "{path}": {reason}', field, flag) from error
+        raise PlanError(f'cannot read "{path}": {reason_of(error)}', field, flag) from error
     found = []
     for number, line in enumerate(lines, start=1):
         if not (entry := re.split(comment, line, maxsplit=1)[0].strip()):

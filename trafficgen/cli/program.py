@@ -18,7 +18,7 @@ import click
 from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.options import OTHERWISE
-from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError
+from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError, reason_of
 from trafficgen.host.signals import raise_on_signals
 from trafficgen.host.version import VERSION
 from trafficgen.printable import printable
@@ -156,7 +156,7 @@ def _flush_stdout() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"cannot write to stdout: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write to stdout: {reason_of(error)}") from error
 
 
 def _silence_stdout() -> None:
@@ -174,7 +174,7 @@ def _fail(code: ExitCode, text: str) -> ExitCode:
 
 
 def _described(error: OSError) -> str:
-    reason = (error.strerror or str(error)).lower()
+    reason = reason_of(error)
     if error.errno == errno.EMFILE:
         reason += "; raise the limit of this process (ulimit -n)"
     if error.filename:

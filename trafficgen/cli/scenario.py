@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from trafficgen import units
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 
 MAX_SCENARIO_OCTETS: Final = 16 * 1024 * 1024
 KINDS: Final = ("warm-up", "ramp", "steady", "drain")
@@ -41,7 +41,7 @@ def read_scenario(path: Path, parameters: Iterable[click.Parameter]) -> dict[str
     try:
         plain = tomllib.loads(read_limited(path, MAX_SCENARIO_OCTETS).decode("utf-8"))
     except OSError as error:
-        raise wrong(f'cannot read "{path}": {(error.strerror or str(error)).lower()}') from error
+        raise wrong(f'cannot read "{path}": {reason_of(error)}') from error
     except UnicodeDecodeError as error:
         raise wrong(f'"{path}" is not a scenario: expected UTF-8 text, found octet {error.start} is not') from error
     except ValueError as error:

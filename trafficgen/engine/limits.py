@@ -9,7 +9,7 @@ import sys
 from typing import Final
 
 from trafficgen.engine.address import Route
-from trafficgen.errors import SetupError
+from trafficgen.errors import SetupError, reason_of
 from trafficgen.host.limits import SPARE_FILES, ephemeral_ports, raise_open_files
 from trafficgen.host.machine import memory_of
 from trafficgen.plan import Plan, TcpTarget
@@ -72,7 +72,7 @@ def check_sources(plan: Plan, route: Route) -> None:
                 bind_source(peer, source)
         except OSError as error:
             raise SetupError(
-                f"cannot send from {source}: {(error.strerror or str(error)).lower()}; expected addresses of this "
+                f"cannot send from {source}: {reason_of(error)}; expected addresses of this "
                 "machine (ip addr add) or of 127.0.0.0/8 (--source-ip)"
             ) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trafficgen.engine.address import check, resolve
-from trafficgen.errors import OutputError, PlanError
+from trafficgen.errors import OutputError, PlanError, reason_of
 from trafficgen.gate.builds import Build, running
 from trafficgen.gate.trials import TrialFile
 from trafficgen.host.output import Output
@@ -91,7 +91,7 @@ class BuildRunner:
             try:
                 self.keep.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
+                reason = reason_of(error)
                 text = f'cannot make the folder "{self.keep}": {reason}'
                 raise PlanError(text, field="keep", flag="--keep") from error
 

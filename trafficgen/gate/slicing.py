@@ -21,7 +21,7 @@ from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import check, resolve
 from trafficgen.engine.control import Turn
 from trafficgen.engine.turns import TurnControl
-from trafficgen.errors import ExitCode, SetupError
+from trafficgen.errors import ExitCode, SetupError, reason_of
 from trafficgen.gate.builds import Build
 from trafficgen.gate.trials import RecordFile
 from trafficgen.host.signals import CountedSignals, RunControl
@@ -293,8 +293,7 @@ def _depth(queue: Path) -> int:
     try:
         return depth_of(queue)
     except OSError as error:
-        words = (error.strerror or str(error)).lower()
-        raise SetupError(f'cannot look at the queue "{error.filename or queue}": {words}') from error
+        raise SetupError(f'cannot look at the queue "{error.filename or queue}": {reason_of(error)}') from error
 
 
 def _harm(so_far: SideCounts, *, tolerate_refusals: bool) -> str | None:

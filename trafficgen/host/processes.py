@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from trafficgen.clock import NS_PER_S, now_ns
-from trafficgen.errors import SetupError, TrafficgenError
+from trafficgen.errors import SetupError, TrafficgenError, reason_of
 from trafficgen.host.signals import SIGNALS
 
 _BLAS: Final = "OPENBLAS_NUM_THREADS"
@@ -151,4 +151,4 @@ def _begin(pipe: Connection, environment: dict[str, str], main: Callable[..., No
     except (TrafficgenError, OSError) as error:
         # Where the pipe itself is broken, whoever started this process has ended it, and says why.
         with suppress(OSError):
-            pipe.send(error if isinstance(error, TrafficgenError) else SetupError(str(error.strerror or error).lower()))
+            pipe.send(error if isinstance(error, TrafficgenError) else SetupError(reason_of(error)))

@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
-from trafficgen.errors import ResultsError
+from trafficgen.errors import ResultsError, reason_of
 from trafficgen.logs.lines import LineReader
 
 BLOCK_OCTETS: Final = 1 << 20
@@ -94,7 +94,7 @@ class LogFile:
             if error.errno is None:  # the packed stream's, not the disk's
                 self.cut_off = True
                 return b""
-            raise ResultsError(f'cannot read "{self.path}": {_reason(error)}') from error
+            raise ResultsError(f'cannot read "{self.path}": {reason_of(error)}') from error
 
     def _open(self, opened: ExitStack) -> IO[bytes]:
         if str(self.path) == "-":
@@ -104,7 +104,7 @@ class LogFile:
             head = file.read(6)
             file.seek(0)
         except OSError as error:
-            raise ResultsError(f'cannot read "{self.path}": {_reason(error)}') from error
+            raise ResultsError(f'cannot read "{self.path}": {reason_of(error)}') from error
         for packing in _PACKINGS:
             if head.startswith(packing.magic):
                 return opened.enter_context(packing.open(file))
@@ -129,7 +129,7 @@ def _changed_ns(path: Path) -> int:
     except OSError as error:
         if str(path) == "-":
             return time.time_ns()
-        raise ResultsError(f'cannot read "{path}": {_reason(error)}') from error
+        raise ResultsError(f'cannot read "{path}": {reason_of(error)}') from error
 
 
 def _first_ns(file: LogFile) -> int:
@@ -180,7 +180,7 @@ class Growing:
                 self._from_end = False
                 return b""
             except OSError as error:
-                raise ResultsError(f'cannot read "{self._path}": {_reason(error)}') from error
+                raise ResultsError(f'cannot read "{self._path}": {reason_of(error)}') from error
             if self._from_end:
                 self._file.seek(0, os.SEEK_END)
         self._from_end = False
@@ -197,7 +197,3 @@ class Growing:
             return False
         mine = os.fstat(self._file.fileno())
         return (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

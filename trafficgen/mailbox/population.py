@@ -15,7 +15,7 @@ from typing import Final
 
 from mboxgen.limited import read_limited
 from trafficgen.clock import NS_PER_S
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 from trafficgen.mailbox.chance import Chance
 from trafficgen.mailbox.profile import ClientSection, Profile, UserSection
 
@@ -134,8 +134,7 @@ def _read_userfile(path: Path, count: int) -> list[tuple[str, str | None]]:
     try:
         lines = read_limited(path, MAX_USERFILE_OCTETS).decode("utf-8").splitlines()
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise _refused(f'cannot read the userfile "{path}": {reason}') from error
+        raise _refused(f'cannot read the userfile "{path}": {reason_of(error)}') from error
     found: list[tuple[str, str | None]] = []
     for number, line in enumerate(lines, start=1):
         name, colon, password = line.partition(":")

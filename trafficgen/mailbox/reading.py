@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mboxgen.limited import read_limited
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 from trafficgen.mailbox.profile import ClientSection, MailProtocol, Profile, UserSection
 
 MAX_OCTETS: Final = 1024 * 1024
@@ -147,8 +147,7 @@ def read_profile(path: Path) -> Read:
     except UnicodeDecodeError as error:
         raise _refused(f'cannot read "{path}": it is not UTF-8 text') from error
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise _refused(f'cannot read "{path}": {reason}') from error
+        raise _refused(f'cannot read "{path}": {reason_of(error)}') from error
     return parse_profile(text, str(path))
 
 

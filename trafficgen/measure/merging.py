@@ -53,6 +53,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
     histograms = histograms_of_all(part.histograms for part in ordered)
     of_commands = histograms_of_all(part.command_histograms for part in ordered)
     timed = histograms_of_all(part.domain_histograms for part in ordered)
+    of_targets = histograms_of_all(part.target_histograms for part in ordered)
     return replace(
         first,
         complete=all(part.complete for part in ordered),
@@ -88,17 +89,17 @@ def merge_results(parts: Sequence[Results]) -> Results:
         command_histograms=of_commands,
         mailboxes=mailboxes_of_all(ordered),
         recipients=_recipients([part.recipients for part in ordered]),
-        targets=_targets(ordered),
-        target_histograms=_target_histograms(ordered),
+        targets=_targets(ordered, of_targets),
+        target_histograms=of_targets,
         retries=added(part.retries for part in ordered),
         idle=added(part.idle for part in ordered),
         tls=_tls(ordered),
     )  # fmt: skip
 
 
-def _targets(parts: Sequence[Results]) -> tuple[TargetCounts, ...]:
+def _targets(parts: Sequence[Results], histograms: Mapping[str, Histogram]) -> tuple[TargetCounts, ...]:
     """By name. Shares are of all sessions of all parts: wanted as they were, by each part's sessions."""
-    histograms, every = _target_histograms(parts), [one for part in parts for one in part.targets]
+    every = [one for part in parts for one in part.targets]
     sessions = max(sum(one.sessions for one in every), 1)
     merged = []
     for name in dict.fromkeys(one.target for one in every):
@@ -112,14 +113,6 @@ def _targets(parts: Sequence[Results]) -> tuple[TargetCounts, ...]:
         latency = Latency.of(histograms[name]) if name in histograms else None
         merged.append(TargetCounts(target=name, weight=wanted / sessions, latency_ns=latency, **sums))
     return tuple(merged)
-
-
-def _target_histograms(parts: Sequence[Results]) -> dict[str, Histogram]:
-    merged: dict[str, Histogram] = {}
-    for part in parts:
-        for name, histogram in part.target_histograms.items():
-            merged[name] = merged[name] + histogram if name in merged else histogram
-    return merged
 
 
 def mailboxes_of_all(parts: Sequence[Results]) -> MailboxCounts | None:

@@ -20,7 +20,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from trafficgen.clock import NS_PER_S
-from trafficgen.errors import ResultsError
+from trafficgen.errors import ResultsError, reason_of
 from trafficgen.measure.clock_offset import ClockExchange, to_ours
 from trafficgen.measure.codec import Amount, Seconds
 
@@ -173,7 +173,7 @@ def read_recording(path: Path) -> Recording:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise ResultsError(f'cannot read "{path}": {(error.strerror or str(error)).lower()}') from error
+        raise ResultsError(f'cannot read "{path}": {reason_of(error)}') from error
     recording = Recording()
     if not (recording.add(lines[0]) and recording.boot_id):
         raise ResultsError(f'expected samples of "observe --write", got "{path}"')

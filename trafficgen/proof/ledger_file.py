@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.clock import now_ns
-from trafficgen.errors import SetupError
+from trafficgen.errors import SetupError, reason_of
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 
 ANY_MAGIC: Final = b"# traffic-gen ledger "
@@ -60,7 +60,7 @@ class LedgerFile:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise SetupError(f'cannot write the ledger "{path}": {(error.strerror or str(error)).lower()}') from error
+            raise SetupError(f'cannot write the ledger "{path}": {reason_of(error)}') from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._store = self._open_window(_end_of_lines(self._file, path))

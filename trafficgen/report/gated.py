@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,11 +135,21 @@ def check_history(path: Path) -> None:
     """ResultsError for a file that is there and is no history: rows are only ever appended to one."""
     try:
         with path.open("rb") as file:
-            first = file.readline(1000).rstrip()
+            first = file.readline(1000).removeprefix(BOM_UTF8).rstrip()
     except FileNotFoundError:
         return
     if first and first != ",".join(HISTORY).encode():
         raise ResultsError(f'expected a history of gates, or no file yet, got "{path}"')
+
+
+def line_end(path: Path) -> str:
+    """What must stand before rows that are appended to `path`: a line end where its last line, saved by an editor, has
+    none."""
+    if not path.is_file() or not path.stat().st_size:
+        return ""
+    with path.open("rb") as file:
+        file.seek(-1, io.SEEK_END)
+        return "" if file.read() == b"\n" else "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,25 +163,38 @@ class PastGate:
 
 def read_history(path: Path) -> dict[str, list[PastGate]]:
     """The gates of a history by metric, in their order. ResultsError for a file that is none."""
+    line = 0
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if tuple(rows.fieldnames or ()) != HISTORY:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet writes a byte order mark
+            rows = csv.reader(file)
+            if tuple(next(rows, ())) != HISTORY:
                 raise ResultsError(f'expected a history of gates, got "{path}"')
             found: dict[str, list[PastGate]] = {}
             for row in rows:
-                gate = PastGate(row["time"], row["label"], _ratio(row["ratio"]))
-                found.setdefault(row["metric"], []).append(gate)
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+                line = rows.line_num
+                metric, gate = _past_gate(row)
+                found.setdefault(metric, []).append(gate)
+    except (OSError, ValueError, csv.Error) as error:
         words = error.strerror if isinstance(error, OSError) else error
-        raise ResultsError(f'expected a history of gates, got "{path}": {words}') from error
+        where = f", line {line}" if line else ""
+        raise ResultsError(f'expected a history of gates, got "{path}"{where}: {words}') from error
     return found
 
 
+def _past_gate(row: Sequence[str]) -> tuple[str, PastGate]:
+    if len(row) != len(HISTORY):
+        raise ValueError(f"expected {len(HISTORY)} columns, got {len(row)}")
+    cells = dict(zip(HISTORY, row, strict=True))
+    return cells["metric"], PastGate(cells["time"], cells["label"], _ratio(cells["ratio"]))
+
+
 def _ratio(text: str) -> float:
-    ratio = float(text)
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = 0.0
     if not 0 < ratio < math.inf:
-        raise ValueError(f"expected a ratio above zero, got {text}")
+        raise ValueError(f'expected a ratio above zero, got "{text}"')
     return ratio
 
 

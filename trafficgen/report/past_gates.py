@@ -51,7 +51,7 @@ def eras_of(metric: str, gates: Sequence[PastGate]) -> list[GateEra]:
     return [
         GateEra(
             metric, gates[one.first], gates[one.last], one.count, exp(one.mean), _exp(one.interval.low),
-            _exp(one.interval.high), exp(sum(logarithms[one.first : one.last + 1])),
+            _exp(one.interval.high), _exp(sum(logarithms[one.first : one.last + 1])),
         )
         for one in stretches(logarithms)
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def _chart(metric: str, gates: Sequence[PastGate], eras: Sequence[GateEra]) -> s
     total, together = 0.0, []
     for gate in gates:
         total += log(gate.ratio)
-        together.append(exp(total))
+        together.append(_exp(total))
     frame = Frame(max(len(gates) - 1, 1), [1.0, *together, *(gate.ratio for gate in gates)])
     points = "".join(
         f'<circle class="b" cx="{frame.x(at):.1f}" cy="{frame.y(gate.ratio):.1f}" r="4"><title>{escape(_named(gate))}: '
@@ -137,4 +137,4 @@ def _chart(metric: str, gates: Sequence[PastGate], eras: Sequence[GateEra]) -> s
 
 
 def _exp(value: float) -> float:
-    return exp(min(value, 700.0))
+    return exp(max(-700.0, min(value, 700.0)))  # beyond is no float, or no logarithm

@@ -246,9 +246,6 @@ def _rate(name: str, per_s: float, form: Any) -> Row:
     return Row((name, form(per_s), form(per_s * 60), form(per_s * 3600)))
 
 
-# -- how long it took -----------------------------------------------------------------------------------
-
-
 # -- what was answered ----------------------------------------------------------------------------------
 
 

@@ -18,12 +18,14 @@ from trafficgen.plan import OpenLoop, Plan
 from trafficgen.report.judged import value_in_words
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.verdict.limit import Bracket, LimitDesign, LimitStep, advance, bracket
+from trafficgen.verdict.reading import commonest_failure
 from trafficgen.verdict.thresholds import Threshold
 
 CAPACITY_NS: Final = 5 * NS_PER_S
 
 MAX_SPOILED: Final = 3
-"""Steps in a row that failed while the generator was the limit: then it is the limit, not the server."""
+"""Steps in a row that failed while the generator was the limit: then it is the limit, not the server. After as many in
+which the server accepted nothing the search ends, too: it is down, or refuses all."""
 
 _BEHIND: Final = (CaveatKind.RATE_MISSED, CaveatKind.ARRIVALS_DROPPED)
 """A server that does not keep up has no latency worth judging."""
@@ -41,14 +43,7 @@ def capacity(plan: Plan, *, duration_ns: int = CAPACITY_NS) -> float:
 
 
 def _why_not(results: Results) -> str:
-    """What came most often in place of a 250 for a message."""
-    failures = [(one.count, f"{results.phases[one.phase]}: {one.example or one.reason}") for one in results.failures]
-    refusals = [
-        (one.count, f"{results.phases[one.phase]}: {one.code} {one.example}")
-        for one in results.replies
-        if one.code >= 400
-    ]
-    return max([*failures, *refusals], default=(0, f"it answered nothing in {results.run.duration_s:.3g} s"))[1]
+    return commonest_failure(results) or f"it answered nothing in {results.run.duration_s:.3g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +71,25 @@ class Limit:
 def find_limit(plan: Plan, options: LimitOptions, notice: Callable[[str], None] = lambda _line: None) -> Limit:
     """The highest rate at which `plan` keeps the thresholds, and keeps up. `notice` gets a line for each step.
 
-    KeyboardInterrupt when a run was interrupted.
+    KeyboardInterrupt when a run was interrupted; SetupError for a server that accepts nothing.
     """
     began_ns = now_ns()
     start = options.start
     if start is None:
         start = float(f"{capacity(plan):.3g}")
         notice(f"without a rate {plan.target} accepts {start:g} messages/s; the search begins there")
-    design = LimitDesign(start, options.precision)
+    # Below that a step holds one message, and all rates are alike.
+    design = LimitDesign(start, options.precision, lowest=NS_PER_S / options.step_ns)
     steps: list[LimitStep] = []
-    spoiled = 0
+    spoiled = refused = 0
     while not isinstance(rate := advance(design, steps), Bracket):
         if now_ns() + options.step_ns - began_ns > options.budget_ns:
             return Limit(bracket(steps), tuple(steps), whole=False)
         results = _step(plan, rate, options)
         why = _missed(results)
+        refused = 0 if results.messages.accepted else refused + 1
+        if refused == MAX_SPOILED:
+            raise SetupError(f"{plan.target} accepted nothing at {rate:,.4g}/s: {_why_not(results)}")
         if why is not None and results.generator.limited:
             spoiled += 1
             limited = "; ".join(results.generator.sentences)
@@ -120,6 +119,8 @@ def _missed(results: Results) -> str | None:
     """What was not kept; None when all was."""
     behind = [caveat.text for caveat in results.caveats if caveat.kind in _BEHIND]
     failed = [
-        f"{verdict.expression} was {value_in_words(verdict)}" for verdict in results.thresholds if not verdict.passed
+        f"{verdict.expression}{':' if verdict.value is None else ' was'} {value_in_words(verdict)}"
+        for verdict in results.thresholds
+        if not verdict.passed
     ]
     return "; ".join([*failed, *behind]) or None

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol, runtime_checkable
 
 from trafficgen.clock import NS_PER_S, now_ns
+from trafficgen.errors import reason_of
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.server.doveadm import DoveadmStats
 from trafficgen.server.host import HostSampler
@@ -120,7 +121,7 @@ class _PostfixQueues:
             for queue in self._queues:
                 self._spool.look(queue)
         except OSError as error:
-            self.missing.add(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+            self.missing.add(f"{error.filename}: {reason_of(error)}")
             return {}
         return self._spool.values(time.time())
 
@@ -135,7 +136,7 @@ class _EximQueue:
         try:
             self._spool.look()
         except OSError as error:
-            self.missing.add(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+            self.missing.add(f"{error.filename}: {reason_of(error)}")
             return {}
         return self._spool.values(time.time())
 

@@ -20,10 +20,12 @@ _FARTHEST: Final = 2.0**20
 
 @dataclass(frozen=True, slots=True)
 class LimitDesign:
-    """`start`: messages a second; `precision`: how far apart, as a share, the two rates in the end may lie."""
+    """`start`: messages a second; `precision`: how far apart, as a share, the two rates in the end may lie. A rate of
+    `lowest` or less that is not kept ends the search."""
 
     start: float
     precision: float = 0.05
+    lowest: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 < self.start < math.inf and 0.005 <= self.precision <= 1):
@@ -76,7 +78,7 @@ def advance(design: LimitDesign, steps: Sequence[LimitStep]) -> float | Bracket:
         assert found.kept is not None
         return found if found.kept >= design.start * _FARTHEST else 2 * found.kept
     if found.kept is None:
-        return found if found.missed <= design.start / _FARTHEST else found.missed / 2
+        return found if found.missed <= max(design.lowest, design.start / _FARTHEST) else found.missed / 2
     if found.missed / found.kept > 1 + design.precision:
         return math.sqrt(found.kept * found.missed)
     for rate in (found.kept, found.missed):

@@ -12,7 +12,7 @@ from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results
 from trafficgen.units import parse_duration
 from trafficgen.verdict.gating import PlannedRun, Trial
-from trafficgen.verdict.quantities import QuantityKind, parse_quantity
+from trafficgen.verdict.quantities import QuantityKind, is_quantity, parse_quantity
 from trafficgen.verdict.rule import Metric
 from trafficgen.verdict.server_metrics import better_of, is_of_server
 
@@ -32,6 +32,9 @@ def parse_metric(text: str) -> Metric:
     if not found:
         raise ValueError(f'expected METRIC:MARGIN% such as throughput:5% or p99:10%+2ms, got "{text}"')
     name, percent, floor = found.groups()
+    known, colon, margin = name.rpartition(":")
+    if colon and (is_of_server(known) or is_quantity(known)):
+        raise ValueError(f'expected a margin above 0%, such as {known}:10%, got "{margin}"')
     if is_of_server(name):
         return Metric(name, better_of(name), float(percent or 5) / 100)
     quantity = parse_quantity(name)
@@ -76,6 +79,8 @@ def harm_of(results: Results, *, tolerate_refusals: bool) -> str | None:
         ]  # fmt: skip
     words = ", ".join(f"{count:,} {what}" for what, count in counts if count)
     harm = [f"of {messages.started:,} messages {words}"] if words else []
+    if words and not (tolerate_refusals or mailboxes) and (why := commonest_failure(results)):
+        harm.append(f"most often {why}")
     if not tolerate_refusals:
         failed = {name: one for name, one in results.commands.items() if one.errors}
         harm += [f"of {one.count:,} {name} {one.errors:,} refused or not answered" for name, one in failed.items()]
@@ -86,6 +91,17 @@ def harm_of(results: Results, *, tolerate_refusals: bool) -> str | None:
             if one.phase not in results.commands
         ]
     return "; ".join(harm) if harm and results.valid else None
+
+
+def commonest_failure(results: Results) -> str | None:
+    """What came most often in place of a 250 for a message."""
+    failures = [(one.count, f"{results.phases[one.phase]}: {one.example or one.reason}") for one in results.failures]
+    refusals = [
+        (one.count, f"{results.phases[one.phase]}: {one.code} {one.example}")
+        for one in results.replies
+        if one.code >= 400
+    ]
+    return max([*failures, *refusals], default=(0, None))[1]
 
 
 def _spoiled(results: Results, missing: Sequence[str]) -> str | None:

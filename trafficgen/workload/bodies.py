@@ -22,7 +22,7 @@ from mboxgen import checksums
 from mboxgen.limited import read_limited
 from mboxgen.recipe.sizes import MAX_MESSAGE_OCTETS
 from mboxgen.text import prose
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 from trafficgen.plan import BodyFile
 from trafficgen.workload.columns import Columns, ColumnTable, Layout, Rows, strings
 from trafficgen.workload.grid import NUMBER, digits, numbers
@@ -204,8 +204,7 @@ def _read(path: Path) -> bytes:
     try:
         octets = read_limited(path, MAX_MESSAGE_OCTETS)
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise _unfit(f'cannot read the body file "{path}": {reason}') from error
+        raise _unfit(f'cannot read the body file "{path}": {reason_of(error)}') from error
     if not octets:
         raise _unfit(f'the body file "{path}" is empty')
     return octets

@@ -16,7 +16,7 @@ from typing import Any
 from mboxgen.corpus import manifest
 from mboxgen.recipe import recipe as recipes
 from mboxgen.recipe.recipe import Recipe, RecipeError
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 from trafficgen.host.limits import cores
 from trafficgen.plan import Corpus
 
@@ -52,7 +52,7 @@ def make(content: object, say: Callable[[str], None] = lambda _line: None) -> No
     except (RecipeError, GenerateError) as error:
         raise _wrong(str(error)) from error
     except OSError as error:
-        raise _wrong(f'cannot make "{path}": {(error.strerror or str(error)).lower()}') from error
+        raise _wrong(f'cannot make "{path}": {reason_of(error)}') from error
 
 
 def _check(path: Path, recipe: str) -> None:

@@ -14,7 +14,7 @@ from trafficgen import Plan, Workload
 from trafficgen.cli.program import call
 from trafficgen.clock import now_ns
 from trafficgen.errors import ExitCode, ResultsError
-from trafficgen.proof import trace_header
+from trafficgen.proof import ledger_reader, trace_header
 from trafficgen.proof.comparison import verify
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.sent import Manifest, SentRecords, read
@@ -78,6 +78,19 @@ def test_a_damaged_body_fails(manifest_file: Write, ledger_file: Write, capsys: 
     ledger = ledger_file(message(0, b"hullo\r\n", claimed=b"hello\r\n"))
     assert call(["verify", str(manifest_file([0])), str(ledger)]) is ExitCode.VERDICT_FAILED
     assert "1 corrupted" in capsys.readouterr().out
+
+
+def test_a_lost_reply_is_that_of_its_own_session_and_message(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    first, second = SessionReceiver(ledger), SessionReceiver(ledger)
+    take(first, message(0))
+    receipt = first.receipt
+    take(second, message(1))
+    take(second, message(0))
+    first.unanswered(receipt)
+    ledger.close()
+    copies = ledger_reader.read([tmp_path / "ledger"], RUN_ID).copies
+    assert (copies.numbers.tolist(), copies.unanswered.tolist()) == ([0, 1, 0], [1, 0, 0])
 
 
 def test_a_lost_reply_explains_a_second_copy(

@@ -91,6 +91,21 @@ def test_what_was_begun_and_has_not_arrived_is_counted_each_second() -> None:
     assert waiting.undelivered(accepted, in_one, 0, 3 * S) == (1, (0, 2, 1, 2))
     every_s, moments = waiting.undelivered(accepted, came, 0, 10_000 * S)
     assert (every_s, len(moments), moments[1]) == (3, 3335, 3)
+    assert waiting.undelivered(accepted, came, 10_000 * S, 10_003 * S) == (1, (1, 1, 1, 1))  # only 2 by then
+
+
+def test_enough_copies_are_not_the_end_of_the_wait_while_a_message_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Sink(copies([0, 0], [-1, -1]))
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        sink._copies = copies([0, 0, 1], [-1] * 3)
+
+    monkeypatch.setattr("trafficgen.proof.waiting.time.sleep", nap)
+    manifest = Manifest.here(RUN_ID, 100, records([0, 1], [-1, -1]), SentRecords.none())
+    ledger, delivery = waiting.wait(cast("RemoteSink", sink), 60 * S, manifest, lambda _line: None, RunControl())
+    assert (len(naps), ledger.received, ledger.missing, delivery.in_time) == (1, 2, 0, True)
 
 
 def test_the_account_says_how_much_was_under_way() -> None:

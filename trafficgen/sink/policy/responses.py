@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mboxgen.limited import read_limited
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.policy_hooks import STAGES
 from trafficgen.sink.policy.delay import Delay
@@ -97,7 +97,7 @@ def read(path: Path) -> Responses:
     try:
         return parse(read_limited(path, _MAX_OCTETS).decode("utf-8"), str(path))
     except OSError as error:
-        raise _wrong(f'cannot read "{path}": {(error.strerror or str(error)).lower()}') from error
+        raise _wrong(f'cannot read "{path}": {reason_of(error)}') from error
     except UnicodeDecodeError as error:
         raise _wrong(f'"{path}" is no text in UTF-8') from error
 

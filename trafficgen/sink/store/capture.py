@@ -27,7 +27,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from trafficgen.errors import SetupError
+from trafficgen.errors import SetupError, reason_of
 from trafficgen.protocol.smtp.dots import unstuff
 from trafficgen.sink.store.tee import Tee
 
@@ -76,7 +76,7 @@ class Capture:
             else:
                 self._file = io.FileIO(path, "ab")  # unbuffered: what was answered 250 is in the file
         except OSError as error:
-            raise SetupError(f'cannot store messages in "{path}": {(error.strerror or str(error)).lower()}') from error
+            raise SetupError(f'cannot store messages in "{path}": {reason_of(error)}') from error
 
     def full(self) -> bool:
         """Whether the limit is reached."""
@@ -114,7 +114,7 @@ class Capture:
         """Report, once until there is room again, that messages cannot be stored."""
         if self._full_at != self.messages:
             self._full_at = self.messages
-            text = (error.strerror or str(error)).lower()
+            text = reason_of(error)
             self._say(f'error: cannot store messages in "{self._path}": {text}; messages are answered 452')
 
     def _store(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Callable[[], object]:

@@ -21,6 +21,7 @@ from stringzilla import find
 from zlib_ng.zlib_ng import crc32
 
 from trafficgen.clock import now_ns
+from trafficgen.errors import reason_of
 from trafficgen.proof import digits, ledger_file, trace_header
 from trafficgen.proof.ledger_file import LedgerFile
 from trafficgen.proof.received import Received, Runs
@@ -156,7 +157,7 @@ class Ledger:
     def _report(self, error: OSError, file: LedgerFile) -> None:
         if self._full_at != self.received:
             self._full_at = self.received
-            text = (error.strerror or str(error)).lower()
+            text = reason_of(error)
             self._say(f'error: cannot write the ledger "{file.path}": {text}; messages are answered 452')
 
     def _fold(self) -> None:
