@@ -127,6 +127,7 @@ def main() -> None:
         lanes = [pool.submit(_runs, kind, some, ended) for kind, some in _in_turns(numbers)]
         for lane in lanes:
             lane.result()
+    record.write_page()
     print("\n".join(record.sums()))
     sys.exit(ExitCode.INTERRUPTED if _stopping.is_set() else not held)
 

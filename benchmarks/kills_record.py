@@ -103,7 +103,7 @@ class KillsRecord:
                 self._write({"batch": batch.pop("name")} | batch)
             self.kills.append((self._batch.name, kill))
             self._write({"batch": self._batch.name} | asdict(kill) | {"held": kill.held})
-            self.page_path.write_text(self.page())
+            self.write_page()
 
     def _write(self, what: dict[str, Any]) -> None:
         with self._path.open("a") as file:
@@ -118,6 +118,11 @@ class KillsRecord:
         """All there is to say, with what it was made by."""
         lines = ["# Clusters that lost something in mid-run", "", *_HEAD, "", *self.sums(), "", "Commands:", ""]
         return "\n".join([*lines, *(f"- {batch.name}: `{batch.command}`" for batch in self.batches.values())]) + "\n"
+
+    def write_page(self) -> None:
+        """Anew, also where only its words are other ones."""
+        if self.kills:
+            self.page_path.write_text(self.page())
 
     def sums(self) -> Iterator[str]:
         """Tables in Markdown: kinds over all batches, batches, whatever did not hold."""
