@@ -228,7 +228,7 @@ def load(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        fields = tomllib.loads(read_limited(path, _MAX_RECIPE_OCTETS).decode("utf-8"))
+        fields = tomllib.loads(read_limited(path, _MAX_RECIPE_OCTETS).decode("utf-8-sig"))
     except OSError as error:
         raise RecipeError(f'cannot read the recipe "{path}": {error.strerror or error}') from None
     except RecursionError:

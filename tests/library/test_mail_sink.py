@@ -163,7 +163,7 @@ def test_tls_and_login_as_a_client_meets_them() -> None:
 
 
 def test_options_are_those_of_a_real_sink() -> None:
-    with MailSink(hide=["CHUNKING"], max_octets=100) as sink:
+    with MailSink(hide=["chunking"], max_octets=100) as sink:
         with smtplib.SMTP(sink.host, sink.port, timeout=30) as client:
             client.ehlo()
             assert (client.has_extn("chunking"), client.esmtp_features["size"]) == (False, "100")
@@ -177,6 +177,8 @@ def test_options_are_those_of_a_real_sink() -> None:
         assert sink.wait_for(1)[0].recipients == ("b@example.com",)
     with pytest.raises(ValueError, match='"starttls" or "tls", got "starttls_if_offered"'):
         MailSink(security="starttls_if_offered")
+    with pytest.raises(ValueError, match=r'expected one of PIPELINING, SIZE, .*, got "CHUNKIN"'):
+        MailSink(hide=["CHUNKIN"])
     with pytest.raises(RuntimeError, match="only inside its with block"):
         sink.reject()
 

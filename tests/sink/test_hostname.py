@@ -3,19 +3,22 @@
 import smtplib
 import ssl
 from email import message_from_bytes
+from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
+from tests.peers.certificates import make_certificate
 from tests.peers.independent import aiosmtpd_server
 from tests.sink.sink_process import sink_process
 from trafficgen.cli.program import call
 from trafficgen.cli.sink import command, sink_config_of
-from trafficgen.errors import ExitCode
+from trafficgen.errors import ExitCode, SetupError
 from trafficgen.plan import TcpTarget
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.server import ServerSession
-from trafficgen.sink.listen.certificate import self_signed
+from trafficgen.sink.listen.certificate import context_from, self_signed
 from trafficgen.sink.store.counting import CountingStore
 
 NAME = b"mx.lab.test"
@@ -43,6 +46,28 @@ def test_a_certificate_made_on_the_spot_is_of_this_name(name: bytes, expected: l
     certificate = x509.load_pem_x509_certificate(self_signed(name)[1].encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == (expected or [name.decode(), "localhost"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "expected PEM, with a key that belongs to it (no certificate in it)"),
+        (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", "expected PEM, with a key that belongs to it"),
+        (None, "its key has a passphrase; write one without: openssl pkey -in KEY -out PLAIN"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_says_why(tmp_path: Path, text: bytes | None, words: str) -> None:
+    made = make_certificate(tmp_path)
+    if text is None:
+        key = serialization.load_pem_private_key(made.key.read_bytes(), None)
+        secret = serialization.BestAvailableEncryption(b"secret")
+        form = serialization.PrivateFormat.PKCS8
+        made.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, secret))
+    else:
+        made.certificate.write_bytes(text)
+    with pytest.raises(SetupError) as refused:
+        context_from(made.certificate, made.key)
+    assert words in str(refused.value)
 
 
 def test_a_sink_and_what_it_sends_back_say_the_name() -> None:
@@ -85,3 +110,10 @@ def test_anything_else_is_refused_in_one_line(name: str, capsys: pytest.CaptureF
     assert "expected a domain or an address in brackets, such as [192.0.2.1], got" in said
     assert "(--hostname)" in said
     assert said.count("\n") == 1
+
+
+def test_an_extension_that_no_session_offers_is_not_hidden_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["sink", "0", "--hide", "pipelinig"]) is ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "expected one of PIPELINING, SIZE, " in said
+    assert 'got "pipelinig" (--hide)' in said

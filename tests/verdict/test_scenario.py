@@ -48,6 +48,10 @@ def test_options_by_their_names(file: Path) -> None:
     assert [domain.name for domain in make_plan(options).plan.workload.domains] == ["gmail.com", "aol.com"]
 
 
+def test_a_mark_of_the_octet_order_is_no_part_of_a_scenario(file: Path) -> None:
+    assert options_of("\ufeffmessage-count = 7", file).message_count == 7
+
+
 def test_what_is_typed_or_in_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAFFIC_GEN_SEED", "8")
     options = options_of('message-count = 10\nseed = 7\ndomain = "a.com"', file, "--message-count", "11")

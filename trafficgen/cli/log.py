@@ -7,13 +7,14 @@ Not here  reading lines and joining them (logs), words (report.logged)
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.grouped import GroupedCommand, all_of, group
+from trafficgen.cli.grouped import GroupedCommand, group, options_of
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 
 if TYPE_CHECKING:
@@ -46,63 +47,49 @@ missing at the sink; 120 some are not in the log, and it is not whole.
 _what = group("What")
 _output = group("Output")
 
-# One option, a few lines: a table, which the formatter would take apart.
-# fmt: off
-_OPTIONS: Final = (
-    _what("--report", is_flag=True, help="Users, hosts, sessions and failures of these logs; no manifest."),
-    _what("--ledger", multiple=True, metavar="PATH", type=PATH,
-        help="What a sink received behind the server: held against what the log says was sent."),
-    _what("--results", metavar="FILE", type=PATH,
-        help="What the run wrote with --json: the client's latency beside the server's delays, refusals of both."),
-    _what("--accounts", metavar="FILE", type=PATH,
-        help="All accounts, one a line, such as doveadm user '*' lists them."),
-    _what("--log-zone", metavar="±HH:MM", help="Zone of stamps that say none. [default: as the run's messages tell]"),
-    _what("--follow", metavar="TIME",
-        help="Go on reading the last LOG for as long as this, or until every message has its end."),
-    _output("--csv", "csv_file", metavar="FILE", type=PATH, help="One row a message."),
-    _output("--json", "as_json", is_flag=True, help="JSON instead of text."),
-)
-# fmt: on
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """What `traffic-gen log` was told, by parameter name."""
+
+    # An option is its field: one, a few lines; a table, which the formatter would take apart.
+    # fmt: off
+    report: Annotated[bool, _what("--report", is_flag=True,
+        help="Users, hosts, sessions and failures of these logs; no manifest.")]
+    ledger: Annotated[tuple[Path, ...], _what("--ledger", multiple=True, metavar="PATH", type=PATH,
+        help="What a sink received behind the server: held against what the log says was sent.")]
+    results: Annotated[Path | None, _what("--results", metavar="FILE", type=PATH,
+        help="What the run wrote with --json: the client's latency beside the server's delays, refusals of both.")]
+    accounts: Annotated[Path | None, _what("--accounts", metavar="FILE", type=PATH,
+        help="All accounts, one a line, such as doveadm user '*' lists them.")]
+    log_zone: Annotated[str | None, _what("--log-zone", metavar="±HH:MM",
+        help="Zone of stamps that say none. [default: as the run's messages tell]")]
+    follow: Annotated[str | None, _what("--follow", metavar="TIME",
+        help="Go on reading the last LOG for as long as this, or until every message has its end.")]
+    csv_file: Annotated[Path | None, _output("--csv", "csv_file", metavar="FILE", type=PATH, help="One row a message.")]
+    as_json: Annotated[bool, _output("--json", "as_json", is_flag=True, help="JSON instead of text.")]
+    # fmt: on
 
 
 @click.command("log", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="[MANIFEST] LOG…", type=PATH)
-@all_of(*_OPTIONS)
-def command(
-    files: tuple[Path, ...],
-    report: bool,
-    ledger: tuple[Path, ...],
-    results: Path | None,
-    accounts: Path | None,
-    log_zone: str | None,
-    follow: str | None,
-    csv_file: Path | None,
-    as_json: bool,
-) -> ExitCode:
+@options_of(LogOptions)
+def command(files: tuple[Path, ...], **given: Any) -> ExitCode:
     """Find every message of a run in the server's log, or say who used the server."""
-    if report:
-        if ledger or csv_file or log_zone or results:
+    options = LogOptions(**given)
+    if options.report:
+        if options.ledger or options.csv_file or options.log_zone or options.results:
             raise PlanError("expected no manifest's options with it", field="report", flag="--report")
-        return _report(files, accounts, follow, as_json=as_json)
+        return _report(files, options)
     if len(files) < 2:
         text = "expected a manifest and at least one log; or --report"
         raise PlanError(text, field="files", flag="LOG")
-    if accounts:
+    if options.accounts:
         raise PlanError("expected --report with it", field="accounts", flag="--accounts")
-    return _account(files[0], files[1:], ledger, results, log_zone, follow, csv_file, as_json=as_json)
+    return _account(files[0], files[1:], options)
 
 
-def _account(
-    manifest: Path,
-    logs: tuple[Path, ...],
-    ledgers: tuple[Path, ...],
-    results: Path | None,
-    log_zone: str | None,
-    follow: str | None,
-    csv_file: Path | None,
-    *,
-    as_json: bool,
-) -> ExitCode:
+def _account(manifest: Path, logs: tuple[Path, ...], options: LogOptions) -> ExitCode:
     from trafficgen.host.output import Output
     from trafficgen.logs.account import SentSide, account_of
     from trafficgen.logs.files import in_order
@@ -111,46 +98,46 @@ def _account(
     from trafficgen.proof import sent as manifests
     from trafficgen.report.logged import account_plain, account_sections
 
-    output = Output(csv_file, "--csv") if csv_file else None
+    output = Output(options.csv_file, "--csv") if options.csv_file else None
     if output:
         output.check()
-    zone_ns = _zone_ns(log_zone)
+    zone_ns = _zone_ns(options.log_zone)
     sent = SentSide.of(manifests.read(manifest))
-    client = _client(results, sent.run_id)
+    client = _client(options.results, sent.run_id)
     join = Join(sent.run_id, sent.accepted.size)
     reading = LogReading(join.handlers)
     near_ns = int(sent.began_ns.max(initial=0)) or None
-    if follow is None:
+    if options.follow is None:
         reading.read_files(in_order(logs, near_ns))
     else:
         reading.read_files(in_order(logs[:-1], near_ns))
-        _follow(reading, logs[-1], near_ns, follow, lambda: _all_ended(sent, join))
-    account = account_of(sent, join, reading.about, zone_ns=zone_ns, at_sink=_at_sink(ledgers, sent))
+        _follow(reading, logs[-1], near_ns, options.follow, lambda: _all_ended(sent, join))
+    account = account_of(sent, join, reading.about, zone_ns=zone_ns, at_sink=_at_sink(options.ledger, sent))
     if output:
         from trafficgen.report.logged_csv import messages_csv
 
         with output.replacing() as file:
             file.writelines(messages_csv(account, join))
-    shown = account_plain if as_json else account_sections
+    shown = account_plain if options.as_json else account_sections
     _show(shown(account, join, reading.about, client))
     return _code(account)
 
 
-def _report(logs: tuple[Path, ...], accounts: Path | None, follow: str | None, *, as_json: bool) -> ExitCode:
+def _report(logs: tuple[Path, ...], options: LogOptions) -> ExitCode:
     from trafficgen.logs.files import in_order
     from trafficgen.logs.reading import LogReading
     from trafficgen.logs.sessions import Sessions
     from trafficgen.report.logged import session_plain, session_sections
 
-    known = _accounts(accounts)
+    known = _accounts(options.accounts)
     sessions = Sessions()
     reading = LogReading(sessions.handlers)
-    if follow is None:
+    if options.follow is None:
         reading.read_files(in_order(logs))
     else:
         reading.read_files(in_order(logs[:-1]))
-        _follow(reading, logs[-1], None, follow, lambda: False)
-    shown = session_plain if as_json else session_sections
+        _follow(reading, logs[-1], None, options.follow, lambda: False)
+    shown = session_plain if options.as_json else session_sections
     _show(shown(sessions, reading.about, known))
     return ExitCode.DONE
 

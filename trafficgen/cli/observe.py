@@ -9,14 +9,14 @@ import json
 import shlex
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.grouped import GroupedCommand, all_of, group
+from trafficgen.cli.grouped import GroupedCommand, group, options_of
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 
 if TYPE_CHECKING:
@@ -37,85 +37,77 @@ _output = group("Output")
 _pace = group("Pace")
 _what = group("What")
 
-# One option, a few lines: a table, which the formatter would take apart.
-# fmt: off
-_OPTIONS: Final = (
-    _output("--write", metavar="FILE", help="Where the samples go, a line each; - is stdout."),
-    _output("--output", "-o", metavar="FILE", type=PATH,
-        help="With attach: where the results go. [default: over RESULTS]"),
-    _pace("--every", metavar="TIME", default="1s", show_default=True,
-        help="How often to look; what is costly is looked at less often, so that all takes 1% of a core."),
-    _pace("--for", "for_", metavar="TIME", help="End after this."),
-    _what("--queue", metavar="DIR", type=PATH,
-        help="Postfix's queue directory, such as /var/spool/postfix: depth and age by queue, its processes."),
-    _what("--postfix-config", metavar="DIR", type=PATH,
-        help="Postfix's configuration, for postqueue -j where the queue may not be read. [default: Postfix's own]"),
-    _what("--exim-spool", metavar="DIR", type=PATH, help="Exim's spool directory."),
-    _what("--cgroup", metavar="DIR", type=PATH, help="The server's cgroup (v2): its CPU, octets written, page faults."),
-    _what("--pid-file", metavar="FILE", type=PATH,
-        help="The server's first process: the same of it and all that it started."),
-    _what("--metrics", metavar="URL=NAMES", multiple=True,
-        help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count."),
-    _what("--doveadm", metavar="COMMAND",
-        help="Dovecot's own numbers, by \"doveadm\" or \"doveadm -c FILE\": what its metric {} blocks count."),
-    click.option("--on-stdin", is_flag=True, hidden=True),
-)
-# fmt: on
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveOptions:
+    """What `traffic-gen observe` was told, by parameter name."""
+
+    # An option is its field: one, a few lines; a table, which the formatter would take apart.
+    # fmt: off
+    write: Annotated[str | None, _output("--write", metavar="FILE",
+        help="Where the samples go, a line each; - is stdout.")]
+    output: Annotated[Path | None, _output("--output", "-o", metavar="FILE", type=PATH,
+        help="With attach: where the results go. [default: over RESULTS]")]
+    every: Annotated[str, _pace("--every", metavar="TIME", default="1s", show_default=True,
+        help="How often to look; what is costly is looked at less often, so that all takes 1% of a core.")]
+    for_: Annotated[str | None, _pace("--for", "for_", metavar="TIME", help="End after this.")]
+    queue: Annotated[Path | None, _what("--queue", metavar="DIR", type=PATH,
+        help="Postfix's queue directory, such as /var/spool/postfix: depth and age by queue, its processes.")]
+    postfix_config: Annotated[Path | None, _what("--postfix-config", metavar="DIR", type=PATH,
+        help="Postfix's configuration, for postqueue -j where the queue may not be read. [default: Postfix's own]")]
+    exim_spool: Annotated[Path | None, _what("--exim-spool", metavar="DIR", type=PATH, help="Exim's spool directory.")]
+    cgroup: Annotated[Path | None, _what("--cgroup", metavar="DIR", type=PATH,
+        help="The server's cgroup (v2): its CPU, octets written, page faults.")]
+    pid_file: Annotated[Path | None, _what("--pid-file", metavar="FILE", type=PATH,
+        help="The server's first process: the same of it and all that it started.")]
+    metrics: Annotated[tuple[str, ...], _what("--metrics", metavar="URL=NAMES", multiple=True,
+        help="Metrics in Prometheus' format: http://127.0.0.1:8000/metrics=scheduled_count,ready_count.")]
+    doveadm: Annotated[str | None, _what("--doveadm", metavar="COMMAND",
+        help="Dovecot's own numbers, by \"doveadm\" or \"doveadm -c FILE\": what its metric {} blocks count.")]
+    on_stdin: Annotated[bool, click.option("--on-stdin", is_flag=True, hidden=True)]
+    # fmt: on
 
 
 @click.command("observe", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("words", nargs=-1, metavar="[attach RESULTS SAMPLES]")
-@all_of(*_OPTIONS)
-def command(
-    words: tuple[str, ...],
-    write: str | None,
-    output: Path | None,
-    every: str,
-    for_: str | None,
-    queue: Path | None,
-    postfix_config: Path | None,
-    exim_spool: Path | None,
-    cgroup: Path | None,
-    pid_file: Path | None,
-    metrics: tuple[str, ...],
-    doveadm: str | None,
-    on_stdin: bool,
-) -> ExitCode:  # fmt: skip
+@options_of(ObserveOptions)
+def command(words: tuple[str, ...], **given: Any) -> ExitCode:
     """Look at a server's queue, host and processes; or attach what was seen to the results of a run.
 
     The host is always looked at: CPU, pressure, disks with their flushes, memory, refused connections.
     """
+    options = ObserveOptions(**given)
     if words:
         if len(words) != 3 or words[0] != "attach":
             raise PlanError("expected attach RESULTS SAMPLES", field="words", flag="observe")
-        return _attach(Path(words[1]), Path(words[2]), output)
-    if write is None:
+        return _attach(Path(words[1]), Path(words[2]), options.output)
+    if options.write is None:
         raise PlanError("expected a file for the samples, or - for stdout", field="write", flag="--write")
-    if doveadm is not None and not _is_command(doveadm):
-        text = f'expected a command such as doveadm, got "{doveadm}"'
+    if options.doveadm is not None and not _is_command(options.doveadm):
+        text = f'expected a command such as doveadm, got "{options.doveadm}"'
         raise PlanError(text, field="doveadm", flag="--doveadm")
-    what = observed_of(queue, exim_spool, cgroup, pid_file, metrics)
-    what = replace(what, postfix_config=postfix_config, doveadm=doveadm)
-    for_ns = _duration(for_, "--for") if for_ else None
-    return _observe(what, write, _duration(every, "--every"), for_ns, on_stdin=on_stdin)
+    what = _observed(options)
+    for_ns = _duration(options.for_, "--for") if options.for_ else None
+    return _observe(what, options.write, _duration(options.every, "--every"), for_ns, on_stdin=options.on_stdin)
 
 
-def observed_of(
-    queue: Path | None, exim_spool: Path | None, cgroup: Path | None, pid_file: Path | None, metrics: tuple[str, ...]
-) -> "Observed":
+def _observed(options: ObserveOptions) -> "Observed":
     """What to look at. PlanError for two spools, or a metric without names."""
     from trafficgen.server.agent import Observed
 
-    if queue and exim_spool:
+    if options.queue and options.exim_spool:
         raise PlanError("expected one queue to look at", field="exim_spool", flag="--exim-spool")
     pages = []
-    for text in metrics:
+    for text in options.metrics:
         url, _, names = text.rpartition("=")
         if not url.startswith(("http://", "https://")) or not all(names.split(",")):
             words = f'expected URL=NAME,NAME such as http://127.0.0.1:8000/metrics=ready_count, got "{text}"'
             raise PlanError(words, field="metrics", flag="--metrics")
         pages.append((url, tuple(names.split(","))))
-    return Observed(postfix_queue=queue, exim_spool=exim_spool, cgroup=cgroup, pid_file=pid_file, metrics=tuple(pages))
+    return Observed(
+        postfix_queue=options.queue, postfix_config=options.postfix_config, exim_spool=options.exim_spool,
+        cgroup=options.cgroup, pid_file=options.pid_file, metrics=tuple(pages), doveadm=options.doveadm,
+    )  # fmt: skip
 
 
 def _is_command(text: str) -> bool:

@@ -39,7 +39,7 @@ def read_scenario(path: Path, parameters: Iterable[click.Parameter]) -> dict[str
     from mboxgen.limited import read_limited
 
     try:
-        plain = tomllib.loads(read_limited(path, MAX_SCENARIO_OCTETS).decode("utf-8"))
+        plain = tomllib.loads(read_limited(path, MAX_SCENARIO_OCTETS).decode("utf-8-sig"))
     except OSError as error:
         raise wrong(f'cannot read "{path}": {reason_of(error)}') from error
     except UnicodeDecodeError as error:

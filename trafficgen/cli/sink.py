@@ -153,7 +153,7 @@ def _size(text: str) -> int:
 
 
 def _capabilities(given: dict[str, Any]) -> "Capabilities":
-    from trafficgen.protocol.smtp.capabilities import NAME, Capabilities
+    from trafficgen.protocol.smtp.capabilities import NAME, Capabilities, extension
 
     return Capabilities(
         lmtp=given["lmtp"],
@@ -165,7 +165,7 @@ def _capabilities(given: dict[str, Any]) -> "Capabilities":
         require_tls=given["require_tls"],
         require_auth=given["require_auth"],
         max_octets=_octets(given["max_size"]) or 0,
-        hidden=frozenset(name.upper() for name in given["hide"]),
+        hidden=frozenset(_parsed(extension, name, "--hide") for name in given["hide"]),
         name=_parsed(_hostname, given["hostname"], "--hostname") if given["hostname"] is not None else NAME,
     )
 

@@ -7,13 +7,14 @@ Not here  reading the files (manifest, sink), comparing (measure.proof)
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import click
 
 from mboxgen.console import PATH
-from trafficgen.cli.grouped import GroupedCommand, all_of, group
+from trafficgen.cli.grouped import GroupedCommand, group, options_of
 from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
@@ -37,49 +38,47 @@ _where = group("Where")
 _verdict = group("Verdict")
 _output = group("Output")
 
-# One option, a few lines: a table, which the formatter would take apart.
-# fmt: off
-_OPTIONS: Final = (
-    _where("--maildir", multiple=True, metavar="PATH", type=PATH,
-        help="A Maildir, a folder of many, or a folder of .eml files."),
-    _where("--mbox", multiple=True, metavar="PATH", type=PATH, help="An mbox that was delivered to."),
-    _verdict("--late-after", metavar="TIME", help="Count messages that took longer than this to arrive, such as 30s."),
-    _verdict("--any-recipient", is_flag=True,
-        help="Compare how many recipients got a message, not which: for a server that rewrites addresses."),
-    _output("--json", "as_json", is_flag=True, help="JSON instead of text."),
-)
-# fmt: on
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """What `traffic-gen verify` was told, by parameter name."""
+
+    # An option is its field: one, a few lines; a table, which the formatter would take apart.
+    # fmt: off
+    maildir: Annotated[tuple[Path, ...], _where("--maildir", multiple=True, metavar="PATH", type=PATH,
+        help="A Maildir, a folder of many, or a folder of .eml files.")]
+    mbox: Annotated[tuple[Path, ...], _where("--mbox", multiple=True, metavar="PATH", type=PATH,
+        help="An mbox that was delivered to.")]
+    late_after: Annotated[str | None, _verdict("--late-after", metavar="TIME",
+        help="Count messages that took longer than this to arrive, such as 30s.")]
+    any_recipient: Annotated[bool, _verdict("--any-recipient", is_flag=True,
+        help="Compare how many recipients got a message, not which: for a server that rewrites addresses.")]
+    as_json: Annotated[bool, _output("--json", "as_json", is_flag=True, help="JSON instead of text.")]
+    # fmt: on
 
 
 @click.command("verify", cls=GroupedCommand, epilog=EPILOG)
 @click.argument("manifest", type=PATH)
 @click.argument("others", nargs=-1, metavar="[MANIFEST|LEDGER]…", type=PATH)
-@all_of(*_OPTIONS)
-def command(
-    manifest: Path,
-    others: tuple[Path, ...],
-    maildir: tuple[Path, ...],
-    mbox: tuple[Path, ...],
-    late_after: str | None,
-    any_recipient: bool,
-    as_json: bool,
-) -> ExitCode:
+@options_of(VerifyOptions)
+def command(manifest: Path, others: tuple[Path, ...], **given: Any) -> ExitCode:
     """Compare what arrived with what was sent, message by message."""
     from trafficgen.proof import sent as manifests
 
-    late_after_ns = _late_after_ns(late_after)
+    options = VerifyOptions(**given)
+    late_after_ns = _late_after_ns(options.late_after)
     more = [path for path in others if manifests.is_manifest(path)]
     ledgers = tuple(path for path in others if path not in more)
     sent = manifests.join([manifests.read(path) for path in (manifest, *more)])
-    if any_recipient:
+    if options.any_recipient:
         sent.accepted.digests[:] = -1
-    parts, boot_ids, notes = _arrived(sent, ledgers, maildir, mbox)
+    parts, boot_ids, notes = _arrived(sent, ledgers, options.maildir, options.mbox)
     one_clock = bool(sent.boot_id) and boot_ids <= {sent.boot_id}
     delivery = _compare(sent, parts, one_clock=one_clock, late_after_ns=late_after_ns)
-    if as_json:
+    if options.as_json:
         click.echo(json.dumps({"run_id": sent.run_id, **_plain(delivery)}, indent=2))
     else:
-        click.echo("\n".join([*_lines(delivery, late_after), *notes]))
+        click.echo("\n".join([*_lines(delivery, options.late_after), *notes]))
     return ExitCode.DONE if delivery.clean else ExitCode.VERDICT_FAILED
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from mboxgen.enums import table_of
 from trafficgen.errors import PlanError
+from trafficgen.host.certificate_files import load_chain, reason
 from trafficgen.plan import SessionPlan, TlsVersion
 
 _VERSIONS: Final = table_of(TlsVersion, {
@@ -77,7 +78,7 @@ def client_context(plan: SessionPlan) -> ClientContext:
             raise _unusable("certificates of authorities in", str(options.authority), error, "--tls-ca") from error
     if options.certificate is not None:
         try:
-            context.load_cert_chain(options.certificate, options.key, password=_no_passphrase)
+            load_chain(context, options.certificate, options.key)
         except (OSError, ValueError) as error:
             raise _unusable("client certificate", str(options.certificate), error, "--tls-cert") from error
     with warnings.catch_warnings():
@@ -102,16 +103,5 @@ def why_failed(error: ssl.SSLError) -> tuple[str, str]:
     return "TLS handshake failed", str(error.reason or error)
 
 
-def _no_passphrase() -> str:
-    raise ValueError("its key has a passphrase; write one without: openssl pkey -in KEY -out PLAIN")
-
-
 def _unusable(what: str, path: str, error: Exception, flag: str) -> PlanError:
-    words = str(error) if type(error) is ValueError else _words(error)
-    return PlanError(f'cannot use the {what} "{path}": {words}', field="tls", flag=flag)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"expected PEM, with a key that belongs to it ({error.reason or 'no certificate in it'})"
-    return getattr(error, "strerror", None) or str(error)
+    return PlanError(f'cannot use the {what} "{path}": {reason(error)}', field="tls", flag=flag)

@@ -22,6 +22,7 @@ Not here  reading (ledger_reader), what the lines say (ledger)
 import fcntl
 import mmap
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -125,7 +126,10 @@ def padded(text: bytes) -> bytes:
 
 def _end_of_lines(file: int, path: Path) -> int:
     """Where the next line goes. Behind the last whole line; a torn one is kept, and read as such."""
-    size = os.fstat(file).st_size
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        raise SetupError(f'cannot write the ledger "{path}": expected a file, found a pipe or device')
+    size = status.st_size
     if size == 0:
         return 0
     if (begins := os.pread(file, len(MAGIC), 0)) != MAGIC:

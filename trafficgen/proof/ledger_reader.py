@@ -35,6 +35,7 @@ from trafficgen.proof.ledger_file import (
     TAKEN,
     UNANSWERED,
 )
+from trafficgen.proof.mapped_file import octets_of
 from trafficgen.proof.received import well_formed
 
 _LINES_AT_ONCE: Final = 1 << 16
@@ -111,11 +112,7 @@ def _all_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _read_file(path: Path, run_id: str, log: Log) -> Iterator[Copies]:
     """One file, the lives of its sinks one after the other."""
-    try:
-        octets = np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
-        raise ResultsError(f'cannot read "{path}": {reason.lower()}') from error
+    octets = octets_of(path)
     form = _FORMS.get(octets[: len(MAGIC)].tobytes())
     if form is None:
         raise ResultsError(f'expected a ledger of "sink --ledger", got "{path}"')

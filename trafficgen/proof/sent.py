@@ -36,6 +36,7 @@ from trafficgen.errors import ResultsError
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.host.output import Output
 from trafficgen.proof import digits
+from trafficgen.proof.mapped_file import octets_of
 
 OPTION: Final = "--manifest"
 MAGIC: Final = b"# traffic-gen manifest 2\n"
@@ -124,7 +125,9 @@ def check_writable(path: Path) -> None:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether the file begins as one does."""
+    """Whether the file begins as one does. A pipe is left as it is."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) in (MAGIC, _MENDABLE_MAGIC, _RETRIED_MAGIC, _OLD_MAGIC)
@@ -176,12 +179,7 @@ def from_octets(octets: bytes) -> Manifest:
 
 def read(path: Path) -> Manifest:
     """The manifest in a file. Raises ResultsError when there is none."""
-    try:
-        octets = np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
-        raise ResultsError(f'cannot read "{path}": {reason.lower()}') from error
-    return _read_octets(octets, str(path))
+    return _read_octets(octets_of(path), str(path))
 
 
 def _read_octets(octets: digits.Text, path: str) -> Manifest:

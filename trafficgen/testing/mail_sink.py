@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from trafficgen.plan import Security, TcpTarget
-from trafficgen.protocol.smtp.capabilities import Capabilities
+from trafficgen.protocol.smtp.capabilities import Capabilities, extension
 from trafficgen.protocol.smtp.dots import unstuff
 from trafficgen.sink.listen.certificate import self_signed
 from trafficgen.sink.listen.server import Sink
@@ -92,7 +92,7 @@ class MailSink:
             auth=auth,
             password=password.encode(),
             max_octets=max_octets or 0,
-            hidden=frozenset(hide),
+            hidden=frozenset(map(extension, hide)),
         )
         self._policy = WitnessPolicy(Limits(max_octets=max_octets), map(fault_lines.read, faults))
         self._messages: list[ReceivedMail] = []

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,11 @@ def test_the_shipped_profile_is_clean() -> None:
 def test_what_cannot_be_meant_is_refused(table: str, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         parse(table)
+
+
+def test_a_mark_of_the_octet_order_is_no_part_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "table.toml").write_bytes(b"\xef\xbb\xbf[default]\nbounce = 5\n")
+    assert read(tmp_path / "table.toml") == parse("[default]\nbounce = 5\n")
 
 
 def test_what_looks_wrong_is_said() -> None:

@@ -129,6 +129,16 @@ def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
         ledger_reader.read([tmp_path / "letter"], RUN_ID)
 
 
+def test_a_ledger_is_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    words = "expected a file, found a pipe or device"
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(SetupError, match=f'cannot write the ledger "{path}": {words}'):
+            Ledger(path)
+        with pytest.raises(ResultsError, match=f'cannot read "{path}": {words}'):
+            ledger_reader.read([path], RUN_ID)
+
+
 @pytest.mark.parametrize("value", [b"\x1b[31m" + b"x" * 33, b"a\r\nb" + b"0" * 34, b"\0" * 38])
 def test_nothing_of_a_strangers_mark_gets_into_the_file(tmp_path: Path, value: bytes) -> None:
     ledger = Ledger(tmp_path / "ledger")

@@ -1,6 +1,7 @@
 """The verdict on what arrived: missing, double with and without a reason, damaged, late."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,6 +149,16 @@ def test_maildir_and_mbox_prove_delivery_whatever_their_line_ends(
     out = capsys.readouterr().out
     assert "3 accepted: 3 delivered, 0 missing" in out
     assert "1 messages there are not of this run" in out
+
+
+def test_a_pipe_is_refused_and_not_waited_for(
+    tmp_path: Path, manifest_file: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    manifest, pipe = str(manifest_file([0])), str(tmp_path / "pipe")
+    for files in ([manifest, pipe], [pipe, manifest]):
+        assert call(["verify", *files]) is ExitCode.NOT_COMPARABLE
+        assert f'cannot read "{pipe}": expected a file, found a pipe or device' in capsys.readouterr().err
 
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:

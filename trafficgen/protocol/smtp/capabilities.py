@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from trafficgen.printable import printable
 from trafficgen.protocol.smtp.server_auth import offered as offered_mechanisms
 from trafficgen.protocol.smtp.server_client import XCLIENT_NAMES, XFORWARD_NAMES
 
@@ -113,7 +114,11 @@ class Capabilities:
         return self._keywords(secure=False), self._keywords(secure=True)
 
     def _keywords(self, *, secure: bool) -> dict[str, None]:
-        offered = {
+        return dict.fromkeys(name for name, on in self.offers(secure=secure).items() if on and name not in self.hidden)
+
+    def offers(self, *, secure: bool) -> dict[str, bool]:
+        """Every extension there is, in the order of EHLO: whether a session offers it where it is not hidden."""
+        return {
             "PIPELINING": True,
             "SIZE": True,
             "STARTTLS": self.starttls and not secure,
@@ -130,7 +135,6 @@ class Capabilities:
             "XCLIENT": self.xclient,
             "XFORWARD": self.xforward,
         }
-        return dict.fromkeys(name for name, on in offered.items() if on and name not in self.hidden)
 
     def _reply(self, *, secure: bool) -> bytes:
         words = {"SIZE": b"SIZE %d" % self.max_octets, "AUTH": b" ".join((b"AUTH", *offered_mechanisms(self.password)))}
@@ -181,3 +185,11 @@ def _path(line: bytes, keyword: bytes, parameters: re.Pattern[bytes]) -> tuple[b
     if len({word.partition(b"=")[0].upper() for word in words}) < len(words):
         return _TWICE  # RFC 3461 section 4; of any other parameter only one would count, too
     return address, rest
+
+
+def extension(name: str) -> str:
+    """The keyword that EHLO has for it. Raises ValueError for what no session offers, which hiding would not change."""
+    known = Capabilities().offers(secure=False)
+    if name.upper() not in known:
+        raise ValueError(f'expected one of {", ".join(known)}, got "{printable(name)}"')
+    return name.upper()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.errors import SetupError
+from trafficgen.host.certificate_files import load_chain, reason
 from trafficgen.protocol.smtp.capabilities import NAME
 
 _VALID: Final = datetime.timedelta(days=7)
@@ -25,9 +26,9 @@ def context_from(certificate: Path, key: Path | None) -> ssl.SSLContext:
     """From files in PEM; the key may be in the same file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise SetupError(f'cannot use the certificate "{certificate}": {error.strerror or error}') from error
+        load_chain(context, certificate, key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise SetupError(f'cannot use the certificate "{certificate}": {reason(error)}') from error
     return context
 
 

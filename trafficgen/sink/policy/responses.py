@@ -95,7 +95,7 @@ _MAX_OCTETS: Final = 16 * 1024 * 1024
 def read(path: Path) -> Responses:
     """The table in a file."""
     try:
-        return parse(read_limited(path, _MAX_OCTETS).decode("utf-8"), str(path))
+        return parse(read_limited(path, _MAX_OCTETS).decode("utf-8-sig"), str(path))
     except OSError as error:
         raise _wrong(f'cannot read "{path}": {reason_of(error)}') from error
     except UnicodeDecodeError as error:
