@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.measure.test_results import build, snapshot_of
-from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.errors import ExitCode, OutputError, ResultsError
 from trafficgen.gate.gate import run_gate
 from trafficgen.gate.trials import TrialFile, seed_in
 from trafficgen.measure.health import Caveat, CaveatKind
@@ -175,6 +175,22 @@ def test_an_interrupted_gate_goes_on_to_the_same_end(cut: int, tmp_path: Path) -
     assert len(resumed.trials) == cut
     assert run_gate(DESIGN, Recorded(1000), resumed) == whole
     assert len(TrialFile(path, GATE).trials) == len(resumed.trials)
+
+
+def test_a_disk_that_is_full_is_said_each_time_and_written_to_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = TrialFile(tmp_path / "gate.jsonl", GATE)
+    trials = [FakeRunner().run(step) for step in steps(DESIGN)[:2]]
+    full, tried = OutputError("no space left on device"), []
+
+    def append(plain: object) -> None:
+        tried.append(plain)
+        raise full
+
+    monkeypatch.setattr(file, "_append", append)
+    assert [file.add(trial) for trial in trials] == [full, None]
+    assert (file.trials, len(tried)) == (trials, 1)
 
 
 def test_trials_of_another_gate_are_refused(tmp_path: Path) -> None:

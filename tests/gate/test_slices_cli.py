@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import random
+import socket
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -28,7 +29,12 @@ SHORT = ["--slice", "60ms", "--budget", "1m"]
 
 
 def test_a_public_address_is_refused_before_anything_connects(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(["gate", "--a", "192.0.2.1", "--b", "8.8.8.8", *SHORT, *LOAD]) is ExitCode.USAGE
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        a = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert call(["gate", "--a", a, "--b", "8.8.8.8", *SHORT, *LOAD]) is ExitCode.USAGE
+        with pytest.raises(BlockingIOError):
+            listener.accept()
     assert "--allow-public-target" in capsys.readouterr().err
 
 

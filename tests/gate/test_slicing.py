@@ -1,6 +1,7 @@
 """Gates by slices with real runs against real servers, both up at the same time."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,6 +65,7 @@ def test_a_build_that_takes_four_times_as_long_fails(tmp_path: Path) -> None:
     assert len(blocks) == len(file.records)
     assert len(blocks) in LOOKS
     assert blocks[0].startswith(f"block 1, {' '.join(side.name for side in DESIGN.order(0))}, ")
+    assert re.search(r"\bthroughput \d[^;]* and \d", blocks[0])
     assert {one.metric.name for one in ended.others} >= {"p50", "p99"}
     used = file.records[0].used
     assert used["a"].keys() == used["b"].keys() >= {"server.cpu", "server.switches"}
@@ -93,7 +95,11 @@ def test_whose_queue_grew_is_said(tmp_path: Path) -> None:
             (queue / name).mkdir(parents=True)
         (queue / "deferred/A/AB12").touch()
 
+    before: list[str] = []
+
     def more(line: str) -> None:
+        if "holds" in line:
+            before.append(line)
         if line.startswith("block "):
             (queues[Side.B] / "incoming" / f"X{line.split(',')[0][6:]}").touch()
 
@@ -102,6 +108,7 @@ def test_whose_queue_grew_is_said(tmp_path: Path) -> None:
         builds = {side: replace(build, queue=queues[side]) for side, build in load.builds.items()}
         file = RecordFile(tmp_path / "state", HEAD, Block)
         ended = run_slices(DESIGN, replace(load, builds=builds), file, notice=more)
+        assert before == [f"{name}'s queue holds 1 messages before the first slice" for name in "AB"]
         grew = len(file.records) - 1
         assert [block.queued for block in file.records[:2]] == [{"a": 1, "b": 1}, {"a": 1, "b": 2}]
         assert RecordFile(tmp_path / "state", HEAD, Block).records[1].queued == {"a": 1, "b": 2}

@@ -126,6 +126,19 @@ def test_a_login_that_fails_is_not_tried_in_a_loop():
     assert len(times) <= 7 + HOUR // LONGEST_PAUSE_NS
 
 
+def test_a_stream_is_splitmix64() -> None:
+    """Its numbers for 1234567, as Java's SplittableRandom and others give them."""
+    chance = Chance(0, 0, 0)
+    chance._state = 1234567
+    known = (6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821)
+    assert [chance.share() for _ in known] == [(one >> 11) / 2**53 for one in known]
+
+
+def test_every_user_and_purpose_has_a_stream_of_its_own() -> None:
+    first = {Chance(seed, user, purpose).share() for seed in range(9) for user in range(9) for purpose in range(9)}
+    assert len(first) == 729
+
+
 def test_intervals_have_the_mean_they_are_called_by():
     chance = Chance(1, 2, 3)
     drawn = [chance.interval_ns(S) for _ in range(50_000)]

@@ -23,7 +23,7 @@ from mboxgen.corpus.verify import verify
 from mboxgen.flags import Flag
 from mboxgen.mbox import index
 from mboxgen.recipe import plan
-from mboxgen.recipe.faults import FAULTS
+from mboxgen.recipe.faults import FAULTS, FaultError, parse_fault
 from mboxgen.recipe.profiles import PROFILES
 from mboxgen.recipe.recipe import Body, Eol, Format, Order
 from mboxgen.recipe.sizes import PRESETS
@@ -265,6 +265,15 @@ def read_through(path: Path) -> np.ndarray:
     with open_mbox(path) as mbox:
         mbox.compute_checksums()
         return mbox.records.copy()
+
+
+def test_a_fault_without_a_rate_is_in_every_message() -> None:
+    assert parse_fault("leading-dot") == ("leading-dot", 1.0)
+    assert parse_fault(" leading-dot:1 ") == ("leading-dot", 1.0)
+    assert parse_fault("leading-dot:0") == ("leading-dot", 0.0)
+    for text in ("leading-dot:1.01", "leading-dot:-0.01", "leading-dot:"):
+        with pytest.raises(FaultError, match="from 0 to 1"):
+            parse_fault(text)
 
 
 def test_shared_attachments_occur_again_and_unique_ones_do_not(tmp_path: Path) -> None:

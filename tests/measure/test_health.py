@@ -122,6 +122,8 @@ def test_messages_that_waited_for_a_server_that_is_not_there_did_not_wait_for_bu
     assert (second.kind, second.text) == (CaveatKind.ARRIVALS_DROPPED, "768 messages were due and never started")
     assert "raise" not in second.advice
     assert assess(replace(refused, workers=()), dropped_arrivals=1)[0].kind is not CaveatKind.NO_SESSION
+    in_time = replace(run_of(replace(worker(0, 40), sessions_opened=0)), failures=refused.failures)
+    assert assess(in_time) == ()  # what failed is among the failures; nothing here wants to be explained
 
 
 def test_arrivals_that_never_started_are_named() -> None:

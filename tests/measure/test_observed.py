@@ -83,6 +83,36 @@ def test_a_long_run_is_thinned_and_keeps_its_peaks() -> None:
     found.check()
 
 
+def test_a_run_is_thinned_as_soon_as_it_is_too_long_and_not_before() -> None:
+    whole = samples(queue__depth=[*map(float, range(MAX_SAMPLES))])
+    assert (len(whole.at_s), whole.every_s) == (MAX_SAMPLES, 1.0)
+    seen: list[float | None] = [1.0, 5.0, 7.0, 3.0, *[0.0] * (MAX_SAMPLES - 4), 9.0]
+    halved = on_the_runs_clock(recording({"queue.depth": seen, "host.cpu_busy": seen}), CLOCK, "local")
+    assert (len(halved.at_s), halved.every_s) == (MAX_SAMPLES // 2 + 1, 2.0)
+    assert (halved.at_s[:2], halved.at_s[-2:]) == ((0.0, 2.0), (MAX_SAMPLES - 2.0, MAX_SAMPLES - 1.0))
+    assert (halved.series["queue.depth"][:2], halved.series["queue.depth"][-1]) == ((5.0, 7.0), 9.0)
+    assert (halved.series["host.cpu_busy"][:2], halved.series["host.cpu_busy"][-1]) == ((3.0, 5.0), 9.0)
+
+
+@pytest.mark.parametrize(("silent_s", "gaps"), [(10.0, 0), (10.001, 1)])
+def test_a_gap_is_more_than_five_times_the_observers_own_pace(silent_s: float, gaps: int) -> None:
+    made = recording({"queue.depth": [1.0] * 20}, every_s=2.0)
+    made.mono_ns[-1] = made.mono_ns[-2] + round(silent_s * NS)
+    found = on_the_runs_clock(made, CLOCK, "local")
+    assert len(found.gaps) == gaps
+    assert len(silent_until(found, found.at_s[-1] + silent_s)) == 2 * gaps
+
+
+def test_what_is_missing_is_said_once_and_a_short_look_has_a_cost() -> None:
+    made = recording({"queue.depth": [1.0, 1.0]})
+    for words in (["meminfo"], ["meminfo", "stat"]):
+        assert made.add(json.dumps({"mono_ns": 1, "missing": words}))
+    found = on_the_runs_clock(made, CLOCK, "local")
+    assert found.missing == ("meminfo", "stat")
+    assert found.cost_share == pytest.approx(0.01)
+    assert samples(queue__depth=[1.0]).cost_share == 0.0
+
+
 @given(st.lists(st.one_of(st.none(), st.floats(0, 1e6)), min_size=1, max_size=30))
 def test_no_value_is_lost_or_made(values: list[float | None]) -> None:
     found = samples(queue__depth=values)

@@ -179,7 +179,7 @@ def test_this_machine_can_be_seen() -> None:
 def test_the_tree_of_this_process_is_seen_from_the_second_look_on(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     file.write_text(f"  {os.getpid()}\n")
-    sampler = TreeSampler(pid_in(file))
+    sampler = TreeSampler(pid_in(file), named_by=file)
     sampler.sample(1.0)
     sum(range(10_000_000))  # some ticks of 10 ms
     values = sampler.sample(2.0)
@@ -187,7 +187,11 @@ def test_the_tree_of_this_process_is_seen_from_the_second_look_on(tmp_path: Path
     assert values["server.processes"] >= 1
     file.unlink()
     assert sampler.sample(3.0) == {}
-    assert sampler.missing == {"the server's processes"}
+    unread = f"the server's processes: {file} holds no process id, or cannot be read"
+    assert sampler.missing == {unread}
+    file.write_text(str(2**22 + 1))  # beyond any process of Linux
+    assert sampler.sample(4.0) == {}
+    assert sampler.missing == {unread, f"the server's processes: {file} names one that is gone"}
 
 
 def process_of(folder: Path, pid: int, state: str, ran_s: float, waited_s: float, children: str = "") -> None:
@@ -198,6 +202,19 @@ def process_of(folder: Path, pid: int, state: str, ran_s: float, waited_s: float
         file.write_text(PROCESS.replace("42 (", f"{pid} (").replace(") S 7", f") {state} 7"))
     (at / "schedstat").write_text(f"{ran_s * 1e9:.0f} {waited_s * 1e9:.0f} 5\n")
     (at / "children").write_text(children)
+
+
+def test_what_a_tree_wrote_is_known_when_all_of_it_is(tmp_path: Path) -> None:
+    sampler = TreeSampler(lambda: 5, tmp_path)
+    for at, octets in ((100.0, 5_000), (102.0, 25_000)):
+        process_of(tmp_path, 5, "S", 10.0, 10.0, "6")
+        process_of(tmp_path, 6, "S", 10.0, 10.0)
+        (tmp_path / "5" / "io").write_text(f"rchar: 1\nwchar: 2\nread_bytes: 3\nwrite_bytes: {octets}\n")
+        (tmp_path / "6" / "io").write_text("rchar: 1\nwrite_bytes: 7\n")
+        values = sampler.sample(at)
+    assert values["server.written"] == 10_000.0
+    (tmp_path / "6" / "io").write_text("rchar: 1\n")
+    assert "server.written" not in sampler.sample(104.0)
 
 
 @pytest.mark.parametrize("by_cgroup", [False, True])

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from tests.peers.postfix import Postfix, private_postfix
 from tests.server.test_spool import long_id, queued_by_postfix
-from trafficgen.measure.observed import QueueShape, Recording, RunClock, ServerSamples, on_the_runs_clock
+from trafficgen.measure.observed import (
+    SHAPE_LIMITS_S,
+    QueueShape,
+    Recording,
+    RunClock,
+    ServerSamples,
+    on_the_runs_clock,
+)
 from trafficgen.server.agent import Observed, Observer
 from trafficgen.server.postqueue import Postqueue
 from trafficgen.server.shape import MAX_DOMAINS, OTHERS, News, PostfixShape, _domains_in, recipients_in, shape_of
@@ -222,6 +229,9 @@ def test_results_keep_the_shape_of_when_the_queue_was_fullest_since_the_run_bega
 
 
 def test_a_table_with_a_wrong_number_of_columns_is_refused() -> None:
+    assert tuple(5 * 2**place for place in range(9)) == SHAPE_LIMITS_S
+    right = QueueShape(0.0, 1, 1, (5, 10), {"a": (1, 2, 3)})
+    ServerSamples("local", "mx", "same", 1.0, 0.0, (0.0,), {}, shape=right).check()
     shape = QueueShape(0.0, 1, 1, (5, 10), {"a": (1, 2)})
     with pytest.raises(ValueError, match="a count for each limit"):
         ServerSamples("local", "mx", "same", 1.0, 0.0, (0.0,), {}, shape=shape).check()

@@ -76,6 +76,11 @@ def _check(config: SinkConfig) -> None:
         raise PlanError("expected one worker: the API serves one process", field="workers", flag="--workers")
     if config.capture is not None and config.capture.form in (CaptureFormat.MBOX, CaptureFormat.DIGESTS):
         raise PlanError("expected one worker: several cannot write one file", field="workers", flag="--workers")
+    security = config.security
+    for path in (config.behaviour.responses, *((security.certificate, security.key) if security else ())):
+        if path is not None and path.is_fifo():
+            text = f'expected a file that every worker can read, got the pipe "{path}": save it to a file first'
+            raise PlanError(text, field="workers", flag="--workers")
 
 
 class _ProcessPool:
