@@ -70,6 +70,7 @@ def test_what_the_imap_profile_leaves_behind(cyrus: Cyrus):
         ("3 min", "200 ms"), ("20 min", "3s"), ("action_delay = 2s", "action_delay = 200 ms"),
         ("repeat_delay = 10s", "repeat_delay = 100 ms"), ("session_length = 200 ms", "session_length = 1s"),
         ("5 min", "1s"), ("move_percentage = 5", "move_percentage = 50"),
+        ("filter_percentage = 10", "filter_percentage = 40"),
         ("count = 10%", "count = 0%"), ("count = 90%", "count = 100%"),
     )  # fmt: skip
     results, counts = run(cyrus, "adv", text)

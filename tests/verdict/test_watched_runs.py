@@ -45,8 +45,10 @@ def test_a_warm_up_is_not_judged(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     counted = ["--threshold", "accepted.count<150", "--threshold", "accepted.count>0"]
     arguments = ["--rate", "100/s", "--duration", "1500ms", "--warm-up", "500ms", "--json", str(file)]
-    assert call([*QUICK, *arguments, *counted]) == 0
+    ended = call([*QUICK, *arguments, *counted])
     results = read_results(file)
+    assert ended in (ExitCode.DONE, ExitCode.NOT_VALID)  # beside busy neighbours the generator may have been the limit
+    assert [verdict.passed for verdict in results.thresholds] == [True, True]
     assert results.window is not None
     assert 0.5 <= results.window.from_s < 1.4
     assert 0 < results.window.messages.accepted < results.messages.accepted == 150
