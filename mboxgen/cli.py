@@ -20,11 +20,15 @@ import click
 from mboxgen.console import (
     HELP_OPTIONS,
     PATH,
+    WHOLE,
     Names,
+    ShareNumber,
+    WholeNumber,
     help_command,
     nearest_name,
     no_such_command,
     prepare_streams,
+    silence_stdout,
     usage_line,
 )
 from mboxgen.recipe.faults import FAULTS, FaultError, parse_fault
@@ -188,9 +192,9 @@ def commands() -> None:
     metavar="NAME",
     help="Sizes and mail profile measured elsewhere, see below.",
 )
-@click.option("--count", type=int, help="How many messages.")
+@click.option("--count", type=WHOLE, help="How many messages.")
 @click.option("--total-size", type=_Size(), help="As many messages as fit, such as 10GB.")
-@click.option("--seed", type=int, help="Another seed is another corpus.  [default: 0]")
+@click.option("--seed", type=WHOLE, help="Another seed is another corpus.  [default: 0]")
 @click.option(
     "--look", type=click.Choice(list(PROFILES)), help="The mail profile, see below.  [default: the preset's, or plain]"
 )
@@ -199,8 +203,12 @@ def commands() -> None:
     type=click.Choice(["prose", "noise"]),
     help="Text that deflates to about 0.55, or noise.  [default: prose]",
 )
-@click.option("--unique-share", type=float, help="Share of attachments that occur once.  [default: the profile's]")
-@click.option("--smtputf8", type=float, help="Share of messages with addresses in UTF-8 (RFC 6532).  [default: 0]")
+@click.option(
+    "--unique-share", type=ShareNumber(), help="Share of attachments that occur once.  [default: the profile's]"
+)
+@click.option(
+    "--smtputf8", type=ShareNumber(), help="Share of messages with addresses in UTF-8 (RFC 6532).  [default: 0]"
+)
 @click.option(
     "--fault",
     "faults",
@@ -219,7 +227,7 @@ def commands() -> None:
     help="Order of sizes given with counts.  [default: shuffled]",
 )
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="Date of the first message.  [default: the profile's]")
-@click.option("--days", type=int, help="Span of the dates.  [default: the profile's]")
+@click.option("--days", type=WHOLE, help="Span of the dates.  [default: the profile's]")
 @click.option("--id-domain", metavar="NAME", help="Domain of the Message-IDs.  [default: mboxgen.example]")
 @click.option(
     "--recipe",
@@ -228,7 +236,7 @@ def commands() -> None:
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 256),
+    type=WholeNumber(1, 256),
     help="The most processes; fewer where more would not be sooner done.  [default: the processors here]",
 )
 @click.option("--force", is_flag=True, help="Replace a corpus that is there.")
@@ -370,6 +378,7 @@ def main() -> None:
         click.echo("mboxgen: interrupted; nothing half-made was left behind", err=True)
         code = EXIT_INTERRUPTED
     except (ValueError, RuntimeError, OSError) as error:
+        silence_stdout()
         code = _failure(error)
     sys.exit(code if isinstance(code, int) else 0)
 

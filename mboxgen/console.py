@@ -54,21 +54,43 @@ class _Talk(io.FileIO):
         return len(octets) if written is None else written
 
 
+class _Closed(io.FileIO):
+    """stdout, where a shell has closed it."""
+
+    def write(self, octets: Any, /) -> int:
+        try:
+            return super().write(octets)
+        except OSError as error:
+            raise OSError(error.errno, "it is closed", "stdout") from None
+
+
 def prepare_streams() -> None:
     """Let stdout and stderr show anything whatever their encoding, and be there when a shell has closed them.
 
-    What stderr does not take is left out.
+    What stderr does not take is left out. What a closed stdout is to take fails as on a full disk.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (for as long as we run)
+        if stream is None and name == "stdout":
+            # Writes to what is open to be read fail; a file that we open cannot get number 1, and our words, meanwhile.
+            nowhere = _Closed(os.open(os.devnull, os.O_RDONLY), "w")
+            sys.stdout = io.TextIOWrapper(io.BufferedWriter(nowhere), "utf-8", _HANDLER)
+        elif stream is None:
+            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (for as long as we run)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
     binary = getattr(sys.stderr, "buffer", None)
     if isinstance(getattr(binary, "raw", binary), io.FileIO):  # no buffer: Python has none behind a redirected stderr
         talk = io.BufferedWriter(_Talk(sys.stderr.fileno(), "w", closefd=False))
         sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, _HANDLER, line_buffering=True)
+
+
+def silence_stdout() -> None:
+    """Show what stdout still takes; where it takes nothing, let Python not complain again when it flushes at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def usage_line(error: click.ClickException, program: str) -> str:
@@ -144,6 +166,46 @@ class Names(_Text):
 
         found = [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")] * self._file
+
+
+class WholeNumber(click.types.IntParamType):
+    """A whole number, maybe from `least` to `most`; what is none is refused in a line."""
+
+    def __init__(self, least: int | None = None, most: int | None = None) -> None:
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            raise self._unfit(value, param, ctx) from None
+        if (self._least is not None and number < self._least) or (self._most is not None and number > self._most):
+            raise self._unfit(value, param, ctx)
+        return number
+
+    def _unfit(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> click.UsageError:
+        if self._most is not None:
+            return _unfit(f"a whole number from {self._least} to {self._most}", value, param, ctx)
+        least = "" if self._least is None else f" of at least {self._least}"
+        return _unfit(f"a whole number{least} such as 100", value, param, ctx)
+
+
+class ShareNumber(click.types.FloatParamType):
+    """A number from 0 to 1, refused in the same way; who takes it says what else is wrong with it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            raise _unfit("a share from 0 to 1 such as 0.2", value, param, ctx) from None
+
+
+def _unfit(wanted: str, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> click.UsageError:
+    flag = f" ({max(param.opts, key=len)})" if param is not None else ""
+    return click.UsageError(f'expected {wanted}, got "{value}"{flag}', ctx)
+
+
+WHOLE: Final = WholeNumber()
 
 
 def _none() -> Sequence[str]:

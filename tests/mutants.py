@@ -1,6 +1,7 @@
 """How many small changes to the code its tests notice: python -m tests.mutants [--sample 25] [--seed 1] [ROOM ...].
 
-Takes     rooms of trafficgen, as they are in a copy of HEAD: comparisons turned, numbers one off, calls left out …
+Takes     rooms of trafficgen, or mboxgen/ROOM, as they are in a copy of HEAD: comparisons turned, numbers one off,
+          calls left out …
 Gives     a line for each change, and what share of each room's was noticed: by the test files that name the module,
           the nearest first, until one fails. Seconds where one does, up to minutes where none does: an hour in all
 Not here  whether what goes unnoticed matters: some changes change nothing, other tests may notice some; judge each
@@ -100,7 +101,7 @@ def main() -> None:
         ).stdout
         subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
         for room in given.rooms:
-            top = tree / "trafficgen" / room
+            top = tree / room if room.startswith("mboxgen/") else tree / "trafficgen" / room
             pool = [(path, *one) for path in (sorted(top.rglob("*.py")) or [top]) for one in changes(path)]
             drawn = random.Random(given.seed + room).sample(pool, min(given.sample, len(pool)))
             noticed = 0

@@ -90,8 +90,9 @@ def generate(
     begun = time.monotonic()
     _check_place(path, recipe.format, force)
     check_sizes(recipe)
+    _check_room(path, recipe.total_octets or 0)  # before messages are counted that there is no room for
     counted = plan.make(recipe)
-    _check_room(path, counted)
+    _check_room(path, counted.expected_octets)
     partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(8)}")  # never one that is there
     try:
         with _sigxfsz_ignored():
@@ -203,8 +204,8 @@ def _check_place(path: Path, kind: Format, force: bool) -> None:
         raise GenerateError(f'"{path}" is a file, --format {kind.value} makes a folder; give another name')
 
 
-def _check_room(path: Path, counted: CorpusPlan) -> None:
-    free, needed = shutil.disk_usage(path.parent).free, counted.expected_octets
+def _check_room(path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path.parent).free
     if needed * _MORE_THAN_FREE > free:
         raise GenerateError(
             f'no room for {format_size(needed)} in "{path.parent}": {format_size(free)} is free; '

@@ -138,7 +138,10 @@ def test_bug_is_not_hidden(monkeypatch):
         (["--http"], "injection is asked for by its URL: --target http://HOST:8000/api/inject/v1"),
         (["--http-batch-size", "100"], "expected a target http://HOST[:PORT]/api/inject/v1 (--http-batch-size)"),
         (["send", "extra"], "unexpected extra argument"),
-        (["--concurrency", "x"], "not a valid integer"),
+        (["--concurrency", "x"], 'expected a whole number such as 100, got "x" (--concurrency)'),
+        (["sink", "--workers", "0"], 'expected a whole number from 1 to 1024, got "0" (--workers)'),
+        (["sink", "--message-count", "1.5"], 'expected a whole number of at least 1 such as 100, got "1.5"'),
+        (["calibrate", "--sessions", "many"], 'expected a whole number such as 100, got "many" (--sessions)'),
         (["--duration"], "requires an argument"),
         (["--pipelining", "maybe"], "'maybe' is not one of 'auto', 'off'"),
     ],
@@ -316,6 +319,12 @@ def test_dry_run_writes_no_terminal_codes(capsys, tmp_path):
 )
 def test_where_a_sink_listens(text, expected):
     assert parse_listen(text) == expected
+
+
+def test_a_pipe_is_no_file_for_several_workers(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert call(["sink", "0", "--workers", "2", "--responses", str(tmp_path / "pipe")]) is ExitCode.USAGE
+    assert "expected a file that every worker can read, got the pipe" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["99999", "localhost:", "a:x", "9" * 5000, "inet:2526", "*:2526", "me@a.test"])

@@ -8,6 +8,7 @@ import pytest
 
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
+from tests.peers.scripted import Script, ScriptedServer
 from trafficgen import PlanError, SetupError, TcpTarget, UnixTarget, run
 from trafficgen.guard import Route, resolve
 from trafficgen.plan import Security, Target
@@ -39,6 +40,27 @@ def test_a_unix_socket(tmp_path: Path) -> None:
 def test_ipv6() -> None:
     (address,) = send_to(TcpTarget("::1", 0))
     assert address.startswith("[::1]:")
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+@pytest.mark.parametrize("security", [Security.PLAIN, Security.STARTTLS_IF_OFFERED])
+def test_ehlo_over_ipv6_says_an_ipv6_literal(security: Security) -> None:
+    said: list[str] = []
+
+    class Noting(Script):
+        def ehlo(self, line: str) -> None:
+            said.append(line)
+            super().ehlo(line)
+
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        server = ScriptedServer(Noting, listener)
+        server.start()
+        try:
+            target = TcpTarget("::1", listener.getsockname()[1])
+            send(target, messages=2, session={"max_messages": 1, "security": security})
+        finally:
+            server.stop()
+    assert said == ["EHLO [IPv6:::1]"] * 2
 
 
 @pytest.mark.parametrize("security", [Security.PLAIN, Security.STARTTLS_IF_OFFERED])

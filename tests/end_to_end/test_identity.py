@@ -13,11 +13,13 @@ from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import Script, scripted
 from trafficgen.engine.identity import Identities
+from trafficgen.engine.opening import address_literal
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.plan import (
     AddressRange,
     ClientAttribute,
     ClientPlan,
+    Pipelining,
     ProxyProtocol,
     Security,
     SessionPlan,
@@ -137,6 +139,25 @@ def test_sessions_come_from_each_source_in_turn_and_say_their_names() -> None:
     assert counts(results) == Counts(accepted=30)
     assert Counter(seen.peers) == {"127.0.0.2": 10, "127.0.0.3": 10, "127.0.0.4": 10}
     assert set(seen.hellos) == {"a.test", "b.test"}
+
+
+@pytest.mark.parametrize("sessions", [{}, {"pipelining": Pipelining.OFF}])
+def test_ehlo_says_the_address_that_the_session_comes_from(sessions: dict[str, Any]) -> None:
+    script, seen = noting()
+    sources = (AddressRange("127.0.0.2", "127.0.0.4"),)
+    with scripted(script) as server:
+        send(server.port, messages=3, session={**session(), **sessions})
+        send(server.port, messages=3, session={**session(sources=sources), **sessions})
+    assert Counter(seen.hellos) == Counter([f"[{peer}]" for peer in seen.peers])
+    assert set(seen.hellos) == {"[127.0.0.1]", "[127.0.0.2]", "[127.0.0.3]", "[127.0.0.4]"}
+
+
+@pytest.mark.parametrize(
+    ("host", "literal"),
+    [("192.0.2.7", b"[192.0.2.7]"), ("2001:db8::7", b"[IPv6:2001:db8::7]"), ("fe80::1%eth0", b"[IPv6:fe80::1]")],
+)
+def test_an_address_as_ehlo_says_it(host: str, literal: bytes) -> None:
+    assert address_literal(host) == literal
 
 
 def test_a_protected_session_has_its_own_name_source_and_header_as_well() -> None:

@@ -124,7 +124,8 @@ def test_sessions_go_at_every_step_and_no_message_is_lost(
     assert {" ".join(shape) for shape in shapes} == {departures[one] for one in may_be}
 
 
-def test_half_of_a_message_is_sent_where_the_body_breaks_off() -> None:
+@pytest.mark.parametrize("slow", [{}, {"slow_share": 1.0, "slow_octets_per_s": 2000}], ids=["fast", "slow"])
+def test_half_of_a_message_is_sent_where_the_body_breaks_off(slow: dict[str, Any]) -> None:
     octets: list[tuple[bool, int]] = []
 
     class Weighing(Script):
@@ -139,9 +140,9 @@ def test_half_of_a_message_is_sent_where_the_body_breaks_off() -> None:
     class Own(Weighing):
         extensions = ()
 
-    shape = ShapePlan(departures=(Departure(0.5, LeavingStep.BODY),))
+    shape = ShapePlan(departures=(Departure(0.5, LeavingStep.BODY),), **slow)
     with scripted(Own) as server:
-        results = send(server.port, messages=10, seed=4, session={"shape": shape, "max_messages": 1})
+        results = send(server.port, messages=10, sessions=5, seed=4, session={"shape": shape, "max_messages": 1})
     assert counts(results) == Counts(accepted=10)
     whole = [size for ended, size in octets if ended]
     assert len(whole) == 10

@@ -93,6 +93,13 @@ class TestNothingHalfMadeStays:
             generate(Recipe(("900MB",), count=10**8), tmp_path / "a.mbox")
         assert list(tmp_path.iterdir()) == []
 
+    def test_when_there_is_no_room_for_a_total_no_message_is_counted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mboxgen.recipe.plan.make", pytest.fail)
+        with pytest.raises(GenerateError, match="no room for 90 PB"):
+            generate(Recipe(("1kB",), total_octets=90 * 10**15), tmp_path / "a.mbox")
+
     def test_when_the_disk_fills_up_on_the_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import errno
 

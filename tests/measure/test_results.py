@@ -23,6 +23,7 @@ from trafficgen.measure.results import AccountingError, Results, read_results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome, Phase, StoppedBy
 from trafficgen.plan import OpenLoop, Plan, TcpTarget
+from trafficgen.verdict.thresholds import judge_all, parse_threshold
 
 PLAN = Plan(target=TcpTarget("mail.test", 2525), max_messages=10, seed=42, run_id="9f3a6c1e02b4d857")
 DOMAINS = (("gmail.com.test", 0.75), ("aol.com.test", 0.25))
@@ -293,8 +294,11 @@ REFUSED = [Outcome.REJECTED_TEMPORARY]
     [
         ([Outcome.ACCEPTED], {}, False, ExitCode.DONE),
         ([Outcome.ACCEPTED], {"ledger": CLEAN}, False, ExitCode.DONE),
-        ([Outcome.IN_DOUBT], {"stopped_by": StoppedBy.DEADLINE}, False, ExitCode.DONE),
-        (REFUSED, {}, True, ExitCode.DONE),
+        ([Outcome.ACCEPTED, Outcome.IN_DOUBT], {"stopped_by": StoppedBy.DEADLINE}, False, ExitCode.DONE),
+        ([Outcome.IN_DOUBT], {"stopped_by": StoppedBy.DEADLINE}, False, ExitCode.FAILED),
+        ([Outcome.ACCEPTED, *REFUSED], {}, True, ExitCode.DONE),
+        (REFUSED, {}, True, ExitCode.FAILED),
+        ([], {}, True, ExitCode.DONE),
         (REFUSED, {}, False, ExitCode.FAILED),
         (REFUSED, {"stopped_by": StoppedBy.FIRST_ERROR}, False, ExitCode.FAILED),
         ([Outcome.ACCEPTED], {"stopped_by": StoppedBy.INTERRUPTED}, False, ExitCode.INTERRUPTED),
@@ -307,6 +311,12 @@ REFUSED = [Outcome.REJECTED_TEMPORARY]
 )
 def test_exit_code(outcomes: list[Outcome], changes: dict[str, Any], keep_going: bool, code: ExitCode) -> None:
     assert build(snapshot_of(outcomes), **changes).exit_code(keep_going=keep_going) is code
+
+
+def test_a_threshold_says_whether_nothing_accepted_is_what_was_wanted() -> None:
+    refused = build(snapshot_of(REFUSED))
+    wanted = replace(refused, thresholds=judge_all([parse_threshold("rejected.rate>0.99")], refused))
+    assert wanted.exit_code(keep_going=True) is ExitCode.DONE
 
 
 def test_a_lost_worker_makes_the_run_invalid_and_says_so() -> None:

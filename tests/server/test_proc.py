@@ -179,7 +179,7 @@ def test_this_machine_can_be_seen() -> None:
 def test_the_tree_of_this_process_is_seen_from_the_second_look_on(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     file.write_text(f"  {os.getpid()}\n")
-    sampler = TreeSampler(pid_in(file))
+    sampler = TreeSampler(pid_in(file), named_by=file)
     sampler.sample(1.0)
     sum(range(10_000_000))  # some ticks of 10 ms
     values = sampler.sample(2.0)
@@ -187,7 +187,11 @@ def test_the_tree_of_this_process_is_seen_from_the_second_look_on(tmp_path: Path
     assert values["server.processes"] >= 1
     file.unlink()
     assert sampler.sample(3.0) == {}
-    assert sampler.missing == {"the server's processes"}
+    unread = f"the server's processes: {file} holds no process id, or cannot be read"
+    assert sampler.missing == {unread}
+    file.write_text(str(2**22 + 1))  # beyond any process of Linux
+    assert sampler.sample(4.0) == {}
+    assert sampler.missing == {unread, f"the server's processes: {file} names one that is gone"}
 
 
 def process_of(folder: Path, pid: int, state: str, ran_s: float, waited_s: float, children: str = "") -> None:

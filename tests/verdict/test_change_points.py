@@ -141,6 +141,7 @@ def test_a_history_fits_into_eighty_columns(label: str) -> None:
     shown = sections_to_text(history_sections({"throughput": eras_of("throughput", gates)}), 80)
     assert re.search(r"12  0\.910×  \[0\.9\d\d, 0\.9\d\d\]    0\.322×  worse\n", shown)
     assert max(map(len, shown.splitlines())) <= 80
+    assert shown.count(label or "2026-11-27") == 2
     single = sections_to_text(history_sections({"throughput": eras_of("throughput", gates[:1])}), 80)
     assert "1  0.900×    –    0.900×\n" in single
 

@@ -10,6 +10,8 @@ import pytest
 from benchmarks.slice_power import Case, row
 from tests.verdict.blocks import DESIGN, QUIET, block, noisy, served
 from trafficgen.errors import ExitCode
+from trafficgen.report.sliced import slices_sections
+from trafficgen.report.to_text import sections_to_text
 from trafficgen.verdict.gating import Side
 from trafficgen.verdict.reading import parse_metric
 from trafficgen.verdict.rule import Verdict
@@ -80,6 +82,11 @@ def test_time_that_is_up_before_the_first_look() -> None:
     assert ended is not None
     assert (ended.verdict, ended.code) == (Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE)
     assert ended.reason == "the time was up after 7 blocks that count, of 7; 8 are needed"
+    blocks = [replace(one, lasted_s=2.0, spent_s=20.0) for one in served(7, noisy(1.0, 0.02))]
+    ended = advance(DESIGN, blocks, time_is_up=True)
+    assert ended is not None
+    shown = sections_to_text(slices_sections(ended, DESIGN), 200)
+    assert "7 blocks of four slices in 14 s, 20 s with what was around them, of at most 768 s" in shown
 
 
 def test_nothing_measured_is_no_verdict() -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from mboxgen.console import WHOLE
 from trafficgen import units
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.grouped import GroupedCommand
@@ -22,7 +23,7 @@ Example:
 
 @click.command("calibrate", cls=GroupedCommand, epilog=EPILOG)
 @click.option("--size", multiple=True, metavar="SIZE", help="Body sizes to measure with. [default: 5kb 100kb]")
-@click.option("--sessions", multiple=True, type=int, metavar="N", help="Numbers of sessions. [default: 1 20 200]")
+@click.option("--sessions", multiple=True, type=WHOLE, metavar="N", help="Numbers of sessions. [default: 1 20 200]")
 @click.option("--duration", default="3s", metavar="TIME", help="How long each run lasts. [default: 3s]")
 def command(size: tuple[str, ...], sessions: tuple[int, ...], duration: str) -> ExitCode:
     """Measure how fast this machine sends to a sink of its own; later runs say what share of that they used."""

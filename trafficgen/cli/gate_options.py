@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import click
 
-from mboxgen.console import FILE, PATH
+from mboxgen.console import FILE, PATH, WHOLE
 from trafficgen.cli.grouped import group, options_of
 
 _load, _builds, _verdict, _slices, _runs, _files = (
@@ -66,7 +66,7 @@ class GateOptions:
     whole_runs: Annotated[bool, _runs("--whole-runs", is_flag=True,
         help="Make whole runs in turns, as is done where only one build can be up.")]
     looks: Annotated[str | None, _runs("--looks", metavar="N,N…", help="Judge after so many pairs. [default: 8,16,24]")]
-    control: Annotated[int | None, _runs("--control", type=int, metavar="N",
+    control: Annotated[int | None, _runs("--control", type=WHOLE, metavar="N",
         help="Pairs of A against A first; 0: trust this machine. [default: 8]")]
     keep: Annotated[Path | None, _runs("--keep", metavar="DIR", type=PATH, help="Keep the results of every run here.")]
     state: Annotated[Path | None, _files("--state", metavar="FILE", type=PATH,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from mboxgen.console import FILE
+from mboxgen.console import FILE, WholeNumber
 from trafficgen import units
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.grouped import GroupedOption, TextPerLine
@@ -63,9 +63,9 @@ _OPTIONS: Final[list[tuple[tuple[str, ...], dict[str, Any]]]] = [
     (("--junit",), {"metavar": "FILE", "type": FILE, "help": "Write verdicts as JUnit XML, for CI systems."}),
     (("--html",), {"metavar": "FILE", "type": FILE, "help": """
         Write the results as one page with charts that opens offline."""}),
-    (("--live-port",), {"type": click.IntRange(0, 65535), "metavar": "PORT", "help": """
+    (("--live-port",), {"type": WholeNumber(0, 65535), "metavar": "PORT", "help": """
         Show that page while the run goes on, at http://127.0.0.1:PORT/; 0 takes a free port and says which."""}),
-    (("--metrics-port",), {"type": click.IntRange(0, 65535), "metavar": "PORT", "help": """
+    (("--metrics-port",), {"type": WholeNumber(0, 65535), "metavar": "PORT", "help": """
         Let Prometheus scrape the run at http://127.0.0.1:PORT/metrics; needs the extra "prometheus"."""}),
     (("--before",), {"metavar": "CMD", "help": "Run this command before the run, without a shell; it must succeed."}),
     (("--after",), {"metavar": "CMD", "help": "Run this command after the run, however that went."}),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from mboxgen.console import FILE
+from mboxgen.console import FILE, WholeNumber
 from trafficgen.cli.grouped import TextPerLine, all_of, group
 from trafficgen.cli.judging import judging_options
 
@@ -44,9 +44,9 @@ _OPTIONS: Final = (
         help="The command LOGIN, or USER and PASS; or a mechanism of SASL.  [password]"),
     _users("--mbox", type=FILE, metavar="FILE", help="The mail that is delivered.  [small mail made on the spot]"),
     _users("--delete-foreign", is_flag=True, help="Also delete and move mail that is not ours, as the profile says."),
-    _users("--seed", type=click.IntRange(0), metavar="N", help="The same seed, the same behaviour.  [0]"),
-    _load("--clients", type=click.IntRange(1, 1_000_000), metavar="N", help="Sessions at a time.  [10]"),
-    _load("--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes.  [1]"),
+    _users("--seed", type=WholeNumber(0), metavar="N", help="The same seed, the same behaviour.  [0]"),
+    _load("--clients", type=WholeNumber(1, 1_000_000), metavar="N", help="Sessions at a time.  [10]"),
+    _load("--workers", type=WholeNumber(1, 1024), metavar="N", help="Processes.  [1]"),
     _load("--run-id", metavar="HEX", help="16 hexadecimal digits that mark this run's mail.  [random]"),
     _load("--start-at", metavar="TIME", help="Begin at this time, such as 2026-12-01T10:00:00Z.  [now]"),
     _load("--shard", metavar="I/N",
@@ -55,7 +55,7 @@ _OPTIONS: Final = (
     _load("--cluster", metavar="WHERE",
         help="Have the users on several hosts, as one: local:4, tcp://SCHEDULER:8786 of Dask, or ssh:FILE with a "
              'host a line; needs the extra "cluster" there and here.'),
-    _load("--cluster-hosts", metavar="N", type=click.IntRange(2, 10_000),
+    _load("--cluster-hosts", metavar="N", type=WholeNumber(2, 10_000),
         help="Wait for so many of its workers, and use no more.  [all that are there]"),
     _load("--clock-error", metavar="TIME", default="50ms",
         help="The most by which a host's clock may be uncertain.  [50ms]"),

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 import click
 
-from mboxgen.console import FILE, Names
+from mboxgen.console import FILE, WHOLE, Names, WholeNumber
 from trafficgen.cli.grouped import TextPerLine, group, options_of
 
 OTHERWISE: Final = {
@@ -81,7 +81,7 @@ class SendOptions:
     mx: Annotated[bool, _target("--mx", is_flag=True, help="""
         In place of --target: send mail for each domain where its MX records say, looked up before the run, which needs
         a session for each domain. Results have the numbers of each. Needs the extra dns.""")]
-    mx_port: Annotated[_Number, _target("--mx-port", metavar="PORT", type=int,
+    mx_port: Annotated[_Number, _target("--mx-port", metavar="PORT", type=WHOLE,
         help="Port of mail exchangers. [default: 25]")]
     resolver: Annotated[_Text, _target("--resolver", metavar="ADDRESS[:PORT]",
         help="Whom to ask, for --mx. [default: the system's resolver]")]
@@ -92,17 +92,17 @@ class SendOptions:
         Send to real domains (--domain-suffix '' or com), though the server under test may relay the mail to real
         people.""")]
 
-    message_count: Annotated[_Number, _amount("--message-count", metavar="N", type=int,
+    message_count: Annotated[_Number, _amount("--message-count", metavar="N", type=WHOLE,
         help="Send exactly N messages, however long it takes.")]
     duration: Annotated[_Text, _amount("--duration", metavar="TIME", help="""
         Send for this long: 90, 90s, 5m, 1h30m. With --message-count, whichever comes first; with neither, 60 s or
         until the last --stage ends.""")]
-    concurrency: Annotated[_Number, _amount("--concurrency", metavar="N", type=int, help="""
+    concurrency: Annotated[_Number, _amount("--concurrency", metavar="N", type=WHOLE, help="""
         Sessions open at a time, over all workers. [default: 10 per core]""")]
     messages_per_session: Annotated[str, _amount("--messages-per-session", metavar="N|LIST", default="0", help="""
         Close a session after N messages and open another; 0 keeps it open; weighted numbers such as 1:5,20:1 give each
         session one of them. [default: 0]""")]
-    workers: Annotated[_Number, _amount("--workers", metavar="N", type=int, help="""
+    workers: Annotated[_Number, _amount("--workers", metavar="N", type=WHOLE, help="""
         Processes to send from. [default: one per core, a core left for the embedded sink]""")]
     grace: Annotated[str, _amount("--grace", metavar="TIME", default="10s", help="""
         How long messages on their way may take to finish after the end of the run or Ctrl-C. [default: 10s]""")]
@@ -154,7 +154,7 @@ class SendOptions:
         Write this share of messages, such as 20%, to users whose names are beyond ASCII, with SMTPUTF8. Domains such as
         bücher.test go as they are then, and as A-labels (xn--…) in all other messages. Addresses of --to, --from and
         --recipients-from that are beyond ASCII have SMTPUTF8 without this option.""")]
-    senders: Annotated[_Number, _recipients("--senders", metavar="N", type=int, help="""
+    senders: Annotated[_Number, _recipients("--senders", metavar="N", type=WHOLE, help="""
         Different sender addresses, spread over the recipient domains. [default: 1000, with --dkim-key 100]""")]
 
     body_size: Annotated[_Texts, _content("--body-size", multiple=True, metavar="SIZE[:WEIGHT]",
@@ -189,16 +189,17 @@ class SendOptions:
 
     pipelining: Annotated[str, _session("--pipelining", type=click.Choice(["auto", "off"]), default="auto", help="""
         Send commands in groups when the server offers it, or wait for every reply. [default: auto]""")]
-    chunking: Annotated[int, _session("--chunking", type=int, metavar="N", default=0, help="""
+    chunking: Annotated[int, _session("--chunking", type=WHOLE, metavar="N", default=0, help="""
         Where the server offers CHUNKING, send a message as one BDAT instead of DATA, and have N messages of a session
         on their way at once. A message's time then holds its wait behind the others. [default: 0, DATA]""")]
     ehlo_name: Annotated[_Texts, _session("--ehlo-name", multiple=True, metavar="NAME[=WEIGHT]", help="""
-        What EHLO says; repeat for several, of which each session says one by weight. [default: [127.0.0.1]]""")]
+        What EHLO says; repeat for several, of which each session says one by weight. [default: the address that the
+        session comes from, such as [127.0.0.1]]""")]
     think_time: Annotated[str, _session("--think-time", metavar="TIME", default="0", help="""
         How long a session rests between two messages. [default: 0]""")]
     rset_between: Annotated[bool, _session("--rset-between", is_flag=True,
         help="Send RSET between two messages of a session.")]
-    idle_sessions: Annotated[int, _session("--idle-sessions", type=int, metavar="N", default=0, help="""
+    idle_sessions: Annotated[int, _session("--idle-sessions", type=WHOLE, metavar="N", default=0, help="""
         Hold N more sessions open that carry no message, as mail programs and connection caches do. [default: 0]""")]
     noop_every: Annotated[str, _session("--noop-every", metavar="TIME", default="60s", help="""
         How often each of them says NOOP; 0 for never. [default: 60s]""")]
@@ -227,7 +228,7 @@ class SendOptions:
     orcpt: Annotated[bool, _extensions("--orcpt", is_flag=True, help="""
         Name each recipient once more with ORCPT, which such a report repeats: rfc822;user+2Btag@…, beyond ASCII
         utf-8;….""")]
-    mt_priority: Annotated[_Number, _extensions("--mt-priority", type=int, metavar="N",
+    mt_priority: Annotated[_Number, _extensions("--mt-priority", type=WHOLE, metavar="N",
         help="Ask for this priority, -9 to 9 (RFC 6710).")]
     deliver_by: Annotated[_Text, _extensions("--deliver-by", metavar="TIME[:MODE]", help="""
         Ask for delivery within this time (RFC 2852), such as 2h:R: R returns a message that is late, N reports it; RT
@@ -293,7 +294,7 @@ class SendOptions:
     xforward: Annotated[_Texts, _client("--xforward", multiple=True, metavar="NAME=VALUE[=WEIGHT]", help="""
         The same as --xclient with XFORWARD: NAME, PORT, PROTO, HELO, IDENT or SOURCE.""")]
 
-    http_batch_size: Annotated[_Number, _injection("--http-batch-size", metavar="N", type=int, help="""
+    http_batch_size: Annotated[_Number, _injection("--http-batch-size", metavar="N", type=WHOLE, help="""
         Recipients of a request, all different; the server makes a message for each. In place of --recipients.
         [default: 1]""")]
     http_defer_spool: Annotated[bool, _injection("--http-defer-spool", is_flag=True, help="""
@@ -306,12 +307,12 @@ class SendOptions:
         loopback addresses only.""")]
 
     keep_going: Annotated[bool, _run("--keep-going", is_flag=True, help="""
-        Count errors and carry on, reconnecting with growing pauses. Without it the first error ends the run in good
-        order.""")]
+        Count errors and carry on, reconnecting with growing pauses, and end with 0 unless nothing at all was accepted
+        and no --threshold says what is wanted. Without it the first error ends the run in good order.""")]
     retry: Annotated[_Text, _run("--retry", metavar="4xx:N:TIME", help="""
         Send a message that is refused for now again, up to N times, so long after each try, as a small MTA does:
         4xx:3:5s; any in place of 4xx: one that failed or is in doubt as well. Needs --keep-going.""")]
-    seed: Annotated[_Number, _run("--seed", metavar="N", type=int, help="""
+    seed: Annotated[_Number, _run("--seed", metavar="N", type=WHOLE, help="""
         The same seed sends the same messages, whatever the number of workers. [default: chosen and shown]""")]
     run_id: Annotated[_Text, _run("--run-id", metavar="HEX",
         help="16 hexadecimal digits that mark this run's messages. [default: random]")]
@@ -324,7 +325,7 @@ class SendOptions:
     cluster: Annotated[_Text, _run("--cluster", metavar="WHERE", help="""
         Send from several hosts as one: local:4, tcp://SCHEDULER:8786 of Dask, or ssh:FILE with a host a line; needs
         the extra "cluster" there and here.""")]
-    cluster_hosts: Annotated[_Number, _run("--cluster-hosts", metavar="N", type=click.IntRange(2, 10_000), help="""
+    cluster_hosts: Annotated[_Number, _run("--cluster-hosts", metavar="N", type=WholeNumber(2, 10_000), help="""
         Wait for so many of its workers, and use no more. [default: all that are there]""")]
     clock_error: Annotated[str, _run("--clock-error", metavar="TIME", default="50ms", show_default=True, help="""
         The most by which the clock of a host of the cluster may be uncertain.""")]
@@ -341,7 +342,7 @@ class SendOptions:
         several.""")]
     json: Annotated[_Text, _run("--json", metavar="FILE", type=FILE, help="""
         Write the results as JSON; - for standard output, the summary then goes to standard error.""")]
-    trace: Annotated[int, _run("--trace", metavar="N", type=int, default=0, help="""
+    trace: Annotated[int, _run("--trace", metavar="N", type=WHOLE, default=0, help="""
         Show on standard error what the first N sessions say, as swaks does, with the seconds since each began;
         passwords are masked. [default: 0]""")]
     quiet: Annotated[bool, _run("--quiet", is_flag=True,

@@ -224,7 +224,7 @@ def _session(options: SendOptions) -> SessionPlan:
             if options.http_authorization_file is not None
             else None,
         ),
-        ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "[127.0.0.1]",
+        ehlo_name=parsing.parse_ehlo_name(options.ehlo_name[0]).name if options.ehlo_name else "",
         client=_client(options),
         connect_timeout_ns=parse_with(
             units.parse_duration, options.connect_timeout, "connect_timeout_ns", "--connect-timeout"

@@ -6,7 +6,6 @@ Not here  what a command does; adding one is a line in `COMMANDS` and a module w
 """
 
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,7 +14,7 @@ from typing import Final, NamedTuple, NoReturn
 
 import click
 
-from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, usage_line
+from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, silence_stdout, usage_line
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.options import OTHERWISE
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError, reason_of
@@ -134,7 +133,7 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
     except PlanError as error:
         return _fail(error.exit_code, error.as_typed)
     except OutputError as error:
-        _silence_stdout()
+        silence_stdout()
         return _fail(error.exit_code, str(error))
     except TrafficgenError as error:
         return _fail(error.exit_code, str(error))
@@ -143,9 +142,10 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
             raise error.__cause__ from None
         return _fail(ExitCode.INTERRUPTED, "interrupted")
     except BrokenPipeError:
-        _silence_stdout()  # whoever read our output has gone
+        silence_stdout()  # whoever read our output has gone
         return ExitCode.FAILED
     except OSError as error:
+        silence_stdout()
         return _fail(ExitCode.FAILED, _described(error))
     return ExitCode(code or 0)
 
@@ -157,14 +157,6 @@ def _flush_stdout() -> None:
         raise
     except OSError as error:
         raise OutputError(f"cannot write to stdout: {reason_of(error)}") from error
-
-
-def _silence_stdout() -> None:
-    """Show what stdout still takes; where it takes nothing, let Python not complain again when it flushes at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(code: ExitCode, text: str) -> ExitCode:

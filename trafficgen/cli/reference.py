@@ -22,8 +22,8 @@ EXIT_WORDS: Final = table_of(
     ExitCode,
     {
         ExitCode.DONE: "it did what was asked",
-        ExitCode.FAILED: "it could not: target unreachable, a message failed without `--keep-going`, an output or a "
-        "proof is missing",
+        ExitCode.FAILED: "it could not: target unreachable, a message failed without `--keep-going`, none was "
+        "accepted, an output or a proof is missing",
         ExitCode.USAGE: "wrong usage: an option or the plan makes no sense",
         ExitCode.VERDICT_FAILED: "a verdict failed: a threshold, a gate, or a ledger with a missing, duplicated or "
         "corrupted message",

@@ -70,4 +70,5 @@ def _property(option: click.Option) -> dict[str, Any]:
         return described | {"anyOf": [one, {"type": "array", "items": one}]}
     if isinstance(option.type, click.Choice):
         return described | {"enum": list(option.type.choices)}
-    return described | {"type": "integer" if option.type is click.INT else ["string", "number"]}
+    whole = isinstance(option.type, click.types.IntParamType)
+    return described | {"type": "integer" if whole else ["string", "number"]}

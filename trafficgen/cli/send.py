@@ -45,9 +45,9 @@ Examples:
 Every option is also read from the environment: --message-count from TRAFFIC_GEN_MESSAGE_COUNT and so on; several
 values of one option are separated by spaces, several headers by line ends.
 
-Exit codes: 0 done, 1 not possible, a message failed without --keep-going, or an output or a proof is missing, 2 wrong
-usage, 99 a threshold failed or the sink misses a message or has one twice or damaged, 105 interrupted, 121 the
-measurement is not valid.
+Exit codes: 0 done, 1 not possible, a message failed without --keep-going, none was accepted, or an output or a proof is
+missing, 2 wrong usage, 99 a threshold failed or the sink misses a message or has one twice or damaged, 105 interrupted,
+121 the measurement is not valid.
 """
 
 

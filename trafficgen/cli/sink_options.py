@@ -6,9 +6,7 @@ Not here  what their texts mean (sink), the kinds of faults (sink/policy/fault_k
 
 from typing import Final
 
-import click
-
-from mboxgen.console import PATH, Names
+from mboxgen.console import PATH, Names, WholeNumber
 from trafficgen.cli.grouped import all_of, group
 from trafficgen.sink.policy.fault_kinds import FaultKind
 
@@ -41,10 +39,10 @@ _OPTIONS: Final = (
         help="What the sink calls itself: a domain or an [address]. [default: sink.traffic-gen.test]"),
     _sessions("--idle-timeout", metavar="TIME", default="5m", help="Hang up on silent clients. [default: 5m]"),
     # What a send is told by TRAFFIC_GEN_MESSAGE_COUNT must not end the sink beside it.
-    _sessions("--message-count", type=click.IntRange(1), metavar="N", envvar="TRAFFIC_GEN_SINK_MESSAGE_COUNT",
+    _sessions("--message-count", type=WholeNumber(1), metavar="N", envvar="TRAFFIC_GEN_SINK_MESSAGE_COUNT",
         help="End once N messages were accepted; with --workers, by all. In the environment "
              "TRAFFIC_GEN_SINK_MESSAGE_COUNT."),
-    _sessions("--workers", type=click.IntRange(1, 1024), default=1, metavar="N",
+    _sessions("--workers", type=WholeNumber(1, 1024), default=1, metavar="N",
         help="Processes that share the port; each counts its own limits and writes its own ledger, and verify reads"
              " them together. [default: 1]"),
     _responses("--responses", metavar="FILE", type=Names(lambda: ["providers"], file=True),
@@ -54,16 +52,16 @@ _OPTIONS: Final = (
     _responses("--domain-suffix", multiple=True, metavar="DOMAIN",
         help="Taken off recipient domains before the table is asked. [default: whatever must go until a name of the"
              " table is left]"),
-    _responses("--seed", type=click.IntRange(0, 2**64 - 1), default=0,
+    _responses("--seed", type=WholeNumber(0, 2**64 - 1), default=0,
         help="The same seed refuses in the same order. [default: 0]"),
-    _limits("--connections-per-client", type=click.IntRange(1), metavar="N",
+    _limits("--connections-per-client", type=WholeNumber(1), metavar="N",
         help="421 to a connection beyond N from one address."),
     _limits("--client-rate", metavar="RATE", help="421 to a client that sends more: 600/m, 20/10s."),
     _limits("--domain-rate", multiple=True, metavar="[DOMAIN=]RATE",
         help="451 when a recipient domain gets more: 100/m for each, gmail.com=600/m for one."),
-    _limits("--messages-per-session", type=click.IntRange(1), metavar="N",
+    _limits("--messages-per-session", type=WholeNumber(1), metavar="N",
         help="421 to a message beyond N in one session."),
-    _limits("--max-recipients", type=click.IntRange(1), metavar="N",
+    _limits("--max-recipients", type=WholeNumber(1), metavar="N",
         help="452 to a recipient beyond N of one message."),
     _limits("--max-size", metavar="SIZE", help="552 to a larger message: 10MB, 256KiB."),
     *(_faults(kind.option, multiple=True, metavar=kind.metavar, help=kind.help_text) for kind in FaultKind),

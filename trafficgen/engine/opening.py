@@ -18,7 +18,7 @@ from trafficgen.engine.address import Route
 from trafficgen.engine.greeting import Greeter, OpeningAccount, Refused, shake_hands
 from trafficgen.engine.identity import Identity
 from trafficgen.engine.limits import bind_source
-from trafficgen.engine.link import Link
+from trafficgen.engine.link import Link, Session
 from trafficgen.engine.password import Draw
 from trafficgen.engine.socket_link import SocketLink
 from trafficgen.engine.tls import client_context
@@ -44,7 +44,21 @@ class Opener:
         self._context = client_context(plan) if plan.security is not Security.PLAIN else None
         self._begun = 0
         tcp = [one for one in route.addresses if isinstance(one, TcpTarget)]
+        unnamed = not (plan.ehlo_name or plan.client.ehlo_names)
+        self._literals = [_own_literal(one) for one in route.addresses] if unnamed else []
         self._sockets = [_numeric(one) for one in tcp] if len(tcp) == len(route.addresses) else []
+
+    @property
+    def literal(self) -> bytes:
+        """Our address literal for EHLO as long as the first address of the route answers; b"" where the plan names."""
+        return self._literals[0] if self._literals else b""
+
+    def _introduce(self, session: Session, at: int, source: str = "") -> None:
+        """Have EHLO say where this connection comes from, unless the plan says what EHLO says."""
+        if self._literals and isinstance(session, ClientSession):
+            literal = address_literal(source) if source else self._literals[at]
+            if session.options.ehlo_name != literal:
+                session.options = session.options._replace(ehlo_name=literal)
 
     def next_security(self) -> Security:
         """How the session that is opened next is protected."""
@@ -72,6 +86,7 @@ class Opener:
         link.began_ns = now_ns
         link.address = at
         link.tries -= 1
+        self._introduce(link.session, at)
         link.connect(*self._sockets[at])
 
     def connect_elsewhere(self, link: SocketLink) -> bool:
@@ -125,6 +140,7 @@ class Opener:
         address, host = self._route.addresses[at], self._route.host_at(at)
         began_ns = now_ns()
         limit_s = self._plan.connect_timeout_ns / NS_PER_S
+        self._introduce(link.session, at, identity.source if identity is not None else "")
         loop = asyncio.get_running_loop()
         try:
             if self.greets(security) or identity is not None:
@@ -196,6 +212,25 @@ def _numeric(address: TcpTarget) -> tuple[int, tuple[object, ...]]:
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
     )[0]
     return family, where
+
+
+def address_literal(host: str) -> bytes:
+    """An address as EHLO says it (RFC 5321 section 4.1.3): [192.0.2.7], [IPv6:2001:db8::7]."""
+    bare = host.partition("%")[0]
+    return (f"[IPv6:{bare}]" if ":" in bare else f"[{bare}]").encode("ascii")
+
+
+def _own_literal(address: Target) -> bytes:
+    """That of the address from which this machine reaches another one; connecting a datagram socket sends nothing."""
+    if isinstance(address, UnixTarget):
+        return b"[127.0.0.1]"
+    family, where = _numeric(address)
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(where)
+        except OSError:  # there is no way to it, as every session will find
+            return b"[127.0.0.1]" if family == socket.AF_INET else b"[IPv6:::1]"
+        return address_literal(probe.getsockname()[0])
 
 
 async def _connected_unix_socket(address: UnixTarget) -> socket.socket:

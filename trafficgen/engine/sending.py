@@ -97,8 +97,9 @@ class Sending:
             source = OneAtATime(lane.source) if shape.one_at_a_time else lane.source
             mine = accounts[at] if accounts else whole_account
             target = plan.targets[at].target if plan.target else None
-            maker = session_maker(config, options, source, target, mine, replies[at])
-            return Way(maker, Opener(route, plan.session, recorder, logins))
+            opener = Opener(route, plan.session, recorder, logins)
+            named = options if options.ehlo_name else options._replace(ehlo_name=opener.literal)
+            return Way(session_maker(config, named, source, target, mine, replies[at]), opener)
 
         ways = [[way(at, one) for one in route.rotated] for at, route in enumerate(resolved.routes)]
         weights = [one.weight for one in plan.targets]

@@ -23,7 +23,7 @@ _PIECES_PER_S: Final = 10
 class SlowLink(Link):
     """`sent_ns`: when the last piece went out, which is when the wait for a reply begins anew."""
 
-    __slots__ = ("_octets_per_s", "_piece", "_queue", "_timer", "sent_ns")
+    __slots__ = ("_ending", "_octets_per_s", "_piece", "_queue", "_timer", "sent_ns")
 
     def __init__(self, session: Session, turns: Turns, owner: Owner, octets_per_s: int) -> None:
         super().__init__(session, turns, owner)
@@ -31,6 +31,7 @@ class SlowLink(Link):
         self._piece = max(octets_per_s // _PIECES_PER_S, 1)
         self._queue = bytearray()
         self._timer: asyncio.TimerHandle | None = None
+        self._ending = False  # the session is over, and what it said last still goes out
         self.sent_ns = 0
 
     def _send(self, buffers: Collection[Buffer]) -> None:
@@ -43,6 +44,7 @@ class SlowLink(Link):
     def _send_piece(self) -> None:
         self._timer = None
         if not self._queue or self.closing:
+            self._end()
             return
         assert self.transport is not None
         piece = bytes(self._queue[: self._piece])
@@ -86,7 +88,17 @@ class SlowLink(Link):
         super().connection_lost(exc)
         self._end()
 
+    def _free(self) -> None:
+        """A session that goes without a word goes when its last octet has: until then its slot is not free."""
+        self._ending = self.session.closed and bool(self._queue) and not self.closing
+        if not self._ending:
+            super()._free()
+
     def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._ending:
+            self._ending = False
+            self._queue.clear()
+            super()._free()

@@ -207,8 +207,9 @@ class Results(ResultsValues):
         A message that the sink or a mailbox should have and has not, has twice, or has damaged weighs most; then a
         measurement that is not valid, and thresholds over one that the generator limited; then a threshold that
         failed; then an interruption; then, without `keep_going`, any message or command that was not accepted, and
-        any session of a user of mailboxes that did not end in good order; then a proof or a file that was asked for and
-        is not there.
+        any session of a user of mailboxes that did not end in good order; with it, and without thresholds that say
+        what is wanted, messages of which not one was accepted; then a proof or a file that was asked for and is not
+        there.
         """
         if (self.ledger and not self.ledger.clean) or (self.mailboxes and not self.mailboxes.clean):
             return ExitCode.VERDICT_FAILED
@@ -220,6 +221,8 @@ class Results(ResultsValues):
         if self.mailboxes:  # nobody may have come so far as to say a command
             errors += sum(failure.count for failure in self.failures)
         if self.stopped_by is StoppedBy.FIRST_ERROR or (errors and not keep_going):
+            return ExitCode.FAILED
+        if self.messages.planned and not (self.messages.accepted or self.thresholds):
             return ExitCode.FAILED
         if any(caveat.kind in UNFULFILLED for caveat in self.caveats):
             return ExitCode.FAILED

@@ -49,14 +49,15 @@ class Injection:
 class SessionPlan:
     """How one session talks.
 
-    `ehlo_name` is what EHLO says; an address literal needs no DNS (RFC 5321 section 4.1.3).
+    `ehlo_name` is what EHLO says; "" is the literal of the address that a session comes from, which needs no DNS (RFC
+    5321 section 4.1.3), and over a UNIX socket [127.0.0.1].
     `max_messages` 0 = as many as the run has. `chunks` 0 = DATA, one message at a time; N = where the server offers
     CHUNKING and PIPELINING (RFC 3030, RFC 2920), BDAT, and N messages of a session on their way at once. Time limits
     are for one wait each: `connect` for TCP and TLS, `reply` for the answer to any command or to the end of data;
     0 = as long as RFC 5321 section 4.5.3.2 asks for at each step, 2 to 10 minutes.
     """
 
-    ehlo_name: str = "[127.0.0.1]"
+    ehlo_name: str = ""
     max_messages: int = 0
     pipelining: Pipelining = Pipelining.AUTO
     chunks: int = 0
@@ -73,7 +74,8 @@ class SessionPlan:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_ehlo_name(self.ehlo_name)
+        if self.ehlo_name:
+            check_ehlo_name(self.ehlo_name)
         if not 0 <= self.max_messages <= MAX_MESSAGES:
             text = f"expected 0 (no limit) to 10^12 messages a session, got {shown_number(self.max_messages)}"
             raise wrong("max_messages", text, "--messages-per-session")

@@ -27,8 +27,11 @@ def slices_sections(ended: SlicesEnded, design: SliceDesign) -> tuple[Section, .
 
 def served_in_words(ended: SlicesEnded, design: SliceDesign) -> Iterator[str]:
     """What was served, what does not count and why, and what would have been judged with it."""
-    spent_s = sum(one.block.lasted_s for one in ended.counted)
-    yield f"{len(ended.counted)} blocks of four slices in {spent_s:.0f} s, of at most {design.budget_ns / 1e9:g} s"
+    lasted_s = sum(one.block.lasted_s for one in ended.counted)
+    spent_s = ended.counted[-1].block.spent_s if ended.counted else 0.0
+    around = f", {spent_s:.0f} s with what was around them" if spent_s >= lasted_s + 1 else ""
+    of_all = f"of at most {design.budget_ns / 1e9:g} s"
+    yield f"{len(ended.counted)} blocks of four slices in {lasted_s:.0f} s{around}, {of_all}"
     if ended.left_out:
         why = Counter(REASONS[reason] for _, _, reason in ended.left_out)
         words = ", ".join(f"{number} as {reason}" for reason, number in why.most_common())

@@ -89,7 +89,7 @@ class Observed:
         if self.cgroup:
             made.append(CgroupSampler(self.cgroup))
         elif pid_file:
-            made.append(TreeSampler(pid_in(pid_file)))
+            made.append(TreeSampler(pid_in(pid_file), named_by=pid_file))
         made += [MetricsPage(url, names) for url, names in self.metrics]
         made += [DoveadmStats(self.doveadm)] if self.doveadm else []
         if postfix:

@@ -54,8 +54,12 @@ class CgroupSampler:
 class TreeSampler:
     """Of a process and all that it is an ancestor of. `root` is asked for at every look: servers are started again."""
 
-    def __init__(self, root: Callable[[], int | None], proc_directory: Path = Path("/proc")) -> None:
+    def __init__(
+        self, root: Callable[[], int | None], proc_directory: Path = Path("/proc"), *, named_by: Path | None = None
+    ) -> None:
+        """`named_by`: the file that `root` reads, for what is said when there is no such process."""
         self._root = root
+        self._named_by = named_by
         self._proc = proc_directory
         self._rates = _Rates()
         self._threads = _Threads(proc_directory)
@@ -68,7 +72,9 @@ class TreeSampler:
         root = self._root()
         members = self._members(root) if root is not None else []
         if not members:
-            self.missing.add("the server's processes")
+            why = "holds no process id, or cannot be read" if root is None else "names one that is gone"
+            named = f": {self._named_by} {why}" if self._named_by else ""
+            self.missing.add(f"the server's processes{named}")
             return {}
         counters = {
             "server.cpu": sum(one.ticks for one in members) / self._ticks_s,

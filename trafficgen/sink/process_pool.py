@@ -23,12 +23,12 @@ import uvloop
 
 from trafficgen.errors import PlanError, SetupError, TrafficgenError
 from trafficgen.host import processes
-from trafficgen.host.limits import raise_open_files
+from trafficgen.host.limits import files_for_a_sink, raise_open_files
 from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
-from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, open_sink
+from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, accepted, open_sink
 from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
 
@@ -55,6 +55,7 @@ class _Process:
 def serve_many(config: SinkConfig, *, say: Say) -> int:
     """Receive mail until a signal comes, or enough messages."""
     _check(config)
+    files_for_a_sink(_MAX_SESSIONS)
     assert isinstance(config.listen, TcpTarget)
     with reserve(config.listen) as reserved:
         config = replace(config, listen=TcpTarget(*reserved.getsockname()[:2]))
@@ -75,6 +76,11 @@ def _check(config: SinkConfig) -> None:
         raise PlanError("expected one worker: the API serves one process", field="workers", flag="--workers")
     if config.capture is not None and config.capture.form in (CaptureFormat.MBOX, CaptureFormat.DIGESTS):
         raise PlanError("expected one worker: several cannot write one file", field="workers", flag="--workers")
+    security = config.security
+    for path in (config.behaviour.responses, *((security.certificate, security.key) if security else ())):
+        if path is not None and path.is_fifo():
+            text = f'expected a file that every worker can read, got the pipe "{path}": save it to a file first'
+            raise PlanError(text, field="workers", flag="--workers")
 
 
 class _ProcessPool:
@@ -131,7 +137,7 @@ class _ProcessPool:
             worker.child.end(5.0)
         if self._over:
             total = self.total()
-            self._say(f"{total.received} messages accepted, {total.octets} octets")
+            self._say(accepted(total.received, total.octets))
             if total.smuggling:
                 self._say(SMUGGLING.format(total.smuggling))
 

@@ -20,7 +20,7 @@ import uvloop
 
 from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
-from trafficgen.host.limits import raise_open_files
+from trafficgen.host.limits import files_for_a_sink
 from trafficgen.sink.api.api import Api, serving
 from trafficgen.sink.bounces.bounce_sender import BounceSender
 from trafficgen.sink.bounces.bounces import Bounces
@@ -33,6 +33,7 @@ from trafficgen.sink.policy.policy import Policy
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
 from trafficgen.sink.store.capture import Capture
 from trafficgen.sink.store.ledger import Ledger
+from trafficgen.units import plural
 
 _MAX_SESSIONS: Final = 65_536
 COUNT_S: Final = 0.05
@@ -48,7 +49,7 @@ SMUGGLING: Final = "{} non-standard ends of data inside messages (possible SMTP 
 
 def serve(config: SinkConfig, *, say: Say) -> int:
     """Receive mail until a signal comes, or enough messages."""
-    raise_open_files(_MAX_SESSIONS)
+    files_for_a_sink(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config, say))
 
@@ -111,6 +112,11 @@ async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, 
             ledger.close()
 
 
+def accepted(messages: int, octets: int) -> str:
+    """The line that a sink ends with."""
+    return f"{messages} {plural(messages, 'message')} accepted, {octets} {plural(octets, 'octet')}"
+
+
 async def _count(sink: Sink, messages: int, over: asyncio.Event) -> None:
     while sink.received < messages:  # noqa: ASYNC110  (to tell of it would cost each message)
         await asyncio.sleep(COUNT_S)
@@ -126,10 +132,12 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) ->
         except TimeoutError:
             reload.when_changed()
             if sink.received != before:
-                say(f"{sink.received} messages, {sink.received - before}/s, {len(sink.links)} sessions open")
+                count = len(sink.links)
+                messages = f"{sink.received} {plural(sink.received, 'message')}, {sink.received - before}/s"
+                say(f"{messages}, {count} {plural(count, 'session')} open")
                 before = sink.received
     await sink.dismiss()
-    say(f"{sink.received} messages accepted, {sink.octets} octets")
+    say(accepted(sink.received, sink.octets))
     if sink.smuggling:
         say(SMUGGLING.format(sink.smuggling))
     if sink.bounces is not None:
