@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import trafficgen
 from trafficgen.cli import program, send
-from trafficgen.cli.program import call
+from trafficgen.cli.program import call, main
 from trafficgen.cli.reference import reference
 from trafficgen.errors import ExitCode, PlanError, ResultsError, SetupError
 from trafficgen.plan import TcpTarget, UnixTarget, parse_listen
@@ -383,3 +384,28 @@ def test_an_end_of_file_inside_is_not_told_as_an_interrupt(monkeypatch: pytest.M
     monkeypatch.setattr("trafficgen.measure.results.read_results", cut_off)
     with pytest.raises(EOFError):
         call(["report", "x.json"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_behind_the_last_word_leaves_the_exit_code_as_it_is(number: signal.Signals) -> None:
+    """A second Ctrl-C often comes when all is said and the interpreter is about to end."""
+    late = f"import atexit, os; atexit.register(os.kill, os.getpid(), {int(number)})"
+    run = subprocess.run(
+        [sys.executable, "-c", f"{late}; from trafficgen.cli.program import main; main(['sned'])"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr.count("\n")) == (ExitCode.USAGE, 1)
+
+
+def test_a_signal_while_an_interrupt_is_told_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_arguments: object) -> ExitCode:
+        raise KeyboardInterrupt
+
+    ended: list[int] = []
+    monkeypatch.setattr("trafficgen.cli.program.call", interrupted)
+    monkeypatch.setattr("trafficgen.cli.program.prepare_streams", lambda: None)
+    monkeypatch.setattr("trafficgen.cli.program.raise_on_signals", lambda: None)
+    monkeypatch.setattr("trafficgen.cli.program.exit_on_signals", ended.append)
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert (end.value.code, ended) == (ExitCode.INTERRUPTED, [ExitCode.INTERRUPTED])

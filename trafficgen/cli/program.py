@@ -18,7 +18,7 @@ from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, sile
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.options import OTHERWISE
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError, reason_of
-from trafficgen.host.signals import raise_on_signals
+from trafficgen.host.signals import exit_on_signals, raise_on_signals
 from trafficgen.host.version import VERSION
 from trafficgen.printable import printable
 
@@ -118,7 +118,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and end the process with its exit code. SIGTERM and SIGHUP mean what Ctrl-C means."""
     prepare_streams()
     raise_on_signals()
-    sys.exit(int(call(arguments)))
+    try:
+        code = call(arguments)
+    except KeyboardInterrupt:  # once more, while the first was being told
+        code = ExitCode.INTERRUPTED
+    exit_on_signals(code)
+    sys.exit(int(code))
 
 
 def call(arguments: Sequence[str] | None = None) -> ExitCode:

@@ -7,6 +7,7 @@ Limits    outside the main thread Python lets nobody handle signals: there only 
 Fails     `allow` with StoppedError: what was waited for did not come in time, or a second wish ended the waiting
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -103,3 +104,10 @@ def raise_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+
+
+def exit_on_signals(code: int) -> None:
+    """From now on each of the signals ends this process at once with `code`: all is said, and only the end is left."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda _signal, _frame: os._exit(code))
