@@ -115,7 +115,7 @@ def _arrived(
         boxes.append(mailboxes.read_mboxes(mbox, sent.run_id))
     others += sum(box.others for box in boxes)
     if others:
-        notes.append(f"{number_of(others, 'message')} there are not of this run")
+        notes.append(f"{number_of(others, 'message')} there {'is' if others == 1 else 'are'} not of this run")
     # Times in mailboxes are the time of day of whoever delivered: taken for this machine's.
     return [log.copies, *(box.copies for box in boxes)], log.boot_ids, notes
 
