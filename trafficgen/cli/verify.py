@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import click
 
 from mboxgen.console import PATH
+from mboxgen.counted import number_of
 from trafficgen.cli.grouped import GroupedCommand, group, options_of
 from trafficgen.errors import ExitCode, PlanError
 
@@ -113,7 +114,7 @@ def _arrived(
         boxes.append(mailboxes.read_mboxes(mbox, sent.run_id))
     others += sum(box.others for box in boxes)
     if others:
-        notes.append(f"{others} messages there are not of this run")
+        notes.append(f"{number_of(others, 'message')} there {'is' if others == 1 else 'are'} not of this run")
     # Times in mailboxes are the time of day of whoever delivered: taken for this machine's.
     return [log.copies, *(box.copies for box in boxes)], log.boot_ids, notes
 

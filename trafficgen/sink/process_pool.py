@@ -28,7 +28,7 @@ from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
-from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, open_sink
+from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, accepted_line, open_sink, progress_line
 from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
 
@@ -121,7 +121,7 @@ class _ProcessPool:
             if enough is not None and total.received >= enough:
                 self._over = True
             elif total.received != before and time.monotonic() - shown_s >= 0.9:
-                self._say(f"{total.received} messages, {total.sessions} sessions open")
+                self._say(progress_line(total.received, "", total.sessions))
                 before, shown_s = total.received, time.monotonic()
 
     def end(self) -> None:
@@ -136,7 +136,7 @@ class _ProcessPool:
             worker.child.end(5.0)
         if self._over:
             total = self.total()
-            self._say(f"{total.received} messages accepted, {total.octets} octets")
+            self._say(accepted_line(total.received, total.octets))
             if total.smuggling:
                 self._say(SMUGGLING.format(total.smuggling))
 

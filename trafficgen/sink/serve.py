@@ -18,6 +18,7 @@ from typing import Final
 
 import uvloop
 
+from mboxgen.counted import plural
 from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import raise_open_files
@@ -117,6 +118,16 @@ async def _count(sink: Sink, messages: int, over: asyncio.Event) -> None:
     over.set()
 
 
+def progress_line(messages: int, rate: str, sessions: int) -> str:
+    """A sink at work."""
+    return f"{messages} {plural(messages, 'message')}{rate}, {sessions} {plural(sessions, 'session')} open"
+
+
+def accepted_line(messages: int, octets: int) -> str:
+    """A sink at its end."""
+    return f"{messages} {plural(messages, 'message')} accepted, {octets} {plural(octets, 'octet')}"
+
+
 async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) -> None:
     """A line a second while mail comes, and one at the end."""
     before = 0
@@ -126,10 +137,10 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) ->
         except TimeoutError:
             reload.when_changed()
             if sink.received != before:
-                say(f"{sink.received} messages, {sink.received - before}/s, {len(sink.links)} sessions open")
+                say(progress_line(sink.received, f", {sink.received - before}/s", len(sink.links)))
                 before = sink.received
     await sink.dismiss()
-    say(f"{sink.received} messages accepted, {sink.octets} octets")
+    say(accepted_line(sink.received, sink.octets))
     if sink.smuggling:
         say(SMUGGLING.format(sink.smuggling))
     if sink.bounces is not None:

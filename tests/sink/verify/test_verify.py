@@ -148,7 +148,7 @@ def test_maildir_and_mbox_prove_delivery_whatever_their_line_ends(
     assert code is ExitCode.DONE, capsys.readouterr()
     out = capsys.readouterr().out
     assert "3 accepted: 3 delivered, 0 missing" in out
-    assert "1 messages there are not of this run" in out
+    assert "1 message there is not of this run" in out
 
 
 def test_a_pipe_is_refused_and_not_waited_for(
