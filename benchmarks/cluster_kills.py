@@ -18,7 +18,8 @@ the client, no more arrived than was accepted or is in doubt, and the exit code 
 
 Takes     how many runs of each kind to add. A run's number is its seed: the moment, the host and the messages
 Gives     a line for each run in benchmarks/results/cluster-kills.jsonl as soon as it has ended (kills_record), and the
-          sums over all batches. Exit code 1 when a run did not hold
+          sums over all batches, also as a page beside it. Exit code 1 when a run did not hold, or ended before it lost
+          anything: that is said, and its number is left to the next batch
 Stop      Ctrl-C: runs that are under way are made by the next batch
 Lasts     some 5 s of CPU a run, most of it the start of its interpreters; a lane mostly waits (for the start, for what
           is lost), so there are many. Only what shards wait for a client that is gone is cut (impatient)
@@ -66,6 +67,10 @@ class _StoppedError(Exception):
     """The run is not to be finished."""
 
 
+class _NotStruckError(Exception):
+    """It ended before it could lose anything, as on a machine with too much to do: no run of the record."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where runs are made. One sink for all: each run has an id of its own."""
@@ -102,8 +107,12 @@ def main() -> None:
     keep = record.add if given.again is None else lambda _kill: None
     held = True
 
-    def ended(kill: Kill) -> None:
+    def ended(kill: Kill | str) -> None:
         nonlocal held
+        if isinstance(kill, str):
+            held = False
+            print(kill, file=sys.stderr, flush=True)
+            return
         keep(kill)
         held = held and kill.held
         print(f"{kill.kind} {kill.number}: {kill.why or 'held'}", file=sys.stderr, flush=True)
@@ -118,7 +127,8 @@ def main() -> None:
         lanes = [pool.submit(_runs, kind, some, ended) for kind, some in _in_turns(numbers)]
         for lane in lanes:
             lane.result()
-    print("\n".join(record.sums(tuple(_BLOWS))))
+    record.write_page()
+    print("\n".join(record.sums()))
     sys.exit(ExitCode.INTERRUPTED if _stopping.is_set() else not held)
 
 
@@ -133,7 +143,7 @@ def _in_turns(numbers: dict[str, list[int]]) -> Iterator[tuple[str, list[int]]]:
     yield from ((_ALONE, [number]) for number in numbers.get(_ALONE, ()))
 
 
-def _runs(kind: str, numbers: list[int], ended: Callable[[Kill], None]) -> None:
+def _runs(kind: str, numbers: list[int], ended: Callable[[Kill | str], None]) -> None:
     """One after the other, by the hosts of one cluster."""
     if _stopping.is_set():
         return
@@ -141,7 +151,10 @@ def _runs(kind: str, numbers: list[int], ended: Callable[[Kill], None]) -> None:
         loses_hosts = kind in ("worker", "host")
         with _place(1 + len(numbers) if loses_hosts else 2) as there:
             for number in numbers:
-                kill = _kill(kind, number, there)
+                try:
+                    kill: Kill | str = _kill(kind, number, there)
+                except _NotStruckError as error:
+                    kill = f"{kind} {number}: not struck, {error}"
                 if _stopping.is_set():  # Ctrl-C reaches everything that has this terminal
                     return
                 ended(kill)
@@ -215,7 +228,8 @@ def _one(kind: str, number: int, moment_s: float, rng: random.Random, there: _Pl
         _until(lambda: _has_begun(results_file, client), "nothing was accepted")
         _sleep(moment_s)
         busy = _busy(there.dask)
-        assert len(busy) == 2, f"{len(busy)} of 2 hosts have a shard"
+        if len(busy) != 2:
+            raise _NotStruckError(f"{len(busy)} of 2 hosts have a shard")
         _BLOWS[kind](there.dask, rng.choice(busy), client)
         _until(lambda: not client.is_alive(), "it did not end")
         code = client.exitcode
@@ -257,9 +271,11 @@ def _has_begun(results: Path, client: BaseProcess) -> bool:
     try:
         found = read_results(results)
     except ResultsError:
-        assert not ended, f"it ended with code {client.exitcode} and without results"
+        if ended:
+            raise _NotStruckError(f"it ended with code {client.exitcode} and without results") from None
         return False
-    assert not ended, f"it ended before: {'; '.join(caveat.text for caveat in found.caveats)}"
+    if ended:
+        raise _NotStruckError("; ".join(caveat.text for caveat in found.caveats))
     return found.messages.accepted > 0
 
 

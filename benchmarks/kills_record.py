@@ -1,8 +1,9 @@
-"""All runs of `benchmarks.cluster_kills` there ever were, in one file that each adds a line to.
+"""All runs of `benchmarks.cluster_kills` there ever were, in one file that each adds a line to, and a page of them.
 
 Takes     runs as they end, from any thread
 Gives     the numbers that a kind has not had, sums over all batches
-Promises  a line is in the file as soon as its run has ended: whatever cuts a batch off takes only what was under way
+Promises  a line is in the file as soon as its run has ended: whatever cuts a batch off takes only what was under way.
+          The page beside it (.md) says what the lines say, after each
 Format    JSON, one object a line: {"batch", "commit", "machine", "command"} before the first run of a batch, which has
           its time as its name, and {"batch", "kind", "number", "moment_s", "held", "why", "accepted", …} of each run
 """
@@ -20,6 +21,13 @@ from typing import Any
 from benchmarks.machine import RESULTS, commit, machine
 
 RECORD = RESULTS / "cluster-kills.jsonl"
+
+_HEAD = (
+    "At random moments a shard, a worker, a host, the scheduler or the client was killed or cut off",
+    "(benchmarks/cluster_kills.py). Held: both equations of the account are true, no message came twice, what was",
+    "accepted has arrived; but for the client, no more arrived than was accepted or is in doubt,",
+    "and the run is not valid.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +103,30 @@ class KillsRecord:
                 self._write({"batch": batch.pop("name")} | batch)
             self.kills.append((self._batch.name, kill))
             self._write({"batch": self._batch.name} | asdict(kill) | {"held": kill.held})
+            self.write_page()
 
     def _write(self, what: dict[str, Any]) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(what) + "\n")
 
-    def sums(self, kinds: Sequence[str]) -> Iterator[str]:
+    @property
+    def page_path(self) -> Path:
+        """Beside the file."""
+        return self._path.with_suffix(".md")
+
+    def page(self) -> str:
+        """All there is to say, with what it was made by."""
+        lines = ["# Clusters that lost something in mid-run", "", *_HEAD, "", *self.sums(), "", "Commands:", ""]
+        return "\n".join([*lines, *(f"- {batch.name}: `{batch.command}`" for batch in self.batches.values())]) + "\n"
+
+    def write_page(self) -> None:
+        """Anew, also where only its words are other ones."""
+        if self.kills:
+            self.page_path.write_text(self.page())
+
+    def sums(self) -> Iterator[str]:
         """Tables in Markdown: kinds over all batches, batches, whatever did not hold."""
+        kinds = sorted({kill.kind for _batch, kill in self.kills})
         yield from ("| what | runs | held | accepted | in doubt | arrived |", "|---|---|---|---|---|---|")
         for kind in kinds:
             of_kind = [kill for _batch, kill in self.kills if kill.kind == kind]

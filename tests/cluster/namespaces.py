@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -164,12 +165,10 @@ def _python(module: str, *words: str, inside: tuple[str, ...] = ()) -> Iterator[
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
-        assert process.stderr is not None
         try:
             yield process
         finally:
             process.kill()  # also ends one that is suspended
-            process.stderr.read()
 
 
 def _said(process: "subprocess.Popen[str]", words: str) -> str:
@@ -178,5 +177,7 @@ def _said(process: "subprocess.Popen[str]", words: str) -> str:
     for line in process.stderr:
         said.append(line)
         if found := re.search(words, line):
+            # It logs each call, and would wait for a reader once the pipe is full.
+            threading.Thread(target=process.stderr.read, name="log", daemon=True).start()
             return found[1]
     raise AssertionError(f"it ended and said {said}")

@@ -18,7 +18,7 @@ from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
 from tests.sink.sink_process import sink_process
 from trafficgen import Plan, Progress
-from trafficgen.cluster import agreement, words
+from trafficgen.cluster import agreement, coordinator, words
 from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.coordinator import Cluster
 from trafficgen.cluster.host import ShardHost
@@ -108,15 +108,21 @@ def test_a_host_takes_a_shard_once() -> None:
         host.end("run/1")
 
 
-def test_clocks_are_found_and_allowed_for() -> None:
-    """One 3 s ahead behind 80 ms of network, one 2 s behind: found within the error that is claimed."""
+def test_clocks_are_found_and_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One 3 s ahead behind 80 ms of network, one 2 s behind: found within the error that is claimed. Shards are asked
+    after meanwhile: with many hosts it takes longer than they wait for."""
+    monkeypatch.setattr("trafficgen.cluster.coordinator._LOOK_NS", 0)
+    monkeypatch.setattr("trafficgen.cluster.coordinator._LOOK_EACH_NS", 0)
     skews_ns = (3_000 * MS, -2_000 * MS)
     with private_sink() as sink, hosts_here(2, skews_ns=skews_ns, delays_s=(0.04, 0.0)) as engine:
         for host, skew_ns in zip(engine.hosts, skews_ns, strict=True):
             clock = clock_of(engine, host)
             assert abs(clock.offset_ns - skew_ns) <= clock.error_ns
+        engine.asked.clear()
         results = run_by(engine, plan_of(sink.port, load=OpenLoop(400.0)))
     assert adds_up(results) == Counts(accepted=300)
+    asked = [function for _host, function in engine.asked]
+    assert "look" in asked[asked.index("clock") : asked.index("begin")]
     for one, skew_ns in zip(results.shards, skews_ns, strict=True):
         assert one.clock_offset_ns is not None
         assert one.clock_error_ns is not None
@@ -131,6 +137,37 @@ def test_a_clock_that_is_not_known_well_enough_is_refused() -> None:
         assert sink.received == 0
 
 
+def cut_off_when_asked(engine: HostsHere, when: str) -> None:
+    """The second host, as soon as it is asked for that."""
+    ask = engine.ask
+
+    def asked(host: str, function: str, *given: Any) -> Any:
+        if (host, function) == ("host1", when):
+            engine.cut_off.add(host)
+        return ask(host, function, *given)
+
+    engine.ask = asked  # type: ignore[method-assign]
+
+
+def test_a_host_that_does_not_say_its_time_is_refused() -> None:
+    with hosts_here(2) as engine, private_sink() as sink:
+        cut_off_when_asked(engine, "clock")
+        with pytest.raises(SetupError, match=r"shard 2 .* does not answer when it is asked for its clock: no route to"):
+            run_by(engine, plan_of(sink.port))
+        assert sink.received == 0
+
+
+def test_a_shard_that_was_not_told_to_begin_is_lost() -> None:
+    """Its host may answer again later: nobody waits for a shard that waits itself."""
+    with hosts_here(2) as engine, private_sink() as sink:
+        cut_off_when_asked(engine, "begin")
+        results = run_by(engine, plan_of(sink.port, load=OpenLoop(400.0)))
+    adds_up(results)
+    (lost,) = [caveat for caveat in results.caveats if caveat.kind is CaveatKind.SHARD_LOST]
+    assert "was lost: it was not told to begin: no route to host" in lost.text
+    assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
+
+
 def killed(engine: HostsHere) -> None:
     engine.process("host1").send_signal(signal.SIGKILL)
 
@@ -139,11 +176,21 @@ def cut_off(engine: HostsHere) -> None:
     engine.cut_off.add("host1")
 
 
-@pytest.mark.parametrize(("blow", "load"), [(killed, None), (cut_off, OpenLoop(500.0))], ids=["closed", "open"])
+def suspended(engine: HostsHere) -> None:
+    """Its host goes on, and answers that there is nothing new."""
+    engine.process("host1").send_signal(signal.SIGSTOP)
+
+
+@pytest.mark.parametrize(
+    ("blow", "load"),
+    [(killed, None), (cut_off, OpenLoop(500.0)), (suspended, OpenLoop(500.0))],
+    ids=["closed", "open", "silent"],
+)
 def test_a_shard_that_is_lost_is_in_doubt_and_ends_the_run(
     blow: Callable[[HostsHere], None], load: OpenLoop | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trafficgen.cluster.coordinator._LOST_NS", 2_000 * MS)
+    monkeypatch.setattr("trafficgen.cluster.coordinator._SILENCE_NS", 4_000 * MS)
     struck = threading.Event()
     with private_sink() as sink, hosts_here(2) as engine:
         plan = plan_of(sink.port, messages=2_000_000, duration_s=600, load=load)
@@ -164,6 +211,26 @@ def test_a_shard_that_is_lost_is_in_doubt_and_ends_the_run(
     assert results.messages.planned == (2_000_000 if load is None else 300_000)
     assert found.accepted <= arrived.numbers.size <= found.accepted + found.in_doubt
     assert (arrived.counts == 1).all()
+
+
+def test_a_second_wish_does_not_wait_for_a_shard_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for what those that are well have time for."""
+    assert coordinator._HURRY_NS < coordinator._PATIENCE_NS
+    monkeypatch.setattr(coordinator, "_HURRY_NS", 2_000 * MS)
+    monkeypatch.setattr(coordinator, "_PATIENCE_NS", 10**18)
+    control = RunControl()
+    with private_sink() as sink, hosts_here(2) as engine:
+
+        def see(now: Progress) -> None:
+            if len(now.snapshot.workers) > 1 and not control.count:
+                suspended(engine)
+                control.stop()
+                control.stop()
+
+        results = run_by(engine, plan_of(sink.port, messages=None, duration_s=600), progress=see, control=control)
+    adds_up(results)
+    assert "shard 2 (" in " ".join(one.text for one in results.caveats if one.kind is CaveatKind.SHARD_LOST)
+    assert results.exit_code(keep_going=True) is ExitCode.NOT_VALID
 
 
 @pytest.mark.parametrize("when", ["prepare", "clock"])

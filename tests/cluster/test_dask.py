@@ -146,6 +146,10 @@ def unreachable() -> None:
     raise OSError("Name or service not known")
 
 
+def not_installed() -> None:
+    raise ImportError("asyncssh is to be installed")
+
+
 def over_ssh(workers: int, scheduler: Callable[[], object] = Scheduler) -> Callable[..., SpecCluster]:
     """What Dask makes of hosts, here in this process."""
     inside = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -156,10 +160,19 @@ def over_ssh(workers: int, scheduler: Callable[[], object] = Scheduler) -> Calla
     )
 
 
-def test_hosts_that_ssh_cannot_reach_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("scheduler", "words"),
+    [
+        (unreachable, r"cannot start Dask over SSH at a\.lab, b\.lab: .*Name or service not known"),
+        (not_installed, r"ssh: needs asyncssh, which Dask uses: asyncssh is to be installed"),
+    ],
+)
+def test_hosts_that_ssh_cannot_reach_are_one_line(
+    scheduler: Callable[[], object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "hosts").write_text("a.lab\nb.lab\n")
-    monkeypatch.setattr("trafficgen.cluster.dask_engine.SSHCluster", over_ssh(2, unreachable))
-    with pytest.raises(SetupError, match=r"cannot start Dask over SSH at a\.lab, b\.lab: .*Name or service not known"):
+    monkeypatch.setattr("trafficgen.cluster.dask_engine.SSHCluster", over_ssh(2, scheduler))
+    with pytest.raises(SetupError, match=words):
         DaskEngine(f"ssh:{tmp_path / 'hosts'}")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills_record import Kill, KillsRecord
+from benchmarks.kills_record import RECORD, Kill, KillsRecord
 
 
 def test_a_batch_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
@@ -18,13 +18,21 @@ def test_a_batch_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     assert second.next_numbers("shard", 1) == [1]
     second.add(Kill("host", 2, 0.25, "", accepted=1_000, in_doubt=3, arrived=1_001))
     second.add(Kill("shard", 1, 0.25, "", accepted=5, in_doubt=0, arrived=5))
-    shown = list(KillsRecord(path, "third").sums(("shard", "host")))
+    third = KillsRecord(path, "third")
+    shown = list(third.sums())
     assert shown[2:5] == [
-        "| shard | 1 | 1 of 1 | 5 | 0 | 5 |",
         "| host | 3 | 2 of 3 | 1,010 | 5 | 1,012 |",
+        "| shard | 1 | 1 of 1 | 5 | 0 | 5 |",
         "| all | 4 | 3 of 4 | 1,015 | 5 | 1,017 |",
     ]
+    assert (tmp_path / "kills.md").read_text() == third.page()
     assert "host 1, at 1.500 s: a message came twice" in shown[-1].replace(f" of {second.kills[0][0]}", "")
+
+
+def test_the_page_says_what_the_record_says() -> None:
+    record = KillsRecord(RECORD, "")
+    assert record.kills
+    assert record.page_path.read_text() == record.page()
 
 
 def test_what_is_no_run_is_named_by_its_line(tmp_path: Path) -> None:

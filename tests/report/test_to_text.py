@@ -115,6 +115,12 @@ def test_no_line_is_wider_than_asked_for(results: Results) -> None:
         assert max(map(len, to_text(results, width).splitlines())) <= width
 
 
+def test_a_sentence_is_never_cut_short(results: Results) -> None:
+    lines = to_text(results, 60).split("\nledger\n")[1].split("\n\n")[0].splitlines()
+    assert " ".join(map(str.strip, lines)).endswith("0 corrupted")
+    assert (len(lines), max(map(len, lines)) <= 60) == (2, True)
+
+
 def test_numbers_are_never_cut_short(results: Results) -> None:
     assert "…" not in "\n".join(section(to_text(results, 60), "latency"))
 

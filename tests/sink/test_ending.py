@@ -1,6 +1,7 @@
 """A sink ends in good order: after as many messages as it was told, and with a last reply to each session."""
 
 import asyncio
+import resource
 import smtplib
 import socket
 import ssl
@@ -11,7 +12,9 @@ import pytest
 import uvloop
 
 from tests.sink.sink_process import sink_process
+from trafficgen.cli.program import call
 from trafficgen.cli.sink import command, sink_config_of
+from trafficgen.errors import ExitCode
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.listen.certificate import context_made_here
 from trafficgen.sink.listen.server import Sink
@@ -117,3 +120,18 @@ def test_several_processes_count_together(tmp_path: Path) -> None:
     said = ended_by_itself(tmp_path, "--workers", "2", ledgers=lambda: sorted(tmp_path.glob("ledger*")))
     assert "3 messages accepted" in said
     assert "error" not in said
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_where_next_to_no_files_may_be_open_it_says_so(
+    workers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (40, 40))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert call(["sink", "0", *workers]) is ExitCode.FAILED
+    assert capsys.readouterr().err == (
+        "traffic-gen: cannot start a sink: a process may open 40 files; raise the limit (ulimit -n)\n"
+    )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import click
 
 from mboxgen.console import PATH
-from mboxgen.counted import number_of
 from trafficgen.cli.grouped import GroupedCommand, group, options_of
 from trafficgen.errors import ExitCode, PlanError
 
@@ -96,6 +95,7 @@ def _arrived(
     sent: "Manifest", ledgers: tuple[Path, ...], maildir: tuple[Path, ...], mbox: tuple[Path, ...]
 ) -> "tuple[list[Copies], set[str], list[str]]":
     """All copies, whose clocks their times are from, and what is worth saying about the files."""
+    from mboxgen.counted import plural
     from trafficgen.proof import ledger_reader, mailboxes
 
     if not (ledgers or maildir or mbox):
@@ -105,7 +105,9 @@ def _arrived(
     if log.killed:
         notes.append(f"{log.killed} of {log.sinks} sinks were killed, or still run: they wrote no closing line")
     if log.torn:
-        notes.append(f"{log.torn} torn lines: a sink was killed while it wrote them, before it answered")
+        notes.append(
+            f"{log.torn} torn {plural(log.torn, 'line')}: a sink was killed while it wrote, before it answered"
+        )
     others = log.unmarked + sum(count for run, count in log.runs.items() if run != sent.run_id)
     boxes = []
     if maildir:
@@ -114,7 +116,8 @@ def _arrived(
         boxes.append(mailboxes.read_mboxes(mbox, sent.run_id))
     others += sum(box.others for box in boxes)
     if others:
-        notes.append(f"{number_of(others, 'message')} there {'is' if others == 1 else 'are'} not of this run")
+        one = others == 1
+        notes.append(f"{others} {plural(others, 'message')} there {'is' if one else 'are'} not of this run")
     # Times in mailboxes are the time of day of whoever delivered: taken for this machine's.
     return [log.copies, *(box.copies for box in boxes)], log.boot_ids, notes
 

@@ -27,7 +27,10 @@ def clock_of(engine: Engine, host: str, wall_ns: Callable[[], int] = time.time_n
     exchanges = []
     for _ in range(EXCHANGES):
         asked_ns = wall_ns()
-        received_ns, answered_ns = engine.ask(host, "clock").result()
+        answer = engine.ask(host, "clock")
+        if (error := answer.exception()) is not None:
+            raise OSError(str(error) or type(error).__name__) from error
+        received_ns, answered_ns = answer.result()
         exchanges.append(ClockExchange(asked_ns, received_ns, answered_ns, wall_ns()))
     quickest = best(exchanges)
     return Clock(quickest.offset, -(-quickest.delay // 2))

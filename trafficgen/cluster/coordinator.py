@@ -6,8 +6,8 @@ Fails     PlanError or SetupError before anything begins: a host refuses its sha
           a clock is not known well enough. Later nothing fails: a shard that is lost is in the account
 Stop      the first wish lets all shards end in good order, the second at once; a lost shard ends the others in good
           order, as the run is not valid any more
-Limits    a shard whose host does not answer for `_LOST_NS`, or that has not ended `_PATIENCE_NS` after its grace
-          period, is lost: no result waits for it
+Limits    a shard is lost whose host does not answer for `_LOST_NS`, which itself says nothing for `_SILENCE_NS`, or has
+          not ended `_PATIENCE_NS` after its grace period or `_HURRY_NS` after the second wish: no result waits for it
 """
 
 import pickle
@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 MAX_CLOCK_ERROR_NS: Final = 50 * NS_PER_MS
 _LOST_NS: Final = 10 * NS_PER_S
+_SILENCE_NS: Final = 60 * NS_PER_S
+"""Of a shard whose host answers: as long as a supervisor waits for a word of its worker. Shards tell twice a second."""
 _PATIENCE_NS: Final = 20 * NS_PER_S
+_HURRY_NS: Final = 5 * NS_PER_S
 _PREPARE_NS: Final = 120 * NS_PER_S
 _MAKING_NS: Final = 3600 * NS_PER_S
 _LEAD_NS: Final = 3 * NS_PER_S
@@ -178,9 +181,7 @@ class _ClusterRun:
                 _refuse_failed(call, "cannot start a shard")
             if all(call.done() for call in calls):
                 self._look()
-            for shard in self._shards:
-                if shard.last is not None:
-                    raise SetupError(f"{shard.who}: {getattr(shard.last, 'words', 'it ended before it began')}")
+            self._refuse_ended()
             if now_ns() > deadline_ns:
                 late = ", ".join(shard.who for shard in self._shards if not shard.prepared)
                 raise SetupError(f"not ready within {patience_ns // NS_PER_S} s: {late}")
@@ -190,13 +191,26 @@ class _ClusterRun:
         for shard in self._shards:
             if self._control.count:
                 return self._not_begun()
-            shard.clock = clock_of(self._engine, shard.host, self._cluster.wall_ns)
-            if shard.clock.error_ns > self._cluster.max_clock_error_ns:
-                raise SetupError(
-                    f"{shard.who}: its clock is known to {shard.clock.error_ns / NS_PER_MS:.1f} ms only, expected "
-                    f"{self._cluster.max_clock_error_ns / NS_PER_MS:g} ms; allow more with --clock-error"
-                )
+            self._ask_clock(shard)
+            self._look()  # a minute, with a hundred hosts 80 ms away: a shard that nobody asks after would end itself
+            self._refuse_ended()
         return True
+
+    def _refuse_ended(self) -> None:
+        for shard in self._shards:
+            if shard.last is not None:
+                raise SetupError(f"{shard.who}: {getattr(shard.last, 'words', 'it ended before it began')}")
+
+    def _ask_clock(self, shard: HostShard) -> None:
+        try:
+            shard.clock = clock_of(self._engine, shard.host, self._cluster.wall_ns)
+        except OSError as error:
+            raise SetupError(f"{shard.who} does not answer when it is asked for its clock: {error}") from error
+        if shard.clock.error_ns > self._cluster.max_clock_error_ns:
+            raise SetupError(
+                f"{shard.who}: its clock is known to {shard.clock.error_ns / NS_PER_MS:.1f} ms only, expected "
+                f"{self._cluster.max_clock_error_ns / NS_PER_MS:g} ms; allow more with --clock-error"
+            )
 
     def _not_begun(self) -> bool:
         self._say("stopped before the start: nothing was sent")
@@ -220,9 +234,12 @@ class _ClusterRun:
             f"{len(self._shards)} shards begin in {ahead_ns / NS_PER_S:.1f} s; their clocks are up to "
             f"{off_ns / NS_PER_MS:.1f} ms off, known to {error_ns / NS_PER_MS:.1f} ms and allowed for"
         )
-        for call in calls:
-            if call.exception(_LOST_NS / NS_PER_S) is not None:
-                return  # it shows as lost when it is looked at
+        for shard, call in zip(self._shards, calls, strict=True):
+            while not (call.done() or shard.over or self._control.count):
+                self._look()
+                sleep(_TURN_S)
+            if call.done() and not shard.over and (error := call.exception()) is not None:
+                shard.last = words.ShardGone(f"it was not told to begin: {str(error) or type(error).__name__}")
 
     # -- while it runs ----------------------------------------------------------------------------------
 
@@ -262,7 +279,8 @@ class _ClusterRun:
     def _look(self) -> bool:
         """Ask each shard that was not asked for a while; whether one has said something new."""
         news = False
-        pause_ns = 0 if self._turns is not None and self._turns.due else self._look_ns
+        wanted = self._stops == 2 or (self._turns is not None and self._turns.due)
+        pause_ns = 0 if wanted else self._look_ns
         for shard in self._shards:
             if shard.over:
                 continue
@@ -287,7 +305,10 @@ class _ClusterRun:
         shard.answered_ns = now_ns()
         shard.serial, said = call.result()
         if said is None:
-            return False
+            if self._zero_ns and shard.asked_ns - max(shard.said_ns, self._zero_ns) > _SILENCE_NS:
+                shard.last = words.ShardGone(f"its process said nothing for {_SILENCE_NS / NS_PER_S:g} s")
+            return shard.over
+        shard.said_ns = now_ns()
         for word in pickle.loads(said):  # noqa: S301  (from a process of the same cluster, which runs what we tell it)
             match word:
                 case words.ShardPrepared() as prepared:
@@ -311,8 +332,7 @@ class _ClusterRun:
         self._stopped_by = self._stopped_by or why
         if self._turns is not None:
             self._turns.close()
-        grace_ns = 0 if wanted == 2 else self._kind.grace_ns
-        self._last_ns = now_ns() + grace_ns + _PATIENCE_NS
+        self._last_ns = now_ns() + (_HURRY_NS if wanted == 2 else self._kind.grace_ns + _PATIENCE_NS)
         for _ in range(wanted - self._stops):
             for shard in self._shards:
                 if not shard.over:

@@ -217,9 +217,9 @@ async def _over_ssh(cluster: Any, hosts: list[str]) -> None:
     """Started, or SetupError; whoever has the cluster closes it either way, as some hosts may have begun."""
     try:
         await cluster
-    except ImportError as error:
-        raise SetupError(f"ssh: needs asyncssh, which Dask uses: {error}") from error
     except Exception as error:  # of asyncssh, of the system, of Dask, which has no class of its own for it
+        if isinstance(error, ImportError) or isinstance(error.__cause__, ImportError):
+            raise SetupError(f"ssh: needs asyncssh, which Dask uses: {error.__cause__ or error}") from error
         where = ", ".join(dict.fromkeys(hosts))
         text = f"cannot start Dask over SSH at {where}: {error}; does ssh get in there without a question?"
         raise SetupError(text) from error

@@ -143,8 +143,8 @@ class _ShardOfHost:
         while not self._over:
             time.sleep(1)
             if time.monotonic() - self._looked_s > _ABANDONED_S:
-                self.say(words.StopShard())
-                self.say(words.StopShard())
+                for _ in range(2):
+                    self.say(words.StopShard(f"nobody asked after it for {_ABANDONED_S:g} s"))
                 return
 
 

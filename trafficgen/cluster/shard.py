@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class HostShard:
     """`running` and `last` are its latest words, `serial` the number of the latest; `timeline` is what they said of its
-    timeline. `asked`: a look that is on its way, since `asked_ns`; `answered_ns`: when the host last answered one."""
+    timeline. `asked`: a look that is on its way, since `asked_ns`; `answered_ns`: when the host last answered one;
+    `said_ns`: when an answer last had a word in it."""
 
     host: str
     order: words.ShardOrder
@@ -27,6 +28,7 @@ class HostShard:
     serial: int = 0
     asked: "Future[Any] | None" = None
     asked_ns: int = 0
+    said_ns: int = 0
 
     @property
     def over(self) -> bool:

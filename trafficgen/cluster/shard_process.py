@@ -74,6 +74,7 @@ class _Shard:
         self.out = out
         self.control = RunControl()
         self.start_at_ns: int | None = None
+        self.stopped = "stopped before the start: its host is gone"
         self.begin = threading.Event()
         self.turns = TurnControl() if order.turns else None
         self._slices: SimpleQueue[words.ServeSlices] = SimpleQueue()
@@ -96,7 +97,8 @@ class _Shard:
                     self.start_at_ns = word.start_at_ns
                 case words.ServeSlices():
                     self._slices.put(word)
-                case _:
+                case words.StopShard():
+                    self.stopped = f"stopped before the start{word.why and f': {word.why}'}"
                     self.control.stop()
             self.begin.set()
 
@@ -104,7 +106,7 @@ class _Shard:
         """The shard with its start, once that is known. TrafficgenError when there is none."""
         self.begin.wait()
         if self.start_at_ns is None:
-            raise TrafficgenError("stopped before the start")
+            raise TrafficgenError(self.stopped)
         return replace(self.order.plan.shard, start_at_ns=self.start_at_ns)
 
     def take_turns(self, turns: TurnControl) -> None:

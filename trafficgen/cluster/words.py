@@ -67,7 +67,9 @@ class BeginShard:
 
 @dataclass(frozen=True, slots=True)
 class StopShard:
-    """End in good order; said again, at once."""
+    """End in good order; said again, at once. `why`, where that is not the coordinator's wish."""
+
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

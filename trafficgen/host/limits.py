@@ -5,6 +5,8 @@ import resource
 from pathlib import Path
 from typing import Final
 
+from trafficgen.errors import SetupError
+
 SPARE_FILES: Final = 64
 """Open files that are not sessions: pipes, the event loop, modules, a corpus."""
 
@@ -24,6 +26,15 @@ def raise_open_files(sessions: int) -> int:
             soft = limits[0]
             break
     return soft - SPARE_FILES
+
+
+def files_for_a_sink(sessions: int) -> int:
+    """`raise_open_files`, and SetupError where a sink could not even begin."""
+    room = raise_open_files(sessions)
+    if room < 1:
+        files = room + SPARE_FILES
+        raise SetupError(f"cannot start a sink: a process may open {files} files; raise the limit (ulimit -n)")
+    return room
 
 
 def cores() -> int:

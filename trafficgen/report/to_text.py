@@ -93,12 +93,18 @@ def _lines(section: Section, width: int) -> list[tuple[str, Tone | None]]:
     elif section.title:
         lines.append((section.title, None))
     for row in section.rows:
+        if section.aligned == "l":  # a sentence, which means something else when its end is missing
+            lines += [(line, row.tone) for line in _wrapped(row.cells[0], width, indent)]
+            continue
         line = _line(row.cells, section.aligned, widths, gap, width - len(indent))
         lines.append((indent + line, row.tone))
     for note in section.notes:
-        wrapped = textwrap.wrap(note, width, initial_indent=indent, subsequent_indent=indent + INDENT)
-        lines += [(line, None) for line in wrapped]
+        lines += [(line, None) for line in _wrapped(note, width, indent)]
     return lines
+
+
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent + INDENT)
 
 
 def _printable(section: Section) -> Section:

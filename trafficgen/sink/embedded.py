@@ -17,7 +17,7 @@ from typing import Final, Self, cast
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import SetupError, StoppedError, TrafficgenError
 from trafficgen.host import processes
-from trafficgen.host.limits import SPARE_FILES, raise_open_files
+from trafficgen.host.limits import files_for_a_sink
 from trafficgen.host.pipes import END, Inbox
 from trafficgen.host.signals import RunControl
 from trafficgen.plan import Target, TcpTarget
@@ -48,10 +48,7 @@ class EmbeddedSink:
         self.address: Target = _ANY_PORT
 
     def __enter__(self) -> Self:
-        room = raise_open_files(self._sessions)
-        if room < 1:
-            files = room + SPARE_FILES
-            raise SetupError(f"cannot start a sink: a process may open {files} files; raise the limit (ulimit -n)")
+        room = files_for_a_sink(self._sessions)
         count = processes_for(self._sessions, room)
         try:
             if count == 1:

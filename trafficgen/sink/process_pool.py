@@ -21,14 +21,15 @@ from typing import Final
 
 import uvloop
 
+from mboxgen.counted import plural
 from trafficgen.errors import PlanError, SetupError, TrafficgenError
 from trafficgen.host import processes
-from trafficgen.host.limits import raise_open_files
+from trafficgen.host.limits import files_for_a_sink, raise_open_files
 from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
-from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, accepted_line, open_sink, progress_line
+from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, accepted, open_sink
 from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
 
@@ -55,6 +56,7 @@ class _Process:
 def serve_many(config: SinkConfig, *, say: Say) -> int:
     """Receive mail until a signal comes, or enough messages."""
     _check(config)
+    files_for_a_sink(_MAX_SESSIONS)
     assert isinstance(config.listen, TcpTarget)
     with reserve(config.listen) as reserved:
         config = replace(config, listen=TcpTarget(*reserved.getsockname()[:2]))
@@ -121,7 +123,8 @@ class _ProcessPool:
             if enough is not None and total.received >= enough:
                 self._over = True
             elif total.received != before and time.monotonic() - shown_s >= 0.9:
-                self._say(progress_line(total.received, "", total.sessions))
+                mail, open_ = plural(total.received, "message"), plural(total.sessions, "session")
+                self._say(f"{total.received} {mail}, {total.sessions} {open_} open")
                 before, shown_s = total.received, time.monotonic()
 
     def end(self) -> None:
@@ -136,7 +139,7 @@ class _ProcessPool:
             worker.child.end(5.0)
         if self._over:
             total = self.total()
-            self._say(accepted_line(total.received, total.octets))
+            self._say(accepted(total.received, total.octets))
             if total.smuggling:
                 self._say(SMUGGLING.format(total.smuggling))
 

@@ -21,7 +21,7 @@ import uvloop
 from mboxgen.counted import plural
 from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
-from trafficgen.host.limits import raise_open_files
+from trafficgen.host.limits import files_for_a_sink
 from trafficgen.sink.api.api import Api, serving
 from trafficgen.sink.bounces.bounce_sender import BounceSender
 from trafficgen.sink.bounces.bounces import Bounces
@@ -49,7 +49,7 @@ SMUGGLING: Final = "{} non-standard ends of data inside messages (possible SMTP 
 
 def serve(config: SinkConfig, *, say: Say) -> int:
     """Receive mail until a signal comes, or enough messages."""
-    raise_open_files(_MAX_SESSIONS)
+    files_for_a_sink(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config, say))
 
@@ -112,20 +112,15 @@ async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, 
             ledger.close()
 
 
+def accepted(messages: int, octets: int) -> str:
+    """The line that a sink ends with."""
+    return f"{messages} {plural(messages, 'message')} accepted, {octets} {plural(octets, 'octet')}"
+
+
 async def _count(sink: Sink, messages: int, over: asyncio.Event) -> None:
     while sink.received < messages:  # noqa: ASYNC110  (to tell of it would cost each message)
         await asyncio.sleep(COUNT_S)
     over.set()
-
-
-def progress_line(messages: int, rate: str, sessions: int) -> str:
-    """A sink at work."""
-    return f"{messages} {plural(messages, 'message')}{rate}, {sessions} {plural(sessions, 'session')} open"
-
-
-def accepted_line(messages: int, octets: int) -> str:
-    """A sink at its end."""
-    return f"{messages} {plural(messages, 'message')} accepted, {octets} {plural(octets, 'octet')}"
 
 
 async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) -> None:
@@ -137,10 +132,12 @@ async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) ->
         except TimeoutError:
             reload.when_changed()
             if sink.received != before:
-                say(progress_line(sink.received, f", {sink.received - before}/s", len(sink.links)))
+                count = len(sink.links)
+                messages = f"{sink.received} {plural(sink.received, 'message')}, {sink.received - before}/s"
+                say(f"{messages}, {count} {plural(count, 'session')} open")
                 before = sink.received
     await sink.dismiss()
-    say(accepted_line(sink.received, sink.octets))
+    say(accepted(sink.received, sink.octets))
     if sink.smuggling:
         say(SMUGGLING.format(sink.smuggling))
     if sink.bounces is not None:
