@@ -135,3 +135,12 @@ def test_where_next_to_no_files_may_be_open_it_says_so(
     assert capsys.readouterr().err == (
         "traffic-gen: cannot start a sink: a process may open 40 files; raise the limit (ulimit -n)\n"
     )
+
+
+def test_a_socket_that_a_killed_sink_left_behind_is_said_to_be_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "s"))
+    assert call(["sink", f"unix:{tmp_path / 's'}"]) is ExitCode.FAILED
+    assert "the file is there; remove it where no server listens on it, or name another" in capsys.readouterr().err

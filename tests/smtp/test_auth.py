@@ -121,6 +121,21 @@ def test_without_a_password_of_its_own_a_server_takes_any(mechanism: Mechanism) 
     assert outcome(mechanism, "anybody", "anything", "") == mechanism.value.encode()
 
 
+@pytest.mark.parametrize("first", [b"p=tls-unique,,n=u,r=x", b"y,,n=u", b"n,,r=x"])
+def test_a_scram_client_without_a_name_or_with_a_channel_is_refused(first: bytes) -> None:
+    exchange = AuthExchange(b"secret")
+    assert exchange.start(b"AUTH SCRAM-SHA-256 " + base64.b64encode(first)).startswith(b"501 ")
+    assert exchange.done
+
+
+def test_a_client_may_give_up_its_login() -> None:
+    exchange = AuthExchange()
+    assert exchange.start(b"AUTH LOGIN").startswith(b"334 ")
+    assert not exchange.done
+    assert exchange.next_line(b"*").startswith(b"501 ")
+    assert exchange.done
+
+
 def test_a_server_without_a_password_knows_no_scram() -> None:
     assert AuthExchange().start(b"AUTH SCRAM-SHA-256 bixuPXUscj1hYmM=").startswith(b"504 ")
 

@@ -92,6 +92,7 @@ def test_at_most_four_octets_are_held_back() -> None:
 
 @pytest.mark.parametrize(("behind", "found"), [(0, True), (2_043, True), (2_044, False)])
 def test_the_end_of_a_large_piece_is_looked_for_near_its_end(behind: int, found: bool) -> None:
+    assert find_end(b"a\n.\nb") == (-1, 0)
     message = b"a\r\n.stuffed\r\n" + b"x" * 20_000
     assert find_end(message + END_OF_DATA + b"y" * behind) == ((len(message), 0) if found else (-1, 0))
 

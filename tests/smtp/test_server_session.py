@@ -161,6 +161,7 @@ def test_a_client_that_makes_nothing_but_errors_is_hung_up_on() -> None:
 def test_a_message_cut_off_is_dropped() -> None:
     _, bag, session = serve(ENVELOPE, b"Subject: x\r\n\r\nhel")
     session.eof()
+    assert session.closed
     assert bag.messages == []
     assert bag.dropped_octets == len(b"Subject: x\r\n\r\nhel")
 

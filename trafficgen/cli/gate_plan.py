@@ -169,6 +169,7 @@ def place_of(options: "GateOptions", side: "Side") -> tuple[str, str]:
 
 def build_of(options: "GateOptions", side: "Side", target: "Target | None" = None) -> "Build":
     """One side, as it was told of. `target`: where it was found to be, if that is no address of its own."""
+    from trafficgen.cli.flagged import check_command
     from trafficgen.gate.builds import Build
     from trafficgen.plan import parse_target
 
@@ -178,6 +179,8 @@ def build_of(options: "GateOptions", side: "Side", target: "Target | None" = Non
     if (start is None) != (stop is None):
         missing = f"--{name}-{'stop' if stop is None else 'start'}"
         raise PlanError("expected commands to start and to stop, or neither", field="build", flag=missing)
+    check_command(start, "build", f"--{name}-start", "./up")
+    check_command(stop, "build", f"--{name}-stop", "./down")
     cgroup, queue = getattr(options, f"{name}_cgroup"), getattr(options, f"{name}_queue")
     return Build(target or parse_target(where, "target", flag), start, stop, cgroup, queue)
 

@@ -6,7 +6,6 @@ Not here  looking (server), clocks (measure.observed)
 """
 
 import json
-import shlex
 import sys
 import threading
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import click
 
 from mboxgen.console import PATH
+from trafficgen.cli.flagged import check_command
 from trafficgen.cli.grouped import GroupedCommand, group, options_of
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 
@@ -83,9 +83,7 @@ def command(words: tuple[str, ...], **given: Any) -> ExitCode:
         return _attach(Path(words[1]), Path(words[2]), options.output)
     if options.write is None:
         raise PlanError("expected a file for the samples, or - for stdout", field="write", flag="--write")
-    if options.doveadm is not None and not _is_command(options.doveadm):
-        text = f'expected a command such as doveadm, got "{options.doveadm}"'
-        raise PlanError(text, field="doveadm", flag="--doveadm")
+    check_command(options.doveadm, "doveadm", "--doveadm", "doveadm")
     what = _observed(options)
     for_ns = _duration(options.for_, "--for") if options.for_ else None
     return _observe(what, options.write, _duration(options.every, "--every"), for_ns, on_stdin=options.on_stdin)
@@ -108,13 +106,6 @@ def _observed(options: ObserveOptions) -> "Observed":
         postfix_queue=options.queue, postfix_config=options.postfix_config, exim_spool=options.exim_spool,
         cgroup=options.cgroup, pid_file=options.pid_file, metrics=tuple(pages), doveadm=options.doveadm,
     )  # fmt: skip
-
-
-def _is_command(text: str) -> bool:
-    try:
-        return bool(shlex.split(text)) and "\0" not in text
-    except ValueError:  # a quotation mark that is not closed
-        return False
 
 
 def _observe(what: "Observed", write: str, every_ns: int, for_ns: int | None, *, on_stdin: bool) -> ExitCode:

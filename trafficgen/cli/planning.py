@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from trafficgen import units
 from trafficgen.cli import parsing, protection
 from trafficgen.cli.extensions import extensions
-from trafficgen.cli.flagged import parse_with
+from trafficgen.cli.flagged import check_command, parse_with
 from trafficgen.cli.options import SendOptions
 from trafficgen.cli.workload import workload
 from trafficgen.errors import PlanError
@@ -185,6 +185,8 @@ def _check_lines(options: SendOptions) -> None:
     for flag, text in (*given, *more, *server, *(("--threshold", text) for text in options.threshold)):
         if text is not None and any(c in text for c in "\r\n\0"):
             raise PlanError("expected one line of text", "verdict", flag)
+    check_command(options.before, "before", "--before", "./prepare")
+    check_command(options.after, "after", "--after", "./clean-up")
 
 
 def _duration_ns(options: SendOptions, load: OpenLoop | None) -> int | None:

@@ -35,7 +35,7 @@ _OF_ROW: Final = Struct("=9q").unpack
 _STARTTLS: Final = STEPS[Phase.TLS].command + b"\r\n"
 
 
-class _Handed(NamedTuple):
+class _MailForOne(NamedTuple):
     """A `protocol.smtp.interfaces.WireMessage` for one recipient."""
 
     number: int
@@ -103,14 +103,14 @@ class DeliverySessions:
         """A session that hands one message over."""
         return ClientSession(self._source, account, self.options, self._cache)
 
-    def message(self, number: int, recipient: str, mail: "ReadyMail") -> _Handed:
+    def message(self, number: int, recipient: str, mail: "ReadyMail") -> _MailForOne:
         """The message as it goes over the wire, from the empty reverse-path, as imaptest's."""
         layout = self._layout
         to = recipient.encode()
         plain = layout.sender + layout.after_sender + layout.first_recipient + to + layout.end_of_addresses
         (envelope,) = layout.envelopes([plain], [mail.octets], [mail.eight_bit])
         commands = next(iter(layout.commands([envelope])))
-        return _Handed(
+        return _MailForOne(
             number, envelope, commands, mail.mark, mail.rest, layout.end_of_data, mail.octets, mail.eight_bit
         )
 

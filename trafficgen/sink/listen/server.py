@@ -8,6 +8,7 @@ Not here  one connection (link), the conversation (protocol/smtp), what was rece
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Coroutine
@@ -225,6 +226,9 @@ def _listener(listen: Target, *, share_port: bool) -> socket.socket:
     except OSError as error:
         if listener is not None:
             listener.close()
-        raise SetupError(f"cannot listen on {listen}: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        if isinstance(listen, UnixTarget) and error.errno == errno.EADDRINUSE:  # also left by a sink that was killed
+            reason = "the file is there; remove it where no server listens on it, or name another"
+        raise SetupError(f"cannot listen on {listen}: {reason}") from error
     listener.setblocking(False)
     return listener
