@@ -8,8 +8,10 @@ import pytest
 
 from tests.mailbox.profiles import ADVANCED, POP3
 from trafficgen.mailbox.chance import Chance
+from trafficgen.mailbox.deliveries import PER_MAILBOX, Deliveries
 from trafficgen.mailbox.director import LONGEST_PAUSE_NS, Director, Visitor
 from trafficgen.mailbox.habits import MailAction
+from trafficgen.mailbox.marks import Mark
 from trafficgen.mailbox.population import User, populate
 from trafficgen.mailbox.profile import MailProtocol
 from trafficgen.mailbox.reading import parse_profile
@@ -124,6 +126,15 @@ def test_a_login_that_fails_is_not_tried_in_a_loop():
     times = sorted(due for due, _ in hands.logins)
     assert [b - a for a, b in pairwise(times[:7])] == [S, 2 * S, 4 * S, 8 * S, 16 * S, 32 * S]
     assert len(times) <= 7 + HOUR // LONGEST_PAUSE_NS
+
+
+def test_a_message_that_is_not_of_this_run_is_counted_by_where_it_is_from():
+    deliveries = Deliveries("0" * 16)
+    ours = deliveries.begin(1, spam=False)
+    marks = [None, Mark("0" * 16, ours + 1, 0), Mark("f" * 16, ours, 0), Mark("0" * 16, 2 * PER_MAILBOX, 0)]
+    for uid, mark in enumerate([*marks, Mark("0" * 16, ours, 0)], 1):
+        deliveries.saw(1, mark, MailProtocol.IMAP, uid, 0)
+    assert (deliveries.foreign, deliveries.earlier, deliveries.misplaced) == (2, 1, 1)
 
 
 def test_a_stream_is_splitmix64() -> None:

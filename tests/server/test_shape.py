@@ -222,6 +222,7 @@ def test_results_keep_the_shape_of_when_the_queue_was_fullest_since_the_run_bega
     for at_s, waiting in ((1.0, 90), (3.0, 10), (5.0, 30), (7.0, 30), (9.0, 20)):
         assert recording.add(json.dumps({"mono_ns": round(at_s * NS), "wall_ns": 1, "values": {"queue.depth": 1}}))
         assert recording.add(line(at_s, waiting))
+    assert recording.add(line(5.0, 30))  # two lines of one moment
     found = on_the_runs_clock(recording, RunClock("b", 2 * NS, 0), "local").shape
     assert found is not None
     assert (found.at_s, found.waiting, found.domains["a.test"][0]) == (3.0, 30, 30)
