@@ -31,6 +31,7 @@ from mboxgen.console import (
     silence_stdout,
     usage_line,
 )
+from mboxgen.counted import number_of
 from mboxgen.recipe.faults import FAULTS, FaultError, parse_fault
 from mboxgen.recipe.profiles import PROFILES
 from mboxgen.recipe.sizes import PRESETS, SizeError, format_size, parse_size
@@ -257,7 +258,7 @@ def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quie
     if not quiet:
         rate = format_size(round(made.octets / max(made.seconds, 1e-9)))
         click.echo(
-            f"{click.format_filename(path)}: {made.messages:,} messages, "
+            f"{click.format_filename(path)}: {number_of(made.messages, 'message')}, "
             f"{format_size(made.delivered_octets)} delivered, {made.seconds:.1f} s, {rate}/s",
             err=True,
         )
@@ -266,7 +267,8 @@ def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quie
         for name, missed in made.missed.items():
             if missed:
                 click.echo(
-                    f"fault {name}: {missed:,} messages drawn for it had no room for it and went without", err=True
+                    f"fault {name}: {number_of(missed, 'message')} drawn for it had no room for it and went without",
+                    err=True,
                 )
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mboxgen.counted import number_of
 from mboxgen.recipe.sizes import format_size
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def show_statistics(path: Path, found: Statistics) -> None:
     """Show an mbox in numbers, with a histogram of its sizes."""
     console = Console(highlight=False)
     count = found.messages
-    console.print(f"{escape(_shown(path))}: {count:,} messages, {format_size(found.octets)} delivered", soft_wrap=True)
+    console.print(
+        f"{escape(_shown(path))}: {number_of(count, 'message')}, {format_size(found.octets)} delivered", soft_wrap=True
+    )
     ends = "LF" if found.lf_messages == count else "CRLF" if not found.lf_messages else "CRLF and LF"
     console.print(f"line ends {ends}, index {'used' if found.indexed else 'none, scanned'}")
     for words in (found.note, *found.oddities.in_words()):
@@ -82,7 +85,7 @@ def show_index(path: Path, mbox: Mbox) -> None:
     """Say that an index is there, and what was found on the way."""
     console = Console(stderr=True, highlight=False)
     done = "has an index already" if mbox.indexed else "index written"
-    for words in (f"{_shown(path)}: {len(mbox):,} messages, {done}", *mbox.oddities.in_words()):
+    for words in (f"{_shown(path)}: {number_of(len(mbox), 'message')}, {done}", *mbox.oddities.in_words()):
         console.print(escape(words), soft_wrap=True)
 
 
@@ -92,9 +95,9 @@ def show_verdict(path: Path, verdict: CorpusVerdict) -> None:
     for finding in verdict.findings:
         console.print(escape(finding), soft_wrap=True)
     if verdict.sound:
-        words = f"{verdict.messages:,} messages, all as they were made"
+        words = f"{number_of(verdict.messages, 'message')}, all as they were made"
     else:
-        words = f"{verdict.broken:,} of {verdict.messages:,} messages broken" if verdict.broken else "broken"
+        words = f"{verdict.broken:,} of {number_of(verdict.messages, 'message')} broken" if verdict.broken else "broken"
     console.print(f"{escape(_shown(path))}: {words}", soft_wrap=True)
 
 

@@ -84,11 +84,6 @@ def split_rate(text: str) -> tuple[str, int]:
         return "", 0
 
 
-def plural(count: int, word: str) -> str:
-    """ "message" for one of them, else "messages"."""
-    return word if count == 1 else f"{word}s"
-
-
 def format_duration(ns: float) -> str:
     """`ns` for people, three digits at most: "850 ns", "12.3 µs", "4.56 ms", "1.20 s", "12m 05s", "1h 02m"."""
     for limit, unit, word in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms"), (1e11, 1e9, "s")):

@@ -58,7 +58,7 @@ SCRIPTED: Final[list[tuple[str, str, Answers, str, str]]] = [
     ("pop3.greeting", "pop3", {**POP3, "": "-ERR no"}, "fail", "-ERR"),
     ("pop3.capa", "pop3", {**POP3, "CAPA": "+OK\r\nUSER\r\n."}, "warn", "USER"),
     ("pop3.bad", "pop3", POP3, "fail", "+OK"),
-    ("pop3.mailbox", "pop3", POP3, "fail", "1 messages, 100 octets"),
+    ("pop3.mailbox", "pop3", POP3, "fail", "1 message, 100 octets"),
     ("pop3.mailbox", "pop3", {**POP3, "UIDL": "+OK\r\n."}, "fail", "UIDL 0"),
     ("imap.greeting", "imap", {**IMAP, "": "* BYE no"}, "fail", "* BYE"),
     ("imap.capability", "imap", {**IMAP, "CAPABILITY": "* CAPABILITY IMAP2\r\n{tag} OK done"}, "fail", "IMAP2"),

@@ -136,6 +136,9 @@ def test_bug_is_not_hidden(monkeypatch):
         (["sink", "stauts", "8026"], "did you mean status 8026?"),
         (["gate", "--a", "127.0.0.1", "--", "--mesage-count", "5"], "did you mean --message-count?"),
         (["report", "x", "--jsn"], "did you mean --json?"),
+        (["report", "--html", "x.html", "run.json"], "to write to it: --html -o x.html (--html)"),
+        (["report", "x", "--live-port", "1"], 'no such option "--live-port" of report; it is an option of send, '),
+        (["sink", "0", "--concurrency", "1"], 'no such option "--concurrency" of sink; it is an option of send'),
         (["--http"], "injection is asked for by its URL: --target http://HOST:8000/api/inject/v1"),
         (["--http-batch-size", "100"], "expected a target http://HOST[:PORT]/api/inject/v1 (--http-batch-size)"),
         (["send", "extra"], "unexpected extra argument"),
@@ -278,6 +281,30 @@ def test_dry_run_shows_plan_and_two_messages(capsys):
         (["--target", "::1", "--domain-suffix", ""], "this run needs --allow-real-domains"),
         (["--messages-per-session", "1", "--pipelining", "off"], "1 message each, no pipelining"),
         (["--keep-going"], "counted, the run carries on"),
+        (["--keep-going", "--retry", "any:2:5s"], "what was not accepted, up to 2 more each, 5.00 s after each try"),
+        (
+            [
+                "--xclient",
+                "LOGIN=joe",
+                "--xclient",
+                "LOGIN=ann",
+                "--xclient-from",
+                "192.0.2.0/24",
+                "--ehlo-name",
+                "a.test",
+            ],
+            "client      EHLO a.test, XCLIENT ADDR=192.0.2.0-192.0.2.255 LOGIN=joe|ann\n",
+        ),
+        (
+            ["--proxy-protocol", "v2", "--proxy-from", "192.0.2.7", "--source-ip", "127.0.0.2"],
+            "client      from 127.0.0.2, PROXY header v2 for 192.0.2.7\n",
+        ),
+        (
+            ["--xforward", "IDENT=x", "--messages-per-session", "1", "--timeout", "5s"],
+            "client      XFORWARD IDENT=x\ntime limits 30.0 s to connect, 5.00 s for a reply\n",
+        ),
+        (["--starttls", "--tls-min", "1.2", "--sni", "mx.test"], "TLS         SNI mx.test, at least 1.2\n"),
+        (["--notify", "SUCCESS,DELAY", "--mt-priority", "3"], "extensions  NOTIFY=SUCCESS,DELAY, MT-PRIORITY=3\n"),
     ],
 )
 def test_dry_run_says_what_would_happen(capsys, arguments, words):

@@ -134,11 +134,11 @@ def test_the_first_error_ends_the_run_and_shows_the_servers_words() -> None:
     assert "554 5.7.1 no mail from you" in out + err
 
 
-def test_with_keep_going_errors_are_counted_and_the_run_is_done() -> None:
+def test_with_keep_going_errors_are_counted_and_nothing_accepted_is_no_success() -> None:
     with scripted(Refuses) as server:
         out, _ = run(
             "--target", f"127.0.0.1:{server.port}", "--message-count", "4", "--keep-going", "--concurrency", "4",
-            "--json", "-",
+            "--json", "-", expect=1,
         )  # fmt: skip
     assert results_of(out).messages.failed == 4
 

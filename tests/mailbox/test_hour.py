@@ -131,10 +131,10 @@ def test_a_login_that_fails_is_not_tried_in_a_loop():
 def test_a_message_that_is_not_of_this_run_is_counted_by_where_it_is_from():
     deliveries = Deliveries("0" * 16)
     ours = deliveries.begin(1, spam=False)
-    marks = [None, Mark("0" * 16, ours + 1, 0), Mark("f" * 16, ours, 0), Mark("0" * 16, 2 * PER_MAILBOX, 0)]
+    marks = [None, None, Mark("0" * 16, ours + 1, 0), Mark("f" * 16, ours, 0), Mark("0" * 16, 2 * PER_MAILBOX, 0)]
     for uid, mark in enumerate([*marks, Mark("0" * 16, ours, 0)], 1):
         deliveries.saw(1, mark, MailProtocol.IMAP, uid, 0)
-    assert (deliveries.foreign, deliveries.earlier, deliveries.misplaced) == (2, 1, 1)
+    assert (deliveries.foreign, deliveries.earlier, deliveries.misplaced) == (3, 1, 1)
 
 
 def test_a_stream_is_splitmix64() -> None:

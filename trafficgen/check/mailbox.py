@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from mboxgen.counted import number_of
 from trafficgen.check.cases import finding, graded
 from trafficgen.check.conversation import SECRET, ConnectionEnded, TextConnection
 from trafficgen.check.service import IMPLICIT_TLS, CheckLogin, Probe, anything_goes
@@ -96,7 +97,7 @@ def _adds_up(probe: Probe, talk: TextConnection, answer: str, since: int) -> Fin
     ask(talk, "UIDL")
     ids = rest(talk)
     good = len(sizes) == len(ids) == len(set(ids)) == count and sum(sizes) == octets
-    words = f"{count} messages, {octets} octets; LIST {len(sizes)}, {sum(sizes)}; UIDL {len(ids)}"
+    words = f"{number_of(count, 'message')}, {octets} octets; LIST {len(sizes)}, {sum(sizes)}; UIDL {len(ids)}"
     if count:
         ask(talk, f"RETR {count}")
         got = sum(len(line.encode()) + 2 for line in rest(talk))
@@ -162,7 +163,7 @@ def _can_be_read(probe: Probe, talk: TextConnection, answer: str, since: int) ->
         answers.append(imap(talk, f"FETCH {exists} (UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[HEADER])")[0])
     imap(talk, "NOOP")
     bad = [answer for answer in answers if not answer.startswith("OK")]
-    words = bad[0] if bad else f"{exists} messages in INBOX"
+    words = bad[0] if bad else f"{number_of(exists, 'message')} in INBOX"
     return graded(probe, "imap.mailbox", not bad, words, since)
 
 

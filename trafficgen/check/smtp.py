@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Final
 
+from mboxgen.counted import number_of
 from trafficgen.check.cases import finding, graded
 from trafficgen.check.conversation import ConnectionEnded, TextConnection, capabilities
 from trafficgen.check.service import Probe, ServiceKind, anything_goes, from_address
@@ -110,10 +111,10 @@ def errors(probe: Probe) -> Iterator[Finding]:
                 talk.say("XYZZY")
                 reply = talk.reply(goodbye=True)
             except ConnectionEnded as ended:
-                yield finding(probe, "smtp.errors", Grade.PASS, f"{ended} after {number} errors")
+                yield finding(probe, "smtp.errors", Grade.PASS, f"{ended} after {number_of(number, 'error')}")
                 return
             if reply.code == 421:
-                yield finding(probe, "smtp.errors", Grade.PASS, f"{reply.text}, after {number + 1} errors")
+                yield finding(probe, "smtp.errors", Grade.PASS, f"{reply.text}, after {number_of(number + 1, 'error')}")
                 return
     yield finding(probe, "smtp.errors", Grade.WARN, f"{_ERRORS} errors, and the session goes on")
 

@@ -10,10 +10,13 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
 
+from mboxgen.counted import number_of
 from mboxgen.enums import table_of
 from mboxgen.recipe.sizes import format_size, parse_sizes
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.plan import Arrivals, Auth, BodyFile, Corpus, Pipelining, Plan, Security, SizedBodies
+from trafficgen.plan import Arrivals, Auth, BodyFile, Corpus, Pipelining, Plan, Retried, Security, SizedBodies
+from trafficgen.plan.extensions import ExtensionPlan
+from trafficgen.plan.identity import AddressRange, ClientPlan
 from trafficgen.plan.shape import ShapePlan
 from trafficgen.protocol.smtp.layout import BY_DATA
 from trafficgen.units import format_duration
@@ -54,6 +57,17 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     yield "sessions", _sessions(plan)
     if plan.shard.of > 1:
         yield "shard", f"{plan.shard}: {resolved.sessions:,} of the sessions, and its share of what is said below"
+    for title, words in (
+        ("client", _client(plan.session.client, plan.session.ehlo_name)),
+        ("TLS", _tls(plan)),
+        ("extensions", _extensions(plan.session.extensions)),
+        ("injection", _injection(plan)),
+    ):
+        if words:
+            yield title, ", ".join(words)
+    session = plan.session
+    reply = format_duration(session.reply_timeout_ns) if session.reply_timeout_ns else "as long as RFC 5321 asks for"
+    yield "time limits", f"{format_duration(session.connect_timeout_ns)} to connect, {reply} for a reply"
     yield "load", _load(plan)
     yield "ends", _ends(resolved)
     yield "recipients", _recipients(plan)
@@ -69,6 +83,10 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
             f"{value} ({weight / total:.1%})" if len(header.values) > 1 else value for value, weight in header.values
         )
         yield "header", f"{header.name}: {' | '.join(values)}"
+    if plan.retry is not None:
+        what = "refused for now" if plan.retry.what is Retried.REFUSED_FOR_NOW else "not accepted"
+        most, wait = plan.retry.most, format_duration(plan.retry.wait_ns)
+        yield "retries", f"what was {what}, up to {most} more each, {wait} after each try"
     yield "errors", "counted, the run carries on" if plan.keep_going else "the first one ends the run"
     yield "seed", f"{plan.seed}, run id {plan.run_id}"
     if plan.workload.real_domains and (plan.target or plan.exchangers) and not plan.allow_real_domains:
@@ -100,6 +118,56 @@ def _sessions(plan: Plan) -> str:
     if session.auth:
         words.append(f"logged in as {session.auth.user if isinstance(session.auth, Auth) else 'one of many users'}")
     return ", ".join(words)
+
+
+def _client(client: ClientPlan, ehlo_name: str) -> list[str]:
+    """Where sessions come from, and who they say they are."""
+    words = [f"from {_ranges(client.sources)}"] if client.sources else []
+    names = [one.name for one in client.ehlo_names] or [ehlo_name] * bool(ehlo_name)
+    words += [f"EHLO {' | '.join(names)}"] if names else []
+    if client.proxy_from:
+        words.append(f"PROXY header {client.proxy.value} for {_ranges(client.proxy_from)}")
+    for command, ranges, attributes in (
+        ("XCLIENT", client.xclient_from, client.xclient), ("XFORWARD", client.xforward_from, client.xforward),
+    ):  # fmt: skip
+        said = [f"ADDR={_ranges(ranges)}"] if ranges else []
+        said += [
+            f"{name}={'|'.join(one.value for one in attributes if one.name == name)}"
+            for name in dict.fromkeys(one.name for one in attributes)
+        ]
+        words += [f"{command} {' '.join(said)}"] if said else []
+    return words
+
+
+def _ranges(ranges: tuple[AddressRange, ...]) -> str:
+    return "|".join(one.first if one.size == 1 else f"{one.first}-{one.last}" for one in ranges)
+
+
+def _tls(plan: Plan) -> list[str]:
+    tls = plan.session.tls
+    said: tuple[tuple[str, object], ...] = (
+        ("authority", tls.authority), ("own certificate", tls.certificate), ("key", tls.key), ("SNI", tls.server_name),
+        ("at least", tls.least and tls.least.value), ("at most", tls.most and tls.most.value), ("ciphers", tls.ciphers),
+    )  # fmt: skip
+    return [f"{name} {value}" for name, value in said if value] + ["sessions resumed"] * tls.resume
+
+
+def _extensions(plan: ExtensionPlan) -> list[str]:
+    """What every message's envelope says besides addresses."""
+    words = ["SIZE"] * plan.declare_size
+    words += [f"NOTIFY={','.join(one.value for one in plan.notify)}"] if plan.notify else []
+    words += [f"RET={plan.ret.value}"] if plan.ret else []
+    words += ["ORCPT"] * plan.original_recipient + ["BODY=BINARYMIME"] * plan.binary + ["REQUIRETLS"] * plan.require_tls
+    words += [f"MT-PRIORITY={plan.priority}"] if plan.priority is not None else []
+    if by := plan.deliver_by:
+        words.append(f"BY={by.seconds};{by.mode.value}{'T' * by.trace}")
+    return words
+
+
+def _injection(plan: Plan) -> list[str]:
+    injection = plan.session.injection
+    words = ["deferred spool"] * injection.defer_spool + ["deferred generation"] * injection.defer_generation
+    return words + ["with an Authorization header"] * (injection.authorization_file is not None)
 
 
 def _shape(shape: ShapePlan) -> list[str]:
@@ -145,7 +213,7 @@ def _recipients(plan: Plan) -> str:
         return f"{each}; of {len(given(plan.workload)):,} addresses"
     popularity = "all alike" if users.zipf is None else f"popular by Zipf's law, exponent {users.zipf:g}"
     tagged = ", a new +tag every time" if users.tagged else ""
-    return f"{each}; {users.count:,} users a domain, {popularity}{tagged}"
+    return f"{each}; {number_of(users.count, 'user')} a domain, {popularity}{tagged}"
 
 
 def _content(resolved: ResolvedPlan) -> str:

@@ -132,7 +132,8 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
         code = program.main(arguments, prog_name=NAME, standalone_mode=False)
         _flush_stdout()
     except click.NoSuchOption as error:
-        return _fail(ExitCode.USAGE, OTHERWISE.get(error.option_name) or usage_line(error, NAME))
+        hint = OTHERWISE.get(error.option_name) or _of_a_sibling(error)
+        return _fail(ExitCode.USAGE, hint or usage_line(error, NAME))
     except click.ClickException as error:
         return _fail(ExitCode.USAGE, usage_line(error, NAME))
     except PlanError as error:
@@ -153,6 +154,23 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
         silence_stdout()
         return _fail(ExitCode.FAILED, _described(error))
     return ExitCode(code or 0)
+
+
+def _of_a_sibling(error: click.NoSuchOption) -> str | None:
+    """Which other commands have this option, in a line; None where none has."""
+    asked = error.ctx.command.name if error.ctx is not None else None
+    context = click.Context(program)
+    having = [
+        name
+        for name in COMMANDS
+        if name != asked
+        and (command := program.get_command(context, name)) is not None
+        and any(error.option_name in parameter.opts for parameter in command.params)
+    ]
+    if not having or asked not in COMMANDS:
+        return None
+    owners = f"an option of {', '.join(having[:3])}" + (" and others" if len(having) > 3 else "")
+    return f'no such option "{error.option_name}" of {asked}; it is {owners}; see {NAME} {asked} --help'
 
 
 def _flush_stdout() -> None:

@@ -14,7 +14,7 @@ import click
 from mboxgen.console import PATH
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.grouped import GroupedCommand
-from trafficgen.errors import ExitCode
+from trafficgen.errors import ExitCode, PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,12 +49,24 @@ def command(files: tuple[Path, ...], form: str, output: Path | None, threshold: 
     from trafficgen.measure.results import read_results
     from trafficgen.verdict.thresholds import parse_threshold, rejudge
 
+    _refuse_file_as_format(files, form, output)
     asked = [parse_with(parse_threshold, text, "thresholds", "--threshold") for text in threshold]
     runs = [read_results(path) for path in files]
     if asked:
         runs = [rejudge(asked, run) for run in runs]
     write(_renderer(form)(runs), output)
     return max((run.verdict_code for run in runs), default=ExitCode.DONE) if asked else ExitCode.DONE
+
+
+_ENDINGS: Final = {"html": (".html", ".htm"), "csv": (".csv",), "junit": (".xml",), "markdown": (".md",)}
+
+
+def _refuse_file_as_format(files: tuple[Path, ...], form: str, output: Path | None) -> None:
+    """send has --html FILE; here the formats take no file, and the name would be one of results."""
+    for path in files:
+        if output is None and path.suffix.lower() in _ENDINGS.get(form, ()) and not path.exists():
+            text = f'expected results, got "{path}", which is not there; to write to it: --{form} -o {path}'
+            raise PlanError(text, field="files", flag=f"--{form}")
 
 
 def write(text: str, output: Path | None) -> None:

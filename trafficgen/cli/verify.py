@@ -95,8 +95,8 @@ def _arrived(
     sent: "Manifest", ledgers: tuple[Path, ...], maildir: tuple[Path, ...], mbox: tuple[Path, ...]
 ) -> "tuple[list[Copies], set[str], list[str]]":
     """All copies, whose clocks their times are from, and what is worth saying about the files."""
+    from mboxgen.counted import plural
     from trafficgen.proof import ledger_reader, mailboxes
-    from trafficgen.units import plural
 
     if not (ledgers or maildir or mbox):
         raise PlanError("expected a ledger or a mailbox to look into", field="ledgers", flag="LEDGER")

@@ -14,6 +14,7 @@ from math import sqrt
 from types import MappingProxyType
 from typing import Final
 
+from mboxgen.counted import number_of
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.measure.snapshot import Snapshot, WorkerSnapshot
@@ -270,7 +271,7 @@ def _out_of_ports(snapshot: Snapshot) -> str | None:
     count = sum(tally.count for tally in snapshot.failures.values() if _NO_PORT in tally.example)
     if not count:
         return None
-    return f"the generator, not the server, was the limit: {count:,} connections found no free local port"
+    return f"the generator, not the server, was the limit: {number_of(count, 'connection')} found no free local port"
 
 
 def _unreached(snapshot: Snapshot) -> str | None:

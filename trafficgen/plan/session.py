@@ -91,7 +91,7 @@ class SessionPlan:
 
     def _check_client(self) -> None:
         if self.client.announced and (self.security is not Security.PLAIN or self.auth):
-            text = "expected plain sessions: XCLIENT and XFORWARD are not sent in protected ones"
+            text = "expected plain sessions without a login: after XCLIENT a server begins anew, with a greeting"
             raise wrong("client", text, self.client.announced)
         if any(one.early for one in self.shape.leaving) and (self.security is not Security.PLAIN or self.auth):
             text = "expected plain sessions without a login where some go before EHLO is answered"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from mboxgen.counted import number_of, plural
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.errors import SetupError
 from trafficgen.guard import refuse_public, resolve
@@ -30,7 +31,7 @@ from trafficgen.proof.comparison import DeliveryProof as Proof
 from trafficgen.proof.comparison import verify
 from trafficgen.proof.ledger_reader import Copies
 from trafficgen.proof.sent import Manifest, SentRecords
-from trafficgen.units import format_duration, plural
+from trafficgen.units import format_duration
 
 if TYPE_CHECKING:
     from trafficgen.proof.remote_sink import RemoteSink, RemoteSinks
@@ -111,7 +112,7 @@ def wait(
     # A copy that a lost reply explains is the server's right; only the others are duplicates.
     doubles = proof.unexplained + proof.unexpected
     if proof.mended:
-        say(f"{proof.mended} messages were mended on the way: a header line of theirs is no field")
+        say(f"{number_of(proof.mended, 'message')} mended on the way: a header line there is no field")
     lost = proof.missing + proof.misdelivered  # of the latter, too, a recipient got none
     latencies = Histogram()
     if proof.latencies_ns is not None:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
+from mboxgen.counted import number_of, plural
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.report import words
 from trafficgen.report.to_text import encodable
-from trafficgen.units import format_duration, plural
+from trafficgen.units import format_duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -184,7 +185,7 @@ class LinesBetween:
             self._left_out += 1
             return
         if self._left_out:
-            line = f"*** {self._left_out:,} lines were left out, as nothing took them\n{line}"
+            line = f"*** {number_of(self._left_out, 'line')} left out, as nothing took more\n{line}"
             self._left_out = 0
         sys.stderr.write(encodable(f"{line}\n", sys.stderr))
         sys.stderr.flush()

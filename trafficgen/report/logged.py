@@ -8,6 +8,7 @@ Not here  finding it out (logs)
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
+from mboxgen.counted import number_of
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
 from trafficgen.logs.account import Contradiction, Fate, Group, LogAccount, Whole
@@ -140,9 +141,11 @@ def _fate_row(words: str, group: Group, join: Join, *, bad: bool) -> Row:
 def _mailboxes(account: LogAccount) -> Section:
     if not (account.saved or account.discarded):
         return Section("", "ll", ())
-    rows = [Row(("saved to a mailbox", f"{account.saved:,} messages, {account.saved_to:,} copies"))]
+    rows = [
+        Row(("saved to a mailbox", f"{number_of(account.saved, 'message')}, {number_of(account.saved_to, 'copy')}"))
+    ]
     if account.discarded:
-        rows.append(Row(("thrown away by a filter", f"{account.discarded:,} messages"), Tone.BAD))
+        rows.append(Row(("thrown away by a filter", f"{number_of(account.discarded, 'message')}"), Tone.BAD))
     return Section("mailboxes", "ll", tuple(rows))
 
 

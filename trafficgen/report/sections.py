@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from mboxgen.counted import plural
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.counts import Domain, MessageCounts, RecipientCounts
@@ -21,7 +22,7 @@ from trafficgen.report import words
 from trafficgen.report.latencies import commands, in_unit, latencies, phases
 from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.sessions import idle, target_in_words, targets, tls
-from trafficgen.units import format_duration, plural
+from trafficgen.units import format_duration
 
 MAX_ROWS: Final = 10
 """Rows of a long list; the rest is summed in one more."""

@@ -21,6 +21,7 @@ from typing import Final
 
 import uvloop
 
+from mboxgen.counted import plural
 from trafficgen.errors import PlanError, SetupError, TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.limits import files_for_a_sink, raise_open_files
@@ -122,7 +123,8 @@ class _ProcessPool:
             if enough is not None and total.received >= enough:
                 self._over = True
             elif total.received != before and time.monotonic() - shown_s >= 0.9:
-                self._say(f"{total.received} messages, {total.sessions} sessions open")
+                mail, open_ = plural(total.received, "message"), plural(total.sessions, "session")
+                self._say(f"{total.received} {mail}, {total.sessions} {open_} open")
                 before, shown_s = total.received, time.monotonic()
 
     def end(self) -> None:

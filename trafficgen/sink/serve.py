@@ -18,6 +18,7 @@ from typing import Final
 
 import uvloop
 
+from mboxgen.counted import plural
 from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import files_for_a_sink
@@ -33,7 +34,6 @@ from trafficgen.sink.policy.policy import Policy
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
 from trafficgen.sink.store.capture import Capture
 from trafficgen.sink.store.ledger import Ledger
-from trafficgen.units import plural
 
 _MAX_SESSIONS: Final = 65_536
 COUNT_S: Final = 0.05

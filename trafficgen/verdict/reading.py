@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from mboxgen.counted import number_of
 from trafficgen.measure.health import CaveatKind
 from trafficgen.measure.results import Results
 from trafficgen.units import parse_duration
@@ -78,7 +79,7 @@ def harm_of(results: Results, *, tolerate_refusals: bool) -> str | None:
             ("in somebody else's mailbox", mailboxes.misplaced),
         ]  # fmt: skip
     words = ", ".join(f"{count:,} {what}" for what, count in counts if count)
-    harm = [f"of {messages.started:,} messages {words}"] if words else []
+    harm = [f"of {number_of(messages.started, 'message')} {words}"] if words else []
     if words and not (tolerate_refusals or mailboxes) and (why := commonest_failure(results)):
         harm.append(f"most often {why}")
     if not tolerate_refusals:

@@ -146,7 +146,7 @@ def test_a_mended_message_is_said_and_not_corrupted() -> None:
         records([0, 1, 2], [-1] * 3, [True, False, False]), copies([0, 1, 2], [-1] * 3, damaged=(0, 2))
     )
     assert (ledger.corrupted, ledger.received) == (1, 3)
-    assert said[1:] == ["1 messages were mended on the way: a header line of theirs is no field"]
+    assert said[1:] == ["1 message mended on the way: a header line there is no field"]
 
 
 def test_rates_and_latencies_run_from_the_first_begin_to_the_last_copy(monkeypatch: pytest.MonkeyPatch) -> None:
