@@ -74,8 +74,8 @@ class Rate:
     for ends. What is only waited for after that, such as a reply that never comes, does not stretch it. None in
     results of 0.1.0, whose rates are over `run.duration_s`.
 
-    `started_per_s` counts starts from the first to the last; `wanted_per_s` is what the plan asked for, None in the
-    closed loop and with stages.
+    `started_per_s` counts starts from the first to the last (a single one over `over_s`); `wanted_per_s` is what the
+    plan asked for, None in the closed loop and with stages.
     """
 
     messages_per_s: Amount

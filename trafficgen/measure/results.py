@@ -370,7 +370,7 @@ def _rate(snapshot: Snapshot, wanted_per_s: float | None, sent_for_ns: int) -> R
         messages_per_s=snapshot.accepted * per_s,
         messages_per_hour=snapshot.accepted * per_s * 3600,
         bytes_per_s=snapshot.octets * per_s,
-        started_per_s=started_per_s(snapshot),
+        started_per_s=started_per_s(snapshot) if snapshot.started > 1 else snapshot.started * per_s,
         wanted_per_s=wanted_per_s,
         over_s=sent_for_ns / NS_PER_S,
     )
