@@ -122,7 +122,7 @@ def _to_earlier(orders: NDArray[np.float64]) -> NDArray[np.float64]:
 
     A merge sort backwards: numbers stand by value; of a block, those of the earlier half are summed up for those of the
     later one, which need only know how many of them are below, and their sum. Then the halves part. n log n, where all
-    distances squared took 200 times 40 ms for 2,000 numbers.
+    distances squared took sixteen times as long for 2,000 numbers (CPU time, three changes, 27 Nov 2026, 2 cores).
     """
     rows, size = orders.shape
     width = 1 << (size - 1).bit_length()
