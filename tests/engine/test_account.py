@@ -20,7 +20,7 @@ from trafficgen.engine.supervisor import Supervisor
 from trafficgen.engine.worker_pool import WorkerHandle
 from trafficgen.host.pipes import Outbox
 from trafficgen.measure.recorder import Recorder
-from trafficgen.outcomes import Outcome, Phase
+from trafficgen.outcomes import Outcome, Phase, StoppedBy
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.workload import Messages
 
@@ -37,7 +37,16 @@ def worker_of() -> WorkerHandle:
     return WorkerHandle(0, cast("Any", None), Outbox(ours))
 
 
-def account(plan: Plan, *, rows: int, taken: int, unsent: int, numbers: int | None = None) -> RunAccount:
+def account(
+    plan: Plan,
+    *,
+    rows: int,
+    taken: int,
+    unsent: int,
+    numbers: int | None = None,
+    cut_short: bool = False,
+    stop: tuple[StoppedBy, ...] = (),
+) -> RunAccount:
     """One worker that got two ranges of 50 and has handed in these counts."""
     recorder = Recorder(1, 0, plan.load is not None, phases=PHASES)
     for number in range(rows):
@@ -49,10 +58,12 @@ def account(plan: Plan, *, rows: int, taken: int, unsent: int, numbers: int | No
     accepted = np.arange(rows if numbers is None else numbers)
     none: Any = np.zeros(0, np.int64)
     worker.finished = control.WorkerFinished(
-        snapshot, 2, taken, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64), none
+        snapshot, 2, taken, unsent, 0, accepted, none, {}, np.zeros((2, 0), np.int64), none, cut_short
     )
     made._pool.workers.append(worker)
     made._began_ns = 0
+    for why in stop:
+        made._hear(worker, control.FirstError("no")) if why is StoppedBy.FIRST_ERROR else made._stop(why)
     made._hear(worker, worker.finished)
     return made._total()
 
@@ -66,6 +77,34 @@ def test_an_account_that_adds_up_says_nothing(load: OpenLoop | None) -> None:
     assert (found.planned, found.not_started, found.differences) == (100, 2, [])
     assert found.snapshot.in_doubt == 0
     assert (found.lost_workers, found.ended_workers, found.began_ns) == ({}, [], 0)
+
+
+FINISHED, DEADLINE, ERROR = StoppedBy.FINISHED, StoppedBy.DEADLINE, StoppedBy.FIRST_ERROR
+
+
+@LOADS
+@pytest.mark.parametrize(
+    ("stop", "unsent", "cut_short", "said"),
+    [
+        ((), 0, False, FINISHED),
+        ((DEADLINE,), 0, False, FINISHED),  # while the goodbyes were said
+        ((DEADLINE,), 1, False, DEADLINE),
+        ((DEADLINE,), 0, True, DEADLINE),
+        ((ERROR,), 0, False, ERROR),
+        ((ERROR, DEADLINE), 0, False, ERROR),
+        ((DEADLINE, ERROR), 0, False, ERROR),
+        ((DEADLINE, ERROR), 1, False, DEADLINE),
+        ((StoppedBy.INTERRUPTED,), 0, False, StoppedBy.INTERRUPTED),
+    ],
+)
+def test_time_that_is_up_when_all_is_done_stopped_nothing(
+    load: OpenLoop | None, stop: tuple[StoppedBy, ...], unsent: int, cut_short: bool, said: StoppedBy
+) -> None:
+    plan = Plan(max_messages=100, sessions=1, load=load)
+    found = account(plan, rows=100 - unsent, taken=100 - unsent, unsent=unsent, cut_short=cut_short, stop=stop)
+    assert found.stopped_by is said
+    assert (found.stopped_after_ns is None) == (said is FINISHED)
+    assert found.differences == []
 
 
 @pytest.mark.parametrize(("held", "said"), [(10, []), (0, ["50; that have an outcome or are at work: 40"])])

@@ -21,6 +21,7 @@ from trafficgen import (
     PlanError,
     Progress,
     Results,
+    RetryPlan,
     Security,
     SetupError,
     TcpTarget,
@@ -72,6 +73,39 @@ def test_messages_at_work_when_the_grace_is_over_are_in_doubt(holds: type[Holds]
     assert counts(results) == Counts(in_doubt=3, not_started=97)
     assert results.stopped_by is StoppedBy.DEADLINE
     assert [(each.phase, each.reason, each.count) for each in results.failures] == [("end_of_data", "stopped", 3)]
+
+
+@pytest.mark.parametrize("load", [None, OpenLoop(1000.0)], ids=["closed", "open"])
+def test_a_run_whose_last_answers_come_behind_the_deadline_is_finished(
+    holds: type[Holds], load: OpenLoop | None
+) -> None:
+    def progress(now: Progress) -> None:
+        if now.elapsed_ns > 400_000_000:
+            holds.release.set()
+
+    with scripted(holds) as server:
+        results = send(server.port, messages=3, duration_s=0.3, sessions=3, load=load, progress=progress)
+    assert counts(results) == Counts(accepted=3)
+    assert (results.stopped_by, results.run.stopped_after_s) == (StoppedBy.FINISHED, None)
+
+
+def test_a_run_whose_last_messages_the_deadline_cost_is_not_finished(holds: type[Holds]) -> None:
+    with scripted(holds) as server:
+        results = send(server.port, messages=3, duration_s=0.3, grace_s=0.1, sessions=3)
+        holds.release.set()
+    assert counts(results) == Counts(in_doubt=3)
+    assert results.stopped_by is StoppedBy.DEADLINE
+
+
+def test_a_run_that_would_have_tried_again_is_not_finished() -> None:
+    class Later(Script):
+        def rcpt(self, line: str) -> None:
+            self.say("451 4.7.1 later")
+
+    with scripted(Later) as server:
+        results = send(server.port, messages=1, duration_s=0.3, retry=RetryPlan(wait_ns=3600 * 10**9))
+    assert counts(results) == Counts(rejected_temporary=1)
+    assert results.stopped_by is StoppedBy.DEADLINE
 
 
 def test_ctrl_c_lets_messages_at_work_finish(holds: type[Holds]) -> None:

@@ -1,5 +1,6 @@
 """Gates by slices with real runs against real servers, both up at the same time."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from tests.gate.test_real_gate import server
 from tests.peers.running import plan_for
 from tests.peers.scripted import Script, scripted
+from tests.verdict.blocks import served
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.errors import ExitCode, ResultsError, SetupError
 from trafficgen.gate.builds import Build
@@ -194,6 +196,37 @@ def test_a_state_of_another_gate_is_refused(tmp_path: Path) -> None:
     RecordFile(path, HEAD, Block)
     with pytest.raises(ResultsError, match="its design differs"):
         RecordFile(path, {**HEAD, "design": {"seed": 6}}, Block)
+
+
+@pytest.mark.parametrize(
+    ("place", "bad", "words"),
+    [
+        (("slices", 3, "accepted"), -1.0, r"slices\[3\].accepted: expected float >= 0.0, got -1.0"),
+        (("slices", 0, "seconds"), -0.5, r"slices\[0\].seconds: expected float >= 0.0"),
+        (("slices", 0, "disturbance", "late_ns"), -1, "late_ns: expected int >= 0"),
+        (("harm", "c"), "500 refused", 'harm: expected as key .*, got "c"'),
+        (("queued", "b\n"), 1, "queued: expected as key"),
+        (("used", "A"), {}, "used: expected as key"),
+        (("messages", "b"), -1, "messages.b: expected int >= 0, got -1"),
+        (("spent_s",), -1.0, "spent_s: expected float >= 0.0, got -1.0"),
+    ],
+)
+def test_a_state_whose_last_block_nobody_can_have_measured_is_refused(
+    tmp_path: Path, place: tuple[str | int, ...], bad: object, words: str
+) -> None:
+    path = tmp_path / "gate.jsonl"
+    file = RecordFile(path, HEAD, Block)
+    for one in served(2, lambda _number, _side: 1000.0, DESIGN):
+        file.add(one)
+    assert RecordFile(path, HEAD, Block).records == file.records
+    head, first, last = path.read_text().splitlines()
+    damaged = at = json.loads(last)
+    for step in place[:-1]:
+        at = at[step]
+    at[place[-1]] = bad
+    path.write_text("\n".join([head, first, json.dumps(damaged), ""]))
+    with pytest.raises(ResultsError, match=words):
+        RecordFile(path, HEAD, Block)
 
 
 # -- whose CPU time it was ------------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 """What JSON may hold before anybody looks for a type in it."""
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 from trafficgen.measure.codec import Count, Nanoseconds, from_plain, parse
 
@@ -28,3 +32,25 @@ def test_counts_and_times_have_a_largest_value(form: Any, most: int) -> None:
     for value in (most + 1, -1):
         with pytest.raises(ValueError, match="expected"):
             from_plain(form, value)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    counts: Mapping[Annotated[str, Meta(pattern="^[ab]$")], Count]
+
+
+@dataclass(frozen=True)
+class _Outer:
+    inner: _Counted
+
+
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [
+        ({"a": 1, "x": 2}, "inner.counts: expected as key str matching regex '^[ab]$', got \"x\""),
+        ({"a": 1, "b": -2}, "inner.counts.b: expected int >= 0, got -2"),
+    ],
+)
+def test_a_key_or_a_value_of_a_mapping_that_does_not_fit_is_named(plain: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        from_plain(_Outer, {"inner": {"counts": plain}})

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trafficgen.clock import NS_PER_S
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.codec import to_plain
@@ -22,7 +23,7 @@ from trafficgen.measure.recorder import Recorder
 from trafficgen.measure.results import AccountingError, Results, read_results
 from trafficgen.measure.snapshot import Snapshot
 from trafficgen.outcomes import Outcome, Phase, StoppedBy
-from trafficgen.plan import OpenLoop, Plan, TcpTarget
+from trafficgen.plan import Arrivals, OpenLoop, Plan, TcpTarget
 from trafficgen.verdict.thresholds import judge_all, parse_threshold
 
 PLAN = Plan(target=TcpTarget("mail.test", 2525), max_messages=10, seed=42, run_id="9f3a6c1e02b4d857")
@@ -129,6 +130,29 @@ def test_the_rate_is_over_the_time_in_which_mail_was_sent(
 ) -> None:
     rate = stalled(asked=asked, stopped_by=stopped_by, not_started=not_started).rate
     assert (rate.over_s, rate.messages_per_s) == (over_s, 10 / over_s)
+
+
+@pytest.mark.parametrize(
+    ("load", "count", "duration_s", "over_s"),
+    [
+        (OpenLoop(10), 10, None, 1.0),  # the eleventh would be due at 1 s
+        (OpenLoop(10), 10, 60, 1.0),
+        (OpenLoop(4), None, 2.5, 2.5),
+        (OpenLoop(10), None, 0.96, 0.96),
+        (OpenLoop(10, arrivals=Arrivals.POISSON), None, 2, 2.0),
+        (OpenLoop(10, arrivals=Arrivals.POISSON), 10, 60, 0.95),  # chance says when the last one goes
+        (OpenLoop(20), 10, None, 0.95),  # the generator was late: all its time counts
+    ],
+)
+def test_the_last_message_of_a_rate_lasts_until_one_more_would_be_due(
+    load: OpenLoop, count: int | None, duration_s: float | None, over_s: float
+) -> None:
+    """Ten starts from 0 to 0.9 s, the last reply at 0.95 s."""
+    duration_ns = None if duration_s is None else round(duration_s * NS_PER_S)
+    plan = replace(PLAN, load=load, max_messages=count, duration_ns=duration_ns)
+    rate = build(snapshot_of([Outcome.ACCEPTED] * 10), plan=plan, stopped_by=StoppedBy.FINISHED).rate
+    assert rate.over_s == pytest.approx(over_s)
+    assert rate.messages_per_s == pytest.approx(10 / over_s)
 
 
 def test_the_document_of_a_small_run() -> None:

@@ -18,7 +18,7 @@ from trafficgen.errors import ExitCode
 from trafficgen.report.gated import HISTORY, PastGate, check_history, line_end, read_history
 from trafficgen.report.past_gates import COLUMNS, eras_of, history_csv, history_page, history_sections
 from trafficgen.report.to_text import sections_to_text
-from trafficgen.verdict.change_points import MOST, _best_split, change_points, stretches
+from trafficgen.verdict.change_points import MOST, _best_split, _best_splits, _to_earlier, change_points, stretches
 
 
 def noise(count: int, level: float, spread: float, seed: int = 1) -> list[float]:
@@ -74,6 +74,22 @@ def test_the_best_split_is_that_of_the_largest_energy_distance(series: list[floa
     every = {cut: energy(series[:cut], series[cut:]) for cut in range(5, len(series) - 4)}
     assert found == pytest.approx(max(every.values()), abs=1e-9)
     assert every[at] == pytest.approx(found, abs=1e-9)
+
+
+@given(st.lists(st.lists(st.integers(-50, 50).map(float), min_size=17, max_size=17), min_size=1, max_size=4))
+def test_many_orders_at_once_are_each_by_itself(orders: list[list[float]]) -> None:
+    largest, at = _best_splits(np.array(orders))
+    assert list(zip(largest, at, strict=True)) == [_best_split(np.array(one)) for one in orders]
+
+
+@given(st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=40))
+def test_distances_to_what_came_earlier(series: list[float]) -> None:
+    expected = [sum(abs(x - y) for y in series[:place]) for place, x in enumerate(series)]
+    assert _to_earlier(np.array([series, series])).tolist() == [expected, expected]
+
+
+def test_as_many_numbers_as_are_allowed() -> None:
+    assert change_points([*noise(MOST // 2, 0, 0.01), *noise(MOST // 2, -0.05, 0.01, 2)]) == [MOST // 2]
 
 
 @pytest.mark.parametrize("series", [[0.0] * 5 + [1.0] * 5, [0.0] * 5 + [1.0] * 20, [0.0] * 20 + [1.0] * 5])

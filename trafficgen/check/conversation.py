@@ -49,8 +49,13 @@ class SmtpReply(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """2xx or 3xx."""
+        """2xx or 3xx: not refused. Where one code alone is success, ask for that one."""
         return 200 <= self.code < 400
+
+    @property
+    def takes_recipient(self) -> bool:
+        """What RCPT is answered when it is taken (RFC 5321 4.3.2)."""
+        return self.code in (250, 251)
 
 
 class TextConnection:
@@ -186,8 +191,10 @@ class TextConnection:
 
 
 def capabilities(reply: SmtpReply) -> dict[str, str]:
-    """What EHLO's reply offers: keyword in capitals → its parameters (RFC 5321 4.1.1.1)."""
+    """What EHLO's reply offers: keyword in capitals → its parameters (RFC 5321 4.1.1.1). Nothing unless it is 250."""
     offered: dict[str, str] = {}
+    if reply.code != 250:
+        return offered
     for line in reply.lines[1:]:
         keyword, _, parameters = line[4:].partition(" ")
         offered[keyword.upper()] = parameters

@@ -49,9 +49,8 @@ def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
         since = len(probe.transcript)
         began = time.monotonic()
         mark = secrets.token_hex(8)
-        answer = _submit(here, mark, server.mailbox)
+        good, answer = _submit(here, mark, server.mailbox)
         seconds = time.monotonic() - began
-        good = answer.startswith("2")
         yield graded(here, "delivery.submitted", good, f"{answer}, after {seconds * 1e3:.0f} ms", since)
         if good:
             sent.append(Followed(service, mark, _sender(here), began))
@@ -61,23 +60,32 @@ def followed(probe: Probe, outside: Outside | None) -> Iterator[Finding]:
     yield _out(probe, outside)
 
 
-def _submit(probe: Probe, mark: str, recipient: str) -> str:
-    """The last answer. A login is used where one is known and the service is one to submit by."""
+def _submit(probe: Probe, mark: str, recipient: str) -> tuple[bool, str]:
+    """Whether it was taken, and the last answer. Logs in where an account is known and the service is for users."""
     server = probe.server
     try:
         submits = probe.service is not ServiceKind.SMTP
         talk, _ = probe.protected_smtp() if submits else probe.smtp()
         with talk:
             sender = _sender(probe)
-            if submits and server.login is not None and not (answer := login.plain(talk, server.login)).good:
-                return answer.text
-            for line in (f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA"):
-                if not (answer := talk.command(line)).good:
-                    return answer.text
+            if submits and server.login is not None:
+                answer = login.plain(talk, server.login)
+                if answer.code != login.LOGGED_IN:
+                    return False, f"AUTH PLAIN: {answer.text}"
+            # Each with what alone is success (RFC 5321 4.3.2): a stray 250 to DATA is no leave to send text.
+            for line, right in (
+                (f"MAIL FROM:<{sender}>", (250,)),
+                (f"RCPT TO:<{recipient}>", (250, 251)),
+                ("DATA", (354,)),
+            ):
+                answer = talk.command(line)
+                if answer.code not in right:
+                    return False, answer.text if not answer.good else f"{line.split(' ')[0]}: {answer.text}"
             talk.send(_message(mark, sender, recipient) + b".\r\n", f"(message {mark})")
-            return talk.reply().text
+            answer = talk.reply()
+            return answer.code == 250, answer.text
     except ConnectionEnded as ended:
-        return str(ended)
+        return False, str(ended)
 
 
 def _sender(probe: Probe) -> str:
@@ -218,8 +226,8 @@ def _out(probe: Probe, outside: Outside | None) -> Finding:
         return finding(probe, "delivery.out", Grade.SKIPPED, words)
     here, since, began = probe.at(service), len(probe.transcript), time.monotonic()
     mark = secrets.token_hex(8)
-    answer = _submit(here, mark, f"out@{server.foreign}")
-    if not answer.startswith("2"):
+    taken, answer = _submit(here, mark, f"out@{server.foreign}")
+    if not taken:
         return finding(here, "delivery.out", Grade.FAIL, answer, since)
     message = outside.waits_for([mark], server.patience_s).get(mark)
     if message is None:

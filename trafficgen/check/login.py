@@ -8,11 +8,15 @@ Never     tries more than three wrong passwords in a run: servers lock accounts.
 import base64
 import secrets
 from collections.abc import Iterator
+from typing import Final
 
 from trafficgen.check.cases import finding, graded
 from trafficgen.check.conversation import SECRET, SmtpReply, TextConnection, capabilities
 from trafficgen.check.service import IMPLICIT_TLS, CheckLogin, Probe, ServiceKind, from_address
 from trafficgen.verdict.findings import Finding, Grade
+
+LOGGED_IN: Final = 235
+"""No other code says so (RFC 4954 6)."""
 
 
 def in_clear(probe: Probe) -> Iterator[Finding]:
@@ -24,8 +28,12 @@ def in_clear(probe: Probe) -> Iterator[Finding]:
         mechanisms = capabilities(offered).get("AUTH")
         reply = plain(talk, CheckLogin(f"nobody-{secrets.token_hex(4)}", secrets.token_hex(8)))
         words = f"AUTH {mechanisms}" if mechanisms is not None else "no AUTH offered"
-        open_to_all = mechanisms is not None or reply.code in (235, 535)
-        yield graded(probe, "auth.clear", not open_to_all, f"{words}; AUTH PLAIN was answered {reply.text}")
+        # 535: it was tried (RFC 4954 6). Any other 5xx is a refusal; a stray 250 is none, and no success.
+        refused = 500 <= reply.code < 600 and reply.code != 535
+        unclear = mechanisms is None and not refused and reply.code not in (LOGGED_IN, 334, 535)
+        bad = Grade.INCONCLUSIVE if unclear else Grade.FAIL
+        found = f"{words}; AUTH PLAIN was answered {reply.text}"
+        yield graded(probe, "auth.clear", refused and mechanisms is None, found, bad=bad)
 
 
 def accounts(probe: Probe) -> Iterator[Finding]:
@@ -39,9 +47,13 @@ def accounts(probe: Probe) -> Iterator[Finding]:
         if not mechanisms:
             return
         since = len(probe.transcript)
-        talk.command("AUTH PLAIN")
-        cancelled = talk.command("*")
-        yield graded(probe, "auth.cancelled", cancelled.code == 501, cancelled.text, since, Grade.WARN)
+        begun = talk.command("AUTH PLAIN")
+        if begun.code == 334:
+            cancelled = talk.command("*")
+            yield graded(probe, "auth.cancelled", cancelled.code == 501, cancelled.text, since, Grade.WARN)
+        else:
+            words = f"AUTH PLAIN was answered {begun.text}"
+            yield finding(probe, "auth.cancelled", Grade.INCONCLUSIVE, words, since)
         login = probe.server.login
         if login is None:
             words = "no account is known (--login-user, --password-file)"
@@ -51,7 +63,7 @@ def accounts(probe: Probe) -> Iterator[Finding]:
         since = len(probe.transcript)
         good = plain(talk, login)
         outcome = Grade.INCONCLUSIVE if good.code == 454 else Grade.FAIL
-        yield graded(probe, "auth.good", good.code == 235, good.text, since, outcome)
+        yield graded(probe, "auth.good", good.code == LOGGED_IN, good.text, since, outcome)
     since = len(probe.transcript)
     talk, _ = probe.protected_smtp()
     with talk:

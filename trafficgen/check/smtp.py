@@ -81,7 +81,7 @@ def _users(probe: Probe, talk: TextConnection) -> Iterator[Finding]:
         return
     reply = talk.command("RCPT TO:<postmaster>")
     refused = Grade.INCONCLUSIVE if 400 <= reply.code < 500 else Grade.FAIL
-    yield graded(probe, "smtp.postmaster", reply.good, reply.text, since, refused)
+    yield graded(probe, "smtp.postmaster", reply.takes_recipient, reply.text, since, refused)
     since = len(probe.transcript)
     if not domain:
         yield finding(probe, "smtp.unknown-user", Grade.SKIPPED, "no domain of the server is known (--mailbox)")
@@ -133,7 +133,7 @@ def pipelining_after_helo(probe: Probe) -> Iterator[Finding]:
     """Sends a group of commands that nobody offered to take."""
     with probe.greeted() as talk:
         helo = talk.command(f"HELO {probe.server.ehlo_name}")
-        if not helo.good:
+        if helo.code != 250:
             raise ConnectionEnded(f"HELO was answered {helo.text}")
         group = f"MAIL FROM:<{from_address(probe.server)}>\r\nRSET\r\nQUIT\r\n"
         talk.send(group.encode(), "MAIL, RSET and QUIT in one write")

@@ -139,7 +139,7 @@ class WorkerFinished:
     `begins`: two rows, numbers and when they began, if the plan asks. `ranges_assigned`: how many it got before
     it handed in. `taken` as in `WorkerProgress`; `unsent`:
     messages that were its to send and that no session had, or gave back unharmed; `returned`: how many were given back.
-    `doubtful` as in `Retrying`.
+    `doubtful` as in `Retrying`. `cut_short`: that it was stopped ended messages at work, or tries that were to come.
     """
 
     snapshot: Snapshot
@@ -152,6 +152,7 @@ class WorkerFinished:
     partial: dict[int, int]
     begins: NDArray[np.int64]
     doubtful: NDArray[np.int64]
+    cut_short: bool
 
 
 @dataclass(frozen=True, slots=True)

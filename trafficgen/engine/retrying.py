@@ -87,6 +87,8 @@ class Retrying(SourceBehind):
         self._stopped = False
         self._doubted: int | None = None  # the message whose last row was turned into one in doubt
         self._retries = self._messages = self._accepted = 0
+        self.cut_short = False
+        """Whether a message would have been tried again, had nobody stopped that."""
         self.doubtful: list[int] = []
         """Numbers of messages, one for each try in doubt that is not the message's own outcome: a copy that may be."""
         self.rows = _Rows(self, account)
@@ -145,6 +147,7 @@ class Retrying(SourceBehind):
         tried.retries -= 1
         self._messages -= not tried.retries
         if self._stopped:
+            self.cut_short = True
             self._end(number)
         else:
             self._wait(number, tried.row[_END_NS] + self._plan.wait_ns)
@@ -154,6 +157,7 @@ class Retrying(SourceBehind):
         self._source.stop()
         self._stopped, self._held = True, False
         waiting, self._waiting = self._waiting, []
+        self.cut_short = self.cut_short or bool(waiting)
         for _, number in waiting:
             self._end(number)
 
@@ -168,7 +172,9 @@ class Retrying(SourceBehind):
         row = _ROW(octets)
         number, outcome = row[_NUMBER], row[_OUTCOME]
         tried = self.tried.get(number)
-        again = not self._stopped and outcome in self._again and (tried is None or tried.retries < self._plan.most)
+        again = outcome in self._again and (tried is None or tried.retries < self._plan.most)
+        if again and self._stopped:
+            self.cut_short, again = True, False
         if tried is None:
             if not again:
                 self.forget(number)

@@ -95,9 +95,15 @@ def account_of(
     stopped_by: StoppedBy | None,
     stopped_ns: int | None,
     differences: Differences,
+    *,
+    error_ns: int | None = None,
 ) -> RunAccount:
     """What all workers come to; `reported` is the sum of their snapshots. `began_ns` is None where none was told to
-    begin, `stopped_by` and `stopped_ns`, its time, where nobody stopped it."""
+    begin, `stopped_by` and `stopped_ns`, its time, where nobody stopped it. `error_ns`: when an error was heard of that
+    ends the run, None where there was none.
+
+    Time that is up as the last messages are answered stopped nothing: that run ends as one that was a moment faster.
+    """
     finished = [worker.finished for worker in workers if worker.finished is not None]
     parts = [] if began_ns is None else [_part(resolved, worker, began_ns, differences) for worker in workers]
     for part in parts:
@@ -112,6 +118,10 @@ def account_of(
     if missing:
         differences.compare("messages planned", planned, "accounted for", not_started + snapshot.started)
     snapshot = snapshot.with_lost(missing) if missing > 0 else snapshot
+    whole = resolved.planned is not None and not not_started and len(finished) == len(workers)
+    if stopped_by is StoppedBy.DEADLINE and whole and not any(account.cut_short for account in finished):
+        stopped_by = StoppedBy.FINISHED if error_ns is None else StoppedBy.FIRST_ERROR
+        stopped_ns = error_ns
     accepted = _joined([account.accepted for account in finished])
     if not any(worker.lost for worker in workers):
         differences.compare("messages accepted", snapshot.accepted, "different numbers of them", accepted.size)

@@ -83,6 +83,7 @@ class Supervisor:
         self._began_ns: int | None = None
         self._stopped_by: StoppedBy | None = None
         self._stopped_ns: int | None = None
+        self._error_ns: int | None = None  # when a first error was heard of that ends the run
         self._hurried = False  # the workers were told to stop at once
         self._announced = False
         self._last_ns: int | None = None  # when those that have not ended are ended
@@ -242,6 +243,7 @@ class Supervisor:
                 return True
             case control.FirstError():
                 if not self._plan.keep_going:
+                    self._error_ns = self._error_ns or now_ns()
                     self._stop(StoppedBy.FIRST_ERROR)
         return False
 
@@ -277,5 +279,5 @@ class Supervisor:
     def _total(self) -> RunAccount:
         return account_of(
             self._resolved, self._pool.workers, self._merged(), self._began_ns, self._stopped_by, self._stopped_ns,
-            self._differences,
+            self._differences, error_ns=self._error_ns,
         )  # fmt: skip

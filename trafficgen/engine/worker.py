@@ -71,6 +71,7 @@ class _SendingWorker:
             signatures=config.resolved.signatures,
         )
         self._stop_ns: int | None = None  # when the grace period is over
+        self._cut_short = False  # messages were at work when all sessions were ended
         self._leaving: int | None = None  # connections still open, once goodbye has been said
         self._finished = asyncio.Event()  # binds itself to the loop that first waits for it
         self._bug: BaseException | None = None
@@ -248,11 +249,15 @@ class _SendingWorker:
     def _sweep(self) -> None:
         now = now_ns()
         if self._stop_ns is not None and now >= self._stop_ns:
-            self._sending.end("the grace period was over")
+            self._end("the grace period was over")
         else:
             self._sending.sweep(now)
 
     # -- the end ----------------------------------------------------------------------------------------
+
+    def _end(self, example: str) -> None:
+        self._cut_short = self._cut_short or self._sending.held > 0
+        self._sending.end(example)
 
     def _on_closed(self) -> None:
         """A connection is gone."""
@@ -287,7 +292,7 @@ class _SendingWorker:
         if self._finished.is_set():
             return
         self._finished.set()
-        self._sending.end("no answer to QUIT")
+        self._end("no answer to QUIT")
         self._show_traced()
         snapshot = self._snapshot()
         accepted, in_doubt = self._recorder.accepted_numbers(), self._recorder.in_doubt_numbers()
@@ -298,5 +303,6 @@ class _SendingWorker:
                 snapshot, self._ranges_assigned, source.taken, source.unsent, source.returned,
                 accepted, in_doubt, self._account.partial, begins,
                 np.array(retrying.doubtful if retrying else [], np.int64),
+                self._cut_short or (retrying is not None and retrying.cut_short),
             )
         )  # fmt: skip

@@ -29,6 +29,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 """At most 31 years, so that a date and it make a date."""
 
 _MAX_DEPTH: Final = 32
+_OF_KEY: Final = "key in "
 _STEP: Final = re.compile(r"\[\.\.\.\]|\[\d+\]|[^.$\[\]]+")
 
 _T = TypeVar("_T")
@@ -113,10 +114,12 @@ def _refuse_unknown(plain: Any, known: Any, place: str) -> None:
 def _described(kind: type, plain: Any, message: str) -> str:
     """msgspec's words in ours: the place first, what was expected, what stands there."""
     reason, _, path = message.replace("`", "").partition(" - at ")
+    path, of_key = path.removeprefix(_OF_KEY), path.startswith(_OF_KEY)
     place, found = "", plain
     for step in _STEP.findall(path):
+        kind = _bare(kind)
         if is_dataclass(kind):
-            kind, found = get_type_hints(kind)[step], found[step]
+            kind, found = get_type_hints(kind, include_extras=True)[step], found[step]
             place += f".{step}"
         elif isinstance(found, list | tuple):
             kind, found = get_args(kind)[0], found[int(step[1:-1])]
@@ -128,12 +131,21 @@ def _described(kind: type, plain: Any, message: str) -> str:
             place += f".{key}"
         if get_origin(kind) in (Union, types.UnionType):  # all that there are say "this or nothing"
             kind = next(each for each in get_args(kind) if each is not types.NoneType)
+    kind = _bare(kind)
+    if of_key:
+        found = next(key for key in found if not _fits(get_args(kind)[0], key))
+        reason = reason.replace("Expected", "expected as key", 1)
     if reason.startswith("Invalid enum"):
         known = get_args(kind) or [member.value for member in kind]  # type: ignore[attr-defined]
         reason = f"expected one of {', '.join(map(str, known))}, got"
     text = "" if isinstance(found, dict | list) else json.dumps(found, default=str)[:60]
     got = "" if not text else f" {text}" if "got" in reason else f", got {text}"
     return f"{place[1:] or 'the document'}: {reason[:1].lower()}{reason[1:]}{got}"
+
+
+def _bare(kind: Any) -> Any:
+    """Without its limits."""
+    return kind.__origin__ if get_origin(kind) is Annotated else kind
 
 
 def _fits(kind: type, plain: Any) -> bool:

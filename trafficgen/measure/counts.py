@@ -70,11 +70,12 @@ class RecipientCounts:
 class Rate:
     """Accepted messages over the time in which mail was sent, `over_s`: from the first start to the last start or
     the last reply that accepted or rejected a message, and to the end of the time asked for where there was more to
-    send then. What is only waited for after that, such as a reply that never comes, does not stretch it. None in
+    send then; in the open model at one rate from time zero to where one message more would be due, or the time asked
+    for ends. What is only waited for after that, such as a reply that never comes, does not stretch it. None in
     results of 0.1.0, whose rates are over `run.duration_s`.
 
-    `started_per_s` counts starts from the first to the last; `wanted_per_s` is what the plan asked for, None in the
-    closed loop and with stages.
+    `started_per_s` counts starts from the first to the last (a single one over `over_s`); `wanted_per_s` is what the
+    plan asked for, None in the closed loop and with stages.
     """
 
     messages_per_s: Amount

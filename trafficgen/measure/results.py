@@ -106,6 +106,7 @@ class Results(ResultsValues):
         complete: bool = True,
         stolen_share: float = 0.0,
         ceiling_share: float | None = None,
+        sessions: int | None = None,
     ) -> "Results":
         """Close the account of a run.
 
@@ -114,7 +115,7 @@ class Results(ResultsValues):
         `started_at` is an aware date. `addresses`: what the target resolved to. `targets`: where there are
         several, each with its wanted share of sessions, in the snapshot's order. `lost_workers`: numbers of workers
         that died, with their last words. `caveats`: what only the run itself knows. `shards`: see the field,
-        `stopped_after_ns`: see `Run`.
+        `stopped_after_ns`: see `Run`. `sessions`: see `assess`.
         AccountingError when the equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
@@ -128,6 +129,7 @@ class Results(ResultsValues):
             dropped_arrivals=not_started if complete and plan.load and stopped_by in _OF_ITSELF else 0,
             stolen_share=stolen_share,
             ceiling_share=ceiling_share,
+            sessions=sessions,
         )
         caveats = (*(() if complete else (_UNFINISHED,)), *caveats, *found)
         return cls(
@@ -349,15 +351,19 @@ def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCoun
 
 
 def _sent_for_ns(plan: Asked, snapshot: Snapshot, stopped_by: StoppedBy, not_started: int) -> int:
-    """How long mail was sent; 0 when none was. See `parts.Rate`."""
+    """How long mail was sent; 0 when none was. See `counts.Rate`."""
     if snapshot.first_start_ns is None:
         return 0
-    ended_ns = latest(snapshot.last_start_ns, snapshot.last_answered_ns)
+    begun_ns, ended_ns = snapshot.first_start_ns, latest(snapshot.last_start_ns, snapshot.last_answered_ns)
+    scheduled_ns = plan.load.fills_ns(plan.max_messages, plan.duration_ns) if plan.load else None
     more_to_send = not_started > 0 or (plan.load is None and plan.max_messages is None)
     if stopped_by is StoppedBy.DEADLINE and plan.duration_ns is not None and more_to_send:
         ended_ns = latest(ended_ns, snapshot.began_ns + plan.duration_ns)
+    elif stopped_by in _OF_ITSELF and scheduled_ns is not None and not not_started:
+        begun_ns = min(begun_ns, snapshot.began_ns)
+        ended_ns = latest(ended_ns, snapshot.began_ns + scheduled_ns)
     assert ended_ns is not None
-    return ended_ns - snapshot.first_start_ns
+    return ended_ns - begun_ns
 
 
 def _rate(snapshot: Snapshot, wanted_per_s: float | None, sent_for_ns: int) -> Rate:
@@ -366,7 +372,7 @@ def _rate(snapshot: Snapshot, wanted_per_s: float | None, sent_for_ns: int) -> R
         messages_per_s=snapshot.accepted * per_s,
         messages_per_hour=snapshot.accepted * per_s * 3600,
         bytes_per_s=snapshot.octets * per_s,
-        started_per_s=started_per_s(snapshot),
+        started_per_s=started_per_s(snapshot) if snapshot.started > 1 else snapshot.started * per_s,
         wanted_per_s=wanted_per_s,
         over_s=sent_for_ns / NS_PER_S,
     )

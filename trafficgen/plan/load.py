@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from trafficgen.clock import NS_PER_S
 from trafficgen.plan.refusals import MAX_DURATION_NS, check_duration, check_rate, check_types, wrong
 
 
@@ -54,3 +55,15 @@ class OpenLoop:
     def stages_duration_ns(self) -> int | None:
         """How long all stages take together; None when there are none."""
         return sum(stage.duration_ns for stage in self.stages) or None
+
+    def fills_ns(self, max_messages: int | None, duration_ns: int | None) -> int | None:
+        """The time from zero that so many messages, or so much time, fill at one rate; None with stages, or where
+        chance says when the last one goes.
+
+        The last message's part of it lasts until one more would be due: two messages at 1/s fill two seconds, though
+        the second may be answered after one second and a millisecond.
+        """
+        if self.stages or (max_messages is not None and self.arrivals is not Arrivals.CONSTANT):
+            return None
+        count_ns = None if max_messages is None else round(max_messages / self.rate_per_s * NS_PER_S)
+        return min((ns for ns in (count_ns, duration_ns) if ns is not None), default=None)

@@ -35,9 +35,9 @@ class Behaviour:
         """Whether every message is accepted at once, so that no policy is needed."""
         return self.responses is None and not self.faults and self.limits == Limits()
 
-    def policy_config(self) -> PolicyConfig:
-        """The same with the response table read from its file. Raises PlanError when the table is wrong."""
-        responses = read(self.responses) if self.responses is not None else ACCEPT_ALL
+    def policy_config(self, *, again: bool = False) -> PolicyConfig:
+        """The same with the response table read from its file, or `again`. Raises PlanError when the table is wrong."""
+        responses = read(self.responses, again=again) if self.responses is not None else ACCEPT_ALL
         return PolicyConfig(responses, self.limits, self.faults, self.suffixes, self.kumo_odds, self.seed)
 
 

@@ -3,14 +3,15 @@
 Takes     `SinkConfig`; a function that shows a line of progress
 Gives     the number of messages accepted, when SIGINT, SIGTERM or `SinkConfig.messages` ends it; sessions are
           answered 421 then
-Reloads   the response table when its file changes or on SIGHUP; a bad file is reported and changes nothing. Without a
-          table SIGHUP ends it
+Reloads   the response table when its file changes or on SIGHUP; a bad file, an empty one, or a pipe, is reported
+          and changes nothing. Without a table SIGHUP ends it
 Fails     SetupError when the address, a file or a certificate cannot be had, PlanError for a bad table at the start
 """
 
 import asyncio
 import signal
 import ssl
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -197,7 +198,7 @@ class Reload:
         if self._policy is None or self._behaviour.responses is None:
             return
         try:
-            policy_config = self._behaviour.policy_config()
+            policy_config = self._behaviour.policy_config(again=True)
         except TrafficgenError as error:
             self._say(f"the response table was not changed: {error}")
             return
@@ -206,9 +207,9 @@ class Reload:
 
 
 def _stamp(path: Path | None) -> tuple[int, int] | None:
-    """Time and size, which change when the file does."""
+    """Time and size, which change when the file does; None where there is no file, as with a pipe."""
     try:
         status = path.stat() if path is not None else None
     except OSError:
         return None
-    return (status.st_mtime_ns, status.st_size) if status is not None else None
+    return (status.st_mtime_ns, status.st_size) if status is not None and stat.S_ISREG(status.st_mode) else None

@@ -11,10 +11,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from mboxgen.enums import table_of
 from trafficgen.errors import ExitCode
+from trafficgen.measure.codec import Count
 from trafficgen.verdict.control import Control, ControlTrouble, check, worst
 from trafficgen.verdict.order import balanced_order
 from trafficgen.verdict.rule import (
@@ -51,6 +54,10 @@ class Side(Enum):
 
     A = "a"
     B = "b"
+
+
+SideName = Annotated[str, Meta(pattern=rf"^({'|'.join(side.value for side in Side)})\Z")]
+"""A `Side.value`, where it is a key."""
 
 
 class Purpose(Enum):
@@ -92,7 +99,7 @@ class Trial:
     """What one run gave. `values` by metric, and whatever else was read; `harm`: what must never happen, and did;
     `spoiled`: why it does not count."""
 
-    step: int
+    step: Count
     side: Side
     values: Mapping[str, float]
     harm: str | None = None

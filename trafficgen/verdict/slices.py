@@ -22,9 +22,10 @@ from typing import Final
 
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS
+from trafficgen.measure.codec import Amount, Count, Nanoseconds, Seconds
 from trafficgen.measure.health import MAX_CPU_SHARE
 from trafficgen.measure.histogram import Histogram
-from trafficgen.verdict.gating import Side
+from trafficgen.verdict.gating import Side, SideName
 from trafficgen.verdict.quantities import Quantity, QuantityKind, aggregate, parse_quantity
 from trafficgen.verdict.server_metrics import DELIVERED, is_of_server
 
@@ -46,9 +47,9 @@ class Disturbance:
 
     stolen: float = 0.0
     foreign: float | None = None
-    lag_ns: int = 0
-    generator: float = 0.0
-    late_ns: int = 0
+    lag_ns: Nanoseconds = 0
+    generator: Amount = 0.0
+    late_ns: Nanoseconds = 0
 
     @property
     def others(self) -> float:
@@ -106,8 +107,8 @@ class Slice:
     each of several machines that sent it, in their order; `disturbance` is the worst of each."""
 
     side: Side
-    seconds: float
-    accepted: float
+    seconds: Amount
+    accepted: Amount
     disturbance: Disturbance
     latencies: Mapping[str, Histogram] = field(default_factory=dict)
     shards: tuple[Disturbance, ...] = ()
@@ -149,12 +150,12 @@ class Block:
     """
 
     slices: tuple[Slice, Slice, Slice, Slice]
-    used: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    messages: Mapping[str, int] = field(default_factory=dict)
-    harm: Mapping[str, str] = field(default_factory=dict)
-    lasted_s: float = 0.0
-    spent_s: float = 0.0
-    queued: Mapping[str, int] = field(default_factory=dict)
+    used: Mapping[SideName, Mapping[str, float]] = field(default_factory=dict)
+    messages: Mapping[SideName, Count] = field(default_factory=dict)
+    harm: Mapping[SideName, str] = field(default_factory=dict)
+    lasted_s: Seconds = 0.0
+    spent_s: Seconds = 0.0
+    queued: Mapping[SideName, Count] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

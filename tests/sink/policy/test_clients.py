@@ -1,12 +1,14 @@
 """Other people's clients talk to the sink: TLS, AUTH, XCLIENT, LMTP, chunks, faults as they see them."""
 
 import asyncio
+import os
 import re
 import signal
 import smtplib
 import socket
 import ssl
 import subprocess
+import threading
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -203,6 +205,38 @@ def test_the_table_is_read_again_when_told_and_a_bad_one_changes_nothing(tmp_pat
         table.write_text("[default]\ndefer = 100")
         sink.wait_for("read the response table .* again")  # by itself
         assert code(sink.port) == 451
+
+
+def test_a_table_that_is_no_longer_there_to_be_read_changes_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "table.toml"
+    os.mkfifo(table)
+
+    def asked_again(words: str) -> None:
+        sink.process.send_signal(signal.SIGHUP)
+        sink.wait_for(f"the response table was not changed: {words}")
+        with smtplib.SMTP("127.0.0.1", sink.port, timeout=PATIENCE_S) as client:
+            client.mail("a@b.c")
+            client.rcpt("u@d.test")
+            assert client.data(b"x\r\n")[0] == 550
+
+    once = threading.Thread(target=table.write_text, args=("[default]\nbounce = 100",))
+    once.start()
+    with sink_process("127.0.0.1:0", "--responses", str(table)) as sink:
+        once.join()
+        asked_again(f'"{table}" is no file, so it can be read only once; save the table to a file')
+        table.unlink()
+        asked_again(f'cannot read "{table}": no such file')
+        table.write_bytes(b"")
+        asked_again(f'"{table}" is empty')
+        table.unlink()
+        table.mkdir()
+        asked_again(f'cannot read "{table}": is a directory')
+        table.rmdir()
+        table.symlink_to(table)  # nobody can read it, not even root
+        asked_again(f'cannot read "{table}": too many levels')
+        table.unlink()
+        table.write_text("# refuses nothing")
+        sink.wait_for("read the response table .* again")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ Keys of ours, which KumoMTA's sink ignores: in a reply `weight` (1) and `stage`;
 refused for good stays refused), `greylist` (a time: the first tries of a client, sender and recipient within it fail).
 """
 
+import stat
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -92,9 +93,18 @@ class Responses:
 _MAX_OCTETS: Final = 16 * 1024 * 1024
 
 
-def read(path: Path) -> Responses:
-    """The table in a file."""
+def read(path: Path, *, again: bool = False) -> Responses:
+    """The table in a file. `again`: what gives its content once, and what has been emptied, is refused.
+
+    A pipe that has been read is at its end, or waited for; an emptied file is one that is being written, or a mistake.
+    Either would be a table that accepts everything.
+    """
     try:
+        status = path.stat()
+        if again and stat.S_ISREG(status.st_mode) and not status.st_size:
+            raise _wrong(f'"{path}" is empty; a comment alone is a table that refuses nothing')
+        if again and not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise _wrong(f'"{path}" is no file, so it can be read only once; save the table to a file')
         return parse(read_limited(path, _MAX_OCTETS).decode("utf-8-sig"), str(path))
     except OSError as error:
         raise _wrong(f'cannot read "{path}": {reason_of(error)}') from error
