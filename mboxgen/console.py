@@ -8,12 +8,13 @@ Not here  what the commands are (cli)
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import click
 
@@ -54,14 +55,24 @@ class _Talk(io.FileIO):
         return len(octets) if written is None else written
 
 
-class _Closed(io.FileIO):
-    """stdout, where a shell has closed it."""
+class StdoutError(OSError):
+    """What stdout was to take, it does not: its disk is full, or a shell has closed it."""
+
+    def __str__(self) -> str:
+        return f"cannot write to stdout: {str(self.strerror).lower()}"
+
+
+class _Output(io.FileIO):
+    """stdout, whose errors say that they are its own. A reader that has gone is another matter."""
 
     def write(self, octets: Any, /) -> int:
         try:
             return super().write(octets)
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            raise OSError(error.errno, "it is closed", "stdout") from None
+            reason = "it is closed" if error.errno == errno.EBADF else error.strerror
+            raise StdoutError(error.errno, reason) from None
 
 
 def prepare_streams() -> None:
@@ -73,16 +84,26 @@ def prepare_streams() -> None:
         stream = getattr(sys, name)
         if stream is None and name == "stdout":
             # Writes to what is open to be read fail; a file that we open cannot get number 1, and our words, meanwhile.
-            nowhere = _Closed(os.open(os.devnull, os.O_RDONLY), "w")
+            nowhere = _Output(os.open(os.devnull, os.O_RDONLY), "w")
             sys.stdout = io.TextIOWrapper(io.BufferedWriter(nowhere), "utf-8", _HANDLER)
         elif stream is None:
             sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (for as long as we run)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
-    binary = getattr(sys.stderr, "buffer", None)
-    if isinstance(getattr(binary, "raw", binary), io.FileIO):  # no buffer: Python has none behind a redirected stderr
+    if _is_file(sys.stdout):
+        at_once = sys.stdout.line_buffering or sys.stdout.write_through
+        output = io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(output, sys.stdout.encoding, _HANDLER, line_buffering=at_once)
+    if _is_file(sys.stderr):
         talk = io.BufferedWriter(_Talk(sys.stderr.fileno(), "w", closefd=False))
         sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, _HANDLER, line_buffering=True)
+
+
+def _is_file(stream: object) -> TypeGuard[io.TextIOWrapper]:
+    """Whether nothing of somebody else's, such as a test's, is in its place."""
+    binary = getattr(stream, "buffer", None)
+    raw = getattr(binary, "raw", binary)  # no buffer: Python has none behind a redirected stderr
+    return isinstance(raw, io.FileIO) and not isinstance(raw, (_Output, _Talk))
 
 
 def silence_stdout() -> None:

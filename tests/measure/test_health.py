@@ -149,6 +149,31 @@ def test_late_starts_that_a_loop_standing_still_may_explain_blame_nobody() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("late_ms", "opened", "sessions", "hiccup_ms", "said"),
+    [
+        (10, 20, 20, 0, None),
+        (11, 20, 20, 0, "all sessions were busy when messages were due: they started"),
+        (11, 19, 20, 0, "messages waited for sessions that were still being opened (19 of 20 had been when it ended)"),
+        (11, 40, 20, 0, "all sessions were busy"),  # some were opened again
+        (11, 1, None, 0, "all sessions were busy"),
+        (11, 20, 20, 6, "messages waited for a session or for the generator itself"),
+        (11, 1, 20, 6, "messages waited for a session or for the generator itself"),
+        (10, 1, 20, 6, None),
+    ],
+)
+def test_sessions_are_busy_once_all_have_been_opened(
+    late_ms: int, opened: int, sessions: int | None, hiccup_ms: int, said: str | None
+) -> None:
+    lags = histogram_of(*[1_000] * 99, hiccup_ms * NS_PER_MS)
+    halves = [replace(worker(i, 40), sessions_opened=(opened + i) // 2, loop_lag=lags) for i in range(2)]
+    lateness_ns = late_ms * NS_PER_MS + (-NS_PER_MS if said is None else NS_PER_MS)  # off by a bucket of the histogram
+    caveats = assess(run_of(*halves, lateness_ns=lateness_ns), sessions=sessions)
+    assert [caveat.text[: len(said or "")] for caveat in caveats] == [said] * (said is not None)
+    busy = said is not None and said.startswith("all")
+    assert [caveat.kind for caveat in caveats] == [BUSY if busy else LATE] * (said is not None)
+
+
 LOST, STOLEN, CPU, LAG = CaveatKind.WORKER_LOST, CaveatKind.CPU_STOLEN, CaveatKind.WORKER_CPU, CaveatKind.LOOP_LAG
 NEAR, PORTS, DROPPED = CaveatKind.NEAR_CEILING, CaveatKind.PORTS_EXHAUSTED, CaveatKind.ARRIVALS_DROPPED
 UNREACHED = CaveatKind.NO_SESSION

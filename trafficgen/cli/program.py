@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, NoReturn
 
 import click
 
-from mboxgen.console import HELP_OPTIONS, no_such_command, prepare_streams, silence_stdout, usage_line
+from mboxgen.console import HELP_OPTIONS, StdoutError, no_such_command, prepare_streams, silence_stdout, usage_line
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.options import OTHERWISE
 from trafficgen.errors import ExitCode, OutputError, PlanError, TrafficgenError, reason_of
@@ -130,7 +130,7 @@ def call(arguments: Sequence[str] | None = None) -> ExitCode:
     """Run the program; the one place where errors become exit codes."""
     try:
         code = program.main(arguments, prog_name=NAME, standalone_mode=False)
-        _flush_stdout()
+        sys.stdout.flush()
     except click.NoSuchOption as error:
         hint = OTHERWISE.get(error.option_name) or _of_a_sibling(error)
         return _fail(ExitCode.USAGE, hint or usage_line(error, NAME))
@@ -173,15 +173,6 @@ def _of_a_sibling(error: click.NoSuchOption) -> str | None:
     return f'no such option "{error.option_name}" of {asked}; it is {owners}; see {NAME} {asked} --help'
 
 
-def _flush_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write to stdout: {reason_of(error)}") from error
-
-
 def _fail(code: ExitCode, text: str) -> ExitCode:
     # What was typed is quoted in errors: nothing in it may break the line or command the terminal.
     click.echo(f"{NAME}: {printable(text)}", err=True)
@@ -189,6 +180,8 @@ def _fail(code: ExitCode, text: str) -> ExitCode:
 
 
 def _described(error: OSError) -> str:
+    if isinstance(error, StdoutError):
+        return str(error)
     reason = reason_of(error)
     if error.errno == errno.EMFILE:
         reason += "; raise the limit of this process (ulimit -n)"

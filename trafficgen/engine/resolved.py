@@ -115,6 +115,11 @@ class ResolvedPlan:
         return self.plan.shard.share(self.plan.sessions)
 
     @property
+    def sessions_of_all(self) -> int | None:
+        """The same, where any of them may get any message; None where domains have sessions of their own."""
+        return None if self.plan.exchangers else self.sessions
+
+    @property
     def idle_sessions(self) -> int:
         """Sessions that carry no message, of this machine's share."""
         return self.plan.shard.share(self.plan.session.shape.idle_sessions)

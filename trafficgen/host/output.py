@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from mboxgen import atomic_file
+from mboxgen.console import StdoutError
 from trafficgen.errors import OutputError, PlanError
 
 
@@ -71,6 +72,8 @@ def attempt_all(steps: Iterable[tuple[str, Callable[[], None]]], *, failed: Sequ
             told.append(str(error))
         except BrokenPipeError:
             raise  # nobody reads any more
+        except StdoutError as error:
+            told.append(str(error))
         except OSError as error:
             told.append(f"cannot write to {name}: {_reason(error)}")
         except Exception as error:  # said, and ends the command with 1

@@ -90,7 +90,7 @@ ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.USERS_WAITED: "raise clients= (--clients): their logins came later than the profile says",
     CaveatKind.USERS_UNKNOWN: "do they exist on the server, with this password? the others had all the load",
     CaveatKind.SESSIONS_BUSY: "raise the number of sessions; response time already counts the wait, service time not",
-    CaveatKind.STARTS_LATE: "run it for longer: from some seconds on the two can be told apart",
+    CaveatKind.STARTS_LATE: "run it for longer: its beginning then counts for little, and causes are told apart",
     CaveatKind.RATE_MISSED: "raise sessions or workers, or ask for a rate that this server takes",
     CaveatKind.OUTPUT_FAILED: "make room, or name another place, and run it again",
     CaveatKind.OBSERVER_FAILED: "the account is whole without it; please report the line above as a bug",
@@ -156,6 +156,7 @@ def assess(
     dropped_arrivals: int = 0,
     stolen_share: float = 0.0,
     ceiling_share: float | None = None,
+    sessions: int | None = None,
 ) -> tuple[Caveat, ...]:
     """What is to be said about the run that `snapshot` closes; nothing when it is sound.
 
@@ -163,8 +164,9 @@ def assess(
     `wanted_per_s`: the rate the plan asked for over the whole run; None in the closed loop or with stages.
     `dropped_arrivals`: messages that were due and that no session ever turned to. `stolen_share`: of the machine's CPU
     time, what its host took. `ceiling_share`: of the rate this machine was found capable of; None: not calibrated.
+    `sessions`: how many could be open at a time; None where some messages had a part of them only, or nobody knows.
     """
-    busy, unclear = _late(snapshot)
+    busy, unclear = _late(snapshot, sessions)
     texts = (
         (CaveatKind.WORKER_LOST, _lost(lost_workers)),
         (CaveatKind.WORKER_CPU, _busiest(snapshot.workers)),
@@ -291,14 +293,19 @@ def _dropped(arrivals: int) -> str | None:
     )
 
 
-def _late(snapshot: Snapshot) -> tuple[str | None, str | None]:
-    """That all sessions were busy when messages were due, or that a loop that stood still may explain it as well."""
+def _late(snapshot: Snapshot, sessions: int | None) -> tuple[str | None, str | None]:
+    """That all sessions were busy when messages were due, or what explains it as well: a loop that stood still, or
+    that sessions were still being opened: where fewer have been than there could be, never were all of them busy."""
     lateness_ns = snapshot.histograms["lateness"].quantile_ns(0.99) or 0
     if lateness_ns <= MAX_LATENESS_NS:
         return None, None
     late = f"they started {format_duration(lateness_ns)} late at p99"
     longest_ns = max((worker.loop_lag.max_ns or 0 for worker in snapshot.workers), default=0)
     if longest_ns < lateness_ns / 2:  # samples of it are 50 ms apart, so it may have lasted somewhat longer
+        opened = snapshot.sessions_opened
+        if sessions is not None and snapshot.workers and opened < sessions:
+            of = f"{opened:,} of {sessions:,} had been when it ended"
+            return None, f"messages waited for sessions that were still being opened ({of}): {late}"
         return f"all sessions were busy when messages were due: {late}", None
     unclear = f"and the generator itself once woke up {format_duration(longest_ns)} late"
     return None, f"messages waited for a session or for the generator itself: {late}, {unclear}"

@@ -106,6 +106,7 @@ class Results(ResultsValues):
         complete: bool = True,
         stolen_share: float = 0.0,
         ceiling_share: float | None = None,
+        sessions: int | None = None,
     ) -> "Results":
         """Close the account of a run.
 
@@ -114,7 +115,7 @@ class Results(ResultsValues):
         `started_at` is an aware date. `addresses`: what the target resolved to. `targets`: where there are
         several, each with its wanted share of sessions, in the snapshot's order. `lost_workers`: numbers of workers
         that died, with their last words. `caveats`: what only the run itself knows. `shards`: see the field,
-        `stopped_after_ns`: see `Run`.
+        `stopped_after_ns`: see `Run`. `sessions`: see `assess`.
         AccountingError when the equations do not hold.
         """
         _check_account(snapshot, planned, not_started, len(domains))
@@ -128,6 +129,7 @@ class Results(ResultsValues):
             dropped_arrivals=not_started if complete and plan.load and stopped_by in _OF_ITSELF else 0,
             stolen_share=stolen_share,
             ceiling_share=ceiling_share,
+            sessions=sessions,
         )
         caveats = (*(() if complete else (_UNFINISHED,)), *caveats, *found)
         return cls(

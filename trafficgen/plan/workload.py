@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mboxgen.counted import number_of
 from trafficgen.plan.international import a_label
 from trafficgen.plan.refusals import check_count, check_types, check_weight, shown, wrong
 from trafficgen.plan.signing import MAX_SIGNED_SENDERS, DkimKey
@@ -229,7 +230,7 @@ class Workload:
             check_count(
                 count, "recipients_per_message", "the number of recipients", "--recipients", most=MAX_RECIPIENTS
             )
-            check_weight(weight, f"the weight of {count} recipients", "--recipients")
+            check_weight(weight, f"the weight of {number_of(count, 'recipient')}", "--recipients")
         check_count(self.senders, "senders", "the number of senders", "--senders", most=100_000)
         if not 0.0 <= self.international <= 1.0:
             text = f"expected a share of messages such as 20%, got {self.international:g}"

@@ -148,7 +148,6 @@ class Monitor:
         ceiling = self._options.ceiling
         results = _with_caveats(
             results,
-            self._last,
             stolen_share=CpuTime.now().stolen_share_since(cpu_before),
             ceiling_share=ceiling.share_used(results) if ceiling else None,
         )
@@ -202,11 +201,12 @@ def _so_far(resolved: ResolvedPlan, started_at: datetime, now: Progress) -> Resu
         tool_version=VERSION,
         shards=shards.record(resolved.plan.shard, resolved.planned_by_all, now.snapshot, {}),
         complete=False,
+        sessions=resolved.sessions_of_all,
     )
 
 
-def _with_caveats(results: Results, snapshot: Snapshot, *, stolen_share: float, ceiling_share: float | None) -> Results:
+def _with_caveats(results: Results, *, stolen_share: float, ceiling_share: float | None) -> Results:
     """`results` with what the machine around the run has to say; its other caveats stay as they are."""
     results = replace(results, generator=replace(results.generator, ceiling_share=ceiling_share))
-    every = assess(snapshot, stolen_share=stolen_share, ceiling_share=ceiling_share)
+    every = assess(Snapshot.empty(), stolen_share=stolen_share, ceiling_share=ceiling_share)
     return results.with_caveats(diagnose({caveat.kind: caveat.text for caveat in (*every, *results.caveats)}))

@@ -296,4 +296,5 @@ def _results(
         lost_workers=account.lost_workers,
         caveats=caveats,
         shards=record,
+        sessions=resolved.sessions_of_all,
     )
