@@ -263,7 +263,10 @@ def make(path: Path, recipe: Path | None, workers: int | None, force: bool, quie
             err=True,
         )
         if workers and made.workers < workers:
-            click.echo(f"made by {made.workers} of {workers} workers: more would not have been done sooner", err=True)
+            click.echo(
+                f"made by {made.workers} of {number_of(workers, 'worker')}: more would not have been done sooner",
+                err=True,
+            )
         for name, missed in made.missed.items():
             if missed:
                 click.echo(

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
+from trafficgen.plan.targets import port_hint
 
 LOCAL_NETWORKS: Final = tuple(
     ipaddress.ip_network(network)
@@ -110,17 +111,17 @@ def resolve(target: Target, flag: str = "--target") -> Route:
 def refuse_public(route: Route, flag: str = "--target") -> None:
     """Raises PlanError, which says what to type, when one of the addresses could be a stranger's."""
     public = [
-        (a.host, route.host_at(at))
+        (a, route.host_at(at))
         for at, a in enumerate(route.addresses)
         if isinstance(a, TcpTarget) and not is_local(a.host)
     ]
     if public:
-        address, host = public[0]
+        target, host = public[0]
         whose = f'"{route.name}"' if host == route.name else f'"{host}", which takes mail for "{route.name}",'
         raise PlanError(
-            f"{whose} is at {address}, which is not a loopback, private or link-local address: load on "
+            f"{whose} is at {target.host}, which is not a loopback, private or link-local address: load on "
             "somebody else's server is an attack; if this server is yours, add --allow-public-target "
-            "(allow_public_target=True)",
+            "(allow_public_target=True)" + port_hint(route.name, target.port),
             field=flag[2:].replace("-", "_"),
             flag=flag,
         )

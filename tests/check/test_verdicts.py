@@ -344,6 +344,29 @@ def test_a_port_where_nobody_is_served_passes_nothing(capsys: pytest.CaptureFixt
     assert (code, outcomes) == (ExitCode.INCONCLUSIVE, {"inconclusive", "skipped"})
 
 
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ({"": "421 too busy", "other": "421 too busy"}, "the server wants no more now: 421 too busy"),
+        ({"": "", "other": ""}, "no answer in time"),
+    ],
+)
+def test_what_could_not_be_told_for_one_reason_is_said_once(
+    answers: Answers, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(answers) as port:
+        told = ["check", f"127.0.0.1:{port}", "--timeout", "0.3s", "--only", "smtp.*", "--only", "auth.*"]
+        assert call([*told, "--only", "relay.*"]) is ExitCode.INCONCLUSIVE
+        shown = " ".join(capsys.readouterr().out.split())
+        call([*told, "--only", "relay.*", "--format", "json"])
+        found = json.loads(capsys.readouterr().out)["findings"]
+    unclear = [one["id"] for one in found if one["outcome"] == "inconclusive"]
+    assert len(unclear) > 15
+    assert f"inconclusive {len(unclear)} cases smtp {reason}" in shown
+    assert shown.count(reason) == 2  # in the table, and below it
+    assert f"not told: {', '.join(unclear)}" in shown
+
+
 def test_the_page_has_every_case() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/check.md").read_text()
     for case, known in CASES.items():

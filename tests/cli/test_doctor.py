@@ -65,7 +65,7 @@ def test_a_process_that_may_open_few_files_is_told_so_and_how_to_mend_it():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == ExitCode.VERDICT_FAILED, done.stderr
     assert "open files    300 a process (ulimit -n), 300 at most (ulimit -Hn)\n" in done.stdout
-    assert "are 564 open files; it may have 300\n      sudo prlimit --pid $$ --nofile=564:564\n" in done.stdout
+    assert "take 564 open files; it may have 300\n      sudo prlimit --pid $$ --nofile=564:564\n" in done.stdout
 
 
 def test_the_mend_for_open_files_mends_it():

@@ -283,7 +283,7 @@ def test_a_machine_without_memory_for_its_share_refuses(available: int | None, w
     else:
         with pytest.raises(SetupError, match=words):
             check_memory(1_000, 2, 0, available)
-    with pytest.raises(SetupError, match="take about 120,000,000,240 MB of memory"):
+    with pytest.raises(SetupError, match="need about 120,000,000,240 MB of memory"):
         check_memory(10**13, 1, 10**6, available)
 
 

@@ -180,7 +180,7 @@ def test_what_shards_say_of_themselves_is_said_of_the_whole() -> None:
     (caveat,) = merged.caveats
     assert caveat.kind is CaveatKind.WORKER_LOST
     assert caveat.text.startswith("shard 1: the measurement is not valid: worker 0 died")
-    assert caveat.text.endswith("; and 1 shards more")
+    assert caveat.text.endswith("; and 1 shard more")
 
 
 def test_what_is_found_anew_from_the_sums_is_not_said_by_shards_as_well() -> None:

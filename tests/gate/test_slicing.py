@@ -110,7 +110,7 @@ def test_whose_queue_grew_is_said(tmp_path: Path) -> None:
         builds = {side: replace(build, queue=queues[side]) for side, build in load.builds.items()}
         file = RecordFile(tmp_path / "state", HEAD, Block)
         ended = run_slices(DESIGN, replace(load, builds=builds), file, notice=more)
-        assert before == [f"{name}'s queue holds 1 messages before the first slice" for name in "AB"]
+        assert before == [f"{name}'s queue holds 1 message before the first slice" for name in "AB"]
         grew = len(file.records) - 1
         assert [block.queued for block in file.records[:2]] == [{"a": 1, "b": 1}, {"a": 1, "b": 2}]
         assert RecordFile(tmp_path / "state", HEAD, Block).records[1].queued == {"a": 1, "b": 2}

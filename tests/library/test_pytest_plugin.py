@@ -73,9 +73,7 @@ def test_a_wait_in_vain_shows_what_came_and_a_wrong_marker_what_was_expected(pyt
     )
     done = pytester.runpytest_inprocess(*PLUGIN)
     done.assert_outcomes(failed=1, errors=1)
-    done.stdout.fnmatch_lines(
-        ["*MailNotReceivedError: expected 1 messages within 0 s, got 0", "*nobody connected to *"]
-    )
+    done.stdout.fnmatch_lines(["*MailNotReceivedError: expected 1 message within 0 s, got 0", "*nobody connected to *"])
     done.stdout.fnmatch_lines(['*expected options of mail_sink by name, such as auth=True, got "starttls"*'])
 
 

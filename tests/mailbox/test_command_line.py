@@ -90,7 +90,7 @@ def test_fewer_connections_than_users_who_stay_is_said_with_numbers(tmp_path: Pa
     words = [f"profile={tmp_path / 'imap.conf'}", "clients=3", "secs=1,1", "--imap", "127.0.0.1:1", "--keep-going"]
     call(["mailbox", *words])
     said = capsys.readouterr().err
-    assert said.count("500 users stay connected, and there are 3 connections (clients=)") == 1
+    assert said.count("500 users to stay connected have 3 connections (clients=)") == 1
 
 
 def test_the_table_has_imaptests_form():

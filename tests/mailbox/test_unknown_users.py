@@ -82,7 +82,7 @@ def test_a_refusal_for_now_does_not_make_a_user_unknown():
 def test_users_who_wait_for_a_connection_are_said_with_how_many():
     results = run(Store(), protocol="pop3", connections=1, changes=FIVE_USERS)
     (text,) = texts_of(results, CaveatKind.USERS_WAITED)
-    assert text == "up to 4 users waited at a time for one of 1 connections (clients=)"
+    assert text == "up to 4 users waited at a time for one of 1 connection (clients=)"
 
 
 def test_who_was_let_in_once_is_known_and_of_many_the_first_are_named():

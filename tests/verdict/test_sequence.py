@@ -263,4 +263,4 @@ def test_a_block_in_which_a_build_could_not_be_read_spoils_no_later_one() -> Non
     assert "left out: 4 of 12 blocks, as server.written could not be read; a process that ends takes" in shown
     early = advance(design, blocks[:8], time_is_up=True)
     assert early is not None
-    assert early.reason.endswith("after 5 blocks that count, of 8; 8 are needed; server.written could not be read in 3")
+    assert early.reason.endswith("after 5 blocks to count, of 8; 8 are needed; server.written could not be read in 3")

@@ -81,7 +81,7 @@ def test_time_that_is_up_before_the_first_look() -> None:
     ended = advance(DESIGN, served(7, noisy(1.0, 0.02)), time_is_up=True)
     assert ended is not None
     assert (ended.verdict, ended.code) == (Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE)
-    assert ended.reason == "the time was up after 7 blocks that count, of 7; 8 are needed"
+    assert ended.reason == "the time was up after 7 blocks to count, of 7; 8 are needed"
     blocks = [replace(one, lasted_s=2.0, spent_s=20.0) for one in served(7, noisy(1.0, 0.02))]
     ended = advance(DESIGN, blocks, time_is_up=True)
     assert ended is not None

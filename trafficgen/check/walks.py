@@ -15,7 +15,7 @@ from trafficgen.check.arrivals import Outside
 from trafficgen.check.cases import finding
 from trafficgen.check.conversation import NO_ANSWER, ConnectionEnded, NotOffered
 from trafficgen.check.service import IMAP_KINDS, POP3_KINDS, SMTP_KINDS, CheckedServer, Probe, ServiceKind
-from trafficgen.verdict.findings import Finding, Grade
+from trafficgen.verdict.findings import NOT_REACHED, Finding, Grade
 
 _ALL_KINDS: Final = tuple(ServiceKind)
 _SUBMITTING: Final = (ServiceKind.SUBMISSION, ServiceKind.SMTPS)
@@ -87,7 +87,7 @@ def check(
         for service in [one for one in walk.services if one in server.ports] if walk.services else [once]:
             probe = Probe(server, service)
             if service in mute:
-                found = [finding(probe, case, Grade.INCONCLUSIVE, "the service says nothing") for case in walk.cases]
+                found = [finding(probe, case, Grade.INCONCLUSIVE, f"{NOT_REACHED}{NO_ANSWER}") for case in walk.cases]
             else:
                 found = list(_gone(walk, probe))
                 seen_from.append(probe.seen_from)
@@ -114,4 +114,4 @@ def _gone(walk: Walk, probe: Probe) -> Iterator[Finding]:
         return
     first, *others = [case for case in walk.cases if case not in told] or walk.cases[-1:]
     yield finding(probe, first, Grade.INCONCLUSIVE, why)
-    yield from (finding(probe, case, Grade.INCONCLUSIVE, f"not reached: {why}") for case in others)
+    yield from (finding(probe, case, Grade.INCONCLUSIVE, f"{NOT_REACHED}{why}") for case in others)

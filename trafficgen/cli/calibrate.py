@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mboxgen.console import WHOLE
+from mboxgen.counted import plural
 from trafficgen import units
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.grouped import GroupedCommand
@@ -42,5 +43,7 @@ def command(size: tuple[str, ...], sessions: tuple[int, ...], duration: str) -> 
 def _show(point: "CeilingPoint") -> None:
     from trafficgen.report import words
 
-    size = words.size(point.size_bytes)
-    click.echo(f"{size:>9} a message, {point.sessions:>4} sessions: {words.rate(point.messages_per_s):>9} messages/s")
+    size, sessions = words.size(point.size_bytes), f"{plural(point.sessions, 'session')}:"
+    click.echo(
+        f"{size:>9} a message, {point.sessions:>4} {sessions:<9} {words.rate(point.messages_per_s):>9} messages/s"
+    )

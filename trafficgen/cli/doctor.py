@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from mboxgen.counted import number_of
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.errors import ExitCode, PlanError, ResultsError
 from trafficgen.host.machine import Machine
@@ -90,7 +91,8 @@ def _open_files(machine: Machine, sessions: int) -> Obstacle | None:
     needed = sessions + SPARE_FILES
     if machine.open_files_room >= needed:
         return None
-    words = f"{sessions:,} sessions of one process (a sink has them all) are {needed:,} open files; it may have "
+    held = number_of(sessions, "session")
+    words = f"{held} of one process (a sink has them all) take {needed:,} open files; it may have "
     mend = f"sudo prlimit --pid $$ --nofile={needed}:{needed}"
     if machine.system.startswith("macOS"):
         mend = f"sudo launchctl limit maxfiles {needed} {needed}"
@@ -112,7 +114,9 @@ def _listen_queue(machine: Machine, sessions: int) -> Obstacle | None:
     wanted = min(BACKLOG, sessions)
     if machine.listen_queue is None or machine.listen_queue >= wanted:
         return None
-    words = f"a sink here lets {machine.listen_queue:,} connections wait; more at once try again a second later"
+    words = (
+        f"a sink here lets {number_of(machine.listen_queue, 'connection')} wait; more at once try again a second later"
+    )
     return Obstacle("listen queue", words, f"sudo sysctl -w net.core.somaxconn={BACKLOG}")
 
 
@@ -165,7 +169,7 @@ def _tracked(machine: Machine, sessions: int) -> Obstacle | None:
     if machine.tracked is None or machine.tracked[0] + sessions <= machine.tracked[1]:
         return None
     count, most = machine.tracked
-    words = f"the firewall keeps track of {most:,} connections, {count:,} are there; it drops what is beyond"
+    words = f"the firewall keeps track of {number_of(most, 'connection')} and has {count:,}; it drops what is beyond"
     mend = f"sudo sysctl -w net.netfilter.nf_conntrack_max={2 * (count + sessions)}"
     return Obstacle("tracked connections", words, mend)
 
@@ -220,9 +224,9 @@ def _lines(machine: Machine, sessions: int, found: list[Obstacle]) -> Iterator[s
     yield from _table("this machine", list(_machine_rows(machine)))
     yield ""
     if not found:
-        yield f"nothing would hold back a run of {sessions:,} sessions"
+        yield f"nothing would hold back a run of {number_of(sessions, 'session')}"
         return
-    yield f"what would hold back a run of {sessions:,} sessions"
+    yield f"what would hold back a run of {number_of(sessions, 'session')}"
     for one in found:
         yield from wrap(f"{one.name}: {printable(one.words)}", _WIDTH, initial_indent="  ", subsequent_indent="  ")
         yield f"      {printable(one.mend)}"
@@ -245,10 +249,10 @@ def _machine_rows(machine: Machine) -> Iterator[tuple[str, str]]:
         f"{machine.open_files:,} a process (ulimit -n), {machine.open_files_hard:,} at most (ulimit -Hn)",
     )
     yield "local ports", _UNKNOWN if machine.ports is None else f"{machine.ports:,} towards one server"
-    queue = _UNKNOWN if machine.listen_queue is None else f"{machine.listen_queue:,} connections (somaxconn)"
+    queue = _UNKNOWN if machine.listen_queue is None else f"{number_of(machine.listen_queue, 'connection')} (somaxconn)"
     yield "listen queue", queue
     if machine.tracked is not None:
-        yield "firewall", f"{machine.tracked[0]:,} of {machine.tracked[1]:,} connections tracked"
+        yield "firewall", f"{machine.tracked[0]:,} of {number_of(machine.tracked[1], 'connection')} tracked"
     yield "calibrated", printable(_calibrated() or "never: traffic-gen calibrate")
 
 

@@ -73,7 +73,7 @@ def _plan_in_words(resolved: ResolvedPlan) -> Iterator[tuple[str, str]]:
     yield "recipients", _recipients(plan)
     named = plan.workload.from_addresses
     senders = ", ".join(one.address for one in named[:3]) + (", …" if len(named) > 3 else "")
-    yield "senders", senders or f"{plan.workload.senders:,} addresses on the recipient domains"
+    yield "senders", senders or f"{number_of(plan.workload.senders, 'address')} on the recipient domains"
     yield "content", _content(resolved)
     if plan.workload.dkim_keys:
         yield "signed", ", ".join(f"{key.domain} by {key.selector}" for key in plan.workload.dkim_keys) + " (DKIM)"
@@ -210,7 +210,7 @@ def _recipients(plan: Plan) -> str:
     mean = sum(count * weight for count, weight in counts) / total
     each = f"{counts[0][0]} per message" if len(counts) == 1 else f"{mean:.2f} per message on average"
     if plan.workload.recipients or plan.workload.recipients_file:
-        return f"{each}; of {len(given(plan.workload)):,} addresses"
+        return f"{each}; of {number_of(len(given(plan.workload)), 'address')}"
     popularity = "all alike" if users.zipf is None else f"popular by Zipf's law, exponent {users.zipf:g}"
     tagged = ", a new +tag every time" if users.tagged else ""
     return f"{each}; {number_of(users.count, 'user')} a domain, {popularity}{tagged}"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from mboxgen.counted import number_of
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.notices import show_notice
 from trafficgen.clock import NS_PER_S, now_ns
@@ -193,6 +194,8 @@ def _limit(plan: "Plan", texts: tuple[str, ...], budget_ns: int) -> float:
     search = LimitOptions(thresholds, precision=_ROUGH, step_ns=_STEP_NS, budget_ns=budget_ns)
     found = find_limit(plan, search, show_notice)
     if found.bracket.kept is None:
-        why = found.limited or f"{len(found.steps)} steps were made in the {budget_ns / NS_PER_S:.0f} s that there were"
+        why = (
+            found.limited or f"there was time for {number_of(len(found.steps), 'step')} in {budget_ns / NS_PER_S:.0f} s"
+        )
         raise SetupError(f"no rate was found at which A keeps {', '.join(texts)}: {why}")
     return found.bracket.kept

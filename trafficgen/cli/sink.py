@@ -16,7 +16,7 @@ from mboxgen.console import Names, nearest_name
 from trafficgen.cli.grouped import GroupedCommand
 from trafficgen.cli.sink_options import sink_options
 from trafficgen.errors import ExitCode, PlanError
-from trafficgen.plan import Target, TcpTarget, UnixTarget, is_domain, parse_listen, parse_service
+from trafficgen.plan import Target, TcpTarget, is_domain, parse_listen, parse_service
 from trafficgen.plan.refusals import shown
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ def command(listen: str, api: str | None, **given: Any) -> ExitCode:
         hint = f"; did you mean {_STATUS} {api}?" if nearest_name(listen, [_STATUS]) else ""
         raise PlanError(f'expected one address, got "{api}" too{hint}', field="listen", flag="[HOST:]PORT")
     address = parse_listen(listen)
-    if not _is_local(address):
-        click.echo(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink", err=True)
     config = sink_config_of(address, given)
     if config.workers > 1:
         from trafficgen.sink.process_pool import serve_many as serve
@@ -83,16 +81,6 @@ def _status(text: str | None) -> ExitCode:
     sink = RemoteSink(_tcp(parse_service(text, "api", "[HOST:]PORT"), "[HOST:]PORT"))
     click.echo(json.dumps({**sink.totals(), "chaos": sink.chaos()}, indent=2))
     return ExitCode.DONE
-
-
-def _is_local(address: Target) -> bool:
-    if isinstance(address, UnixTarget) or address.host == "localhost":
-        return True
-    assert isinstance(address, TcpTarget)
-    try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        return False
 
 
 def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":

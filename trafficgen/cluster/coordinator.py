@@ -17,6 +17,7 @@ from pathlib import Path
 from time import sleep, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from mboxgen.counted import number_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S, now_ns
 from trafficgen.cluster import account, agreement, kinds, words
 from trafficgen.cluster.clocks import clock_of
@@ -231,7 +232,7 @@ class _ClusterRun:
         off_ns = max(abs(one.clock.offset_ns) for one in self._shards)
         error_ns = max(one.clock.error_ns for one in self._shards)
         self._say(
-            f"{len(self._shards)} shards begin in {ahead_ns / NS_PER_S:.1f} s; their clocks are up to "
+            f"{number_of(len(self._shards), 'shard')} to begin in {ahead_ns / NS_PER_S:.1f} s; their clocks are up to "
             f"{off_ns / NS_PER_MS:.1f} ms off, known to {error_ns / NS_PER_MS:.1f} ms and allowed for"
         )
         for shard, call in zip(self._shards, calls, strict=True):

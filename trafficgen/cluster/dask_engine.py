@@ -23,6 +23,7 @@ from distributed import Client, Scheduler, SpecCluster, SSHCluster, Worker
 from distributed.deploy import ssh
 from distributed.utils import get_ip
 
+from mboxgen.counted import number_of
 from trafficgen.cluster import host as shard_host
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.host.signals import RunControl
@@ -156,7 +157,7 @@ class DaskEngine:
             try:
                 await self._client.wait_for_workers(shards or 1, timeout=_PATIENCE_S)
             except TimeoutError as error:
-                text = f"expected {shards or 1} workers at {where}, got fewer within {_PATIENCE_S:g} s"
+                text = f"expected {number_of(shards or 1, 'worker')} at {where}, got fewer within {_PATIENCE_S:g} s"
                 raise SetupError(text) from error
             return await self._answering(where, shards)
 
@@ -175,7 +176,9 @@ class DaskEngine:
             if shards is None or len(there) >= shards:
                 return there[:shards]
             if self._loop.time() > deadline_s:
-                raise SetupError(f"expected {shards} workers that answer at {where}, got {len(there)} of {len(known)}")
+                raise SetupError(
+                    f"expected {number_of(shards, 'worker')} to answer at {where}, got {len(there)} of {len(known)}"
+                )
 
     async def _close(self, patience_s: float) -> None:
         for parts in ([self._client], [self._cluster], _begun_over_ssh(self._cluster)):

@@ -8,6 +8,7 @@ import socket
 import sys
 from typing import Final
 
+from mboxgen.counted import number_of, plural
 from trafficgen.engine.address import Route
 from trafficgen.errors import SetupError, reason_of
 from trafficgen.host.limits import SPARE_FILES, ephemeral_ports, raise_open_files
@@ -20,8 +21,8 @@ def check_open_files(sessions: int) -> None:
     room = raise_open_files(sessions)
     if room < sessions:
         raise SetupError(
-            f"cannot hold {sessions} sessions in one process: it may open {room + SPARE_FILES} files; "
-            "raise the hard limit (ulimit -Hn), use more --workers, or lower --concurrency"
+            f"cannot hold {sessions} {plural(sessions, 'session')} in one process: it may open "
+            f"{room + SPARE_FILES} files; raise the hard limit (ulimit -Hn), use more --workers, or lower --concurrency"
         )
 
 
@@ -42,8 +43,9 @@ def check_memory(sessions: int, workers: int, written_down: int = 0, available: 
     needed = (workers + 1) * _PROCESS_OCTETS + sessions * _SESSION_OCTETS + written_down * _MESSAGE_OCTETS
     if available is not None and available < needed:
         raise SetupError(
-            f"{workers} workers with {sessions:,} sessions take about {needed / 1e6:,.0f} MB of memory, and this "
-            f"machine has {available / 1e6:,.0f} MB to be had: expected more, more machines, or lower --concurrency"
+            f"{number_of(workers, 'worker')} with {number_of(sessions, 'session')} need about {needed / 1e6:,.0f} MB "
+            f"of memory, and this machine has {available / 1e6:,.0f} MB to be had: expected more, more machines, or "
+            "lower --concurrency"
         )
 
 
@@ -83,6 +85,6 @@ def check_ports(plan: Plan, sessions: int, route: Route) -> None:
     ports = ports and ports * max(sum(one.size for one in plan.session.client.sources), 1)
     if ports is not None and sessions > ports and any(isinstance(a, TcpTarget) for a in route.addresses):
         raise SetupError(
-            f"cannot hold {sessions} sessions: this machine has {ports} ephemeral ports towards one address; "
-            "widen net.ipv4.ip_local_port_range, add --source-ip, or lower --concurrency"
+            f"cannot hold {sessions} {plural(sessions, 'session')}: this machine has {ports} ephemeral "
+            "ports towards one address; widen net.ipv4.ip_local_port_range, add --source-ip, or lower --concurrency"
         )

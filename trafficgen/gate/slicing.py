@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from mboxgen.counted import number_of
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import check, resolve
 from trafficgen.engine.control import Turn
@@ -140,7 +141,7 @@ def run_slices(
             check(load.plan, resolve(build.target))  # before anything here connects
     queues = _Queues(load.builds)
     for side, many in queues.depths.items():
-        notice(f"{side.name}'s queue holds {many:,} messages before the first slice")
+        notice(f"{side.name}'s queue holds {number_of(many, 'message')} before the first slice")
     notice(str(design.bounds))
     ended = advance(design, file.records, time_is_up=clock.is_up)
     if ended is not None:
@@ -302,7 +303,7 @@ def _harm(so_far: SideCounts, *, tolerate_refusals: bool) -> str | None:
     if not tolerate_refusals:
         counts += [("refused", so_far.rejected), ("failed", so_far.failed)]
     words = ", ".join(f"{number:,} {what}" for what, number in counts if number)
-    return f"of {so_far.started:,} messages {words}" if words else None
+    return f"of {number_of(so_far.started, 'message')} {words}" if words else None
 
 
 def _told(design: SliceDesign, blocks: Sequence[Block]) -> str:

@@ -18,6 +18,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mboxgen.counted import number_of
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
 from trafficgen.logs.join import LEFT, SEEN, TAKEN, TO_MAILBOX, ZONED, Join
@@ -179,11 +180,11 @@ def is_whole(
         gone.append("no line of a mail server is in it")
     if about.lost:
         words = about.lost_words[0].decode("utf-8", "replace")
-        gone.append(f'whoever keeps the log dropped at least {about.lost} lines: "{words}"')
+        gone.append(f'whoever keeps the log dropped at least {number_of(about.lost, "line")}: "{words}"')
     if headless:
-        gone.append(f"{headless} deliveries are of messages whose arrival should be in it and is not")
+        gone.append(f"no arrival is in it of the messages of {number_of(headless, 'delivery')}")
     if only_at_sink:
-        gone.append(f"{only_at_sink} messages arrived at the sink, and no line says that they were sent")
+        gone.append(f"no line says who sent {number_of(only_at_sink, 'message')} that arrived at the sink")
     if about.cut_off:
         gone.append(f"it is cut off in the middle: {', '.join(about.cut_off)}")
     unknown = []

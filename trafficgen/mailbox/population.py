@@ -13,6 +13,7 @@ from math import ceil, fsum
 from pathlib import Path
 from typing import Final
 
+from mboxgen.counted import number_of
 from mboxgen.limited import read_limited
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import PlanError, reason_of
@@ -113,8 +114,8 @@ def populate(profile: Profile, seed: int) -> Population:
             users.append(User(index, place, count, section, clients, mailbox, name, password))
         if shared:
             notes.append(
-                f'{profile.path}, line {section.line}: {shared} users of section "{section.name}" have a name that is '
-                "there before: they share a mailbox with somebody (imaptest forgets the first of the two)"
+                f'{profile.path}, line {section.line}: {number_of(shared, "user")} of section "{section.name}" by a '
+                "name that is there before share a mailbox with somebody (imaptest forgets the first of the two)"
             )
     return Population(tuple(users), len(mailboxes), tuple(notes))
 
@@ -146,7 +147,7 @@ def _read_userfile(path: Path, count: int) -> list[tuple[str, str | None]]:
         if len(found) == count:
             break
     if len(found) < count:
-        raise _refused(f'expected {count} users in "{path}", got {len(found)}')
+        raise _refused(f'expected {number_of(count, "user")} in "{path}", got {len(found)}')
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mboxgen.counted import number_of
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
 from trafficgen.measure.codec import from_plain
@@ -69,7 +70,9 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
     if lost and record.planned_by_all is not None:
         known = sum(part.messages.planned for part in parts)
         if known > record.planned_by_all:
-            raise ResultsError(f"expected at most {record.planned_by_all:,} messages of all shards, got {known:,}")
+            raise ResultsError(
+                f"expected at most {number_of(record.planned_by_all, 'message')} of all shards, got {known:,}"
+            )
         snapshot = snapshot.with_lost(record.planned_by_all - known)
     stopped_after_s = stopped_after_of_all(parts)
     merged = Results.build(
@@ -173,7 +176,7 @@ class _Asked:
 
 def _number(part: Results) -> int:
     if len(part.shards) != 1:
-        what = "of the whole run" if not part.shards else f"of {len(part.shards)} shards"
+        what = "of the whole run" if not part.shards else f"of {number_of(len(part.shards), 'shard')}"
         raise ResultsError(f"expected results of one shard each, got results {what}, run {part.run.id}")
     return part.shards[0].number
 
@@ -238,7 +241,7 @@ def _with_caveats(merged: Results, parts: Sequence[Results], lost: list[Caveat])
     found |= {caveat.kind: caveat.text for caveat in lost}
     for kind, texts in said.items():
         more = len(texts) - _QUOTED
-        found[kind] = "; ".join(texts[:_QUOTED]) + (f"; and {more} shards more" if more > 0 else "")
+        found[kind] = "; ".join(texts[:_QUOTED]) + (f"; and {number_of(more, 'shard')} more" if more > 0 else "")
     caveats = diagnose(found)
     generator = replace(
         generator_of_all(parts),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from trafficgen.plan.refusals import check_types, shown, wrong
-from trafficgen.plan.targets import is_domain
+from trafficgen.plan.targets import domain_wanted, is_domain
 
 MAX_SIGNED_SENDERS: Final = 4_096
 """Each has a signature of its own, made before the run begins: with RSA of 2,048 bits 7 ms each."""
@@ -27,7 +27,7 @@ class DkimKey:
     def __post_init__(self) -> None:
         check_types(self)
         if not is_domain(self.domain):
-            raise wrong("dkim_keys", f'expected a domain name, got "{shown(self.domain)}"', "--dkim-key")
+            raise wrong("dkim_keys", f'expected {domain_wanted(self.domain)}, got "{shown(self.domain)}"', "--dkim-key")
         if not _SELECTOR.fullmatch(self.selector):
             text = f'expected a selector such as s1 (RFC 6376 section 3.1), got "{shown(self.selector)}"'
             raise wrong("dkim_keys", text, "--dkim-key")

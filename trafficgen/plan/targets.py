@@ -45,6 +45,27 @@ def is_domain(name: str) -> bool:
     return 0 < len(name) <= 255 and all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
+def domain_wanted(name: str) -> str:
+    """What is expected in place of `name`, which is no domain: with the reason, where it is easily overlooked."""
+    if name.endswith(".") and is_domain(name[:-1]):
+        return "a domain name without a dot at its end"
+    if max(map(len, name.split("."))) > 63:
+        return "a domain name whose labels have at most 63 octets (RFC 1035 section 2.3.4)"
+    return "a domain name of at most 255 octets" if len(name) > 255 else "a domain name"
+
+
+def port_hint(host: str, port_read: int) -> str:
+    """What may be meant by an IPv6 address without a port of its own, whose last group could be one; otherwise ""."""
+    address, _, port = host.rpartition(":")
+    if port_read != SMTP_PORT or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        return ""
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return ""
+    return f"; did you mean [{address}]:{port}?"
+
+
 def is_reserved(domain: str) -> bool:
     """Whether `domain` lies under a name reserved for tests and documentation, so that no person has mail there."""
     lowered = domain.lower()

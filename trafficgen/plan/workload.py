@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mboxgen.counted import number_of
 from trafficgen.plan.international import a_label
 from trafficgen.plan.refusals import check_count, check_types, check_weight, shown, wrong
 from trafficgen.plan.signing import MAX_SIGNED_SENDERS, DkimKey
-from trafficgen.plan.targets import is_domain, is_reserved, may_be_a_registry
+from trafficgen.plan.targets import domain_wanted, is_domain, is_reserved, may_be_a_registry
 
 DEFAULT_SUFFIX: Final = "traffic-gen.test"
 """Ends in a TLD reserved for testing (RFC 6761 section 6.2): no resolver answers for it."""
@@ -39,7 +40,7 @@ class WeightedDomain:
     def __post_init__(self) -> None:
         check_types(self)
         if not _is_mail_domain(self.name):
-            raise wrong("domains", f'expected a domain name, got "{shown(self.name)}"', "--domain")
+            raise wrong("domains", f'expected {domain_wanted(self.name)}, got "{shown(self.name)}"', "--domain")
         check_weight(self.weight, f'the weight of "{self.name}"', "--domain")
 
 
@@ -213,7 +214,8 @@ class Workload:
         if len(set(names)) != len(names):
             raise wrong("domains", "expected every domain once, with its weights added up", "--domain")
         if self.domain_suffix and not is_domain(self.domain_suffix):
-            text = f'expected a domain name or an empty string, got "{shown(self.domain_suffix)}"'
+            wanted = f"{domain_wanted(self.domain_suffix)} or an empty string"
+            text = f'expected {wanted}, got "{shown(self.domain_suffix)}"'
             raise wrong("domain_suffix", text, "--domain-suffix")
         if not self.recipients_per_message:
             raise wrong("recipients_per_message", "expected at least one number of recipients", "--recipients")
@@ -228,7 +230,7 @@ class Workload:
             check_count(
                 count, "recipients_per_message", "the number of recipients", "--recipients", most=MAX_RECIPIENTS
             )
-            check_weight(weight, f"the weight of {count} recipients", "--recipients")
+            check_weight(weight, f"the weight of {number_of(count, 'recipient')}", "--recipients")
         check_count(self.senders, "senders", "the number of senders", "--senders", most=100_000)
         if not 0.0 <= self.international <= 1.0:
             text = f"expected a share of messages such as 20%, got {self.international:g}"

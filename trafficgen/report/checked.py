@@ -16,7 +16,7 @@ from mboxgen.enums import table_of
 from trafficgen.printable import printable
 from trafficgen.report.section import Row, Section, Tone
 from trafficgen.report.tables import write_xml
-from trafficgen.verdict.findings import Finding, Grade
+from trafficgen.verdict.findings import NOT_REACHED, Finding, Grade
 
 _ORDER: Final = (Grade.FAIL, Grade.WARN, Grade.INCONCLUSIVE, Grade.PASS, Grade.SKIPPED)
 _TONES: Final = table_of(
@@ -59,6 +59,9 @@ td:nth-child(-n + 3) { overflow-wrap: normal } pre { font-size: .8rem; white-spa
 _TOLD: Final = _ORDER[:3]
 """What is shown with what was expected and what to do."""
 
+_FEW: Final = 2
+"""So many with one reason are shown with what each would have been."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -86,21 +89,55 @@ class Checked:
 
 
 def to_sections(checked: Checked, *, transcripts: bool) -> list[Section]:
-    """A table of all, then what did not pass with what to do about it."""
+    """A table of all, then what did not pass with what to do about it. What could not be told for the same reason
+    stands together, once."""
+    groups = _together(checked.ordered)
     rows = tuple(
-        Row((finding.outcome.value, finding.id, finding.service, finding.found), _TONES[finding.outcome])
-        for finding in checked.ordered
+        Row((one[0].outcome.value, _cases(one), one[0].service, _reason(one[0])), _TONES[one[0].outcome])
+        if len(one) > 1
+        else Row((one[0].outcome.value, one[0].id, one[0].service, one[0].found), _TONES[one[0].outcome])
+        for one in groups
     )
     notes = (f"{checked.summary}; seen {checked.vantage}",)
     shown = [Section(f"check of {checked.server}", "llll", rows, notes=notes)]
-    for finding in checked.ordered:
-        if finding.outcome in _TOLD:
+    for group in groups:
+        finding = group[0]
+        if len(group) > 1:
+            lines = [f"found: {_reason(finding)}", f"not told: {', '.join(one.id for one in group)}"]
+            lines += list(finding.transcript) if transcripts else []
+            title = f"{finding.outcome.value}: {_cases(group)} ({finding.service})"
+            shown.append(Section(title, "l", (), notes=tuple(lines)))
+        elif finding.outcome in _TOLD:
             lines = [f"found: {finding.found}", f"expected: {finding.expected} ({finding.source})"]
             lines += [f"try: {finding.advice}"] if finding.advice else []
             lines += list(finding.transcript) if transcripts else []
             title = f"{finding.outcome.value}: {finding.id} ({finding.service})"
             shown.append(Section(title, "l", (), notes=tuple(lines)))
     return shown
+
+
+def _together(findings: list[Finding]) -> list[list[Finding]]:
+    """Each by itself, but those that are inconclusive for one reason, where they are more than `_FEW`."""
+    same: dict[tuple[str, str], list[Finding]] = {}
+    for one in findings:
+        if one.outcome is Grade.INCONCLUSIVE:
+            same.setdefault((one.service, _reason(one)), []).append(one)
+    groups = []
+    for one in findings:
+        group = same.get((one.service, _reason(one)), []) if one.outcome is Grade.INCONCLUSIVE else []
+        if len(group) <= _FEW:
+            groups.append([one])
+        elif group[0] is one:
+            groups.append(group)
+    return groups
+
+
+def _reason(finding: Finding) -> str:
+    return finding.found.removeprefix(NOT_REACHED)
+
+
+def _cases(group: list[Finding]) -> str:
+    return f"{len(group)} cases"
 
 
 def to_json(checked: Checked) -> str:

@@ -6,6 +6,7 @@ Gives     a table for people, or the same as JSON
 
 import json
 
+from mboxgen.counted import number_of
 from trafficgen.measure.codec import to_plain
 from trafficgen.report.judged import quantities_in_words
 from trafficgen.report.section import Row, Section
@@ -32,7 +33,7 @@ def _queues(compared: RunsCompared) -> tuple[str, ...]:
     if compared.queue_grew is None:
         return ()
     words = [
-        f"{side}'s queue grew by {grew:,.0f} messages" if grew > 0 else f"{side}'s queue did not grow"
+        f"{side}'s queue grew by {number_of(round(grew), 'message')}" if grew > 0 else f"{side}'s queue did not grow"
         for side, grew in zip("AB", compared.queue_grew, strict=True)
     ]
     return (f"while mail was sent {words[0]}, {words[1]}",)

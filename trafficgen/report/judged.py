@@ -7,6 +7,7 @@ Gives     what it came to; sections for the summary: the window that verdicts ar
 
 from collections.abc import Sequence
 
+from mboxgen.counted import number_of
 from trafficgen.errors import ExitCode
 from trafficgen.measure.counts import ThresholdVerdict
 from trafficgen.measure.results import Results
@@ -26,7 +27,7 @@ def verdict_of(results: Results) -> tuple[str, Tone] | None:
         return f"NOT VALID: {reason}", Tone.BAD
     if results.verdict_code is ExitCode.VERDICT_FAILED:
         failed = sum(not one.passed for one in results.thresholds)
-        return f"FAILED: {failed} of {len(results.thresholds)} thresholds", Tone.BAD
+        return f"FAILED: {failed} of {number_of(len(results.thresholds), 'threshold')}", Tone.BAD
     return ("PASSED", Tone.GOOD) if results.thresholds else None
 
 

@@ -7,6 +7,7 @@ Not here  finding it out (measure.bottleneck)
 
 from typing import Final
 
+from mboxgen.counted import number_of
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.bottleneck import ClientView, Drain, Shortage, Shortfall, drain, find
@@ -96,7 +97,11 @@ def shape_section(results: Results) -> Section:
     columns = ("total", *(f"<{limit}s" for limit in shape.limits_s), "more")
     counts = [("all", [sum(column) for column in zip(*shape.domains.values(), strict=True)]), *shape.domains.items()]
     rows = tuple(Row((name, f"{sum(row):,}", *(f"{count:,}" for count in row))) for name, row in counts if row)
-    of = f"of {shape.looked:,} of the {shape.waiting:,} messages" if shape.looked < shape.waiting else "of all messages"
+    of = (
+        f"of {shape.looked:,} of the {number_of(shape.waiting, 'message')}"
+        if shape.looked < shape.waiting
+        else "of all messages"
+    )
     note = f"recipients {of} in the queue {whole_seconds(shape.at_s)} after the run began, when it was fullest, by age"
     return Section("queue by domain and age", "l" + "r" * len(columns), rows, columns, (note,))
 

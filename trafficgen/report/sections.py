@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from mboxgen.counted import plural
+from mboxgen.counted import number_of, plural
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_S
 from trafficgen.measure.counts import Domain, MessageCounts, RecipientCounts
@@ -125,8 +125,8 @@ def load_in_words(plan: Mapping[str, Any]) -> str:
     load, sessions = plan.get("load"), plan.get("sessions", 0)
     where = f"{words.count(sessions)} {plural(sessions, 'session')}"
     if profile := plan.get("profile"):
-        users = words.count(profile.get("total_user_count", 0))
-        return f"{users} users as {profile.get('path', '?')} says, {where} at a time"
+        users = number_of(profile.get("total_user_count", 0), "user")
+        return f"{users} as {profile.get('path', '?')} says, {where} at a time"
     if not load:
         return f"closed model, {where}: each sends its next message when the one before is answered"
     stages = load.get("stages") or ()

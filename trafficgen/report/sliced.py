@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from mboxgen.counted import number_of
 from trafficgen.measure.codec import to_plain
 from trafficgen.measure.histogram import Histogram
 from trafficgen.report.gated import as_json, compared_section, comparisons_of, verdict_section
@@ -31,7 +32,7 @@ def served_in_words(ended: SlicesEnded, design: SliceDesign) -> Iterator[str]:
     spent_s = ended.counted[-1].block.spent_s if ended.counted else 0.0
     around = f", {spent_s:.0f} s with what was around them" if spent_s >= lasted_s + 1 else ""
     of_all = f"of at most {design.budget_ns / 1e9:g} s"
-    yield f"{len(ended.counted)} blocks of four slices in {lasted_s:.0f} s{around}, {of_all}"
+    yield f"{number_of(len(ended.counted), 'block')} of four slices in {lasted_s:.0f} s{around}, {of_all}"
     if ended.left_out:
         why = Counter(REASONS[reason] for _, _, reason in ended.left_out)
         words = ", ".join(f"{number} as {reason}" for reason, number in why.most_common())
@@ -45,7 +46,7 @@ def served_in_words(ended: SlicesEnded, design: SliceDesign) -> Iterator[str]:
     for name, many in not_read(design, ended.counted).items():
         kept = "; a process that ends takes what it wrote with it, --a-cgroup and --b-cgroup keep it"
         mended = kept if name == "server.written" else ""
-        yield f"left out: {many} of {len(ended.counted)} blocks, as {name} could not be read{mended}"
+        yield f"left out: {many} of {number_of(len(ended.counted), 'block')}, as {name} could not be read{mended}"
     if grew := queues_in_words(ended):
         yield grew
     if ended.joined > 1:
@@ -64,7 +65,9 @@ def queues_in_words(ended: SlicesEnded) -> str | None:
         if len(depths) > 1:
             grew = depths[-1] - depths[0]
             told.append(
-                f"{side.name}'s queue grew by {grew:,} messages" if grew > 0 else f"{side.name}'s queue did not grow"
+                f"{side.name}'s queue grew by {number_of(grew, 'message')}"
+                if grew > 0
+                else f"{side.name}'s queue did not grow"
             )
     return ", ".join(told) or None
 

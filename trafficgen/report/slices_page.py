@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from html import escape
 from itertools import chain
 
+from mboxgen.counted import number_of
 from trafficgen.report.gated import compared_section, values_in_words, verdict_in_words, verdict_tone
 from trafficgen.report.section import Row, Section
 from trafficgen.report.sliced import served_in_words
@@ -122,4 +123,6 @@ def _ratio_chart(ended: SlicesEnded, design: SliceDesign, metric: Metric) -> str
     )
     worse = "below" if metric.better is Better.HIGHER else "above"
     title = f"{metric.name}: B / A, block by block"
-    return svg(title, marks, f"{len(history.ratios)} blocks; {worse} the dashed line, B is worse by the margin")
+    return svg(
+        title, marks, f"{number_of(len(history.ratios), 'block')}; {worse} the dashed line, B is worse by the margin"
+    )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import uvloop
 
+from mboxgen.counted import number_of, plural
 from trafficgen.engine.address import refuse_real_recipients
 from trafficgen.errors import PlanError, SetupError
 from trafficgen.guard import refuse_public, resolve
@@ -177,7 +178,8 @@ def _warn_of_few_connections(plan: MailboxPlan, population: Population, say: Cal
     )
     if staying > plan.connections:
         say(
-            f"{staying} users stay connected, and there are {plan.connections} connections (clients=): the others wait "
+            f"{staying} {plural(staying, 'user')} to stay connected have "
+            f"{plan.connections} {plural(plan.connections, 'connection')} (clients=): the others wait "
             "until somebody leaves"
         )
 
@@ -188,8 +190,10 @@ def _check_files(plan: MailboxPlan, population: Population) -> None:
     room = raise_open_files(needed)
     if room < needed:
         raise SetupError(
-            f"cannot hold {plan.connections} sessions and {deliveries} deliveries at a time: a process may have {room} "
-            f"connections, and {plan.workers} would need {needed} each; raise the limit (ulimit -n) or --workers, or "
+            f"cannot hold {plan.connections} {plural(plan.connections, 'session')} and "
+            f"{deliveries} {plural(deliveries, 'delivery')} at a time: a process may have {room} "
+            f"{plural(room, 'connection')}, and {plan.workers} would need {needed} each; raise the limit "
+            "(ulimit -n) or --workers, or "
             "lower clients= and lmtp_max_parallel_count"
         )
 
@@ -197,7 +201,8 @@ def _check_files(plan: MailboxPlan, population: Population) -> None:
 def _about_users(plan: MailboxPlan, accounts: Sequence[MailboxWorkerAccount]) -> Iterator[Caveat]:
     """Users who could not do what the profile says: for want of connections, or as the server does not know them."""
     if waited := sum(account.waited for account in accounts):
-        text = f"up to {waited:,} users waited at a time for one of {plan.connections:,} connections (clients=)"
+        of = number_of(plan.connections, "connection")
+        text = f"up to {number_of(waited, 'user')} waited at a time for one of {of} (clients=)"
         yield Caveat.of(CaveatKind.USERS_WAITED, text)
     never_in = RefusedUsers.of_all(account.never_in for account in accounts)
     no_recipients = RefusedUsers.of_all(account.no_recipients for account in accounts)
@@ -224,7 +229,7 @@ def _results(
     counts = reduce(MailboxCounts.__add__, (account.counts for account in accounts))
     caveats = []
     if counts.dropped:
-        dropped = f"{counts.dropped:,} of {sum(account.due for account in accounts):,} deliveries were dropped"
+        dropped = f"{counts.dropped:,} of {number_of(sum(account.due for account in accounts), 'delivery')} dropped"
         text = f"{dropped}: as many were at work as lmtp_max_parallel_count allows"
         caveats.append(Caveat.of(CaveatKind.ARRIVALS_DROPPED, text))
     caveats += _about_users(plan, accounts)

@@ -29,7 +29,7 @@ from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
-from trafficgen.sink.serve import COUNT_S, LISTENING, SMUGGLING, Say, accepted, open_sink
+from trafficgen.sink.serve import COUNT_S, SMUGGLING, Say, accepted, announce, open_sink
 from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
 
@@ -63,7 +63,7 @@ def serve_many(config: SinkConfig, *, say: Say) -> int:
         pool = _ProcessPool(config, say)
         try:
             pool.start()
-            say(LISTENING.format(config.listen))
+            announce(config.listen, say)
             pool.watch()
         finally:
             pool.end()

@@ -9,6 +9,7 @@ Fails     SetupError when the address, a file or a certificate cannot be had, Pl
 """
 
 import asyncio
+import ipaddress
 import signal
 import ssl
 import stat
@@ -23,6 +24,7 @@ from mboxgen.counted import plural
 from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import files_for_a_sink
+from trafficgen.plan import Target, TcpTarget
 from trafficgen.sink.api.api import Api, serving
 from trafficgen.sink.bounces.bounce_sender import BounceSender
 from trafficgen.sink.bounces.bounces import Bounces
@@ -63,7 +65,7 @@ async def _serve(config: SinkConfig, say: Say) -> int:
     async with open_sink(config, say) as (sink, reload):
         # Without a table there is nothing to reload, and SIGHUP ends the sink as it ends other programs.
         loop.add_signal_handler(signal.SIGHUP, reload.now if config.behaviour.responses is not None else over.set)
-        say(LISTENING.format(sink.address))
+        announce(sink.address, say)
         if config.bounces is not None:
             say(BOUNCING.format(config.bounces.to))
         api = serving(Api(sink), config.api) if config.api is not None else nullcontext()
@@ -111,6 +113,13 @@ async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, 
             capture.close()
         if isinstance(ledger, Ledger):
             ledger.close()
+
+
+def announce(address: Target, say: Say) -> None:
+    """Where a sink listens, once it does, and who else can reach it there."""
+    say(LISTENING.format(address))
+    if isinstance(address, TcpTarget) and not ipaddress.ip_address(address.host).is_loopback:
+        say(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink")
 
 
 def accepted(messages: int, octets: int) -> str:

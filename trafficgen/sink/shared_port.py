@@ -4,6 +4,7 @@ import socket
 
 from trafficgen.errors import SetupError
 from trafficgen.plan import TcpTarget
+from trafficgen.plan.targets import port_hint
 
 
 def reserve(address: TcpTarget) -> socket.socket:
@@ -20,5 +21,6 @@ def reserve(address: TcpTarget) -> socket.socket:
     except OSError as error:
         if found is not None:
             found.close()
-        raise SetupError(f"cannot listen on {address}: {error.strerror or error}") from error
+        reason = f"{error.strerror or error}{port_hint(address.host, address.port)}"
+        raise SetupError(f"cannot listen on {address}: {reason}") from error
     return found

@@ -16,6 +16,7 @@ from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from mboxgen.counted import number_of
 from trafficgen.plan import Security, TcpTarget
 from trafficgen.protocol.smtp.capabilities import Capabilities, extension
 from trafficgen.protocol.smtp.dots import unstuff
@@ -255,7 +256,7 @@ class MailSink:
     def _what_came_instead(self, count: int, timeout_s: float, *, blocked: bool) -> str:
         messages, conversations = self.messages, self._call(self._policy.conversations.lines)
         total = self._policy.conversations.sessions
-        lines = [f"expected {count} messages within {timeout_s:g} s, got {len(messages)}"]
+        lines = [f"expected {number_of(count, 'message')} within {timeout_s:g} s, got {len(messages)}"]
         lines += [f"  message {number}: {mail}" for number, mail in enumerate(messages[:_SHOWN], 1)]
         if not total:
             lines.append(f"  nobody connected to {self.host}:{self.port}")

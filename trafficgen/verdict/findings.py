@@ -7,8 +7,12 @@ Not here  what is looked at (check), findings in words and pages (report.checked
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from trafficgen.errors import ExitCode
+
+NOT_REACHED: Final = "not reached: "
+"""What `Finding.found` begins with where something before it ended the conversation."""
 
 
 class Grade(Enum):

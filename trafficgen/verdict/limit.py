@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mboxgen.counted import number_of
+
 _AGREEING: Final = 2
 _CONFIRMED: Final = 3
 _FARTHEST: Final = 2.0**20
@@ -104,4 +106,4 @@ def _decided(steps: Sequence[LimitStep], rate: float, agreeing: int) -> bool | N
 
 def _tally(steps: Sequence[LimitStep], rate: float) -> str:
     tries = [step.held for step in steps if step.rate == rate]
-    return f"{sum(tries)} of {len(tries)} steps"
+    return f"{sum(tries)} of {number_of(len(tries), 'step')}"

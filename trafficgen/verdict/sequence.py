@@ -19,6 +19,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Final
 
+from mboxgen.counted import number_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.errors import ExitCode
 from trafficgen.verdict.gating import CODES, NOT_GATED, Side
@@ -265,9 +266,10 @@ def _limited(counted: tuple[Counted, ...]) -> SlicesEnded | None:
 def _too_few(design: SliceDesign, counted: tuple[Counted, ...], groups: Sequence[object]) -> SlicesEnded:
     if any(one.kept for one in counted) and not groups:
         names = [metric.name for metric in design.metrics if _missing(metric.name, counted)]
-        reason = f"nothing was measured for {', '.join(names)} in {sum(bool(one.kept) for one in counted)} blocks"
+        blocks = number_of(sum(bool(one.kept) for one in counted), "block")
+        reason = f"nothing was measured for {', '.join(names)} in {blocks}"
         return SlicesEnded(None, ExitCode.NOT_VALID, f"{reason}{why_nothing(names)}", counted)
-    reason = f"the time was up after {len(groups)} blocks that count, of {len(counted)}; {LEAST} are needed"
+    reason = f"the time was up after {number_of(len(groups), 'block')} to count, of {len(counted)}; {LEAST} are needed"
     for name, many in not_read(design, counted).items():
         reason += f"; {name} could not be read in {many}"
     return SlicesEnded(Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE, reason, counted)

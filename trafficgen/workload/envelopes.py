@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mboxgen import streams
 from mboxgen.columns import once_each
+from mboxgen.counted import number_of
 from trafficgen.errors import PlanError
 from trafficgen.plan import Plan, WeightedAddress
 from trafficgen.plan.international import a_label
@@ -301,7 +302,8 @@ class Envelopes:
     def _check_enough_addresses(self) -> None:
         most, addresses = int(self._counts.max()), self._book.size
         if most > addresses and not self._book.tagged:
-            text = f"expected at most {addresses} recipients a message, as there are no more addresses, got {most}"
+            all_of_them = number_of(addresses, "recipient")
+            text = f"expected at most {all_of_them} a message, as there are no more addresses, got {most}"
             raise PlanError(text, field="recipients_per_message", flag="--recipients")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mboxgen.corpus import manifest
+from mboxgen.counted import number_of
 from mboxgen.recipe import recipe as recipes
 from mboxgen.recipe.recipe import Recipe, RecipeError
 from trafficgen.errors import PlanError, reason_of
@@ -48,7 +49,7 @@ def make(content: object, say: Callable[[str], None] = lambda _line: None) -> No
             say(f'making "{path}" from its recipe')
             fields: dict[str, Any] = recipes.from_fields(json.loads(content.recipe), _FLAG)
             made = generate(Recipe(**fields), path, workers=cores())
-            say(f'made "{path}": {made.messages:,} messages')
+            say(f'made "{path}": {number_of(made.messages, "message")}')
     except (RecipeError, GenerateError) as error:
         raise _wrong(str(error)) from error
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import h11
 
+from mboxgen.counted import number_of
 from trafficgen.outcomes import Outcome, Phase
 from trafficgen.protocol.http.injection import KIND, read_answer, request_body
 from trafficgen.protocol.smtp.conversation import UNASKED
@@ -228,7 +229,9 @@ class InjectionSession:
             return
         if taken.refused:
             account.failure(Phase.REQUEST, REFUSED, taken.error, taken.refused)
-            account.trouble(f"{taken.refused} of {recipients} recipients of a request refused: {taken.error}")
+            account.trouble(
+                f"{taken.refused} of {number_of(recipients, 'recipient')} of a request refused: {taken.error}"
+            )
         if not taken.accepted:
             self._finish(Outcome.REJECTED_PERMANENT, now_ns)
             return

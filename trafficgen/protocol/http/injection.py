@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from mboxgen.counted import number_of
 from trafficgen.protocol.smtp.interfaces import WireMessage
 
 KIND: Final = b"application/json"
@@ -71,7 +72,7 @@ def read_answer(body: bytes, recipients: int, *, deferred: bool) -> Taken:
         accepted = recipients - refused
     if min(refused, accepted) < 0 or refused + accepted != recipients:
         text = f"success_count {answer.success_count} and fail_count {answer.fail_count}"
-        raise ValueError(f"expected an answer for {recipients} recipients, got {text}")
+        raise ValueError(f"expected an answer for {number_of(recipients, 'recipient')}, got {text}")
     error = answer.errors[0] if answer.errors else ", ".join(answer.failed_recipients[:1])
     return Taken(accepted, refused, error[: 2 * _SHOWN])
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 
 from trafficgen.errors import SetupError
 from trafficgen.plan import Target, TcpTarget, UnixTarget
+from trafficgen.plan.targets import port_hint
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.bounces.bounces import Bounces, BouncingStore
@@ -229,6 +230,7 @@ def _listener(listen: Target, *, share_port: bool) -> socket.socket:
         reason = error.strerror or str(error)
         if isinstance(listen, UnixTarget) and error.errno == errno.EADDRINUSE:  # also left by a sink that was killed
             reason = "the file is there; remove it where no server listens on it, or name another"
-        raise SetupError(f"cannot listen on {listen}: {reason}") from error
+        hint = port_hint(listen.host, listen.port) if isinstance(listen, TcpTarget) else ""
+        raise SetupError(f"cannot listen on {listen}: {reason}{hint}") from error
     listener.setblocking(False)
     return listener
