@@ -128,6 +128,8 @@ def test_holm(ps: list[float], rejected: list[bool]) -> None:
         ((16, 8), 1, "ascending"),
         ((8, 9, 10, 11, 12), 1, "1 to 4"),
         ((4, 8, 16), 1, "4 pairs can never show anything"),
+        ((8, 301), 1, "at most 300 pairs, got 301"),
+        ((10**9,), 1, "at most 300 pairs"),
         ((8, 16, 24), 4, "1 to 3 metrics"),
         ((8, 16, 24), 0, "1 to 3 metrics"),
     ],

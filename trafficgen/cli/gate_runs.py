@@ -91,4 +91,6 @@ def design_of_runs(options: "GateOptions", seed: int) -> "Design":
         control = DEFAULT_CONTROL_PAIRS if options.control is None else options.control
         return Design(metrics, looks, control, seed)
     except ValueError as error:
-        raise PlanError(str(error), field="looks", flag="--looks") from error
+        of_control = "control" in str(error)
+        field, flag = ("control", "--control") if of_control else ("looks", "--looks")
+        raise PlanError(str(error), field=field, flag=flag) from error

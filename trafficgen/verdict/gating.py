@@ -22,6 +22,7 @@ from trafficgen.verdict.control import Control, ControlTrouble, check, worst
 from trafficgen.verdict.order import balanced_order
 from trafficgen.verdict.rule import (
     DEFAULT_LOOKS,
+    MAX_PAIRS,
     POCOCK,
     Comparison,
     Judgement,
@@ -79,8 +80,9 @@ class Design:
 
     def __post_init__(self) -> None:
         check_looks(self.looks, len(self.metrics))
-        if self.control_pairs and self.control_pairs < DEFAULT_CONTROL_PAIRS:
-            raise ValueError(f"expected at least {DEFAULT_CONTROL_PAIRS} control pairs, or 0, got {self.control_pairs}")
+        if self.control_pairs and not DEFAULT_CONTROL_PAIRS <= self.control_pairs <= MAX_PAIRS:
+            least = f"expected {DEFAULT_CONTROL_PAIRS} to {MAX_PAIRS} control pairs, or 0"
+            raise ValueError(f"{least}, got {self.control_pairs}")
 
 
 @dataclass(frozen=True, slots=True)

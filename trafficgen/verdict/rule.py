@@ -28,6 +28,9 @@ from trafficgen.verdict.signed_rank import RankInterval
 MAX_METRICS: Final = 3
 """Each further metric makes every other harder to decide."""
 
+MAX_PAIRS: Final = 300
+"""The exact test of so many takes a fifth of a second, and grows with their third power."""
+
 POCOCK: Final = {1: 0.05, 2: 0.029, 3: 0.022, 4: 0.018}
 """Nominal two-sided level of each look, by the number of looks, for 5 % over all (Pocock 1977, table 1)."""
 
@@ -124,6 +127,8 @@ def check_looks(looks: Sequence[int], metrics: int) -> None:
         raise ValueError(f"expected 1 to {MAX_METRICS} metrics, got {metrics}")
     if not 1 <= len(looks) <= len(POCOCK) or list(looks) != sorted(set(looks)):
         raise ValueError(f"expected 1 to {len(POCOCK)} ascending numbers of pairs, got {_listed(looks)}")
+    if looks[-1] > MAX_PAIRS:
+        raise ValueError(f"expected at most {MAX_PAIRS} pairs, got {looks[-1]}: the exact test of more takes too long")
     alpha = POCOCK[len(looks)]
     if signed_rank.critical(looks[0], alpha) is None:
         raise ValueError(f"{looks[0]} pairs can never show anything at the level {alpha}: look first after 8 or more")
