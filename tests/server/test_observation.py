@@ -64,14 +64,18 @@ def clock_now() -> RunClock:
 
 
 def test_a_local_observer_sees_the_queue_fill_and_drain() -> None:
-    """One delivery at a time, a tenth of a second each: most wait still when all are sent."""
+    """One delivery at a time, a tenth of a second each: half wait still when all are sent.
+
+    Three seconds, so that some of the sixty looks fall into them on any machine: of a run of 0.4 s a busy one saw the
+    beginning alone, with nothing in the queue yet.
+    """
     slow_out = "default_destination_concurrency_limit = 1\ninitial_destination_concurrency = 1\nqueue_run_delay = 1s"
     with sink_process("127.0.0.1:0", "--delay", "dot:100ms") as sink, private_postfix(sink.port, slow_out) as postfix:
         what = [*options_of(str(postfix.folder / "queue"), None, ()), *FAST]
         thresholds = [parse_threshold("queue.depth<1"), parse_threshold("queue.oldest<10m")]
         with Observation("local", what, drain_ns=60 * NS) as observation:
             results = run_monitored(
-                plan_for(postfix.port, messages=40, sessions=8, load=OpenLoop(100.0)),
+                plan_for(postfix.port, messages=60, sessions=8, load=OpenLoop(20.0)),
                 MonitorOptions(thresholds=thresholds),
                 observation=observation,
             )

@@ -31,6 +31,7 @@ from trafficgen.engine.targets import TargetAccount, Targets, Turntable, apporti
 from trafficgen.engine.tracing import Tracer
 from trafficgen.guard import Route
 from trafficgen.measure.recorder import Recorder
+from trafficgen.plan import Pipelining
 from trafficgen.protocol.smtp.holding import HoldingSession
 from trafficgen.protocol.smtp.interfaces import SessionAccount, SessionOptions
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
@@ -124,13 +125,15 @@ class Sending:
 
     @property
     def _has_sockets_of_its_own(self) -> bool:
-        """Whether plain sessions are no transports of the event loop: where they come and go, or are many.
+        """Whether plain sessions are no transports of the event loop: where they come and go, are many, or send command
+        by command.
 
-        A few kept sessions of 100 KB messages took 37.8 µs of CPU so, 27.7 by transports (benchmarks/peers.py).
+        Those take 2 to 5 % less CPU so, a few kept sessions in groups 2 % more (benchmarks/peers.py).
         """
-        plan = self._config.plan
+        plan, session = self._config.plan, self._config.plan.session
+        by_steps = session.pipelining is Pipelining.OFF
         many = self._config.slots >= _MANY
-        return bool(plan.session.max_messages or many) and not plan.trace_sessions
+        return bool(session.max_messages or by_steps or many) and not plan.trace_sessions
 
     def _make_slots(self, weights: list[float]) -> list[Slot]:
         """All slots, each in its lane; where domains have lanes, every one has its share, and one at least."""

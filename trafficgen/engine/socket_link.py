@@ -130,7 +130,7 @@ class SocketLink(AnyLink):
     def __init__(self, session: Session, poller: Poller, owner: ConnectingOwner) -> None:
         super().__init__(session, owner)
         self._poller = poller
-        self._peer: socket.socket | None = None
+        self._peer: socket.SocketType | None = None
         self._fd = -1
         self._connecting = False
         self._heard_of = False  # whether the poller has it
@@ -154,7 +154,8 @@ class SocketLink(AnyLink):
         """Begin to connect."""
         self._connecting = True
         try:
-            peer = self._peer = socket.socket(family, _KIND)
+            # The type without Python's methods around it: 1 % of a session (benchmarks/peers.py, churn-5k).
+            peer = self._peer = socket.SocketType(family, _KIND)
             self._fd = peer.fileno()
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             problem = peer.connect_ex(where)
@@ -226,7 +227,7 @@ class SocketLink(AnyLink):
         if what & _READABLE and self._peer is peer:  # and not another address's by now
             self._read(peer, what)
 
-    def _read(self, peer: socket.socket, what: int) -> None:
+    def _read(self, peer: socket.SocketType, what: int) -> None:
         session = self.session
         if what & _ENDED and session.closed:
             self._close()
@@ -273,13 +274,18 @@ class SocketLink(AnyLink):
             self._waiting += tuple(buffers)
             self._unsent += sum(map(len, buffers))
             return
-        octets = 0
-        for buffer in buffers:
-            octets += len(buffer)
         peer = self._peer
         assert peer is not None
+        octets = 0
         try:
-            sent = peer.send(b"".join(buffers)) if octets <= JOINED_OCTETS else peer.sendmsg(_first(buffers))
+            if len(buffers) == 1:
+                (buffer,) = buffers
+                octets = len(buffer)
+                sent = peer.send(buffer)
+            else:
+                for buffer in buffers:
+                    octets += len(buffer)
+                sent = peer.send(b"".join(buffers)) if octets <= JOINED_OCTETS else peer.sendmsg(_first(buffers))
         except BlockingIOError:
             sent = 0
         except OSError as error:  # what the server said before may still be there to read; then comes the end

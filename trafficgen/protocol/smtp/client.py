@@ -21,6 +21,7 @@ from trafficgen.protocol.smtp.by_steps import BySteps
 from trafficgen.protocol.smtp.conversation import GOODBYES, UNASKED, Answering, Conversation
 from trafficgen.protocol.smtp.handover import QUIT, RSET, UNEXPECTED, Handover
 from trafficgen.protocol.smtp.interfaces import (
+    NOTHING_OFFERED,
     Buffer,
     Extensions,
     SessionAccount,
@@ -67,7 +68,7 @@ class ClientSession:
         self.account = account
         self.options = options
         self.left = options.max_messages or -1
-        self.extensions = Extensions()
+        self.extensions = NOTHING_OFFERED
         self.transaction = Transaction()
         self.conversation = Conversation(account, options.chunks)
         self.answering: Answering = Opening(self)
@@ -157,7 +158,8 @@ class ClientSession:
     def announced(self, extensions: Extensions, now_ns: int, out: list[Buffer]) -> None:
         """What the server offers is known: choose how to hand over, and begin."""
         self.extensions = extensions
-        if missing := [keyword for keyword in self.options.needed if keyword not in extensions.keywords]:
+        needed = self.options.needed
+        if needed and (missing := [keyword for keyword in needed if keyword not in extensions.keywords]):
             offered = " ".join(sorted(extensions.keywords)) or "no extensions"
             self.end(f"{missing[0]} not offered", f"the server offers {offered}", now_ns, self.options.hello)
             return

@@ -107,6 +107,10 @@ class Extensions(NamedTuple):
         return cls("PIPELINING" in known, "8BITMIME" in known, "CHUNKING" in known, "SIZE" in known, known)
 
 
+NOTHING_OFFERED: Final = Extensions()
+"""What every session begins with. One for all: a hundredth of a session (benchmarks/peers.py, churn-5k)."""
+
+
 class Stranger(NamedTuple):
     """A client that a session says it speaks for: its address ("": none is said), host name ("" when it has none) and
     port, and the attributes that are asked for by name."""

@@ -160,10 +160,10 @@ class Lacking(NamedTuple):
     def of(cls, options: SessionOptions, offered: Extensions) -> "Lacking":
         """In a session with a server that offers this."""
         return cls(
-            chunks=options.pipelining and options.chunks > 0 and not (offered.chunking and offered.pipelining),
-            pipelining=options.pipelining and not offered.pipelining,
-            size=options.declares_size and not offered.size,
-            eight_bit=not offered.eight_bit,
+            options.pipelining and options.chunks > 0 and not (offered.chunking and offered.pipelining),
+            options.pipelining and not offered.pipelining,
+            options.declares_size and not offered.size,
+            not offered.eight_bit,
         )
 
 

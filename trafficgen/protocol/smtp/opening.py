@@ -16,7 +16,14 @@ from typing import Final, Protocol
 from mboxgen.enums import table_of
 from trafficgen.outcomes import Phase
 from trafficgen.protocol.smtp.conversation import Answers, Conversation
-from trafficgen.protocol.smtp.interfaces import Buffer, Extensions, SessionAccount, SessionOptions, Stranger
+from trafficgen.protocol.smtp.interfaces import (
+    NOTHING_OFFERED,
+    Buffer,
+    Extensions,
+    SessionAccount,
+    SessionOptions,
+    Stranger,
+)
 from trafficgen.protocol.smtp.replies import Reply
 from trafficgen.protocol.smtp.steps import STEPS
 
@@ -63,7 +70,7 @@ class Opening:
 
     def __init__(self, session: Opened) -> None:
         self._session = session
-        self._offered = Extensions()
+        self._offered = NOTHING_OFFERED
         self._introduced = False  # XCLIENT is done, and this is the EHLO after it
 
     def octets_due(self) -> list[int]:
@@ -95,7 +102,7 @@ class Opening:
 
     def _on_helo(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
         if reply.code == 250:
-            self._introduce(reply, Extensions(), now_ns, out)
+            self._introduce(reply, NOTHING_OFFERED, now_ns, out)
         else:
             self._session.lose(_HELO, REFUSED, reply, now_ns)
 
