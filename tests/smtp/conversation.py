@@ -32,7 +32,6 @@ class Letter(NamedTuple):
     tail: bytes
     octets: int
     eight_bit: bool
-    commands: tuple[bytes, ...] = ()
 
 
 def letter(number: int, *, recipients: int = 1, body: bytes = b"hello\r\n", eight_bit: bool = False) -> Letter:
@@ -52,16 +51,11 @@ def in_chunks(sent: Letter) -> Letter:
     return sent._replace(envelope=envelope, body=unstuff(sent.body), tail=sent.tail.removesuffix(b".\r\n"))
 
 
-def by_steps(sent: Letter) -> Letter:
-    """The same message, laid out for one command at a time."""
-    return sent._replace(commands=tuple(reversed(sent.envelope.splitlines(keepends=True))))
-
-
 class Queue:
     """Letters in their order, laid out for `chunks`; what is given back comes next. Implements `interfaces.Source`."""
 
-    def __init__(self, letters: Iterable[Letter], chunks: int = 0, *, lock_step: bool = False) -> None:
-        lay_out: Callable[[Letter], Letter] = by_steps if lock_step else in_chunks if chunks else Letter._make
+    def __init__(self, letters: Iterable[Letter], chunks: int = 0) -> None:
+        lay_out: Callable[[Letter], Letter] = in_chunks if chunks else Letter._make
         self.waiting: list[Work] = [(lay_out(each), -1) for each in reversed(list(letters))]
         self.returned: list[int] = []
 
@@ -125,7 +119,7 @@ def session_for(
     letters: Iterable[Letter], *, lock_step: bool = False, max_messages: int = 0, cache: ReplyCache | None = None
 ) -> tuple[ClientSession, Queue, Notebook]:
     """A session that has been given the first letter and waits for the greeting."""
-    queue, notebook = Queue(letters, lock_step=lock_step), Notebook()
+    queue, notebook = Queue(letters), Notebook()
     options = SessionOptions(b"client.test", max_messages, not lock_step)
     session = ClientSession(queue, notebook, options, cache or ReplyCache())
     work = queue.take(0)
@@ -360,7 +354,7 @@ def send_all(
 ) -> tuple[Notebook, list[tuple[int, int]], bytes]:
     """One session after another until every letter has an outcome: our account, the server's, what we wrote."""
     queue, notebook, cache = (
-        Queue(letters, chunks, lock_step=lock_step),
+        Queue(letters, 0 if lock_step else chunks),
         notebook or Notebook(),
         cache or ReplyCache(),
     )

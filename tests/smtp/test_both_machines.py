@@ -61,7 +61,7 @@ def test_both_machines_end_with_equal_ledgers(
     texts: list[bytes], counts: list[int], pieces: list[int], lock_step: bool, max_messages: int
 ) -> None:
     letters = [letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)]
-    queue, notebook, ledger, cache = Queue(letters, lock_step=lock_step), Notebook(), Ledger(), ReplyCache()
+    queue, notebook, ledger, cache = Queue(letters), Notebook(), Ledger(), ReplyCache()
     wire = Wire(cycle(pieces))
     while (work := queue.take(0)) is not None:
         server = ServerSession(SessionReceiver(ledger))

@@ -178,6 +178,17 @@ def test_in_lock_step_data_is_not_asked_for_when_every_recipient_was_refused() -
     assert book.outcomes == [(0, PERMANENT)]
 
 
+def test_in_lock_step_a_message_that_comes_while_rset_is_answered_begins_with_its_sender_alone() -> None:
+    session, queue, book = session_for([letter(0)], lock_step=True)
+    hear(session, b"220 hi\r\n", PIPELINED, b"250 ok\r\n")
+    assert hear(session, b"550 no such user\r\n") == b"RSET\r\n"
+    queue.give_back((letter(1), -1))  # by another session, which had to end
+    assert hear(session, b"250 ok\r\n") == b"MAIL FROM:<1@a.test>\r\n"
+    assert hear(session, b"250 ok\r\n", b"250 ok\r\n") == b"RCPT TO:<r0@b.test>\r\nDATA\r\n"
+    assert hear(session, b"354 go\r\n") == content(1)
+    assert book.outcomes == [(0, PERMANENT)]
+
+
 def test_a_354_without_a_recipient_is_answered_with_a_lone_dot() -> None:
     session, _, book = session_for([letter(0), letter(1)])
     hear(session, b"220 hi\r\n", PIPELINED)

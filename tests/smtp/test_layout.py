@@ -19,7 +19,6 @@ from trafficgen.protocol.smtp.layout import (
 )
 from trafficgen.protocol.smtp.reply_cache import ReplyCache
 
-BY_STEPS = layout_for(0, ExtensionPlan(), "", pipelining=False)
 BY_CHUNKS = layout_for(4, ExtensionPlan(), "")
 
 
@@ -37,34 +36,28 @@ def laid_out(layout: WireLayout, *, body: bytes = b".a\r\nb\r\n", eight_bit: boo
         + b"c@b.test"
     )
     [envelope] = layout.envelopes([addresses + layout.end_of_addresses], [octets], [eight_bit])
-    commands = next(iter(layout.commands([envelope])))
     return made._replace(
-        recipients=2, envelope=envelope, commands=commands, body=layout.content(body), tail=layout.end_of_data,
+        recipients=2, envelope=envelope, body=layout.content(body), tail=layout.end_of_data,
         octets=octets, eight_bit=eight_bit,
     )  # fmt: skip
 
 
-def wire(message: WireMessage) -> tuple[bytes, bytes, tuple[bytes, ...]]:
-    return message.envelope, b"".join((message.head, message.body, message.tail)), message.commands
+def wire(message: WireMessage) -> tuple[bytes, bytes]:
+    return message.envelope, b"".join((message.head, message.body, message.tail))
 
 
 def test_each_way_has_its_commands_and_its_content() -> None:
     addresses = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\n"
     head = letter(3, body=b".a\r\nb\r\n").head
-    assert wire(laid_out(BY_DATA)) == (addresses + b"DATA\r\n", head + b"..a\r\nb\r\n.\r\n", ())
+    assert wire(laid_out(BY_DATA)) == (addresses + b"DATA\r\n", head + b"..a\r\nb\r\n.\r\n")
     chunk = b"BDAT %d LAST\r\n" % (len(head) + 7)
-    assert wire(laid_out(BY_CHUNKS)) == (addresses + chunk, head + b".a\r\nb\r\n", ())
-    steps = (
-        b"DATA\r\n", b"RCPT TO:<c@b.test>\r\n", b"RCPT TO:<b@b.test>\r\n", b"MAIL FROM:<a@a.test>\r\n",
-    )  # fmt: skip
-    assert wire(laid_out(BY_STEPS)) == (*wire(laid_out(BY_DATA))[:2], steps)
+    assert wire(laid_out(BY_CHUNKS)) == (addresses + chunk, head + b".a\r\nb\r\n")
 
 
-@pytest.mark.parametrize("layout", [BY_DATA, BY_STEPS, BY_CHUNKS])
+@pytest.mark.parametrize("layout", [BY_DATA, BY_CHUNKS])
 def test_mail_says_so_of_a_message_that_is_not_all_ascii(layout: WireLayout) -> None:
     plain, wide = laid_out(layout), laid_out(layout, eight_bit=True)
     assert wide.envelope == plain.envelope.replace(b"<a@a.test>", b"<a@a.test> BODY=8BITMIME")
-    assert wide.commands[-1:] == tuple(b"MAIL FROM:<a@a.test> BODY=8BITMIME\r\n" for _ in plain.commands[-1:])
 
 
 @given(
@@ -78,17 +71,18 @@ def test_mail_says_so_of_a_message_that_is_not_all_ascii(layout: WireLayout) -> 
 def test_adapted_is_what_would_have_been_laid_out_for_what_is_offered(
     asked: SessionOptions, offered: Extensions, eight_bit: bool, body: bytes
 ) -> None:
-    def best(chunks: int, *, sized: bool, pipelining: bool, eight_bit: bool) -> WireMessage:
-        layout = layout_for(chunks, ExtensionPlan(declare_size=sized), "", pipelining=pipelining)
+    def best(chunks: int, *, sized: bool, eight_bit: bool) -> WireMessage:
+        layout = layout_for(chunks, ExtensionPlan(declare_size=sized), "")
         return laid_out(layout, body=crlf, eight_bit=eight_bit)
 
     crlf = body.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n"
-    message = best(asked.chunks, sized=asked.declares_size, pipelining=asked.pipelining, eight_bit=eight_bit)
+    chunks = asked.chunks * asked.pipelining
+    message = best(chunks, sized=asked.declares_size, eight_bit=eight_bit)
     again = adapted(message, Lacking.of(asked, offered))
     assert wire(again) == wire(
         best(
-            asked.chunks * offered.chunking, sized=asked.declares_size and offered.size,
-            pipelining=asked.pipelining and offered.pipelining, eight_bit=eight_bit and offered.eight_bit,
+            chunks * offered.chunking * offered.pipelining, sized=asked.declares_size and offered.size,
+            eight_bit=eight_bit and offered.eight_bit,
         )
     )  # fmt: skip
     assert (again.number, again.recipients, again.octets) == (3, 2, message.octets)
@@ -114,7 +108,7 @@ def test_an_idle_session_is_given_messages_that_its_server_understands(chunks: i
 def test_what_is_given_back_is_as_it_was_taken() -> None:
     letters = [letter(0, eight_bit=True), letter(1)]
     queue = Queue(letters)
-    source = AdaptedSource(queue, Lacking(chunks=False, pipelining=False, size=False, eight_bit=True))
+    source = AdaptedSource(queue, Lacking(chunks=False, size=False, eight_bit=True))
     taken = [source.take(0), source.take(0)]
     assert source.take(0) is None
     for work in taken:

@@ -115,7 +115,7 @@ def converse(lie: Lie, chunks: int, *, pipelining: bool, messages: int, seed: in
     letters = [
         letter(number, recipients=random.choice((1, 1, 1, 3)), body=random.choice(BODIES)) for number in range(messages)
     ]
-    queue, book, cache, sessions = Queue(letters, chunks, lock_step=not pipelining), Notebook(), ReplyCache(), []
+    queue, book, cache, sessions = Queue(letters, chunks * pipelining), Notebook(), ReplyCache(), []
     while (work := queue.take(0)) is not None:
         options = SessionOptions(b"client.test", random.choice((0, 0, 1, 3)), pipelining, chunks)
         session = ClientSession(queue, book, options, cache)

@@ -30,7 +30,7 @@ def opened(
     letters: list[Letter], offers: bytes = OFFERS, chunks: int = 0, *, pipelining: bool = True
 ) -> tuple[ClientSession, Notebook, bytes]:
     """A session that has been greeted, and what it wrote after that."""
-    queue, book = Queue(letters, chunks, lock_step=not pipelining), Notebook()
+    queue, book = Queue(letters, chunks * pipelining), Notebook()
     session = ClientSession(queue, book, options(chunks, pipelining=pipelining), ReplyCache())
     work = queue.take(0)
     assert work is not None
@@ -167,7 +167,7 @@ def test_both_machines_end_with_equal_ledgers(
     texts: list[bytes], counts: list[int], pieces: list[int], window: int, in_groups: bool
 ) -> None:
     letters = [letter(number, recipients=counts[number % len(counts)], body=text) for number, text in enumerate(texts)]
-    queue, book, ledger, cache = Queue(letters, window, lock_step=not in_groups), Notebook(), Ledger(), ReplyCache()
+    queue, book, ledger, cache = Queue(letters, window * in_groups), Notebook(), Ledger(), ReplyCache()
     wire = Wire(cycle(pieces))
     while (work := queue.take(0)) is not None:
         server = ServerSession(SessionReceiver(ledger), capabilities=Capabilities(lmtp=True))
@@ -205,7 +205,7 @@ def test_whatever_is_answered_the_recipients_add_up_and_hold_against_the_servers
 ) -> None:
     letters = [letter(number, recipients=count) for number, count in enumerate(counts)]
     opinions = Opinions(answers=said, chunking=window > 0, lmtp=True, hang_up_after=hang_up_after)
-    queue, book, cache = Queue(letters, window, lock_step=not in_groups), Notebook(), ReplyCache()
+    queue, book, cache = Queue(letters, window * in_groups), Notebook(), ReplyCache()
     wire, delivered = Wire(cycle(pieces)), set[tuple[int, int]]()
     while (work := queue.take(0)) is not None:
         server = OpinionatedServer(opinions)

@@ -57,7 +57,7 @@ def test_envelope_is_mail_rcpt_data(messages_of):
     assert re.fullmatch(pattern, message.envelope)
     assert isinstance(message, BuiltMessage)
     assert message._fields == (
-        "number", "domain", "recipients", "envelope", "commands", "head", "body", "tail", "octets", "eight_bit",
+        "number", "domain", "recipients", "envelope", "head", "body", "tail", "octets", "eight_bit",
     )  # fmt: skip
     assert all(type(value) is int for value in (message.number, message.domain, message.recipients, message.octets))
 

@@ -79,8 +79,8 @@ def layout(plan: Plan) -> MailLayout:
     """How messages lie in memory for the protocol that hands them over."""
     if _injects(plan):
         return AS_DELIVERED
-    pipelining = plan.session.pipelining is Pipelining.AUTO
-    return layout_for(plan.session.chunks, plan.session.extensions, plan.run_id, pipelining=pipelining)
+    chunks = plan.session.chunks if plan.session.pipelining is Pipelining.AUTO else 0
+    return layout_for(chunks, plan.session.extensions, plan.run_id)
 
 
 def _injects(plan: Plan) -> bool:

@@ -17,7 +17,7 @@ from trafficgen.protocol.smtp.interfaces import Work
 from trafficgen.workload import BuiltMessage
 
 _REST_NS: Final = NS_PER_S
-_NO_WORK: Final[Work] = (BuiltMessage(-1, -1, 0, b"", (), b"", b"", b"", 0, eight_bit=False), -1)
+_NO_WORK: Final[Work] = (BuiltMessage(-1, -1, 0, b"", b"", b"", b"", 0, eight_bit=False), -1)
 """What slots are given, and holding sessions do not look at."""
 
 

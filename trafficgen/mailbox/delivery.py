@@ -40,7 +40,6 @@ class _MailForOne(NamedTuple):
 
     number: int
     envelope: bytes
-    commands: tuple[bytes, ...]
     head: bytes
     body: bytes
     tail: bytes
@@ -91,7 +90,7 @@ class DeliverySessions:
         hello = Phase.LHLO if plan.delivering is Delivering.LMTP else Phase.EHLO
         self.options = SessionOptions(b"traffic-gen.test", max_messages=1, pipelining=plan.pipelining, hello=hello)
         self.recorder = recorder
-        self._layout = layout_for(0, ExtensionPlan(), "", pipelining=plan.pipelining)
+        self._layout = layout_for(0, ExtensionPlan(), "")
         self._source = _OneMessage()
         self._cache = ReplyCache()
 
@@ -109,10 +108,7 @@ class DeliverySessions:
         to = recipient.encode()
         plain = layout.sender + layout.after_sender + layout.first_recipient + to + layout.end_of_addresses
         (envelope,) = layout.envelopes([plain], [mail.octets], [mail.eight_bit])
-        commands = next(iter(layout.commands([envelope])))
-        return _MailForOne(
-            number, envelope, commands, mail.mark, mail.rest, layout.end_of_data, mail.octets, mail.eight_bit
-        )
+        return _MailForOne(number, envelope, mail.mark, mail.rest, layout.end_of_data, mail.octets, mail.eight_bit)
 
     def tally(self) -> None:
         """Replies that were compared and not parsed go to the recorder."""

@@ -4,8 +4,6 @@ Gives     `MailLayout`, what workload asks for; `AS_DELIVERED`, for who wants ad
 Not here  how a protocol lays them out: the engine hands that in (protocol/smtp/layout)
 """
 
-from collections.abc import Iterable
-from itertools import repeat
 from typing import Final, Protocol
 
 
@@ -43,9 +41,6 @@ class MailLayout(Protocol):
     def envelopes(self, envelopes: list[bytes], octets: list[int], eight_bit: list[bool]) -> list[bytes]:
         """Whole envelopes, of messages of so many octets, some of them above 0x7F."""
 
-    def commands(self, envelopes: list[bytes]) -> Iterable[tuple[bytes, ...]]:
-        """Whole envelopes command by command, the last one first; empty where they are handed over in one piece."""
-
 
 class _AsDelivered:
     sender = after_sender = numbered = international = end_of_addresses = end_of_data = b""
@@ -57,9 +52,6 @@ class _AsDelivered:
 
     def envelopes(self, envelopes: list[bytes], octets: list[int], eight_bit: list[bool]) -> list[bytes]:
         return envelopes
-
-    def commands(self, envelopes: list[bytes]) -> Iterable[tuple[bytes, ...]]:
-        return repeat(())
 
 
 AS_DELIVERED: Final = _AsDelivered()

@@ -38,8 +38,6 @@ class BuiltMessage(NamedTuple):
     """How many RCPT lines the envelope has."""
     envelope: bytes
     """MAIL and RCPT lines, and the command that hands over."""
-    commands: tuple[bytes, ...]
-    """The envelope's lines, the last one first, where the layout is for one command at a time."""
     head: bytes
     """Header block with its empty line; the mark is its first line."""
     body: bytes | memoryview
@@ -126,8 +124,7 @@ class Messages:
         envelopes = self._layout.envelopes(addressed.envelopes.part(part), filled.octets, eight_bit)
         rows = zip(
             span.numbers, addressed.domains[part].tolist(), addressed.recipients[part].tolist(), envelopes,
-            self._layout.commands(envelopes), filled.heads, filled.bodies, filled.tails, filled.octets,
-            eight_bit,
+            filled.heads, filled.bodies, filled.tails, filled.octets, eight_bit,
             strict=False,
         )  # fmt: skip
         # Message._make checks the length again in Python: twice the time (benchmarks/workload.py).

@@ -60,7 +60,7 @@ class BySteps(ByData):
         self._transaction.start_ns = now_ns
         self._session.busy = True
         self._rode_along = False
-        self._unsent = list(message.commands)
+        self._unsent = _lines(message.envelope)
         if reset:
             conversation.write(_RSET, RSET, now_ns, out)
         else:
@@ -117,7 +117,7 @@ class BySteps(ByData):
             if self._session.left < 0 and (work := self._source.take(now_ns)) is not None:
                 # `go_on`, `assign` and `open` in one piece: 2 % of a message (benchmarks/peers.py, lock-step-5k).
                 at.assign(work, now_ns)
-                self._unsent = list(work[0].commands)
+                self._unsent = _lines(work[0].envelope)
                 pending[0] = _MAIL
                 self._due = self._seen[_MAIL]
                 return (self._unsent.pop(),)
@@ -170,8 +170,16 @@ class BySteps(ByData):
             self._end_refused(now_ns, out, reset=True)
 
     def _on_rset(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
+        opened = self._transaction.entry is not None  # and its envelope waits for this
         super()._on_rset(reply, now_ns, out)
-        if self._unsent and not self._session.closed:
+        if opened and not self._session.closed:
             self._conversation.write(_MAIL, self._unsent.pop(), now_ns, out)
 
     answers = table_of(list(ByData.answers), {**ByData.answers, _MAIL: _on_mail, _RCPT: _on_rcpt, _RSET: _on_rset})
+
+
+def _lines(envelope: bytes) -> list[bytes]:
+    """Its commands, the next one last."""
+    lines = envelope.splitlines(keepends=True)
+    lines.reverse()
+    return lines

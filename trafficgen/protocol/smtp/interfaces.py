@@ -29,10 +29,6 @@ class WireMessage(Protocol):
     @property
     def envelope(self) -> bytes: ...
     @property
-    def commands(self) -> tuple[bytes, ...]:
-        """The envelope command by command, the last one first; empty where it goes out in one piece."""
-
-    @property
     def head(self) -> bytes: ...
     @property
     def body(self) -> Buffer: ...

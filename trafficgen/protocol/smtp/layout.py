@@ -6,8 +6,6 @@ Not here  what a message holds (workload), when it is written (by_data, by_steps
 """
 
 import re
-from collections.abc import Iterable
-from itertools import repeat
 from typing import Final, NamedTuple
 
 from trafficgen.plan import ExtensionPlan
@@ -46,8 +44,6 @@ class WireLayout(NamedTuple):
     """The command behind an envelope that says how many octets come."""
     original_recipients: bool = False
     """Whether ORCPT stands behind each recipient."""
-    by_steps: bool = False
-    """Whether each command waits for the reply to the one before."""
 
     def content(self, canonical: bytes) -> bytes:
         """`canonical`, which begins a line, as it goes over the wire: if `stuffed`, with leading dots doubled."""
@@ -69,14 +65,6 @@ class WireLayout(NamedTuple):
         if self.chunk:
             envelopes = [envelope + self.chunk % count for envelope, count in zip(envelopes, octets, strict=True)]
         return envelopes
-
-    def commands(self, envelopes: list[bytes]) -> Iterable[tuple[bytes, ...]]:
-        """`WireMessage.commands` of these."""
-        return map(_commands, envelopes) if self.by_steps else repeat(())
-
-
-def _commands(envelope: bytes) -> tuple[bytes, ...]:
-    return tuple(envelope.splitlines(keepends=True)[::-1])
 
 
 def _with_parameter(envelope: bytes, parameter: bytes) -> bytes:
@@ -102,12 +90,8 @@ def original_recipient(address: bytes) -> bytes:
     return b" ORCPT=utf-8;" + text.encode("ascii")
 
 
-def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str, *, pipelining: bool = True) -> WireLayout:
-    """The one for these `SessionOptions` and extensions, with their parameters of MAIL and RCPT in place.
-
-    Chunks need pipelining.
-    """
-    chunks = chunks if pipelining else 0
+def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str) -> WireLayout:
+    """The one for these `SessionOptions` and extensions, with their parameters of MAIL and RCPT in place."""
     mail, rcpt = _parameters(extensions)
     to = b"\r\n" + _RCPT
     return WireLayout(
@@ -124,7 +108,6 @@ def layout_for(chunks: int, extensions: ExtensionPlan, run_id: str, *, pipelinin
         size=_SIZE if extensions.declare_size else b"",
         chunk=_CHUNK if chunks else b"",
         original_recipients=extensions.original_recipient,
-        by_steps=not pipelining,
     )
 
 
@@ -149,10 +132,9 @@ BY_DATA: Final = layout_for(0, ExtensionPlan(), "")
 
 
 class Lacking(NamedTuple):
-    """What was laid out for and is not to be: chunks, groups of commands, a declared size, an eight-bit body."""
+    """What was laid out for and is not to be: chunks, a declared size, an eight-bit body."""
 
     chunks: bool
-    pipelining: bool
     size: bool
     eight_bit: bool
 
@@ -161,7 +143,6 @@ class Lacking(NamedTuple):
         """In a session with a server that offers this."""
         return cls(
             options.pipelining and options.chunks > 0 and not (offered.chunking and offered.pipelining),
-            options.pipelining and not offered.pipelining,
             options.declares_size and not offered.size,
             not offered.eight_bit,
         )
@@ -174,7 +155,6 @@ class Adapted(NamedTuple):
     domain: int
     recipients: int
     envelope: bytes
-    commands: tuple[bytes, ...]
     head: bytes
     body: Buffer
     tail: bytes
@@ -193,12 +173,11 @@ def adapted(message: WireMessage, lacking: Lacking) -> WireMessage:
         envelope = envelope.replace(_SIZE % message.octets, b"", 1)
     if lacking.eight_bit and message.eight_bit:
         envelope = envelope.replace(_EIGHT_BIT, b"", 1)
-    if envelope is message.envelope and not lacking.pipelining:
+    if envelope is message.envelope:
         return message
-    commands = _commands(envelope) if lacking.pipelining or message.commands else ()
     return Adapted(
-        message.number, message.domain, message.recipients, envelope, commands, *content, message.octets,
-        message.eight_bit, message,
+        message.number, message.domain, message.recipients, envelope, *content, message.octets, message.eight_bit,
+        message,
     )  # fmt: skip
 
 
