@@ -222,7 +222,7 @@ def test_postfix_reports_success_for_who_asked_for_it() -> None:
     ("options", "words"),
     [
         (["--notify", "NEVER,DELAY"], "expected NEVER, or some of SUCCESS,FAILURE,DELAY once"),
-        (["--notify", "sometimes"], "expected NEVER, or some of SUCCESS,FAILURE,DELAY, got 'SOMETIMES'"),
+        (["--notify", "sometimes"], "expected NEVER, or some of SUCCESS,FAILURE,DELAY, got 'sometimes'"),
         (["--mt-priority", "10"], "expected a priority of -9 to 9"),
         (["--deliver-by", "2h:X"], "expected whole seconds and a mode N, R, NT or RT"),
         (["--deliver-by", "1500ms"], "expected whole seconds and a mode N, R, NT or RT"),
