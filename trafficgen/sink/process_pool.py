@@ -28,7 +28,7 @@ from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
-from trafficgen.sink.progress import Count, Progress, Say, announce
+from trafficgen.sink.progress import Count, Say, SpokenCounts, announce
 from trafficgen.sink.serve import COUNT_S, FileChange, Reload, open_sink
 from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
@@ -96,7 +96,7 @@ class _ProcessPool:
         self._changed = FileChange(config.behaviour.responses)
         self._lines: dict[str, None] = {}  # what workers say alike, until all of them have
         self._warnings: set[str] = set()
-        self._progress = Progress(say)
+        self._progress = SpokenCounts(say)
 
     def start(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):

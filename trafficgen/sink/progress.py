@@ -64,7 +64,7 @@ def announce(address: Target, say: Say, bounces: BouncePlan | None = None) -> No
         say(_BOUNCING.format(bounces.to))
 
 
-class Progress:
+class SpokenCounts:
     """The lines while mail comes, and the last ones."""
 
     def __init__(self, say: Say) -> None:

@@ -32,7 +32,7 @@ from trafficgen.sink.policy.destinations import Destinations
 from trafficgen.sink.policy.limits import Limits
 from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
-from trafficgen.sink.progress import Count, Progress, Say, announce
+from trafficgen.sink.progress import Count, Say, SpokenCounts, announce
 from trafficgen.sink.store.capture import Capture
 from trafficgen.sink.store.ledger import Ledger
 
@@ -114,7 +114,7 @@ async def _count(sink: Sink, messages: int, over: asyncio.Event) -> None:
 
 async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) -> None:
     """A line a second while mail comes, and one at the end."""
-    progress = Progress(say)
+    progress = SpokenCounts(say)
     while not over.is_set():
         try:
             await asyncio.wait_for(over.wait(), 1.0)
