@@ -284,7 +284,9 @@ class Walk:
         server.greeting()
         server.feed(b"LHLO x\r\n" if self.lmtp else b"EHLO x\r\n" if line.offers else b"HELO x\r\n")
         server._share = share
-        line.write(line.session.adopt(Extensions.of(one.split()[0] for one in line.offers), self.now_ns))
+        line.write(
+            line.session.adopt(Extensions.of(dict.fromkeys((one.split()[0] for one in line.offers), "")), self.now_ns)
+        )
 
     def step(self, line: Line) -> None:
         """Something happens to this one."""
