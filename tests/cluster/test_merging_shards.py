@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.measure.counts import TargetCounts
 from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.generator import Host
 from trafficgen.measure.health import Caveat, CaveatKind
@@ -193,6 +194,13 @@ def test_ledgers_add_up_when_all_have_one() -> None:
     parts = [replace(part, ledger=LedgerCounts(10, 9, 1, 0, 0)) for part in parts_of(SOME, 2)]
     assert merge_shards(parts).ledger == LedgerCounts(20, 18, 2, 0, 0)
     assert merge_shards([parts[0], replace(parts[1], ledger=None)]).ledger is None
+
+
+def test_targets_are_those_of_all_though_the_first_shard_was_lost_before_it_spoke() -> None:
+    first, second = parts_of(SOME, 2)
+    targets = tuple(TargetCounts(name, 0.5, 1, 5, 5, 0, 0, 0, 0, None) for name in ("a:25", "b:25"))
+    merged = merge_shards([first, replace(second, targets=targets)])
+    assert merged.targets == targets
 
 
 def renamed(part: Results, **changes: Any) -> Results:

@@ -1,17 +1,24 @@
 """What merging makes of the generators' own words."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.measure.test_results import BEGUN, PLAN, build, snapshot_of
 from trafficgen.errors import ResultsError
-from trafficgen.measure.delivered import LedgerCounts
-from trafficgen.measure.merging import merge_results
+from trafficgen.measure.commands import CommandAccount
+from trafficgen.measure.counts import CommandCounts, ReplyCount
+from trafficgen.measure.delivered import LedgerCounts, MailboxCounts
+from trafficgen.measure.generator import ShardRecord
+from trafficgen.measure.health import Caveat, CaveatKind
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.merging_runs import merge_results
+from trafficgen.measure.merging_shards import merge_shards
 from trafficgen.measure.results import Results
-from trafficgen.measure.snapshot import merge
+from trafficgen.measure.snapshot import IdleCounts, RetryCounts, Tally, TargetSnapshot, merge
 from trafficgen.outcomes import Outcome, StoppedBy
 from trafficgen.plan import OpenLoop, Stage
 
@@ -87,3 +94,62 @@ def test_the_plan_of_the_whole_has_what_adds_up_added_up() -> None:
 def test_an_open_run_and_a_closed_one_are_no_parts_of_one_load() -> None:
     with pytest.raises(ResultsError, match="cannot merge a run of the closed model with one of the open"):
         merge_results([part(1), loaded(2, 10.0)])
+
+
+OF_ITS_OWN = {"window", "thresholds", "delivery", "server"}
+"""What is of one run alone, or judged anew."""
+
+
+def full(*, shards: tuple[ShardRecord, ...] = ()) -> Results:
+    """Results with something in every value that adds up."""
+    latency = Histogram()
+    latency.record_many(np.array([5, 7, 9, 11]))
+    fetch = CommandAccount.of(4, 1, 2, 300, latency)
+    snapshot = replace(
+        snapshot_of([Outcome.ACCEPTED] * 4, open_loop=True),
+        replies={("mail", 451, "4.3.0"): Tally(2, "not now")},
+        failures={("connect", "refused"): Tally(1, "nobody there")},
+        recipients=(7, 1, 2, 0, 3),
+        partly_accepted=2,
+        targets=(TargetSnapshot(3, (4, 0, 0, 0, 0), latency), TargetSnapshot(1, (0, 0, 0, 0, 0), Histogram())),
+        retries=RetryCounts(3, 2, 1),
+        idle=IdleCounts(9, 4, 1, 6),
+        commands={"fetch": fetch},
+        protected={("TLSv1.3", "TLS_AES_256_GCM_SHA384"): (3, 1)},
+    )
+    made = build(
+        snapshot, plan=replace(PLAN, load=OpenLoop(10.0)), ledger=LedgerCounts(4, 3, 1, 2, 5, 6, 7),
+        mailboxes=MailboxCounts(*range(1, 16)), targets=[("a:25", 0.75), ("b:25", 0.25)],
+        caveats=[Caveat.of(CaveatKind.OUTPUT_FAILED, "no space left")], shards=shards, stopped_after_ns=2 * 10**9,
+        duration_ns=(snapshot.last_end_ns or 0) - (snapshot.first_start_ns or 0),
+    )  # fmt: skip
+    commands = {"fetch": CommandCounts.of(fetch, made.run.duration_s)}
+    return replace(made, commands=commands, command_histograms={"fetch": latency})
+
+
+@pytest.mark.parametrize("of_shards", [False, True])
+def test_merging_leaves_nothing_out(of_shards: bool) -> None:
+    snapshot = snapshot_of([Outcome.ACCEPTED] * 4)
+    times = snapshot.first_start_ns, snapshot.last_start_ns, snapshot.last_end_ns, snapshot.last_answered_ns
+    record = ShardRecord(1, 1, None, 4, "host", *times, {})
+    one = full(shards=(record,) if of_shards else ())
+    empty = [name for name in (field.name for field in fields(one)) if getattr(one, name) in (None, (), {})]
+    assert set(empty) == OF_ITS_OWN | (set() if of_shards else {"shards"})
+    merged = (merge_shards if of_shards else merge_results)([one])
+    plain, whole = one.to_dict(), merged.to_dict()
+    plain["run"]["clock"] = None
+    if of_shards:
+        assert [caveat["text"] for caveat in whole["caveats"]] == ["shard 1: no space left"]
+        plain["caveats"] = whole["caveats"]
+    assert whole == plain
+
+
+def test_merged_results_have_no_clock_and_the_example_that_most_saw() -> None:
+    parts = [
+        part(number, replies=(ReplyCount("mail", 451, "4.3.0", count, example),))
+        for number, (count, example) in enumerate([(5, "often"), (2, "seldom")])
+    ]
+    merged = merge_results(parts)
+    assert merged.replies == (ReplyCount("mail", 451, "4.3.0", 7, "often"),)
+    assert parts[0].run.clock is not None
+    assert merged.run.clock is None
