@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.measure.test_results import BEGUN, PLAN, build, snapshot_of
+from tests.measure.test_results import BEGUN, DOMAINS, PLAN, build, snapshot_of
 from trafficgen.errors import ResultsError
 from trafficgen.measure.commands import CommandAccount
-from trafficgen.measure.counts import CommandCounts, ReplyCount
+from trafficgen.measure.counts import CommandCounts, ReplyCount, TargetCounts
 from trafficgen.measure.delivered import LedgerCounts, MailboxCounts
 from trafficgen.measure.generator import ShardRecord
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.merging_runs import merge_results
 from trafficgen.measure.merging_shards import merge_shards
+from trafficgen.measure.observed import ServerSamples
 from trafficgen.measure.results import Results
 from trafficgen.measure.snapshot import IdleCounts, RetryCounts, Tally, TargetSnapshot, merge
 from trafficgen.outcomes import Outcome, StoppedBy
@@ -153,3 +154,22 @@ def test_merged_results_have_no_clock_and_the_example_that_most_saw() -> None:
     assert merged.replies == (ReplyCount("mail", 451, "4.3.0", 7, "often"),)
     assert parts[0].run.clock is not None
     assert merged.run.clock is None
+
+
+def test_wanted_shares_are_those_of_each_part_by_its_part_of_all() -> None:
+    def of_targets(number: int, share: float, sessions: int) -> Results:
+        targets = [TargetCounts(name, 0.0, sessions, 2, 2, 0, 0, 0, 0, None) for name in ("a:25", "b:25")]
+        wanted = replace(targets[0], weight=share), replace(targets[1], weight=1 - share)
+        return part(number, targets=wanted)
+
+    first, second = of_targets(1, 0.5, 3), of_targets(2, 0.9, 1)
+    assert [one.weight for one in merge_results([first, second]).targets] == [pytest.approx(0.6), pytest.approx(0.4)]
+    domains = {name: replace(one, weight=0.5) for name, one in first.domains.items()}
+    (one, other), made = DOMAINS, merge_results([replace(first, domains=domains), second])
+    assert made.domains[one[0]].weight == pytest.approx((0.5 + one[1]) / 2)
+    assert made.domains[other[0]].weight == pytest.approx((0.5 + other[1]) / 2)
+
+
+def test_what_was_seen_of_the_server_is_seen_from_the_first() -> None:
+    seen = ServerSamples("proc", "mx1", "same", 1.0, 0.0, (0.5,), {})
+    assert merge_results([part(1, server=seen), part(2, begun_s=0.1)]).server is seen

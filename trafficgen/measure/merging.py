@@ -146,7 +146,7 @@ def _target(part: Results, name: str) -> TargetSnapshot:
 
 def _phases(parts: Sequence[Results]) -> PhaseTable:
     """The words of the results, the first's before those of others, and what they time."""
-    timed = dict.fromkeys(name for part in parts for name in (*part.latency_ns, *part.histograms))
+    timed = dict.fromkeys(name for part in parts for name in part.latency_ns)
     return PhaseTable(
         {name: words for part in reversed(parts) for name, words in part.phases.items()},
         tuple(name for name in timed if name not in MESSAGE_STRETCHES),
