@@ -103,7 +103,7 @@ def test_one_that_is_set_up_wrong(wrong: Lab, outside_port: int, capsys: pytest.
 def test_what_strangers_see_of_logins_in_clear(
     right: Lab, wrong: Lab, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To Dovecot 2.4 a proxy on its own machine is safe, whomever it brings; one who comes to another address is not."""
+    """To Dovecot 2.4 a proxy on its own machine is safe, whomever it brings; who comes to another address is not."""
     name = IN_CLEAR[case]
     for made, outcome in ((right, "pass"), (wrong, "fail")):
         _, found = checked(capsys, *services({name: made.ports[name]}), "--only", case, server="127.0.0.2")
