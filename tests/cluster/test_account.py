@@ -29,7 +29,7 @@ from trafficgen.measure.snapshot import Snapshot
 from trafficgen.measure.timeline_changes import TimelineSum, TimelineTeller
 from trafficgen.outcomes import Outcome, StoppedBy
 from trafficgen.plan import Plan, Shard, TcpTarget
-from trafficgen.proof import sent
+from trafficgen.proof import sent, waiting
 from trafficgen.proof.waiting import DeliveryWait
 from trafficgen.runs import shards
 
@@ -247,8 +247,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         found.append((sinks, patience_ns, sorted(manifest.accepted.numbers.tolist()), began_ns))
         return COUNTS, DELIVERY
 
-    monkeypatch.setattr(account.waiting, "sinks_of", lambda _wait, _plan: SINKS)
-    monkeypatch.setattr(account.waiting, "wait", wait)
+    monkeypatch.setattr(waiting, "sinks_of", lambda _wait, _plan: SINKS)
+    monkeypatch.setattr(waiting, "wait", wait)
     return found
 
 
@@ -290,8 +290,8 @@ def test_a_wish_while_sinks_are_waited_for_interrupts_the_run(
     if when == "before":
         control.stop()
     else:
-        wait = account.waiting.wait
-        monkeypatch.setattr(account.waiting, "wait", lambda *given: (control.stop(), wait(*given))[1])
+        wait = waiting.wait
+        monkeypatch.setattr(waiting, "wait", lambda *given: (control.stop(), wait(*given))[1])
     results, caveats = proved(two, control, wait=WAIT)
     assert (results.ledger, caveats, len(asked)) == (COUNTS, [], 1)
     assert results.stopped_by is (StoppedBy.FINISHED if when == "before" else StoppedBy.INTERRUPTED)
@@ -303,7 +303,7 @@ def test_sinks_that_do_not_answer_are_a_proof_that_is_missing(
     def wait(*_: Any) -> Any:
         raise SetupError("the sink is gone")
 
-    monkeypatch.setattr(account.waiting, "wait", wait)
+    monkeypatch.setattr(waiting, "wait", wait)
     results, (caveat,) = proved(two, wait=WAIT)
     assert caveat.startswith("proof_missing: what was delivered is not known: the sink is gone")
     assert (results.ledger, results.stopped_by) == (None, StoppedBy.FINISHED)
