@@ -3,8 +3,10 @@
     python -m benchmarks.peers [--rounds 5] [--only kept-5k … lmtp …] [--scale 1.0] [--write]
 
 Takes     Debian's package postfix (smtp-source, smtp-sink), and a machine on which nothing else runs
-Gives     CPU µs a message and messages/s of each, medians over rounds that take turns, and their ratios; with --write
-          also benchmarks/results/<date>-peers.md
+Gives     CPU µs a message and messages/s of each, medians over rounds that take turns; of each ratio the median of the
+          rounds' own ratios and [the lowest–the highest]; how far the figures of a side lie apart, where most. With
+          --write also benchmarks/results/<date>-peers.md
+Paired    why a ratio is of one round, and not of two medians: `benchmarks/rounds.py`
 Slopes    of whole commands between two counts: starting is left out, every process of a command is counted, the other
           side's processes are not
 Ways      LMTP, STARTTLS, handshakes beside openssl, HTTP: `benchmarks/ways.py`
@@ -21,24 +23,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from benchmarks.cost import Cost, of_command, slope, used_by
 from benchmarks.machine import birth_certificate, write_result
 from benchmarks.rivals import SESSIONS, smtp_sink, smtp_source
+from benchmarks.rounds import MEANING, apart, cpu_ratio, cpu_us, in_turns, per_s, rate_ratio
 from benchmarks.sink import all_on_sink, our_sink
 from benchmarks.ways import HEADER, WAYS, rows
 from trafficgen import OpenLoop, Plan, TcpTarget, run
 
 _SENDERS: Final = (
     "| senders → our sink, 20 sessions | CPU µs a message: ours / smtp-source / bare | ours of smtp-source's "
-    "| messages/s: ours / smtp-source / bare | of smtp-source's | of the bare loop's |"
+    "| messages/s: ours / smtp-source / bare | of smtp-source's | of the bare loop's | rounds apart: CPU / rate |"
 )
 _SINKS: Final = (
     "| sinks under smtp-source, 20 sessions kept | CPU µs a message: ours off / all on / smtp-sink "
-    "| off of smtp-sink's | all on of it | messages/s: off / all on / smtp-sink | of smtp-sink's |"
+    "| off of smtp-sink's | all on of it | messages/s: off / all on / smtp-sink | of smtp-sink's "
+    "| rounds apart: CPU / rate |"
 )
+_RULE: Final = "|" + 7 * "---|"
 
 Command = Callable[[int, int], list[str]]
 """Of a port and a count of messages."""
@@ -108,19 +112,17 @@ def senders(shape: Shape, port: int, rounds: int, scale: float) -> str:
     """One row: three senders to the same sink, in turns."""
     few, many = (int(count * scale) for count in shape.counts)
     commands: tuple[Command, ...] = (shape.ours, shape.theirs, shape.bare)
-    found: list[list[Cost]] = [[] for _ in commands]
-    for turn in range(rounds):
-        for step in range(len(commands)):  # another one first in every round
-            place = (turn + step) % len(commands)
-            found[place].append(slope(partial(commands[place], port), few, many))
-    ours, theirs, bare = [median(1e6 * each.cpu_s for each in one) for one in found]
-    rates = [1 / median(each.wall_s for each in one) for one in found]
+    found = in_turns([partial(slope, partial(command, port), few, many) for command in commands], rounds)
     goals = shape.goals
     return (
-        f"| {shape.words} | {ours:.1f} / {theirs:.1f} / {bare:.1f} | **{ours / theirs:.2f}**{_goal('≤', goals.cpu)} "
-        f"| {' / '.join(f'{rate:,.0f}' for rate in rates)} | **{rates[0] / rates[1]:.2f}**{_goal('≥', goals.rate)} "
-        f"| **{rates[0] / rates[2]:.2f}**{_goal('≥', goals.of_bare)} |"
+        f"| {shape.words} | {_figures(cpu_us(found), '.1f')} | {cpu_ratio(found, 0, 1)}{_goal('≤', goals.cpu)} "
+        f"| {_figures(per_s(found), ',.0f')} | {rate_ratio(found, 0, 1)}{_goal('≥', goals.rate)} "
+        f"| {rate_ratio(found, 0, 2)}{_goal('≥', goals.of_bare)} | {apart(found)} |"
     )
+
+
+def _figures(numbers: Sequence[float], digits: str) -> str:
+    return " / ".join(format(number, digits) for number in numbers)
 
 
 def _goal(sign: str, value: float) -> str:
@@ -132,23 +134,21 @@ def _goal(sign: str, value: float) -> str:
 
 def sinks(words: str, octets: int, count: int, places: Sequence[tuple[int, int]], rounds: int) -> str:
     """One row: what a message costs each sink (process id, port) under smtp-source, in turns."""
-    cpu: list[list[float]] = [[] for _ in places]
-    wall: list[list[float]] = [[] for _ in places]
-    for turn in range(rounds):
-        for step in range(len(places)):
-            place = (turn + step) % len(places)
-            pid, port = places[place]
-            before = used_by(pid)
-            wall[place].append(of_command(smtp_source(port, count, octets)).wall_s / count)
-            cpu[place].append((used_by(pid) - before) * 1e6 / count)
-    off, on, theirs = map(median, cpu)
-    rates = [1 / median(each) for each in wall]
+    found = in_turns([partial(_of_sink, pid, port, octets, count) for pid, port in places], rounds)
     goals = (" (≤ 0.65)", " (≤ 0.90)") if octets == 5_000 else ("", "")
     return (
-        f"| {words} | {off:.1f} / {on:.1f} / {theirs:.1f} "
-        f"| **{off / theirs:.2f}**{goals[0]} | **{on / theirs:.2f}**{goals[1]} "
-        f"| {' / '.join(f'{rate:,.0f}' for rate in rates)} | {rates[0] / rates[2]:.2f} / {rates[1] / rates[2]:.2f} |"
+        f"| {words} | {_figures(cpu_us(found), '.1f')} "
+        f"| {cpu_ratio(found, 0, 2)}{goals[0]} | {cpu_ratio(found, 1, 2)}{goals[1]} "
+        f"| {_figures(per_s(found), ',.0f')} | {rate_ratio(found, 0, 2)} / {rate_ratio(found, 1, 2)} "
+        f"| {apart(found)} |"
     )
+
+
+def _of_sink(pid: int, port: int, octets: int, count: int) -> Cost:
+    """A message: the time of smtp-source's command, and the CPU time of the sink that took it."""
+    before = used_by(pid)
+    wall_s = of_command(smtp_source(port, count, octets)).wall_s
+    return Cost(wall_s / count, (used_by(pid) - before) / count)
 
 
 # -- open model -----------------------------------------------------------------------------------------
@@ -186,13 +186,13 @@ def _tables_of_senders_and_sinks(
         ports = {"plain": plain[1], "ledger": ledger[1], "smtp-sink": theirs[1]}
         if shapes:
             say(_SENDERS)
-            say("|---|---|---|---|---|---|")
+            say(_RULE)
         for shape in shapes:
             say(senders(shape, ports[shape.sink], asked.rounds, asked.scale))
         if wanted("sinks"):
             say("")
             say(_SINKS)
-            say("|---|---|---|---|---|---|")
+            say(_RULE)
             for words, octets, count in (("5 KB", 5_000, 40_000), ("100 KB", 100_000, 8_000)):
                 places = (plain, all_on, theirs)
                 say(sinks(words, octets, int(count * asked.scale), places, asked.rounds))
@@ -205,7 +205,7 @@ def _table_of_ways(asked: argparse.Namespace, wanted: Callable[[str], bool], say
     if any(wanted(way.name) for way in WAYS):
         say("")
         say(HEADER)
-        say("|---|---|---|---|---|---|")
+        say(_RULE)
         for row in rows(wanted, asked.rounds, asked.scale):
             say(row)
 
@@ -229,6 +229,8 @@ def main() -> None:
 
     for table in (_tables_of_senders_and_sinks, _table_of_ways):
         table(asked, wanted, say)
+    say("")
+    say(MEANING.format(rounds=asked.rounds))
     if asked.write:
         command = " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
         print("written to", write_result("peers", [birth_certificate(command), "", *lines]))

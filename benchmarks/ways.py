@@ -2,7 +2,7 @@
 
 Takes     rounds, and what multiplies the number of messages; openssl for the rows of handshakes
 Gives     lines of a table: CPU µs a message of our sender (all its processes) and messages/s, each beside what stands
-          next to it, medians over rounds that take turns
+          next to it, over rounds that take turns (`benchmarks/rounds.py`)
 Handshake `openssl s_time` makes one connection after the other, sends nothing and is CPU-bound by the handshake. Ours
           greets, hands over a message and says goodbye besides. With TLS 1.3 it never resumes, as it hangs up before
           the ticket comes: so the row that resumes is of 1.2 on both sides
@@ -17,20 +17,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Final
 
 from benchmarks.cost import Cost, slope
 from benchmarks.rivals import SESSIONS, tool, wait_for
+from benchmarks.rounds import Measured, Rounds, apart, cpu_us, in_turns, per_s, rate_ratio
 from benchmarks.sink import our_sink
 
 HEADER: Final = (
     "| our sender, 5 KB, 20 sessions → our sink | beside | CPU µs a message: it / beside | messages/s: it / beside "
-    "| rate of beside's | goal |"
+    "| rate of beside's | rounds apart: CPU / rate | goal |"
 )
-
-Measured = Callable[[], Cost]
-"""Seconds of one message or connection."""
 
 _KEPT: Final = (20_000, 100_000)
 _INJECTED: Final = (3_000, 15_000)
@@ -62,7 +59,7 @@ def rows(wanted: Callable[[str], bool], rounds: int, scale: float) -> Iterator[s
     for way in WAYS:
         if wanted(way.name):
             with _measured(way, scale) as (ours, beside):
-                yield _row(way, _in_turns((ours, beside), rounds))
+                yield _row(way, in_turns((ours, beside), rounds))
 
 
 @contextmanager
@@ -118,27 +115,16 @@ def _s_time(port: int, version: str, kind: str) -> Cost:
     return Cost(int(found[2]) / connections, (used.ru_utime + used.ru_stime) / connections)
 
 
-def _in_turns(both: tuple[Measured, Measured], rounds: int) -> tuple[Cost, Cost]:
-    """Medians of the two."""
-    found: tuple[list[Cost], list[Cost]] = ([], [])
-    for turn in range(rounds):
-        for place in (0, 1) if turn % 2 else (1, 0):
-            found[place].append(both[place]())
-    first, second = (Cost(median(one.wall_s for one in each), median(one.cpu_s for one in each)) for each in found)
-    return first, second
-
-
-def _row(way: Way, costs: tuple[Cost, Cost]) -> str:
-    cpu = " / ".join(f"{1e6 * each.cpu_s:.1f}" for each in costs)
-    rates = [1 / each.wall_s for each in costs]
+def _row(way: Way, rounds: Rounds) -> str:
+    cpu, rates = cpu_us(rounds), per_s(rounds)
     goal = "—"
     if way.least_of_beside:
         goal = f"≥ {way.least_of_beside:.2f} of beside's rate"
     if way.least_per_s:
-        goal = f"≥ {way.least_per_s:,.0f}/s; a core of it is worth {1 / costs[0].cpu_s:,.0f}/s"
+        goal = f"≥ {way.least_per_s:,.0f}/s; a core of it is worth {1e6 / cpu[0]:,.0f}/s"
     return (
-        f"| {way.words} | {way.beside} | {cpu} | {rates[0]:,.0f} / {rates[1]:,.0f} "
-        f"| **{rates[0] / rates[1]:.2f}** | {goal} |"
+        f"| {way.words} | {way.beside} | {cpu[0]:.1f} / {cpu[1]:.1f} | {rates[0]:,.0f} / {rates[1]:,.0f} "
+        f"| {rate_ratio(rounds, 0, 1)} | {apart(rounds)} | {goal} |"
     )
 
 

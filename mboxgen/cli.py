@@ -23,6 +23,7 @@ from mboxgen.console import (
     WHOLE,
     Names,
     ShareNumber,
+    StdoutError,
     WholeNumber,
     help_command,
     nearest_name,
@@ -397,7 +398,13 @@ def _failure(error: Exception) -> int:
     if isinstance(error, (RecipeError, SizeError, FaultError)):
         click.echo(f"mboxgen: {error}", err=True)
         return 2
-    if isinstance(error, (GenerateError, MboxError, OSError)):
+    if isinstance(error, OSError) and not isinstance(error, StdoutError):
+        reason = error.strerror or str(error)
+        click.echo(
+            f'mboxgen: cannot use "{error.filename}": {reason}' if error.filename else f"mboxgen: {reason}", err=True
+        )
+        return EXIT_FAILED
+    if isinstance(error, (GenerateError, MboxError, StdoutError)):
         click.echo(f"mboxgen: {error}", err=True)
         return EXIT_FAILED
     raise error

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,29 @@ def test_no_files_need_each_other() -> None:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         pytest.fail(f"in a circle: {' <- '.join(error.args[1])}")
+
+
+_OF_THE_SYSTEM = {"OSError", "PermissionError", "FileNotFoundError", "ConnectionError", "URLError", "HTTPException"}
+
+
+def _shown_raw(path: Path) -> Iterator[int]:
+    """Lines that put an error of the system into a text as it is, with Python's "[Errno 2]" and repeated names."""
+    for handler in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(handler, ast.ExceptHandler) or handler.name is None or handler.type is None:
+            continue
+        kinds = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(handler.type)}
+        if kinds & _OF_THE_SYSTEM:
+            for node in ast.walk(handler):
+                shown = node.value if isinstance(node, ast.FormattedValue) else None
+                if isinstance(shown, ast.Name) and shown.id == handler.name:
+                    yield shown.lineno
+
+
+@pytest.mark.parametrize("package", ["trafficgen", "mboxgen"])
+def test_an_error_of_the_system_is_told_in_its_words_alone(package: str) -> None:
+    found = [
+        f"{path}:{line}: use reason_of(error)"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for line in _shown_raw(path)
+    ]
+    assert found == []

@@ -12,7 +12,12 @@ Gives     also `reason_of`, the system's words for an error
 Not here  what a server answers: a refusal or a dead connection is a measurement, see `outcomes`.
 """
 
+import re
 from enum import IntEnum
+from typing import Final
+
+_ERRNO: Final = re.compile(r"(?:urlopen error )?\[errno -?\d+\] ?")
+"""What Python puts before the system's words, also where a library has put the error into a text of its own."""
 
 
 class ExitCode(IntEnum):
@@ -85,4 +90,5 @@ class ResultsError(TrafficgenError):
 
 def reason_of(error: Exception) -> str:
     """What the system says of an error, as the end of a sentence of ours: "no such file or directory"."""
-    return str(getattr(error, "strerror", None) or error).lower()
+    words = str(getattr(error, "strerror", None) or error or type(error).__name__).lower()
+    return _ERRNO.sub("", words).strip("<>")

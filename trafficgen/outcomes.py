@@ -9,6 +9,7 @@ hold at every snapshot, also after an interruption.
 """
 
 from enum import Enum, IntEnum, StrEnum
+from typing import Final
 
 
 class Outcome(IntEnum):
@@ -49,6 +50,10 @@ class Phase(StrEnum):
     QUIT = "quit"
     IDLE = "idle"
     """Between two messages, when a server has nothing to answer."""
+
+
+LARGER_THAN_SIZE: Final = "larger than the SIZE of EHLO"
+"""Why a message was refused that the server had said it would not take (RFC 1870): a reason of failures."""
 
 
 class StoppedBy(Enum):

@@ -192,7 +192,11 @@ def _check_place(path: Path, kind: Format, force: bool) -> None:
         raise GenerateError(f'cannot write "{path}": the folder "{folder}" does not exist; make it first')
     if not os.access(folder, os.W_OK | os.X_OK):
         raise GenerateError(f'cannot write "{path}": no permission to write in "{folder}"')
-    if not path.exists() and not path.is_symlink():
+    try:
+        there = path.exists() or path.is_symlink()
+    except OSError as error:
+        raise GenerateError(f'cannot write "{path}": {error.strerror}; give another name') from None
+    if not there:
         return
     if path.is_dir() and (kind is Format.MBOX or (any(path.iterdir()) and not manifest.path_of(path).exists())):
         raise GenerateError(f'"{path}" is a folder that mboxgen did not make; give another name')

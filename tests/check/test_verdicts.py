@@ -19,6 +19,8 @@ from trafficgen.check import ports, service
 from trafficgen.check.cases import CASES
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
+from trafficgen.report.checked import Checked, to_html, to_junit
+from trafficgen.verdict.findings import Finding, Grade
 
 Answers = Mapping[str, str]
 
@@ -365,6 +367,11 @@ def test_what_could_not_be_told_for_one_reason_is_said_once(
     assert f"inconclusive {len(unclear)} cases smtp {reason}" in shown
     assert shown.count(reason) == 2  # in the table, and below it
     assert f"not told: {', '.join(unclear)}" in shown
+    findings = [{**one, "outcome": Grade(one["outcome"]), "transcript": tuple(one["transcript"])} for one in found]
+    every = Checked("here", "", "", 1.0, tuple(Finding(**one) for one in findings))
+    for form in (to_junit(every), to_html(every)):
+        assert form.count(f"not told, for the same reason as {unclear[0]}") == len(unclear) - 1
+    assert to_junit(every).count(reason) == 1
 
 
 def test_the_page_has_every_case() -> None:

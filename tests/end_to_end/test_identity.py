@@ -381,7 +381,7 @@ def test_attributes_that_are_asked_for_are_said_as_xtext() -> None:
         (lambda: ClientPlan(proxy_from=(DOC,)), "add --proxy-protocol"),
         (lambda: AddressRange("192.0.2.9", "192.0.2.1"), "from a lower to a higher address"),
         (lambda: AddressRange("192.0.2.9", "::1"), "from a lower to a higher address"),
-        (lambda: AddressRange("here", "there"), "expected IP addresses"),
+        (lambda: AddressRange("here", "there"), "expected an IP address, FIRST-LAST, or a network"),
         (lambda: AddressRange("::1", "::1", "a b"), "expected a host name"),
         (lambda: AddressRange("::1", "::1", weight=0.0), "above zero"),
         (lambda: ClientPlan(sources=(AddressRange("10.0.0.0", "10.1.0.0"),)), "65536 addresses"),

@@ -72,6 +72,39 @@ def test_sessions_are_counted_from_login_to_logout(tmp_path: Path, capsys: pytes
     assert found["logins_by_host"] == {"10.0.0.1": 3, "10.0.0.2": 1}
 
 
+def test_a_log_without_logins_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mail.log"
+    path.write_text(line("08:00:00", "mx postfix/smtpd[7]: connect from localhost[127.0.0.1]").replace(" ", "T", 1))
+    assert call(["log", "--report", str(path)]) is ExitCode.DONE
+    assert "no login is in this log" in capsys.readouterr().out
+    path.write_text(login("ann@x.test", "s1", "09:00:00"))
+    assert call(["log", "--report", str(path)]) is ExitCode.DONE
+    assert "no login is in this log" not in capsys.readouterr().out
+
+
+def test_a_logout_that_was_written_before_its_login_is_of_one_session(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        logout("old@x.test", "s0", "08:00:00")
+        + login("ann@x.test", "s1", "09:00:00")
+        + logout("bob@x.test", "s2", "09:00:10")
+        + login("bob@x.test", "s2", "09:00:10")
+        + logout("ann@x.test", "s1", "09:00:30")
+    )
+    known = facts(report(tmp_path, capsys, text))
+    for fact in (
+        ("sessions begun", 2),
+        ("begun before the log", 1),
+        ("open at its end", 0),
+        ("connect time, total, s", 30.0),
+        ("connect time, average, s", 15.0),
+        ("most sessions at a time", 2),
+        ("most users at a time", 2),
+    ):
+        assert fact in known, fact
+
+
 @pytest.mark.parametrize(
     ("ended", "shown"), [("09:00:04", "4.00 s 4.00 s"), ("09:00:00", "under 1 s under 1 s"), ("", "– –")]
 )

@@ -282,3 +282,13 @@ def test_the_same_command_gives_the_same_corpus(mboxgen: Run, tmp_path: Path) ->
         assert "1,100 messages" in done.stderr
         assert done.stdout == ""
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("words", [("--size", "1kb:1"), ("--size", "1kb:1", "--format", "maildir")])
+def test_a_name_that_no_file_may_have_is_told_in_one_line(
+    mboxgen: Callable[..., subprocess.CompletedProcess[str]], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = mboxgen("a" * 300, *words)
+    assert done.returncode == 1
+    assert done.stderr == f'mboxgen: cannot write "{"a" * 300}": File name too long; give another name\n'
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.measure.health import ADVICE, MIN_LAG_SAMPLES, MIN_WALL_NS, CaveatKind, assess, diagnose, started_per_s
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Snapshot, Tally, WorkerSnapshot
-from trafficgen.outcomes import Phase
+from trafficgen.outcomes import LARGER_THAN_SIZE, Phase
 
 
 def histogram_of(*values: int) -> Histogram:
@@ -124,6 +124,30 @@ def test_messages_that_waited_for_a_server_that_is_not_there_did_not_wait_for_bu
     assert assess(replace(refused, workers=()), dropped_arrivals=1)[0].kind is not CaveatKind.NO_SESSION
     in_time = replace(run_of(replace(worker(0, 40), sessions_opened=0)), failures=refused.failures)
     assert assess(in_time) == ()  # what failed is among the failures; nothing here wants to be explained
+
+
+@pytest.mark.parametrize("phase", ["greeting", "auth", "imap_login", "imap_greeting"])
+def test_a_server_that_lets_nobody_in_is_not_said_to_be_away(phase: str) -> None:
+    refused = replace(
+        run_of(replace(worker(0, 40), sessions_opened=0), lateness_ns=3 * NS_PER_S),
+        failures={(phase, "AUTHENTICATIONFAILED"): Tally(32, "")},
+    )
+    first, second = assess(refused, dropped_arrivals=768)
+    assert (first.kind, second.kind) == (CaveatKind.SESSIONS_REFUSED, CaveatKind.ARRIVALS_DROPPED)
+    assert first.text == "no session was opened: AUTHENTICATIONFAILED, 32×"
+    assert first.advice.startswith("the server listens and lets nobody in")
+    assert "raise" not in second.advice
+    away = replace(refused, failures={("imap_connect", "connection refused"): Tally(32, "127.0.0.1:9")})
+    assert assess(away, dropped_arrivals=768)[0].kind is CaveatKind.NO_SESSION
+
+
+def test_messages_larger_than_the_server_takes_are_named() -> None:
+    tallies = {
+        (phase, LARGER_THAN_SIZE): Tally(count, "5,392 octets") for phase, count in (("mail", 2), ("end_of_data", 5))
+    }
+    (caveat,) = assess(replace(run_of(worker(0, 40)), failures=tallies))
+    assert caveat.kind is CaveatKind.LARGER_THAN_SIZE
+    assert caveat.text == "7 messages were refused for being larger than the server takes: 5,392 octets"
 
 
 def test_arrivals_that_never_started_are_named() -> None:

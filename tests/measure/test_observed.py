@@ -22,7 +22,7 @@ from trafficgen.measure.observed import (
     read_recording,
     silent_until,
 )
-from trafficgen.report.observed import sentence
+from trafficgen.report.observed import drain_in_words, sentence
 
 NS = 1_000_000_000
 BOOT = "4e12593fa2683a3d"
@@ -254,6 +254,13 @@ def test_only_the_time_of_the_sending_counts() -> None:
 def test_the_drain_lasts_until_the_queue_is_back_where_it_was() -> None:
     found = drain(samples(queue__depth=[3, 3, 50, 103, 83, 43, 3, 0]), 2.0)
     assert found == Drain(before=3, at_end_of_sending=103, left=3, took_s=3.0, per_s=100 / 3)
+
+
+def test_a_queue_that_was_empty_when_the_sending_ended_has_no_drain_to_tell_of() -> None:
+    assert drain_in_words(Drain(3, 103, 3, 3.0, 100 / 3)).endswith(
+        "103 when the sending ended, back after 3.00 s at 33/s"
+    )
+    assert drain_in_words(Drain(0, 0, 0, 0.9, None)) == "queue: 0 before, 0 when the sending ended"
 
 
 def test_a_drain_that_was_not_seen_to_its_end_says_what_was_left() -> None:

@@ -263,6 +263,10 @@ def test_a_wait_for_delivery_has_its_own_section(results: Results) -> None:
     ]
     late = replace(results, delivery=Delivery(1_500_000_000, 1234.4, 567.8, False, 0, 0, None))
     assert section(to_text(late), "delivery") == ["  injected at 1,234/s, delivered at 568/s, not all came in time"]
+    prompt = replace(results, delivery=Delivery(0, 1234.4, 567.8, True, 0, 0, None))
+    assert section(to_text(prompt), "delivery") == [
+        "  injected at 1,234/s, delivered at 568/s, all had arrived when the sending ended"
+    ]
 
 
 def test_results_of_before_have_no_delivery(results: Results) -> None:

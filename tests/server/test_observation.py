@@ -267,7 +267,7 @@ def test_the_command_puts_the_server_into_its_results(
     file = tmp_path / "run.json"
     options = ["--duration", "300ms", "--concurrency", "1", "--observe", "local", "--json", str(file)]
     code = call([*options, "--threshold", "host.running.max>=0"])
-    assert "seen by local every 1 s" in capsys.readouterr().out
+    assert "the observer (local) looked every 1 s" in capsys.readouterr().out
     results = read_results(file)
     assert code is (ExitCode.NOT_VALID if results.generator.limited else ExitCode.DONE), results.caveats
     server = results.server

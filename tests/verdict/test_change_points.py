@@ -151,6 +151,11 @@ def test_ten_losses_of_one_per_cent_are_seen(tmp_path: Path, capsys: pytest.Capt
     assert call(["history", str(path)]) is ExitCode.DONE
 
 
+def test_many_gates_are_said_to_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["history", str(history(tmp_path / "gate.csv", [1.0] * 300))]) is ExitCode.DONE
+    assert capsys.readouterr().err == "throughput: looking for changes in 300 gates (1 of 1)\n"
+
+
 @pytest.mark.parametrize("label", ["v2.10.1", ""])
 def test_a_history_fits_into_eighty_columns(label: str) -> None:
     gates = [PastGate("2026-11-27T12:54:50+00:00", label, ratio) for ratio in (0.9, 0.91, 0.92) * 4]

@@ -55,6 +55,11 @@ def test_both_ends_are_confirmed_by_three_steps() -> None:
     assert "(0 of 3 steps), the limit is 13" in found.words(steps)
 
 
+def test_a_rate_that_was_begun_and_not_decided_is_named() -> None:
+    steps = [LimitStep(100, held=True), LimitStep(100, held=True), LimitStep(200, held=True)]
+    assert bracket(steps).words(steps) == "kept at 100/s (2 of 2 steps), undecided at 200/s (kept in 1 of 1 step)"
+
+
 def test_a_limit_that_is_not_sharp_is_found_nearly_always() -> None:
     rng = random.Random(5)
 
@@ -146,7 +151,7 @@ def test_steps_have_the_rate_and_the_load_of_the_plan_and_are_judged_after_a_qua
     }
     assert {ran.load.arrivals for ran, _ in runs if ran.load} == {Arrivals.POISSON}
     assert {options.from_ns for _, options in runs} == {2 * S}
-    assert lines[0] == "100/s: kept"
+    assert lines[0] == "100/s: kept (p99<1s was 500 ms)"
     assert "200/s: p99<1s was 2.00 s" in lines
 
 

@@ -125,18 +125,18 @@ def test_harm_ends_it_at_once(side: str, verdict: Verdict | None, code: ExitCode
 
 
 @pytest.mark.parametrize(
-    ("side", "verdict", "code"),
+    ("side", "verdict", "code", "reason"),
     [
-        (Side.B, Verdict.FAIL, ExitCode.VERDICT_FAILED),
-        (Side.A, None, ExitCode.NOT_VALID),
-        (None, None, ExitCode.NOT_VALID),
+        (Side.B, Verdict.FAIL, ExitCode.VERDICT_FAILED, "2 missing"),
+        (Side.A, None, ExitCode.NOT_VALID, "2 missing; a baseline that does this cannot be compared with"),
+        (None, None, ExitCode.NOT_VALID, "2 missing"),
     ],
 )
 def test_harm_that_is_found_after_the_end_is_all_that_counts(
-    side: Side | None, verdict: Verdict | None, code: ExitCode
+    side: Side | None, verdict: Verdict | None, code: ExitCode, reason: str
 ) -> None:
     passed = SlicesEnded(Verdict.PASS, ExitCode.DONE, "B is not worse", (), joined=3)
-    assert harmed(passed, side, "2 missing") == replace(passed, verdict=verdict, code=code, reason="2 missing")
+    assert harmed(passed, side, "2 missing") == replace(passed, verdict=verdict, code=code, reason=reason)
 
 
 def test_a_generator_that_is_the_limit_measures_itself() -> None:

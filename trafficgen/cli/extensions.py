@@ -34,12 +34,12 @@ def extensions(options: "SendOptions") -> ExtensionPlan:
 
 
 def _notify(text: str) -> tuple[Notify, ...]:
-    words = [word.strip().upper() for word in text.split(",")]
+    words = [word.strip() for word in text.split(",")]
     known = {one.value: one for one in Notify}
-    if unknown := [word for word in words if word not in known]:
+    if unknown := [word for word in words if word.upper() not in known]:
         shown = f"expected NEVER, or some of SUCCESS,FAILURE,DELAY, got {ascii(unknown[0])[:80]}"
         raise PlanError(shown, field="notify", flag="--notify")
-    return tuple(known[word] for word in words)
+    return tuple(known[word.upper()] for word in words)
 
 
 def _deliver_by(text: str) -> DeliverBy:

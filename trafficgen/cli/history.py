@@ -8,7 +8,11 @@ import click
 
 from mboxgen.console import PATH
 from trafficgen.cli.grouped import GroupedCommand
+from trafficgen.cli.notices import show_notice
 from trafficgen.errors import ExitCode, PlanError, ResultsError
+
+_MANY: Final = 300
+"""Gates of a metric that take long enough to say what is being done: half a second and more with a few changes."""
 
 EPILOG: Final = """\
 Examples:
@@ -45,7 +49,11 @@ def command(file: Path, metric: tuple[str, ...], html: Path | None, csv_file: Pa
     if not gates:
         raise ResultsError(f'"{file}" holds no gate yet')
     try:
-        eras = {name: past_gates.eras_of(name, past) for name, past in gates.items()}
+        eras: dict[str, list[past_gates.GateEra]] = {}
+        for name, past in gates.items():
+            if len(past) >= _MANY:
+                show_notice(f"{name}: looking for changes in {len(past):,} gates ({len(eras) + 1} of {len(gates)})")
+            eras[name] = past_gates.eras_of(name, past)
     except ValueError as error:
         raise ResultsError(f'cannot use "{file}": {error}; keep the newest rows') from error
     steps = [("stdout", lambda: write_sections(past_gates.history_sections(eras), sys.stdout))]

@@ -19,7 +19,7 @@ from trafficgen import units
 from trafficgen.cli.flagged import parse_with
 from trafficgen.cli.grouped import GroupedOption, TextPerLine
 from trafficgen.cli.scenario import use_scenario
-from trafficgen.errors import PlanError, SetupError
+from trafficgen.errors import PlanError, SetupError, reason_of
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -182,7 +182,7 @@ def run_hook(command: str | None, flag: str) -> None:
     try:
         done = subprocess.run(shlex.split(command), check=False)
     except (OSError, ValueError) as error:
-        raise SetupError(f'cannot run "{command}" ({flag}): {error}') from error
+        raise SetupError(f'cannot run "{command}" ({flag}): {reason_of(error)}') from error
     if done.returncode:
         raise SetupError(f'"{command}" ended with code {done.returncode} ({flag})')
 

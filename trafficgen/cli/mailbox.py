@@ -55,7 +55,7 @@ valid.
 def command(words: tuple[str, ...], **given: Any) -> ExitCode:
     """Let users get mail by LMTP, and read it and throw it away by POP3 and IMAP, as a profile of imaptest says.
 
-    Every mail carries a mark, and is followed from its delivery to the one who reads it; the account adds up.
+    Every mail carries a trace header, and is followed from its delivery to the user who reads it; the account adds up.
     """
     from trafficgen.host.output import Output
     from trafficgen.host.signals import CountedSignals, RunControl

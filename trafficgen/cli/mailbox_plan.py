@@ -54,7 +54,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
     """The plan, and notes on the profile. PlanError for what makes no sense."""
     from trafficgen import units
     from trafficgen.cli.flagged import parse_with
-    from trafficgen.cli.parsing import parse_shard
+    from trafficgen.cli.parsing import parse_run_id, parse_shard
     from trafficgen.mailbox.plan import Delivering, MailboxPlan
     from trafficgen.mailbox.reading import read_profile
 
@@ -97,7 +97,7 @@ def make_plan(said: dict[str, str], given: dict[str, Any]) -> "tuple[MailboxPlan
         rawlog=str(Path.cwd()) if given["rawlog"] or "rawlog" in said else None,
         allow_real_domains=given["allow_real_domains"],
         seed=seed,
-        run_id=(given["run_id"] or "").lower(),
+        run_id=parse_run_id(given["run_id"]) if given["run_id"] is not None else "",
         shard=parse_shard(
             given["shard"],
             {"--run-id": (given["run_id"], "it tells the mail of this run from all other")},

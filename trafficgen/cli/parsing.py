@@ -37,6 +37,7 @@ from trafficgen.plan import (
     parse_service,
     parse_target,
 )
+from trafficgen.plan.identity import XCLIENT, XFORWARD
 from trafficgen.plan.refusals import shown
 
 T = TypeVar("T")
@@ -214,12 +215,13 @@ def parse_range(text: str, flag: str) -> AddressRange:
     """ "ADDRESS", "ADDRESS-ADDRESS" or "NETWORK/LENGTH", then perhaps ",NAME" and "=WEIGHT"."""
     given, weight = _weighted(text.strip(), flag, "RANGE[,NAME][=WEIGHT]")
     addresses, _, name = given.partition(",")
-    first, _, last = addresses.partition("-")
+    first, dash, last = addresses.partition("-")
     try:
         if "/" in addresses:
             network = ipaddress.ip_network(addresses.strip())
             first, last = str(network[0]), str(network[-1])
-        return AddressRange(first.strip(), (last or first).strip(), name.strip(), weight)
+            dash = "-"
+        return AddressRange(first.strip(), (last if dash else first).strip(), name.strip(), weight)
     except PlanError as error:
         raise PlanError(error.text, "client", flag) from error
     except ValueError as error:
@@ -235,6 +237,9 @@ def parse_attribute(text: str, flag: str) -> ClientAttribute:
     if not equals:
         raise PlanError(f'expected {form}, got "{shown(text)}"', "client", flag)
     value, weight = _weighted(rest, flag, form)
+    known = XCLIENT if flag == "--xclient" else XFORWARD
+    if name.strip().upper() not in (*known, "ADDR"):
+        raise PlanError(f'expected one of {", ".join(known)}, got "{shown(name.strip())}"', "client", flag)
     try:
         return ClientAttribute(name.strip().upper(), value, weight)
     except PlanError as error:
@@ -284,6 +289,13 @@ def parse_shard(text: str | None, needed: Mapping[str, tuple[object, str]], star
         if value is None:
             raise PlanError(f"expected {flag}, the same for all shards: {why}", "shard", "--shard")
     return Shard(int(number), int(of), start_at_ns)
+
+
+def parse_run_id(text: str) -> str:
+    """16 hexadecimal digits, in lower case as the plan has them."""
+    if not re.fullmatch("[0-9a-fA-F]{16}", text):
+        raise PlanError(f'expected 16 hexadecimal digits, got "{shown(text)}"', "run_id", "--run-id")
+    return text.lower()
 
 
 def parse_path(text: str, flag: str) -> Path:

@@ -83,7 +83,7 @@ def make_plan(options: SendOptions) -> Planned:
         grace_ns=parse_with(units.parse_duration, options.grace, "grace_ns", "--grace"),
         workers=options.workers,
         seed=seed,
-        run_id=draw_run_id() if options.run_id is None else options.run_id.lower(),
+        run_id=draw_run_id() if options.run_id is None else parsing.parse_run_id(options.run_id),
         allow_public_target=options.allow_public_target,
         allow_real_domains=options.allow_real_domains,
         ledger=not options.no_ledger,

@@ -6,7 +6,7 @@ Not here  the sink itself (`trafficgen.sink`)
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ from trafficgen.cli.sink_options import sink_options
 from trafficgen.errors import ExitCode, PlanError
 from trafficgen.plan import Target, TcpTarget, is_domain, parse_listen, parse_service
 from trafficgen.plan.refusals import shown
+from trafficgen.plan.targets import domain_wanted
 
 if TYPE_CHECKING:
     from trafficgen.protocol.smtp.capabilities import Capabilities
@@ -162,8 +163,19 @@ def _hostname(text: str) -> bytes:
     """A domain or an address literal (RFC 5321 sections 4.1.2 and 4.1.3), as it stands in a greeting."""
     bare = text.replace(".", "").isdecimal()
     if bare or not (is_domain(text) or _is_address_literal(text)):
-        raise ValueError(f'expected a domain or an address in brackets, such as [192.0.2.1], got "{shown(text)}"')
+        form = f"{domain_wanted(text)} or an address in brackets, such as [192.0.2.1]"
+        raise ValueError(f'expected {form}, got "{shown(text)}"')
     return text.encode("ascii")
+
+
+def _suffixes(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_parsed(_domain, text, "--domain-suffix") for text in texts if text)
+
+
+def _domain(text: str) -> str:
+    if not is_domain(text):
+        raise ValueError(f'expected {domain_wanted(text)}, got "{shown(text)}"')
+    return text.lower()
 
 
 def _is_address_literal(text: str) -> bool:
@@ -198,14 +210,13 @@ def _security(given: dict[str, Any]) -> "SinkSecurity | None":
 
 def _behaviour(given: dict[str, Any]) -> "Behaviour":
     from trafficgen.sink.config import Behaviour
-    from trafficgen.sink.policy.policy import canonical_suffixes
     from trafficgen.sink.policy.responses import DEFAULT_PROFILE
 
     responses = given["responses"]
     return Behaviour(
         responses=DEFAULT_PROFILE if responses == "providers" else Path(responses) if responses else None,
         kumo_odds=given["kumo_odds"],
-        suffixes=canonical_suffixes(given["domain_suffix"]),
+        suffixes=_suffixes(given["domain_suffix"]),
         limits=_limits(given),
         faults=_faults(given),
         seed=given["seed"],
@@ -221,7 +232,7 @@ def _limits(given: dict[str, Any]) -> "Limits":
         domain, equals, rate = text.rpartition("=")
         parsed = _parsed(RateLimit.parse, rate, "--domain-rate")
         if equals:
-            named.append((domain, parsed))
+            named.append((_parsed(_domain, domain, "--domain-rate"), parsed))
         else:
             everyone = parsed
     client_rate = given["client_rate"]
@@ -247,7 +258,6 @@ def _faults(given: dict[str, Any]) -> "tuple[SinkFault, ...]":
 def _bounces(given: dict[str, Any]) -> "BouncePlan | None":
     from trafficgen.sink.bounces.bounces import BouncePlan
     from trafficgen.sink.policy.faults import parse_share
-    from trafficgen.sink.policy.policy import canonical_suffixes
 
     to, bounce_text, complaint_text = given["bounce_to"], given["bounce_share"], given["complaint_share"]
     if to is None or not (bounce_text or complaint_text):
@@ -266,7 +276,7 @@ def _bounces(given: dict[str, Any]) -> "BouncePlan | None":
         complaint_share,
         allow_public_target=given["allow_public_target"],
         allow_real_domains=given["allow_real_domains"],
-        suffixes=canonical_suffixes(given["domain_suffix"]),
+        suffixes=_suffixes(given["domain_suffix"]),
     )
 
 

@@ -37,7 +37,7 @@ def workload(options: SendOptions, notices: list[str]) -> Workload:
     return Workload(
         domains=domains,
         long_tail=long_tail,
-        domain_suffix=options.domain_suffix.strip("."),
+        domain_suffix=options.domain_suffix,
         users=parsing.parse_users(options.users),
         recipients_per_message=_recipients_per_message(options),
         senders=_senders(options),

@@ -25,7 +25,7 @@ from trafficgen.cluster.engine import Engine
 from trafficgen.cluster.shard import HostShard
 from trafficgen.cluster.turns import ClusterTurns
 from trafficgen.engine.resolved import ResolvedPlan
-from trafficgen.errors import SetupError, TrafficgenError
+from trafficgen.errors import SetupError, TrafficgenError, reason_of
 from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.host.signals import CountedSignals, RunControl
 from trafficgen.mailbox.plan import MailboxPlan
@@ -206,7 +206,9 @@ class _ClusterRun:
         try:
             shard.clock = clock_of(self._engine, shard.host, self._cluster.wall_ns)
         except OSError as error:
-            raise SetupError(f"{shard.who} does not answer when it is asked for its clock: {error}") from error
+            raise SetupError(
+                f"{shard.who} does not answer when it is asked for its clock: {reason_of(error)}"
+            ) from error
         if shard.clock.error_ns > self._cluster.max_clock_error_ns:
             raise SetupError(
                 f"{shard.who}: its clock is known to {shard.clock.error_ns / NS_PER_MS:.1f} ms only, expected "

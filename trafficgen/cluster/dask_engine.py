@@ -25,7 +25,7 @@ from distributed.utils import get_ip
 
 from mboxgen.counted import number_of
 from trafficgen.cluster import host as shard_host
-from trafficgen.errors import PlanError, SetupError
+from trafficgen.errors import PlanError, SetupError, reason_of
 from trafficgen.host.signals import RunControl
 
 if TYPE_CHECKING:
@@ -151,7 +151,9 @@ class DaskEngine:
             try:
                 await self._client
             except (OSError, TimeoutError) as error:
-                raise SetupError(f"no Dask scheduler answers at {where}: {error or 'timed out'}") from error
+                raise SetupError(
+                    f"no Dask scheduler answers at {where}: {reason_of(error) if str(error) else 'timed out'}"
+                ) from error
             except (MemoryError, ValueError, EOFError) as error:  # it takes the first octets for a length
                 raise SetupError(f"what answers at {where} is no Dask scheduler: {error}") from error
             try:
@@ -204,7 +206,9 @@ def _hosts_in(path: Path) -> list[str]:
     try:
         hosts = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f'cannot read hosts from "{path}": {error}', field="cluster", flag="--cluster") from error
+        raise PlanError(
+            f'cannot read hosts from "{path}": {reason_of(error)}', field="cluster", flag="--cluster"
+        ) from error
     if not hosts:
         raise PlanError(f'expected a host a line in "{path}"', field="cluster", flag="--cluster")
     return hosts

@@ -18,7 +18,7 @@ from typing import Final
 
 from trafficgen.clock import NS_PER_S, now_ns
 from trafficgen.engine.address import resolve
-from trafficgen.errors import SetupError
+from trafficgen.errors import SetupError, reason_of
 from trafficgen.plan import Dialect, Target, TcpTarget
 
 _PATIENCE_S: Final = 60
@@ -120,7 +120,7 @@ def _call(command: str) -> None:
     try:
         done = subprocess.run(shlex.split(command), check=False, stdout=subprocess.DEVNULL)
     except (OSError, ValueError) as error:
-        raise SetupError(f'cannot run "{command}": {error}') from error
+        raise SetupError(f'cannot run "{command}": {reason_of(error)}') from error
     if done.returncode:
         raise SetupError(f'"{command}" ended with code {done.returncode}')
 

@@ -8,7 +8,7 @@ Not here  what the records should be (check.domain), where mail for a domain goe
 
 from typing import Any, Final
 
-from trafficgen.errors import SetupError
+from trafficgen.errors import SetupError, reason_of
 from trafficgen.host.extras import advice
 from trafficgen.plan import TcpTarget
 from trafficgen.printable import printable
@@ -83,8 +83,8 @@ class Lookups:
             except dns.resolver.NXDOMAIN:
                 found: tuple[list[Any], bool] = ([], False)
             except (dns.exception.DNSException, OSError, UnicodeError) as error:
-                self._note(name, kind, f"no answer ({error})")
-                raise NoAnswer(f"{kind} of {name}: {error}") from error
+                self._note(name, kind, f"no answer ({reason_of(error)})")
+                raise NoAnswer(f"{kind} of {name}: {reason_of(error)}") from error
             else:
                 records = list(answer.rrset or ())
                 found = (records, bool(answer.response.flags & dns.flags.AD))

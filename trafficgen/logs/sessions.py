@@ -8,7 +8,8 @@ Not here  CPU and page faults of sessions: no line of a log has them; see `serve
 
 A session is known by the id that Dovecot gives it at login. One that was open before the log begins has a logout
 without a login, and one that is open at its end a login without a logout: both are counted apart, and neither has a
-connect time.
+connect time. Two processes of Dovecot write the two lines, so on a busy machine the logout of a short session may stand
+first: it is kept until its login comes.
 """
 
 from collections import Counter
@@ -22,6 +23,8 @@ from trafficgen.measure.histogram import Histogram
 
 WEEK_NS: Final = 7 * 24 * 3600 * NS_PER_S
 _MAX_OPEN: Final = 1_000_000
+_MAX_LOGOUTS_KEPT: Final = 10_000
+"""Logouts whose login may still come: lines change places within a second (seen with Dovecot 2.3.19, 4 lines apart)."""
 
 
 @dataclass(slots=True)
@@ -80,6 +83,7 @@ class Sessions:
         self.rejected: Counter[tuple[str, str]] = Counter()
         self._open: dict[tuple[bytes, bytes], _Open] = {}
         self._open_by_user: Counter[bytes] = Counter()
+        self._logouts_first: dict[tuple[bytes, bytes], None] = {}
 
     @property
     def handlers(self) -> dict[type, Handler]:
@@ -108,6 +112,13 @@ class Sessions:
         self.first_login_ns.setdefault(name, at_ns)
         self.last_login_ns[name] = max(at_ns, self.last_login_ns.get(name, at_ns))
         key = (record.protocol, record.session)
+        if key in self._logouts_first:
+            del self._logouts_first[key]
+            protocol.without_login -= 1
+            protocol.connected.record(0)  # shorter than the stamps can tell
+            self.sessions_peak.rise(len(self._open) + 1, at_ns)
+            self.users_peak.rise(len(self._open_by_user) + (user not in self._open_by_user), at_ns)
+            return
         if not record.session or key in self._open or len(self._open) >= _MAX_OPEN:
             return
         self._open[key] = _Open(at_ns, user)
@@ -126,6 +137,10 @@ class Sessions:
         began = self._open.pop((record.protocol, record.session), None)
         if began is None:
             protocol.without_login += 1
+            if record.session:
+                self._logouts_first[record.protocol, record.session] = None
+                if len(self._logouts_first) > _MAX_LOGOUTS_KEPT:
+                    del self._logouts_first[next(iter(self._logouts_first))]
             return
         protocol.connected.record(max(at_ns - began.began_ns, 0))
         self._open_by_user[began.user] -= 1

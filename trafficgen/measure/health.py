@@ -18,6 +18,7 @@ from mboxgen.counted import number_of
 from mboxgen.enums import table_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.measure.snapshot import Snapshot, WorkerSnapshot
+from trafficgen.outcomes import LARGER_THAN_SIZE, Phase
 from trafficgen.units import format_duration
 
 MAX_CPU_SHARE: Final = 0.85
@@ -62,6 +63,8 @@ class CaveatKind(Enum):
     NEAR_CEILING = "near_ceiling"
     PORTS_EXHAUSTED = "ports_exhausted"
     NO_SESSION = "no_session"
+    SESSIONS_REFUSED = "sessions_refused"
+    LARGER_THAN_SIZE = "larger_than_size"
     ARRIVALS_DROPPED = "arrivals_dropped"
     USERS_WAITED = "users_waited"
     USERS_UNKNOWN = "users_unknown"
@@ -86,6 +89,8 @@ ADVICE: Final = table_of(CaveatKind, {
     CaveatKind.NEAR_CEILING: "use more machines, or ask for less; traffic-gen calibrate measures the ceiling anew",
     CaveatKind.PORTS_EXHAUSTED: "send more messages a session, or widen net.ipv4.ip_local_port_range",
     CaveatKind.NO_SESSION: "does the server listen there, and does the network lead to it?",
+    CaveatKind.SESSIONS_REFUSED: "the server listens and lets nobody in: are TLS, user and password right? see its log",
+    CaveatKind.LARGER_THAN_SIZE: "send smaller ones, or raise the server's limit (Postfix: message_size_limit)",
     CaveatKind.ARRIVALS_DROPPED: "raise the number of sessions, or ask for a rate that this server takes",
     CaveatKind.USERS_WAITED: "raise clients= (--clients): their logins came later than the profile says",
     CaveatKind.USERS_UNKNOWN: "do they exist on the server, with this password? the others had all the load",
@@ -107,6 +112,8 @@ _LATE: Final = frozenset({CaveatKind.SESSIONS_BUSY, CaveatKind.STARTS_LATE})
 
 _LESS_LOAD: Final = frozenset({CaveatKind.ARRIVALS_DROPPED, CaveatKind.RATE_MISSED})
 """Facts that are said whatever their cause, since a verdict asks for them; what to do about them depends on it."""
+
+_UNREACHED: Final = frozenset({CaveatKind.NO_SESSION, CaveatKind.SESSIONS_REFUSED})
 
 _MEND_THE_CAUSE_FIRST: Final = "mend what is said above first: the generator sent less than it was asked to"
 _REACH_IT_FIRST: Final = "mend what is said above first: more sessions would be refused as well"
@@ -174,6 +181,7 @@ def assess(
         (CaveatKind.CPU_STOLEN, _stolen(stolen_share)),
         (CaveatKind.NEAR_CEILING, _near_ceiling(ceiling_share)),
         (CaveatKind.PORTS_EXHAUSTED, _out_of_ports(snapshot)),
+        (CaveatKind.LARGER_THAN_SIZE, _larger_than_size(snapshot)),
         (CaveatKind.ARRIVALS_DROPPED, _dropped(dropped_arrivals)),
         (CaveatKind.SESSIONS_BUSY, busy),
         (CaveatKind.STARTS_LATE, unclear),
@@ -182,7 +190,7 @@ def assess(
     found = {kind: text for kind, text in texts if text}
     to_explain = CaveatKind.PORTS_EXHAUSTED not in found and found.keys() & (_LATE | _LESS_LOAD)
     if to_explain and (unreached := _unreached(snapshot)):
-        found[CaveatKind.NO_SESSION] = unreached
+        found[unreached[0]] = unreached[1]
     return diagnose(found)
 
 
@@ -192,7 +200,7 @@ def diagnose(found: Mapping[CaveatKind, str]) -> tuple[Caveat, ...]:
     if kinds & {CaveatKind.WORKER_CPU, CaveatKind.CPU_STOLEN}:
         kinds.discard(CaveatKind.LOOP_LAG)  # a loop on a full core lags
     held_back = bool(kinds & _HELD_BACK)
-    unreached = CaveatKind.NO_SESSION in kinds
+    unreached = bool(kinds & _UNREACHED)
     if held_back or unreached:
         kinds -= _LATE  # what lags starts late, and what has no session waits
 
@@ -276,13 +284,24 @@ def _out_of_ports(snapshot: Snapshot) -> str | None:
     return f"the generator, not the server, was the limit: {number_of(count, 'connection')} found no free local port"
 
 
-def _unreached(snapshot: Snapshot) -> str | None:
-    """Why there was no session at all; a sum of results no longer knows."""
-    reasons = [(tally.count, reason, tally.example) for (_phase, reason), tally in snapshot.failures.items()]
+def _unreached(snapshot: Snapshot) -> tuple[CaveatKind, str] | None:
+    """Why there was no session at all, and whether a server listens; a sum of results no longer knows."""
+    reasons = [(tally.count, reason, tally.example, phase) for (phase, reason), tally in snapshot.failures.items()]
     if not reasons or not snapshot.workers or snapshot.sessions_opened:
         return None
-    count, reason, example = max(reasons)
-    return f"no session was opened: {reason}, {count:,}×, for example: {example}"
+    count, reason, example, phase = max(reasons)
+    kind = CaveatKind.NO_SESSION if phase.rpartition("_")[2] == Phase.CONNECT else CaveatKind.SESSIONS_REFUSED
+    said = f", for example: {example}" if example else ""
+    return kind, f"no session was opened: {reason}, {count:,}×{said}"
+
+
+def _larger_than_size(snapshot: Snapshot) -> str | None:
+    found = [tally for (_phase, reason), tally in snapshot.failures.items() if reason == LARGER_THAN_SIZE]
+    if not found:
+        return None
+    count = sum(tally.count for tally in found)
+    were = "was" if count == 1 else "were"
+    return f"{number_of(count, 'message')} {were} refused for being larger than the server takes: {found[0].example}"
 
 
 def _dropped(arrivals: int) -> str | None:

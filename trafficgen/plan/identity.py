@@ -19,6 +19,7 @@ MAX_SOURCES: Final = 65_536
 _NAME: Final = re.compile(r"[!-~]{1,255}")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_.*-]{1,200}")
 _VALUE: Final = re.compile(r"[ -~]{1,255}")
+_RANGE_FORM: Final = "an IP address, FIRST-LAST, or a network such as 192.0.2.0/24"
 _UNKNOWN: Final = ("[UNAVAILABLE]", "[TEMPUNAVAIL]")
 
 XCLIENT: Final = ("NAME", "REVERSE_NAME", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
@@ -69,14 +70,17 @@ class AddressRange:
         try:
             first, last = ipaddress.ip_address(self.first), ipaddress.ip_address(self.last)
         except ValueError:
-            raise wrong(
-                "first", f"expected IP addresses, got {shown(self.first)}-{shown(self.last)}", "range"
-            ) from None
+            raise wrong("first", f'expected {_RANGE_FORM}, got "{shown(self._written)}"', "range") from None
         if first.version != last.version or int(first) > int(last):
-            raise wrong("first", f"expected a range from a lower to a higher address, got {first}-{last}", "range")
+            text = f'expected a range from a lower to a higher address, got "{shown(self._written)}"'
+            raise wrong("first", text, "range")
         if self.name and not _HOST_NAME.fullmatch(self.name):
             raise wrong("name", f'expected a host name, * for the address, got "{shown(self.name)}"', "range")
-        check_weight(self.weight, f"the weight of {first}-{last}", "range")
+        check_weight(self.weight, f"the weight of {self._written}", "range")
+
+    @property
+    def _written(self) -> str:
+        return self.first if self.first == self.last else f"{self.first}-{self.last}"
 
     @property
     def size(self) -> int:

@@ -37,6 +37,9 @@ _SCHEMES: Final = {
 }  # fmt: skip
 """What stands before a colon in other tools' addresses, and what to do about it."""
 
+A_DOMAIN: Final = "a domain name"
+"""What is expected where `domain_wanted` knows no reason."""
+
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -49,9 +52,11 @@ def domain_wanted(name: str) -> str:
     """What is expected in place of `name`, which is no domain: with the reason, where it is easily overlooked."""
     if name.endswith(".") and is_domain(name[:-1]):
         return "a domain name without a dot at its end"
+    if name.startswith(".") and is_domain(name[1:]):
+        return "a domain name without a dot at its beginning"
     if max(map(len, name.split("."))) > 63:
         return "a domain name whose labels have at most 63 octets (RFC 1035 section 2.3.4)"
-    return "a domain name of at most 255 octets" if len(name) > 255 else "a domain name"
+    return "a domain name of at most 255 octets" if len(name) > 255 else A_DOMAIN
 
 
 def port_hint(host: str, port_read: int) -> str:

@@ -61,6 +61,11 @@ class TlsOptions:
             raise wrong("key", "expected the certificate that the key belongs to: add --tls-cert", "--tls-key")
         if self.server_name and not (self.server_name.isascii() and self.server_name.isprintable()):
             raise wrong("server_name", f'expected a host name, got "{shown(self.server_name)}"', "--sni")
+        if self.server_name.endswith("."):
+            text = (
+                f'expected a host name without a dot at its end (RFC 6066 section 3), got "{shown(self.server_name)}"'
+            )
+            raise wrong("server_name", text, "--sni")
         if self.least and self.most and self.least.value > self.most.value:
             text = f"expected a lowest version up to the highest, got {self.least.value} and {self.most.value}"
             raise wrong("least", text, "--tls-min")

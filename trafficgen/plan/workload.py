@@ -14,7 +14,7 @@ from mboxgen.counted import number_of
 from trafficgen.plan.international import a_label
 from trafficgen.plan.refusals import check_count, check_types, check_weight, shown, wrong
 from trafficgen.plan.signing import MAX_SIGNED_SENDERS, DkimKey
-from trafficgen.plan.targets import domain_wanted, is_domain, is_reserved, may_be_a_registry
+from trafficgen.plan.targets import A_DOMAIN, domain_wanted, is_domain, is_reserved, may_be_a_registry
 
 DEFAULT_SUFFIX: Final = "traffic-gen.test"
 """Ends in a TLD reserved for testing (RFC 6761 section 6.2): no resolver answers for it."""
@@ -59,7 +59,9 @@ class WeightedAddress:
         local_part = self.local_part
         fits = local_part.isprintable() and len(local_part.encode("utf-8", "surrogatepass")) <= 64
         if not (fits and _DOT_STRING.fullmatch(local_part) and _is_mail_domain(self.domain)):
-            text = f'expected an address such as ann@lab.test, got "{shown(self.address)}"'
+            wanted = domain_wanted(self.domain)
+            form = "an address such as ann@lab.test" if wanted == A_DOMAIN else f"an address with {wanted}"
+            text = f'expected {form}, got "{shown(self.address)}"'
             raise wrong("recipients", text, "--to")
         check_weight(self.weight, f'the weight of "{self.address}"', "--to")
 

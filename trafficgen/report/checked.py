@@ -132,6 +132,12 @@ def _together(findings: list[Finding]) -> list[list[Finding]]:
     return groups
 
 
+def _said_before(checked: Checked) -> dict[Finding, str]:
+    """Where each case has its own place: those whose reason the first of their group says, and a hint at that one."""
+    groups = [group for group in _together(checked.ordered) if len(group) > 1]
+    return {one: f"not told, for the same reason as {group[0].id}" for group in groups for one in group[1:]}
+
+
 def _reason(finding: Finding) -> str:
     return finding.found.removeprefix(NOT_REACHED)
 
@@ -157,13 +163,14 @@ def to_junit(checked: Checked) -> str:
         time=f"{checked.seconds:.3f}", tests=str(len(checked.findings)), failures=str(checked.count(Grade.FAIL)),
         errors="0", skipped=str(skipped),
     )  # fmt: skip
+    said_before = _said_before(checked)
     for finding in checked.findings:
         case = ET.SubElement(suite, "testcase", classname=f"traffic-gen.{finding.service}", name=finding.id, time="0")
         words = f"{finding.found}; expected {finding.expected} ({finding.source})"
         if finding.outcome is Grade.FAIL:
             ET.SubElement(case, "failure", message=words).text = "\n".join([finding.advice, *finding.transcript])
         elif finding.outcome in (Grade.SKIPPED, Grade.INCONCLUSIVE):
-            ET.SubElement(case, "skipped", message=finding.found)
+            ET.SubElement(case, "skipped", message=said_before.get(finding, finding.found))
         elif finding.outcome is Grade.WARN:
             ET.SubElement(case, "system-out").text = f"warning: {words}"
     return write_xml(root)
@@ -188,7 +195,8 @@ def nagios_error(grade: Grade, words: str) -> tuple[str, int]:
 def to_html(checked: Checked) -> str:
     """One page that opens offline, in the style of the page of a run."""
     style = files("trafficgen.report").joinpath("page").joinpath("page.css").read_text(encoding="utf-8")
-    rows = "".join(_row(finding) for finding in checked.ordered)
+    said_before = _said_before(checked)
+    rows = "".join(_row(finding, said_before.get(finding, finding.found)) for finding in checked.ordered)
     title = html.escape(f"Check of {checked.server}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -201,7 +209,7 @@ def to_html(checked: Checked) -> str:
     )
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: Finding, words: str) -> str:
     meant = _TONES[finding.outcome]
     tone = "" if meant is Tone.PLAIN else meant.name.lower()
     said = html.escape("\n".join(map(printable, finding.transcript)))
@@ -210,5 +218,5 @@ def _row(finding: Finding) -> str:
     cells = (finding.outcome.value, finding.id, finding.service)
     named = f'{_CELL[:-1]} class="{tone}">' + f"</td>{_CELL}".join(map(html.escape, cells)) + "</td>"
     expected = f"{html.escape(finding.expected)} <small>({html.escape(finding.source)})</small>{advice}"
-    found = f"{html.escape(printable(finding.found))}{transcript}"
+    found = f"{html.escape(printable(words))}{transcript}"
     return f'<tr role="row">{named}{_CELL}{found}</td>{_CELL}{expected}</td></tr>'

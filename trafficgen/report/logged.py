@@ -260,7 +260,7 @@ def session_sections(sessions: Sessions, about: LinesRead, accounts: set[str] | 
     facts = tuple(Row((name, _shown(value), source)) for name, value, source in _facts(sessions, about, accounts))
     made = (
         _lines(about),
-        Section("sessions", "lrl", facts, ("", "known from")),
+        Section("sessions", "lrl", facts, ("", "known from"), _no_logins(sessions)),
         _protocols(sessions),
         _top("logins by host", sessions.hosts.most_common()),
         _top(
@@ -299,6 +299,12 @@ def session_plain(sessions: Sessions, about: LinesRead, accounts: set[str] | Non
             for (protocol, method, reason), count in sessions.failures.most_common()
         ],
     }
+
+
+def _no_logins(sessions: Sessions) -> tuple[str, ...]:
+    if sessions.protocols or sessions.failures:
+        return ()
+    return ("no login is in this log: sessions, users and hosts are known from Dovecot's lines; give its log, too",)
 
 
 def _facts(sessions: Sessions, about: LinesRead, accounts: set[str] | None) -> list[Fact]:

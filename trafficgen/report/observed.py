@@ -77,7 +77,7 @@ def server_section(results: Results) -> Section:
     drained = drain(samples, to_s)
     notes = [
         sentence(find(samples, 0.0, to_s, ClientView.of(results))),
-        *([_drain(drained)] if drained else []),
+        *([drain_in_words(drained)] if drained else []),
         _source(samples),
     ]
     notes += [
@@ -136,9 +136,12 @@ def _row(samples: ServerSamples, name: str, to_s: float) -> Row | None:
     return Row((name, in_words(name, sum(values) / len(values)), in_words(name, max(values))))
 
 
-def _drain(found: Drain) -> str:
+def drain_in_words(found: Drain) -> str:
+    """The queue before, at the end of the sending, and how long until it was back."""
     begin = f"queue: {found.before:,.0f} before, {found.at_end_of_sending:,.0f} when the sending ended"
     rate = f" at {found.per_s:,.0f}/s" if found.per_s else ""
+    if found.at_end_of_sending <= found.before:
+        return begin  # nothing to drain: `took_s` is the time until the next look
     if found.took_s is None:
         return f"{begin}, {found.left:,.0f} when the observer ended{rate}"
     return f"{begin}, back after {format_duration(found.took_s * NS_PER_S)}{rate}"
@@ -151,4 +154,5 @@ def _source(samples: ServerSamples) -> str:
         "measured": f"on the run's clock to {error}",
         "time of day": "by the time of day of two machines, whose difference nobody knows",
     }[samples.clock]
-    return f"seen by {samples.source} every {samples.every_s:g} s for {samples.cost_share:.2%} of a core, {clock}"
+    looked = f"looked every {samples.every_s:g} s, for {samples.cost_share:.2%} of a core"
+    return f"the observer ({samples.source}) {looked}, {clock}"

@@ -342,7 +342,10 @@ def _delivery(results: Results) -> Section:
     if not delivery:
         return Section("delivery", "l", ())
     rates = f"injected at {delivery.inject_per_s:,.0f}/s, delivered at {delivery.delivered_per_s:,.0f}/s"
-    drained = f"drained in {format_duration(delivery.drained_ns)}" if delivery.in_time else "not all came in time"
+    drained = "not all came in time"
+    if delivery.in_time:
+        took = format_duration(delivery.drained_ns)
+        drained = f"drained in {took}" if delivery.drained_ns else "all had arrived when the sending ended"
     lines = [f"{rates}, {drained}"]
     if delivery.explained:
         lines.append(f"{words.count(delivery.explained)} came again because a reply was lost")

@@ -99,7 +99,9 @@ def find_limit(plan: Plan, options: LimitOptions, notice: Callable[[str], None] 
             continue
         spoiled = 0
         steps.append(LimitStep(rate, why is None))
-        notice(f"{rate:,.4g}/s: {why or 'kept'}")
+        measured = "; ".join(f"{one.expression} was {value_in_words(one)}" for one in results.thresholds)
+        kept = f"kept ({measured})" if measured else "kept"
+        notice(f"{rate:,.4g}/s: {why or kept}")
     return Limit(rate, tuple(steps), whole=True)
 
 

@@ -20,6 +20,8 @@ from select import select
 from tempfile import TemporaryFile
 from typing import Final
 
+from trafficgen.errors import reason_of
+
 EVENTS: Final = {
     "server.fsyncs": ("syscalls:sys_enter_fsync", "syscalls:sys_enter_fdatasync"),
     "server.instructions": ("instructions:u",),
@@ -96,7 +98,7 @@ def _why_refused(perf: str, name: str) -> str | None:
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE_S, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"perf does not run: {error}"
+        return f"perf does not run: {reason_of(error)}"
     if done.returncode:
         return f"perf may not: {_MENDS[name]}"
     if _UNSUPPORTED in done.stderr:

@@ -12,6 +12,8 @@ import shlex
 import subprocess
 from typing import Final
 
+from trafficgen.errors import reason_of
+
 PATIENCE_S: Final = 5.0
 _US_PER_S: Final = 1e6
 _NAME: Final = re.compile(r"[^A-Za-z0-9_:-]")
@@ -46,8 +48,7 @@ class DoveadmStats:
         try:
             counted = parse_dump(self._dump())
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            self.missing.add(f"{shlex.join(self._command)}: {words}")
+            self.missing.add(f"{shlex.join(self._command)}: {reason_of(error)}")
             return {}
         passed_s = None if self._before_s is None else now_s - self._before_s
         before, self._before, self._before_s = self._before, counted, now_s

@@ -17,6 +17,8 @@ import urllib.request
 from collections.abc import Collection
 from typing import Final
 
+from trafficgen.errors import reason_of
+
 MAX_OCTETS: Final = 8 << 20
 PATIENCE_S: Final = 5.0
 
@@ -59,7 +61,7 @@ class MetricsPage:
                 text = page.read(MAX_OCTETS).decode("utf-8", "replace")
             found = sums(text, self._names)
         except (OSError, ValueError) as error:
-            self.missing.add(f"{self.url}: {error}")
+            self.missing.add(f"{self.url}: {reason_of(error)}")
             return {}
         self._seen |= found.keys()
         return {f"metric.{name}": found.get(name, 0.0) for name in sorted(self._seen)}

@@ -20,6 +20,7 @@ from typing import IO, Final
 import msgspec
 import numpy as np
 
+from trafficgen.errors import reason_of
 from trafficgen.server.shape import News, ShapeRecord, domain_of
 from trafficgen.server.spool import QUEUES, WAITING, ages
 
@@ -89,7 +90,7 @@ class Postqueue:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
                 found = done.stdout.strip()
             except (OSError, subprocess.TimeoutExpired) as error:
-                self.missing.add(f"{self._queue}: permission denied, and no postconf: {error}")
+                self.missing.add(f"{self._queue}: permission denied, and no postconf: {reason_of(error)}")
                 found = ""
             self._is_the_queue = bool(found) and Path(found).resolve() == self._queue.resolve()
             if found and not self._is_the_queue:
@@ -105,7 +106,7 @@ class Postqueue:
                 command, stdin=subprocess.DEVNULL, stdout=self._answer, stderr=subprocess.DEVNULL
             )
         except OSError as error:
-            self.missing.add(f"{self._queue}: permission denied, and no postqueue: {error}")
+            self.missing.add(f"{self._queue}: permission denied, and no postqueue: {reason_of(error)}")
             self._answer.close()
             self._next_s = float("inf")
 

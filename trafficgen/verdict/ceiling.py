@@ -16,7 +16,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from trafficgen.errors import ResultsError
+from trafficgen.errors import ResultsError, reason_of
 from trafficgen.measure.codec import Amount, from_plain, parse, to_plain
 from trafficgen.measure.generator import Host
 from trafficgen.measure.results import Results
@@ -66,7 +66,9 @@ def read_ceiling(path: Path) -> Ceiling | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ResultsError(f'cannot use the calibration in "{path}": {error}; measure it anew or remove it') from error
+        raise ResultsError(
+            f'cannot use the calibration in "{path}": {reason_of(error)}; measure it anew or remove it'
+        ) from error
     return ceiling if ceiling.points else None
 
 

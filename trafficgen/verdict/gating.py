@@ -57,6 +57,9 @@ class Side(Enum):
     B = "b"
 
 
+NO_BASELINE: Final = "a baseline that does this cannot be compared with"
+"""Why harm that A does ends a gate without a verdict."""
+
 SideName = Annotated[str, Meta(pattern=rf"^({'|'.join(side.value for side in Side)})\Z")]
 """A `Side.value`, where it is a key."""
 
@@ -167,7 +170,7 @@ def _harmed(trials: Sequence[Trial]) -> Ended | None:
         if trial.harm and trial.side is Side.B:
             return Ended(Verdict.FAIL, ExitCode.VERDICT_FAILED, f"run {trial.step + 1}, of B: {trial.harm}")
         if trial.harm:
-            reason = f"run {trial.step + 1}, of A: {trial.harm}; a baseline that does this cannot be compared with"
+            reason = f"run {trial.step + 1}, of A: {trial.harm}; {NO_BASELINE}"
             return Ended(None, ExitCode.NOT_VALID, reason)
     return None
 

@@ -56,6 +56,8 @@ class Bracket:
             parts.append(f"kept at {self.kept:,.4g}/s ({_tally(steps, self.kept)})")
         if self.missed is not None:
             parts.append(f"not at {self.missed:,.4g}/s ({_tally(steps, self.missed)})")
+        if open_rates := {step.rate for step in steps if _decided(steps, step.rate, _AGREEING) is None}:
+            parts.append(f"undecided at {max(open_rates):,.4g}/s (kept in {_tally(steps, max(open_rates))})")
         if self.kept is not None and self.missed is not None:
             parts.append(f"the limit is {math.sqrt(self.kept * self.missed):,.4g}/s ± {self.half:.1%}")
         return ", ".join(parts) or "nothing was decided"

@@ -22,7 +22,7 @@ from typing import Final
 from mboxgen.counted import number_of
 from trafficgen.clock import NS_PER_MS, NS_PER_S
 from trafficgen.errors import ExitCode
-from trafficgen.verdict.gating import CODES, NOT_GATED, Side
+from trafficgen.verdict.gating import CODES, NO_BASELINE, NOT_GATED, Side
 from trafficgen.verdict.measurable import OPENING
 from trafficgen.verdict.quantities import parse_quantity
 from trafficgen.verdict.rule import (
@@ -234,6 +234,8 @@ def interval_history(design: SliceDesign, ended: SlicesEnded, name: str) -> Inte
 def harmed(ended: SlicesEnded, side: Side | None, reason: str) -> SlicesEnded:
     """The same gate, and `reason` is all that counts: B's harm is a FAIL; A's, or nobody's, is not valid."""
     fails = side is Side.B
+    if side is Side.A:
+        reason = f"{reason}; {NO_BASELINE}"
     verdict = Verdict.FAIL if fails else None
     return replace(ended, verdict=verdict, code=ExitCode.VERDICT_FAILED if fails else ExitCode.NOT_VALID, reason=reason)
 
@@ -244,7 +246,7 @@ def harmed(ended: SlicesEnded, side: Side | None, reason: str) -> SlicesEnded:
 def _harmed(counted: tuple[Counted, ...]) -> SlicesEnded | None:
     for number, harm in ((number, one.block.harm) for number, one in enumerate(counted, 1) if one.block.harm):
         if words := harm.get(Side.A.value):
-            reason = f"block {number}, A: {words}; a baseline that does this cannot be compared with"
+            reason = f"block {number}, A: {words}; {NO_BASELINE}"
             return SlicesEnded(None, ExitCode.NOT_VALID, reason, counted)
         if words := harm.get(Side.B.value):
             return SlicesEnded(Verdict.FAIL, ExitCode.VERDICT_FAILED, f"block {number}, B: {words}", counted)

@@ -17,6 +17,7 @@ from tests.sink.sink_process import SinkProcess, sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.plan import TcpTarget
+from trafficgen.proof.ledger_file import LINE_OCTETS
 from trafficgen.proof.remote_sink import RemoteSink
 from trafficgen.sink.api import json_body
 from trafficgen.sink.api.api import INLINE_OCTETS
@@ -198,6 +199,18 @@ def test_injections_with_all_that_kumomta_knows_are_taken() -> None:
         assert ask(api, "POST", "/api/inject/v1", json.dumps(everything).encode())[1]["success_count"] == 1
         large = json.dumps(INJECTION | {"content": "x" * 2 * INLINE_OCTETS}).encode()
         assert ask(api, "POST", "/api/inject/v1", large)[1]["success_count"] == 1
+
+
+def test_an_injection_has_no_more_recipients_than_a_line_of_the_ledger_can_say(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0", "--ledger", str(ledger)) as sink:
+        api = api_of(sink)
+        for recipients, status in ((9999, 200), (10_000, 400)):
+            some = [{"email": f"u{number}@d.test"} for number in range(recipients)]
+            body = json.dumps(INJECTION | {"recipients": some}).encode()
+            assert ask(api, "POST", "/api/inject/v1", body)[0] == status
+        assert ask(api, "GET", "/api/v1/totals")[1]["injected"] == 9999
+    assert {len(line) for line in ledger.read_bytes().rstrip(b"\0").splitlines()} == {LINE_OCTETS - 1}
 
 
 def test_a_large_body_whose_values_would_fill_the_memory_is_refused() -> None:

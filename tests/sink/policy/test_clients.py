@@ -243,6 +243,9 @@ def test_a_table_that_is_no_longer_there_to_be_read_changes_nothing(tmp_path: Pa
     ("options", "words"),
     [
         (["--responses", "/no/such/file"], 'cannot read "/no/such/file"'),
+        (["--domain-rate", "lab.test.=5/s"], 'without a dot at its end, got "lab.test." (--domain-rate)'),
+        (["--domain-suffix", "lab.test."], 'without a dot at its end, got "lab.test." (--domain-suffix)'),
+        (["--domain-suffix", "x y"], 'expected a domain name, got "x y" (--domain-suffix)'),
         (["--domain-rate", "fast"], "expected a limit such as 100/m"),
         (["--tls", "--starttls"], "expected one of --starttls and --tls"),
         (["--starttls", "--certificate", "/no/such/file"], "cannot use the certificate"),

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import ClassVar, Final, Protocol
 
 from mboxgen.enums import table_of
-from trafficgen.outcomes import Outcome, Phase
+from trafficgen.outcomes import LARGER_THAN_SIZE, Outcome, Phase
 from trafficgen.protocol.smtp.conversation import Answers, Conversation, Hearer
 from trafficgen.protocol.smtp.interfaces import (
     Buffer,
@@ -196,7 +196,18 @@ class Handover(ABC):
             self._session.lose(phase, TOO_FEW if too_few else UNEXPECTED, reply, now_ns)
             return
         self._transaction.refuse(reply)
-        self._session.account.trouble(f"the server answered {phase.value.upper()} with {reply.words}")
+        account, beyond = self._session.account, self._beyond_size(phase)
+        if beyond:
+            account.failure(phase, LARGER_THAN_SIZE, beyond)
+        words = f"the server answered {phase.value.upper()} with {reply.words}"
+        account.trouble(f"{words}: {beyond}" if beyond else words)
+
+    def _beyond_size(self, phase: Phase) -> str:
+        """By how much the refused message is larger than what EHLO's SIZE says, in words; "" when it is not."""
+        most, entry = self._session.extensions.max_octets, self._transaction.entry
+        if not most or phase not in (_MAIL, _END_OF_DATA) or entry is None or entry[3] <= most:
+            return ""
+        return f"the message has {entry[3]:,} octets, and EHLO says SIZE {most}"
 
     def _end_refused(self, now_ns: int, out: list[Buffer], *, reset: bool) -> None:
         if self._session.closed:

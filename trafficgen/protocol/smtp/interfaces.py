@@ -4,7 +4,7 @@ Gives     the structural types that `client` speaks to; workload, engine and mea
 Not here  how a session uses them: `client`
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
@@ -89,18 +89,25 @@ class Extensions(NamedTuple):
     size: bool = False
     keywords: frozenset[str] = frozenset()
     """All of them, in capitals."""
+    max_octets: int = 0
+    """The value of SIZE: what a message may have (RFC 1870 section 4); 0 where none is said."""
 
     @classmethod
     @lru_cache(maxsize=64)
     def offered(cls, lines: tuple[bytes, ...]) -> "Extensions":
         """From the text lines of an EHLO reply, the first of which is the server's name."""
-        return cls.of(line.split(b" ", 1)[0].decode("ascii", "backslashreplace") for line in lines[1:])
+        words = (line.decode("ascii", "backslashreplace").partition(" ") for line in lines[1:])
+        return cls.of({keyword: parameters for keyword, _, parameters in words})
 
     @classmethod
-    def of(cls, keywords: Iterable[str]) -> "Extensions":
-        """From what the server said, in any case."""
-        known = frozenset(keyword.upper() for keyword in keywords)
-        return cls("PIPELINING" in known, "8BITMIME" in known, "CHUNKING" in known, "SIZE" in known, known)
+    def of(cls, offered: Mapping[str, str]) -> "Extensions":
+        """From what the server said: keywords in any case, each with its parameters."""
+        known = {keyword.upper(): parameters.strip() for keyword, parameters in offered.items()}
+        limit = known.get("SIZE", "")
+        return cls(
+            "PIPELINING" in known, "8BITMIME" in known, "CHUNKING" in known, "SIZE" in known, frozenset(known),
+            int(limit) if limit.isascii() and limit.isdigit() and len(limit) <= 20 else 0,
+        )  # fmt: skip
 
 
 NOTHING_OFFERED: Final = Extensions()

@@ -18,6 +18,7 @@ from typing import Final
 
 import aiosmtplib
 
+from trafficgen.errors import reason_of
 from trafficgen.guard import Route
 from trafficgen.plan import Target, UnixTarget
 from trafficgen.protocol.smtp.capabilities import NAME
@@ -101,7 +102,7 @@ class BounceSender:
             self._once(f"{self._route} refuses a report: {error}")
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             self._hang_up()
-            self.drop(f"cannot send reports to {self._route}: {error}")
+            self.drop(f"cannot send reports to {self._route}: {reason_of(error)}")
             await asyncio.sleep(_PAUSE_S)
         else:
             self.counts.sent += 1

@@ -10,7 +10,7 @@ recipients the first that is refused decides for all in SMTP; in LMTP each has i
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -321,8 +321,3 @@ def _requested_by(local: bytes) -> Decision | None:
     if local.startswith(b"450-"):
         return Decision(reply=render(450, f"you said {local.decode('utf-8', 'replace')}"))
     return _ACCEPT if local.startswith(b"250-") else None
-
-
-def canonical_suffixes(texts: Sequence[str]) -> tuple[str, ...]:
-    """Without dots at their ends, none of them empty."""
-    return tuple(stripped for text in texts if (stripped := text.strip(".").lower()))
