@@ -306,3 +306,14 @@ def test_a_message_that_is_written_is_held_no_more(lock_step: bool, answers: lis
     session.lost("connection reset", "", 5)
     assert book.outcomes == [(number, ACCEPTED) for number in range(done)] + [(done, IN_DOUBT)]
     assert queue.returned == ([] if lock_step else [done + 1])
+
+
+def test_a_goodbye_on_an_idle_session_in_lock_step_ends_it_and_costs_no_message() -> None:
+    session, _, book = session_for([letter(0)], lock_step=True)
+    hear(session, *OPEN, b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 taken\r\n")
+    assert not session.busy
+    hear(session, b"421 4.4.2 idle for too long\r\n")
+    assert session.closed
+    assert session.parted
+    assert book.outcomes == [(0, ACCEPTED)]
+    assert book.failures == []

@@ -145,8 +145,11 @@ class BySteps(ByData):
         self._due = None
 
     def _learn(self, data: bytes, replies: list[Reply]) -> None:
-        phase = self._conversation.pending[0]
-        if phase in self._seen and len(replies) == 1 and replies[0].code in STEPS[phase].good:
+        pending = self._conversation.pending
+        if len(replies) != 1 or not pending:  # a goodbye may come while nothing is due
+            return
+        phase = pending[0]
+        if phase in self._seen and replies[0].code in STEPS[phase].good:
             self._seen[phase].learn(data, replies, self._session.account, (phase,))
 
     def _on_mail(self, reply: Reply, now_ns: int, out: list[Buffer]) -> None:
