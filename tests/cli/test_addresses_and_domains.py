@@ -1,12 +1,14 @@
 """Addresses and domains that are easily mistyped, and where a sink says that it listens."""
 
+import re
+
 import pytest
 
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode
 from trafficgen.plan import Target, TcpTarget, UnixTarget
 from trafficgen.plan.targets import port_hint
-from trafficgen.sink.serve import announce
+from trafficgen.sink.progress import announce
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -19,6 +21,22 @@ def test_a_sink_that_cannot_listen_warns_of_nobody(
     assert said.startswith("traffic-gen: cannot listen on ")
     assert said.endswith(hint)
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("api", "reason"),
+    [
+        ("::1:2602", r"; did you mean \[::1\]:2602\?"),
+        ("192.0.2.1:2602", ""),
+        ("ü" * 60 + ".test:2602", ""),
+    ],
+)
+def test_a_sink_whose_api_cannot_be_had_does_not_say_that_it_listens(
+    api: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["sink", "0", "--api", api, "--no-ledger"]) is ExitCode.FAILED
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"traffic-gen: cannot listen on \S+: [^;]+{reason} \(--api\)\n", said)
 
 
 @pytest.mark.parametrize(

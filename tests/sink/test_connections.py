@@ -20,7 +20,7 @@ from trafficgen.sink.policy.faults import parse
 from trafficgen.sink.policy.limits import Limits, RateLimit
 from trafficgen.sink.policy.policy import Policy, PolicyConfig
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 """How a TLS client begins."""
 
@@ -153,6 +153,27 @@ def test_a_crowd_is_let_in_within_a_few_turns_of_the_loop() -> None:
         await until(lambda: not sink.links and not sink._tasks)
 
     serve(talk, Policy(PolicyConfig()))
+
+
+@pytest.mark.parametrize("sessions", [3, 40])
+def test_clients_beyond_those_there_is_room_for_are_answered_421_and_counted(sessions: int) -> None:
+    """Also those that are let in many at a time."""
+
+    async def talk() -> None:
+        async with Sink(TcpTarget("127.0.0.1", 0), max_sessions=sessions) as sink:
+            clients = [Client(port_of(sink)) for _ in range(sessions + 30)]
+            codes = [await asyncio.to_thread(client.hear) for client in clients]
+            assert sorted(codes) == [220] * sessions + [421] * 30
+            assert (len(sink.links), sink.turned_away) == (sessions, 30)
+            for client in clients:
+                client.close()
+            await until(lambda: not sink.links)
+            again = Client(port_of(sink))
+            assert await asyncio.to_thread(again.hear) == 220
+            again.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(talk(), PATIENCE_S))
 
 
 def test_a_client_that_never_waits_is_read_from_once_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from typing import Final, Self
 
 import h11
 
-from trafficgen.errors import SetupError
+from trafficgen.host.listening import CANNOT_LISTEN, address_of, cannot_listen
 from trafficgen.plan import TcpTarget
 
 MAX_CONNECTIONS: Final = 64
@@ -79,11 +79,10 @@ Render = Callable[[str], tuple[bytes, str]]
 def bind(listen: TcpTarget, option: str) -> socket.socket:
     """A listening socket; port 0 takes a free one. SetupError names `option`."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
+        family, address = address_of(listen)
         return socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)  # create_server adds words of its own in brackets
-        raise SetupError(f"cannot listen on {listen}: {reason.partition(' (')[0].lower()} ({option})") from error
+    except CANNOT_LISTEN as error:
+        raise cannot_listen(listen, error, option=option) from error
 
 
 class HttpServer:

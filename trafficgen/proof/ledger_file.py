@@ -15,7 +15,8 @@ Limits    one sink a file at a time
 Fails     SetupError when the file cannot be had or is something else; OSError when the disk is full, without harm: the
           next line is tried anew
 Survives  a killed process, without losing a line: what is stored in a shared mapping belongs to the system the moment
-          it is stored, at a tenth of what write(2) costs. A power cut may lose what the system had not written yet
+          it is stored, at a tenth of what write(2) costs. A power cut may lose what the system had not written yet.
+          Any number of open files: the descriptor that a window takes is kept back
 Not here  reading (ledger_reader), what the lines say (ledger)
 """
 
@@ -24,6 +25,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +42,9 @@ KIND: Final = 39
 NUMBER, SESSION, RECIPIENTS = slice(17, 29), slice(41, 49), slice(50, 54)
 DIGEST, TAKEN = slice(55, 63), slice(64, 83)
 """Where things stand in a line."""
+
+MAX_RECIPIENTS: Final = 9999
+"""Of one message: four digits of its line."""
 
 DAMAGED, UNANSWERED = b"!~"
 
@@ -58,17 +63,19 @@ class LedgerFile:
         self._read = read
         self._window: mmap.mmap | None = None
         self._base = self._passed = 0  # of the window in the file; in the window, what was passed on
+        self._spare: int | None = None  # a descriptor that the next window can have, however many files are open
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise SetupError(f'cannot write the ledger "{path}": {reason_of(error)}') from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._store = self._open_window(_end_of_lines(self._file, path))
+            self._open_window(_end_of_lines(self._file, path))
         except BlockingIOError:
             os.close(self._file)
             raise SetupError(f'another sink writes the ledger "{path}": give each its own') from None
         except BaseException:
+            self._give_up_spare()
             os.close(self._file)
             raise
         self.write(padded(MAGIC + b"%s %019d" % (boot_id().encode("ascii"), wall_offset_ns())))
@@ -79,7 +86,7 @@ class LedgerFile:
         try:
             self._store(line)
         except ValueError:  # the window is full
-            self._store = self._open_window(self._base + self._position)
+            self._open_window(self._base + self._position)
             self._store(line)
 
     def pass_on(self) -> None:
@@ -95,6 +102,7 @@ class LedgerFile:
         end = self._base + self._position
         if self._window is not None:
             self._window.close()
+        self._give_up_spare()
         os.pwrite(self._file, padded(CLOSED + b"%019d" % now_ns()), end)
         os.ftruncate(self._file, end + LINE_OCTETS)
         os.close(self._file)
@@ -104,19 +112,29 @@ class LedgerFile:
         """Of the next line in the window."""
         return self._window.tell() if self._window is not None else 0
 
-    def _open_window(self, offset: int) -> Callable[[bytes], object]:
-        """Map the part of the file that begins about `offset`, where the next line goes; returns what stores it."""
+    def _open_window(self, offset: int) -> None:
+        """Map the part of the file that begins about `offset`, where the next line goes."""
         base = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         # Room is reserved before it is mapped: a store into a hole of a full disk would end the process (SIGBUS). And
         # for one line more, so that a sink on a full disk can still say that it ended.
         _reserve(self._file, base, _WINDOW_OCTETS + LINE_OCTETS)
-        window = mmap.mmap(self._file, _WINDOW_OCTETS, offset=base)
-        window.seek(offset - base)
-        self.pass_on()
-        self._window = window
-        self._base = base
-        self._passed = offset - base
-        return window.write
+        self._give_up_spare()
+        try:
+            window = mmap.mmap(self._file, _WINDOW_OCTETS, offset=base)  # has a descriptor of its own
+            window.seek(offset - base)
+            self.pass_on()
+            self._window = window
+            self._base = base
+            self._passed = offset - base
+            self._store: Callable[[bytes], object] = window.write  # the window before is closed here
+        finally:
+            with suppress(OSError):  # a thread was faster; the next window asks again
+                self._spare = os.dup(self._file)
+
+    def _give_up_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
 
 
 def padded(text: bytes) -> bytes:

@@ -15,13 +15,12 @@ import asyncio
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Final
 
 import uvloop
 
-from mboxgen.counted import plural
 from trafficgen.errors import PlanError, SetupError, TrafficgenError
 from trafficgen.host import processes
 from trafficgen.host.limits import files_for_a_sink, raise_open_files
@@ -29,28 +28,31 @@ from trafficgen.host.pipes import listen
 from trafficgen.host.processes import Child
 from trafficgen.plan import TcpTarget
 from trafficgen.sink.config import SinkConfig
-from trafficgen.sink.serve import COUNT_S, SMUGGLING, Say, accepted, announce, open_sink
+from trafficgen.sink.progress import Count, Say, SpokenCounts, announce
+from trafficgen.sink.serve import COUNT_S, FileChange, Reload, open_sink
 from trafficgen.sink.shared_port import reserve
 from trafficgen.sink.store.capture import CaptureFormat
 
 _MAX_SESSIONS: Final = 65_536
 _START_S: Final = 60.0
 _RELOAD: Final = "reload"
+_MAX_WARNINGS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
-    received: int = 0
-    octets: int = 0
-    sessions: int = 0
-    smuggling: int = 0
+class _Reloaded:
+    """A worker has tried to read the response table again, and would say this."""
+
+    lines: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class _Process:
     child: Child
-    count: _Count = _Count()
+    count: Count = field(default_factory=Count)
     gone: bool = False
+    owes: int = 0
+    """Answers to `_RELOAD`."""
 
 
 def serve_many(config: SinkConfig, *, say: Say) -> int:
@@ -63,11 +65,11 @@ def serve_many(config: SinkConfig, *, say: Say) -> int:
         pool = _ProcessPool(config, say)
         try:
             pool.start()
-            announce(config.listen, say)
+            announce(config.listen, say, config.bounces)
             pool.watch()
         finally:
             pool.end()
-    return pool.total().received
+    return pool.total().messages
 
 
 def _check(config: SinkConfig) -> None:
@@ -91,6 +93,10 @@ class _ProcessPool:
         self._workers: list[_Process] = []
         self._over = False
         self._reload = False
+        self._changed = FileChange(config.behaviour.responses)
+        self._lines: dict[str, None] = {}  # what workers say alike, until all of them have
+        self._warnings: set[str] = set()
+        self._progress = SpokenCounts(say)
 
     def start(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -101,34 +107,47 @@ class _ProcessPool:
             self._workers.append(_Process(processes.start(_main, _share(self._config, index))))
         for worker in self._workers:
             self._await(worker)
+        self._say_lines()
 
     def _await(self, worker: _Process) -> None:
-        try:
-            in_time = worker.child.pipe.poll(_START_S)
-            message = worker.child.pipe.recv() if in_time else SetupError("a worker of the sink does not start")
-        except (EOFError, OSError):
-            message = SetupError("a worker of the sink died before it could listen")
-        if isinstance(message, TrafficgenError):
-            raise message
+        """Wait until it listens."""
+        until_s = time.monotonic() + _START_S
+        message: object = ""
+        while isinstance(message, str):
+            try:
+                in_time = worker.child.pipe.poll(max(until_s - time.monotonic(), 0))
+                message = worker.child.pipe.recv() if in_time else SetupError("a worker of the sink does not start")
+            except (EOFError, OSError):
+                message = SetupError("a worker of the sink died before it could listen")
+            if isinstance(message, TrafficgenError):
+                raise message
+            if isinstance(message, str):
+                self._lines[message] = None
 
     def watch(self) -> None:
-        """Show a line for every second in which mail arrived, until a signal comes, or enough messages."""
-        before, shown_s, enough = 0, 0.0, self._config.messages
-        while not self._over and not all(worker.gone for worker in self._workers):
+        """Show a line for every second in which mail arrived, until a signal comes, or enough messages.
+
+        Raises SetupError when no worker is left.
+        """
+        enough = self._config.messages
+        while not self._over:
             self._receive(1.0)
-            if self._reload:
+            if all(worker.gone for worker in self._workers):
+                raise SetupError("all workers of the sink died; what they accepted is in their ledgers")
+            if self._changed() or self._reload:
                 self._reload = False
+                for worker in self._workers:
+                    worker.owes += not worker.gone
                 self._send(_RELOAD)
             total = self.total()
-            if enough is not None and total.received >= enough:
+            if enough is not None and total.messages >= enough:
                 self._over = True
-            elif total.received != before and time.monotonic() - shown_s >= 0.9:
-                mail, open_ = plural(total.received, "message"), plural(total.sessions, "session")
-                self._say(f"{total.received} {mail}, {total.sessions} {open_} open")
-                before, shown_s = total.received, time.monotonic()
+            else:
+                self._progress.show(total)
 
     def end(self) -> None:
         """End all workers and receive their last counts."""
+        died = any(worker.gone for worker in self._workers)
         self._send(None)
         while any(not worker.gone for worker in self._workers):
             self._receive(5.0)
@@ -138,19 +157,10 @@ class _ProcessPool:
         for worker in self._workers:
             worker.child.end(5.0)
         if self._over:
-            total = self.total()
-            self._say(accepted(total.received, total.octets))
-            if total.smuggling:
-                self._say(SMUGGLING.format(total.smuggling))
+            self._progress.end(self.total(), reports=self._config.bounces is not None, at_least=died)
 
-    def total(self) -> _Count:
-        counts = [worker.count for worker in self._workers]
-        return _Count(
-            sum(count.received for count in counts),
-            sum(count.octets for count in counts),
-            sum(count.sessions for count in counts),
-            sum(count.smuggling for count in counts),
-        )
+    def total(self) -> Count:
+        return sum((worker.count for worker in self._workers), Count())
 
     def _receive(self, timeout_s: float) -> None:
         by_pipe = {worker.child.pipe: worker for worker in self._workers if not worker.gone}
@@ -160,13 +170,32 @@ class _ProcessPool:
                 message = worker.child.pipe.recv()
             except (EOFError, OSError):
                 worker.gone = True
+                worker.owes = 0
                 if not self._over:
                     self._say("error: a worker of the sink died; what it accepted is in its ledger")
                 continue
-            if isinstance(message, _Count):
-                worker.count = message
-            else:
-                self._say(str(message))
+            match message:
+                case Count():
+                    worker.count = message
+                case _Reloaded():
+                    worker.owes -= 1
+                    self._lines.update(dict.fromkeys(message.lines))
+                case _:
+                    self._say_once(str(message))
+        if not any(worker.owes for worker in self._workers):
+            self._say_lines()
+
+    def _say_once(self, line: str) -> None:
+        """Say what a worker says; a warning only if no other has said the same."""
+        if line not in self._warnings:
+            self._say(line)
+        if line.startswith("warning:") and len(self._warnings) < _MAX_WARNINGS:
+            self._warnings.add(line)
+
+    def _say_lines(self) -> None:
+        for line in self._lines:
+            self._say(line)
+        self._lines.clear()
 
     def _send(self, message: str | None) -> None:
         for worker in self._workers:
@@ -190,30 +219,34 @@ def _share(config: SinkConfig, index: int) -> SinkConfig:
 
 
 def _main(pipe: Connection, config: SinkConfig) -> None:
-    raise_open_files(_MAX_SESSIONS)
+    room = raise_open_files(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(pipe, config))
+        runner.run(_work(pipe, config, room))
 
 
-async def _work(pipe: Connection, config: SinkConfig) -> None:
+async def _work(pipe: Connection, config: SinkConfig, room: int) -> None:
     over = asyncio.Event()
     pause_s = 1.0 if config.messages is None else COUNT_S
     try:
-        async with open_sink(config, pipe.send) as (sink, reload):
+        async with open_sink(config, pipe.send, room) as sink:
 
             def receive(message: object) -> None:
-                reload.now() if message == _RELOAD else over.set()
+                if message != _RELOAD:
+                    over.set()
+                    return
+                lines: list[str] = []
+                Reload(config.behaviour, sink.policy, lines.append).now()
+                pipe.send(_Reloaded(tuple(lines)))
 
             listen(pipe, receive, over.set)
-            pipe.send(_Count())
+            pipe.send(Count())
             while not over.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(over.wait(), pause_s)
-                reload.when_changed()
                 if over.is_set():
                     await sink.dismiss()
                 with suppress(OSError):
-                    pipe.send(_Count(sink.received, sink.octets, len(sink.links), sink.smuggling))
+                    pipe.send(Count.of(sink))
     except TrafficgenError as error:
         with suppress(OSError):
             pipe.send(error)

@@ -9,32 +9,30 @@ Fails     SetupError when the address, a file or a certificate cannot be had, Pl
 """
 
 import asyncio
-import ipaddress
 import signal
 import ssl
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
-from mboxgen.counted import plural
 from trafficgen.errors import TrafficgenError
 from trafficgen.guard import refuse_public, resolve
 from trafficgen.host.limits import files_for_a_sink
-from trafficgen.plan import Target, TcpTarget
 from trafficgen.sink.api.api import Api, serving
 from trafficgen.sink.bounces.bounce_sender import BounceSender
 from trafficgen.sink.bounces.bounces import Bounces
-from trafficgen.sink.config import SinkConfig, SinkSecurity
+from trafficgen.sink.config import Behaviour, SinkConfig, SinkSecurity
 from trafficgen.sink.listen.certificate import context_from, context_made_here
 from trafficgen.sink.listen.server import Sink
 from trafficgen.sink.policy.destinations import Destinations
 from trafficgen.sink.policy.limits import Limits
-from trafficgen.sink.policy.policy import Policy
+from trafficgen.sink.policy.policy import Policy, PolicyConfig
 from trafficgen.sink.policy.responses import DEFAULT_PROFILE, read
+from trafficgen.sink.progress import Count, Say, SpokenCounts, announce
 from trafficgen.sink.store.capture import Capture
 from trafficgen.sink.store.ledger import Ledger
 
@@ -43,33 +41,25 @@ COUNT_S: Final = 0.05
 """How often messages are counted, when so many end the sink: the messages themselves cost nothing more."""
 
 
-Say = Callable[[str], None]
-
-LISTENING: Final = "sink listening on {}; it relays nothing; Ctrl-C ends it"
-BOUNCING: Final = "bounces and complaints about accepted messages go to {}; nothing else is sent anywhere"
-SMUGGLING: Final = "{} non-standard ends of data inside messages (possible SMTP smuggling)"
-
-
 def serve(config: SinkConfig, *, say: Say) -> int:
     """Receive mail until a signal comes, or enough messages."""
-    files_for_a_sink(_MAX_SESSIONS)
+    room = files_for_a_sink(_MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(config, say))
+        return runner.run(_serve(config, say, room))
 
 
-async def _serve(config: SinkConfig, say: Say) -> int:
+async def _serve(config: SinkConfig, say: Say, room: int) -> int:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
-    async with open_sink(config, say) as (sink, reload):
+    async with open_sink(config, say, room) as sink:
+        reload = Reload(config.behaviour, sink.policy, say)
         # Without a table there is nothing to reload, and SIGHUP ends the sink as it ends other programs.
         loop.add_signal_handler(signal.SIGHUP, reload.now if config.behaviour.responses is not None else over.set)
-        announce(sink.address, say)
-        if config.bounces is not None:
-            say(BOUNCING.format(config.bounces.to))
         api = serving(Api(sink), config.api) if config.api is not None else nullcontext()
         async with api as api_address:
+            announce(sink.address, say, config.bounces)
             if api_address is not None:
                 say(f"API on http://{api_address}/api/v1/totals")
             if config.messages is not None:
@@ -79,8 +69,8 @@ async def _serve(config: SinkConfig, say: Say) -> int:
 
 
 @asynccontextmanager
-async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, Reload]]":
-    """A sink that listens, and its `Reload`."""
+async def open_sink(config: SinkConfig, say: Say, max_sessions: int) -> AsyncIterator[Sink]:
+    """A sink that listens."""
     kept = config.capture
     capture = Capture(kept.form, kept.path, kept.max_octets, say) if kept is not None else None
     policy = _policy(config, say, capture)
@@ -104,27 +94,16 @@ async def open_sink(config: SinkConfig, say: Say) -> "AsyncIterator[tuple[Sink, 
             capture=capture,
             bounces=bounces,
             proxied=config.proxied,
+            max_sessions=max_sessions,
         ) as sink:
             if bounces is not None:
                 sink.start_task(bounces.bounce_sender.run())
-            yield sink, Reload(config, policy, say)
+            yield sink
     finally:
         if capture is not None:
             capture.close()
         if isinstance(ledger, Ledger):
             ledger.close()
-
-
-def announce(address: Target, say: Say) -> None:
-    """Where a sink listens, once it does, and who else can reach it there."""
-    say(LISTENING.format(address))
-    if isinstance(address, TcpTarget) and not ipaddress.ip_address(address.host).is_loopback:
-        say(f"warning: {address} can be reached from elsewhere; anybody may send mail to this sink")
-
-
-def accepted(messages: int, octets: int) -> str:
-    """The line that a sink ends with."""
-    return f"{messages} {plural(messages, 'message')} accepted, {octets} {plural(octets, 'octet')}"
 
 
 async def _count(sink: Sink, messages: int, over: asyncio.Event) -> None:
@@ -135,23 +114,15 @@ async def _count(sink: Sink, messages: int, over: asyncio.Event) -> None:
 
 async def _watch(sink: Sink, over: asyncio.Event, reload: "Reload", say: Say) -> None:
     """A line a second while mail comes, and one at the end."""
-    before = 0
+    progress = SpokenCounts(say)
     while not over.is_set():
         try:
             await asyncio.wait_for(over.wait(), 1.0)
         except TimeoutError:
             reload.when_changed()
-            if sink.received != before:
-                count = len(sink.links)
-                messages = f"{sink.received} {plural(sink.received, 'message')}, {sink.received - before}/s"
-                say(f"{messages}, {count} {plural(count, 'session')} open")
-                before = sink.received
+            progress.show(Count.of(sink))
     await sink.dismiss()
-    say(accepted(sink.received, sink.octets))
-    if sink.smuggling:
-        say(SMUGGLING.format(sink.smuggling))
-    if sink.bounces is not None:
-        say(sink.bounces.line)
+    progress.end(Count.of(sink), reports=sink.bounces is not None)
 
 
 def _policy(config: SinkConfig, say: Say, capture: Capture | None) -> Policy | None:
@@ -159,8 +130,7 @@ def _policy(config: SinkConfig, say: Say, capture: Capture | None) -> Policy | N
     if config.behaviour.accepts_everything and config.api is None and full is None:
         return None  # nothing to decide
     policy_config = config.behaviour.policy_config()
-    for warning in policy_config.responses.warnings:
-        say(f"warning: {warning}")
+    _warn(policy_config, say)
     return Policy(policy_config, storage_full=full)
 
 
@@ -187,23 +157,44 @@ def _context(security: SinkSecurity | None, name: bytes) -> ssl.SSLContext | Non
     return context_from(security.certificate, security.key)
 
 
+class FileChange:
+    """Whether a file is another than when that was asked last."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen = self._stamp()
+
+    def __call__(self) -> bool:
+        """True once for each change. A pipe, and a file that is not there, never change."""
+        before, self._seen = self._seen, self._stamp()
+        return before != self._seen
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Time and size, which change when the file does."""
+        try:
+            status = self._path.stat() if self._path is not None else None
+        except OSError:
+            return None
+        return (status.st_mtime_ns, status.st_size) if status is not None and stat.S_ISREG(status.st_mode) else None
+
+
 class Reload:
     """Reads the response table again."""
 
-    def __init__(self, config: SinkConfig, policy: Policy | None, say: Say) -> None:
-        self._behaviour = config.behaviour
+    def __init__(self, behaviour: Behaviour, policy: Policy | None, say: Say) -> None:
+        self._behaviour = behaviour
         self._policy = policy
         self._say = say
-        self._seen = _stamp(config.behaviour.responses)
+        self._changed = FileChange(behaviour.responses)
 
     def when_changed(self) -> None:
         """Read the file again if it has changed."""
-        if _stamp(self._behaviour.responses) != self._seen:
+        if self._changed():
             self.now()
 
     def now(self) -> None:
         """Read the file again; a bad file is reported and changes nothing."""
-        self._seen = _stamp(self._behaviour.responses)
+        self._changed()  # whatever comes after this is another change
         if self._policy is None or self._behaviour.responses is None:
             return
         try:
@@ -212,13 +203,10 @@ class Reload:
             self._say(f"the response table was not changed: {error}")
             return
         self._policy.replace(policy_config)
+        _warn(policy_config, self._say)
         self._say(f'read the response table "{self._behaviour.responses}" again')
 
 
-def _stamp(path: Path | None) -> tuple[int, int] | None:
-    """Time and size, which change when the file does; None where there is no file, as with a pipe."""
-    try:
-        status = path.stat() if path is not None else None
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_size) if status is not None and stat.S_ISREG(status.st_mode) else None
+def _warn(config: PolicyConfig, say: Say) -> None:
+    for warning in config.responses.warnings:
+        say(f"warning: {warning}")

@@ -2,9 +2,8 @@
 
 import socket
 
-from trafficgen.errors import SetupError
+from trafficgen.host.listening import CANNOT_LISTEN, address_of, cannot_listen
 from trafficgen.plan import TcpTarget
-from trafficgen.plan.targets import port_hint
 
 
 def reserve(address: TcpTarget) -> socket.socket:
@@ -14,13 +13,12 @@ def reserve(address: TcpTarget) -> socket.socket:
     """
     found = None
     try:
-        family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        family, where = address_of(address)
         found = socket.socket(family)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         found.bind(where)
-    except OSError as error:
+    except CANNOT_LISTEN as error:
         if found is not None:
             found.close()
-        reason = f"{error.strerror or error}{port_hint(address.host, address.port)}"
-        raise SetupError(f"cannot listen on {address}: {reason}") from error
+        raise cannot_listen(address, error) from error
     return found

@@ -17,6 +17,7 @@ from tests.sink.sink_process import SinkProcess, sink_process
 from trafficgen.cli.program import call
 from trafficgen.errors import ExitCode, SetupError
 from trafficgen.plan import TcpTarget
+from trafficgen.proof.ledger_file import LINE_OCTETS
 from trafficgen.proof.remote_sink import RemoteSink
 from trafficgen.sink.api import json_body
 from trafficgen.sink.api.api import INLINE_OCTETS
@@ -27,7 +28,7 @@ def api_of(sink: SinkProcess) -> TcpTarget:
 
 
 def ask(api: TcpTarget, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-    connection = HTTPConnection(api.host, api.port, timeout=30)
+    connection = HTTPConnection(api.host, api.port, timeout=60)
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -37,7 +38,7 @@ def ask(api: TcpTarget, method: str, path: str, body: bytes | None = None, **hea
 
 
 def refusals(sink: SinkProcess) -> list[int]:
-    with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as client:
         return [client.mail("a@b.test")[0], client.rcpt("u@d.test")[0]]
 
 
@@ -200,6 +201,18 @@ def test_injections_with_all_that_kumomta_knows_are_taken() -> None:
         assert ask(api, "POST", "/api/inject/v1", large)[1]["success_count"] == 1
 
 
+def test_an_injection_has_no_more_recipients_than_a_line_of_the_ledger_can_say(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    with sink_process("127.0.0.1:0", "--api", "127.0.0.1:0", "--ledger", str(ledger)) as sink:
+        api = api_of(sink)
+        for recipients, status in ((9999, 200), (10_000, 400)):
+            some = [{"email": f"u{number}@d.test"} for number in range(recipients)]
+            body = json.dumps(INJECTION | {"recipients": some}).encode()
+            assert ask(api, "POST", "/api/inject/v1", body)[0] == status
+        assert ask(api, "GET", "/api/v1/totals")[1]["injected"] == 9999
+    assert {len(line) for line in ledger.read_bytes().rstrip(b"\0").splitlines()} == {LINE_OCTETS - 1}
+
+
 def test_a_large_body_whose_values_would_fill_the_memory_is_refused() -> None:
     """By the program that reads it, as the API gives it 20 s only, whatever else the machine does."""
     body = b'{"recipients": [' + b"[]," * 15_000_000 + b"[]]}"
@@ -221,7 +234,7 @@ def test_mail_goes_on_while_large_bodies_come_in_at_a_time() -> None:
         for client in clients:
             client.start()
         handed_over = 0
-        with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as smtp:
+        with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as smtp:
             while any(client.is_alive() for client in clients):
                 smtp.sendmail("a@b.test", ["u@d.test"], b"Subject: x\r\n\r\nx\r\n")
                 handed_over += 1

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import mailbox
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from tests.sink.sink_process import sink_process
 from tests.smtp.conversation import RUN_ID
 from trafficgen.errors import SetupError
 from trafficgen.proof import trace_header
+from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.dots import stuff
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.store.capture import Capture, CaptureFormat, CapturingStore
@@ -155,11 +157,37 @@ def test_what_cannot_be_kept_is_not_entered_either(tmp_path: Path, form: Capture
 class Full(CountingStore):
     """A store without room."""
 
+    error = OSError(errno.ENOSPC, "no space left on device")
+
     def whole(self, data: bytes, end: int, recipients: int) -> None:
-        raise OSError(errno.ENOSPC, "no space left on device")
+        raise self.error
 
     def ended(self, recipients: int) -> None:
-        raise OSError(errno.ENOSPC, "no space left on device")
+        raise self.error
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("lmtp", [False, True])
+@pytest.mark.parametrize(
+    ("number", "reply"),
+    [
+        (errno.ENOSPC, b"452 4.3.1 no space left on device, the message is not taken\r\n"),
+        (errno.EFBIG, b"452 4.3.1 file too large, the message is not taken\r\n"),
+        (errno.EMFILE, b"451 4.3.0 too many open files, the message is not taken\r\n"),
+        (errno.EIO, b"451 4.3.0 input/output error, the message is not taken\r\n"),
+    ],
+)
+def test_a_message_that_cannot_be_entered_is_refused_with_the_reason(
+    number: int, reply: bytes, lmtp: bool, pieces: int
+) -> None:
+    store = Full()
+    store.error = OSError(number, os.strerror(number))
+    session = ServerSession(store, capabilities=Capabilities(lmtp=lmtp))
+    session.feed(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<u@d.test>\r\nRCPT TO:<v@d.test>\r\nDATA\r\n")
+    octets = stuff(MESSAGE) + b".\r\n"
+    step = -(-len(octets) // pieces)
+    replies = b"".join(session.feed(octets[at : at + step]) for at in range(0, len(octets), step))
+    assert replies == reply * (2 if lmtp else 1)
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
@@ -229,7 +257,7 @@ def test_when_the_limit_is_reached_messages_are_put_off(tmp_path: Path) -> None:
     import smtplib
 
     options = ("--capture", f"mbox:{tmp_path / 'mbox'}", "--capture-limit", "200")
-    with sink_process("127.0.0.1:0", *options) as sink, smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
+    with sink_process("127.0.0.1:0", *options) as sink, smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as client:
         client.sendmail("a@b.test", "u@d.test", MESSAGE)
         client.sendmail("a@b.test", "u@d.test", MESSAGE)
         with pytest.raises(smtplib.SMTPDataError, match="452"):

@@ -1,11 +1,13 @@
 """The ledger on disk: every message is there before it is answered, and a killed sink loses none."""
 
+import errno
 import gc
 import os
 import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,43 @@ def test_a_message_that_a_full_disk_has_no_room_for_is_answered_452_and_not_take
     log = ledger_reader.read([path], RUN_ID)
     assert log.copies.numbers.tolist() == list(range(room + 1))
     assert log.killed == 0
+
+
+def test_a_process_that_can_open_no_file_more_goes_on_with_its_ledger(tmp_path: Path) -> None:
+    """Three windows of lines; each is a mapping with a descriptor of its own."""
+    ledger = Ledger(tmp_path / "ledger")
+    receiver = SessionReceiver(ledger)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened[0] + 20, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                opened.append(os.dup(0))
+        for number in range(30_000):
+            take(receiver, message(number))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for file in opened:
+            os.close(file)
+    ledger.close()
+    assert ledger_reader.read([tmp_path / "ledger"], RUN_ID).copies.numbers.tolist() == list(range(30_000))
+
+
+def test_a_ledger_that_cannot_be_written_is_said_with_the_reason_and_what_comes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    ledger = Ledger(tmp_path / "ledger", said.append)
+
+    def refuse(_line: bytes) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(ledger._file, "write", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        take(SessionReceiver(ledger), message(1))
+    consequence = "too many open files; messages are answered 451; raise the limit (ulimit -n)"
+    assert said == [f'error: cannot write the ledger "{tmp_path / "ledger"}": {consequence}']
 
 
 def test_a_sink_on_a_full_disk_still_says_that_it_ended(tmp_path: Path) -> None:

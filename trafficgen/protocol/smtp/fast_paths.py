@@ -108,8 +108,8 @@ class FastPaths(Framing):
             try:
                 self._receiver.ended(1)
                 replies.append(_CHUNK_TAKEN)
-            except OSError:
-                replies.append(_BEFORE_CHUNK + self._no_room())
+            except OSError as error:
+                replies.append(_BEFORE_CHUNK + self._not_stored(error))
             self._reset()
             begin = end
         return data[begin:]

@@ -19,7 +19,7 @@ from typing import Final
 
 from trafficgen.protocol.smtp.dots import DotReader, find_end
 from trafficgen.protocol.smtp.policy_hooks import AS_USUAL, FINAL, Decision, Disposition, PolicyHooks, Suspension
-from trafficgen.protocol.smtp.receiver import Receiver
+from trafficgen.protocol.smtp.receiver import Receiver, not_stored
 from trafficgen.protocol.smtp.server_table import ORDER
 
 MAX_COMMAND_OCTETS: Final = 2048
@@ -33,7 +33,6 @@ ENVELOPE_OK: Final = SENDER_OK + RECIPIENT_OK + GO_AHEAD
 _TAKEN_AND_NEXT: Final = TAKEN + ENVELOPE_OK
 _CHUNK_OK: Final = b"250 2.0.0 %d octets\r\n"
 _TOO_LONG: Final = b"500 5.5.2 line too long\r\n"
-NO_ROOM: Final = b"452 4.3.1 no space left, the message is not taken\r\n"
 TOO_BIG: Final = b"552 5.3.4 message too big\r\n"
 
 _DOT: Final = b"."[0]
@@ -218,8 +217,8 @@ class Framing:
         try:
             self._receiver.whole(data, end + 2, len(self.recipients))
             reply = TAKEN * len(self.recipients) if self._lmtp else TAKEN
-        except OSError:
-            reply = self._no_room()
+        except OSError as error:
+            reply = self._not_stored(error)
         rest = data[end + 5 :]
         envelope = ENVELOPE(rest) if rest and reply == TAKEN else None
         if envelope is not None and (policy is None or policy.accept_envelope(envelope[1], envelope[2])):
@@ -270,8 +269,8 @@ class Framing:
             try:
                 self._receiver.ended(len(self.recipients))
                 reply = TAKEN * len(self.recipients) if self._lmtp else TAKEN
-            except OSError:
-                reply = self._no_room()
+            except OSError as error:
+                reply = self._not_stored(error)
         else:
             reply = self._decide(self._policy, self._octets, self._receiver.ended, self._receiver.dropped)
             if self.suspension is Suspension.WAIT:
@@ -312,8 +311,8 @@ class Framing:
             return self._carry_out(decision, decision.reply)
         try:
             take(len(self.recipients))
-        except OSError:
-            return self._no_room()
+        except OSError as error:
+            return self._not_stored(error)
         self.unanswered = decision.silent or decision.drip_ns > 0
         return self._carry_out(decision, TAKEN)
 
@@ -343,18 +342,18 @@ class Framing:
         if self.recipients:
             try:
                 take(len(self.recipients))
-            except OSError:
+            except OSError as error:
                 self._receiver.dropped()
-                taken = NO_ROOM
+                taken = not_stored(error)
         else:
             drop()
         self.unanswered = bool(self.recipients) and taken is TAKEN and (decided.silent or decided.drip_ns > 0)
         return self._carry_out(decided, b"".join(taken if a.reply is None else a.reply for a in decisions))
 
-    def _no_room(self) -> bytes:
+    def _not_stored(self, error: OSError) -> bytes:
         """The reply to a message that the receiver could not store."""
         self._receiver.dropped()
-        return NO_ROOM * len(self.recipients) if self._lmtp else NO_ROOM
+        return not_stored(error) * len(self.recipients) if self._lmtp else not_stored(error)
 
     def _must_wait(self, decision: Decision) -> bool:
         if not decision.wait_ns:

@@ -28,12 +28,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from trafficgen.errors import PlanError
+from trafficgen.errors import PlanError, reason_of
 from trafficgen.host.http_server import HttpResponse, HttpServer, RefusedRequest, Request, bind
 from trafficgen.host.machine_clock import boot_id
 from trafficgen.outcomes import Phase
 from trafficgen.plan import TcpTarget
 from trafficgen.proof import trace_header
+from trafficgen.proof.ledger_file import MAX_RECIPIENTS
 from trafficgen.sink.api import json_body
 from trafficgen.sink.api.json_body import Injected
 from trafficgen.sink.listen.server import Sink
@@ -103,20 +104,10 @@ class Api:
             "injected": self.injected,
             "sessions_open": len(sink.links),
             "sessions_opened": sink.opened,
-            "reports": self._reports(),
+            "turned_away": sink.turned_away,
+            "reports": asdict(sink.bounces.totals) if sink.bounces is not None else None,
             "runs": {run: self._run(run) for run in (sink.ledger.runs if sink.ledger else [])},
         }
-
-    def _reports(self) -> dict[str, int] | None:
-        bounces = self._sink.bounces
-        if bounces is None:
-            return None
-        made = {
-            "bounces": bounces.bounces_made,
-            "complaints": bounces.complaints_made,
-            "waiting": bounces.bounce_sender.waiting,
-        }
-        return made | asdict(bounces.bounce_sender.counts)
 
     def _run(self, run_id: str) -> dict[str, int | str]:
         if self._sink.ledger is None:
@@ -173,6 +164,8 @@ class Api:
         return (*(fault for fault in self._faults if given and fault.stage not in stages), *given)
 
     def _inject(self, injected: Injected) -> dict[str, Any]:
+        if injected.recipients > MAX_RECIPIENTS:
+            raise ValueError(f"expected {MAX_RECIPIENTS} recipients at most, got {injected.recipients}")
         if self._sink.ledger is not None:
             trace = injected.trace.encode("ascii", "replace")
             width = trace_header.VALUE_OCTETS
@@ -181,8 +174,9 @@ class Api:
                 self._sink.ledger.enter(
                     trace[:width].ljust(width), damaged, injected.octets, injected.recipients, digest=injected.digest
                 )
-            except OSError:
-                raise RefusedRequest(HTTPStatus.INSUFFICIENT_STORAGE, "the ledger cannot be written") from None
+            except OSError as error:
+                words = f"the ledger cannot be written: {reason_of(error)}"
+                raise RefusedRequest(HTTPStatus.INSUFFICIENT_STORAGE, words) from None
         self.injected += injected.recipients
         return {"success_count": injected.recipients, "fail_count": 0, "failed_recipients": [], "errors": []}
 

@@ -51,6 +51,24 @@ class BouncePlan:
     suffixes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ReportTotals:
+    """Bounces and complaints made; how many of both wait, were sent, were refused by the server, were dropped."""
+
+    bounces: int = 0
+    complaints: int = 0
+    waiting: int = 0
+    sent: int = 0
+    refused: int = 0
+    dropped: int = 0
+
+    @property
+    def line(self) -> str:
+        """The same for people."""
+        made = f"{self.bounces} bounces and {self.complaints} complaints"
+        return f"{made}: {self.sent} sent, {self.refused} refused, {self.dropped} dropped, {self.waiting} waiting"
+
+
 class _ReportKind(Enum):
     BOUNCE = "bounce"
     COMPLAINT = "complaint"
@@ -76,11 +94,11 @@ class Bounces:
         self._sampler: Sampler[_ReportKind | None] = Sampler(seed, "sink/returns", alternatives, [*shares, left])
 
     @property
-    def line(self) -> str:
-        """How many were made, sent, refused and dropped, for people."""
-        counts, waiting = self.bounce_sender.counts, self.bounce_sender.waiting
-        made = f"{self.bounces_made} bounces and {self.complaints_made} complaints"
-        return f"{made}: {counts.sent} sent, {counts.refused} refused, {counts.dropped} dropped, {waiting} waiting"
+    def totals(self) -> "ReportTotals":
+        """How many were made so far, and what became of them."""
+        counts = self.bounce_sender.counts
+        made = self.bounces_made, self.complaints_made
+        return ReportTotals(*made, self.bounce_sender.waiting, counts.sent, counts.refused, counts.dropped)
 
     def draw(self, recipients: list[bytes]) -> list[tuple[_ReportKind, bytes]]:
         """The reports due for the recipients of a message; none for most."""

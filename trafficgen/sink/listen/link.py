@@ -35,6 +35,8 @@ from one connection, before it turns to the next one: with 400 clients that neve
 _SHUTTING_DOWN: Final = b"421 4.3.2 the sink ends\r\n"
 """RFC 5321 section 3.8, RFC 3463 section 3.4."""
 
+_TOO_MANY_SESSIONS: Final = b"421 4.3.2 too many sessions\r\n"
+
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -53,6 +55,15 @@ class Listener(Protocol):
     def attach(self, store: "Store", session: ServerSession) -> None: ...
     def detach(self, store: "Store") -> None: ...
     def start_task(self, work: Coroutine[None, None, None]) -> None: ...
+
+
+class TurnedAway(asyncio.Protocol):
+    """A connection for which there is no room."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        link = cast("asyncio.Transport", transport)
+        link.write(_TOO_MANY_SESSIONS)
+        link.close()
 
 
 class SinkLink(asyncio.Protocol):

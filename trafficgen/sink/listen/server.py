@@ -3,7 +3,8 @@
 Takes     an address to listen on; a `Ledger`, or none to count only; a policy
 Gives     a running server with its bound address
 Never     relays: no received octet is sent on; the only connections are those of the bounce sender
-Limits    closes the connection of a client that is silent for `idle_s` or finishes no message in `stuck_s`
+Limits    answers 421 to connections beyond `max_sessions`; closes the connection of a client that is silent for
+          `idle_s` or finishes no message in `stuck_s`
 Not here  one connection (link), the conversation (protocol/smtp), what was received (store), decisions (policy)
 """
 
@@ -11,18 +12,18 @@ import asyncio
 import errno
 import socket
 import ssl
+import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from trafficgen.errors import SetupError
+from trafficgen.host.listening import CANNOT_LISTEN, address_of, cannot_listen
 from trafficgen.plan import Target, TcpTarget, UnixTarget
-from trafficgen.plan.targets import port_hint
 from trafficgen.protocol.smtp.capabilities import Capabilities
 from trafficgen.protocol.smtp.server import ServerSession
 from trafficgen.sink.bounces.bounces import Bounces, BouncingStore
-from trafficgen.sink.listen.link import TLS_TIMEOUT_S, SinkLink
+from trafficgen.sink.listen.link import TLS_TIMEOUT_S, SinkLink, TurnedAway
 from trafficgen.sink.policy.policy import Policy
 from trafficgen.sink.store.capture import Capture, CapturingStore
 from trafficgen.sink.store.counting import CountingStore, Totals
@@ -65,8 +66,9 @@ class Sink:
         capture: Capture | None = None,
         bounces: Bounces | None = None,
         proxied: bool = False,
+        max_sessions: int = sys.maxsize,
     ) -> None:
-        """`proxied`: every connection begins with a PROXY header.
+        """`proxied`: every connection begins with a PROXY header. `max_sessions`: beyond, clients are answered 421.
 
         `tls` serves STARTTLS, or with `tls_at_once` every connection. `share_port`: with other processes."""
         self.listen = listen
@@ -80,12 +82,16 @@ class Sink:
         self.bounces = bounces
         self.opened = 0
         """Connections so far."""
+        self.turned_away = 0
+        """Those beyond `max_sessions`."""
         self.smuggled = 0
         """Non-standard ends of data inside messages (possible SMTP smuggling), of sessions that have ended."""
         self.links: set[SinkLink] = set()
         self.address: Target = listen
         self._tls_at_once = tls_at_once
         self._share_port = share_port
+        self._max_sessions = max_sessions
+        self._opening = 0  # accepted in bulk, and no session yet
         self._sweeps = (max(int(idle_s / _SWEEP_S), 1), max(int(stuck_s / _SWEEP_S), 1))
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -179,26 +185,34 @@ class Sink:
     def _tls_options(self) -> dict[str, Any]:
         return {"ssl": self.tls, "ssl_handshake_timeout": TLS_TIMEOUT_S} if self._tls_at_once else {}
 
-    def _accepted(self) -> SinkLink:
+    def _accepted(self) -> asyncio.Protocol:
         """The loop has accepted a connection."""
+        room = self._max_sessions - len(self.links) - self._opening
+        if room < 1:
+            self.turned_away += 1
+            return TurnedAway()
         if len(self.links) >= _FEW_SESSIONS:
-            self._accept_more()
+            self._accept_more(min(room - 1, _ACCEPTED_AT_ONCE))
         return SinkLink(self)
 
-    def _accept_more(self) -> None:
+    def _accept_more(self, connections: int) -> None:
         assert self._listener is not None
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(connections):
             try:
                 connection, _ = self._listener.accept()
             except OSError:  # no other connection waits; the loop's own next accept reports any other error
                 return
             connection.setblocking(False)
+            self._opening += 1
             self.start_task(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        with suppress(OSError):  # a TLS handshake that failed
-            await loop.connect_accepted_socket(lambda: SinkLink(self), connection, **self._tls_options())
+        try:
+            with suppress(OSError):  # a TLS handshake that failed
+                await loop.connect_accepted_socket(lambda: SinkLink(self), connection, **self._tls_options())
+        finally:
+            self._opening -= 1
 
     def _sweep(self) -> None:
         for link in list(self.links):
@@ -218,19 +232,19 @@ def _listener(listen: Target, *, share_port: bool) -> socket.socket:
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(listen.path)
         else:
-            family, _, _, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
+            family, address = address_of(listen)
             listener = socket.socket(family)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if share_port:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
-    except OSError as error:
+    except CANNOT_LISTEN as error:
         if listener is not None:
             listener.close()
-        reason = error.strerror or str(error)
-        if isinstance(listen, UnixTarget) and error.errno == errno.EADDRINUSE:  # also left by a sink that was killed
-            reason = "the file is there; remove it where no server listens on it, or name another"
-        hint = port_hint(listen.host, listen.port) if isinstance(listen, TcpTarget) else ""
-        raise SetupError(f"cannot listen on {listen}: {reason}{hint}") from error
+        why = ""
+        if isinstance(listen, UnixTarget) and isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            # Also left by a sink that was killed.
+            why = "the file is there; remove it where no server listens on it, or name another"
+        raise cannot_listen(listen, error, why=why) from error
     listener.setblocking(False)
     return listener

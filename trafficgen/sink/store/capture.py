@@ -3,8 +3,8 @@
 Takes     the messages of sessions; where to store them, in which format
 Gives     an mbox, a Maildir, or one file a message; or a line with a digest of each
 Limits    `max_octets` on the disk in all; beyond, messages are answered 452 (RFC 5321 section 4.2.2)
-Fails     SetupError when the path cannot be written to; OSError when the disk is full later, reported once: then the
-          message is neither stored nor entered in the ledger
+Fails     SetupError when the path cannot be written to; OSError when one cannot be stored later, reported once: then it
+          is neither stored nor entered in the ledger
 Not here  the ledger
 
 A message is stored before it is entered in the ledger, and removed again when it cannot be entered. While it arrives it
@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from trafficgen.errors import SetupError, reason_of
 from trafficgen.protocol.smtp.dots import unstuff
+from trafficgen.protocol.smtp.receiver import consequence
 from trafficgen.sink.store.tee import Tee
 
 if TYPE_CHECKING:
@@ -114,8 +115,7 @@ class Capture:
         """Report, once until there is room again, that messages cannot be stored."""
         if self._full_at != self.messages:
             self._full_at = self.messages
-            text = reason_of(error)
-            self._say(f'error: cannot store messages in "{self._path}": {text}; messages are answered 452')
+            self._say(f'error: cannot store messages in "{self._path}": {consequence(error)}')
 
     def _store(self, message: IO[bytes], sender: bytes, recipients: list[bytes]) -> Callable[[], object]:
         """Write it; returns a function that removes it again."""

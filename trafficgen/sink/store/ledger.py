@@ -3,8 +3,8 @@
 Takes     messages as a session receives them, whole or in pieces
 Gives     for every run, how many recipients got each message, when, and which bodies were damaged; with a file, a line
           for every message, written before the message is answered
-Fails     OSError when the disk is full, reported once, and nothing is entered; mail without our trace header is counted
-          as `unmarked`
+Fails     OSError when the file cannot be written, reported once, and nothing is entered; mail without our trace header
+          is counted as `unmarked`
 Cost      two finds, one CRC and one entry a message, 0.9 to 1.1 µs more with a file (benchmarks/sink.py); everything
           else in bulk
 
@@ -21,11 +21,11 @@ from stringzilla import find
 from zlib_ng.zlib_ng import crc32
 
 from trafficgen.clock import now_ns
-from trafficgen.errors import reason_of
 from trafficgen.proof import digits, ledger_file, trace_header
 from trafficgen.proof.ledger_file import LedgerFile
 from trafficgen.proof.received import Received, Runs
 from trafficgen.protocol.smtp.dots import unstuff
+from trafficgen.protocol.smtp.receiver import consequence
 
 if TYPE_CHECKING:
     from trafficgen.protocol.smtp.server import ServerSession
@@ -157,8 +157,7 @@ class Ledger:
     def _report(self, error: OSError, file: LedgerFile) -> None:
         if self._full_at != self.received:
             self._full_at = self.received
-            text = reason_of(error)
-            self._say(f'error: cannot write the ledger "{file.path}": {text}; messages are answered 452')
+            self._say(f'error: cannot write the ledger "{file.path}": {consequence(error)}')
 
     def _fold(self) -> None:
         """Count the entries held."""
