@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 60.0
 
 SMTP: Final = {
     "": "220 mail.lab.test ESMTP",

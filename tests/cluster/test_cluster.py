@@ -18,6 +18,7 @@ from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for
 from tests.sink.sink_process import sink_process
 from trafficgen import Plan, Progress
+from trafficgen.clock import NS_PER_S
 from trafficgen.cluster import agreement, coordinator, words
 from trafficgen.cluster.clocks import clock_of
 from trafficgen.cluster.coordinator import Cluster
@@ -84,7 +85,10 @@ def test_two_hosts_send_every_message_once_to_two_sinks(tmp_path: Path) -> None:
     assert [one.number for one in results.shards] == [1, 2]
     assert len({one.start_at for one in results.shards}) == 1
     assert all(one.clock_error_ns is not None for one in results.shards)
-    assert results.rate.started_per_s == pytest.approx(400, rel=0.5)
+    # Each shard took its share of the rate: the last message was due after 0.75 s, however late any of them was.
+    response = results.latency_ns["response"]
+    assert response is not None
+    assert abs(results.run.duration_s - 300 / 400) < 0.3 + response.max / NS_PER_S
     assert all(now.snapshot.started <= now.planned for now in seen)
     # Every shard was prepared and begun once: nothing asks for one again.
     assert [engine.asked.count((host, what)) for host in engine.hosts for what in ("prepare", "begin")] == [1] * 4

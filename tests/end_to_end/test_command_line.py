@@ -172,7 +172,7 @@ def test_a_signal_to_everybody_ends_the_run_in_good_order(tmp_path: Path, signal
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         for _ in range(4):
-            assert HoldsHere.holding.acquire(timeout=PATIENCE_S * 2)
+            assert HoldsHere.holding.acquire(timeout=PATIENCE_S)
         os.killpg(process.pid, signal_number)
         HoldsHere.release.set()
         out, err = process.communicate(timeout=60)
@@ -195,10 +195,10 @@ def test_the_sink_alone_takes_mail_until_it_is_told_to_stop() -> None:
         out, _ = run("--target", f"127.0.0.1:{port}", "--message-count", "200", "--json", "-")
         assert results_of(out).messages.accepted == 200
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(60)
     assert process.returncode == 0
     assert "200 messages accepted" in out + err
     assert "Traceback" not in err

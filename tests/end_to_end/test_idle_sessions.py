@@ -1,22 +1,25 @@
 """Sessions that hold a connection and carry no message: counted, kept, opened again, closed in good order."""
 
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
 
 from tests.end_to_end.test_embedded_sink import assert_proven
+from tests.engine.moments import not_before
 from tests.peers.certificates import Certificate
 from tests.peers.independent import aiosmtpd_server
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, send
-from tests.peers.scripted import Script, scripted
+from tests.peers.scripted import PATIENCE_S, Script, scripted
 from trafficgen import ExitCode, OpenLoop, PlanError, Results
 from trafficgen.cli.program import call
 from trafficgen.engine.idle import IdleSessions
 from trafficgen.engine.slot import Slot
+from trafficgen.measure.snapshot import Snapshot
 from trafficgen.plan import Security, ShapePlan
 
 NS_PER_MS = 1_000_000
@@ -44,7 +47,7 @@ class HoldsThem(Script):
 
     def mail(self, line: str) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.held) >= self.wanted, 20)
+            assert self.changed.wait_for(lambda: len(self.held) >= self.wanted, PATIENCE_S)
         super().mail(line)
 
     def quit(self, line: str) -> None:
@@ -78,10 +81,23 @@ def test_idle_sessions_are_held_and_leave_with_quit(workers: int) -> None:
     assert results.generator.sessions_opened <= 2
 
 
-def test_messages_and_their_proof_are_the_same_beside_idle_sessions() -> None:
+def held(sessions: int, noops: int) -> Callable[[Snapshot], bool]:
+    """Whether so many sessions are held, and so many NOOPs were said since it was seen."""
+    before: list[int] = []
+
+    def enough(seen: Snapshot) -> bool:
+        if seen.idle is not None and seen.idle.most_held == sessions:
+            before.append(seen.idle.noops)
+        return bool(before) and before[-1] >= before[0] + noops and seen.accepted > 0
+
+    return enough
+
+
+def test_messages_and_their_proof_are_the_same_beside_idle_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    not_before(monkeypatch, held(20, 20))
     shape = ShapePlan(idle_sessions=20, noop_ns=OFTEN)
-    results = send(None, messages=300, sessions=3, session={"shape": shape}, load=OpenLoop(300.0))
-    assert_proven(results, 300)
+    results = send(None, duration_s=0.3, sessions=3, session={"shape": shape})
+    assert_proven(results, results.messages.accepted)
     assert results.idle is not None
     assert (results.idle.opened, results.idle.most_held, results.idle.lost) == (20, 20, 0)
     assert replies(results, "noop").keys() == {250}
@@ -131,14 +147,14 @@ class RefusesMore(HoldsThem):
 
 
 @pytest.mark.parametrize("keep_going", [True, False])
-def test_one_that_does_not_come_about_is_a_failure(keep_going: bool) -> None:
+def test_one_that_does_not_come_about_is_a_failure(keep_going: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     own = script(0, RefusesMore)
     with scripted(own) as server:
         shape = ShapePlan(idle_sessions=2)
-        results = send(
-            server.port, messages=None, duration_s=1, load=OpenLoop(20.0), session={"shape": shape},
-            keep_going=keep_going,
-        )  # fmt: skip
+        not_before(
+            monkeypatch, lambda seen: server.sessions >= 3 and ("greeting", "refused by the server") in seen.failures
+        )
+        results = send(server.port, duration_s=0.3, session={"shape": shape}, keep_going=keep_going)
     assert results.idle is not None
     assert ("greeting", "refused by the server") in {(one.phase, one.reason) for one in results.failures}
     assert (results.stopped_by.value == "first_error") is not keep_going

@@ -35,7 +35,7 @@ def test_swaks(options: list[str]) -> None:
 
 
 def test_smtplib_with_a_message_full_of_dots() -> None:
-    with collecting_sink() as (port, messages), smtplib.SMTP("127.0.0.1", port, "client.test", timeout=30) as client:
+    with collecting_sink() as (port, messages), smtplib.SMTP("127.0.0.1", port, "client.test", timeout=60) as client:
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = "a@a.test", "b@b.test", "from smtplib"
         message.set_content(BODY.decode().replace("\r\n", "\n"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine.moments import FAR_S, Deadline
 from tests.engine.test_stopping import Holds
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import PATIENCE_S, Script, scripted
@@ -230,15 +231,19 @@ def test_stopped_before_the_first_octet_of_the_message_is_not_started() -> None:
 def test_a_run_in_a_thread_is_stopped_by_its_handle() -> None:
     control, found, begun, lines = RunControl(), [], threading.Event(), []
 
+    def see(now: Progress) -> None:
+        if now.snapshot.accepted:
+            begun.set()
+
     def work() -> None:
         plan = plan_for(None, duration_s=3600)
-        found.append(run(plan, control=control, notice=lines.append, progress=lambda _now: begun.set()))
+        found.append(run(plan, control=control, notice=lines.append, progress=see))
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert begun.wait(PATIENCE_S * 3)
+    assert begun.wait(PATIENCE_S)
     control.stop()
-    thread.join(PATIENCE_S * 3)
+    thread.join(PATIENCE_S)
     (results,) = found
     assert results.stopped_by is StoppedBy.INTERRUPTED
     assert counts(results).accepted > 0
@@ -253,7 +258,7 @@ def test_a_threshold_that_aborts_raises_no_signal() -> None:
     try:
         thread = threading.Thread(target=lambda: found.append(run_monitored(plan_for(None, duration_s=3600), watch)))
         thread.start()
-        thread.join(PATIENCE_S * 4)
+        thread.join(PATIENCE_S)
     finally:
         signal.signal(signal.SIGINT, before)
     assert found[0].stopped_by is StoppedBy.THRESHOLD
@@ -283,7 +288,7 @@ def test_a_sink_that_is_suspended_costs_the_proof_and_not_the_account() -> None:
     control = RunControl()
 
     def progress(now: Progress) -> None:
-        if not control.count:
+        if now.snapshot.accepted and not control.count:
             sink = min(multiprocessing.active_children(), key=lambda child: child.pid or 0)
             os.kill(sink.pid or 0, signal.SIGSTOP)
             control.stop()
@@ -297,14 +302,17 @@ def test_a_sink_that_is_suspended_costs_the_proof_and_not_the_account() -> None:
     assert counts(results).accepted > 0
 
 
-def test_a_sink_that_died_costs_the_proof_and_not_the_account() -> None:
-    def progress(now: Progress) -> None:
-        children = multiprocessing.active_children()
-        if now.snapshot.accepted and len(children) == 2:
-            sink = min(children, key=lambda child: child.pid or 0)
-            os.kill(sink.pid or 0, signal.SIGKILL)
+def test_a_sink_that_died_costs_the_proof_and_not_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadline = Deadline(monkeypatch)
 
-    results = run(plan_for(None, duration_s=1.5, grace_s=0.5), progress=progress)
+    def progress(now: Progress) -> None:
+        if now.snapshot.accepted and not deadline.came:
+            sink = min(multiprocessing.active_children(), key=lambda child: child.pid or 0)
+            os.kill(sink.pid or 0, signal.SIGKILL)
+            sink.join()
+            deadline.come()
+
+    results = run(plan_for(None, duration_s=FAR_S, grace_s=0.5), progress=progress)
     assert CaveatKind.PROOF_MISSING in kinds(results)
     assert results.valid  # what the server said is known, and what became of it is not
     assert results.exit_code(keep_going=True) is ExitCode.FAILED

@@ -144,6 +144,7 @@ def random_run(seed: int) -> tuple[Results, Stage]:
     with scripted(script_for(stage)) as server, pytest.MonkeyPatch.context() as patch:
         if stage.freeze_at is None:  # on a busy machine a sound worker needs longer than a suspended one is given
             patch.setattr(supervisor, "_HURRY_NS", 60 * 10**9)
+            patch.setattr(supervisor, "_PATIENCE_NS", 60 * 10**9)
         results = trafficgen.run(plan_for(server.port, **words), progress=progress, control=control)
     assert_consistent(results, stage)
     return results, stage

@@ -1,21 +1,24 @@
 """A client that tries again: the account of a message is one, however many tries it took."""
 
 import socketserver
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trafficgen
+from tests.engine.moments import FAR_S, Deadline, Heard
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, plan_for, send
-from tests.peers.scripted import Script, scripted
+from tests.peers.scripted import PATIENCE_S, Script, scripted
 from tests.sink.sink_process import sink_process
-from trafficgen import Retried, RetryPlan, parse_target
+from trafficgen import Progress, Retried, RetryPlan, parse_target
 from trafficgen.cli.program import call
 from trafficgen.engine.account import PHASES, WorkerAccount
 from trafficgen.engine.retrying import AGAIN, Retrying
@@ -275,8 +278,26 @@ def test_a_failed_connection_is_tried_again_only_where_that_is_asked_for() -> No
         assert counts(results) == expected
 
 
-def test_what_waits_when_the_time_is_up_ends_as_it_was_refused() -> None:
-    with scripted(RefusesForNow) as server:
-        results = send(server.port, messages=5, duration_s=0.5, retry=RetryPlan(most=3, wait_ns=3_600_000 * MS))
+def test_what_waits_when_the_time_is_up_ends_as_it_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class RefusesFive(RefusesForNow):
+        refused = threading.Semaphore(0)
+
+        def rcpt(self, line: str) -> None:
+            super().rcpt(line)
+            self.refused.release()
+
+    deadline, heard = Deadline(monkeypatch), []
+
+    def progress(now: Progress) -> None:
+        if not heard:
+            for _ in range(5):
+                assert RefusesFive.refused.acquire(timeout=PATIENCE_S)
+            heard.append(Heard())
+        elif heard[0].by(now.snapshot):
+            deadline.come()
+
+    with scripted(RefusesFive) as server:
+        retry = RetryPlan(most=3, wait_ns=3_600_000 * MS)
+        results = send(server.port, messages=5, duration_s=FAR_S, retry=retry, progress=progress)
     assert counts(results) == Counts(rejected_temporary=5)
     assert results.retries == RetryCounts()

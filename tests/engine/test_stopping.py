@@ -5,10 +5,12 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.engine.moments import FAR_S, Deadline, Heard
 from tests.peers.running import Counts, counts, plan_for, send
 from tests.peers.scripted import PATIENCE_S, Script, scripted
 from trafficgen import (
@@ -51,24 +53,46 @@ def holds() -> type[Holds]:
     return type("HoldsHere", (Holds,), {"release": threading.Event(), "holding": threading.Semaphore(0)})
 
 
-def test_messages_at_work_at_the_deadline_get_their_time(holds: type[Holds]) -> None:
-    def progress(now: Progress) -> None:
-        if now.elapsed_ns > 500_000_000:
-            holds.release.set()
+@pytest.fixture
+def deadline(monkeypatch: pytest.MonkeyPatch) -> Deadline:
+    return Deadline(monkeypatch)
 
+
+class Watch:
+    """Act once so many messages are at work, and let the server answer when the worker has heard of what came of it."""
+
+    def __init__(self, holds: type[Holds], at_work: int, act: Callable[[], None], *, release: bool = True) -> None:
+        self._holds, self._at_work, self._act, self._release = holds, at_work, act, release
+        self._acted = False
+        self._heard: Heard | None = None
+
+    def __call__(self, now: Progress) -> None:
+        if not self._acted:
+            for _ in range(self._at_work):
+                assert self._holds.holding.acquire(timeout=PATIENCE_S)
+            self._act()
+            self._acted = True
+        elif self._heard is None:
+            self._heard = Heard()  # progress is shown after the orders of the same turn
+        elif self._release and self._heard.by(now.snapshot):
+            self._holds.release.set()
+
+
+def test_messages_at_work_at_the_deadline_get_their_time(holds: type[Holds], deadline: Deadline) -> None:
     with scripted(holds) as server:
-        results = send(server.port, duration_s=0.3, sessions=3, progress=progress)
+        results = send(server.port, duration_s=FAR_S, sessions=3, grace_s=60, progress=Watch(holds, 3, deadline.come))
     # Three at work, and the three whose envelopes rode along: they are on their way, too.
     assert counts(results) == Counts(accepted=6)
     assert results.stopped_by is StoppedBy.DEADLINE
     assert results.run.stopped_after_s
-    assert results.run.stopped_after_s >= 0.3
+    assert results.run.stopped_after_s >= FAR_S
     assert results.exit_code(keep_going=False) is ExitCode.DONE
 
 
-def test_messages_at_work_when_the_grace_is_over_are_in_doubt(holds: type[Holds]) -> None:
+def test_messages_at_work_when_the_grace_is_over_are_in_doubt(holds: type[Holds], deadline: Deadline) -> None:
+    watch = Watch(holds, 3, deadline.come, release=False)
     with scripted(holds) as server:
-        results = send(server.port, messages=100, duration_s=0.3, grace_s=0.3, sessions=3)
+        results = send(server.port, messages=100, duration_s=FAR_S, grace_s=0.3, sessions=3, progress=watch)
         holds.release.set()
     assert counts(results) == Counts(in_doubt=3, not_started=97)
     assert results.stopped_by is StoppedBy.DEADLINE
@@ -77,51 +101,52 @@ def test_messages_at_work_when_the_grace_is_over_are_in_doubt(holds: type[Holds]
 
 @pytest.mark.parametrize("load", [None, OpenLoop(1000.0)], ids=["closed", "open"])
 def test_a_run_whose_last_answers_come_behind_the_deadline_is_finished(
-    holds: type[Holds], load: OpenLoop | None
+    holds: type[Holds], deadline: Deadline, load: OpenLoop | None
 ) -> None:
-    def progress(now: Progress) -> None:
-        if now.elapsed_ns > 400_000_000:
-            holds.release.set()
-
+    watch = Watch(holds, 3, deadline.come)
     with scripted(holds) as server:
-        results = send(server.port, messages=3, duration_s=0.3, sessions=3, load=load, progress=progress)
+        results = send(server.port, messages=3, duration_s=FAR_S, sessions=3, grace_s=60, load=load, progress=watch)
     assert counts(results) == Counts(accepted=3)
     assert (results.stopped_by, results.run.stopped_after_s) == (StoppedBy.FINISHED, None)
 
 
-def test_a_run_whose_last_messages_the_deadline_cost_is_not_finished(holds: type[Holds]) -> None:
+def test_a_run_whose_last_messages_the_deadline_cost_is_not_finished(holds: type[Holds], deadline: Deadline) -> None:
+    watch = Watch(holds, 3, deadline.come, release=False)
     with scripted(holds) as server:
-        results = send(server.port, messages=3, duration_s=0.3, grace_s=0.1, sessions=3)
+        results = send(server.port, messages=3, duration_s=FAR_S, grace_s=0.1, sessions=3, progress=watch)
         holds.release.set()
     assert counts(results) == Counts(in_doubt=3)
     assert results.stopped_by is StoppedBy.DEADLINE
 
 
-def test_a_run_that_would_have_tried_again_is_not_finished() -> None:
+def test_a_run_that_would_have_tried_again_is_not_finished(deadline: Deadline) -> None:
     class Later(Script):
+        refused = threading.Event()
+
         def rcpt(self, line: str) -> None:
             self.say("451 4.7.1 later")
+            self.refused.set()
+
+    heard: list[Heard] = []
+
+    def progress(now: Progress) -> None:
+        if not heard:
+            assert Later.refused.wait(PATIENCE_S)
+            heard.append(Heard())
+        elif heard[0].by(now.snapshot):
+            deadline.come()
 
     with scripted(Later) as server:
-        results = send(server.port, messages=1, duration_s=0.3, retry=RetryPlan(wait_ns=3600 * 10**9))
+        retry = RetryPlan(wait_ns=3600 * 10**9)
+        results = send(server.port, messages=1, duration_s=FAR_S, retry=retry, progress=progress)
     assert counts(results) == Counts(rejected_temporary=1)
     assert results.stopped_by is StoppedBy.DEADLINE
 
 
 def test_ctrl_c_lets_messages_at_work_finish(holds: type[Holds]) -> None:
-    seen = []
-
-    def progress(now: Progress) -> None:
-        seen.append(now)
-        if len(seen) == 1:
-            assert holds.holding.acquire(timeout=PATIENCE_S)
-            assert holds.holding.acquire(timeout=PATIENCE_S)
-            os.kill(os.getpid(), signal.SIGINT)
-        elif len(seen) == 2:
-            holds.release.set()
-
+    watch = Watch(holds, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
     with scripted(holds) as server:
-        results = send(server.port, messages=100, sessions=2, progress=progress)
+        results = send(server.port, messages=100, sessions=2, grace_s=60, progress=watch)
     assert counts(results) == Counts(accepted=4, not_started=96)
     assert results.stopped_by is StoppedBy.INTERRUPTED
     assert results.exit_code(keep_going=False) is ExitCode.INTERRUPTED
@@ -181,7 +206,7 @@ def test_a_run_outside_the_main_thread_needs_no_signals() -> None:
     with scripted(Script) as server:
         thread = threading.Thread(target=lambda: found.append(send(server.port, messages=3)))
         thread.start()
-        thread.join(PATIENCE_S * 2)
+        thread.join(PATIENCE_S)
     assert counts(found[0]) == Counts(accepted=3)
 
 
@@ -191,21 +216,29 @@ def _kill_one_worker() -> None:
     os.kill(worker.pid, signal.SIGKILL)
 
 
-def _kill_a_worker_at_work(holds: type[Holds], load: OpenLoop | None) -> Results:
-    """Two workers with two messages at work each; the first one dies."""
-    seen = []
+def _kill_a_worker_at_work(holds: type[Holds], load: OpenLoop | None, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """Two workers with two messages at work each; the first one dies, and the other one has heard of the end before
+    its messages are answered."""
+    heard: list[Heard] = []
+    say, killed = WorkerPool.say, threading.Event()
+
+    def listen(pool: WorkerPool, order: object) -> None:
+        say(pool, order)
+        if isinstance(order, control.Stop):
+            heard.append(Heard())
 
     def progress(now: Progress) -> None:
-        seen.append(now)
-        if len(seen) == 1:
+        if not killed.is_set():
             for _ in range(4):
                 assert holds.holding.acquire(timeout=PATIENCE_S)
             _kill_one_worker()
-        elif len(seen) > 4:
+            killed.set()
+        elif heard and heard[0].by(now.snapshot):
             holds.release.set()
 
+    monkeypatch.setattr(WorkerPool, "say", listen)
     with scripted(holds) as server:
-        results = send(server.port, messages=1000, sessions=4, workers=2, load=load, progress=progress)
+        results = send(server.port, messages=1000, sessions=4, workers=2, grace_s=60, load=load, progress=progress)
     assert results.generator.lost_workers == (0,)
     assert results.stopped_by is StoppedBy.WORKER_LOST
     assert not results.valid
@@ -213,13 +246,15 @@ def _kill_a_worker_at_work(holds: type[Holds], load: OpenLoop | None) -> Results
     return results
 
 
-def test_what_a_dead_worker_had_begun_is_in_doubt(holds: type[Holds]) -> None:
+def test_what_a_dead_worker_had_begun_is_in_doubt(holds: type[Holds], monkeypatch: pytest.MonkeyPatch) -> None:
     # It had begun the first of its ranges, 62 messages. The other one finishes two, and two that rode along.
-    assert counts(_kill_a_worker_at_work(holds, None)) == Counts(accepted=4, in_doubt=62, not_started=934)
+    assert counts(_kill_a_worker_at_work(holds, None, monkeypatch)) == Counts(accepted=4, in_doubt=62, not_started=934)
 
 
-def test_in_the_open_loop_what_was_due_at_a_dead_worker_is_in_doubt(holds: type[Holds]) -> None:
-    found = counts(_kill_a_worker_at_work(holds, OpenLoop(50.0)))
+def test_in_the_open_loop_what_was_due_at_a_dead_worker_is_in_doubt(
+    holds: type[Holds], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = counts(_kill_a_worker_at_work(holds, OpenLoop(50.0), monkeypatch))
     assert 2 <= found.accepted <= 4
     assert found.in_doubt >= 2
     assert found == Counts(found.accepted, in_doubt=found.in_doubt, not_started=1000 - found.accepted - found.in_doubt)

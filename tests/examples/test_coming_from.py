@@ -102,7 +102,7 @@ def test_a_command_that_receives(command: str) -> None:
     refuses = "--reject" in words or "--drop" in words or "--stall" in words
     with sink_process(*words) as sink:
         if not (refuses or "--lmtp" in words or words[0].startswith("unix:")):
-            with smtplib.SMTP("127.0.0.1", sink.port, "client.test", timeout=30) as client:
+            with smtplib.SMTP("127.0.0.1", sink.port, "client.test", timeout=60) as client:
                 assert client.sendmail("a@lab.test", ["b@lab.test"], b"Subject: x\r\n\r\nhello\r\n") == {}
                 hidden = words[words.index("--hide") + 1].lower() if "--hide" in words else None
                 assert hidden is None or not client.has_extn(hidden)

@@ -23,7 +23,7 @@ PLAN = Plan(max_messages=50, sessions=2, workers=1)
 
 
 def get(port: int, path: str, **headers: str) -> tuple[int, str, bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()

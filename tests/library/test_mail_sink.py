@@ -26,7 +26,7 @@ def sink() -> Iterator[MailSink]:
 
 
 def send(sink: MailSink, message: str | bytes = MAIL, *, to: str = "b@example.com") -> None:
-    with smtplib.SMTP(sink.host, sink.port, timeout=30) as client:
+    with smtplib.SMTP(sink.host, sink.port, timeout=60) as client:
         client.sendmail("a@example.com", [to], message)
 
 
@@ -37,7 +37,7 @@ def test_a_message_is_there_as_it_came_and_as_a_reader_sees_it(sink: MailSink) -
     message.set_content(".a line with a dot\nzweite Zeile äöü\n")
     message.add_alternative("<p>ganz schön</p>", subtype="html")
     message.add_attachment(b"\x00\xff", maintype="application", subtype="octet-stream", filename="x.bin")
-    with smtplib.SMTP(sink.host, sink.port, timeout=30) as client:
+    with smtplib.SMTP(sink.host, sink.port, timeout=60) as client:
         client.send_message(message, to_addrs=["ann@example.com", "bcc@example.com"])
     (mail,) = sink.wait_for(1)
     assert mail.sender == "shop@example.com"
@@ -113,7 +113,7 @@ def test_what_came_instead_is_said(sink: MailSink) -> None:
 def test_faults_happen_as_often_as_they_were_told_to(sink: MailSink) -> None:
     sink.reject("rcpt", 450, times=2)
     codes = []
-    with smtplib.SMTP(sink.host, sink.port, timeout=30) as client:
+    with smtplib.SMTP(sink.host, sink.port, timeout=60) as client:
         client.ehlo()
         for _ in range(3):
             client.mail("a@example.com")
@@ -143,7 +143,7 @@ def test_faults_happen_as_often_as_they_were_told_to(sink: MailSink) -> None:
 
 def test_tls_and_login_as_a_client_meets_them() -> None:
     with MailSink(security="starttls", auth=True, password="secret") as sink:
-        with smtplib.SMTP("localhost", sink.port, timeout=30) as client:
+        with smtplib.SMTP("localhost", sink.port, timeout=60) as client:
             strict = sink.client_context()
             strict.verify_flags |= ssl.VERIFY_X509_STRICT  # which is Python 3.13's default
             client.starttls(context=strict)
@@ -151,11 +151,11 @@ def test_tls_and_login_as_a_client_meets_them() -> None:
                 client.login("ann", "wrong")
             client.login("ann", "secret")
             client.sendmail("a@example.com", "b@example.com", MAIL)
-        with smtplib.SMTP("localhost", sink.port, timeout=30) as client, pytest.raises(ssl.SSLCertVerificationError):
+        with smtplib.SMTP("localhost", sink.port, timeout=60) as client, pytest.raises(ssl.SSLCertVerificationError):
             client.starttls(context=ssl.create_default_context())
         assert len(sink.wait_for(1)) == 1
     with MailSink(security="tls") as sink:
-        with smtplib.SMTP_SSL(sink.host, sink.port, timeout=30, context=sink.client_context()) as client:
+        with smtplib.SMTP_SSL(sink.host, sink.port, timeout=60, context=sink.client_context()) as client:
             client.sendmail("a@example.com", "b@example.com", MAIL)
         sink.wait_for(1)
         idle = socket.create_connection((sink.host, sink.port), 30)  # its handshake is under way when the sink ends
@@ -164,7 +164,7 @@ def test_tls_and_login_as_a_client_meets_them() -> None:
 
 def test_options_are_those_of_a_real_sink() -> None:
     with MailSink(hide=["chunking"], max_octets=100) as sink:
-        with smtplib.SMTP(sink.host, sink.port, timeout=30) as client:
+        with smtplib.SMTP(sink.host, sink.port, timeout=60) as client:
             client.ehlo()
             assert (client.has_extn("chunking"), client.esmtp_features["size"]) == (False, "100")
             with pytest.raises(smtplib.SMTPException, match="552"):

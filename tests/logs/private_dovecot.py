@@ -52,7 +52,7 @@ service lmtp {{
   }}
 }}
 """
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @dataclass

@@ -272,7 +272,7 @@ def listening(make: Callable[[socket.socket], Session], server: socket.socket | 
         with contextlib.suppress(OSError):
             while True:
                 peer, _ = server.accept()
-                peer.settimeout(20)
+                peer.settimeout(60)
                 peers.append(peer)
                 threading.Thread(target=serve, args=(peer,), daemon=True).start()
 

@@ -117,7 +117,7 @@ class TestNothingHalfMadeStays:
         while not list(tmp_path.glob(".a.mbox.partial-*.idx")):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
         assert process.returncode == 105
         assert "interrupted; nothing half-made was left" in said
         assert list(tmp_path.iterdir()) == []

@@ -203,11 +203,11 @@ def lmtp(room: tuple[Path, int], program: Program) -> Iterator[tuple[int, Path]]
         yield port, folder / "mail"
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, "dovecot ended at once"
         with socket.socket() as probe:

@@ -107,7 +107,7 @@ def running(*, altnamespace: bool = True) -> Iterator[Cyrus]:
             yield server
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -139,7 +139,7 @@ def _password_checker(path: Path) -> Iterator[None]:
             except OSError:  # closed
                 return
             with peer, peer.makefile("rb") as lines:
-                peer.settimeout(10)
+                peer.settimeout(60)
                 password = [text(lines) for _ in range(4)][1]
                 answer = b"OK" if password == PASSWORD.encode() else b"NO"
                 peer.sendall(struct.pack(">H", len(answer)) + answer)
@@ -159,7 +159,7 @@ def _wait_for(process: "subprocess.Popen[bytes]", server: Cyrus) -> None:
     for port in (server.imap, server.pop3, server.lmtp):
         while True:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
                     assert connection.recv(1)
                     break
             except OSError:

@@ -221,18 +221,18 @@ def running(*, certificate: tuple[Path, Path] | None = None, prefix: str = "", s
         yield server
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         assert process.stdout is not None
         process.stdout.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", server: Dovecot) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     for port in (server.imap, server.pop3, server.lmtp):
         while True:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
                     assert connection.recv(1)
                     break
             except OSError:

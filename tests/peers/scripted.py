@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class HangUp(Exception):  # noqa: N818  (how a script ends its session, not an error)

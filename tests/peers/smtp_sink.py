@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.conftest import program
 from tests.peers.ports import free_port
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass

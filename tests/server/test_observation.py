@@ -5,12 +5,16 @@ import signal
 import stat
 import sys
 import threading
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 import pytest
 
+from tests.engine.moments import not_before
 from tests.peers.postfix import private_postfix
 from tests.peers.running import plan_for
+from tests.peers.scripted import PATIENCE_S, Script, scripted
 from tests.peers.ssh_server import ssh_to_lab
 from tests.sink.sink_process import sink_process
 from trafficgen.cli.program import call
@@ -20,7 +24,7 @@ from trafficgen.host.machine_clock import boot_id, wall_offset_ns
 from trafficgen.measure.bottleneck import ClientView, Shortage, drain, find
 from trafficgen.measure.observed import RunClock, silent_until
 from trafficgen.measure.results import Results, read_results
-from trafficgen.plan import OpenLoop
+from trafficgen.measure.snapshot import Snapshot
 from trafficgen.report.to_text import to_text
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.runs.observation import Observation, options_of
@@ -63,24 +67,53 @@ def clock_now() -> RunClock:
     return RunClock(boot_id(), now_ns(), wall_offset_ns())
 
 
-def test_a_local_observer_sees_the_queue_fill_and_drain() -> None:
-    """One delivery at a time, a tenth of a second each: half wait still when all are sent.
+def looks(observation: Observation, so_far: Snapshot, name: str = "host.running") -> list[float]:
+    """What the observer has seen of a run that would end now."""
+    seen = observation.samples(RunClock(boot_id(), so_far.began_ns, wall_offset_ns())) if so_far.workers else None
+    if seen is None or so_far.first_start_ns is None or so_far.last_end_ns is None:
+        return []
+    return seen.within(name, 0.0, (so_far.last_end_ns - so_far.first_start_ns) / NS)
 
-    Three seconds, so that some of the sixty looks fall into them on any machine: of a run of 0.4 s a busy one saw the
-    beginning alone, with nothing in the queue yet.
-    """
-    slow_out = "default_destination_concurrency_limit = 1\ninitial_destination_concurrency = 1\nqueue_run_delay = 1s"
-    with sink_process("127.0.0.1:0", "--delay", "dot:100ms") as sink, private_postfix(sink.port, slow_out) as postfix:
+
+class KeepsWaiting(Script):
+    """The next hop: takes nothing before it may."""
+
+    release: threading.Event
+
+    def end_of_data(self) -> None:
+        assert self.release.wait(PATIENCE_S)
+        super().end_of_data()
+
+
+class Releases(Observation):
+    """Lets the next hop take mail once it has looked at the queue after the sending."""
+
+    release: threading.Event
+
+    def wait_for_drain(self, clock: RunClock, ended_s: float, stop: Callable[[], bool]) -> None:
+        while (seen := self.samples(clock)) is None or not seen.within("queue.depth", ended_s, inf):
+            with self._seen:
+                assert self._seen.wait(PATIENCE_S)
+        self.release.set()
+        super().wait_for_drain(clock, ended_s, stop)
+
+
+def test_a_local_observer_sees_the_queue_fill_and_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run lasts until a filling queue was seen, and nothing is delivered before the queue was seen afterwards."""
+    release = threading.Event()
+    hop_of = type("KeepsWaitingHere", (KeepsWaiting,), {"release": release})
+    with scripted(hop_of) as hop, private_postfix(hop.port, "default_destination_concurrency_limit = 1") as postfix:
         what = [*options_of(str(postfix.folder / "queue"), None, ()), *FAST]
         thresholds = [parse_threshold("queue.depth<1"), parse_threshold("queue.oldest<10m")]
-        with Observation("local", what, drain_ns=60 * NS) as observation:
+        with Releases("local", what, drain_ns=60 * NS) as observation:
+            observation.release = release
+            not_before(monkeypatch, lambda so_far: any(looks(observation, so_far, "queue.depth")))
             results = run_monitored(
-                plan_for(postfix.port, messages=60, sessions=8, load=OpenLoop(20.0)),
+                plan_for(postfix.port, duration_s=0.3),
                 MonitorOptions(thresholds=thresholds),
                 observation=observation,
             )
         postfix.stop()
-        sink.end()
     server = results.server
     assert server is not None
     assert server.clock == "same"
@@ -97,11 +130,12 @@ def test_a_local_observer_sees_the_queue_fill_and_drain() -> None:
 OF_CPU = {Shortage.CPU, Shortage.CPU_OF_GENERATOR, Shortage.CPU_OF_OTHERS}
 
 
-def what_was_short(settings: str) -> tuple[Results, Shortage, str]:
+def what_was_short(settings: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Results, Shortage, str]:
     """Of a Postfix under eight sessions that send as fast as they can; with the summary."""
     with sink_process("127.0.0.1:0") as sink, private_postfix(sink.port, settings) as postfix:
         options = [*options_of(str(postfix.folder / "queue"), None, ()), "--every", "200ms"]
         with Observation("local", options) as observation:
+            not_before(monkeypatch, lambda so_far: len(looks(observation, so_far)) >= 8)
             plan = plan_for(postfix.port, duration_s=2.0, sessions=8)
             results = run_monitored(plan, MonitorOptions(), observation=observation)
         postfix.stop()
@@ -111,16 +145,18 @@ def what_was_short(settings: str) -> tuple[Results, Shortage, str]:
     return results, found.shortage, " ".join(to_text(results).split())
 
 
-def test_a_server_that_works_and_one_that_sleeps_are_told_apart(tmp_path: Path) -> None:
+def test_a_server_that_works_and_one_that_sleeps_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However busy the machine is with others: then the one that sleeps may be short of CPU, too, but not by itself."""
     tmp_path.chmod(0o755)
     rules = tmp_path / "checks"
     rules.write_text("".join(f"/^(Subject|X-[A-Z]+): *(.*[a-z]+)* nothing-{n}$/ WARN\n" for n in range(1500)))
     rules.chmod(0o644)
-    working, short, said = what_was_short(f"header_checks = regexp:{rules}")
+    working, short, said = what_was_short(f"header_checks = regexp:{rules}", monkeypatch)
     assert short in OF_CPU
     assert "the server was short of CPU" in said
-    sleeping, short, said = what_was_short("smtpd_data_restrictions = sleep 1")
+    sleeping, short, said = what_was_short("smtpd_data_restrictions = sleep 1", monkeypatch)
     assert short in {Shortage.ELSEWHERE, Shortage.CPU_OF_OTHERS, Shortage.CPU_OF_GENERATOR}
     assert short is not Shortage.ELSEWHERE or "they slept, or waited for a lock" in said
     for results in (working, sleeping):
@@ -128,9 +164,24 @@ def test_a_server_that_works_and_one_that_sleeps_are_told_apart(tmp_path: Path) 
         assert {"server.cpu_wait", "server.busiest", "server.blocked", "host.cores"} <= results.server.series.keys()
 
 
-def test_an_observer_that_dies_leaves_a_gap_and_the_run_goes_on(tmp_path: Path) -> None:
+def goes_on_without(observation: Observation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run lasts for a second more than the observer."""
+    ended_ns: list[int] = []
+
+    def enough(so_far: Snapshot) -> bool:
+        if observation._ended.is_set():
+            ended_ns.append(so_far.taken_ns)
+        return bool(ended_ns) and so_far.taken_ns - ended_ns[0] > NS
+
+    not_before(monkeypatch, enough)
+
+
+def test_an_observer_that_dies_leaves_a_gap_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Observation("local", [], program=agent(tmp_path, looks=3, boot=boot_id())) as observation:
-        results = run_monitored(plan_for(None, duration_s=1.0, sessions=2), MonitorOptions(), observation=observation)
+        goes_on_without(observation, monkeypatch)
+        results = run_monitored(plan_for(None, duration_s=0.1, sessions=2), MonitorOptions(), observation=observation)
     assert results.messages.accepted == results.messages.started > 0
     assert results.server is not None
     assert results.server.missing == ("anything more: the observer ended: the disk is full",)
@@ -172,8 +223,9 @@ def test_over_a_real_ssh_and_when_its_agent_dies(tmp_path: Path, monkeypatch: py
         with Observation("ssh:lab", FAST, program=[str(remote)]) as observation:
             seen = observation.samples(clock_now())
             os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+            goes_on_without(observation, monkeypatch)
             results = run_monitored(
-                plan_for(None, duration_s=1.0, sessions=2), MonitorOptions(), observation=observation
+                plan_for(None, duration_s=0.1, sessions=2), MonitorOptions(), observation=observation
             )
     assert seen is not None
     assert (seen.source, seen.clock, "host.running" in seen.series) == ("ssh:lab", "same", True)
@@ -205,9 +257,15 @@ def test_other_places_are_refused(where: str) -> None:
         Observation(where, [])
 
 
-def test_the_command_puts_the_server_into_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_puts_the_server_into_its_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Observation] = []
+    enter = Observation.__enter__
+    monkeypatch.setattr(Observation, "__enter__", lambda self: made.append(self) or enter(self))
+    not_before(monkeypatch, lambda so_far: bool(looks(made[0], so_far)))
     file = tmp_path / "run.json"
-    options = ["--duration", "3s", "--concurrency", "1", "--observe", "local", "--json", str(file)]
+    options = ["--duration", "300ms", "--concurrency", "1", "--observe", "local", "--json", str(file)]
     code = call([*options, "--threshold", "host.running.max>=0"])
     assert "the observer (local) looked every 1 s" in capsys.readouterr().out
     results = read_results(file)

@@ -46,7 +46,7 @@ class SinkProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         rest = self.lines.read()
-        assert self.process.wait(30) == 0, [*self.said, rest]
+        assert self.process.wait(60) == 0, [*self.said, rest]
         return rest
 
 

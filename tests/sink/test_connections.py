@@ -20,7 +20,7 @@ from trafficgen.sink.policy.faults import parse
 from trafficgen.sink.policy.limits import Limits, RateLimit
 from trafficgen.sink.policy.policy import Policy, PolicyConfig
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 """How a TLS client begins."""
 

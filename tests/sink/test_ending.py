@@ -19,7 +19,7 @@ from trafficgen.plan import TcpTarget
 from trafficgen.sink.listen.certificate import context_made_here
 from trafficgen.sink.listen.server import Sink
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 MAIL = "From: <me@a.test>\r\nSubject: x\r\n\r\nhello\r\n"
 
 

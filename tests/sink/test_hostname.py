@@ -77,7 +77,7 @@ def test_a_sink_and_what_it_sends_back_say_the_name() -> None:
             "127.0.0.1:0", "--hostname", "mx.lab.test", "--starttls", "--bounce-to", f"127.0.0.1:{port}",
             "--bounce-share", "100%",
         ) as sink,
-        smtplib.SMTP("127.0.0.1", sink.port, "client.test", timeout=30) as client,
+        smtplib.SMTP("127.0.0.1", sink.port, "client.test", timeout=60) as client,
     ):  # fmt: skip
         client.starttls(context=ssl._create_unverified_context())
         client.ehlo()

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tests.engine.moments import not_before
 from trafficgen.cli.program import call
 from trafficgen.cli.schema import scenario_schema
 from trafficgen.errors import ExitCode, ResultsError
@@ -53,14 +54,17 @@ def test_later_runs_say_what_share_they_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    not_before(monkeypatch, lambda seen: seen.accepted > 0)
     assert call(["calibrate", "--size", "1kb", "--sessions", "2", "--duration", "200ms"]) is ExitCode.DONE
     assert ceiling_path().is_relative_to(tmp_path)
     assert "2 sessions:" in capsys.readouterr().out
     run = ["--quiet", "--seed", "1", "--rate", "100/s", "--message-count", "20", "--body-size", "1kb"]
     assert call([*run, "--concurrency", "2", "--json", str(tmp_path / "run.json")]) is ExitCode.DONE
-    share = read_results(tmp_path / "run.json").generator.ceiling_share
-    assert share is not None
-    assert 0 < share < 1
+    results, found = read_results(tmp_path / "run.json"), read_ceiling(ceiling_path())
+    assert found is not None
+    share = results.generator.ceiling_share
+    assert share == found.share_used(results)
+    assert share
     assert "of the rate this machine was found capable of" in capsys.readouterr().out
 
 

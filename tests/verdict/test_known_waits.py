@@ -19,7 +19,7 @@ def test_a_wait_after_the_end_of_data_is_read_there() -> None:
     assert envelope is not None
     assert end_of_data.count == 40
     assert end_of_data.min >= 49 * MS  # the sink's timer may fire a millisecond early
-    assert envelope.p50 < 50 * MS
+    assert envelope.min < 49 * MS  # a busy machine may add to any, and the wait would be in all
 
 
 def test_a_stall_shows_in_response_time_and_not_in_service_time() -> None:

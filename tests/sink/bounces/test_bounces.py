@@ -53,7 +53,7 @@ def recipient_blocks(octets: bytes) -> list[Message]:
 
 
 def submit(sink: SinkProcess, sender: str, recipients: list[str], mail: str = MAIL, **options: list[str]) -> None:
-    with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as client:
         assert client.sendmail(sender, recipients, mail, **options) == {}
 
 
@@ -123,7 +123,7 @@ def test_what_a_sender_asked_for_holds_for_its_message_alone() -> None:
     with aiosmtpd_server() as (port, mailbox), sink_process(*returning(port, *ALL)) as sink:
         api = api_of(sink)
         asked = {"mail_options": ["ENVID=first"], "rcpt_options": ["ORCPT=rfc822;early@b.test"]}
-        with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as client:
             assert client.sendmail("me@a.test", ["x@b.test"], MAIL, **asked) == {}
             assert client.sendmail("me@a.test", ["x@b.test"], MAIL) == {}
         tally(api, lambda now: now["sent"] == 2)

@@ -28,7 +28,7 @@ def api_of(sink: SinkProcess) -> TcpTarget:
 
 
 def ask(api: TcpTarget, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-    connection = HTTPConnection(api.host, api.port, timeout=30)
+    connection = HTTPConnection(api.host, api.port, timeout=60)
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -38,7 +38,7 @@ def ask(api: TcpTarget, method: str, path: str, body: bytes | None = None, **hea
 
 
 def refusals(sink: SinkProcess) -> list[int]:
-    with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as client:
         return [client.mail("a@b.test")[0], client.rcpt("u@d.test")[0]]
 
 
@@ -234,7 +234,7 @@ def test_mail_goes_on_while_large_bodies_come_in_at_a_time() -> None:
         for client in clients:
             client.start()
         handed_over = 0
-        with smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as smtp:
+        with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as smtp:
             while any(client.is_alive() for client in clients):
                 smtp.sendmail("a@b.test", ["u@d.test"], b"Subject: x\r\n\r\nx\r\n")
                 handed_over += 1

@@ -287,7 +287,7 @@ def test_when_the_limit_is_reached_messages_are_put_off(tmp_path: Path) -> None:
     import smtplib
 
     options = ("--capture", f"mbox:{tmp_path / 'mbox'}", "--capture-limit", "200")
-    with sink_process("127.0.0.1:0", *options) as sink, smtplib.SMTP("127.0.0.1", sink.port, timeout=30) as client:
+    with sink_process("127.0.0.1:0", *options) as sink, smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as client:
         client.sendmail("a@b.test", "u@d.test", MESSAGE)
         client.sendmail("a@b.test", "u@d.test", MESSAGE)
         with pytest.raises(smtplib.SMTPDataError, match="452"):

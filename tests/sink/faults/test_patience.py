@@ -36,7 +36,7 @@ def converse(talk: Talk, policy: Policy | None = None) -> None:
                 while sink.links:  # noqa: ASYNC110  (until the loop has told the links)
                     await asyncio.sleep(0)
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def sweep(sink: Sink, times: int, *, idle: int = 2, total: int = 1000) -> None:

@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import program
 from tests.sink.sink_process import SinkProcess, sink_process
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 def run(*arguments: str, say: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
