@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trafficgen.engine.account import PHASES
 from trafficgen.engine.resolved import ResolvedPlan
 from trafficgen.errors import ExitCode, ResultsError
+from trafficgen.measure.counts import TargetCounts
 from trafficgen.measure.delivered import LedgerCounts
 from trafficgen.measure.generator import Host
 from trafficgen.measure.health import Caveat, CaveatKind
@@ -137,6 +138,7 @@ def test_windows_add_up() -> None:
     assert (window.from_s, window.to_s, window.messages.accepted) == (9.0, 11.0, 20)
     assert window.rate.messages_per_s == 10.0
     assert window.histograms["service"].count == 20
+    assert window.latency_ns.keys() == parts[0].latency_ns.keys()
     assert merge_shards([parts[0], replace(parts[1], window=None)]).window is None
 
 
@@ -193,6 +195,15 @@ def test_ledgers_add_up_when_all_have_one() -> None:
     parts = [replace(part, ledger=LedgerCounts(10, 9, 1, 0, 0)) for part in parts_of(SOME, 2)]
     assert merge_shards(parts).ledger == LedgerCounts(20, 18, 2, 0, 0)
     assert merge_shards([parts[0], replace(parts[1], ledger=None)]).ledger is None
+    assert merge_shards(parts[:1]).ledger is None
+    assert merge_shards(parts[:1], partial=True).ledger == parts[0].ledger
+
+
+def test_targets_are_those_of_all_though_the_first_shard_was_lost_before_it_spoke() -> None:
+    first, second = parts_of(SOME, 2)
+    targets = tuple(TargetCounts(name, 0.5, 1, 5, 5, 0, 0, 0, 0, None) for name in ("a:25", "b:25"))
+    merged = merge_shards([first, replace(second, targets=targets)])
+    assert merged.targets == targets
 
 
 def renamed(part: Results, **changes: Any) -> Results:

@@ -9,10 +9,13 @@ import pytest
 
 from tests.engine.owner import Freed
 from tests.engine.wire import Wire
-from tests.smtp.conversation import Notebook, letter, session_for
+from tests.smtp.conversation import Notebook, Queue, letter, session_for
 from trafficgen.engine.fairness import Turns
 from trafficgen.engine.link import Link
 from trafficgen.outcomes import Outcome
+from trafficgen.protocol.smtp.client import ClientSession
+from trafficgen.protocol.smtp.interfaces import SessionOptions
+from trafficgen.protocol.smtp.reply_cache import ReplyCache
 
 _OPENING = (b"220 hello\r\n", b"250-there\r\n250 PIPELINING\r\n")
 _GO = b"250 ok\r\n250 ok\r\n354 go\r\n"
@@ -109,3 +112,26 @@ def test_a_closed_connection_is_not_written_to(connected: Connected) -> None:
     with pytest.raises(BlockingIOError):
         far.recv(1)
     assert wire.waiting == b""
+
+
+def test_a_message_given_to_a_session_whose_connection_is_just_gone_has_failed_and_is_not_in_doubt() -> None:
+    queue, book = Queue([letter(0), letter(1)], 1), Notebook()
+    session = ClientSession(queue, book, SessionOptions(chunks=1), ReplyCache())
+    link = Link(session, Turns(lambda _: None), Freed())
+    first, second = queue.take(0), queue.take(0)
+    assert first is not None
+    assert second is not None
+    session.greet(first, 0)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        wire = PlainWire(near)
+        link.connection_made(cast("Any", wire))
+        offers = b"250-there\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+        for reply in (b"220 hello\r\n", offers, b"250 ok\r\n" * 3 + offers):
+            link.data_received(reply)
+        assert not session.busy
+        wire.closed = True
+        link.start(second, 0)
+        link.connection_lost(None)
+    assert book.outcomes == [(0, Outcome.ACCEPTED), (1, Outcome.FAILED)]

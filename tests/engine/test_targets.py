@@ -20,7 +20,7 @@ from trafficgen import PlanError, Results, parse_target
 from trafficgen.cli.parsing import parse_targets
 from trafficgen.engine.targets import Turntable
 from trafficgen.measure.counts import TargetCounts
-from trafficgen.measure.merging import merge_results
+from trafficgen.measure.merging_runs import merge_results
 from trafficgen.plan import Plan, WeightedTarget
 from trafficgen.report.sessions import target_in_words
 from trafficgen.report.tables import to_csv, to_junit, to_markdown

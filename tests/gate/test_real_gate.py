@@ -146,6 +146,13 @@ def test_a_build_is_waited_for_as_it_will_be_talked_to(
     assert [server.tls for server in waited_for[0].servers] == [within_tls]
 
 
+def test_a_build_that_nobody_brings_up_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trafficgen.gate.builds._PATIENCE_WITHOUT_COMMANDS_S", 0)
+    said = "no server greets at 127.0.0.1:1 after 0 s; is it up\\? --a-start and --b-start bring one up"
+    with pytest.raises(SetupError, match=said), running(Build(TcpTarget("127.0.0.1", 1))):
+        pass
+
+
 @pytest.mark.parametrize("command", ["false", "no-such-command", "'unbalanced"])
 def test_a_build_that_does_not_come_up_is_named(command: str) -> None:
     with (

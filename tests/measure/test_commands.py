@@ -18,7 +18,7 @@ from tests.measure.toy_mailbox import MS, TOY, S, recorder_of, results_of, snaps
 from trafficgen.engine.account import PHASES
 from trafficgen.errors import ExitCode, ResultsError
 from trafficgen.measure.commands import CommandAccount
-from trafficgen.measure.merging import merge_results
+from trafficgen.measure.merging_runs import merge_results
 from trafficgen.measure.phases import MESSAGE_STRETCHES, OF_OLD_FILES, PhaseTable
 from trafficgen.measure.recorder import KIND_STEP, Recorder
 from trafficgen.measure.results import Results, read_results

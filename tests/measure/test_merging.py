@@ -1,17 +1,25 @@
 """What merging makes of the generators' own words."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.measure.test_results import BEGUN, PLAN, build, snapshot_of
+from tests.measure.test_results import BEGUN, DOMAINS, PLAN, build, snapshot_of
 from trafficgen.errors import ResultsError
-from trafficgen.measure.delivered import LedgerCounts
-from trafficgen.measure.merging import merge_results
+from trafficgen.measure.commands import CommandAccount
+from trafficgen.measure.counts import CommandCounts, ReplyCount, TargetCounts
+from trafficgen.measure.delivered import LedgerCounts, MailboxCounts
+from trafficgen.measure.generator import ShardRecord
+from trafficgen.measure.health import Caveat, CaveatKind
+from trafficgen.measure.histogram import Histogram
+from trafficgen.measure.merging_runs import merge_results
+from trafficgen.measure.merging_shards import merge_shards
+from trafficgen.measure.observed import ServerSamples
 from trafficgen.measure.results import Results
-from trafficgen.measure.snapshot import merge
+from trafficgen.measure.snapshot import IdleCounts, RetryCounts, Tally, TargetSnapshot, merge
 from trafficgen.outcomes import Outcome, StoppedBy
 from trafficgen.plan import OpenLoop, Stage
 
@@ -87,3 +95,81 @@ def test_the_plan_of_the_whole_has_what_adds_up_added_up() -> None:
 def test_an_open_run_and_a_closed_one_are_no_parts_of_one_load() -> None:
     with pytest.raises(ResultsError, match="cannot merge a run of the closed model with one of the open"):
         merge_results([part(1), loaded(2, 10.0)])
+
+
+OF_ITS_OWN = {"window", "thresholds", "delivery", "server"}
+"""What is of one run alone, or judged anew."""
+
+
+def full(*, shards: tuple[ShardRecord, ...] = ()) -> Results:
+    """Results with something in every value that adds up."""
+    latency = Histogram()
+    latency.record_many(np.array([5, 7, 9, 11]))
+    fetch = CommandAccount.of(4, 1, 2, 300, latency)
+    snapshot = replace(
+        snapshot_of([Outcome.ACCEPTED] * 4, open_loop=True),
+        replies={("mail", 451, "4.3.0"): Tally(2, "not now")},
+        failures={("connect", "refused"): Tally(1, "nobody there")},
+        recipients=(7, 1, 2, 0, 3),
+        partly_accepted=2,
+        targets=(TargetSnapshot(3, (4, 0, 0, 0, 0), latency), TargetSnapshot(1, (0, 0, 0, 0, 0), Histogram())),
+        retries=RetryCounts(3, 2, 1),
+        idle=IdleCounts(9, 4, 1, 6),
+        commands={"fetch": fetch},
+        protected={("TLSv1.3", "TLS_AES_256_GCM_SHA384"): (3, 1)},
+    )
+    made = build(
+        snapshot, plan=replace(PLAN, load=OpenLoop(10.0)), ledger=LedgerCounts(4, 3, 1, 2, 5, 6, 7),
+        mailboxes=MailboxCounts(*range(1, 16)), targets=[("a:25", 0.75), ("b:25", 0.25)],
+        caveats=[Caveat.of(CaveatKind.OUTPUT_FAILED, "no space left")], shards=shards, stopped_after_ns=2 * 10**9,
+        duration_ns=(snapshot.last_end_ns or 0) - (snapshot.first_start_ns or 0),
+    )  # fmt: skip
+    commands = {"fetch": CommandCounts.of(fetch, made.run.duration_s)}
+    return replace(made, commands=commands, command_histograms={"fetch": latency})
+
+
+@pytest.mark.parametrize("of_shards", [False, True])
+def test_merging_leaves_nothing_out(of_shards: bool) -> None:
+    snapshot = snapshot_of([Outcome.ACCEPTED] * 4)
+    times = snapshot.first_start_ns, snapshot.last_start_ns, snapshot.last_end_ns, snapshot.last_answered_ns
+    record = ShardRecord(1, 1, None, 4, "host", *times, {})
+    one = full(shards=(record,) if of_shards else ())
+    empty = [name for name in (field.name for field in fields(one)) if getattr(one, name) in (None, (), {})]
+    assert set(empty) == OF_ITS_OWN | (set() if of_shards else {"shards"})
+    merged = (merge_shards if of_shards else merge_results)([one])
+    plain, whole = one.to_dict(), merged.to_dict()
+    plain["run"]["clock"] = None
+    if of_shards:
+        assert [caveat["text"] for caveat in whole["caveats"]] == ["shard 1: no space left"]
+        plain["caveats"] = whole["caveats"]
+    assert whole == plain
+
+
+def test_merged_results_have_no_clock_and_the_example_that_most_saw() -> None:
+    parts = [
+        part(number, replies=(ReplyCount("mail", 451, "4.3.0", count, example),))
+        for number, (count, example) in enumerate([(5, "often"), (2, "seldom")])
+    ]
+    merged = merge_results(parts)
+    assert merged.replies == (ReplyCount("mail", 451, "4.3.0", 7, "often"),)
+    assert parts[0].run.clock is not None
+    assert merged.run.clock is None
+
+
+def test_wanted_shares_are_those_of_each_part_by_its_part_of_all() -> None:
+    def of_targets(number: int, share: float, sessions: int) -> Results:
+        targets = [TargetCounts(name, 0.0, sessions, 2, 2, 0, 0, 0, 0, None) for name in ("a:25", "b:25")]
+        wanted = replace(targets[0], weight=share), replace(targets[1], weight=1 - share)
+        return part(number, targets=wanted)
+
+    first, second = of_targets(1, 0.5, 3), of_targets(2, 0.9, 1)
+    assert [one.weight for one in merge_results([first, second]).targets] == [pytest.approx(0.6), pytest.approx(0.4)]
+    domains = {name: replace(one, weight=0.5) for name, one in first.domains.items()}
+    (one, other), made = DOMAINS, merge_results([replace(first, domains=domains), second])
+    assert made.domains[one[0]].weight == pytest.approx((0.5 + one[1]) / 2)
+    assert made.domains[other[0]].weight == pytest.approx((0.5 + other[1]) / 2)
+
+
+def test_what_was_seen_of_the_server_is_seen_from_the_first() -> None:
+    seen = ServerSamples("proc", "mx1", "same", 1.0, 0.0, (0.5,), {})
+    assert merge_results([part(1, server=seen), part(2, begun_s=0.1)]).server is seen

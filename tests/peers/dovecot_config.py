@@ -32,6 +32,7 @@ _BLOCKS: Final = {
     "mail_location = maildir:(\\S+)": "mail_driver = maildir\nmail_path = \\1\nmail_inbox_path =",
     "ssl_cert = <": "ssl_server_cert_file = ",
     "ssl_key = <": "ssl_server_key_file = ",
+    "  group_by = (\\S+)": "  group_by \\1 {\n  }",
     "  service_count = 0": "  restart_request_count = unlimited",
     "\n *address = ": "\nlisten = ",
     "pop3_uidl_format = .*": "pop3_uidl_format = %{uid | hex(8)}%{uidvalidity | hex(8)}",

@@ -17,6 +17,14 @@ _GARBAGE = (
 )  # fmt: skip
 _CODES = (200, 211, 214, 220, 221, 235, 250, 251, 252, 299, 334, 354, 421, 450, 451, 452, 500, 503, 550, 552, 554, 599)
 
+_PLAIN = {
+    b"HELO": ("HELO", 250, "liar.test"),
+    b"RSET": ("RSET", 250, "reset"),
+    b"NOOP": ("NOOP", 250, "still here"),
+    b"XCLI": ("XCLIENT", 220, "welcome"),
+    b"XFOR": ("XFORWARD", 250, "forwarded"),
+}
+
 
 class Lie(StrEnum):
     """One way to break the rules."""
@@ -49,11 +57,12 @@ class Said:
 
 @dataclass
 class Session:
-    """What one session has seen. `ends`: message number to the place of its end of data among the commands."""
+    """What one session has seen. `ends`: message number to the places of its end of data among the commands: one, or in
+    LMTP one for each recipient."""
 
     commands: list[str] = field(default_factory=list)
     replies: list[Said] = field(default_factory=list)
-    ends: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, range] = field(default_factory=dict)
     took: set[int] = field(default_factory=set)
     """Messages that were complete and answered with a 250 of their own, wherever that came to stand."""
     lies: set[Lie] = field(default_factory=set)
@@ -65,26 +74,45 @@ class Session:
         """The list by the order of the protocol."""
         return {
             number
-            for number, at in self.ends.items()
+            for number, places in self.ends.items()
+            for at in places
             if at < len(self.replies) and self.replies[at].code == 250 and self.replies[at].commands > at
         }
 
     @property
     def unknowable(self) -> set[int]:
         """Answered before the end of data was here, but heard after it had gone out: nobody can tell."""
-        early = {number: self.replies[at] for number, at in self.ends.items() if at < len(self.replies)}
-        return {number for number, said in early.items() if said.crossed and said.commands <= self.ends[number]}
+        return {
+            number
+            for number, places in self.ends.items()
+            for at in places
+            if at < len(self.replies) and self.replies[at].crossed and self.replies[at].commands <= at
+        }
 
 
 class LyingServer:
-    """One session. `share`: how often it lies, for each reply that is due. `interrupts`: also within a message."""
+    """One session. `share`: how often it lies, for each reply that is due. `interrupts`: also within a message.
 
-    def __init__(self, random: Random, lie: Lie, share: float, *, chunking: bool, interrupts: bool = True) -> None:
+    `offers`: what it says to EHLO, if not the usual; without any it does not know EHLO. `lmtp`: it knows LHLO alone.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        lie: Lie,
+        share: float,
+        *,
+        chunking: bool,
+        interrupts: bool = True,
+        offers: tuple[str, ...] | None = None,
+        lmtp: bool = False,
+    ) -> None:
         self._random = random
         self._lie = lie
         self._share = share
         self._interrupts = interrupts
-        self._offers = ["PIPELINING", "8BITMIME", *(["CHUNKING"] if chunking else [])]
+        self._offers = ("PIPELINING", "8BITMIME", *(["CHUNKING"] if chunking else [])) if offers is None else offers
+        self._lmtp = lmtp
         self._rest = b""
         self._content: bytes | None = None
         self._chunk: int | None = None
@@ -92,6 +120,10 @@ class LyingServer:
         self._granted = 0
         self._out: list[Said] = []
         self._answered = False  # the message that is coming, before it was here
+        self.grants, self.takes = 0.95, 0.8
+        """How often it says yes before the content, and to it."""
+        self.lets_data_through = False
+        """It answers DATA with 354 though every recipient was refused (RFC 2920 section 3.1)."""
         self.hung_up = False
         self.session = Session()
 
@@ -146,24 +178,25 @@ class LyingServer:
 
     def _command(self, line: bytes) -> None:
         match line[:4]:
-            case b"EHLO":
+            case b"LHLO" | b"EHLO" if self._lmtp == (line[:1] == b"L") and self._offers:
                 self._sender, self._granted = False, 0
                 self._ehlo()
-            case b"HELO":
-                self._answer("HELO", 250, "liar.test")
             case b"MAIL":
                 self._granted = 0
                 self._sender = self._answer("MAIL", 250 if self._yes() else 450, "sender") == 250
             case b"RCPT" if self._sender:
                 self._granted += self._answer("RCPT", 250 if self._yes() else 550, "recipient") in (250, 251)
             case b"DATA":
-                if self._answer("DATA", 354 if self._granted and self._yes() else 554, "go ahead") == 354:
+                goes_on = self._yes() if self._granted else self.lets_data_through and not self._lmtp
+                if self._answer("DATA", 354 if goes_on else 554, "go ahead") == 354:
                     self._content = b""
             case b"BDAT":
                 self._chunk = int(line.split()[1])
-            case b"RSET":
+            case b"RSET" | b"XCLI":
                 self._sender, self._granted = False, 0
-                self._answer("RSET", 250, "reset")
+                self._answer(*_PLAIN[line[:4]])
+            case word if word in _PLAIN:
+                self._answer(*_PLAIN[word])
             case b"QUIT":
                 self._answer("QUIT", 221, "bye")
                 self.hung_up = True
@@ -171,7 +204,7 @@ class LyingServer:
                 self._answer("UNKNOWN", 503, "not now")
 
     def _yes(self) -> bool:
-        return self._random.random() < 0.95
+        return self._random.random() < self.grants
 
     def _ehlo(self) -> None:
         again = "EHLO" in self.session.commands
@@ -186,15 +219,17 @@ class LyingServer:
         found = _NUMBER.search(content)
         number = int(found[1]) if found else -1
         granted, self._granted, self._sender = self._granted, 0, False
-        took = bool(granted) and number >= 0 and self._random.random() < 0.8
+        known = granted > 0 and number >= 0
+        each = max(granted, 1) if self._lmtp else 1
         at = len(self.session.commands)
-        if granted and number >= 0:
-            self.session.ends[number] = at
-        if (
-            self._answer("END", 250 if took else 550, "taken" if took else "refused") == 250
-            and at in self.session.ends.values()
-        ):
-            self.session.took.add(number)
+        if known:
+            self.session.ends[number] = range(at, at + each)
+        for _ in range(each):
+            takes = known and self._random.random() < self.takes
+            if self._answer("END", 250 if takes else 550, "taken" if takes else "refused") == 250 and known:
+                self.session.took.add(number)
+            if self.hung_up:
+                break
 
     # -- what is said -----------------------------------------------------------------------------------
 

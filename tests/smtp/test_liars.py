@@ -28,21 +28,26 @@ BODIES = (b"", b"hello\r\n", b".\r\n..\r\n" * 20)
 
 @dataclass
 class Wire:
-    """What is between the two: octets that wait in the sender's machine, and replies on their way."""
+    """What is between the two: octets that wait in the sender's machine, and replies on their way.
+
+    `whole`: how often all that was said comes in one piece.
+    """
 
     random: Random
     waiting: bytes = b""
     said: list[Said] = field(default_factory=list)
     rest: bytes = b""
+    whole: float = 0.0
+    now_ns: int = 0
 
     def run(self, session: ClientSession, server: LyingServer) -> None:
         """Until the session is over or idle, or would wait for ever."""
         self.said = server.greeting()
         while not session.closed:
             if self.waiting and (self.random.random() < 0.7 or not (self.said or self.rest)):
-                self._hand_over(server)
+                self.hand_over(server)
             elif self.said or self.rest:
-                self.waiting += written(self._hear(session, server))
+                self.waiting += written(self.hear(session, server))
             elif server.hung_up:
                 session.lost("closed by the server", "", 0, unsent=len(self.waiting))
             elif session.busy:
@@ -50,22 +55,23 @@ class Wire:
             else:
                 return
 
-    def _hand_over(self, server: LyingServer) -> None:
+    def hand_over(self, server: LyingServer) -> None:
         """All of it, or now and then a part."""
         size = len(self.waiting) if self.random.random() < 0.8 else self.random.randrange(len(self.waiting)) + 1
         self.said += server.feed(self.waiting[:size])
         self.waiting = b"" if server.hung_up else self.waiting[size:]
 
-    def _hear(self, session: ClientSession, server: LyingServer) -> tuple[bytes | memoryview, ...]:
+    def hear(self, session: ClientSession, server: LyingServer) -> tuple[bytes | memoryview, ...]:
         """Replies in any pieces, but none is cut off that went out together with the one before."""
-        count = self.random.randrange(len(self.said)) + 1 if self.said else 0
+        whole = self.whole > 0 and self.random.random() < self.whole
+        count = 0 if not self.said else len(self.said) if whole else self.random.randrange(len(self.said)) + 1
         while count < len(self.said) and self.said[count].together:
             count += 1
         octets = self.rest + b"".join(reply.octets for reply in self.said[:count])
         last = self.said[count - 1] if count else None
         cut = (
             0
-            if last is None or last.together or self.random.random() < 0.7
+            if last is None or last.together or whole or self.random.random() < 0.7
             else self.random.randrange(len(last.octets))
         )
         for reply in self.said[:count]:
@@ -74,8 +80,8 @@ class Wire:
         del self.said[:count]
         octets, self.rest = octets[: len(octets) - cut], octets[len(octets) - cut :]
         if self.waiting:
-            return tuple(session.feed_unsent(octets, 0, len(self.waiting)))
-        return tuple(session.feed(octets, 0))
+            return tuple(session.feed_unsent(octets, self.now_ns, len(self.waiting)))
+        return tuple(session.feed(octets, self.now_ns))
 
 
 @dataclass

@@ -20,6 +20,8 @@ class Case:
     advice: str = ""
 
 
+_NOT_IN_CLEAR: Final = "disable_plaintext_auth = yes (from Dovecot 2.4 on: auth_allow_cleartext = no)"
+
 CASES: Final[dict[str, Case]] = {
     # -- SMTP -------------------------------------------------------------------------------------------
     "smtp.greeting": Case(
@@ -92,7 +94,7 @@ CASES: Final[dict[str, Case]] = {
     "tls.scan": Case("nothing that a deep scan of TLS warns of", "testssl.sh or sslyze", "see the transcript"),
     # -- logging in by SMTP ------------------------------------------------------------------------------
     "auth.clear": Case(
-        "no AUTH before TLS", "RFC 4954 4, RFC 8314 3", "smtpd_tls_auth_only = yes; disable_plaintext_auth = yes"
+        "no AUTH before TLS", "RFC 4954 4, RFC 8314 3", f"smtpd_tls_auth_only = yes; {_NOT_IN_CLEAR}"
     ),
     "auth.offered": Case("AUTH inside TLS", "RFC 4954 3, RFC 6409 4.3", "smtpd_sasl_auth_enable = yes"),
     "auth.good": Case("235 to the right password", "RFC 4954 4"),
@@ -118,13 +120,13 @@ CASES: Final[dict[str, Case]] = {
     # -- POP3 and IMAP -----------------------------------------------------------------------------------
     "pop3.greeting": Case("+OK", "RFC 1939 4"),
     "pop3.capa": Case("CAPA with UIDL and TOP", "RFC 2449 5, 6"),
-    "pop3.clear": Case("no login in clear before TLS", "RFC 2595 2.2", "disable_plaintext_auth = yes"),
+    "pop3.clear": Case("no login in clear before TLS", "RFC 2595 2.2", _NOT_IN_CLEAR),
     "pop3.bad": Case("-ERR to a wrong password", "RFC 1939 7, RFC 3206"),
     "pop3.mailbox": Case("login, and STAT, LIST, UIDL and RETR that agree", "RFC 1939 5 to 7"),
     "imap.greeting": Case("* OK", "RFC 9051 7.1.1"),
     "imap.capability": Case("CAPABILITY with IMAP4rev1 or IMAP4rev2", "RFC 9051 6.1.1, 7.2.2"),
     "imap.clear": Case(
-        "LOGINDISABLED before TLS, and LOGIN refused", "RFC 9051 6.2.3, 7.2.2", "disable_plaintext_auth = yes"
+        "LOGINDISABLED before TLS, and LOGIN refused", "RFC 9051 6.2.3, 7.2.2", _NOT_IN_CLEAR
     ),
     "imap.bad": Case("NO to a wrong password", "RFC 9051 6.2.3, RFC 5530 3"),
     "imap.mailbox": Case("login, LIST, SELECT of INBOX and FETCH", "RFC 9051 6.3.2, 6.3.9, 6.4.5"),

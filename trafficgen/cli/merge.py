@@ -31,7 +31,7 @@ def command(files: tuple[Path, ...], output: Path | None, partial: bool) -> Exit
     Files of send --shard give the results that one machine would have given; their thresholds are judged anew.
     """
     from trafficgen.cli.report import write
-    from trafficgen.measure.merging import merge_results
+    from trafficgen.measure.merging_runs import merge_results
     from trafficgen.measure.results import read_results
     from trafficgen.verdict.shards import merged_shards
 

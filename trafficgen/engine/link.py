@@ -120,7 +120,9 @@ class AnyLink(ABC):
 
     def write(self, buffers: list[Buffer]) -> None:
         """Send the first octets of a message or a command."""
-        if buffers and not self.closing:
+        if buffers and self.closing:
+            self._unsent += sum(map(len, buffers))  # nowhere to go any more
+        elif buffers:
             self._send(buffers)
         if self.session.closed:
             self._free()

@@ -22,6 +22,8 @@ from trafficgen.errors import SetupError, reason_of
 from trafficgen.plan import Dialect, Target, TcpTarget
 
 _PATIENCE_S: Final = 60
+_PATIENCE_WITHOUT_COMMANDS_S: Final = 5
+"""With a server that is not brought up by us: it is there, or was forgotten."""
 _PAUSE_S: Final = 0.05
 _ONE_TRY_S: Final = 5.0
 
@@ -66,15 +68,16 @@ def running(build: Build) -> Iterator[None]:
     """Up, for the length of the block."""
     if build.start:
         _call(build.start)
+    ours = build.start is not None or build.stop is not None
     try:
         for server in build.servers:
-            _wait(server, wanted=True)
+            _wait(server, _PATIENCE_S if ours else _PATIENCE_WITHOUT_COMMANDS_S, wanted=True)
         yield
     finally:
         if build.stop:
             _call(build.stop)
             for server in build.servers:
-                _wait(server, wanted=False)
+                _wait(server, _PATIENCE_S, wanted=False)
 
 
 def answers(target: Target, *, tls: bool = False) -> bool:
@@ -125,10 +128,11 @@ def _call(command: str) -> None:
         raise SetupError(f'"{command}" ended with code {done.returncode}')
 
 
-def _wait(server: ListeningServer, *, wanted: bool) -> None:
-    deadline_ns = now_ns() + _PATIENCE_S * NS_PER_S
+def _wait(server: ListeningServer, patience_s: int, *, wanted: bool) -> None:
+    deadline_ns = now_ns() + patience_s * NS_PER_S
     while answers(server.target, tls=server.tls) is not wanted:
         if now_ns() > deadline_ns:
             what = "no server greets" if wanted else "a server still answers"
-            raise SetupError(f"{what} at {server.target} after {_PATIENCE_S} s")
+            hint = "; is it up? --a-start and --b-start bring one up" if patience_s < _PATIENCE_S else ""
+            raise SetupError(f"{what} at {server.target} after {patience_s} s{hint}")
         time.sleep(_PAUSE_S)

@@ -37,10 +37,11 @@ class Run:
     model: Literal["open", "closed"] = "closed"
     command: tuple[str, ...] | None = None
     clock: RunClock | None = None
-    """None in results of before, and in merged ones."""
+    """None in results of earlier versions, and in merged ones."""
     stopped_after_s: Seconds | None = None
     """How long the run had gone on when it was stopped, 0 where that was before it began; None where it ended by
-    itself, and in results of before. (`duration_s` is the time from the first start to the last end of a message.)"""
+    itself, and in results of earlier versions. (`duration_s` is the time from the first start to the last end of a
+    message.)"""
 
 
 @dataclass(frozen=True, slots=True)

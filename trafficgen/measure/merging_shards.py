@@ -1,43 +1,26 @@
 """The results of one run from those of its shards.
 
 Takes     results of `send --shard I/N`, one for each shard
-Gives     `Results` as one machine would have given them: the parts are made snapshots again, added up as those of
-          workers are, and the account is closed anew. Thresholds are left to be judged by whoever reads the whole
+Gives     `Results` as one machine would have given them. Thresholds are left to be judged by whoever reads the whole
 Refuses   with ResultsError parts that do not belong together, one that is there twice, or one too few
-Not here  adding up different runs that made one load (merging)
+Not here  adding up (merging), different runs that made one load (merging_runs)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, Final
-
-import numpy as np
 
 from mboxgen.counted import number_of
 from trafficgen.clock import NS_PER_S
 from trafficgen.errors import ResultsError
 from trafficgen.measure.codec import from_plain
-from trafficgen.measure.counts import Latency, TargetCounts
 from trafficgen.measure.generator import ShardRecord
 from trafficgen.measure.health import Caveat, CaveatKind, diagnose
-from trafficgen.measure.histogram import Histogram
-from trafficgen.measure.merging import (
-    commands_of_all,
-    generator_of_all,
-    histograms_of_all,
-    ledger_of_all,
-    mailboxes_of_all,
-    messages_of_all,
-    stopped_after_of_all,
-    stopped_by_of_all,
-)
-from trafficgen.measure.phases import MESSAGE_STRETCHES, PhaseTable
+from trafficgen.measure.merging import PlanOfAll, add_up, counted
 from trafficgen.measure.results import Results
-from trafficgen.measure.snapshot import Snapshot, Tally, TargetSnapshot, merge
-from trafficgen.measure.timeline import Timeline
-from trafficgen.measure.window import Window, rate_over
+from trafficgen.measure.snapshot import Snapshot, earliest, latest, merge
+from trafficgen.measure.window import Window, between
 from trafficgen.plan import OpenLoop
 
 _OF_THE_WHOLE: Final = frozenset(
@@ -64,114 +47,30 @@ def merge_shards(parts: Sequence[Results], *, partial: bool = False) -> Results:
     first = parts[0]
     record = first.shards[0]
     missing = sorted(set(range(1, record.of + 1)) - {_number(part) for part in parts})
-    snapshot = merge(map(snapshot_of, parts))
-    not_started = sum(part.messages.not_started for part in parts)
-    lost = [] if partial or not missing else [_lost(missing, record)]
+    in_doubt, lost = 0, [_lost(missing, record)] if missing and not partial else []
     if lost and record.planned_by_all is not None:
         known = sum(part.messages.planned for part in parts)
         if known > record.planned_by_all:
             raise ResultsError(
                 f"expected at most {number_of(record.planned_by_all, 'message')} of all shards, got {known:,}"
             )
-        snapshot = snapshot.with_lost(record.planned_by_all - known)
-    stopped_after_s = stopped_after_of_all(parts)
-    merged = Results.build(
-        _Asked.of(first),
-        snapshot,
-        phases=_phases(first),
-        domains=[(name, domain.weight) for name, domain in first.domains.items()],
-        targets=[(one.target, one.weight) for one in first.targets],
-        planned=snapshot.started + not_started,
-        not_started=not_started,
-        started_at=datetime.fromisoformat(first.run.started_at),
-        duration_ns=_duration_ns(snapshot, parts),
-        host=first.host,
-        tool_version=first.run.tool_version,
-        stopped_by=stopped_by_of_all(parts),
-        stopped_after_ns=None if stopped_after_s is None else round(stopped_after_s * NS_PER_S),
-        addresses=tuple(dict.fromkeys(address for part in parts for address in part.run.addresses)),
-        command=first.run.command,
-        ledger=None if lost else ledger_of_all(parts),
-        complete=all(part.complete for part in parts),
-        mailboxes=mailboxes_of_all(parts),
+        in_doubt = record.planned_by_all - known
+    plan = _plan(first)
+    merged = add_up(
+        parts,
+        PlanOfAll.of(first, plan, from_plain(OpenLoop, plan["load"]) if plan.get("load") else None),
+        domains={name: domain.weight for name, domain in first.domains.items()},
+        targets={one.target: one.weight for part in parts for one in part.targets},
+        duration_ns=_duration_ns(parts),
+        lost=in_doubt,
         shards=[part.shards[0] for part in parts],
     )
     return _with_caveats(merged, parts, lost)
 
 
-def _target(counts: TargetCounts, part: Results) -> TargetSnapshot:
-    outcomes = (
-        counts.accepted, counts.rejected_temporary, counts.rejected_permanent, counts.failed, counts.in_doubt,
-    )  # fmt: skip
-    return TargetSnapshot(counts.sessions, outcomes, part.target_histograms.get(counts.target, Histogram()))
-
-
-def snapshot_of(part: Results) -> Snapshot:
-    """What the shard had recorded when it ended, times since the common time zero. Its workers are left out."""
-    record, names = part.shards[0], list(part.domains)
-    counts, recipients = part.messages, part.recipients
-    return replace(
-        Snapshot.empty(open_loop=part.run.model == "open"),
-        outcomes=(
-            counts.accepted, counts.rejected_temporary, counts.rejected_permanent, counts.failed, counts.in_doubt,
-        ),
-        octets=counts.bytes,
-        first_start_ns=record.first_start_ns,
-        last_start_ns=record.last_start_ns,
-        last_end_ns=record.last_end_ns,
-        last_answered_ns=record.last_answered_ns,
-        histograms={name: Histogram() for name in MESSAGE_STRETCHES} | dict(part.histograms),
-        replies={(one.phase, one.code, one.enhanced): Tally(one.count, one.example) for one in part.replies},
-        failures={(one.phase, one.reason): Tally(one.count, one.example) for one in part.failures},
-        domains_started=np.array([domain.started for domain in part.domains.values()], np.int64),
-        domains_accepted=np.array([domain.accepted for domain in part.domains.values()], np.int64),
-        timeline=Timeline.of(part.timeline),
-        targets=tuple(_target(one, part) for one in part.targets),
-        retries=part.retries,
-        domain_latencies={names.index(name): timed for name, timed in part.domain_histograms.items()},
-        recipients=()
-        if recipients is None
-        else (
-            recipients.accepted, recipients.rejected_temporary, recipients.rejected_permanent, recipients.failed,
-            recipients.in_doubt,
-        ),
-        partly_accepted=recipients.partly_accepted if recipients else 0,
-        commands={
-            name: one.account(part.command_histograms.get(name, Histogram())) for name, one in part.commands.items()
-        },
-        protected={(one.version, one.cipher): (one.sessions, one.resumed) for one in part.tls},
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The plan of the whole run, as far as results are told of it."""
-
-    run_id: str
-    seed: int
-    destination: str | None
-    load: OpenLoop | None
-    max_messages: int | None
-    duration_ns: int | None
-    plan: dict[str, Any]
-
-    @classmethod
-    def of(cls, part: Results) -> "_Asked":
-        plan = dict(part.plan)
-        plan["shard"] = dict(plan.get("shard", {})) | {"number": 1, "of": 1}
-        load = plan.get("load")
-        return cls(
-            run_id=part.run.id,
-            seed=part.run.seed,
-            destination=part.run.target,
-            load=from_plain(OpenLoop, load) if load else None,
-            max_messages=plan.get("max_messages"),
-            duration_ns=plan.get("duration_ns"),
-            plan=plan,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return self.plan
+def _plan(part: Results) -> dict[str, Any]:
+    """That of the whole run."""
+    return {**part.plan, "shard": {**part.plan.get("shard", {}), "number": 1, "of": 1}}
 
 
 def _number(part: Results) -> int:
@@ -195,7 +94,7 @@ def _check(parts: Sequence[Results]) -> None:
         ):
             if ours != theirs:
                 raise ResultsError(f"{who} have {what}: {ours} and {theirs}")
-        mine, yours = _Asked.of(first).plan, _Asked.of(part).plan
+        mine, yours = _plan(first), _plan(part)
         if differing := [key for key in dict.fromkeys([*mine, *yours]) if mine.get(key) != yours.get(key)]:
             raise ResultsError(f"{who} have different plans: {', '.join(differing)}")
         for path, digest in first.shards[0].files.items():
@@ -215,18 +114,12 @@ def _lost(missing: Sequence[int], record: ShardRecord) -> Caveat:
     return Caveat.of(CaveatKind.SHARD_LOST, f"the measurement is not valid: {what} missing{unknown}")
 
 
-def _phases(part: Results) -> PhaseTable:
-    """The words of the results, and what they time."""
-    timed = tuple(name for name in part.latency_ns if name not in MESSAGE_STRETCHES)
-    return PhaseTable(dict(part.phases), timed, tuple(part.commands))
-
-
-def _duration_ns(snapshot: Snapshot, parts: Sequence[Results]) -> int:
+def _duration_ns(parts: Sequence[Results]) -> int:
     if any(part.mailboxes is not None for part in parts):  # users do more than get mail
         return round(max(part.run.duration_s for part in parts) * NS_PER_S)
-    if snapshot.first_start_ns is None or snapshot.last_end_ns is None:
-        return 0
-    return snapshot.last_end_ns - snapshot.first_start_ns
+    begun_ns = earliest(*(part.shards[0].first_start_ns for part in parts))
+    ended_ns = latest(*(part.shards[0].last_end_ns for part in parts))
+    return 0 if begun_ns is None or ended_ns is None else ended_ns - begun_ns
 
 
 def _with_caveats(merged: Results, parts: Sequence[Results], lost: list[Caveat]) -> Results:
@@ -243,13 +136,12 @@ def _with_caveats(merged: Results, parts: Sequence[Results], lost: list[Caveat])
         more = len(texts) - _QUOTED
         found[kind] = "; ".join(texts[:_QUOTED]) + (f"; and {number_of(more, 'shard')} more" if more > 0 else "")
     caveats = diagnose(found)
-    generator = replace(
-        generator_of_all(parts),
-        limited=any(caveat.limits_generator for caveat in caveats),
-        sentences=tuple(caveat.text for caveat in caveats if caveat.limits_generator),
+    return replace(
+        merged.with_caveats(caveats),
+        valid=not any(caveat.invalidates for caveat in caveats),
+        ledger=None if lost else merged.ledger,
+        window=_window(parts),
     )
-    valid = not any(caveat.invalidates for caveat in caveats)
-    return replace(merged, caveats=caveats, generator=generator, valid=valid, window=_window(parts))
 
 
 def _window(parts: Sequence[Results]) -> Window | None:
@@ -257,19 +149,9 @@ def _window(parts: Sequence[Results]) -> Window | None:
     windows = [part.window for part in parts if part.window is not None]
     if len(windows) < len(parts):
         return None
-    from_s, to_s = fmean(one.from_s for one in windows), fmean(one.to_s for one in windows)
-    messages = messages_of_all(one.messages for one in windows)
-    histograms = histograms_of_all(one.histograms for one in windows)
-    of_commands = histograms_of_all(one.command_histograms for one in windows)
-    names = dict.fromkeys(name for one in windows for name in one.latency_ns)
-    return Window(
-        from_s=from_s,
-        to_s=to_s,
-        messages=messages,
-        rate=rate_over(messages, (to_s - from_s) * NS_PER_S),
-        latency_ns={name: Latency.of(histograms[name]) if name in histograms else None for name in names},
-        histograms=histograms,
-        domain_histograms=histograms_of_all(one.domain_histograms for one in windows),
-        commands=commands_of_all([one.commands for one in windows], of_commands, to_s - from_s),
-        command_histograms=of_commands,
+    from_ns, to_ns = (
+        NS_PER_S * fmean(times_s) for times_s in zip(*((one.from_s, one.to_s) for one in windows), strict=True)
     )
+    domains = tuple(parts[0].domains)
+    whole = merge(counted(one, domains) for one in windows)
+    return between(Snapshot.empty(), whole, domains, from_ns, to_ns)

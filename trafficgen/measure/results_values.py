@@ -78,14 +78,14 @@ class ResultsValues:
     server: ServerSamples | None = None
     """What an observer saw of the server; None without one."""
     targets: tuple[TargetCounts, ...] = ()
-    """Where there are several; empty with one, and in results of before."""
+    """Where there are several; empty with one, and in results of earlier versions."""
     target_histograms: Mapping[str, Histogram] = field(default_factory=dict)
     """Latencies of accepted messages by target, where there are several."""
     retries: RetryCounts | None = None
-    """Of a client that tries again; None of one that does not, and in results of before."""
+    """Of a client that tries again; None of one that does not, and in results of earlier versions."""
     idle: IdleCounts | None = None
-    """Of sessions that carry no message; None without any, and in results of before."""
+    """Of sessions that carry no message; None without any, and in results of earlier versions."""
     tls: tuple[TlsCount, ...] = ()
-    """By version and cipher; empty where no session was protected, and in results of before."""
+    """By version and cipher; empty where no session was protected, and in results of earlier versions."""
     shards: tuple[ShardRecord, ...] = ()
     """Of a run that several machines sent together: this shard, or all in merged results. Empty for any other."""

@@ -73,8 +73,11 @@ def difference(
     from_ns, to_ns = _reached_ns(first), _reached_ns(last)
     if sending_ended_ns is not None:
         to_ns = min(to_ns, sending_ended_ns)
-    if to_ns <= from_ns:
-        return None
+    return between(first, last, domains, from_ns, to_ns) if to_ns > from_ns else None
+
+
+def between(first: Snapshot, last: Snapshot, domains: Sequence[str], from_ns: float, to_ns: float) -> Window:
+    """What ended after `first` and up to `last`, which were taken then."""
     nothing = Histogram()
     histograms = {name: later.since(first.histograms.get(name, nothing)) for name, later in last.histograms.items()}
     commands = {name: later.since(first.commands.get(name, CommandAccount())) for name, later in last.commands.items()}
