@@ -1,5 +1,6 @@
 """A gate by slices, to the nanosecond: whoever sends is scripted, and the clock goes on only while it serves."""
 
+import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from trafficgen.gate import slicing
 from trafficgen.gate.builds import Build
 from trafficgen.gate.slicing import SlicedLoad, _Budget, _plans, _with_account, run_slices
 from trafficgen.gate.trials import RecordFile
+from trafficgen.host.signals import RunControl
 from trafficgen.measure.health import Caveat, CaveatKind
 from trafficgen.measure.results import Results
 from trafficgen.outcomes import Outcome
@@ -44,10 +46,10 @@ class Generator:
     )
     meanwhile: Callable[[], None] = lambda: None
     asked: list[tuple[Side, ...]] = field(default_factory=list)
-    plans: Mapping[Side, Any] = field(default_factory=dict)
+    control: RunControl | None = None
 
-    def __call__(self, _design: object, plans: Mapping[Side, Any], *_: object) -> Self:
-        self.plans = plans
+    def __call__(self, _design: object, _plans: object, _wait: object, control: RunControl) -> Self:
+        self.control = control
         return self
 
     def __enter__(self) -> Self:
@@ -112,6 +114,15 @@ def test_the_time_counts_from_now_unless_it_is_said(gate: Gate) -> None:
     generator = Generator(of_b=20)
     _, blocks, _ = gate(generator, began_ns=None)
     assert [block.spent_s for block in blocks[:2]] == [13, 23]
+
+
+def test_ctrl_c_is_counted_for_whoever_sends(gate: Gate) -> None:
+    """Who would end the gate for it; this one goes on."""
+    generator = Generator()
+    generator.meanwhile = lambda: signal.raise_signal(signal.SIGINT) if len(generator.asked) == 2 else None
+    gate(generator)
+    assert generator.control is not None
+    assert generator.control.count == 1
 
 
 def test_what_stays_in_a_queue_was_not_delivered(gate: Gate, tmp_path: Path) -> None:
