@@ -196,6 +196,9 @@ class WholeNumber(click.types.IntParamType):
         self._least, self._most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # int() takes digits of any script, and 1_000: other options here do not, nor does whoever reads a log.
+        if isinstance(value, str) and not (value.isascii() and "_" not in value):
+            raise self._unfit(value, param, ctx)
         try:
             number = super().convert(value, param, ctx)
         except click.BadParameter:

@@ -61,6 +61,8 @@ from trafficgen.workload import Messages
         (["--ehlo-name", "a\r\nRSET"], "--ehlo-name"),
         (["--ehlo-name", "a=0"], "--ehlo-name"),
         (["--source-ip", "here"], 'network such as 192.0.2.0/24, got "here" (--source-ip)'),
+        (["--message-count", "١٢"], "expected a whole number such as 100, got"),
+        (["--concurrency", "1_000"], "expected a whole number such as 100, got"),
         (["--source-ip", "10.0.0.1-"], 'got "10.0.0.1-" (--source-ip)'),
         (["--source-ip", "2001:DB8::9-::1"], 'a lower to a higher address, got "2001:DB8::9-::1" (--source-ip)'),
         (["--xclient", "foo=1"], 'got "foo" (--xclient)'),

@@ -32,6 +32,8 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "sink 0 --ledger corpus.mbox --certificate corpus.mbox",
             '"corpus.mbox", which --certificate reads (--ledger)',
         ),
+        ("sink 0 --ledger new --capture mbox:./new", '"new", which --ledger writes as well (--capture)'),
+        ("sink 0 --capture digests:to.csv --certificate to.csv", '"to.csv", which --certificate reads (--capture)'),
     ],
 )
 def test_files_that_meet_are_refused_and_stay(command: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

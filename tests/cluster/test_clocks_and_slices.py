@@ -273,6 +273,39 @@ def test_a_shard_that_never_said_its_time_is_named(opened: Opened) -> None:
         opened({"x": Clock(0, 1), "y": OSError("gone")})
 
 
+def test_a_side_that_cannot_begin_leaves_the_other_one_not_at_work(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[RunControl] = []
+    run = Hosts.run
+
+    def one_begins(hosts: Hosts, *_: object, control: RunControl, turns: ClusterTurns, **__: object) -> object:
+        begun.append(control)
+        if len(begun) == 2:
+            raise SetupError("no room")
+        return run(hosts, control=control, turns=turns)
+
+    monkeypatch.setattr(Hosts, "run", one_begins)
+    with pytest.raises(SetupError, match=r"^no room$"):
+        opened({"x": Clock(0, 1), "y": Clock(0, 1)})
+    assert [control.count for control in begun] == [1, 1]
+
+
+def test_whoever_leaves_the_slices_ends_both_runs(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[RunControl] = []
+    run = Hosts.run
+
+    def begins(hosts: Hosts, *_: object, control: RunControl, turns: ClusterTurns, **__: object) -> object:
+        begun.append(control)
+        return run(hosts, control=control, turns=turns)
+
+    monkeypatch.setattr(Hosts, "run", begins)
+    generator, _ = opened({"x": Clock(0, 1), "y": Clock(0, 1)})
+    assert [control.count for control in begun] == [0, 0]
+    generator.__exit__()
+    assert [control.count for control in begun] == [1, 1]
+
+
 def test_both_accounts_are_there_at_the_end(opened: Opened) -> None:
     generator, _ = opened({"x": Clock(0, 1), "y": Clock(0, 1)})
     ended = generator.end()

@@ -8,14 +8,14 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from tests.end_to_end.test_embedded_sink import assert_proven
-from tests.engine.moments import not_before
+from tests.engine.moments import FAR_S, Deadline, not_before
 from tests.peers.certificates import Certificate
 from tests.peers.independent import aiosmtpd_server
 from tests.peers.postfix import private_postfix
 from tests.peers.private_sink import private_sink
 from tests.peers.running import Counts, counts, send
 from tests.peers.scripted import PATIENCE_S, Script, scripted
-from trafficgen import ExitCode, OpenLoop, PlanError, Results
+from trafficgen import ExitCode, OpenLoop, PlanError, Progress, Results
 from trafficgen.cli.program import call
 from trafficgen.engine.idle import IdleSessions
 from trafficgen.engine.slot import Slot
@@ -160,22 +160,34 @@ def test_one_that_does_not_come_about_is_a_failure(keep_going: bool, monkeypatch
     assert (results.stopped_by.value == "first_error") is not keep_going
 
 
-def test_they_are_protected_as_the_others_are(certificate: Certificate) -> None:
+def until(monkeypatch: pytest.MonkeyPatch, enough: Callable[[Snapshot], bool]) -> dict[str, Any]:
+    """Forty messages a second, until it is enough."""
+    deadline = Deadline(monkeypatch)
+
+    def progress(now: Progress) -> None:
+        if enough(now.snapshot):
+            deadline.come()
+
+    return {"duration_s": FAR_S, "load": OpenLoop(40.0), "progress": progress}
+
+
+def test_they_are_protected_as_the_others_are(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ShapePlan(idle_sessions=3, noop_ns=OFTEN)
     session: dict[str, Any] = {"security": Security.STARTTLS, "verify_certificate": False, "shape": shape}
     with aiosmtpd_server(starttls=certificate.server_context()) as (port, _):
-        results = send(port, messages=40, session=session, load=OpenLoop(40.0))
-    assert counts(results) == Counts(accepted=40)
+        results = send(port, session=session, **until(monkeypatch, held(3, 9)))
+    assert counts(results) == Counts(results.messages.accepted, not_started=results.messages.not_started)
     assert results.idle is not None
-    assert (results.idle.opened, results.idle.lost) == (3, 0)
+    assert (results.idle.opened, results.idle.most_held, results.idle.lost) == (3, 3, 0)
+    assert results.idle.noops >= 9
     assert sum(one.sessions for one in results.tls) == 3 + results.generator.sessions_opened
 
 
-def test_postfix_holds_them() -> None:
+def test_postfix_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ShapePlan(idle_sessions=8, noop_ns=OFTEN)
     with private_sink() as sink, private_postfix(sink.port) as postfix:
-        results = send(postfix.port, messages=80, sessions=2, session={"shape": shape}, load=OpenLoop(40.0))
-        assert counts(results) == Counts(accepted=80)
+        results = send(postfix.port, sessions=2, session={"shape": shape}, **until(monkeypatch, held(8, 64)))
+        assert counts(results) == Counts(results.messages.accepted, not_started=results.messages.not_started)
         postfix.stop()
         log = postfix.log
     assert results.idle is not None

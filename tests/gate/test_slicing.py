@@ -233,13 +233,25 @@ def test_a_state_whose_last_block_nobody_can_have_measured_is_refused(
 
 
 def test_what_is_neither_ours_nor_a_builds_is_foreign() -> None:
-    me = os.getpid()
-    before = CpuReading(all=1000, used=500, stolen=10, processes={me: (1, 100), 7: (1, 50), 8: (7, 5), 9: (1, 30)})
-    after = CpuReading(all=1200, used=620, stolen=30, processes={me: (1, 130), 7: (1, 60), 8: (7, 15), 9: (1, 90)})
-    assert shares(before, after, {7}) == (0.1, (120 - 30 - 10 - 10) / 200)
-    assert shares(before, after, {7, 8, 9}) == (0.1, (120 - 30 - 10 - 10 - 60) / 200)
+    me, init, build, child, other = range(
+        os.getpid(), os.getpid() + 5
+    )  # in a container this process may be any of 1 to 9
+    before = CpuReading(
+        all=1000,
+        used=500,
+        stolen=10,
+        processes={me: (init, 100), build: (init, 50), child: (build, 5), other: (init, 30)},
+    )
+    after = CpuReading(
+        all=1200,
+        used=620,
+        stolen=30,
+        processes={me: (init, 130), build: (init, 60), child: (build, 15), other: (init, 90)},
+    )
+    assert shares(before, after, {build}) == (0.1, (120 - 30 - 10 - 10) / 200)
+    assert shares(before, after, {build, child, other}) == (0.1, (120 - 30 - 10 - 10 - 60) / 200)
     assert shares(before, after, None) == (0.1, None)
-    assert shares(None, after, {7}) == (0.0, None)
+    assert shares(None, after, {build}) == (0.0, None)
 
 
 def test_this_process_is_its_own() -> None:

@@ -269,6 +269,15 @@ def test_a_wait_for_delivery_has_its_own_section(results: Results) -> None:
     ]
 
 
+def test_users_of_mailboxes_have_no_table_of_domains(results: Results) -> None:
+    profile = {"total_user_count": 100, "path": "office.conf"}
+    of_users = to_text(replace(results, plan={**results.plan, "profile": profile}))
+    assert "load     100 users as office.conf says" in of_users
+    assert "\ndomains" in to_text(results)
+    assert " domain" in to_text(results)
+    assert "domain" not in of_users
+
+
 def test_results_of_before_have_no_delivery(results: Results) -> None:
     plain = {key: value for key, value in results.to_dict().items() if key != "delivery"}
     assert Results.from_dict(plain) == results

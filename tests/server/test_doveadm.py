@@ -69,7 +69,7 @@ def test_what_is_between_two_looks_is_told(tmp_path: Path) -> None:
 def test_a_command_that_is_not_there_is_said() -> None:
     stats = DoveadmStats("/no/such/doveadm")
     assert stats.sample(1.0) == {}
-    assert stats.missing == {"/no/such/doveadm stats dump: No such file or directory"}
+    assert stats.missing == {"/no/such/doveadm stats dump: no such file or directory"}
 
 
 def test_a_real_dovecot_tells_of_its_deliveries() -> None:

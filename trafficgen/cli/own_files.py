@@ -16,7 +16,9 @@ from trafficgen.errors import PlanError
 
 _WRITTEN: Final = frozenset({"--json", "--junit", "--html", "--csv", "--manifest", "--output"})
 """Options that name a file to write, in every command in which they take a name."""
-_ALSO_WRITTEN: Final = {"sink": frozenset({"--ledger"}), "gate": frozenset({"--history", "--state"})}
+_FORMED: Final = "--capture"
+"""Names its file behind a form and a colon."""
+_ALSO_WRITTEN: Final = {"sink": frozenset({"--ledger", _FORMED}), "gate": frozenset({"--history", "--state"})}
 
 
 def refuse_shared_files(context: click.Context) -> None:
@@ -25,10 +27,12 @@ def refuse_shared_files(context: click.Context) -> None:
     written: dict[str, Path] = {}
     read: list[tuple[str, Path]] = []
     for parameter in context.command.params:
-        if parameter.type is not FILE and parameter.type is not PATH:
-            continue
         flag = max(parameter.opts, key=len) if isinstance(parameter, click.Option) else "this command"
         given = context.params.get(parameter.name or "")
+        if flag == _FORMED:
+            given = given.partition(":")[2] if given else None
+        elif parameter.type is not FILE and parameter.type is not PATH:
+            continue
         for name in given if isinstance(given, tuple) else (given,):
             if not name or str(name) == "-":
                 continue

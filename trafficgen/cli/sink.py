@@ -91,6 +91,10 @@ def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
 
     if given["ledger"] is not None and given["no_ledger"]:
         raise PlanError("expected a ledger or none", field="ledger", flag="--no-ledger")
+    _refuse_idle_options(given)
+    idle_ns = _parsed(parse_duration, given["idle_timeout"], "--idle-timeout")
+    if not idle_ns:
+        raise PlanError("expected a time above zero", field="idle_timeout", flag="--idle-timeout")
     return SinkConfig(
         address,
         capabilities=_capabilities(given),
@@ -104,8 +108,30 @@ def sink_config_of(address: Target, given: dict[str, Any]) -> "SinkConfig":
         api=_tcp(parse_listen(given["serve_api"], "api", "--api"), "--api") if given["serve_api"] is not None else None,
         capture=_capture(given),
         bounces=_bounces(given),
-        idle_s=_parsed(parse_duration, given["idle_timeout"], "--idle-timeout") / 1e9,
+        idle_s=idle_ns / 1e9,
     )
+
+
+_NEEDS: Final = {
+    "certificate": ("starttls", "tls"),
+    "key": ("certificate",),
+    "require_tls": ("starttls", "tls"),
+    "kumo_odds": ("responses",),
+    "allow_public_target": ("bounce_to",),
+    "allow_real_domains": ("bounce_to",),
+    "capture_limit": ("capture",),
+}
+"""Options that would do nothing without one of others."""
+
+
+def _refuse_idle_options(given: dict[str, Any]) -> None:
+    for name, others in _NEEDS.items():
+        if given[name] and not any(given[other] for other in others):
+            raise PlanError(f"expected {' or '.join(map(_flag, others))} with it", field=name, flag=_flag(name))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _proxied(given: dict[str, Any]) -> bool:
@@ -202,8 +228,6 @@ def _security(given: dict[str, Any]) -> "SinkSecurity | None":
     if given["tls"] and given["starttls"]:
         raise PlanError("expected one of --starttls and --tls", field="security", flag="--tls")
     if not (given["tls"] or given["starttls"]):
-        if given["certificate"] or given["require_tls"]:
-            raise PlanError("expected --starttls or --tls with it", field="security", flag="--certificate")
         return None
     return SinkSecurity(given["tls"], given["certificate"], given["key"])
 

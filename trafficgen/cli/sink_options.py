@@ -37,7 +37,8 @@ _OPTIONS: Final = (
     _sessions("--hide", multiple=True, metavar="EXTENSION", help="Leave an extension such as PIPELINING out of EHLO."),
     _sessions("--hostname", metavar="NAME",
         help="What the sink calls itself: a domain or an [address]. [default: sink.traffic-gen.test]"),
-    _sessions("--idle-timeout", metavar="TIME", default="5m", help="Hang up on silent clients. [default: 5m]"),
+    _sessions("--idle-timeout", metavar="TIME", default="5m",
+        help="Hang up on silent clients, to within 5s. [default: 5m]"),
     # What a send is told by TRAFFIC_GEN_MESSAGE_COUNT must not end the sink beside it.
     _sessions("--message-count", type=WholeNumber(1), metavar="N", envvar="TRAFFIC_GEN_SINK_MESSAGE_COUNT",
         help="End once N messages were accepted; with --workers, by all. In the environment "

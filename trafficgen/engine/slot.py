@@ -191,6 +191,8 @@ class Slot:
                 if (extensions := opening.result()) is not None:
                     assert isinstance(link.session, ClientSession)
                     link.write(link.session.adopt(extensions, now_ns()))
+                    if not (link.session.busy or link.session.closed):  # it holds its connection, and waits for nothing
+                        self.on_free(link)
                 elif isinstance(link.session, LeavingSession):
                     link.write(link.session.opened(now_ns()))
             case Refused() as refused:

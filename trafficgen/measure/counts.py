@@ -6,6 +6,7 @@ Gives     frozen pieces that `codec` turns into JSON and back, field by field: a
 Not here  whose load it was (generator), what came out behind the server (delivered), the whole (results)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,6 +31,13 @@ class MessageCounts:
     in_doubt: Count
     not_started: Count
     bytes: Count
+
+    @classmethod
+    def of(cls, outcomes: Sequence[int], octets: int, not_started: int = 0) -> "MessageCounts":
+        """From what was counted, by `Outcome`."""
+        started = sum(outcomes)
+        counts = started + not_started, started, *outcomes, not_started, octets
+        return cls(*counts)
 
     @property
     def unsuccessful(self) -> int:

@@ -152,7 +152,7 @@ class Results(ResultsValues):
             ),
             plan=to_plain(plan.to_dict()),
             host=host,
-            messages=_messages(snapshot, planned, not_started),
+            messages=MessageCounts.of(snapshot.outcomes, snapshot.octets, not_started),
             rate=_rate(snapshot, wanted_per_s, _sent_for_ns(plan, snapshot, stopped_by, not_started)),
             latency_ns={name: Latency.of(snapshot.histograms.get(name, Histogram())) for name in phases.stretches},
             replies=tuple(
@@ -324,30 +324,8 @@ def _used(histograms: Mapping[str, Histogram | None]) -> dict[str, Histogram]:
 def _recipients(snapshot: Snapshot) -> RecipientCounts | None:
     if not snapshot.recipients:
         return None
-    accepted, rejected_temporary, rejected_permanent, failed, in_doubt = snapshot.recipients
-    return RecipientCounts(
-        started=sum(snapshot.recipients),
-        accepted=accepted,
-        rejected_temporary=rejected_temporary,
-        rejected_permanent=rejected_permanent,
-        failed=failed,
-        in_doubt=in_doubt,
-        partly_accepted=snapshot.partly_accepted,
-    )
-
-
-def _messages(snapshot: Snapshot, planned: int, not_started: int) -> MessageCounts:
-    return MessageCounts(
-        planned=planned,
-        started=snapshot.started,
-        accepted=snapshot.accepted,
-        rejected_temporary=snapshot.outcomes[Outcome.REJECTED_TEMPORARY],
-        rejected_permanent=snapshot.outcomes[Outcome.REJECTED_PERMANENT],
-        failed=snapshot.failed,
-        in_doubt=snapshot.in_doubt,
-        not_started=not_started,
-        bytes=snapshot.octets,
-    )
+    counts = sum(snapshot.recipients), *snapshot.recipients, snapshot.partly_accepted
+    return RecipientCounts(*counts)
 
 
 def _sent_for_ns(plan: Asked, snapshot: Snapshot, stopped_by: StoppedBy, not_started: int) -> int:

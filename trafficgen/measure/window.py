@@ -17,7 +17,6 @@ from trafficgen.measure.commands import CommandAccount
 from trafficgen.measure.counts import CommandCounts, Latency, MessageCounts, Rate
 from trafficgen.measure.histogram import Histogram
 from trafficgen.measure.snapshot import Snapshot
-from trafficgen.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ def between(first: Snapshot, last: Snapshot, domains: Sequence[str], from_ns: fl
         domains[index]: histogram.since(first.domain_latencies.get(index, nothing))
         for index, histogram in last.domain_latencies.items()
     }
-    messages = _messages(first, last)
+    outcomes = [after - before for before, after in zip(first.outcomes, last.outcomes, strict=True)]
+    messages = MessageCounts.of(outcomes, last.octets - first.octets)
     return Window(
         from_s=from_ns / NS_PER_S,
         to_s=to_ns / NS_PER_S,
@@ -102,22 +102,6 @@ def between(first: Snapshot, last: Snapshot, domains: Sequence[str], from_ns: fl
 def _reached_ns(snapshot: Snapshot) -> float:
     """How long the run had lasted. Workers report in turn, so it is the mean of their times that counts."""
     return fmean(worker.wall_ns for worker in snapshot.workers) if snapshot.workers else 0.0
-
-
-def _messages(first: Snapshot, last: Snapshot) -> MessageCounts:
-    outcomes = [after - before for before, after in zip(first.outcomes, last.outcomes, strict=True)]
-    started = sum(outcomes)
-    return MessageCounts(
-        planned=started,
-        started=started,
-        accepted=outcomes[Outcome.ACCEPTED],
-        rejected_temporary=outcomes[Outcome.REJECTED_TEMPORARY],
-        rejected_permanent=outcomes[Outcome.REJECTED_PERMANENT],
-        failed=outcomes[Outcome.FAILED],
-        in_doubt=outcomes[Outcome.IN_DOUBT],
-        not_started=0,
-        bytes=last.octets - first.octets,
-    )
 
 
 def rate_over(messages: MessageCounts, span_ns: float) -> Rate:

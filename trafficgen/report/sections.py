@@ -62,7 +62,7 @@ def sections(results: Results) -> tuple[Section, ...]:
         _replies(results),
         _failures(results),
         targets(results),
-        _domains(results.domains),
+        _domains(results),
         _ledger(results),
         _mailboxes(results),
         _delivery(results),
@@ -148,11 +148,11 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def content_in_words(plan: Mapping[str, Any], domains: int) -> str:
-    """What was sent, and to how many domains."""
+    """What was sent, and to how many domains; those of mailbox users are not told apart."""
     workload = plan.get("workload") or {}
     content = workload.get("content") or {}
     what = f"bodies of {' '.join(content['sizes'])}" if "sizes" in content else str(content.get("path", "?"))
-    return f"{what}, to {words.count(domains)} {plural(domains, 'domain')}"
+    return what if plan.get("profile") else f"{what}, to {words.count(domains)} {plural(domains, 'domain')}"
 
 
 def _content(results: Results) -> str:
@@ -280,7 +280,8 @@ def _rest(rest: Sequence[Any], form: Any) -> list[Row]:
     return [Row(form(sum(kind.count for kind in rest)))] if rest else []
 
 
-def _domains(domains: Mapping[str, Domain]) -> Section:
+def _domains(results: Results) -> Section:
+    domains = {} if results.plan.get("profile") else results.domains  # users of mailboxes are one, which says nothing
     ranked = sorted(domains.items(), key=lambda item: -item[1].weight)
     started = sum(domain.started for domain in domains.values())
     rows = [_domain(name, (domain,), started) for name, domain in ranked[:MAX_ROWS]]

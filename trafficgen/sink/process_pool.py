@@ -91,7 +91,7 @@ class _ProcessPool:
         self._config = config
         self._say = say
         self._workers: list[_Process] = []
-        self._over = False
+        self._listening = self._over = False
         self._reload = False
         self._changed = FileChange(config.behaviour.responses)
         self._lines: dict[str, None] = {}  # what workers say alike, until all of them have
@@ -107,6 +107,7 @@ class _ProcessPool:
             self._workers.append(_Process(processes.start(_main, _share(self._config, index))))
         for worker in self._workers:
             self._await(worker)
+        self._listening = True
         self._say_lines()
 
     def _await(self, worker: _Process) -> None:
@@ -171,7 +172,7 @@ class _ProcessPool:
             except (EOFError, OSError):
                 worker.gone = True
                 worker.owes = 0
-                if not self._over:
+                if self._listening and not self._over:
                     self._say("error: a worker of the sink died; what it accepted is in its ledger")
                 continue
             match message:
@@ -180,7 +181,7 @@ class _ProcessPool:
                 case _Reloaded():
                     worker.owes -= 1
                     self._lines.update(dict.fromkeys(message.lines))
-                case _:
+                case _ if self._listening:  # before, the error that one of them told is what all of them have
                     self._say_once(str(message))
         if not any(worker.owes for worker in self._workers):
             self._say_lines()
@@ -219,7 +220,7 @@ def _share(config: SinkConfig, index: int) -> SinkConfig:
 
 
 def _main(pipe: Connection, config: SinkConfig) -> None:
-    room = raise_open_files(_MAX_SESSIONS)
+    room = min(raise_open_files(_MAX_SESSIONS), _MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(pipe, config, room))
 

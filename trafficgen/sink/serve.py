@@ -43,7 +43,7 @@ COUNT_S: Final = 0.05
 
 def serve(config: SinkConfig, *, say: Say) -> int:
     """Receive mail until a signal comes, or enough messages."""
-    room = files_for_a_sink(_MAX_SESSIONS)
+    room = min(files_for_a_sink(_MAX_SESSIONS), _MAX_SESSIONS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config, say, room))
 

@@ -111,6 +111,36 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         Capture(CaptureFormat.MBOX, tmp_path / "no" / "mbox", None)
 
 
+def test_a_pipe_is_refused_before_anybody_waits_for_its_other_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SetupError, match="expected a file, found a pipe or device"):
+        Capture(CaptureFormat.MBOX, tmp_path / "pipe", None)
+
+
+@pytest.mark.parametrize(
+    ("left", "between"),
+    [
+        (b"From a@b.test Fri Nov 21 22:55:00 2025\n\nhal", b"\n\n"),
+        (b"From a@b.test Fri Nov 21 22:55:00 2025\n\nx\n", b"\n"),
+        (b"From a@b.test Fri Nov 21 22:55:00 2025\n\nx\n\n", b""),
+        (b"", b""),
+    ],
+)
+def test_an_mbox_that_a_killed_sink_left_is_gone_on_with_on_a_line_of_its_own(
+    tmp_path: Path, left: bytes, between: bytes
+) -> None:
+    (tmp_path / "mbox").write_bytes(left)
+    (tmp_path / "digests").write_bytes(b"half a line")
+    for form in (CaptureFormat.MBOX, CaptureFormat.DIGESTS):
+        capture = Capture(form, tmp_path / form.value, None)
+        receive(capture, MESSAGE)
+        capture.close()
+    assert (tmp_path / "mbox").read_bytes().startswith(left + between + b"From a@b.test ")
+    assert len(list(read_mbox(tmp_path / "mbox"))) == 1 + bool(left)
+    assert (tmp_path / "digests").read_bytes().startswith(b"half a line\n")
+    assert (tmp_path / "digests").read_bytes().count(b"\n") == 2
+
+
 @contextmanager
 def files_of(octets: int) -> Iterator[None]:
     """No file may grow beyond this: a disk that is full, as far as writing goes."""

@@ -45,3 +45,5 @@ def test_what_workers_cannot_share_is_refused(listen: str, options: list[str], w
         pass
     assert words in str(caught.value)
     assert "Traceback" not in str(caught.value)
+    assert str(caught.value).count("traffic-gen: ") == 1
+    assert "error:" not in str(caught.value)

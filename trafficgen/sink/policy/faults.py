@@ -79,7 +79,10 @@ def read(line: str) -> SinkFault:
 
 def tarpit(text: str) -> list[SinkFault]:
     """The same delay at every stage."""
-    return [parse(FaultKind.DELAY, f"{STAGES[stage]}:{text}") for stage in STAGES]
+    try:
+        return [parse(FaultKind.DELAY, f"{STAGES[stage]}:{text}") for stage in STAGES]
+    except PlanError as error:
+        raise PlanError(error.text, field="faults", flag="--tarpit") from error
 
 
 def parse_share(text: str, flag: str) -> float:

@@ -75,9 +75,21 @@ class Capture:
                 for folder in ("tmp", "new", "cur") if form is CaptureFormat.MAILDIR else ("",):
                     (path / folder).mkdir(parents=True, exist_ok=True)
             else:
-                self._file = io.FileIO(path, "ab")  # unbuffered: what was answered 250 is in the file
+                if path.exists() and not path.is_file() and not path.is_dir():
+                    raise SetupError(f'cannot store messages in "{path}": expected a file, found a pipe or device')
+                self._file = io.FileIO(path, "ab+")  # unbuffered: what was answered 250 is in the file
+                self._end_lines(self._file)
         except OSError as error:
             raise SetupError(f'cannot store messages in "{path}": {reason_of(error)}') from error
+
+    def _end_lines(self, file: io.FileIO) -> None:
+        """Begin on a line of its own, in an mbox behind an empty one: a sink that was killed leaves half a message."""
+        wanted = b"\n\n" if self.form is CaptureFormat.MBOX else b"\n"
+        size = file.seek(0, os.SEEK_END)
+        file.seek(-min(size, len(wanted)), os.SEEK_END)
+        last = file.read(len(wanted))
+        if size and last != wanted:
+            file.write(b"\n" if last.endswith(b"\n") else wanted)
 
     def full(self) -> bool:
         """Whether the limit is reached."""
