@@ -200,7 +200,8 @@ def test_a_run_that_is_over_serves_nothing_more() -> None:
         with pytest.raises(StoppedError):
             one.result(0)
     none = SideCounts(0, 0, 0, 0, 0)
-    turns.served("here", words.ShardServed(1, (), none, none, 0, 1))  # a last word changes nothing
+    for where in ("here", "there"):  # last words change nothing
+        turns.served(where, words.ShardServed(1, (), none, none, 0, 1))
     assert turns.begun.is_set()
 
 

@@ -67,6 +67,15 @@ def test_ledgers_add_up_when_all_have_one() -> None:
     assert merge_results([*parts, part(2)]).ledger is None
 
 
+def test_what_no_part_was_asked_for_is_not_in_the_whole_either() -> None:
+    """Users of mailboxes have no number of sessions, and a file that says null for it cannot be read."""
+    parts = [part(1), part(2)]
+    for one in parts:
+        assert isinstance(one.plan, dict)
+        del one.plan["sessions"]
+    assert "sessions" not in Results.from_dict(merge_results(parts).to_dict()).plan
+
+
 def test_the_rate_is_over_the_time_in_which_one_of_them_sent() -> None:
     # Four messages from 0 to 0.35 s each, the second generator 1.5 s later.
     made = merge_results([part(1), part(2, begun_s=1.5)])
@@ -74,7 +83,7 @@ def test_the_rate_is_over_the_time_in_which_one_of_them_sent() -> None:
     assert made.rate.messages_per_s == pytest.approx(8 / 1.85)
     assert made.rate.messages_per_hour == pytest.approx(8 / 1.85 * 3600)
     assert made.rate.bytes_per_s == pytest.approx(8_000 / 1.85)
-    assert made.run.duration_s == pytest.approx(4.0)
+    assert (made.run.duration_s, made.run.ended_s) == pytest.approx((4.0, 4.0))
     assert [(second.at_s, second.accepted) for second in made.timeline if second.accepted] == [(0, 4), (2, 4)]
 
 

@@ -62,6 +62,22 @@ def test_a_file_of_a_run_that_did_not_end_never_reads_as_finished() -> None:
     assert (read.valid, read.stopped_by, read.verdict_code) == (False, StoppedBy.UNFINISHED, ExitCode.NOT_VALID)
 
 
+def test_a_run_whose_first_message_starts_late_ends_by_its_own_clock() -> None:
+    """As on a ramp from 0: what an observer saw in the last seconds is of the run."""
+    recorder = Recorder(2, 10 * NS_PER_S, open_loop=False, phases=PHASES)
+    recorder.rows.extend((0, Outcome.ACCEPTED, 0, -1, 13 * NS_PER_S, -1, -1, 15 * NS_PER_S, 1_000))
+    late = recorder.snapshot(
+        now_ns=16 * NS_PER_S, cpu_ns=1, wall_ns=6 * NS_PER_S, sessions_open=0, sessions_opened=1, in_flight=0
+    )
+    made = build(late, duration_ns=2 * NS_PER_S)
+    assert (made.run.duration_s, made.run.last_end_s, made.run.ended_s) == (2.0, 5.0, 5.0)
+    assert [one.at_s for one in made.timeline if one.accepted] == [5.0]
+    assert Results.from_dict(made.to_dict()).run.ended_s == 5.0
+    earlier = made.to_dict()
+    del earlier["run"]["last_end_s"]
+    assert Results.from_dict(earlier).run.ended_s == 2.0
+
+
 @given(st.lists(st.sampled_from(Outcome), max_size=12), st.integers(0, 10))
 def test_both_equations_hold(outcomes: list[Outcome], not_started: int) -> None:
     made = build(snapshot_of(outcomes), planned=len(outcomes) + not_started, not_started=not_started).messages

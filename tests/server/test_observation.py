@@ -70,9 +70,9 @@ def clock_now() -> RunClock:
 def looks(observation: Observation, so_far: Snapshot, name: str = "host.running") -> list[float]:
     """What the observer has seen of a run that would end now."""
     seen = observation.samples(RunClock(boot_id(), so_far.began_ns, wall_offset_ns())) if so_far.workers else None
-    if seen is None or so_far.first_start_ns is None or so_far.last_end_ns is None:
+    if seen is None or so_far.last_end_ns is None:
         return []
-    return seen.within(name, 0.0, (so_far.last_end_ns - so_far.first_start_ns) / NS)
+    return seen.within(name, 0.0, (so_far.last_end_ns - so_far.began_ns) / NS)
 
 
 class KeepsWaiting(Script):
@@ -119,7 +119,7 @@ def test_a_local_observer_sees_the_queue_fill_and_drain(monkeypatch: pytest.Monk
     assert server.clock == "same"
     assert server.at_s[0] < 0
     assert [verdict.passed for verdict in results.thresholds] == [False, True]
-    drained = drain(server, results.run.duration_s)
+    drained = drain(server, results.run.ended_s)
     assert drained is not None
     assert drained.before == 0
     assert drained.at_end_of_sending > 0
@@ -134,14 +134,14 @@ def what_was_short(settings: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Resu
     """Of a Postfix under eight sessions that send as fast as they can; with the summary."""
     with sink_process("127.0.0.1:0") as sink, private_postfix(sink.port, settings) as postfix:
         options = [*options_of(str(postfix.folder / "queue"), None, ()), "--every", "200ms"]
-        with Observation("local", options) as observation:
-            not_before(monkeypatch, lambda so_far: len(looks(observation, so_far)) >= 8)
+        with Observation("local", options) as observation, monkeypatch.context() as this_run:
+            not_before(this_run, lambda so_far: len(looks(observation, so_far)) >= 8)
             plan = plan_for(postfix.port, duration_s=2.0, sessions=8)
             results = run_monitored(plan, MonitorOptions(), observation=observation)
         postfix.stop()
         sink.end()
     assert results.server is not None
-    found = find(results.server, 0.0, results.run.duration_s, ClientView.of(results))
+    found = find(results.server, 0.0, results.run.ended_s, ClientView.of(results))
     return results, found.shortage, " ".join(to_text(results).split())
 
 
@@ -185,7 +185,7 @@ def test_an_observer_that_dies_leaves_a_gap_and_the_run_goes_on(
     assert results.messages.accepted == results.messages.started > 0
     assert results.server is not None
     assert results.server.missing == ("anything more: the observer ended: the disk is full",)
-    assert silent_until(results.server, results.run.duration_s)
+    assert silent_until(results.server, results.run.ended_s)
 
 
 @pytest.mark.parametrize("ahead_s", [0, -1000, 86_400])
@@ -232,7 +232,7 @@ def test_over_a_real_ssh_and_when_its_agent_dies(tmp_path: Path, monkeypatch: py
     assert results.messages.accepted == results.messages.started > 0
     assert results.server is not None
     assert results.server.missing[-1].startswith("anything more: the observer ended")
-    assert silent_until(results.server, results.run.duration_s)
+    assert silent_until(results.server, results.run.ended_s)
 
 
 def test_an_observer_ends_with_whoever_started_it(tmp_path: Path) -> None:

@@ -43,12 +43,12 @@ def test_samples_of_the_same_machine_are_attached_to_the_millisecond(
     assert server is not None
     assert server.clock == "same"
     assert server.at_s[0] < 0 < server.at_s[-1]
-    assert len(server.within("host.running", 0.0, results.run.duration_s)) >= 5
+    assert len(server.within("host.running", 0.0, results.run.ended_s)) >= 5
     code = call(["report", str(results_file), "--threshold", "host.running.max<1"])
     assert code is (ExitCode.NOT_VALID if results.generator.limited else ExitCode.VERDICT_FAILED)
     out = capsys.readouterr().out
     assert "the server was short of" in out
-    assert "on the run's own clock" in out
+    assert "on the run's own clock" in " ".join(out.split())
 
 
 def test_samples_of_another_time_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

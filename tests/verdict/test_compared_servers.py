@@ -26,7 +26,7 @@ def seen(depths: tuple[float, ...], pressure: float) -> ServerSamples:
 @pytest.fixture(scope="module")
 def run() -> Results:
     whole = send(None, messages=20)
-    return replace(whole, run=replace(whole.run, duration_s=10.0))
+    return replace(whole, run=replace(whole.run, duration_s=8.0, last_end_s=10.0))
 
 
 @pytest.fixture

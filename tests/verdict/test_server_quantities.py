@@ -35,7 +35,9 @@ def results() -> Results:
     )
     run = send(None, messages=5)
     waiting = Delivery(0, 1.0, 1.0, True, 0, 0, None, 5.0, (1, 8, 2, 900))
-    return replace(run, server=seen, delivery=waiting, run=replace(run.run, duration_s=10.0), window=None)
+    return replace(
+        run, server=seen, delivery=waiting, run=replace(run.run, duration_s=0.00005, last_end_s=10.0), window=None
+    )
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def _attach(results_path: Path, samples_path: Path, output: Path | None) -> Exit
     if results.run.clock is None:
         raise ResultsError(f'expected results that say when the run began, "{results_path}" has no clock')
     samples = on_the_runs_clock(recording, results.run.clock, str(samples_path))
-    if not any(0 <= at <= results.run.duration_s for at in samples.at_s):
+    if not any(0 <= at <= results.run.ended_s for at in samples.at_s):
         raise ResultsError(f'no sample of "{samples_path}" is of the time of the run in "{results_path}"')
     Output(output or results_path, "--output").write(replace(results, server=samples).to_json())
     return ExitCode.DONE

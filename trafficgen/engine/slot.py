@@ -4,8 +4,9 @@ Takes     work from the worker, one message at a time; an open session takes the
           a session takes none before its turn to connect has come (`may_take`)
 Gives     `Surroundings.on_free` when it has nothing to do, `on_closed` when its connection is gone, `on_turn` when one
           more slot may connect
-Limits    `MAX_OPENING` connections a worker are opened at the same time, so that no listen queue overflows: a lost SYN
-          is sent again after a second and would look like a slow server (Postfix's smtp-source opens one at a time);
+Limits    of slots without a session, `MAX_OPENING` a worker connect at the same time, so that no listen queue
+          overflows: a lost SYN is sent again after a second and would look like a slow server (Postfix's smtp-source
+          opens one at a time). One whose session has just ended goes on at once;
           a slot whose sessions come to nothing rests longer and longer, `MAX_REST_NS` at most
 """
 

@@ -130,7 +130,7 @@ class SocketLink(AnyLink):
     def __init__(self, session: Session, poller: Poller, owner: ConnectingOwner) -> None:
         super().__init__(session, owner)
         self._poller = poller
-        self._peer: socket.SocketType | None = None
+        self._peer: socket.socket | None = None
         self._fd = -1
         self._connecting = False
         self._heard_of = False  # whether the poller has it
@@ -154,8 +154,7 @@ class SocketLink(AnyLink):
         """Begin to connect."""
         self._connecting = True
         try:
-            # The type without Python's methods around it: 1 % of a session (benchmarks/peers.py, churn-5k).
-            peer = self._peer = socket.SocketType(family, _KIND)
+            peer = self._peer = socket.socket(family, _KIND)
             self._fd = peer.fileno()
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             problem = peer.connect_ex(where)
@@ -227,7 +226,7 @@ class SocketLink(AnyLink):
         if what & _READABLE and self._peer is peer:  # and not another address's by now
             self._read(peer, what)
 
-    def _read(self, peer: socket.SocketType, what: int) -> None:
+    def _read(self, peer: socket.socket, what: int) -> None:
         session = self.session
         if what & _ENDED and session.closed:
             self._close()

@@ -38,10 +38,18 @@ class Run:
     command: tuple[str, ...] | None = None
     clock: RunClock | None = None
     """None in results of earlier versions, and in merged ones."""
+    last_end_s: Seconds | None = None
+    """When the last message ended, since the run began; None in results of earlier versions. A first message that
+    starts late, as on a ramp, makes it more than `duration_s`."""
     stopped_after_s: Seconds | None = None
     """How long the run had gone on when it was stopped, 0 where that was before it began; None where it ended by
     itself, and in results of earlier versions. (`duration_s` is the time from the first start to the last end of a
     message.)"""
+
+    @property
+    def ended_s(self) -> float:
+        """When it was over, since it began, as far as is known: on the clock of the timeline and of observers."""
+        return self.duration_s if self.last_end_s is None else self.last_end_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,8 @@ def add_up(
     """The whole of `parts`, of which the first began first. `domains` and `targets`: all of them, with their wanted
     shares. `lost`: so many messages more are in doubt. Caveats are those that the sums show."""
     first, begun = parts[0], _begun(parts[0])
-    moments = ((part, 0 if part.shards else round((_begun(part) - begun).total_seconds())) for part in parts)
-    snapshot = merge(_snapshot_of(part, tuple(domains), tuple(targets), after_s) for part, after_s in moments)
+    moments = [(part, 0.0 if part.shards else (_begun(part) - begun).total_seconds()) for part in parts]
+    snapshot = merge(_snapshot_of(part, tuple(domains), tuple(targets), round(after_s)) for part, after_s in moments)
     snapshot = snapshot.with_lost(lost)
     not_started = sum(part.messages.not_started for part in parts)
     merged = Results.build(
@@ -96,7 +96,8 @@ def add_up(
         mailboxes=_mailboxes(parts),
         shards=shards,
     )
-    return replace(merged, generator=_generator(parts))
+    last_end_s = max(after_s + part.run.ended_s for part, after_s in moments)
+    return replace(merged, generator=_generator(parts), run=replace(merged.run, last_end_s=last_end_s))
 
 
 def _snapshot_of(part: Results, domains: Sequence[str], targets: Sequence[str], after_s: int) -> Snapshot:

@@ -85,7 +85,7 @@ def _begun(part: Results) -> datetime:
 
 
 def _ended(part: Results) -> datetime:
-    return _begun(part) + timedelta(seconds=part.run.duration_s)
+    return _begun(part) + timedelta(seconds=part.run.ended_s)
 
 
 def _plan(parts: Sequence[Results]) -> Mapping[str, Any]:
@@ -93,7 +93,8 @@ def _plan(parts: Sequence[Results]) -> Mapping[str, Any]:
     plan: dict[str, Any] = dict(parts[0].plan)
     for key in ("sessions", "max_messages"):
         numbers = [part.plan.get(key) for part in parts]
-        plan[key] = sum(number for number in numbers if number) if all(numbers) else plan.get(key)
+        if all(numbers):
+            plan[key] = sum(number for number in numbers if number)
     if plan.get("load"):
         loads = [part.plan["load"] for part in parts]
         plan["load"] = dict(loads[0]) | {"rate_per_s": sum(load["rate_per_s"] for load in loads)}

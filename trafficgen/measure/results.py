@@ -142,6 +142,7 @@ class Results(ResultsValues):
                 seed=plan.seed,
                 started_at=started_at.astimezone(UTC).isoformat(timespec="milliseconds"),
                 duration_s=duration_ns / NS_PER_S,
+                last_end_s=_last_end_s(snapshot, duration_ns),
                 tool_version=tool_version,
                 target=plan.destination,
                 addresses=tuple(addresses),
@@ -326,6 +327,13 @@ def _recipients(snapshot: Snapshot) -> RecipientCounts | None:
         return None
     counts = sum(snapshot.recipients), *snapshot.recipients, snapshot.partly_accepted
     return RecipientCounts(*counts)
+
+
+def _last_end_s(snapshot: Snapshot, duration_ns: int) -> float | None:
+    """See `Run`. Users of mailboxes go on when the last message has come: all of their time counts."""
+    if not snapshot.workers or snapshot.last_end_ns is None:
+        return None
+    return max(snapshot.last_end_ns - snapshot.began_ns, duration_ns) / NS_PER_S
 
 
 def _sent_for_ns(plan: Asked, snapshot: Snapshot, stopped_by: StoppedBy, not_started: int) -> int:

@@ -43,7 +43,7 @@ def refusals_in_log(account: LogAccount, join: Join, client: ClientSide | None) 
     for (second, zoned, stage, code), count in join.refused.items():
         if client is not None:
             since_s = second - (0 if zoned else account.zone_ns or 0) / NS_PER_S - client.began_ns / NS_PER_S
-            if not -_SLACK_S <= since_s <= client.results.run.duration_s + _SLACK_S:
+            if not -_SLACK_S <= since_s <= client.results.run.ended_s + _SLACK_S:
                 continue
         found[stage.decode("ascii", "replace"), code.decode("ascii", "replace")] += count
     return found

@@ -72,7 +72,7 @@ def server_section(results: Results) -> Section:
     samples = results.server
     if samples is None:
         return Section("", "lrr", ())
-    to_s = results.run.duration_s
+    to_s = results.run.ended_s
     rows = [row for name in _names(samples) if (row := _row(samples, name, to_s))]
     drained = drain(samples, to_s)
     notes = [

@@ -194,9 +194,9 @@ def _undelivered(run: Results) -> list[list[float]] | None:
 def _timeline(run: Results) -> dict[str, list[Any] | None]:
     intervals = run.timeline
     # The end of a run is seldom that of an interval: its rate is over the part that there was, and a sliver has none.
-    if len(intervals) > 1 and run.run.duration_s < intervals[-1].at_s + intervals[-1].span_s / 10:
+    if len(intervals) > 1 and run.run.ended_s < intervals[-1].at_s + intervals[-1].span_s / 10:
         intervals = intervals[:-1]
-    per_s = [1 / min(max(run.run.duration_s - one.at_s, one.span_s / 10), one.span_s) for one in intervals]
+    per_s = [1 / min(max(run.run.ended_s - one.at_s, one.span_s / 10), one.span_s) for one in intervals]
     unsuccessful = [one.rejected_temporary + one.rejected_permanent + one.failed + one.in_doubt for one in intervals]
     return {
         "at_s": [one.at_s for one in intervals],

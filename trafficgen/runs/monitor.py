@@ -154,7 +154,7 @@ class Monitor:
         if self._observation and results.run.clock:
             asked = self._control.count
             self._observation.wait_for_drain(
-                results.run.clock, results.run.duration_s, lambda: self._control.count > asked
+                results.run.clock, results.run.ended_s, lambda: self._control.count > asked
             )
         return self._judged(replace(results, run=replace(results.run, command=self._options.command)))
 

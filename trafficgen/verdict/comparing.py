@@ -102,7 +102,7 @@ def _machine(run: Results) -> str:
 
 
 def _queue_grew(runs: Sequence[Results]) -> float | None:
-    drains = [drain(run.server, run.run.duration_s) if run.server else None for run in runs]
+    drains = [drain(run.server, run.run.ended_s) if run.server else None for run in runs]
     grew = [one.at_end_of_sending - one.before for one in drains if one is not None]
     return median(grew) if len(grew) == len(runs) else None
 

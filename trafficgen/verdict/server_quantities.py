@@ -58,7 +58,7 @@ def kind_of_series(name: str) -> str | None:
 def read_series(results: Results, name: str) -> float | None:
     """The value, of the window where there is one, else of the time in which mail was sent."""
     series, form = _split(name)
-    from_s, to_s = (results.window.from_s, results.window.to_s) if results.window else (0.0, results.run.duration_s)
+    from_s, to_s = (results.window.from_s, results.window.to_s) if results.window else (0.0, results.run.ended_s)
     if series == UNDELIVERED:
         values = _undelivered(results, from_s, to_s)
     else:
