@@ -25,6 +25,7 @@ from trafficgen.measure.bottleneck import ClientView, Shortage, drain, find
 from trafficgen.measure.observed import RunClock, silent_until
 from trafficgen.measure.results import Results, read_results
 from trafficgen.measure.snapshot import Snapshot
+from trafficgen.plan.shape import ShapePlan
 from trafficgen.report.to_text import to_text
 from trafficgen.runs.monitor import MonitorOptions, run_monitored
 from trafficgen.runs.observation import Observation, options_of
@@ -99,7 +100,10 @@ class Releases(Observation):
 
 
 def test_a_local_observer_sees_the_queue_fill_and_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run lasts until a filling queue was seen, and nothing is delivered before the queue was seen afterwards."""
+    """The run lasts until a filling queue was seen, and nothing is delivered before the queue was seen afterwards.
+
+    A message each 50 ms: however long that takes, the minute for the drain is enough.
+    """
     release = threading.Event()
     hop_of = type("KeepsWaitingHere", (KeepsWaiting,), {"release": release})
     with scripted(hop_of) as hop, private_postfix(hop.port, "default_destination_concurrency_limit = 1") as postfix:
@@ -109,7 +113,7 @@ def test_a_local_observer_sees_the_queue_fill_and_drain(monkeypatch: pytest.Monk
             observation.release = release
             not_before(monkeypatch, lambda so_far: any(looks(observation, so_far, "queue.depth")))
             results = run_monitored(
-                plan_for(postfix.port, duration_s=0.3),
+                plan_for(postfix.port, duration_s=0.3, session={"shape": ShapePlan(think_ns=50_000_000)}),
                 MonitorOptions(thresholds=thresholds),
                 observation=observation,
             )
